@@ -1,0 +1,70 @@
+"""What can go wrong in front of a user: one class per kind of input, each printed as one line per problem.
+
+The command lines print these without a traceback and exit with `exit_code`. Anything else that escapes is a defect of
+ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+Path = tuple[str | int, ...]
+
+
+class PpemaError(Exception):
+    """Base of every error that ppema raises on purpose. `str(error)` is one line per problem."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault of a config: the key it is about, what is wrong, and, once known, where the key was written."""
+
+    path: Path
+    message: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        key = ".".join(str(part) for part in self.path)
+        return ": ".join(part for part in (self.where, key, self.message) if part)
+
+
+class ConfigError(PpemaError):
+    """The config is wrong. Carries every problem found, not only the first.
+
+    Code that is given one section raises it with paths relative to that section; `Config.at` puts the section's own path
+    in front and says in which file and line the key stands.
+    """
+
+    def __init__(self, problems: Iterable[Problem]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    @classmethod
+    def of(cls, message: str, *path: str | int) -> ConfigError:
+        """The error with the single problem `message` at `path`."""
+        return cls([Problem(path, message)])
+
+
+class DataError(PpemaError):
+    """A data set is missing, empty or holds a sample that can not be used; names the file or the sample's index."""
+
+
+class CheckpointError(PpemaError):
+    """A checkpoint is missing, damaged or belongs to another model; names the file or the variable."""
+
+
+class AverageError(PpemaError):
+    """An average was used in a way that would lose weights: applied twice, restored before it was applied, ..."""
+
+
+class SetupError(PpemaError):
+    """This machine or its installation can not do what was asked: no paddle, two paddles, no such device."""
+
+
+class TrainingError(PpemaError):
+    """The run itself failed, with good input: a loss that is not finite. Exit code 1."""
+
+    exit_code = 1
