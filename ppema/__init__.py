@@ -1,0 +1,43 @@
+"""ppema: static-graph training for PaddlePaddle with averages of weights that can be trusted.
+
+The names below are loaded when they are first used, so that `import ppema` and every `--help` stay free of paddle, whose
+thread count must be chosen before it is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ppema.version import VERSION
+
+if TYPE_CHECKING:
+    from ppema.api import build, evaluate
+    from ppema.clone import clone_for_test
+    from ppema.config import Config, load_config
+    from ppema.ema import ExponentialMovingAverage
+    from ppema.training import train
+
+__version__ = VERSION
+
+__all__ = ["Config", "ExponentialMovingAverage", "build", "clone_for_test", "evaluate", "load_config", "train"]
+
+_HOME = {
+    "Config": "ppema.config",
+    "ExponentialMovingAverage": "ppema.ema",
+    "build": "ppema.api",
+    "clone_for_test": "ppema.clone",
+    "evaluate": "ppema.api",
+    "load_config": "ppema.config",
+    "train": "ppema.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ppema' has no attribute {name!r}")
+    if name != "load_config" and name != "Config":
+        from ppema.environment import load_paddle
+
+        load_paddle()
+    return getattr(importlib.import_module(_HOME[name]), name)

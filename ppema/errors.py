@@ -68,3 +68,14 @@ class TrainingError(PpemaError):
     """The run itself failed, with good input: a loss that is not finite. Exit code 1."""
 
     exit_code = 1
+
+
+def one_line(error: BaseException) -> str:
+    """What `error` says, as one line headed by its type: Paddle's long reports are cut down to their summary."""
+    text = str(error)
+    _, found, summary = text.partition("Error Message Summary:")
+    lines = [line.strip() for line in (summary if found else text).splitlines()]
+    said = next((line for line in lines if line.strip("-= ")), "")
+    # Paddle's own summaries begin with their kind of error already.
+    kind = type(error).__name__
+    return said if said.startswith(("(", kind)) or "Error: " in said[:40] else f"{kind}: {said}" if said else kind

@@ -1,0 +1,27 @@
+"""The seam between ppema and Paddle's intermediate representation; `backend()` is the side that fits what is installed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ppema.errors import SetupError
+from ppema.ir.base import IR, Operation, Parameter, Program, TestSwitches, Variable
+
+__all__ = ["IR", "Operation", "Parameter", "Program", "TestSwitches", "Variable", "backend"]
+
+
+@lru_cache(maxsize=1)
+def backend() -> IR:
+    """The seam's side for the installed Paddle. Raises SetupError for a Paddle that neither side fits."""
+    import paddle
+
+    version = paddle.__version__
+    if int(version.split(".")[0]) < 3:
+        raise SetupError(f"paddle {version} is not supported: install paddlepaddle 3.3 (requirements.txt)")
+    if not paddle.framework.use_pir_api():
+        raise SetupError(
+            f"paddle {version} runs with FLAGS_enable_pir_api=0, under which its static graph is broken: unset the flag"
+        )
+    from ppema.ir.pir import Pir
+
+    return Pir()

@@ -1,0 +1,38 @@
+# make train, make test: on a machine with nothing but Python >= 3.10 (with venv) and make.
+PYTHON ?= python3
+VENV ?= .venv
+REQUIREMENTS ?= requirements.txt
+CONFIG ?= configs/digits_cnn.yml
+BIN := $(VENV)/bin
+
+.PHONY: train test check schema clean
+
+train: $(VENV)/.installed
+	$(BIN)/python tools/train.py -c $(CONFIG)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n auto
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python
+
+schema: $(VENV)/.installed
+	$(BIN)/python tools/show.py --schema > configs/schema.json
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+
+# The stamps make an installation happen once, and again when a requirements file changes.
+$(VENV)/.installed: $(REQUIREMENTS) requirements-core.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "ppema needs Python 3.10 or newer: make PYTHON=/path/to/python3.12 ..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	    { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,48 @@
+"""tools/show.py: what a config builds, without training it; the schema of configs; and the curves of a run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppema.cli.common import load, parser, print_table, run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 2 bad input."""
+    made = parser("show", "Show what a config builds: variables, averages, memory, programs and length.")
+    made.add_argument(
+        "--resolved", action="store_true", help="print the whole config instead, bases and defaults filled in"
+    )
+    made.add_argument("--schema", action="store_true", help="print the JSON Schema of configs instead, for editors")
+    made.add_argument("--curves", metavar="PNG", help="draw the run's evaluations instead: raw and each average over epochs")
+    made.add_argument("--metric", default="accuracy", help="what --curves draws (default: accuracy)")
+    return run(_show, made, argv)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    if arguments.schema:
+        from ppema.config import schema_json
+
+        print(schema_json())
+        return 0
+    if arguments.resolved:
+        from ppema.config import to_yaml
+
+        print(to_yaml(load(arguments)), end="")
+        return 0
+    config = load(arguments)
+    if arguments.curves:
+        from ppema.run.curves import draw_curves
+        from ppema.run.setup import output_of
+
+        draw_curves(output_of(config), arguments.metric, Path(arguments.curves))
+        return 0
+    from ppema.run.describe import describe
+    from ppema.run.setup import prepare_training
+
+    for table in describe(prepare_training(config)):
+        print(f"\n{table.title}")
+        print_table(table.head, table.rows)
+    return 0

@@ -1,0 +1,44 @@
+"""tools/train.py: train what a config describes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ppema.cli.common import add_json, load, parser, print_json, print_table, run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 failed, 2 bad input, 130 and 143 stopped after a checkpoint."""
+    made = parser("train", "Train what a config describes, evaluating the raw weights and every average on the way.")
+    made.add_argument(
+        "--resume",
+        metavar="auto|never|PATH",
+        default="auto",
+        help="auto: go on from the run's last checkpoint, if any; never: refuse a run that has one; PATH: from that checkpoint",
+    )
+    made.add_argument("--dry-run", action="store_true", help="build everything, run one step and one evaluation, write nothing")
+    add_json(made)
+    return run(_train, made, argv)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    config = load(arguments)
+    if arguments.dry_run:
+        from ppema.training import dry_run
+
+        print(f"dry run: one step, loss {dry_run(config):.4f}; the evaluation ran; nothing was written", file=sys.stderr)
+        return 0
+    from ppema.training import train
+
+    result = train(config, resume=arguments.resume)
+    if result.metrics:
+        measures = list(next(iter(result.metrics.values())))
+        print_table(["weights", *measures], [[name, *values.values()] for name, values in result.metrics.items()])
+    print(f"run: {result.output}")
+    if arguments.json:
+        best = asdict(result.best) if result.best else None
+        print_json({"step": result.state.step, "metrics": result.metrics, "best": best, "output": str(result.output)})
+    return 128 + result.stopped_by if result.stopped_by else 0

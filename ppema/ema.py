@@ -1,0 +1,196 @@
+"""ExponentialMovingAverage: the class for programs that the user builds and runs, in place of paddle.static's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import paddle
+
+from ppema.averaging.decay import Constant, Schedule, ThresSteps, check_decay
+from ppema.errors import AverageError
+from ppema.ir import Program, TestSwitches, Variable, backend, scope
+from ppema.passes.ema import Average, EmaPass
+
+ThresStepsArgument = int | float | Variable | Callable[[Variable], Variable | float] | None
+
+
+class ExponentialMovingAverage:
+    """The exponential moving average of a program's parameters and BatchNorm statistics.
+
+        opt.minimize(loss)
+        ema = ppema.ExponentialMovingAverage(0.999)
+        ema.update()                        # in the program, after minimize and before the startup program runs
+        ...
+        with ema.apply(exe):                # the parameters hold the averages here, and the raw weights again after it
+            exe.run(test_program, ...)
+
+    After update t the shadow s of a parameter θ is the bias-corrected average Σ w_i θ_i / Σ w_i with
+    w_i = (1 - d_i) Π_{j>i} d_j, exactly, also when the decay varies; shadows are float32. Averaged are all parameters and
+    BatchNorm's running mean and variance, so that γ, β, μ and σ² belong together; not those whose
+    `ParamAttr(do_model_average=False)` opts out.
+
+    Args:
+        decay: d, in [0, 1).
+        thres_steps: None, or m in the decay of a step, min(d, (1 + m)/(10 + m)). A number; a Variable of the program (one
+            element, any numeric type), read at every run; or a callable, called once by `update` with the number of updates
+            made so far (a 0-D float64 Variable, updated at every run), that returns a number or a Variable.
+        name: of the average: its variables are saved as "<parameter>/<name>". Default: "ema", "ema_1", ... in one process.
+        programs: test programs whose BatchNorm and dropout `apply` puts in test mode while the average is applied; each
+            switch is put back to what it was.
+
+    Raises:
+        ValueError: decay is not a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        decay: float = 0.999,
+        thres_steps: ThresStepsArgument = None,
+        name: str | None = None,
+        *,
+        programs: Sequence[Program] = (),
+    ):
+        self._decay = check_decay(decay)
+        self._thres_steps = thres_steps
+        self._name = name or paddle.utils.unique_name.generate("ema").removesuffix("_0")
+        self._programs = tuple(programs)
+        self._average: Average | None = None
+        self._applied: _Applied | None = None
+
+    def update(self) -> None:
+        """Append the update to the default main program: from then on each of its runs makes one.
+
+        Call it once, after the optimizer's `minimize` and before the startup program runs. Raises AverageError when called
+        twice, or when the program has no parameters or already an average of this name.
+        """
+        if self._average is not None:
+            raise AverageError(f"update() of the average {self._name!r} was called twice: each run would count double")
+        ir = backend()
+        main, startup = paddle.static.default_main_program(), paddle.static.default_startup_program()
+        parameters = [parameter for parameter in ir.parameters(main) if parameter.averaged]
+        if not parameters:
+            raise AverageError("the default main program has no parameters to average: build the model first")
+        self._average = EmaPass(self._name, self._schedule()).apply(ir, main, startup, parameters)
+
+    @contextmanager
+    def apply(self, executor: Any, need_restore: bool = True) -> Iterator[None]:
+        """Put the averages in place of the parameters, in the scope that is current.
+
+        With need_restore the two exchange their memory, and leaving the block exchanges them back, also after an exception;
+        the train program must not run inside it. Without, the parameters get copies of the averages: training may go on
+        from them without touching the shadows, and `restore` brings the raw weights back whenever it is called.
+
+        Args:
+            executor: as in paddle.static's class; the scope alone decides, so it is not used.
+
+        Raises AverageError: before the first update, while already applied, or when the train program ran inside.
+        """
+        average = self._require_update("apply")
+        if self._applied is not None:
+            raise AverageError(
+                f"the average {self._name!r} is already applied: call restore(executor) before applying it again, or the "
+                "raw weights would be lost"
+            )
+        self._applied = _Applied.start(average, self._programs, exchange=need_restore)
+        try:
+            yield
+        finally:
+            if need_restore and self._applied is not None:
+                self.restore(executor)
+
+    def restore(self, executor: Any) -> None:
+        """Bring back the raw weights that `apply` put aside. Raises AverageError when the average is not applied."""
+        if self._applied is None:
+            raise AverageError(f"restore() of the average {self._name!r}: it is not applied")
+        applied, self._applied = self._applied, None
+        applied.end()
+
+    def average(self, var: Any) -> Variable:
+        """The shadow of `var` (a parameter, or its name), a float32 Variable of the train program that may be fetched.
+
+        Raises AverageError for what is not averaged, or before `update`.
+        """
+        return self._require_update("average").shadows[self._key(var)]
+
+    def average_name(self, var: Any) -> str:
+        """The name of the variable that holds the average of `var` in the scope and in saved files.
+
+        Raises AverageError for what is not averaged, or before `update`.
+        """
+        return self._require_update("average_name").shadow_of[self._key(var)]
+
+    def _schedule(self) -> Schedule:
+        given = self._thres_steps
+        if given is None:
+            return Constant(self._decay)
+        if not callable(given) or hasattr(given, "get_defining_op"):
+            return ThresSteps(self._decay, lambda n: _as_float64(given))
+        return ThresSteps(self._decay, lambda n: _as_float64(given(n)))
+
+    def _require_update(self, caller: str) -> Average:
+        if self._average is None:
+            raise AverageError(f"{caller}() of the average {self._name!r}: call update() on the train program first")
+        return self._average
+
+    def _key(self, var: Any) -> str:
+        average = self._require_update("average")
+        name = var if isinstance(var, str) else var.name
+        if name not in average.shadow_of:
+            raise AverageError(f"{name!r} is not averaged by {self._name!r}; it averages {', '.join(average.shadow_of)}")
+        return name
+
+
+class _Applied:
+    """One `apply` in progress: what was put aside, and where."""
+
+    def __init__(self, where: Any, average: Average, kept: dict[str, Any] | None, switches: list[TestSwitches]):
+        self._scope = where
+        self._average = average
+        self._kept = kept
+        self._switches = switches
+        self._count = _count(where, average)
+
+    @classmethod
+    def start(cls, average: Average, programs: Sequence[Program], *, exchange: bool) -> _Applied:
+        where = paddle.static.global_scope()
+        absent = scope.missing(where, [*average.shadow_of, *average.state_names])
+        if absent:
+            raise AverageError(
+                f"the current scope lacks {absent[0]!r}: run the startup program in it first, after update(), and apply "
+                "under the same paddle.static.scope_guard as training"
+            )
+        if _count(where, average) == 0:
+            raise AverageError(f"the average {average.name!r} has seen no update yet: run the train program first")
+        pairs = list(average.shadow_of.items())
+        kept = None
+        if exchange:
+            scope.exchange(where, pairs)
+        else:
+            kept = scope.replace_with_copies(where, pairs)
+        return cls(where, average, kept, [backend().set_test(program) for program in programs])
+
+    def end(self) -> None:
+        for switches in self._switches:
+            backend().reset_test(switches)
+        if self._kept is not None:
+            scope.give_back(self._scope, self._kept)
+            return
+        scope.exchange(self._scope, self._average.shadow_of.items())
+        if _count(self._scope, self._average) != self._count:
+            raise AverageError(
+                f"the train program ran while the average {self._average.name!r} was applied, so that it trained the average "
+                "and averaged into the raw weights: use apply(executor, need_restore=False) to train from the average"
+            )
+
+
+def _count(where: Any, average: Average) -> int:
+    return int(scope.get(where, average.count))
+
+
+def _as_float64(value: Any) -> Any:
+    """A number or a one-element Variable as schedules take it: a 0-D float64 Variable."""
+    if isinstance(value, (int, float)):
+        return paddle.full([], value, "float64")
+    return paddle.cast(paddle.reshape(value, []), "float64")

@@ -1,0 +1,82 @@
+"""The process around paddle: thread counts, log levels, and which build is installed. Everything here runs before paddle.
+
+OpenMP reads its thread count once, when paddle's libraries are loaded, and paddle's default is a single thread; so this
+module imports nothing of paddle and is called first by every command line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import os
+import sys
+import warnings
+
+from ppema.errors import SetupError
+
+BUILDS = ("paddlepaddle", "paddlepaddle-gpu")
+
+
+def available_cores() -> int:
+    """The number of cores this process may run on, at least 1 (its affinity mask, not the machine's total)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_threads(threads: int | None) -> int:
+    """Make OpenMP use `threads` threads (None: OMP_NUM_THREADS where it is set, else every core); returns the number.
+
+    Raises SetupError when paddle is already loaded with another number, because it would silently be ignored.
+    """
+    inherited = os.environ.get("OMP_NUM_THREADS", "")
+    wanted = threads or (int(inherited) if inherited.isdecimal() and int(inherited) > 0 else available_cores())
+    if "paddle" in sys.modules and str(wanted) != inherited:
+        raise SetupError(
+            f"runtime.threads: {wanted} threads were asked for, but paddle is already loaded with "
+            f"{inherited or 1}; set OMP_NUM_THREADS={wanted} before paddle is imported"
+        )
+    os.environ["OMP_NUM_THREADS"] = str(wanted)
+    return wanted
+
+
+def threads_in_use() -> int:
+    """The number of OpenMP threads paddle runs with, for the record: results are bit-identical for one number only."""
+    inherited = os.environ.get("OMP_NUM_THREADS", "")
+    return int(inherited) if inherited.isdecimal() else 1
+
+
+def installed_builds() -> tuple[str, ...]:
+    """The names of the paddle distributions that pip installed here."""
+    names = {(dist.metadata["Name"] or "").lower().replace("_", "-") for dist in importlib.metadata.distributions()}
+    return tuple(build for build in BUILDS if build in names)
+
+
+def load_paddle():
+    """Import paddle quietly, check the installation, switch to static mode, and return the module.
+
+    Raises SetupError when no paddle is installed, when both builds are, or when its libraries do not load.
+    """
+    builds = installed_builds()
+    if len(builds) > 1:
+        raise SetupError(
+            "both paddlepaddle and paddlepaddle-gpu are installed; they overwrite each other's files: run "
+            "'pip uninstall paddlepaddle paddlepaddle-gpu' and install one of them again"
+        )
+    # Paddle writes an info line for every executor, a warning for a missing ccache, which we do not use, and one for more
+    # than one thread, which is what we want.
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    said = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(said):
+            warnings.filterwarnings("ignore", message="No ccache found")
+            import paddle
+    except ImportError as error:
+        hint = "" if builds else ": pip install -r requirements.txt (CPU) or requirements-gpu.txt"
+        raise SetupError(f"paddle can not be imported ({error}){hint}") from error
+    finally:
+        sys.stderr.writelines(line for line in said.getvalue().splitlines(True) if "OMP_NUM_THREADS" not in line)
+    # What Paddle says about its own code at every minimize and at every BatchNorm.
+    warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean")
+    paddle.enable_static()
+    return paddle

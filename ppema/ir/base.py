@@ -1,0 +1,104 @@
+"""The seam: everything ppema asks of Paddle's intermediate representation, as one small Protocol.
+
+Each side of it (`pir.py` for Paddle 3) is the only place that touches private names of its version. What Paddle's public
+functions build alike everywhere (scalar arithmetic, casts, reductions) does not go through here, nor do the variables of a
+scope, which are only names and arrays (`scope.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Program = Any  # paddle.static.Program
+Variable = Any  # a variable of one program: what paddle's layers return in static mode
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter or statistic of a program.
+
+    name: the name of its variable in the scope; shape: its dimensions; dtype: as in numpy ("float32");
+    trainable: False for BatchNorm's running mean and variance and for frozen weights;
+    averaged: False where its author set `ParamAttr(do_model_average=False)`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    trainable: bool
+    averaged: bool
+    variable: Variable
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a program, nested blocks included, as far as a test or a report needs to know it.
+
+    kind: Paddle's name of it without prefix ("batch_norm_", "dropout"); is_test: its switch, None where it has none;
+    source: "file:line" of the user's code that built it, "" where unknown.
+    """
+
+    kind: str
+    is_test: bool | None
+    depth: int
+    source: str
+
+
+@dataclass(frozen=True)
+class TestSwitches:
+    """The `is_test` switches of one program, as they were before `set_test` turned them on; for `reset_test`."""
+
+    __test__ = False  # the name is not meant for pytest
+    program: Program
+    before: tuple[tuple[Any, bool], ...]
+
+
+class IR(Protocol):
+    """What each version of Paddle must offer."""
+
+    def parameters(self, program: Program) -> list[Parameter]:
+        """The parameters and statistics that `program` reads, in the order of their names."""
+        ...
+
+    def state_names(self, program: Program) -> list[str]:
+        """The names of all persistable variables of `program` (parameters, accumulators, shadows, LR), sorted."""
+        ...
+
+    def operations(self, program: Program) -> Iterator[Operation]:
+        """Every operation of `program` in order, those of nested blocks after the one that holds them."""
+        ...
+
+    def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
+        """A copy of `program`, which shares no operation with it, and the copies in it of `values`."""
+        ...
+
+    def rename_parameters(self, program: Program, names: Mapping[str, str]) -> None:
+        """Make `program` read the scope's variable `names[p]` in place of each parameter p in `names`."""
+        ...
+
+    def set_test(self, program: Program) -> TestSwitches:
+        """Turn on every `is_test` switch of `program`, nested blocks included."""
+        ...
+
+    def reset_test(self, switches: TestSwitches) -> None:
+        """Put the switches back to what each was before `set_test`."""
+        ...
+
+    def create_state(
+        self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float
+    ) -> Variable:
+        """A new persistable, non-trainable variable of `main`; `startup` fills it with `value`."""
+        ...
+
+    def append_assign(self, target: Variable, value: Variable) -> None:
+        """Append `target = value`, in place, to the default main program."""
+        ...
+
+    def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
+        """Append `target += weight·(value - target)`, in place, to the default main program.
+
+        target: float32; value: same shape, any float type (cast to float32 first); weight: 0-D float32.
+        """
+        ...

@@ -1,0 +1,120 @@
+"""Variables of a scope: read, write and exchange them by name. A scope knows nothing of programs, so this is one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import paddle
+
+Scope = Any  # paddle.static.Scope
+# The class was renamed between Paddle 2 and 3.
+_Tensor = getattr(paddle.base.core, "DenseTensor", None) or paddle.base.core.LoDTensor
+_TYPE = paddle.base.core.VarDesc.VarType
+_DTYPES = {
+    _TYPE.FP16: "float16",
+    _TYPE.BF16: "bfloat16",
+    _TYPE.FP32: "float32",
+    _TYPE.FP64: "float64",
+    _TYPE.INT32: "int32",
+    _TYPE.INT64: "int64",
+    _TYPE.UINT8: "uint8",
+    _TYPE.BOOL: "bool",
+}
+
+
+def tensor(scope: Scope, name: str):
+    """The tensor of variable `name`. Raises KeyError where the scope has no such variable, or it was never filled."""
+    variable = scope.find_var(name)
+    if variable is None or not variable.get_tensor()._is_initialized():
+        raise KeyError(name)
+    return variable.get_tensor()
+
+
+def missing(scope: Scope, names: Iterable[str]) -> list[str]:
+    """Those of `names` that the scope does not hold, or holds unfilled."""
+    absent = []
+    for name in names:
+        variable = scope.find_var(name)
+        if variable is None or not variable.get_tensor()._is_initialized():
+            absent.append(name)
+    return absent
+
+
+def get(scope: Scope, name: str) -> np.ndarray:
+    """A copy of the variable's value. Raises KeyError where there is none."""
+    return np.array(tensor(scope, name))
+
+
+def put(scope: Scope, values: Mapping[str, np.ndarray]) -> None:
+    """Copy each array into the variable of its name: all of them, or none.
+
+    Raises KeyError for a variable that the scope lacks and ValueError for another shape or type than the variable's;
+    Paddle itself would accept both in silence and fail at the next run.
+    """
+    targets = {name: tensor(scope, name) for name in values}
+    for name, target in targets.items():
+        value = values[name]
+        _same(f"variable {name}", _form(target), "the new value", (tuple(value.shape), value.dtype.name))
+    for name, target in targets.items():
+        target.set(np.ascontiguousarray(values[name]).reshape(values[name].shape), _place(target))
+
+
+def exchange(scope: Scope, pairs: Iterable[tuple[str, str]]) -> None:
+    """Let the two variables of each pair trade their memory, without copying: all pairs, or none.
+
+    Executors built before see the exchange. Raises KeyError and ValueError as `put` does, before anything is touched.
+    """
+    handles = []
+    for first, second in pairs:
+        a, b = tensor(scope, first), tensor(scope, second)
+        _same(first, _form(a), second, _form(b))
+        handles.append((a, b))
+    for a, b in handles:
+        held = _Tensor()
+        held._share_data_with(a)
+        a._share_data_with(b)
+        b._share_data_with(held)
+
+
+def replace_with_copies(scope: Scope, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Give the first variable of each pair a copy of the second's value in new memory; all pairs, or none.
+
+    Returns, by name, the memory that the first ones had, for `give_back`. Raises as `exchange`.
+    """
+    handles = []
+    for first, second in pairs:
+        a, b = tensor(scope, first), tensor(scope, second)
+        _same(first, _form(a), second, _form(b))
+        handles.append((first, a, b))
+    kept = {}
+    for name, a, b in handles:
+        kept[name], copy = _Tensor(), _Tensor()
+        kept[name]._share_data_with(a)
+        copy.set(np.array(b), _place(b))
+        a._share_data_with(copy)
+    return kept
+
+
+def give_back(scope: Scope, kept: Mapping[str, Any]) -> None:
+    """Undo `replace_with_copies`: each variable has its former memory again. Raises KeyError before touching any."""
+    targets = {name: tensor(scope, name) for name in kept}
+    for name, target in targets.items():
+        target._share_data_with(kept[name])
+
+
+def _place(value):
+    """Where a tensor lies, as the typed place that `set` wants."""
+    place = value._place()
+    return paddle.CUDAPlace(place.gpu_device_id()) if place.is_gpu_place() else paddle.CPUPlace()
+
+
+def _form(value) -> tuple[tuple[int, ...], str]:
+    return tuple(value.shape()), _DTYPES[value._dtype()]
+
+
+def _same(first: str, form: tuple[tuple[int, ...], str], second: str, other: tuple[tuple[int, ...], str]) -> None:
+    if form != other:
+        described = [f"{dtype} {list(shape)}" for shape, dtype in (form, other)]
+        raise ValueError(f"{first} is {described[0]}, {second} is {described[1]}")

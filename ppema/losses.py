@@ -1,0 +1,95 @@
+"""Losses: functions of predictions and targets that give one value per sample.
+
+A loss named by its dotted path may also be a Layer class such as paddle.nn.CrossEntropyLoss, and may return the mean over
+the batch as a scalar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import paddle
+from paddle.nn import functional
+
+from ppema.errors import ConfigError
+from ppema.ir import Variable
+from ppema.names import check_arguments, resolve
+
+Loss = Callable[[Variable, Variable], Variable]
+
+
+def cross_entropy(predictions: Variable, targets: Variable, label_smoothing: float = 0.0) -> Variable:
+    """-Σ_c q_c log softmax(predictions)_c.
+
+    Args:
+        predictions: [N, C] logits (or [N, …, C]).
+        targets: [N] int64 classes (or [N, …]), q being 1 at the class; or [N, C] float32 probabilities q.
+        label_smoothing: ε in [0, 1): q becomes (1 - ε)·q + ε/C (Szegedy et al. 2016, section 7).
+
+    Returns: [N], or [N, …].
+    """
+    if not 0 <= label_smoothing < 1:
+        raise ConfigError.of(f"expected a number in [0, 1), got {label_smoothing}", "args", "label_smoothing")
+    shape, classes = list(predictions.shape), predictions.shape[-1]
+    if has_classes(targets):
+        if list(targets.shape) != shape[:-1]:
+            raise _mismatch("cross_entropy", predictions, targets, "class labels of the predictions' shape without its last")
+        if not label_smoothing:
+            return functional.cross_entropy(predictions, targets, reduction="none").reshape(targets.shape)
+        targets = functional.one_hot(targets, classes)
+    elif list(targets.shape) != shape:
+        raise _mismatch("cross_entropy", predictions, targets, "int64 class labels, or probabilities of the predictions' shape")
+    if label_smoothing:
+        targets = targets * (1.0 - label_smoothing) + label_smoothing / classes
+    return -(targets * functional.log_softmax(predictions, axis=-1)).sum(axis=-1)
+
+
+def mse(predictions: Variable, targets: Variable) -> Variable:
+    """(predictions - targets)², both [N, …] float32; predictions [N, 1] go with targets [N]. Returns their shape."""
+    return paddle.square(difference("mse", predictions, targets))
+
+
+LOSSES: dict[str, Callable[..., Variable]] = {"cross_entropy": cross_entropy, "mse": mse}
+
+
+def build_loss(spec: Any) -> Loss:
+    """The loss that `spec` (a config's name and args) names. Raises ConfigError."""
+    found = resolve(spec.name, LOSSES, "loss")
+    if isinstance(found, type):
+        check_arguments(found, spec.args, what=spec.name)
+        return found(**spec.args)
+    check_arguments(found, spec.args, positional=2, what=spec.name)
+    return partial(found, **spec.args)
+
+
+def per_sample(values: Variable) -> Variable:
+    """[N, …] → [N], the mean over the other axes; a scalar stays as it is."""
+    return values if len(values.shape) < 2 else values.flatten(1).mean(axis=1)
+
+
+def difference(name: str, predictions: Variable, targets: Variable) -> Variable:
+    """predictions - targets, where no broadcasting may hide that the shapes do not fit. Raises ConfigError."""
+    if list(predictions.shape) == [*targets.shape, 1]:
+        predictions = predictions.squeeze(-1)
+    if list(predictions.shape) != list(targets.shape) or has_classes(targets):
+        raise _mismatch(name, predictions, targets, "float32 targets of the predictions' shape")
+    return predictions - targets
+
+
+def has_classes(targets: Variable) -> bool:
+    """Whether targets are class labels (int64) and not numbers or probabilities (float32)."""
+    return targets.dtype == paddle.int64
+
+
+def _mismatch(name: str, predictions: Variable, targets: Variable, wanted: str) -> ConfigError:
+    return ConfigError.of(
+        f"{name} wants {wanted}; the model gives {form(predictions)} and the data's targets are {form(targets)}"
+    )
+
+
+def form(value: Variable) -> str:
+    """A variable's type and shape as a user reads it: "float32 [N, 10]"."""
+    dims = ", ".join("N" if size == -1 else str(size) for size in value.shape)
+    return f"{str(value.dtype).rpartition('.')[2].lower()} [{dims}]"

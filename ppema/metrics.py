@@ -1,0 +1,71 @@
+"""Metrics: functions of predictions and targets that give one value per sample, so that a mean over a set is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import paddle
+
+from ppema.errors import ConfigError, Problem
+from ppema.ir import Variable
+from ppema.losses import difference, form, has_classes, mse
+from ppema.names import check_arguments, resolve
+
+Metric = Callable[[Variable, Variable], Variable]
+
+
+def accuracy(predictions: Variable, targets: Variable, k: int = 1) -> Variable:
+    """1 where the target class is among the k largest predictions, else 0; float32 of the targets' shape.
+
+    predictions: [N, C] (or [N, …, C]); targets: [N] int64, or probabilities [N, C], of which the largest counts.
+    """
+    if len(predictions.shape) < 2 or not 1 <= k <= predictions.shape[-1]:
+        raise ConfigError.of(f"the top {k} of predictions {form(predictions)} can not be taken")
+    if not has_classes(targets):
+        targets = paddle.argmax(targets, axis=-1)
+    if list(targets.shape) != list(predictions.shape)[:-1]:
+        raise ConfigError.of(f"the model gives {form(predictions)} and the data's targets are {form(targets)}")
+    if k == 1:
+        hits = paddle.argmax(predictions, axis=-1) == targets
+    else:
+        _, largest = paddle.topk(predictions, k, axis=-1)
+        hits = (largest == targets.unsqueeze(-1)).any(axis=-1)
+    return paddle.cast(hits, "float32")
+
+
+def mae(predictions: Variable, targets: Variable) -> Variable:
+    """|predictions - targets|, both [N, …] float32; predictions [N, 1] go with targets [N]."""
+    return paddle.abs(difference("mae", predictions, targets))
+
+
+METRICS: dict[str, Callable[..., Variable]] = {"accuracy": accuracy, "top5": partial(accuracy, k=5), "mse": mse, "mae": mae}
+
+# Of these, less is better.
+_ERRORS = ("loss", "mse", "mae", "rmse", "error", "perplexity")
+
+
+def build_metrics(specs: Sequence[Any]) -> dict[str, Metric]:
+    """The metrics that `specs` (names and args of a config) name, by the last part of each name. Raises ConfigError."""
+    metrics: dict[str, Metric] = {}
+    problems: list[Problem] = []
+    for index, spec in enumerate(specs):
+        try:
+            found = resolve(spec.name, METRICS, "metric")
+            check_arguments(found, spec.args, positional=2, what=spec.name)
+        except ConfigError as error:
+            problems += [Problem((index, *problem.path), problem.message) for problem in error.problems]
+            continue
+        name = spec.name.rpartition(".")[2]
+        if name in metrics or name == "loss":
+            problems.append(Problem((index, "name"), f"there is already a metric named {name!r}"))
+        metrics[name] = partial(found, **spec.args)
+    if problems:
+        raise ConfigError(problems)
+    return metrics
+
+
+def less_is_better(name: str) -> bool:
+    """Whether a metric's name says that it counts errors."""
+    return any(part in name.lower() for part in _ERRORS)

@@ -1,0 +1,29 @@
+"""A multi-layer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import paddle
+
+
+class MLP(paddle.nn.Sequential):
+    """Linear layers with ReLU between them, over the flattened input.
+
+    Takes [N, …] float32 with `in_features` numbers per sample; returns [N, num_classes] logits.
+
+    Args:
+        in_features: numbers per sample.
+        num_classes: outputs.
+        hidden: the widths of the hidden layers.
+        dropout: the probability of dropping a hidden unit while training.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, hidden: Sequence[int] = (128,), dropout: float = 0.0):
+        layers = [paddle.nn.Flatten()]
+        for width, next_width in zip((in_features, *hidden), hidden, strict=False):
+            layers += [paddle.nn.Linear(width, next_width), paddle.nn.ReLU()]
+            if dropout:
+                layers.append(paddle.nn.Dropout(dropout))
+        last = hidden[-1] if hidden else in_features
+        super().__init__(*layers, paddle.nn.Linear(last, num_classes))

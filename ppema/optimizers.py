@@ -1,0 +1,94 @@
+"""Optimizers and learning-rate schedules: Paddle's own, found by name, their arguments checked before they are called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import paddle
+
+from ppema.config import Duration
+from ppema.errors import ConfigError, one_line
+from ppema.names import check_arguments, resolve
+
+LRScheduler = paddle.optimizer.lr.LRScheduler
+
+OPTIMIZERS = {
+    name: value
+    for name, value in vars(paddle.optimizer).items()
+    if inspect.isclass(value) and issubclass(value, paddle.optimizer.Optimizer) and value is not paddle.optimizer.Optimizer
+}
+SCHEDULERS = {
+    name: value
+    for name, value in vars(paddle.optimizer.lr).items()
+    if inspect.isclass(value) and issubclass(value, LRScheduler) and value is not LRScheduler
+}
+
+
+def build_lr(spec: Any, to_steps: Callable[[Duration], int]) -> LRScheduler:
+    """The learning-rate schedule of a config's `lr` section: one `step()` is one optimizer step.
+
+    spec: name, args, warmup; durations among the args ("20 epochs") become steps through `to_steps`. Raises ConfigError.
+    """
+    if spec.name == "constant":
+        check_arguments(_constant, spec.args, what="constant")
+        schedule = _constant(**spec.args)
+    else:
+        found = resolve(spec.name, SCHEDULERS, "learning-rate schedule")
+        check_arguments(found, spec.args, what=spec.name)
+        schedule = _call(found, _in_steps(spec.args, to_steps))
+        if not isinstance(schedule, LRScheduler):
+            raise ConfigError.of(f"{spec.name} is not a paddle.optimizer.lr.LRScheduler", "name")
+    if spec.warmup is None:
+        return schedule
+    if isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau):
+        raise ConfigError.of("ReduceOnPlateau has no warm-up in Paddle", "warmup")
+    return paddle.optimizer.lr.LinearWarmup(schedule, to_steps(spec.warmup), start_lr=0.0, end_lr=schedule.base_lr)
+
+
+def build_optimizer(spec: Any, lr: LRScheduler) -> Any:
+    """The optimizer of a config's `optimizer` section: name, args, weight_decay, clip_norm. Raises ConfigError."""
+    found = resolve(spec.name, OPTIMIZERS, "optimizer")
+    given: dict[str, Any] = {"learning_rate": lr}
+    if spec.weight_decay is not None:
+        if "weight_decay" not in inspect.signature(found).parameters:
+            raise ConfigError.of(f"{spec.name} takes no weight_decay", "weight_decay")
+        given["weight_decay"] = float(spec.weight_decay)
+    if spec.clip_norm is not None:
+        given["grad_clip"] = paddle.nn.ClipGradByGlobalNorm(spec.clip_norm)
+    check_arguments(found, spec.args, given=(*given, "parameters"), what=spec.name)
+    optimizer = _call(found, {**given, **spec.args})
+    if not hasattr(optimizer, "minimize"):
+        raise ConfigError.of(f"{spec.name} is not an optimizer: it has no minimize()", "name")
+    return optimizer
+
+
+def _constant(learning_rate: float) -> LRScheduler:
+    """The same rate at every step, as a schedule, so that all runs keep and restore the same kind of state."""
+    return paddle.optimizer.lr.LambdaDecay(learning_rate, _always_one)
+
+
+def _always_one(step: int) -> float:
+    return 1.0
+
+
+def _call(target: Callable[..., Any], args: Mapping[str, Any]) -> Any:
+    try:
+        return target(**args)
+    except Exception as error:
+        raise ConfigError.of(one_line(error), "args") from error
+
+
+def _in_steps(args: Any, to_steps: Callable[[Duration], int]) -> Any:
+    """`args` with every duration among them, at any depth, as a number of steps."""
+    if isinstance(args, Mapping):
+        return {key: _in_steps(value, to_steps) for key, value in args.items()}
+    if isinstance(args, list):
+        return [_in_steps(value, to_steps) for value in args]
+    if isinstance(args, str):
+        try:
+            return to_steps(Duration.parse(args))
+        except ValueError:
+            return args
+    return args

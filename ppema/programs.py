@@ -1,0 +1,241 @@
+"""From a config to programs: startup, train, and a test program for the raw weights and for each average."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppema.averaging.decay import Constant, Schedule, ThresSteps
+from ppema.config import Config, Duration
+from ppema.data import Batch, Field
+from ppema.errors import ConfigError, DataError, one_line
+from ppema.ir import Parameter, Program, Variable, backend
+from ppema.losses import build_loss, form, has_classes, per_sample
+from ppema.metrics import build_metrics
+from ppema.models import MODELS
+from ppema.names import check_arguments, resolve
+from ppema.optimizers import LRScheduler, build_lr, build_optimizer
+from ppema.passes.ema import Average, EmaPass
+
+RAW = "raw"
+
+
+@dataclass(frozen=True)
+class TestProgram:
+    """A program that evaluates one set of weights; it reads variables of the scope and changes none.
+
+    measures: "loss" and each metric, as the variable to fetch: [N] float32, or a scalar mean over the batch.
+    """
+
+    __test__ = False  # the name is not meant for pytest
+    program: Program
+    measures: dict[str, Variable]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a program is fed: a name, the number of classes (None where targets are not classes), per batch field."""
+
+    names: tuple[str, ...]
+    classes: int | None
+    label: str
+
+    def feed(self, batch: Batch) -> dict[str, np.ndarray]:
+        """`batch` by the programs' input names. Raises DataError for a class outside the model's outputs."""
+        if self.classes is not None:
+            targets = batch.arrays[-1].reshape(len(batch.indices), -1)
+            wrong = ((targets < 0) | (targets >= self.classes)).any(axis=1)
+            if wrong.any():
+                row = int(wrong.argmax())
+                bad = targets[row][(targets[row] < 0) | (targets[row] >= self.classes)][0]
+                raise DataError(
+                    f"{self.label}: sample {batch.indices[row]}: label {bad} is out of range: the model has {self.classes} "
+                    f"outputs, for labels 0 to {self.classes - 1}"
+                )
+        return dict(zip(self.names, batch.arrays, strict=True))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A test program for weights under the variables' own names, and what is needed to feed and describe it.
+
+    structured: the variables' names by their place in the model ("0.weight" → "conv2d_0.w_0"), as `state_dict` has them.
+    """
+
+    startup: Program
+    test: TestProgram
+    inputs: Inputs
+    parameters: list[Parameter]
+    structured: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Programs:
+    """All programs of a training run.
+
+    tests: by weights, "raw" first, then each average in the config's order; train_inputs: for the train program, as
+    `model.inputs` is for the tests; schedules: the decay schedule of each average.
+    """
+
+    startup: Program
+    train: Program
+    loss: Variable
+    lr: LRScheduler
+    train_inputs: Inputs
+    model: Model
+    tests: dict[str, TestProgram]
+    averages: dict[str, Average]
+    schedules: dict[str, Schedule]
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """How long a run is, to turn durations into steps."""
+
+    steps_per_epoch: int
+    batch_size: int
+    epochs: int
+
+    @property
+    def total_steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+    def steps(self, duration: Duration) -> int:
+        """The number of steps, at least 1."""
+        return duration.to_steps(steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size, total_steps=self.total_steps)
+
+
+def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
+    """The test program of a config's model, built in eval mode: BatchNorm, dropout and the model's own code are all in it.
+
+    fields: shape and type of a sample's inputs and target. Raises ConfigError.
+    """
+    startup, main = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        model, feeds, predictions, loss = _forward(config, fields, train=False)
+        with config.at("metrics"):
+            metrics = build_metrics(config.metrics)
+            measures = {"loss": per_sample(loss)}
+            for index, (name, metric) in enumerate(metrics.items()):
+                with _building(index):
+                    measures[name] = _measure(name, metric(predictions, feeds[-1]))
+        structured = {place: value.name for place, value in model.state_dict().items()}
+    return Model(
+        startup,
+        TestProgram(main, measures),
+        Inputs(tuple(feed.name for feed in feeds), _classes(predictions, feeds[-1]), "data.eval"),
+        backend().parameters(main),
+        structured,
+    )
+
+
+def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) -> Programs:
+    """All programs of a training run on samples of `fields`. Raises ConfigError."""
+    ir = backend()
+    test_model = build_test_model(config, fields)
+    startup, main = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        _, feeds, predictions, loss = _forward(config, fields, train=True)
+        loss = paddle.mean(loss)
+        with config.at("lr"):
+            lr = build_lr(config.lr, horizon.steps)
+        with config.at("optimizer"):
+            optimizer = build_optimizer(config.optimizer, lr)
+            with _building():
+                optimizer.minimize(loss)
+    parameters = ir.parameters(main)
+    _check_same_variables(config, parameters, test_model.parameters)
+    averaged = [parameter for parameter in parameters if parameter.averaged]
+    tests, averages, schedules = {RAW: test_model.test}, {}, {}
+    for name, spec in config.averages.items():
+        schedules[name] = ThresSteps(spec.decay) if spec.thres_steps else Constant(spec.decay)
+        averages[name] = EmaPass(name, schedules[name]).apply(ir, main, startup, averaged)
+        tests[name] = rewired(test_model.test, averages[name].shadow_of)
+    return Programs(
+        startup=startup,
+        train=main,
+        loss=loss,
+        lr=lr,
+        train_inputs=Inputs(tuple(feed.name for feed in feeds), _classes(predictions, feeds[-1]), "data.train"),
+        model=test_model,
+        tests=tests,
+        averages=averages,
+        schedules=schedules,
+    )
+
+
+def rewired(test: TestProgram, names: Mapping[str, str]) -> TestProgram:
+    """A copy of `test` that reads the variable `names[p]` in place of each parameter p."""
+    program, values = backend().clone(test.program, list(test.measures.values()))
+    backend().rename_parameters(program, names)
+    return TestProgram(program, dict(zip(test.measures, values, strict=True)))
+
+
+def _forward(config: Config, fields: Sequence[Field], *, train: bool) -> tuple[Any, list[Variable], Variable, Variable]:
+    """Model, inputs, predictions and loss in the default main program: the one definition behind train and test."""
+    with config.at("model"):
+        model = _build_model(config.model)
+        model.train() if train else model.eval()
+        names = [*(f"input_{index}" for index in range(len(fields) - 1)), "target"]
+        feeds = [paddle.static.data(n, [-1, *f.shape], f.dtype) for n, f in zip(names, fields, strict=True)]
+        with _building(about=f"the model can not take the data's {', '.join(form(feed) for feed in feeds[:-1])}"):
+            predictions = model(*feeds[:-1])
+        if not hasattr(predictions, "shape"):
+            raise ConfigError.of(f"the model must return one variable, it returns a {type(predictions).__name__}")
+    with config.at("loss"):
+        loss_of = build_loss(config.loss)
+        with _building():
+            loss = _measure("loss", loss_of(predictions, feeds[-1]))
+    return model, feeds, predictions, loss
+
+
+def _build_model(spec: Any) -> Any:
+    target = resolve(spec.name, MODELS, "model")
+    check_arguments(target, spec.args, what=spec.name)
+    with _building("args"):
+        model = target(**spec.args)
+    if not isinstance(model, paddle.nn.Layer):
+        raise ConfigError.of(f"{spec.name} returns a {type(model).__name__}, not a paddle.nn.Layer", "name")
+    return model
+
+
+def _measure(name: str, value: Any) -> Variable:
+    if not hasattr(value, "shape"):
+        raise ConfigError.of(f"{name} must return a variable, it returns a {type(value).__name__}")
+    if "float" not in str(value.dtype).lower() and "FP" not in str(value.dtype):
+        value = paddle.cast(value, "float32")
+    return per_sample(value)
+
+
+def _classes(predictions: Variable, targets: Variable) -> int | None:
+    return predictions.shape[-1] if has_classes(targets) and len(predictions.shape) == len(targets.shape) + 1 else None
+
+
+def _check_same_variables(config: Config, train: Sequence[Parameter], test: Sequence[Parameter]) -> None:
+    """The model's constructor must give the same variables each time, or a test program would read another's weights."""
+    forms = [{parameter.name: (parameter.shape, parameter.dtype) for parameter in side} for side in (train, test)]
+    if forms[0] != forms[1]:
+        differing = sorted(name for name in {**forms[0], **forms[1]} if forms[0].get(name) != forms[1].get(name))
+        with config.at("model"):
+            raise ConfigError.of(
+                f"built twice, for training and for evaluation, the model differs in {differing[0]!r}: its constructor and "
+                "forward must not depend on chance or on train() and eval()"
+            )
+
+
+@contextmanager
+def _building(*path: str | int, about: str = "") -> Iterator[None]:
+    """Whatever named code raises while it builds its part is the config's fault: one line at `path`."""
+    try:
+        yield
+    except ConfigError as error:
+        if not path:
+            raise
+        raise ConfigError([type(p)((*path, *p.path), p.message) for p in error.problems]) from error
+    except Exception as error:
+        raise ConfigError.of(f"{about}: {one_line(error)}" if about else one_line(error), *path) from error

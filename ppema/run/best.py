@@ -1,0 +1,30 @@
+"""The best value of the monitored metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ppema.errors import ConfigError
+from ppema.metrics import less_is_better
+
+
+@dataclass(frozen=True)
+class Best:
+    """monitor: "<weights>/<metric>"; value: of that metric; step: after which it was measured."""
+
+    monitor: str
+    value: float
+    step: int
+
+    def beats(self, other: Best, mode: str | None) -> bool:
+        """Whether this is strictly better; mode: "max", "min", or None to go by the metric's name."""
+        smaller = mode == "min" or (mode is None and less_is_better(self.monitor.partition("/")[2]))
+        return self.value < other.value if smaller else self.value > other.value
+
+
+def check_monitor(monitor: str | None, measures: dict[str, Any]) -> None:
+    """Raise ConfigError unless the metric that `monitor` names is among `measures`."""
+    metric = (monitor or "").partition("/")[2]
+    if monitor is not None and metric not in measures:
+        raise ConfigError.of(f"{metric!r} is not measured; measured are {', '.join(measures)}", "monitor")

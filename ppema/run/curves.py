@@ -1,0 +1,42 @@
+"""A figure of what the evaluations of a run measured, for the raw weights and every average."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ppema.errors import DataError
+from ppema.programs import RAW
+from ppema.run.log import read_metrics
+
+
+def draw_curves(output: Path, metric: str, file: Path) -> None:
+    """Draw `metric` against epochs, a line for each set of weights in the run's metrics.jsonl, as an image at `file`.
+
+    Raises DataError when the run has no evaluation of that metric, or the file can not be written.
+    """
+    records = [record for record in read_metrics(output) if record["kind"] == "eval"]
+    if not records:
+        raise DataError(f"{output / 'metrics.jsonl'}: it holds no evaluation: train first")
+    measures = [key for key in records[0] if key not in ("kind", "step", "epoch", "weights")]
+    if metric not in measures:
+        raise DataError(f"{output / 'metrics.jsonl'}: {metric!r} is not measured; measured are {', '.join(measures)}")
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for weights in dict.fromkeys(record["weights"] for record in records):
+        points = [(record["epoch"], record[metric]) for record in records if record["weights"] == weights]
+        style = {"color": "0.65", "linewidth": 1} if weights == RAW else {"linewidth": 2}
+        axes.plot(*zip(*points, strict=True), label=weights, **style)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(metric)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    try:
+        figure.savefig(file, dpi=120)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: the figure could not be written: {error}") from error
+    finally:
+        pyplot.close(figure)

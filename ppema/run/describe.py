@@ -1,0 +1,73 @@
+"""What a config builds, as tables of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ppema.ir import backend
+from ppema.run.setup import TrainingRun
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, the names of the columns, and the rows."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: Sequence[tuple[object, ...]]
+
+
+def describe(run: TrainingRun) -> list[Table]:
+    """The variables, memory, programs and length of a run that is ready to start."""
+    return [_variables(run), _memory(run), _programs(run), _length(run)]
+
+
+def _variables(run: TrainingRun) -> Table:
+    place_of = {name: place for place, name in run.programs.model.structured.items()}
+    averages = run.programs.averages
+    rows = []
+    for parameter in run.programs.model.parameters:
+        kind = (
+            "trained" if parameter.trainable else "statistic" if _is_statistic(place_of.get(parameter.name, "")) else "frozen"
+        )
+        averaged = ", ".join(name for name, average in averages.items() if parameter.name in average.shadow_of) or "-"
+        shape = "×".join(map(str, parameter.shape)) or "scalar"
+        rows.append((parameter.name, place, shape, parameter.dtype, kind, averaged))
+    return Table("Variables", ("name", "in the model", "shape", "type", "kind", "averaged by"), rows)
+
+
+def _memory(run: TrainingRun) -> Table:
+    rows = []
+    for part, arrays in run.read().items():
+        size = sum(array.nbytes for array in arrays.values())
+        rows.append((part, len(arrays), f"{sum(array.size for array in arrays.values()):,}", f"{size / 2**20:.2f}"))
+    return Table("State", ("part", "variables", "numbers", "MiB"), rows)
+
+
+def _programs(run: TrainingRun) -> Table:
+    ir, programs = backend(), run.programs
+    named = {"startup": programs.startup, "train": programs.train}
+    named |= {f"test {weights}": test.program for weights, test in programs.tests.items()}
+    rows = []
+    for name, program in named.items():
+        operations = list(ir.operations(program))
+        switches = [op.is_test for op in operations if op.is_test is not None]
+        mode = f"{sum(switches)} of {len(switches)}" if switches else "-"
+        rows.append((name, len(operations), mode))
+    return Table("Programs", ("program", "operations", "switched to test"), rows)
+
+
+def _length(run: TrainingRun) -> Table:
+    rows = [
+        ("training samples", run.train_loader.samples),
+        ("evaluation samples", run.eval_loader.samples),
+        ("steps per epoch", run.horizon.steps_per_epoch),
+        ("steps", run.horizon.total_steps),
+    ]
+    return Table("Length", ("of the run", ""), rows)
+
+
+def _is_statistic(place: str) -> bool:
+    # The names that paddle's BatchNorm layers give their buffers.
+    return place.endswith(("_mean", "_variance"))

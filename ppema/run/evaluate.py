@@ -1,0 +1,28 @@
+"""Evaluation: the mean of every measure of a test program over a whole data set, exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ppema.data import Loader
+from ppema.programs import Inputs, TestProgram
+
+
+def evaluate(executor: Any, test: TestProgram, inputs: Inputs, loader: Loader) -> dict[str, float]:
+    """Run `test` over `loader` in the current scope; returns each measure's mean over all samples.
+
+    Values per sample are summed in float64, so that a short last batch counts by its samples; a measure that is a mean over
+    the batch is weighted by the batch's size. Changes no variable of the scope.
+    """
+    totals = dict.fromkeys(test.measures, 0.0)
+    samples = 0
+    for batch in loader.epoch(0):
+        size = len(batch.indices)
+        values = executor.run(test.program, feed=inputs.feed(batch), fetch_list=list(test.measures.values()))
+        for name, value in zip(totals, values, strict=True):
+            array = np.asarray(value, dtype=np.float64)
+            totals[name] += float(array.sum()) if array.shape == (size,) else float(array.mean()) * size
+        samples += size
+    return {name: total / samples for name, total in totals.items()}

@@ -1,0 +1,59 @@
+"""What a person sees of a run while it goes: a bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Bar(Protocol):
+    """What shows the run's progress between two logged lines."""
+
+    def update(self, step: int, loss: float, lr: float, rate: float) -> None: ...
+    def line(self, text: str) -> None: ...
+
+
+@contextmanager
+def progress(total: int, start: int, stream: TextIO | None = None) -> Iterator[Bar]:
+    """A progress bar with loss, rate, learning rate and time left on a terminal; nothing but the lines elsewhere."""
+    stream = stream or sys.stderr
+    if not stream.isatty():
+        yield _Lines(stream)
+        return
+    columns = (
+        TextColumn("step {task.completed}/{task.total}"),
+        BarColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}  lr {task.fields[lr]:.4g}  {task.fields[rate]:.0f} samples/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(file=stream), transient=True) as shown:
+        task = shown.add_task("", total=total, completed=start, loss=float("nan"), lr=float("nan"), rate=0.0)
+        yield _Terminal(shown, task)
+
+
+class _Lines:
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def update(self, step: int, loss: float, lr: float, rate: float) -> None:
+        pass
+
+    def line(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+
+class _Terminal:
+    def __init__(self, shown: Progress, task: Any):
+        self._shown = shown
+        self._task = task
+
+    def update(self, step: int, loss: float, lr: float, rate: float) -> None:
+        self._shown.update(self._task, completed=step, loss=loss, lr=lr, rate=rate)
+
+    def line(self, text: str) -> None:
+        self._shown.console.print(text, markup=False, highlight=False)

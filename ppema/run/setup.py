@@ -1,0 +1,137 @@
+"""From a config to everything a run works with: data, programs, an executor and a scope of its own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppema.config import Config
+from ppema.data import Loader, build_loader
+from ppema.errors import CheckpointError, ConfigError
+from ppema.ir import backend, scope
+from ppema.programs import Horizon, Model, Programs, build_programs, build_test_model
+from ppema.run.best import check_monitor
+from ppema.run.checkpoint import Checkpoint, Checkpoints, check_fits
+from ppema.run.device import place_of
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training run, ready for its first step: the scope holds the initial values."""
+
+    config: Config
+    horizon: Horizon
+    train_loader: Loader
+    eval_loader: Loader
+    programs: Programs
+    executor: Any
+    scope: Any
+
+    def state_parts(self) -> dict[str, list[str]]:
+        """The variables a checkpoint holds, by the part of it that they are in."""
+        raw = [parameter.name for parameter in self.programs.model.parameters]
+        averages = {f"average-{name}": average.state_names for name, average in self.programs.averages.items()}
+        elsewhere = {*raw, *(name for names in averages.values() for name in names)}
+        optimizer = [name for name in backend().state_names(self.programs.train) if name not in elsewhere]
+        return {"raw": raw, "optimizer": optimizer, **averages}
+
+    def read(self) -> dict[str, dict[str, np.ndarray]]:
+        """A copy of the whole state, by part."""
+        return {part: {name: scope.get(self.scope, name) for name in names} for part, names in self.state_parts().items()}
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Put a checkpoint's state in place of the run's, whole or not at all. Raises CheckpointError where it is another's."""
+        wanted = self.state_parts()
+        found = {part: checkpoint.arrays(part) for part in wanted}
+        for part, names in wanted.items():
+            check_fits(checkpoint, found[part], names)
+        put(self.scope, checkpoint, {name: array for arrays in found.values() for name, array in arrays.items()})
+
+
+def prepare_training(config: Config) -> TrainingRun:
+    """Load the data, build the programs and run the startup program in a new scope.
+
+    Raises ConfigError, DataError or SetupError; has then written nothing.
+    """
+    place = place_of(config.runtime.device)
+    _seed(config.seed)
+    with config.at("data", "train"):
+        train_loader = build_loader(config.data.train, seed=config.seed, label="data.train")
+    eval_loader = _eval_loader(config)
+    if train_loader.fields != eval_loader.fields:
+        with config.at("data", "eval"):
+            raise ConfigError.of(f"its samples are {eval_loader.fields}, those of data.train are {train_loader.fields}")
+    horizon = Horizon(train_loader.steps_per_epoch, config.data.train.batch_size, config.train.epochs)
+    programs = build_programs(config, train_loader.fields, horizon)
+    with config.at("train"):
+        check_monitor(config.train.monitor, programs.model.test.measures)
+    executor, own = paddle.static.Executor(place), paddle.static.Scope()
+    with paddle.static.scope_guard(own):
+        executor.run(programs.startup)
+    return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own)
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """A model ready to be evaluated; `load` fills the scope with weights."""
+
+    model: Model
+    eval_loader: Loader
+    executor: Any
+    scope: Any
+
+    def load(self, checkpoint: Checkpoint, weights: str) -> None:
+        """Put the weights "raw" or an average's under the variables' own names. Raises CheckpointError."""
+        arrays = checkpoint.weights(weights)
+        check_fits(checkpoint, arrays, [parameter.name for parameter in self.model.parameters])
+        put(self.scope, checkpoint, arrays)
+
+
+def prepare_evaluation(config: Config) -> EvaluationRun:
+    """Load the evaluation data and build the test program alone. Raises ConfigError, DataError or SetupError."""
+    place = place_of(config.runtime.device)
+    _seed(config.seed)
+    eval_loader = _eval_loader(config)
+    model = build_test_model(config, eval_loader.fields)
+    executor, own = paddle.static.Executor(place), paddle.static.Scope()
+    with paddle.static.scope_guard(own):
+        executor.run(model.startup)
+    return EvaluationRun(model, eval_loader, executor, own)
+
+
+def output_of(config: Config) -> Path:
+    """The folder a run writes to."""
+    return Path(config.output or "runs/run")
+
+
+def checkpoints_of(config: Config) -> Checkpoints:
+    """The checkpoints of the config's run."""
+    return Checkpoints(output_of(config) / "checkpoints", keep=config.train.keep)
+
+
+def put(where: Any, checkpoint: Checkpoint, arrays: Mapping[str, np.ndarray]) -> None:
+    """`scope.put`, whose refusals are the checkpoint's fault."""
+    try:
+        scope.put(where, arrays)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from error
+
+
+def _eval_loader(config: Config) -> Loader:
+    with config.at("data", "eval"):
+        if config.data.eval.drop_last:
+            raise ConfigError.of("an evaluation covers every sample: remove it", "drop_last")
+        return build_loader(config.data.eval, seed=config.seed, label="data.eval")
+
+
+def _seed(seed: int) -> None:
+    """All generators that models and data sets may draw from while they are built."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    paddle.seed(seed)

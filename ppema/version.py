@@ -1,0 +1,3 @@
+"""The version of ppema."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,58 @@
+"""What the tests share: one thread, so that results are the same on every machine, and programs of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ppema.environment import load_paddle, set_threads
+
+set_threads(1)
+paddle = load_paddle()
+
+
+class Built:
+    """A small train program with BatchNorm, what is fed to it, and the scope it runs in."""
+
+    def __init__(self, momentum: float = 0.9):
+        self.main, self.startup = paddle.static.Program(), paddle.static.Program()
+        self.scope, self.executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        self._rng = np.random.default_rng(0)
+        with paddle.utils.unique_name.guard(), self.guard():
+            images = paddle.static.data("images", [-1, 1, 6, 6], "float32")
+            labels = paddle.static.data("labels", [-1], "int64")
+            layers = [paddle.nn.Conv2D(1, 3, 3), paddle.nn.BatchNorm2D(3), paddle.nn.ReLU(), paddle.nn.Flatten()]
+            self.logits = paddle.nn.Sequential(*layers, paddle.nn.Linear(48, 4))(images)
+            self.loss = paddle.nn.functional.cross_entropy(self.logits, labels)
+            self.momentum = momentum
+
+    def guard(self):
+        return paddle.static.program_guard(self.main, self.startup)
+
+    def minimize(self) -> None:
+        """Momentum, with a scheduler: its rate is a variable that must not be taken for a weight."""
+        with paddle.utils.unique_name.guard("opt_"), self.guard():
+            rate = paddle.optimizer.lr.ExponentialDecay(0.1, 0.99)
+            paddle.optimizer.Momentum(rate, self.momentum).minimize(self.loss)
+
+    def start(self) -> None:
+        paddle.seed(0)
+        with paddle.static.scope_guard(self.scope):
+            self.executor.run(self.startup)
+
+    def feed(self, size: int = 8) -> dict[str, np.ndarray]:
+        images = self._rng.normal(size=(size, 1, 6, 6)).astype("float32")
+        return {"images": images, "labels": self._rng.integers(0, 4, size)}
+
+    def run(self, program=None, fetch=(), feed=None):
+        with paddle.static.scope_guard(self.scope):
+            return self.executor.run(program or self.main, feed=feed or self.feed(), fetch_list=list(fetch))
+
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            self.run(fetch=[self.loss])
+
+
+@pytest.fixture
+def built() -> Built:
+    return Built()

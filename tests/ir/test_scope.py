@@ -1,0 +1,82 @@
+"""Variables of a scope: all or none, and never another shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from ppema.ir import scope
+
+
+@pytest.fixture
+def where():
+    """A scope with a = [1, 2], b = [3, 4], c = [[5, 6]], n = 7 (int64), and an unfilled variable."""
+    made = paddle.static.Scope()
+    made.var("unfilled").get_tensor()
+    for name, value in (("a", [1.0, 2.0]), ("b", [3.0, 4.0]), ("c", [[5.0, 6.0]])):
+        made.var(name).get_tensor().set(np.array(value, "float32"), paddle.CPUPlace())
+    made.var("n").get_tensor().set(np.array(7, "int64"), paddle.CPUPlace())
+    return made
+
+
+def test_get_copies(where):
+    value = scope.get(where, "a")
+    value[0] = 99
+    assert scope.get(where, "a").tolist() == [1.0, 2.0]
+    assert scope.get(where, "n").shape == ()
+
+
+@pytest.mark.parametrize("name", ["absent", "unfilled"])
+def test_what_is_not_there_is_a_key_error(where, name):
+    with pytest.raises(KeyError, match=name):
+        scope.get(where, name)
+    assert scope.missing(where, ["a", name]) == [name]
+
+
+def test_put_keeps_shapes_down_to_scalars(where):
+    scope.put(where, {"a": np.array([8, 9], "float32"), "n": np.array(3)})
+    assert scope.get(where, "a").tolist() == [8.0, 9.0]
+    assert scope.get(where, "n").shape == () and scope.get(where, "n") == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.zeros((2, 1), "float32"), r"variable b is float32 \[2\], the new value is float32 \[2, 1\]"),
+        (np.zeros(2, "float64"), r"variable b is float32 \[2\], the new value is float64 \[2\]"),
+    ],
+)
+def test_put_refuses_another_form_and_has_then_touched_nothing(where, value, said):
+    with pytest.raises(ValueError, match=said):
+        scope.put(where, {"a": np.array([8, 9], "float32"), "b": value})
+    with pytest.raises(KeyError, match="absent"):
+        scope.put(where, {"a": np.array([8, 9], "float32"), "absent": value})
+    assert scope.get(where, "a").tolist() == [1.0, 2.0]
+
+
+def test_exchange_trades_memory_and_twice_is_nothing(where):
+    before = [scope.tensor(where, name)._ptr() for name in "ab"]
+    scope.exchange(where, [("a", "b")])
+    assert scope.get(where, "a").tolist() == [3.0, 4.0]
+    assert scope.get(where, "b").tolist() == [1.0, 2.0]
+    assert [scope.tensor(where, name)._ptr() for name in "ba"] == before
+    scope.exchange(where, [("a", "b")])
+    assert [scope.tensor(where, name)._ptr() for name in "ab"] == before
+
+
+@pytest.mark.parametrize("pair", [("b", "c"), ("b", "n")])
+def test_exchange_is_all_or_none(where, pair):
+    with pytest.raises(ValueError, match="b is float32"):
+        scope.exchange(where, [("a", "b"), pair])
+    with pytest.raises(KeyError):
+        scope.exchange(where, [("a", "b"), ("b", "absent")])
+    assert scope.get(where, "a").tolist() == [1.0, 2.0]
+
+
+def test_copies_leave_the_source_alone_and_the_former_memory_comes_back(where):
+    kept = scope.replace_with_copies(where, [("a", "b")])
+    scope.put(where, {"a": np.array([0, 0], "float32")})
+    assert scope.get(where, "b").tolist() == [3.0, 4.0]
+    scope.give_back(where, kept)
+    assert scope.get(where, "a").tolist() == [1.0, 2.0]

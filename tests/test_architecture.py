@@ -1,0 +1,154 @@
+"""The layers of ppema, and the seam, as the imports in the code have them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1] / "ppema"
+
+# Each module or package may import those of its own layer and below.
+LAYERS = {
+    "errors": 0,
+    "version": 0,
+    "names": 1,
+    "environment": 1,
+    "config": 1,
+    "averaging": 1,
+    "ir": 2,
+    "passes": 3,
+    "models": 3,
+    "data": 3,
+    "losses": 3,
+    "metrics": 3,
+    "optimizers": 3,
+    "ema": 4,
+    "clone": 4,
+    "programs": 4,
+    "run": 5,
+    "training": 6,
+    "api": 6,
+    "cli": 7,
+}
+PADDLE_FREE = {"errors", "version", "names", "config", "averaging", "data"}
+
+
+def modules() -> dict[str, ast.Module]:
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = ("ppema", *path.relative_to(ROOT).with_suffix("").parts)
+        name = ".".join(part for part in parts if part != "__init__")
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def imports(tree: ast.Module, *, top: bool = False) -> list[str]:
+    """The dotted names that a module imports, with `top` only those imported as soon as it is."""
+    names = []
+    for node in ast.walk(tree) if not top else tree.body:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def layer(name: str) -> int:
+    return LAYERS[name.split(".")[1]]
+
+
+def known(name: str, all_names) -> str:
+    """The module of `ppema` that the imported `name` is, or is an attribute of."""
+    while name not in all_names:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def test_every_module_has_a_layer():
+    assert {name.split(".")[1] for name in modules() if name != "ppema"} == set(LAYERS)
+
+
+def test_imports_go_downwards():
+    trees = modules()
+    wrong = [
+        (name, found)
+        for name, tree in trees.items()
+        if name != "ppema"
+        for found in imports(tree)
+        if found.startswith("ppema.") and layer(found) > layer(name)
+    ]
+    assert wrong == []
+
+
+def test_there_are_no_cycles():
+    trees = modules()
+    edges = {
+        name: {known(found, trees) for found in imports(tree) if found.startswith("ppema.")} - {name, "ppema"}
+        for name, tree in trees.items()
+        if name != "ppema"
+    }
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail, name))
+        if name not in done:
+            for target in sorted(edges[name]):
+                visit(target, (*trail, name))
+            done.add(name)
+
+    for name in edges:
+        visit(name, ())
+
+
+SEAM_ONLY = ("paddle.base", "paddle.pir", "paddle.framework")
+
+
+def own_names(tree: ast.Module) -> set[str]:
+    """The attributes that a module gives its own classes, and `os._exit`."""
+    names = {"_exit"}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+            names.add(node.attr)
+    return names
+
+
+def test_only_the_seam_touches_private_names_of_paddle():
+    """Outside ppema/ir: no paddle.base, paddle.pir or paddle.framework, and no `_name` that the module did not make."""
+    wrong = []
+    for name, tree in modules().items():
+        if name.startswith("ppema.ir"):
+            continue
+        own = own_names(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                private = node.attr.startswith("_") and not node.attr.startswith("__") and node.attr not in own
+                if private or ast.unparse(node).startswith(SEAM_ONLY):
+                    wrong.append((name, node.lineno, ast.unparse(node)))
+        wrong += [(name, found) for found in imports(tree) if found.startswith(SEAM_ONLY)]
+    assert wrong == []
+
+
+def test_only_the_seam_chooses_its_side():
+    users = [name for name, tree in modules().items() if any(found.startswith("ppema.ir.pir") for found in imports(tree))]
+    assert users == ["ppema.ir"]
+
+
+def test_the_lower_layers_are_free_of_paddle():
+    wrong = [
+        (name, found)
+        for name, tree in modules().items()
+        if name != "ppema" and name.split(".")[1] in PADDLE_FREE
+        for found in imports(tree)
+        if found.split(".")[0] == "paddle"
+    ]
+    assert wrong == []
+
+
+def test_command_lines_import_nothing_heavy_before_they_parse():
+    for name, tree in modules().items():
+        if name.startswith("ppema.cli") or name in ("ppema", "ppema.errors"):
+            assert not {found.split(".")[0] for found in imports(tree, top=True)} & {"paddle", "numpy", "pydantic", "yaml"}, name
