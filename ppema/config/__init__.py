@@ -1,0 +1,32 @@
+"""What the user wrote: typed, frozen models of a config, and how YAML becomes one. Imports no paddle."""
+
+from ppema.config.data import Csv, DataSpec, Digits, DottedData, Idx, ImageFolder, Npz, Synthetic
+from ppema.config.dump import to_yaml
+from ppema.config.duration import Duration
+from ppema.config.json_schema import schema_json
+from ppema.config.load import load_config
+from ppema.config.named import LearningRate, Named, Optimizer
+from ppema.config.schema import Average, Config, Data, Runtime, Train
+
+__all__ = [
+    "Average",
+    "Config",
+    "Csv",
+    "Data",
+    "DataSpec",
+    "Digits",
+    "DottedData",
+    "Duration",
+    "Idx",
+    "ImageFolder",
+    "LearningRate",
+    "Named",
+    "Npz",
+    "Optimizer",
+    "Runtime",
+    "Synthetic",
+    "Train",
+    "load_config",
+    "schema_json",
+    "to_yaml",
+]

@@ -1,0 +1,149 @@
+"""Where samples come from: one section for each kind of data set, chosen by its `name`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    Strict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+from ppema.config.section import Args, Count, Count0, Flag, NotNegative, Section, Seed, Text
+from ppema.config.wording import expecting, fault, faults, in_our_words, shown
+from ppema.names import did_you_mean
+
+
+def _integer(value: Any) -> int:
+    # Literal compares with ==, so it would take true for 1.
+    if type(value) is not int:
+        raise ValueError
+    return value
+
+
+Size = Annotated[tuple[Count, Count], expecting("[height, width], two integers >= 1")]
+Channels = Annotated[Literal[1, 3], BeforeValidator(_integer), expecting("1 or 3")]
+Column = Annotated[
+    Annotated[str, Strict(), Field(min_length=1)] | Annotated[int, Strict()],
+    expecting("a column's name or its index"),
+]
+Character = Annotated[str, Strict(), Field(min_length=1, max_length=1), expecting("one character")]
+
+
+class DataSection(Section):
+    """What every data set has."""
+
+    batch_size: Count = Field(description="Samples in a batch.")
+    shuffle: Flag = Field(default=False, description="Draw the samples in a new random order in each epoch.")
+    drop_last: Flag = Field(default=False, description="Leave out a last batch with fewer than batch_size samples.")
+    workers: Count0 = Field(default=0, description="Processes that load samples; 0: the main process does it.")
+
+
+class Digits(DataSection):
+    """The UCI handwritten digits that come with ppema: 1 x 8 x 8 images of 10 classes."""
+
+    name: Literal["digits"] = Field(default="digits", description="The digits that come with ppema.")
+    split: Literal["train", "test"] = Field(description="Which part of the fixed, stratified split.")
+
+
+class Idx(DataSection):
+    """Images and labels in two IDX files, plain or gzipped: MNIST, Fashion-MNIST."""
+
+    name: Literal["idx"] = Field(default="idx", description="A pair of IDX files.")
+    images: Text = Field(description="Path of the images file, from the working directory.")
+    labels: Text = Field(description="Path of the labels file, from the working directory.")
+
+
+class ImageFolder(DataSection):
+    """A folder with one folder of images for each class."""
+
+    name: Literal["image_folder"] = Field(default="image_folder", description="A folder of images for each class.")
+    path: Text = Field(description="Path of the outer folder, from the working directory.")
+    size: Size = Field(description="[height, width] in pixels to which every image is resized.")
+    channels: Channels = Field(default=3, description="1: grey, 3: RGB.")
+
+
+class Npz(DataSection):
+    """Arrays in a NumPy .npz file, their first axis being the samples."""
+
+    name: Literal["npz"] = Field(default="npz", description="A NumPy .npz file.")
+    path: Text = Field(description="Path of the file, from the working directory.")
+    inputs: tuple[Text, ...] = Field(default=("x",), min_length=1, description="Names of the model's input arrays.")
+    target: Text = Field(default="y", description="Name of the target array.")
+
+
+class Csv(DataSection):
+    """A table of numbers: one row a sample, one column the target, all others the input."""
+
+    name: Literal["csv"] = Field(default="csv", description="A CSV file of numbers.")
+    path: Text = Field(description="Path of the file, from the working directory.")
+    target: Column = Field(description="The target's column: its name, or its index, from 0 or, if negative, the end.")
+    header: Flag = Field(default=True, description="Whether the first row holds the columns' names.")
+    delimiter: Character = Field(default=",", description="The character between two columns.")
+    target_dtype: Literal["int64", "float32"] = Field(default="int64", description="int64 for classes, float32 for regression.")
+
+    @model_validator(mode="after")
+    def _name_needs_header(self) -> Csv:
+        if isinstance(self.target, str) and not self.header:
+            message = f"expected a column's index, as the file has no header, got {shown(self.target)}"
+            raise faults([(("target",), message)])
+        return self
+
+
+class Synthetic(DataSection):
+    """Random points around one random centre for each class: data for trying things out."""
+
+    name: Literal["synthetic"] = Field(default="synthetic", description="Random points around a centre for each class.")
+    samples: Count = Field(description="Number of samples.")
+    shape: tuple[Count, ...] = Field(min_length=1, description="Shape of one sample's input.")
+    classes: Annotated[int, Strict(), Field(ge=2), expecting("an integer >= 2")] = Field(description="Number of classes.")
+    noise: NotNegative = Field(default=0.5, description="Standard deviation of the points around their centre.")
+    seed: Seed = Field(default=0, description="Decides the centres; the same for both splits of one task.")
+    split: Literal["train", "test"] = Field(default="train", description="Each split has points of its own.")
+
+
+class DottedData(DataSection):
+    """A data set of the user's own: a dotted path to a paddle.io.Dataset, or to a callable that returns one."""
+
+    name: Annotated[str, Strict(), Field(pattern=r"\.")] = Field(description="Dotted path to the data set.")
+    args: Args = Field(default={}, description="Keyword arguments for it.")
+
+
+AnyData = Digits | Idx | ImageFolder | Npz | Csv | Synthetic | DottedData
+KINDS: dict[str, type[DataSection]] = {
+    kind.model_fields["name"].default: kind for kind in get_args(AnyData) if kind is not DottedData
+}
+
+
+def _choose(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    # By hand, because pydantic's discriminated unions put the chosen tag into the path of every error.
+    if isinstance(value, get_args(AnyData)):
+        return value
+    if not isinstance(value, Mapping):
+        raise fault(f"expected a mapping, got {shown(value)}")
+    name = value.get("name")
+    if isinstance(name, str):
+        if name in KINDS:
+            return KINDS[name].model_validate(value)
+        if "." in name:
+            return DottedData.model_validate(value)
+        hint = did_you_mean(name, KINDS) or f"; known: {', '.join([*KINDS, 'any dotted path'])}"
+        message = f"unknown data set {shown(name)}{hint}"
+    else:
+        message = f"expected a data set's name, got {shown(name)}" if "name" in value else "required key is missing"
+    # Without its kind, only what all kinds share can be checked too.
+    found = [(("name",), message)]
+    try:
+        DataSection.model_validate({key: value[key] for key in DataSection.model_fields if key in value})
+    except ValidationError as error:
+        found += in_our_words(error, DataSection)
+    raise faults(found)
+
+
+DataSpec = Annotated[AnyData, WrapValidator(_choose)]

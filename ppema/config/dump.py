@@ -1,0 +1,33 @@
+"""A Config becomes YAML that says everything, defaults included, and loads back to an equal Config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from ppema.config.schema import Config
+from ppema.config.yaml_tree import RESOLVERS
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved config as YAML; `load_config` reads it back to an equal one."""
+    data = config.model_dump()
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's, but quoting every string that our loader or a YAML 1.1 one would take for something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    # PyYAML writes some line breaks other than \n, such as \x85, as they are unless it is told to escape.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
+for _resolver in RESOLVERS:
+    _Dumper.add_implicit_resolver(*_resolver)

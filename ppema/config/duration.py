@@ -1,0 +1,92 @@
+"""A length of training with its unit: `50 steps`, `1 epoch`, `2000 samples` or `10 %` of the run."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from ppema.config.wording import fault, shown
+from ppema.errors import ConfigError
+
+Unit = Literal["steps", "epochs", "samples", "percent"]
+
+_PATTERN = r"^\s*([0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)\s*(steps?|epochs?|samples?|percent|%)\s*$"
+_UNITS: dict[str, Unit] = {
+    "step": "steps",
+    "epoch": "epochs",
+    "sample": "samples",
+    "%": "percent",
+}
+_FORMS = "'50 steps', '1 epoch', '2000 samples' or '10 %'"
+_LONGEST = 1e15  # so that every product with a step count stays an exact enough, finite float
+
+
+@dataclass(frozen=True)
+class Duration:
+    """`value` of `unit`; more than zero. Steps and samples are whole numbers, percent are of the whole run."""
+
+    value: float
+    unit: Unit
+
+    def __post_init__(self) -> None:
+        if not 0 < self.value <= _LONGEST:
+            raise ConfigError.of(f"expected a duration above 0 and up to 1e15, got {shown(str(self))}")
+        if self.unit in ("steps", "samples") and self.value != int(self.value):
+            raise ConfigError.of(f"expected a whole number of {self.unit}, got {shown(str(self))}")
+
+    @classmethod
+    def parse(cls, text: object) -> Duration:
+        """The duration that `text` says. A bare number is refused: its unit would be a guess."""
+        match = re.match(_PATTERN, text) if isinstance(text, str) else None
+        if match is None:
+            raise ConfigError.of(f"expected a duration such as {_FORMS}, got {shown(text)}")
+        number, unit = match.groups()
+        return cls(float(number), _UNITS.get(unit.removesuffix("s"), cast(Unit, unit)))
+
+    def __str__(self) -> str:
+        number = str(int(self.value)) if float(self.value).is_integer() else repr(float(self.value))
+        unit = "%" if self.unit == "percent" else self.unit
+        return f"{number} {unit.removesuffix('s') if self.value == 1 else unit}"
+
+    def to_steps(self, *, steps_per_epoch: int, batch_size: int, total_steps: int | None) -> int:
+        """The number of steps this lasts, rounded to the nearest and at least 1.
+
+        `steps_per_epoch` and `batch_size` are those of the training data; `total_steps` is the length of the run, or
+        None while that is unknown, when a percentage has no meaning.
+        """
+        match self.unit:
+            case "steps":
+                steps = self.value
+            case "epochs":
+                steps = self.value * steps_per_epoch
+            case "samples":
+                steps = self.value / batch_size
+            case "percent":
+                if total_steps is None:
+                    raise ConfigError.of(f"{str(self)!r} needs a run of known length; say it in steps or epochs")
+                steps = self.value * total_steps / 100
+        return max(1, math.floor(steps + 0.5))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls._validate, serialization=core_schema.plain_serializer_function_ser_schema(str)
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "pattern": _PATTERN}
+
+    @classmethod
+    def _validate(cls, value: Any) -> Duration:
+        if isinstance(value, Duration):
+            return value
+        try:
+            return cls.parse(value)
+        except ConfigError as error:  # pydantic collects its own error class only
+            raise fault(str(error)) from None

@@ -1,0 +1,119 @@
+"""Reads a YAML file and the files that it names under `_base_` into one tree."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ppema.config.merge import merge
+from ppema.config.positions import Position
+from ppema.config.wording import shown
+from ppema.config.yaml_tree import Entry, read_yaml
+from ppema.errors import ConfigError, Problem
+
+BASE = "_base_"
+_MAX_BYTES = 1_000_000
+_MAX_LEVELS = 20
+
+
+class Files:
+    """The files of one config, each read once. Goes on after a problem, to find the others."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._trees: dict[str, Entry | None] = {}
+
+    def read(self, file: str, chain: tuple[str, ...] = (), named_at: Position | None = None) -> Entry | None:
+        """The tree of `file` laid over its bases, or None after a problem.
+
+        `chain` holds the files that led to this one and `named_at` the place that names it.
+        """
+        identity = os.path.realpath(file)
+        if identity in [os.path.realpath(above) for above in chain]:
+            circle = " -> ".join([*chain, file])
+            return self._fail(f"the files inherit in a circle: {circle}", named_at, BASE)
+        if len(chain) > _MAX_LEVELS:
+            return self._fail(f"more than {_MAX_LEVELS} levels of {BASE}", named_at, BASE)
+        # Not only for speed: in a lattice of files the number of ways to one file doubles at each level.
+        if identity not in self._trees:
+            self._trees[identity] = self._read(file, (*chain, file), named_at)
+        return self._trees[identity]
+
+    def _read(self, file: str, chain: tuple[str, ...], named_at: Position | None) -> Entry | None:
+        try:
+            own = read_yaml(_text(file), lambda mark: Position(file, mark.line + 1, mark.column + 1))
+        except _UnreadableError as error:
+            if named_at:
+                return self._fail(f"{file}: {error}", named_at, BASE)
+            return self._fail(str(error), Position(file))
+        except ConfigError as error:
+            return self._collect(error)
+        if own is None:
+            return self._fail("the file is empty", Position(file, 1, 1))
+        if not isinstance(own.value, dict):
+            return self._fail(f"expected a mapping, got {shown(own.plain())}", own.position)
+
+        bases = own.value.get(BASE)
+        tree = None
+        for base in self._bases(bases) if bases else ():
+            inherited = self.read(_beside(file, str(base.value)), chain, base.position)
+            tree = merge(tree, inherited) if inherited else tree
+        own = Entry({key: entry for key, entry in own.value.items() if key != BASE}, own.position)
+        try:
+            return merge(tree, own)
+        except ConfigError as error:
+            return self._collect(error)
+
+    def _bases(self, entry: Entry) -> list[Entry]:
+        """The items of `_base_` that are usable paths."""
+        items = entry.value if isinstance(entry.value, list) else [entry]
+        usable: list[Entry] = []
+        for item in items:
+            if not isinstance(item.value, str) or not item.value or not item.value.isprintable():
+                self._fail(f"expected a path or a list of paths, got {shown(item.plain())}", item.position, BASE)
+            elif item.value in [earlier.value for earlier in usable]:
+                self._fail(f"{item.value!r} is listed twice", item.position, BASE)
+            else:
+                usable.append(item)
+        return usable
+
+    def _fail(self, message: str, position: Position | None, *path: str) -> None:
+        self.problems.append(Problem(path, message, str(position or "")))
+
+    def _collect(self, error: ConfigError) -> None:
+        self.problems += error.problems
+
+
+def _beside(file: str, base: str) -> str:
+    """The path of `base`, which is relative to `file`, as short as it can be shown."""
+    path = os.path.join(os.path.dirname(file), base)
+    short = os.path.normpath(path)
+    # `folder/..` is not always where `folder` is: not if it is a link.
+    return short if os.path.realpath(short) == os.path.realpath(path) else path
+
+
+class _UnreadableError(Exception):
+    """Why a file can not be read. It has no line to point at, so the place that names the file is shown."""
+
+
+def _text(file: str) -> str:
+    try:
+        mode = os.stat(file).st_mode  # before opening, which would wait for a pipe's writer
+        if stat.S_ISDIR(mode):
+            raise _UnreadableError("expected a YAML file, but this is a directory")
+        if not stat.S_ISREG(mode):
+            raise _UnreadableError("expected a YAML file, but this is not a regular file")
+        with open(file, "rb") as stream:
+            data = stream.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise _UnreadableError("no such file") from None
+    except OSError as error:
+        raise _UnreadableError(f"can not be read: {error.strerror}") from None
+    if len(data) > _MAX_BYTES:
+        raise _UnreadableError(f"larger than {_MAX_BYTES} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8", "replace")
+        position = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise ConfigError([Problem((), f"not UTF-8 text: byte 0x{data[error.start]:02x}", str(position))]) from None

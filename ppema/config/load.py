@@ -1,0 +1,61 @@
+"""A YAML file, the files it inherits from and `-o` options become a Config, or one report of all that is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+
+from ppema.config.files import Files
+from ppema.config.merge import assign, without_marks
+from ppema.config.positions import Position, Positions
+from ppema.config.schema import Config
+from ppema.config.wording import key_fault
+from ppema.config.yaml_tree import Entry, read_yaml
+from ppema.errors import ConfigError, Problem
+
+
+def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
+    """The config in the file `path`, laid over the files that it names under `_base_`, with `overrides` applied.
+
+    `_base_` is a path or a list of paths, each relative to the file that names it; later ones are laid over earlier
+    ones, and the file itself over all of them (`ppema.config.merge.merge` has the rules, `_replace_: true` among
+    them). An override `a.b.0.c=value` sets exactly the one key that it names, whatever stood there: the value is YAML,
+    nothing after the `=` is null, a number is an index where a list stands, and missing mappings are made.
+
+    What can not be read at all is reported first; then everything that is wrong with the keys and values, of all files
+    and overrides together. An `output` that is not set becomes `runs/<the file's name>`.
+    """
+    files = Files()
+    tree = files.read(os.fspath(path))
+    problems = list(files.problems)
+    tree = without_marks(tree) if tree else Entry({}, Position(""))
+    for override in overrides:
+        try:
+            tree = _override(tree, override)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    positions = Positions(tree.positions())
+    try:
+        config = Config.model_validate(tree.plain())
+    except ConfigError as error:
+        raise positions.locate(error) from None
+    output = config.output or f"runs/{FilePath(path).stem}"
+    return config.replace(output=output).at_positions(positions)
+
+
+def _override(tree: Entry, override: str) -> Entry:
+    """`tree` with an override `a.b=value` applied; the override's own position is `-o a.b`."""
+    dotted, equals, text = override.partition("=")
+    keys = dotted.strip().split(".")
+    position = Position(f"-o {dotted.strip()}")
+    try:
+        if not equals or any(map(key_fault, keys)):
+            raise ConfigError.of(f"expected key=value with a key such as train.epochs, got {override!r}")
+        value = read_yaml(text, lambda mark: position) or Entry(None, position)
+        return assign(tree, keys, value)
+    except ConfigError as error:
+        where = str(position)
+        raise ConfigError(Problem((), problem.message, where) for problem in error.problems) from None

@@ -1,0 +1,95 @@
+"""How a config is laid over the config that it inherits from, and how `-o a.b=c` sets one key of the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ppema.config.named import LearningRate, Named
+from ppema.config.positions import Position
+from ppema.config.wording import shown
+from ppema.config.yaml_tree import Entry
+from ppema.errors import ConfigError, Path, Problem
+
+REPLACE = "_replace_"
+_NAMED: dict[Path, type[Named]] = {("model",): Named, ("loss",): Named, ("optimizer",): Named, ("lr",): LearningRate}
+_HAVE_NAME = {*_NAMED, ("data", "train"), ("data", "eval")}
+
+
+def merge(base: Entry | None, over: Entry, path: Path = ()) -> Entry:
+    """`over` laid over `base`: mappings are merged key by key, while lists and scalars take the place of the base's.
+
+    A mapping takes the place of the base's too if it holds `_replace_: true`, or if it names another model, loss,
+    optimizer, schedule or data set: arguments for Momentum are not meant for AdamW. A shorthand such as
+    `loss: cross_entropy` counts as the mapping that it stands for once a mapping is laid over it.
+    """
+    if not isinstance(over.value, dict):
+        return over
+    replaces = _replaces(over, path)
+    below = _spelt_out(base, path).value if base and not replaces else {}
+    if not isinstance(below, dict) or (path in _HAVE_NAME and _names_another(below, over.value)):
+        below = {}
+    merged = dict(below)
+    for key, entry in over.value.items():
+        if key != REPLACE or replaces:  # kept, because the result may be laid over yet another base
+            merged[key] = merge(below.get(key), entry, (*path, key))
+    return Entry(merged, over.position)
+
+
+def without_marks(tree: Entry) -> Entry:
+    """A fully merged `tree` without `_replace_`."""
+    if not isinstance(tree.value, dict):
+        return tree
+    entries = {key: without_marks(entry) for key, entry in tree.value.items() if key != REPLACE}
+    return Entry(entries, tree.position)
+
+
+def _replaces(over: Entry, path: Path) -> bool:
+    flag = over.value.get(REPLACE) if isinstance(over.value, dict) else None
+    if flag and not isinstance(flag.value, bool):
+        message = f"expected true or false, got {shown(flag.plain())}"
+        raise ConfigError([Problem((*path, REPLACE), message, str(flag.position))])
+    return bool(flag and flag.value)
+
+
+def _names_another(base: dict[str, Entry], over: dict[str, Entry]) -> bool:
+    return "name" in base and "name" in over and base["name"].value != over["name"].value
+
+
+def _spelt_out(entry: Entry, path: Path) -> Entry:
+    """`entry` with a shorthand replaced by what it stands for, if one may stand at `path`."""
+    section = Named if path[:1] == ("metrics",) and len(path) == 2 else _NAMED.get(path)
+    if section is None or isinstance(entry.value, (dict, list)):
+        return entry
+    return _entry(section.spelt_out(entry.value), entry.position)
+
+
+def _entry(value: Any, position: Position) -> Entry:
+    if isinstance(value, dict):
+        return Entry({key: _entry(item, position) for key, item in value.items()}, position)
+    return Entry(value, position)
+
+
+def assign(tree: Entry, keys: list[str], value: Entry, path: Path = ()) -> Entry:
+    """`tree` with `value` in place of what stood at `path` + `keys`; mappings that are missing on the way are made."""
+    if not keys:
+        return value
+    key, rest = keys[0], keys[1:]
+    tree = _spelt_out(tree, path)
+    match tree.value:
+        case dict() | None:
+            entries = tree.value or {}
+            below = entries.get(key, Entry(None, value.position))
+            return Entry({**entries, key: assign(below, rest, value, (*path, key))}, tree.position)
+        case list():
+            index = int(key) if key.isascii() and key.isdigit() and len(key) < 9 else len(tree.value)
+            if index >= len(tree.value):
+                items = f"{_dotted(path)}, a list of {len(tree.value)}"
+                raise ConfigError.of(f"expected an index into {items} counted from 0, got {key!r}")
+            item = assign(tree.value[index], rest, value, (*path, index))
+            return Entry([*tree.value[:index], item, *tree.value[index + 1 :]], tree.position)
+        case _:
+            raise ConfigError.of(f"{_dotted(path)} is {shown(tree.value)}, which holds no keys")
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path))

@@ -1,0 +1,188 @@
+"""The whole config: every key, its unit, its range and its default."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    PrivateAttr,
+    Strict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic.functional_validators import ModelWrapValidatorHandler
+
+from ppema.config.data import DataSpec
+from ppema.config.duration import Duration
+from ppema.config.named import LearningRate, Named, Optimizer
+from ppema.config.positions import Positions
+from ppema.config.section import Count, Flag, Fraction, Section, Seed, Text
+from ppema.config.wording import expecting, faults, in_our_words, shown
+from ppema.errors import ConfigError, Path, Problem
+from ppema.names import did_you_mean
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+RAW = "raw"  # the weights themselves, beside the averages' names
+_MONITOR = "^[^/]+/.+$"
+
+
+class Data(Section):
+    """What is trained on and what is evaluated on."""
+
+    train: DataSpec = Field(description="Training samples.")
+    eval: DataSpec = Field(description="Samples that the metrics are computed on.")
+
+
+class Average(Section):
+    """One exponential moving average of the weights: m * old + (1 - m) * new after each step."""
+
+    decay: Fraction = Field(description="The share m that the average keeps at each step; 0.999 is usual.")
+    thres_steps: Flag = Field(
+        default=False, description="Use min(decay, (1 + step) / (10 + step)), so that early averages follow faster."
+    )
+
+
+class Train(Section):
+    """How long to train, and what to do on the way."""
+
+    epochs: Count = Field(description="Length of the run in passes over the training data; schedules span it.")
+    stop_after: Duration | None = Field(
+        default=None, description="End the run early, with its schedules unchanged; null: train to the end."
+    )
+    log_every: Duration = Field(default=Duration(50, "steps"), description="Time between two lines of the log.")
+    eval_every: Duration = Field(default=Duration(1, "epochs"), description="Time between two evaluations.")
+    save_every: Duration = Field(default=Duration(1, "epochs"), description="Time between two checkpoints.")
+    keep: Count = Field(default=3, description="Checkpoints kept: the newest ones, and beside them the best.")
+    monitor: (
+        Annotated[str, Strict(), Field(pattern=_MONITOR), expecting("'<weights>/<metric>' such as 'raw/accuracy'")] | None
+    ) = Field(
+        default=None,
+        description="<weights>/<metric> that decides which checkpoint is the best: weights are raw or an average's "
+        "name. null: no checkpoint is called the best.",
+    )
+    mode: Literal["max", "min"] | None = Field(
+        default=None, description="Whether monitor is best at its max or min; null: min for losses and errors."
+    )
+
+
+class Runtime(Section):
+    """The machine's part."""
+
+    threads: Annotated[Literal["auto"] | Count, expecting("'auto' or an integer >= 1")] = Field(
+        default="auto", description="OpenMP threads; auto: the machine's cores."
+    )
+    device: Annotated[
+        str,
+        Strict(),
+        Field(pattern="^(auto|cpu|gpu(:(0|[1-9][0-9]*))?)$"),
+        expecting("'auto', 'cpu', 'gpu' or 'gpu:N'"),
+    ] = Field(default="auto", description="Where to compute; auto: a GPU when paddle can use one.")
+
+
+_AVERAGE_NAME = "[A-Za-z][A-Za-z0-9_-]*"
+
+
+def _check_names(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    # Beside the averages themselves, so that the faults of both come in one report.
+    found: list[tuple[Path, str]] = []
+    for name in value if isinstance(value, Mapping) else ():
+        if name == RAW:
+            found.append(((name,), "'raw' means the weights themselves; give the average another name"))
+        elif not re.fullmatch(_AVERAGE_NAME, str(name)):
+            found.append(((name,), "expected a name made of letters, digits, '_' and '-' that starts with a letter"))
+    averages = None
+    try:
+        averages = handler(value)
+    except ValidationError as error:
+        found += in_our_words(error, Average)
+    if found:
+        raise faults(found)
+    return averages
+
+
+Averages = Annotated[
+    dict[str, Average],
+    WrapValidator(_check_names),
+    Field(json_schema_extra={"propertyNames": {"pattern": f"^(?!{RAW}$)({_AVERAGE_NAME}|_replace_)$"}}),
+]
+
+
+class Config(Section):
+    """An experiment: everything that decides what a run computes."""
+
+    seed: Seed = Field(default=0, description="Decides the first weights, the order of samples and dropout.")
+    model: Named = Field(description="The network: a callable that returns a paddle.nn.Layer.")
+    data: Data = Field(description="The data sets.")
+    loss: Named = Field(default=Named(name="cross_entropy"), description="What training makes small.")
+    metrics: tuple[Named, ...] = Field(
+        default=(Named(name="accuracy"),), description="What evaluations report beside the loss."
+    )
+    optimizer: Optimizer = Field(description="The optimizer; its learning rate is `lr`.")
+    lr: LearningRate = Field(description="The learning rate: a number or a schedule.")
+    averages: Averages = Field(
+        default={}, description="Averages of the weights by name, each evaluated beside the raw weights."
+    )
+    train: Train = Field(description="The length of the run and what happens on the way.")
+    runtime: Runtime = Field(default=Runtime(), description="Threads and device.")
+    output: Text | None = Field(
+        default=None, description="Folder for all that the run writes; null: runs/<name of the config file>."
+    )
+
+    _positions: Positions = PrivateAttr(default_factory=Positions)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _say_it_in_our_words(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        config, found = None, _unknown_weights(value)
+        try:
+            config = handler(value)
+        except ValidationError as error:
+            found += in_our_words(error, cls)
+        if config is None or found:
+            raise ConfigError(Problem(path, message) for path, message in found)
+        return config
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with `changes`, validated; it still knows where the unchanged keys were written."""
+        return super().replace(**changes).at_positions(self._positions)
+
+    def at_positions(self, positions: Positions) -> Self:
+        """The same config, knowing where its keys were written."""
+        config = self.model_copy()
+        config._positions = positions
+        return config
+
+    @contextmanager
+    def at(self, *path: str | int) -> Iterator[None]:
+        """Problems raised inside, with paths from the section at `path`, leave with whole paths and positions."""
+        try:
+            yield
+        except ConfigError as error:
+            raise self._positions.locate(error, path) from error
+
+
+def _unknown_weights(value: Any) -> list[tuple[Path, str]]:
+    """What is wrong with the weights that `train.monitor` names, in a config that is not validated yet.
+
+    That early, because pydantic checks across sections only once each of them is right by itself.
+    """
+    monitor, averages = _get(_get(value, "train"), "monitor"), _get(value, "averages") or {}
+    if not isinstance(monitor, str) or not isinstance(averages, Mapping) or not re.match(_MONITOR, monitor):
+        return []
+    weights, names = monitor.partition("/")[0], [RAW, *map(str, averages)]
+    if weights in names:
+        return []
+    hint = did_you_mean(weights, names) or f"; known: {', '.join(names)}"
+    return [(("train", "monitor"), f"no average is called {shown(weights)}{hint}")]
+
+
+def _get(section: Any, key: str) -> Any:
+    return section.get(key) if isinstance(section, Mapping) else getattr(section, key, None)

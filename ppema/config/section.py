@@ -1,0 +1,78 @@
+"""What every part of a config is built from: a frozen model that knows its keys, and the types of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    Strict,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.functional_validators import ModelWrapValidatorHandler
+
+from ppema.config.wording import expecting, fault, faults, in_our_words, key_fault, shown
+from ppema.errors import Path
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Section(BaseModel):
+    """Base of every part of a config. Unknown keys are errors; instances do not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _say_it_in_our_words(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            raise faults(in_our_words(error, cls)) from None
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with `changes`, validated; `model_copy(update=...)` would take anything."""
+        return type(self).model_validate({**dict(self), **changes})
+
+
+def _plain_args(value: Any) -> dict[str, Any]:
+    """A copy of `value` made of plain data, so that it can be written to YAML and nobody else holds it."""
+    if not isinstance(value, Mapping):
+        raise fault(f"expected a mapping, got {shown(value)}")
+    found: list[tuple[Path, str]] = []
+    copy = _plain(value, (), found)
+    if found:
+        raise faults(found)
+    return copy
+
+
+def _plain(value: Any, path: Path, found: list[tuple[Path, str]]) -> Any:
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, Mapping):
+        found += [((*path, str(key)), message) for key in value if (message := key_fault(key))]
+        return {key: _plain(item, (*path, key), found) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, (*path, index), found) for index, item in enumerate(value)]
+    found.append((path, f"expected plain data, got {shown(value)}"))
+    return None
+
+
+# Strict: YAML has told numbers, strings and booleans apart already, so "5" is not 5 and true is not 1.
+Flag = Annotated[bool, Strict(), expecting("true or false")]
+Text = Annotated[str, Strict(), Field(min_length=1), expecting("a string that is not empty")]
+Count = Annotated[int, Strict(), Field(ge=1), expecting("an integer >= 1")]
+Count0 = Annotated[int, Strict(), Field(ge=0), expecting("an integer >= 0")]
+# numpy seeds its generators with 32 bits.
+Seed = Annotated[int, Strict(), Field(ge=0, le=2**32 - 1), expecting("an integer in [0, 4294967295]")]
+Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False), expecting("a number > 0")]
+NotNegative = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False), expecting("a number >= 0")]
+Fraction = Annotated[float, Strict(), Field(ge=0, lt=1, allow_inf_nan=False), expecting("a number in [0, 1)")]
+Args = Annotated[dict[str, Any], PlainValidator(_plain_args), WithJsonSchema({"type": "object"})]

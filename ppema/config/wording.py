@@ -1,0 +1,107 @@
+"""Our words for what is wrong with a value: "expected ..., got ...", in place of pydantic's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from ppema.errors import Path
+from ppema.names import did_you_mean
+
+_LONGEST = 60
+_EXPECTED = {"model_type": "a mapping", "dict_type": "a mapping", "tuple_type": "a list"}
+
+
+def shown(value: object) -> str:
+    """`value` as a message shows it: on one line, short, and spelt as in YAML."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case float() if math.isnan(value):
+            return ".nan"
+        case float() if math.isinf(value):
+            return ".inf" if value > 0 else "-.inf"
+        case int() | float():
+            return str(value)
+        case str():
+            return repr(value) if len(value) <= _LONGEST else f"{value[:_LONGEST]!r}..."
+        case Mapping():
+            items = (f"{key}: {shown(item)}" for key, item in value.items())
+            return _bracketed("{", items, "}") or f"a mapping of {len(value)} keys"
+        case list() | tuple():
+            return _bracketed("[", map(shown, value), "]") or f"a list of {len(value)} items"
+        case _:
+            return f"an object of type {type(value).__name__}"
+
+
+def _bracketed(opening: str, items: Iterable[str], closing: str) -> str | None:
+    """The items in brackets, or None once they are too long for a message."""
+    text = opening
+    for item in items:
+        text += item if text == opening else f", {item}"
+        if len(text) > _LONGEST:
+            return None
+    return text + closing
+
+
+def fault(message: str) -> PydanticCustomError:
+    """What a validator of ours raises to say `message`."""
+    return PydanticCustomError("fault", "{message}", {"message": message})
+
+
+def faults(messages: Iterable[tuple[Path, str]]) -> ValidationError:
+    """What a validator of ours raises to say several things, each about a path inside the value."""
+    lines = [InitErrorDetails(type=fault(message), loc=path, input=None) for path, message in messages]
+    return ValidationError.from_exception_data("config", lines)
+
+
+def expecting(what: str) -> WrapValidator:
+    """Annotates a type: whatever pydantic finds wrong with a value, the message is "expected `what`, got ..."."""
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise fault(f"expected {what}, got {shown(value)}") from None
+
+    return WrapValidator(validate)
+
+
+def in_our_words(error: ValidationError, section: type[BaseModel]) -> list[tuple[Path, str]]:
+    """The path and message of everything that is wrong with a `section`; its keys are the ones to suggest."""
+    return [(line["loc"], _message(line, section)) for line in error.errors(include_url=False)]
+
+
+def _message(line: ErrorDetails, section: type[BaseModel]) -> str:
+    kind, value = line["type"], line["input"]
+    if kind == "missing":
+        return "required key is missing"
+    if kind == "extra_forbidden":
+        return unknown_key(str(line["loc"][-1]), section)
+    if kind == "literal_error":
+        return f"expected {line.get('ctx', {})['expected']}, got {shown(value)}"
+    if kind == "too_short":
+        return "expected at least one item, got []"
+    if kind in _EXPECTED:
+        return f"expected {_EXPECTED[kind]}, got {shown(value)}"
+    return line["msg"]
+
+
+def unknown_key(key: str, section: type[BaseModel]) -> str:
+    """The message for a key that `section` does not have."""
+    known = section.model_fields
+    return f"unknown key{did_you_mean(key, known) or '; known keys: ' + ', '.join(known)}"
+
+
+def key_fault(key: object) -> str | None:
+    """Why `key` can not be a key of a config, if it can not: messages and options spell it in one line of text."""
+    if isinstance(key, str) and key.isprintable() and key:
+        return None
+    hint = "; put it in quotes" if isinstance(key, (bool, int, float)) else ""
+    return f"expected a name as key, got {shown(key)}{hint}"

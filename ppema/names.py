@@ -1,0 +1,140 @@
+"""Names in a config become Python objects, and the arguments beside them are checked before anything is called.
+
+A name is looked up in a plain table first; anything with a dot is imported. Problems are reported at ("name",) and
+("args", key), so that `Config.at` can say in which file and line they stand.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ppema.errors import ConfigError, Problem, one_line
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the known word closest to `word`, or nothing when none is close."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def resolve(name: str, table: Mapping[str, Any], what: str) -> Any:
+    """What `name` stands for: its entry in `table`, else the callable that the dotted path `name` leads to.
+
+    `what` is the kind of thing in the message, such as "model" or "loss".
+    """
+    if name in table:
+        return table[name]
+    if "." not in name:
+        hint = did_you_mean(name, table) or f"; known: {', '.join([*table, 'any dotted path'])}"
+        raise ConfigError.of(f"unknown {what} {name!r}{hint}", "name")
+    parts = name.split(".")
+    if not all(part.isidentifier() for part in parts):
+        raise ConfigError.of(f"{name!r} is not a dotted path such as 'package.module.name'", "name")
+    target = _module(parts[0])
+    if target is None:
+        raise ConfigError.of(f"there is no module {parts[0]!r}", "name")
+    for depth, attribute in enumerate(parts[1:], start=1):
+        target = _attribute(target, ".".join(parts[:depth]), attribute)
+    if not callable(target):
+        raise ConfigError.of(f"{what} {name!r} is a {type(target).__name__} and can not be called", "name")
+    return target
+
+
+def _attribute(owner: Any, owner_name: str, attribute: str) -> Any:
+    """`owner.attribute` as an expression would give it, where a submodule need not have been imported before."""
+    try:
+        return getattr(owner, attribute)
+    except AttributeError:
+        is_package = inspect.ismodule(owner) and hasattr(owner, "__path__")
+        submodule = _module(f"{owner.__name__}.{attribute}") if is_package else None
+        if submodule is not None:
+            return submodule
+        public = [name for name in dir(owner) if not name.startswith("_")]
+        message = f"{owner_name!r} has no {attribute!r}{did_you_mean(attribute, public)}"
+        raise ConfigError.of(message, "name") from None
+    except Exception as error:  # a module's own __getattr__ may import lazily, and fail
+        raise ConfigError.of(f"{owner_name}.{attribute} failed: {one_line(error)}", "name") from error
+
+
+def _module(name: str) -> Any | None:
+    """The module called `name`, or None if there is none."""
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # a module may do anything while it is imported
+        # Another module that is missing is a fault inside this one, which does exist.
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            return None
+        raise ConfigError.of(f"importing {name!r} failed: {one_line(error)}", "name") from error
+
+
+def check_arguments(
+    target: Callable[..., Any],
+    args: Mapping[str, Any],
+    *,
+    positional: int = 0,
+    given: Iterable[str] = (),
+    what: str,
+) -> None:
+    """Raise every reason why `target(*positional values, **given values, **args)` can not be called.
+
+    `positional` counts the leading arguments that we pass ourselves and `given` names the keywords that we pass
+    ourselves; the user may repeat neither. A callable that takes **kwargs, or that has no signature, takes anything.
+    `what` names the callable in the messages.
+    """
+    signature = _signature(target)
+    if signature is None:
+        return
+    parameters = list(signature.parameters.values())
+    in_order = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    takes_more = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    by_keyword = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    given = list(given)
+    ours = {*given, *(p.name for p in in_order[:positional])}
+    # A positional-only parameter's name is free for **kwargs.
+    taken = {*given, *(p.name for p in in_order[:positional] if p.name in by_keyword)}
+    free = [name for name in by_keyword if name not in ours]
+
+    problems = []
+    if positional > len(in_order) and not takes_more:
+        message = f"{what} takes {len(in_order)} positional arguments, but it is called with {positional}"
+        problems.append(Problem(("name",), message))
+    if not takes_any:
+        unwanted = [name for name in given if name not in by_keyword]
+        problems += [Problem(("name",), f"{what} must take the argument {name!r}, but does not") for name in unwanted]
+    for key in args:
+        if key in taken:
+            problems.append(Problem(("args", key), f"this argument of {what} is set by ppema; remove it"))
+        elif key not in by_keyword and not takes_any:
+            hint = did_you_mean(key, free) or f"; known: {', '.join(free) or 'none'}"
+            problems.append(Problem(("args", key), f"unknown argument of {what}{hint}"))
+    for parameter in parameters:
+        required = parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        )
+        if required and parameter.name not in ours and parameter.name not in args:
+            message = f"required argument of {what} is missing"
+            problems.append(Problem(("args", parameter.name), message))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _signature(target: Callable[..., Any]) -> inspect.Signature | None:
+    """The signature of a call to `target`, or None when Python can not tell."""
+    try:
+        if not inspect.isclass(target) or target.__init__ is object.__init__:
+            return inspect.signature(target)
+        # Not signature(target): a base class with a catch-all __new__ or metaclass would hide what __init__ takes.
+        signature = inspect.signature(target.__init__)
+    except (TypeError, ValueError):
+        return None
+    parameters = list(signature.parameters.values())
+    if parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+        parameters = parameters[1:]  # self
+    return signature.replace(parameters=parameters)

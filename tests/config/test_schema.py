@@ -1,0 +1,271 @@
+"""The models themselves: defaults, shorthands, and every refusal in our words."""
+
+import dataclasses
+
+import pytest
+
+from ppema.config import Average, Config, Csv, Digits, Duration, LearningRate, Named, Optimizer, Synthetic
+from ppema.config.positions import Position, Positions
+from ppema.errors import ConfigError
+
+DIGITS = {"name": "digits", "split": "train", "batch_size": 64}
+MINIMAL = {
+    "model": "pkg.Net",
+    "data": {"train": DIGITS, "eval": DIGITS},
+    "optimizer": "Adam",
+    "lr": 0.1,
+    "train": {"epochs": 2},
+}
+
+
+def errors(**changes) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        Config.model_validate({**MINIMAL, **changes})
+    return str(caught.value).splitlines()
+
+
+def data_errors(**keys) -> list[str]:
+    found = errors(data={"train": {"batch_size": 1, **keys}, "eval": DIGITS})
+    assert all(line.startswith("data.train.") for line in found)
+    return [line.removeprefix("data.train.") for line in found]
+
+
+def test_defaults():
+    config = Config.model_validate(MINIMAL)
+    assert config.seed == 0
+    assert config.model == Named(name="pkg.Net", args={})
+    assert config.loss == Named(name="cross_entropy")
+    assert config.metrics == (Named(name="accuracy"),)
+    assert config.optimizer == Optimizer(name="Adam", args={}, weight_decay=None, clip_norm=None)
+    assert config.lr == LearningRate(name="constant", args={"learning_rate": 0.1}, warmup=None)
+    assert config.averages == {}
+    assert config.train.stop_after is None
+    assert config.train.log_every == Duration(50, "steps")
+    assert config.train.eval_every == config.train.save_every == Duration(1, "epochs")
+    assert (config.train.monitor, config.train.mode) == (None, None)
+    assert (config.runtime.threads, config.runtime.device) == ("auto", "auto")
+    assert config.output is None
+    assert config.data.train == Digits(split="train", batch_size=64, shuffle=False, drop_last=False, workers=0)
+
+
+def test_nothing_of_it_changes():
+    config = Config.model_validate(MINIMAL)
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 1  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ValueError, match="frozen"):
+        config.train.epochs = 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_arguments_are_copied():
+    args = {"sizes": [1, (2, 3)]}
+    config = Config.model_validate({**MINIMAL, "model": {"name": "x.y", "args": args}})
+    args["sizes"].append(4)
+    assert config.model.args == {"sizes": [1, [2, 3]]}
+
+
+def test_an_empty_config_lacks_every_required_key():
+    with pytest.raises(ConfigError) as caught:
+        Config()  # pyright: ignore[reportCallIssue]
+    assert str(caught.value).splitlines() == [
+        "model: required key is missing",
+        "data: required key is missing",
+        "optimizer: required key is missing",
+        "lr: required key is missing",
+        "train: required key is missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": "5"}, "seed: expected an integer in [0, 4294967295], got '5'"),
+        ({"seed": True}, "seed: expected an integer in [0, 4294967295], got true"),
+        ({"seed": 1.0}, "seed: expected an integer in [0, 4294967295], got 1.0"),
+        ({"seed": -1}, "seed: expected an integer in [0, 4294967295], got -1"),
+        ({"sed": 1}, "sed: unknown key; did you mean 'seed'?"),
+        ({"model": 3}, "model: expected a name or a mapping with a name, got 3"),
+        ({"model": ""}, "model.name: expected a string that is not empty, got ''"),
+        ({"model": {"args": {}}}, "model.name: required key is missing"),
+        ({"model": {"name": "x", "arg": {}}}, "model.arg: unknown key; did you mean 'args'?"),
+        ({"model": {"name": "x", "args": None}}, "model.args: expected a mapping, got null"),
+        ({"model": {"name": "x", "args": {3: 1}}}, "model.args.3: expected a name as key, got 3; put it in quotes"),
+        ({"model": {"name": "x", "args": {"f": [len]}}}, "model.args.f.0: expected plain data, got an object of type "),
+        ({"data": None}, "data: expected a mapping, got null"),
+        ({"metrics": "accuracy"}, "metrics: expected a list, got 'accuracy'"),
+        ({"metrics": ["accuracy", 1]}, "metrics.1: expected a name or a mapping with a name, got 1"),
+        ({"optimizer": {"name": "SGD", "clip_norm": 0}}, "optimizer.clip_norm: expected a number > 0, got 0"),
+        ({"optimizer": {"name": "SGD", "weight_decay": -1}}, "optimizer.weight_decay: expected a number >= 0, got -1"),
+        ({"lr": 0}, "lr: expected a number > 0, got 0"),
+        ({"lr": float("inf")}, "lr: expected a number > 0, got .inf"),
+        ({"lr": float("nan")}, "lr: expected a number > 0, got .nan"),
+        ({"lr": True}, "lr: expected a number > 0 or a mapping with a name, got true"),
+        ({"lr": [1]}, "lr: expected a number > 0 or a mapping with a name, got [1]"),
+        ({"averages": None}, "averages: expected a mapping, got null"),
+        ({"averages": {"ema": 0.9}}, "averages.ema: expected a mapping, got 0.9"),
+        ({"averages": {"ema": {}}}, "averages.ema.decay: required key is missing"),
+        ({"averages": {"ema": {"decay": 1.0}}}, "averages.ema.decay: expected a number in [0, 1), got 1.0"),
+        ({"averages": {"ema": {"decay": float("nan")}}}, "averages.ema.decay: expected a number in [0, 1), got .nan"),
+        (
+            {"averages": {"raw": {"decay": 0.9}}},
+            "averages.raw: 'raw' means the weights themselves; give the average another name",
+        ),
+        (
+            {"averages": {"9": {"decay": 0.9}}},
+            "averages.9: expected a name made of letters, digits, '_' and '-' that starts with a letter",
+        ),
+        ({"train": {"epochs": 0}}, "train.epochs: expected an integer >= 1, got 0"),
+        ({"train": {"epochs": 1, "mode": "most"}}, "train.mode: expected 'max' or 'min', got 'most'"),
+        (
+            {"train": {"epochs": 1, "log_every": 50}},
+            "train.log_every: expected a duration such as '50 steps', '1 epoch', '2000 samples' or '10 %', got 50",
+        ),
+        (
+            {"train": {"epochs": 1, "monitor": "accuracy"}},
+            "train.monitor: expected '<weights>/<metric>' such as 'raw/accuracy', got 'accuracy'",
+        ),
+        (
+            {"train": {"epochs": 1, "monitor": "raw/"}},
+            "train.monitor: expected '<weights>/<metric>' such as 'raw/accuracy', got 'raw/'",
+        ),
+        ({"train": {"epochs": 1, "monitor": "ema/x"}}, "train.monitor: no average is called 'ema'; known: raw"),
+        ({"runtime": {"threads": 0}}, "runtime.threads: expected 'auto' or an integer >= 1, got 0"),
+        ({"runtime": {"device": "tpu"}}, "runtime.device: expected 'auto', 'cpu', 'gpu' or 'gpu:N', got 'tpu'"),
+        ({"runtime": {"device": "gpu:01"}}, "runtime.device: expected 'auto', 'cpu', 'gpu' or 'gpu:N', got 'gpu:01'"),
+        ({"output": ""}, "output: expected a string that is not empty, got ''"),
+    ],
+)
+def test_one_problem(changes, message):
+    (line,) = errors(**changes)
+    assert line.startswith(message)
+    assert line == message or message.endswith("of type ")
+
+
+@pytest.mark.parametrize(
+    ("keys", "messages"),
+    [
+        ({}, ["name: required key is missing"]),
+        ({"name": 3}, ["name: expected a data set's name, got 3"]),
+        ({"name": "digts"}, ["name: unknown data set 'digts'; did you mean 'digits'?"]),
+        (
+            {"name": "mnist", "batch_size": 0},
+            [
+                "name: unknown data set 'mnist'; known: digits, idx, image_folder, npz, csv, synthetic, any dotted path",
+                "batch_size: expected an integer >= 1, got 0",
+            ],
+        ),
+        ({"name": "digits", "split": "dev"}, ["split: expected 'train' or 'test', got 'dev'"]),
+        ({"name": "digits"}, ["split: required key is missing"]),
+        (
+            {"name": "digits", "split": "test", "bach_size": 3, "shuffle": 1, "workers": -1},
+            [
+                "shuffle: expected true or false, got 1",
+                "workers: expected an integer >= 0, got -1",
+                "bach_size: unknown key; did you mean 'batch_size'?",
+            ],
+        ),
+        (
+            {"name": "image_folder", "path": "x", "size": [28], "channels": True},
+            ["size: expected [height, width], two integers >= 1, got [28]", "channels: expected 1 or 3, got true"],
+        ),
+        ({"name": "npz", "path": "x", "inputs": []}, ["inputs: expected at least one item, got []"]),
+        ({"name": "npz", "path": "x", "inputs": "x"}, ["inputs: expected a list, got 'x'"]),
+        (
+            {"name": "csv", "path": "x", "target": 1.5, "delimiter": "ab"},
+            [
+                "target: expected a column's name or its index, got 1.5",
+                "delimiter: expected one character, got 'ab'",
+            ],
+        ),
+        (
+            {"name": "csv", "path": "x", "target": "y", "header": False},
+            ["target: expected a column's index, as the file has no header, got 'y'"],
+        ),
+        (
+            {"name": "synthetic", "samples": 0, "shape": [3, 0], "classes": 1, "noise": -0.1},
+            [
+                "samples: expected an integer >= 1, got 0",
+                "shape.1: expected an integer >= 1, got 0",
+                "classes: expected an integer >= 2, got 1",
+                "noise: expected a number >= 0, got -0.1",
+            ],
+        ),
+        ({"name": "pkg.Data", "arg": {}}, ["arg: unknown key; did you mean 'args'?"]),
+    ],
+)
+def test_data_sets(keys, messages):
+    assert data_errors(**keys) == messages
+
+
+def test_good_data_sets():
+    spec = {"name": "synthetic", "samples": 9, "shape": [1, 8, 8], "classes": 2, "batch_size": 3}
+    table = {"name": "csv", "path": "x.csv", "target": -1, "header": False, "batch_size": 3}
+    config = Config.model_validate({**MINIMAL, "data": {"train": spec, "eval": table}})
+    assert config.data.train == Synthetic(samples=9, shape=(1, 8, 8), classes=2, batch_size=3)
+    assert config.data.eval == Csv(path="x.csv", target=-1, header=False, batch_size=3)
+
+
+def test_all_problems_of_all_sections_at_once():
+    assert errors(seed=-1, train={"epoch": 1, "monitor": "emma/acc"}, averages={"ema": {"decay": 2}}) == [
+        "train.monitor: no average is called 'emma'; did you mean 'ema'?",
+        "seed: expected an integer in [0, 4294967295], got -1",
+        "averages.ema.decay: expected a number in [0, 1), got 2",
+        "train.epochs: required key is missing",
+        "train.epoch: unknown key; did you mean 'epochs'?",
+    ]
+
+
+def test_long_values_are_cut():
+    assert errors(output=["x" * 50, "y" * 50]) == ["output: expected a string that is not empty, got a list of 2 items"]
+    (line,) = errors(loss={"name": {f"key{n}": n for n in range(40)}})
+    assert line == "loss.name: expected a string that is not empty, got a mapping of 40 keys"
+
+
+def test_replace_validates_and_keeps_the_rest():
+    config = Config.model_validate({**MINIMAL, "averages": {"ema": {"decay": 0.9}}})
+    changed = config.replace(seed=3, averages={"long": {"decay": 0.99}})
+    assert (changed.seed, changed.averages) == (3, {"long": Average(decay=0.99)})
+    assert changed.train is config.train
+    assert config.model_copy(update={"seed": 4}).seed == 4
+    with pytest.raises(ConfigError) as caught:
+        config.replace(seed=-1)
+    assert str(caught.value) == "seed: expected an integer in [0, 4294967295], got -1"
+
+
+def test_at_puts_path_and_position_on_problems():
+    positions = Positions({(): Position("a.yml", 1, 1), ("lr",): Position("a.yml", 4, 1)})
+    config = Config.model_validate(MINIMAL).at_positions(positions)
+    for same in (config, config.replace(seed=1), config.model_copy(update={"seed": 1})):
+        with pytest.raises(ConfigError) as caught, same.at("lr"):
+            raise ConfigError.of("too high", "args", "learning_rate")
+        assert str(caught.value) == "a.yml:4:1: lr.args.learning_rate: too high"
+
+
+def test_at_leaves_problems_that_have_a_position():
+    positions = Positions({(): Position("a.yml", 1, 1), ("lr",): Position("a.yml", 4, 1)})
+    config = Config.model_validate(MINIMAL).at_positions(positions)
+    with pytest.raises(ConfigError) as caught, config.at("train"), config.at("lr"):
+        raise ConfigError.of("too high", "args")
+    assert str(caught.value) == "a.yml:4:1: lr.args: too high"
+
+
+def test_at_without_a_file_has_the_path_only():
+    config = Config.model_validate(MINIMAL)
+    with pytest.raises(ConfigError) as caught, config.at("metrics", 0):
+        raise ConfigError.of("unknown metric", "name")
+    assert str(caught.value) == "metrics.0.name: unknown metric"
+
+
+def test_positions_are_no_part_of_what_a_config_says():
+    config = Config.model_validate(MINIMAL)
+    assert config.at_positions(Positions({(): Position("a.yml", 1, 1)})) == config
+
+
+def test_positions_are_ordered_by_file_and_line_with_options_last():
+    positions = Positions({("b",): Position("f", 12, 1), ("a",): Position("f", 2, 1), ("c",): Position("-o c")})
+    with pytest.raises(ConfigError) as caught:
+        raise positions.locate(ConfigError(ConfigError.of("x", key).problems[0] for key in "cba"))
+    assert str(caught.value).splitlines() == ["f:2:1: a: x", "f:12:1: b: x", "-o c: c: x"]
+
+
+def test_duration_is_a_frozen_dataclass():
+    assert dataclasses.replace(Duration(1, "epochs"), value=2) == Duration(2, "epochs")
