@@ -6,6 +6,7 @@ ours and keeps its traceback.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -71,11 +72,12 @@ class TrainingError(PpemaError):
 
 
 def one_line(error: BaseException) -> str:
-    """What `error` says, as one line headed by its type: Paddle's long reports are cut down to their summary."""
+    """`ValueError: text`, on one line; our own errors without their type, Paddle's reports cut down to their summary."""
     text = str(error)
-    _, found, summary = text.partition("Error Message Summary:")
-    lines = [line.strip() for line in (summary if found else text).splitlines()]
-    said = next((line for line in lines if line.strip("-= ")), "")
-    # Paddle's own summaries begin with their kind of error already.
-    kind = type(error).__name__
-    return said if said.startswith(("(", kind)) or "Error: " in said[:40] else f"{kind}: {said}" if said else kind
+    report = re.search(r"^\s*(\w+Error: .+)$", text, re.MULTILINE)
+    if report and ("In user code:" in text or "Error Message Summary:" in text):
+        return report[1]
+    text = " ".join(text.split())
+    if isinstance(error, PpemaError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -9,7 +9,7 @@ from typing import Any
 import paddle
 
 from ppema.config import Duration
-from ppema.errors import ConfigError, one_line
+from ppema.errors import ConfigError, Problem, one_line
 from ppema.names import check_arguments, resolve
 
 LRScheduler = paddle.optimizer.lr.LRScheduler
@@ -37,7 +37,7 @@ def build_lr(spec: Any, to_steps: Callable[[Duration], int]) -> LRScheduler:
     else:
         found = resolve(spec.name, SCHEDULERS, "learning-rate schedule")
         check_arguments(found, spec.args, what=spec.name)
-        schedule = _call(found, _in_steps(spec.args, to_steps))
+        schedule = _call(found, _in_steps(spec.args, to_steps, "args"))
         if not isinstance(schedule, LRScheduler):
             raise ConfigError.of(f"{spec.name} is not a paddle.optimizer.lr.LRScheduler", "name")
     if spec.warmup is None:
@@ -80,15 +80,15 @@ def _call(target: Callable[..., Any], args: Mapping[str, Any]) -> Any:
         raise ConfigError.of(one_line(error), "args") from error
 
 
-def _in_steps(args: Any, to_steps: Callable[[Duration], int]) -> Any:
-    """`args` with every duration among them, at any depth, as a number of steps."""
-    if isinstance(args, Mapping):
-        return {key: _in_steps(value, to_steps) for key, value in args.items()}
-    if isinstance(args, list):
-        return [_in_steps(value, to_steps) for value in args]
-    if isinstance(args, str):
+def _in_steps(value: Any, to_steps: Callable[[Duration], int], *path: str | int) -> Any:
+    """`value` with every duration in it, at any depth, as a number of steps; a string that starts like one must be one."""
+    if isinstance(value, Mapping):
+        return {key: _in_steps(each, to_steps, *path, key) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_in_steps(each, to_steps, *path, index) for index, each in enumerate(value)]
+    if isinstance(value, str) and value[:1].isdigit():
         try:
-            return to_steps(Duration.parse(args))
-        except ValueError:
-            return args
-    return args
+            return to_steps(Duration.parse(value))
+        except ConfigError as error:
+            raise ConfigError([Problem((*path, *problem.path), problem.message) for problem in error.problems]) from error
+    return value

@@ -182,7 +182,7 @@ def _forward(config: Config, fields: Sequence[Field], *, train: bool) -> tuple[A
         model = _build_model(config.model)
         model.train() if train else model.eval()
         names = [*(f"input_{index}" for index in range(len(fields) - 1)), "target"]
-        feeds = [paddle.static.data(n, [-1, *f.shape], f.dtype) for n, f in zip(names, fields, strict=True)]
+        feeds = [paddle.static.data(n, [-1, *f.shape], getattr(paddle, f.dtype)) for n, f in zip(names, fields, strict=True)]
         with _building(about=f"the model can not take the data's {', '.join(form(feed) for feed in feeds[:-1])}"):
             predictions = model(*feeds[:-1])
         if not hasattr(predictions, "shape"):

@@ -11,12 +11,13 @@ import numpy as np
 import paddle
 
 from ppema.averaging.decay import FLOATS
-from ppema.config import Config
+from ppema.config import Config, to_yaml
 from ppema.data import Batch
-from ppema.errors import TrainingError
+from ppema.errors import SetupError, TrainingError
 from ppema.programs import RAW
 from ppema.run.best import Best
 from ppema.run.evaluate import evaluate
+from ppema.run.execute import execute
 from ppema.run.log import RunLog
 from ppema.run.progress import progress
 from ppema.run.resume import manifest_of, open_run
@@ -51,7 +52,11 @@ def train(config: Config, *, resume: str = "auto") -> Result:
     run = prepare_training(config)
     start = open_run(run, checkpoints_of(config), resume)
     with paddle.static.scope_guard(run.scope):
-        return _Trainer(run, start.best, start.metrics).go(start.state)
+        try:
+            return _Trainer(run, start.best, start.metrics).go(start.state)
+        except OSError as error:
+            # Data and checkpoints report their own; what is left is the log.
+            raise SetupError(f"{output_of(config)}: the run's records can not be written: {error}") from error
 
 
 def dry_run(config: Config) -> float:
@@ -82,6 +87,7 @@ class _Trainer:
         save_every = Every(run.horizon.steps(config.train.save_every), last)
         output = output_of(config)
         with stop_requests() as stop, progress(last, state.step) as bar, RunLog(output, bar, step=state.step) as log:
+            (output / "config.yml").write_text(to_yaml(config), encoding="utf-8")
             if state.step:
                 log.say(f"resuming at step {state.step} of {last}")
             interval = _Interval()
@@ -120,7 +126,7 @@ class _Trainer:
         programs = self.run.programs
         paddle.seed(step_seed(self.run.config.seed, state.step))
         feed = programs.train_inputs.feed(batch)
-        (value,) = self.run.executor.run(programs.train, feed=feed, fetch_list=[programs.loss])
+        (value,) = execute(self.run.executor, programs.train, feed, [programs.loss])
         loss = float(np.asarray(value).reshape(()))
         if not math.isfinite(loss):
             raise TrainingError(

@@ -151,4 +151,6 @@ def test_the_lower_layers_are_free_of_paddle():
 def test_command_lines_import_nothing_heavy_before_they_parse():
     for name, tree in modules().items():
         if name.startswith("ppema.cli") or name in ("ppema", "ppema.errors"):
-            assert not {found.split(".")[0] for found in imports(tree, top=True)} & {"paddle", "numpy", "pydantic", "yaml"}, name
+            assert not {found.split(".")[0] for found in imports(tree, top=True)} & {"paddle", "numpy", "pydantic", "yaml"}, (
+                name
+            )

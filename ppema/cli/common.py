@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ def load(arguments: argparse.Namespace) -> Config:
     if not arguments.config:
         raise PpemaError("-c CONFIG is missing: name the experiment's YAML file")
     config = load_config(arguments.config, arguments.override)
+    # What a config names by dotted path may lie in the folder one works in.
+    sys.path.append(os.getcwd())
     set_threads(None if config.runtime.threads == "auto" else config.runtime.threads)
     load_paddle()
     return config

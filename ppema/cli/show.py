@@ -12,9 +12,7 @@ from ppema.cli.common import load, parser, print_table, run
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 2 bad input."""
     made = parser("show", "Show what a config builds: variables, averages, memory, programs and length.")
-    made.add_argument(
-        "--resolved", action="store_true", help="print the whole config instead, bases and defaults filled in"
-    )
+    made.add_argument("--resolved", action="store_true", help="print the whole config instead, bases and defaults filled in")
     made.add_argument("--schema", action="store_true", help="print the JSON Schema of configs instead, for editors")
     made.add_argument("--curves", metavar="PNG", help="draw the run's evaluations instead: raw and each average over epochs")
     made.add_argument("--metric", default="accuracy", help="what --curves draws (default: accuracy)")

@@ -22,7 +22,7 @@ class CNN(paddle.nn.Sequential):
     def __init__(self, in_channels: int, num_classes: int, widths: Sequence[int] = (32, 64), dropout: float = 0.0):
         if not widths:
             raise ValueError("widths: at least one stage is needed")
-        layers = []
+        layers: list[paddle.nn.Layer] = []
         for stage, (channels, width) in enumerate(zip((in_channels, *widths), widths, strict=False)):
             if stage:
                 layers.append(paddle.nn.MaxPool2D(2))

@@ -20,7 +20,7 @@ class MLP(paddle.nn.Sequential):
     """
 
     def __init__(self, in_features: int, num_classes: int, hidden: Sequence[int] = (128,), dropout: float = 0.0):
-        layers = [paddle.nn.Flatten()]
+        layers: list[paddle.nn.Layer] = [paddle.nn.Flatten()]
         for width, next_width in zip((in_features, *hidden), hidden, strict=False):
             layers += [paddle.nn.Linear(width, next_width), paddle.nn.ReLU()]
             if dropout:

@@ -146,6 +146,4 @@ def check_fits(checkpoint: Checkpoint, found: Arrays, wanted: Sequence[str]) -> 
     for names, what in ((set(wanted) - set(found), "lacks"), (set(found) - set(wanted), "has the unknown")):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise CheckpointError(
-                f"{checkpoint.path}: it {what} variable {min(names)!r}{more}: it is of another model or config"
-            )
+            raise CheckpointError(f"{checkpoint.path}: it {what} variable {min(names)!r}{more}: it is another model's")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ppema.errors import DataError
 from ppema.programs import RAW
@@ -28,8 +31,13 @@ def draw_curves(output: Path, metric: str, file: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
     for weights in dict.fromkeys(record["weights"] for record in records):
         points = [(record["epoch"], record[metric]) for record in records if record["weights"] == weights]
-        style = {"color": "0.65", "linewidth": 1} if weights == RAW else {"linewidth": 2}
-        axes.plot(*zip(*points, strict=True), label=weights, **style)
+        style: dict[str, Any] = {"color": "0.65", "linewidth": 1} if weights == RAW else {"linewidth": 2}
+        epochs, values = zip(*points, strict=True)
+        axes.plot(epochs, values, label=weights, **style)
+    # The first evaluations, far off, would flatten all that follows.
+    low, high = np.quantile([record[metric] for record in records], (0.05, 0.95))
+    margin = 0.1 * (high - low) or 0.1
+    axes.set_ylim(low - margin, high + margin)
     axes.set_xlabel("epoch")
     axes.set_ylabel(metric)
     axes.grid(alpha=0.3)

@@ -28,9 +28,8 @@ def _variables(run: TrainingRun) -> Table:
     averages = run.programs.averages
     rows = []
     for parameter in run.programs.model.parameters:
-        kind = (
-            "trained" if parameter.trainable else "statistic" if _is_statistic(place_of.get(parameter.name, "")) else "frozen"
-        )
+        place = place_of.get(parameter.name, "")
+        kind = "trained" if parameter.trainable else "statistic" if _is_statistic(place) else "frozen"
         averaged = ", ".join(name for name, average in averages.items() if parameter.name in average.shadow_of) or "-"
         shape = "×".join(map(str, parameter.shape)) or "scalar"
         rows.append((parameter.name, place, shape, parameter.dtype, kind, averaged))

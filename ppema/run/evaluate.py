@@ -8,6 +8,7 @@ import numpy as np
 
 from ppema.data import Loader
 from ppema.programs import Inputs, TestProgram
+from ppema.run.execute import execute
 
 
 def evaluate(executor: Any, test: TestProgram, inputs: Inputs, loader: Loader) -> dict[str, float]:
@@ -20,7 +21,7 @@ def evaluate(executor: Any, test: TestProgram, inputs: Inputs, loader: Loader) -
     samples = 0
     for batch in loader.epoch(0):
         size = len(batch.indices)
-        values = executor.run(test.program, feed=inputs.feed(batch), fetch_list=list(test.measures.values()))
+        values = execute(executor, test.program, inputs.feed(batch), list(test.measures.values()))
         for name, value in zip(totals, values, strict=True):
             array = np.asarray(value, dtype=np.float64)
             totals[name] += float(array.sum()) if array.shape == (size,) else float(array.mean()) * size

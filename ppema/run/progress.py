@@ -19,9 +19,9 @@ class Bar(Protocol):
 
 
 @contextmanager
-def progress(total: int, start: int, stream: TextIO | None = None) -> Iterator[Bar]:
+def progress(total: int, start: int) -> Iterator[Bar]:
     """A progress bar with loss, rate, learning rate and time left on a terminal; nothing but the lines elsewhere."""
-    stream = stream or sys.stderr
+    stream = sys.stderr
     if not stream.isatty():
         yield _Lines(stream)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -57,7 +58,10 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str) -> Start:
             "go back to that config"
         )
     run.write(checkpoint)
-    run.programs.lr.set_state_dict(manifest["lr"])
+    with warnings.catch_warnings():
+        # Paddle calls the state of the schedule inside a LinearWarmup unused, after using it.
+        warnings.filterwarnings("ignore", message="There are some unused values in state_dict")
+        run.programs.lr.set_state_dict(manifest["lr"])
     best = Best(**manifest["best"]) if manifest["best"] else None
     return Start(State(**manifest["state"]), best, manifest["metrics"])
 

@@ -12,13 +12,14 @@ import numpy as np
 import paddle
 
 from ppema.config import Config
-from ppema.data import Loader, build_loader
-from ppema.errors import CheckpointError, ConfigError
+from ppema.data import Batch, Loader, build_loader
+from ppema.errors import CheckpointError, ConfigError, TrainingError
 from ppema.ir import backend, scope
 from ppema.programs import Horizon, Model, Programs, build_programs, build_test_model
 from ppema.run.best import check_monitor
 from ppema.run.checkpoint import Checkpoint, Checkpoints, check_fits
 from ppema.run.device import place_of
+from ppema.run.execute import execute
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def prepare_training(config: Config) -> TrainingRun:
     eval_loader = _eval_loader(config)
     if train_loader.fields != eval_loader.fields:
         with config.at("data", "eval"):
-            raise ConfigError.of(f"its samples are {eval_loader.fields}, those of data.train are {train_loader.fields}")
+            ours, theirs = (", ".join(map(str, loader.fields)) for loader in (eval_loader, train_loader))
+            raise ConfigError.of(f"its samples are {ours}; those of data.train are {theirs}")
     horizon = Horizon(train_loader.steps_per_epoch, config.data.train.batch_size, config.train.epochs)
     programs = build_programs(config, train_loader.fields, horizon)
     with config.at("train"):
@@ -74,6 +76,7 @@ def prepare_training(config: Config) -> TrainingRun:
     executor, own = paddle.static.Executor(place), paddle.static.Scope()
     with paddle.static.scope_guard(own):
         executor.run(programs.startup)
+        _try_out(config, executor, programs.model, train_loader)
     return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own)
 
 
@@ -102,6 +105,7 @@ def prepare_evaluation(config: Config) -> EvaluationRun:
     executor, own = paddle.static.Executor(place), paddle.static.Scope()
     with paddle.static.scope_guard(own):
         executor.run(model.startup)
+        _try_out(config, executor, model, eval_loader)
     return EvaluationRun(model, eval_loader, executor, own)
 
 
@@ -128,6 +132,17 @@ def _eval_loader(config: Config) -> Loader:
         if config.data.eval.drop_last:
             raise ConfigError.of("an evaluation covers every sample: remove it", "drop_last")
         return build_loader(config.data.eval, seed=config.seed, label="data.eval")
+
+
+def _try_out(config: Config, executor: Any, model: Model, loader: Loader) -> None:
+    """Run the test program, which changes nothing, on one sample: shapes that Paddle checks no sooner are found here."""
+    sample = next(iter(loader.epoch(0)))
+    one = Batch(tuple(array[:1] for array in sample.arrays), sample.indices[:1])
+    with config.at("model"):
+        try:
+            execute(executor, model.test.program, model.inputs.feed(one), list(model.test.measures.values()))
+        except TrainingError as error:
+            raise ConfigError.of(f"the model does not run on the data: {error}") from error
 
 
 def _seed(seed: int) -> None:

@@ -1,0 +1,253 @@
+"""The command lines as a user meets them: what they print, their exit codes, one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ppema.cli.eval import main as eval_main
+from ppema.cli.show import main as show_main
+from ppema.cli.train import main as train_main
+
+ROOT = Path(__file__).parents[2]
+CNN = str(ROOT / "configs/digits_cnn.yml")
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty current folder, where a run would leave its `runs`."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tool(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    bare = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "tests"), **environment}
+    command = [sys.executable, str(ROOT / f"tools/{name}.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, env=bare, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_train_then_eval_then_show(here, capsys):
+    assert train_main(["-c", CNN, "-o", "train.stop_after=60 steps", "--json"]) == 0
+    out, log = capsys.readouterr()
+    result = json.loads(out.splitlines()[-1])
+    assert result["step"] == 60
+    assert list(result["metrics"]) == ["raw", "ema", "fast_start"]
+    assert result["output"] == "runs/digits_cnn"
+    assert "step 50  epoch 1.09  loss " in log
+    assert eval_main(["-c", CNN, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == result["metrics"]
+    assert eval_main(["-c", CNN, "--weights", "ema", "--checkpoint", "best"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["weights", "loss", "accuracy"]
+    assert show_main(["-c", CNN, "--curves", "curves.png"]) == 0
+    assert (here / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_show_says_what_is_built(here, capsys):
+    assert show_main(["-c", CNN]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["batch_norm2d_0.w_1", "1._mean", "16", "float32", "statistic", "ema,", "fast_start"] in lines
+    assert ["linear_0.w_0", "10.weight", "32×10", "float32", "trained", "ema,", "fast_start"] in lines
+    # Six switches: two BatchNorms and the dropout, and their gradients.
+    assert [line for line in lines if line[:1] == ["train"]][0][2:] == ["0", "of", "6"]
+    assert [line[-3:] for line in lines if line[:1] == ["test"]] == [["3", "of", "3"]] * 3
+    assert not (here / "runs").exists()
+
+
+def test_show_resolved_reads_back(here, capsys):
+    assert show_main(["-c", CNN, "--resolved"]) == 0
+    (here / "resolved.yml").write_text(capsys.readouterr().out)
+    assert show_main(["-c", "resolved.yml", "--resolved"]) == 0
+    assert capsys.readouterr().out == (here / "resolved.yml").read_text()
+
+
+def test_the_schema_in_configs_is_current(capsys):
+    assert show_main(["--schema"]) == 0
+    printed = capsys.readouterr().out
+    assert printed == (ROOT / "configs/schema.json").read_text(), "run: make schema"
+
+
+@pytest.mark.parametrize("name", ["train", "eval", "show"])
+def test_help_needs_no_paddle_and_little_time(name, tmp_path):
+    # A paddle that can not be imported stands in the way.
+    (tmp_path / "paddle.py").write_text("raise RuntimeError('imported')")
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = tool(name, "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+        times.append(time.perf_counter() - start)
+        assert done.returncode == 0
+        assert done.stdout.startswith(f"usage: python tools/{name}.py")
+    assert min(times) < 0.5
+
+
+BAD = [
+    (["-o", "train.epoch=3"], "-o train.epoch: train.epoch: unknown key; did you mean 'epochs'?"),
+    (["-o", "averages.ema.decay=1.5"], "-o averages.ema.decay: averages.ema.decay: expected a number"),
+    (["-o", "train.epochs=many"], "-o train.epochs: train.epochs: expected"),
+    (
+        ["-o", "optimizer.args.momentumm=0.5"],
+        "-o optimizer.args.momentumm: optimizer.args.momentumm: unknown argument of Momentum",
+    ),
+    (["-o", "model.args.in_channels=3"], "digits_cnn.yml:5:1: model: the model does not run on the data"),
+    (["-o", "model.args.num_classes=4"], "data.train: sample "),
+    (["-o", "data.train={name: npz, path: nowhere.npz, batch_size: 4}"], "nowhere.npz"),
+    (["-o", "data.train={name: things.Empty, batch_size: 4}"], "data.train: things.Empty: "),
+    (
+        ["-o", "data.train={name: things.Breaks, args: {at: 0}, batch_size: 4}"],
+        "data.train: sample 0: OSError: the disk is gone",
+    ),
+    (["-o", "runtime.device=gpu:7"], "runtime.device: gpu:7: there is no such GPU: "),
+    (["-o", "runtime.threads=3"], "runtime.threads: 3 threads were asked for, but paddle is already loaded with 1"),
+    (["--resume", "nowhere"], "nowhere/manifest.json: No such file or directory: this is no checkpoint of ppema"),
+    (["-o", "model"], "-o model: "),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[each[0][-1] for each in BAD])
+def test_bad_input_is_one_line_exit_code_2_and_no_run_folder(here, capsys, arguments, said):
+    assert train_main(["-c", CNN, *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert out == ""
+    assert not (here / "runs").exists()
+
+
+def test_every_problem_of_a_config_in_one_report(here, capsys):
+    (here / "bad.yml").write_text("modell: cnn\ntrain: {epochs: 0}\nlr: -1\n")
+    assert train_main(["-c", "bad.yml"]) == 2
+    err = capsys.readouterr().err
+    assert [line.split(": ")[0] for line in err.splitlines()] == ["bad.yml:1:1"] * 4 + ["bad.yml:2:9", "bad.yml:3:1"]
+    assert "bad.yml:1:1: modell: unknown key; did you mean 'model'?" in err.splitlines()
+
+
+@pytest.mark.parametrize("main", [train_main, eval_main, show_main])
+def test_a_missing_config_or_none_is_said(here, capsys, main):
+    assert main([]) == 2
+    assert main(["-c", "nowhere.yml"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "-c CONFIG is missing" in lines[0]
+    assert "nowhere.yml" in lines[1]
+
+
+def test_eval_of_what_is_not_there(here, capsys):
+    assert eval_main(["-c", CNN]) == 2
+    assert "there is no last checkpoint: train first" in capsys.readouterr().err
+    assert train_main(["-c", CNN, "-o", "train.stop_after=1 step", "-o", "train.monitor=null"]) == 0
+    capsys.readouterr()
+    assert eval_main(["-c", CNN, "--weights", "emma"]) == 2
+    assert "there are no weights 'emma'; there are raw, ema, fast_start" in capsys.readouterr().err
+    assert eval_main(["-c", CNN, "--checkpoint", "best"]) == 2
+    assert "there is no best checkpoint: set train.monitor" in capsys.readouterr().err
+    assert eval_main(["-c", CNN, "-o", "model.args.widths=[16, 33]"]) == 2
+    assert "variable" in capsys.readouterr().err
+
+
+def test_an_output_that_can_not_be_written(here, capsys):
+    (here / "file").write_text("")
+    assert train_main(["-c", CNN, "-o", "output=file/run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "file/run" in line
+
+
+def test_a_loss_that_is_not_finite_is_exit_code_1(here, capsys):
+    assert train_main(["-c", CNN, "-o", "loss=things.nan_loss"]) == 1
+    assert "the loss is nan at step 1" in capsys.readouterr().err
+
+
+def test_curves_of_what_was_not_measured(here, capsys):
+    assert show_main(["-c", CNN, "--curves", "x.png"]) == 2
+    assert "it holds no evaluation: train first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_data_set_that_raises_in_the_middle_is_no_hang_and_no_traceback(tmp_path, workers):
+    data = f"data.train={{name: things.Breaks, args: {{at: 31}}, batch_size: 4, workers: {workers}}}"
+    good = "data.eval={name: synthetic, samples: 4, shape: [4], classes: 3, batch_size: 4}"
+    model = "model={name: mlp, args: {in_features: 4, num_classes: 3}}"
+    done = tool("train", "-c", CNN, "-o", data, "-o", good, "-o", model, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "data.train: sample 31: OSError: the disk is gone"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_real_process_uses_every_core_and_records_it(tmp_path):
+    done = tool("train", "-c", CNN, "-o", "train.stop_after=2 steps", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    manifest = json.loads((tmp_path / "runs/digits_cnn/checkpoints/step-00000002/manifest.json").read_text())
+    assert manifest["threads"] == len(os.sched_getaffinity(0))
+    again = tool("train", "-c", CNN, "-o", "train.stop_after=3 steps", "-o", "runtime.threads=1", cwd=tmp_path)
+    assert "resuming at step 2 of 3" in again.stderr
+    manifest = json.loads((tmp_path / "runs/digits_cnn/checkpoints/step-00000003/manifest.json").read_text())
+    assert manifest["threads"] == 1
+
+
+def test_a_read_only_project_trains(tmp_path):
+    project = tmp_path / "project"
+    for part in ("ppema", "tools", "configs"):
+        shutil.copytree(ROOT / part, project / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (*project.rglob("*"), project):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    (tmp_path / "work").mkdir()
+    command = [sys.executable, str(project / "tools/train.py"), "-c", str(project / "configs/digits_mlp.yml")]
+    done = subprocess.run(
+        [*command, "-o", "train.stop_after=2 steps"],
+        cwd=tmp_path / "work",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    for path in (project, *project.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(tmp_path / "work/runs")) == ["digits_mlp"]
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason="needs the package dataset-fashion-mnist")
+def test_fashion_mnist_trains_a_little(here, capsys):
+    fashion = str(ROOT / "configs/fashion_cnn.yml")
+    assert (
+        train_main(
+            [
+                "-c",
+                fashion,
+                "-o",
+                "model.args.widths=[16, 32]",
+                "-o",
+                "lr.warmup=null",
+                "-o",
+                "train.stop_after=60 steps",
+                "--json",
+            ]
+        )
+        == 0
+    )
+    metrics = json.loads(capsys.readouterr().out.splitlines()[-1])["metrics"]
+    # Chance is 0.1.
+    assert metrics["ema"]["accuracy"] > 0.3
+    assert metrics["ema"]["top5"] > metrics["ema"]["accuracy"]
+
+
+def test_fashion_mnist_says_how_to_get_it(here, capsys):
+    images = "data.train.images=/usr/share/datasets/fashion-mnist/absent-images-idx3-ubyte.gz"
+    assert train_main(["-c", str(ROOT / "configs/fashion_cnn.yml"), "-o", images]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "apt-get install dataset-fashion-mnist" in line
+
+
+def test_the_digits_cnn_reaches_97_percent_with_ema_weights(here, capsys):
+    assert train_main(["-c", CNN, "--json"]) == 0
+    metrics = json.loads(capsys.readouterr().out.splitlines()[-1])["metrics"]
+    assert metrics["ema"]["accuracy"] >= 0.97
+    assert metrics["ema"]["accuracy"] >= metrics["raw"]["accuracy"] - 0.01

@@ -1,0 +1,53 @@
+"""Positions, what is due, seeds and differences: pure functions of a run."""
+
+from __future__ import annotations
+
+from ppema.run.best import Best
+from ppema.run.resume import differences
+from ppema.run.state import Every, State, step_seed
+
+
+def test_a_position_advances_through_epochs():
+    state = State()
+    seen = []
+    for size in (4, 4, 2, 4):
+        state = state.advance(size, steps_per_epoch=3)
+        seen.append((state.step, state.epoch, state.batch, state.samples))
+    assert seen == [(1, 0, 1, 4), (2, 0, 2, 8), (3, 1, 0, 10), (4, 1, 1, 14)]
+
+
+def test_due_every_so_often_and_at_the_end():
+    assert [step for step in range(1, 11) if Every(4, last=10).due(State(step=step))] == [4, 8, 10]
+
+
+def test_seeds_differ_and_stay():
+    seeds = {step_seed(seed, step) for seed in range(40) for step in range(250)}
+    assert len(seeds) == 10_000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    # Fixed values: a change of the formula would change every run with dropout.
+    assert (step_seed(0, 0), step_seed(1, 2)) == (4685109482889842056, 871875963107722422)
+
+
+def test_best_by_metric_and_by_mode():
+    low, high = Best("raw/x", 1.0, 1), Best("raw/x", 2.0, 2)
+    assert high.beats(low, "max") and not low.beats(high, "max")
+    assert low.beats(high, "min") and not high.beats(low, "min")
+    assert not low.beats(low, "max") and not low.beats(low, "min")
+    assert high.beats(low, None)
+    assert Best("ema/loss", 1.0, 1).beats(Best("ema/loss", 2.0, 1), None)
+
+
+def test_a_best_that_is_not_a_number_is_beaten_by_any():
+    nan = Best("raw/loss", float("nan"), 1)
+    assert Best("raw/loss", 3.0, 2).beats(nan, "min") and not nan.beats(Best("raw/loss", 3.0, 2), "min")
+
+
+def test_differences_of_configs_name_every_leaf_but_the_harmless():
+    before = {"seed": 0, "model": {"name": "cnn", "args": {"a": 1}}, "output": "x", "train": {"epochs": 3, "keep": 3}}
+    now = {"seed": 1, "model": {"name": "cnn", "args": {"a": 2, "b": 3}}, "output": "y", "train": {"epochs": 3, "keep": 9}}
+    assert differences(before, now) == [
+        "seed: was 0, now 1",
+        "model.args.a: was 1, now 2",
+        "model.args.b: was None, now 3",
+    ]
+    assert differences(before, before) == []

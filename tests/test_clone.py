@@ -1,0 +1,42 @@
+"""clone_for_test: what Program.clone(for_test=True) was."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from ppema.clone import clone_for_test
+from ppema.ir import backend, scope
+
+
+def test_the_clone_is_in_test_mode_and_the_original_still_trains(built):
+    test, (logits, loss) = clone_for_test(built.main, [built.logits, built.loss])
+    built.minimize()
+    built.start()
+    built.steps(3)
+    assert [op.is_test for op in backend().operations(test) if op.is_test is not None] == [True]
+    assert [op.is_test for op in backend().operations(built.main) if op.kind == "batch_norm_"] == [False]
+    before = {p.name: scope.get(built.scope, p.name).tobytes() for p in backend().parameters(built.main)}
+    feed = built.feed()
+    first = built.run(test, [logits, loss], feed)
+    half = {name: value[:4] for name, value in feed.items()}
+    (part, _) = built.run(test, [logits, loss], half)
+    # With fixed statistics a sample's result does not depend on the rest of its batch.
+    np.testing.assert_allclose(first[0][:4], part, rtol=1e-6)
+    assert {p.name: scope.get(built.scope, p.name).tobytes() for p in backend().parameters(built.main)} == before
+
+
+def test_after_minimize_it_is_too_late(built):
+    built.minimize()
+    with pytest.raises(ValueError, match="comes before minimize"):
+        clone_for_test(built.main)
+
+
+def test_randomness_without_a_switch_is_pointed_out():
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        x = paddle.static.data("x", [4, 3], "float32")
+        paddle.nn.functional.dropout(x, 0.5, axis=0)
+    with pytest.warns(UserWarning, match=r"test_clone.py:\d+: 'uniform' draws random numbers and has no test mode"):
+        clone_for_test(main)

@@ -1,0 +1,273 @@
+"""The drop-in class, as a script that used paddle.static.ExponentialMovingAverage would use it."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from ppema.averaging.decay import FLOATS, Constant, ThresSteps
+from ppema.clone import clone_for_test
+from ppema.ema import ExponentialMovingAverage
+from ppema.errors import AverageError
+from ppema.ir import backend, scope
+
+STATISTICS = ("batch_norm2d_0.w_1", "batch_norm2d_0.w_2")
+
+
+def averaged(built, *args, **kwargs) -> ExponentialMovingAverage:
+    """The class on a program that is ready to run, made as a user would."""
+    built.minimize()
+    with paddle.utils.unique_name.guard(), built.guard():
+        ema = ExponentialMovingAverage(*args, **kwargs)
+        ema.update()
+    built.start()
+    return ema
+
+
+@pytest.fixture
+def here(built):
+    """The scope of the fixture's program, made the current one as a script's global scope is."""
+    with paddle.static.scope_guard(built.scope):
+        yield built.scope
+
+
+def weights(built) -> dict[str, np.ndarray]:
+    return {p.name: scope.get(built.scope, p.name) for p in backend().parameters(built.main)}
+
+
+def averages(built, ema) -> dict[str, np.ndarray]:
+    return {name: scope.get(built.scope, ema.average_name(name)) for name in weights(built)}
+
+
+def same(a, b) -> bool:
+    return a.keys() == b.keys() and all(a[name].tobytes() == b[name].tobytes() for name in a)
+
+
+def recorded(built, steps):
+    trajectory = []
+    for _ in range(steps):
+        built.run(fetch=[built.loss])
+        trajectory.append({name: value.astype("float64") for name, value in weights(built).items()})
+    return trajectory
+
+
+def check_average(built, ema, trajectory, schedule):
+    """Against float64 numpy by the definition, with the decays that the schedule says."""
+    decays = [schedule(float(n), FLOATS) for n in range(len(trajectory))]
+    factors = np.array([(1 - d) * np.prod(decays[i + 1 :]) for i, d in enumerate(decays)])
+    for name, got in averages(built, ema).items():
+        expected = sum(f * values[name] for f, values in zip(factors, trajectory, strict=True)) / factors.sum()
+        assert np.linalg.norm(got - expected) <= 1e-6 * np.linalg.norm(expected), name
+
+
+def test_usage_1_with_apply_evaluates_the_average_and_restores(built, here):
+    with built.guard():
+        test, (logits,) = clone_for_test(built.main, [built.logits])
+    ema = averaged(built, 0.9)
+    built.steps(5)
+    raw, mean, feed = weights(built), averages(built, ema), built.feed()
+    (before,) = built.run(test, [logits], feed)
+    with ema.apply(built.executor):
+        assert same(weights(built), mean)
+        (applied,) = built.run(test, [logits], feed)
+    (after,) = built.run(test, [logits], feed)
+    assert same(weights(built), raw) and same(averages(built, ema), mean)
+    assert before.tobytes() == after.tobytes() != applied.tobytes()
+
+
+def test_usage_2_restores_later_by_hand(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(5)
+    raw, mean = weights(built), averages(built, ema)
+    with ema.apply(built.executor, need_restore=False):
+        assert same(weights(built), mean)
+    assert same(weights(built), mean)
+    ema.restore(built.executor)
+    assert same(weights(built), raw) and same(averages(built, ema), mean)
+
+
+def test_training_after_apply_without_restore_leaves_the_former_weights_to_restore(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(5)
+    raw = weights(built)
+    with ema.apply(built.executor, need_restore=False):
+        pass
+    built.steps(3)
+    assert not same(weights(built), raw)
+    ema.restore(built.executor)
+    assert same(weights(built), raw)
+
+
+def test_the_average_is_the_weighted_mean_of_weights_and_statistics(built, here):
+    ema = averaged(built, 0.95)
+    trajectory = recorded(built, 30)
+    assert set(STATISTICS) <= set(averages(built, ema))
+    check_average(built, ema, trajectory, Constant(0.95))
+
+
+def test_thres_steps_as_a_number(built, here):
+    ema = averaged(built, 0.999, thres_steps=5)
+    # (1 + 5)/(10 + 5) at every step.
+    check_average(built, ema, recorded(built, 10), Constant(6 / 15))
+
+
+def test_thres_steps_as_a_callable_of_the_updates(built, here):
+    ema = averaged(built, 0.6, thres_steps=lambda n: 2 * n + 1)
+    check_average(built, ema, recorded(built, 25), ThresSteps(0.6, lambda n: 2 * n + 1))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float32"])
+def test_thres_steps_as_a_variable_read_at_every_run(built, here, dtype):
+    with paddle.utils.unique_name.guard("counter_"), built.guard():
+        counter = paddle.static.data("counter", [1], dtype)
+    ema = averaged(built, 0.5, thres_steps=counter)
+    trajectory, steps = [], [0, 3, 100, 1]
+    for value in steps:
+        built.run(fetch=[built.loss], feed={**built.feed(), "counter": np.array([value], dtype)})
+        trajectory.append({name: each.astype("float64") for name, each in weights(built).items()})
+    decays = [min(0.5, (1 + m) / (10 + m)) for m in steps]
+    check_average(built, ema, trajectory, lambda n, ops: decays[int(n)])
+
+
+def test_several_averages_in_one_program(built, here):
+    built.minimize()
+    with paddle.utils.unique_name.guard(), built.guard():
+        made = [ExponentialMovingAverage(0.5), ExponentialMovingAverage(0.9), ExponentialMovingAverage(0.99, name="slow")]
+        for ema in made:
+            ema.update()
+    built.start()
+    trajectory = recorded(built, 12)
+    assert [ema.average_name("linear_0.w_0") for ema in made] == [f"linear_0.w_0/{n}" for n in ("ema", "ema_1", "slow")]
+    for ema, decay in zip(made, (0.5, 0.9, 0.99), strict=True):
+        check_average(built, ema, trajectory, Constant(decay))
+
+
+def test_average_is_a_variable_that_can_be_fetched(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(3)
+    parameter = next(p.variable for p in backend().parameters(built.main) if p.name == "linear_0.w_0")
+    (fetched,) = built.run(fetch=[ema.average(parameter)])
+    assert fetched.dtype == np.float32
+    np.testing.assert_array_equal(fetched, scope.get(built.scope, ema.average_name(parameter)))
+
+
+def test_a_second_apply_before_restore_is_refused_and_nothing_is_lost(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(2)
+    raw = weights(built)
+    with ema.apply(built.executor), pytest.raises(AverageError, match="already applied: call restore"):
+        with ema.apply(built.executor):
+            pass
+    assert same(weights(built), raw)
+    with ema.apply(built.executor, need_restore=False):
+        pass
+    with pytest.raises(AverageError, match="already applied"), ema.apply(built.executor):
+        pass
+    ema.restore(built.executor)
+    assert same(weights(built), raw)
+
+
+def test_an_exception_inside_with_restores(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(2)
+    raw = weights(built)
+    with pytest.raises(ZeroDivisionError), ema.apply(built.executor):
+        raise ZeroDivisionError
+    assert same(weights(built), raw)
+
+
+def test_restore_inside_with_is_enough(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(2)
+    raw = weights(built)
+    with ema.apply(built.executor):
+        ema.restore(built.executor)
+        assert same(weights(built), raw)
+    assert same(weights(built), raw)
+
+
+def test_leaving_in_another_scope_restores_the_one_that_was_applied(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(2)
+    raw = weights(built)
+    with ema.apply(built.executor, need_restore=False):
+        pass
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        ema.restore(built.executor)
+    assert same(weights(built), raw)
+
+
+def test_training_inside_with_is_noticed(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(2)
+    with pytest.raises(AverageError, match="the train program ran while the average 'ema' was applied"):
+        with ema.apply(built.executor):
+            built.steps(1)
+
+
+def test_registered_programs_are_in_test_mode_only_while_applied(built, here):
+    copy, (logits,) = backend().clone(built.main, [built.logits])
+    ema = averaged(built, 0.9, programs=[copy])
+    built.steps(4)
+
+    def switches():
+        return [op.is_test for op in backend().operations(copy) if op.is_test is not None]
+
+    assert switches() == [False]
+    mean = averages(built, ema)
+    with ema.apply(built.executor):
+        assert switches() == [True]
+        built.run(copy, [logits])
+    assert switches() == [False]
+    # In training mode the run would have moved the statistics that stood in for the raw ones.
+    assert same(averages(built, ema), mean)
+
+
+@pytest.mark.parametrize("call", ["apply", "average", "average_name"])
+def test_before_update_every_use_says_so(built, here, call):
+    ema = ExponentialMovingAverage(0.9, name="e")
+    with pytest.raises(AverageError, match=rf"{call}\(\) of the average 'e': call update\(\)"):
+        ema.apply(built.executor).__enter__() if call == "apply" else getattr(ema, call)("linear_0.w_0")
+
+
+def test_before_the_first_step_there_is_no_average_to_apply(built, here):
+    ema = averaged(built, 0.9)
+    with pytest.raises(AverageError, match="has seen no update yet"), ema.apply(built.executor):
+        pass
+
+
+def test_a_scope_without_the_variables_is_named(built):
+    ema = averaged(built, 0.9)
+    built.steps(1)
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        with pytest.raises(AverageError, match="the current scope lacks 'batch_norm2d_0.b_0'"), ema.apply(built.executor):
+            pass
+
+
+def test_misuse_is_refused_in_one_line(built, here):
+    ema = averaged(built, 0.9)
+    with pytest.raises(AverageError, match="called twice"), built.guard():
+        ema.update()
+    with pytest.raises(AverageError, match="it is not applied"):
+        ema.restore(built.executor)
+    with pytest.raises(AverageError, match="'nothing' is not averaged by 'ema'; it averages batch_norm2d_0.b_0, "):
+        ema.average("nothing")
+    with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+        with pytest.raises(AverageError, match="has no parameters to average"):
+            ExponentialMovingAverage(0.9).update()
+    with pytest.raises(ValueError, match=r"decay: expected a number in \[0, 1\), got 1.5"):
+        ExponentialMovingAverage(1.5)
+
+
+def test_do_model_average_false_opts_out():
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        x = paddle.static.data("x", [-1, 3], "float32")
+        out = paddle.nn.Linear(3, 2, weight_attr=paddle.ParamAttr(do_model_average=False))(x)
+        paddle.optimizer.SGD(0.1).minimize(out.mean())
+        ema = ExponentialMovingAverage()
+        ema.update()
+    assert ema.average_name("linear_0.b_0") == "linear_0.b_0/ema"
+    with pytest.raises(AverageError, match="'linear_0.w_0' is not averaged"):
+        ema.average_name("linear_0.w_0")

@@ -1,0 +1,111 @@
+"""Optimizers and learning-rate schedules by name."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import paddle
+import pytest
+
+from ppema.errors import ConfigError
+from ppema.ir import backend, scope
+from ppema.optimizers import OPTIMIZERS, SCHEDULERS, build_lr, build_optimizer
+
+
+def lr(name, warmup=None, **args):
+    """The schedule, with epochs of 10 steps."""
+    return build_lr(
+        SimpleNamespace(name=name, args=args, warmup=warmup), lambda d: round(d.value * {"epochs": 10}.get(d.unit, 1))
+    )
+
+
+def rates(schedule, steps):
+    found = []
+    for _ in range(steps):
+        found.append(schedule())
+        schedule.step()
+    return found
+
+
+def test_names_are_paddles_own():
+    assert {"SGD", "Momentum", "Adam", "AdamW", "Lamb"} <= set(OPTIMIZERS)
+    assert {"CosineAnnealingDecay", "PiecewiseDecay", "ReduceOnPlateau"} <= set(SCHEDULERS)
+
+
+def test_a_constant_rate():
+    assert rates(lr("constant", learning_rate=0.1), 3) == [0.1] * 3
+
+
+def test_cosine_over_epochs_with_warmup():
+    # Warm-up: 0, 1/4, 2/4, 3/4 of the rate; then 0.2·(1 + cos(π k/20))/2.
+    got = rates(
+        lr("CosineAnnealingDecay", warmup=SimpleNamespace(value=4, unit="steps"), learning_rate=0.2, T_max="2 epochs"), 24
+    )
+    expected = [0, 0.05, 0.1, 0.15, *(0.1 * (1 + np.cos(np.pi * k / 20)) for k in range(20))]
+    np.testing.assert_allclose(got, expected, atol=1e-12)
+
+
+def test_durations_inside_lists():
+    got = rates(lr("PiecewiseDecay", boundaries=["1 epoch", "12 steps"], values=[1.0, 0.5, 0.1]), 14)
+    assert got == [1.0] * 10 + [0.5] * 2 + [0.1] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "said"),
+    [
+        ("CosineDecay", {}, "name: unknown learning-rate schedule 'CosineDecay'; did you mean "),
+        ("StepDecay", {"learning_rate": 0.1, "step_sise": 3}, "args.step_sise: unknown argument of StepDecay"),
+        ("constant", {"learning_rate": 0.1, "T_max": 3}, "args.T_max: unknown argument of constant"),
+        ("paddle.nn.ReLU", {}, "name: paddle.nn.ReLU is not a paddle.optimizer.lr.LRScheduler"),
+        ("LambdaDecay", {"learning_rate": 0.1, "lr_lambda": "x"}, "args: TypeError: "),
+    ],
+)
+def test_schedules_that_can_not_be_built(name, kwargs, said):
+    with pytest.raises(ConfigError) as caught:
+        lr(name, **kwargs)
+    assert said in str(caught.value)
+
+
+def test_reduce_on_plateau_has_no_warmup():
+    with pytest.raises(ConfigError, match="warmup: ReduceOnPlateau has no warm-up"):
+        lr("ReduceOnPlateau", warmup=SimpleNamespace(value=4, unit="steps"), learning_rate=0.1)
+
+
+def one_step(**spec):
+    """θ after one step of SGD-like `spec` at rate 0.5 from θ = [3, 4], where the gradient is [6, 8]."""
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        initial = paddle.nn.initializer.Assign(np.array([3, 4], "float32"))
+        theta = paddle.static.create_parameter([2], "float32", default_initializer=initial)
+        settings = SimpleNamespace(**{"name": "SGD", "args": {}, "weight_decay": None, "clip_norm": None, **spec})
+        build_optimizer(settings, lr("constant", learning_rate=0.5)).minimize((theta * theta).sum())
+    where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    with paddle.static.scope_guard(where):
+        executor.run(startup)
+        executor.run(main)
+    return scope.get(where, backend().parameters(main)[0].name).tolist()
+
+
+def test_weight_decay_and_clipping_do_what_they_say():
+    assert one_step() == [0, 0]
+    # The gradient gains 0.1·θ.
+    np.testing.assert_allclose(one_step(weight_decay=0.1), [3 - 0.5 * 6.3, 4 - 0.5 * 8.4], rtol=1e-6)
+    # Its norm is 10; clipped to 5 it is halved.
+    np.testing.assert_allclose(one_step(clip_norm=5.0), [3 - 0.5 * 3, 4 - 0.5 * 4], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"args": {"learning_rate": 0.1}}, "args.learning_rate: "),
+        ({"args": {"parameters": []}}, "args.parameters: "),
+        ({"name": "Lamb", "weight_decay": 0.1}, "weight_decay: Lamb takes no weight_decay"),
+        ({"name": "paddle.nn.Linear", "args": {"in_features": 1, "out_features": 1}}, "learning_rate"),
+        ({"name": "AdamW", "args": {"beta1": 2.0}}, "args: "),
+    ],
+)
+def test_optimizers_that_can_not_be_built(spec, said):
+    with pytest.raises(ConfigError) as caught:
+        one_step(**spec)
+    assert said in str(caught.value)

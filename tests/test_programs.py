@@ -1,0 +1,165 @@
+"""What a config becomes: test programs that are test programs, and averages that are the averages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from ppema.averaging.decay import FLOATS
+from ppema.config import load_config
+from ppema.errors import ConfigError
+from ppema.ir import backend, scope
+from ppema.run.evaluate import evaluate
+from ppema.run.setup import prepare_evaluation, prepare_training
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+# What an in-place operation may be in a program that changes nothing: BatchNorm, whose switch is checked beside it.
+HARMLESS_IN_PLACE = {"batch_norm_"}
+
+
+def config(*overrides: str, base: str = "digits_cnn.yml"):
+    return load_config(CONFIGS / base, overrides)
+
+
+def steps(run, count):
+    """The first batches of the run, one optimizer step each; yields after each."""
+    batches = run.train_loader.epoch(0)
+    for _ in range(count):
+        batch = next(batches, None)
+        if batch is None:
+            batches = run.train_loader.epoch(1)
+            batch = next(batches)
+        feed = run.programs.train_inputs.feed(batch)
+        with paddle.static.scope_guard(run.scope):
+            run.executor.run(run.programs.train, feed=feed, fetch_list=[run.programs.loss])
+        yield
+
+
+def state(run):
+    return {name: array.tobytes() for part in run.read().values() for name, array in part.items()}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("model={name: things.Nested, args: {classes: 10}}",),
+        ("model={name: paddle.vision.models.mobilenet_v3_small, args: {num_classes: 10}}", "data={train: {name: synthetic, "
+         "samples: 8, shape: [3, 32, 32], classes: 10, batch_size: 4}, eval: {name: synthetic, samples: 4, shape: [3, 32, 32], "
+         "classes: 10, batch_size: 4}}"),
+    ],
+    ids=["cnn", "nested", "mobilenet"],
+)  # fmt: skip
+def test_every_test_program_is_one(overrides):
+    """No gradient, no update, no optimizer, no random number; every switch, at any depth, set to test."""
+    run = prepare_training(config(*overrides))
+    trains = {op.kind for op in backend().operations(run.programs.train)}
+    assert "momentum_" in trains and "lerp_" in trains
+    assert list(run.programs.tests) == ["raw", "ema", "fast_start"]
+    for test in run.programs.tests.values():
+        operations = list(backend().operations(test.program))
+        assert {op.kind for op in operations if op.kind.endswith("_")} <= HARMLESS_IN_PLACE
+        assert [op for op in operations if "grad" in op.kind] == []
+        assert {op.is_test for op in operations} <= {None, True}
+        assert not {op.kind for op in operations} & {"uniform", "gaussian", "bernoulli"}
+        normalised = [op for op in operations if op.kind == "batch_norm_"]
+        assert normalised and all(op.is_test for op in normalised)
+
+
+def test_the_proof_would_see_a_train_program():
+    operations = list(backend().operations(prepare_training(config()).programs.train))
+    assert {op.kind for op in operations if op.kind.endswith("_")} - HARMLESS_IN_PLACE
+    assert [op for op in operations if "grad" in op.kind]
+    assert False in {op.is_test for op in operations}
+
+
+def test_each_test_program_reads_its_own_variables():
+    run = prepare_training(config())
+    raw = {parameter.name for parameter in backend().parameters(run.programs.tests["raw"].program)}
+    assert raw == {parameter.name for parameter in run.programs.model.parameters}
+    for name, average in run.programs.averages.items():
+        assert set(backend().state_names(run.programs.tests[name].program)) == set(average.shadow_of.values())
+        assert set(average.shadow_of) == raw
+
+
+def test_evaluating_changes_no_byte():
+    run = prepare_training(config("model={name: things.Nested, args: {classes: 10}}"))
+    for _ in steps(run, 5):
+        pass
+    before = state(run)
+    with paddle.static.scope_guard(run.scope):
+        first = [evaluate(run.executor, t, run.programs.model.inputs, run.eval_loader) for t in run.programs.tests.values()]
+        again = [evaluate(run.executor, t, run.programs.model.inputs, run.eval_loader) for t in run.programs.tests.values()]
+    assert first == again
+    assert state(run) == before
+
+
+def test_after_200_steps_every_average_is_the_float64_average():
+    run = prepare_training(config())
+    names = [parameter.name for parameter in run.programs.model.parameters]
+    trajectory = []
+    for _ in steps(run, 200):
+        trajectory.append({name: scope.get(run.scope, name).astype("float64") for name in names})
+    for key, average in run.programs.averages.items():
+        decays = np.array([run.programs.schedules[key](float(n), FLOATS) for n in range(200)])
+        factors = (1 - decays) * np.append(np.cumprod(decays[:0:-1])[::-1], 1.0)
+        for name in names:
+            expected = sum(f * values[name] for f, values in zip(factors, trajectory, strict=True)) / factors.sum()
+            error = np.linalg.norm(scope.get(run.scope, average.shadow_of[name]) - expected)
+            assert error <= 1e-6 * np.linalg.norm(expected), (key, name)
+
+
+def test_evaluation_is_exact_when_the_last_batch_is_short():
+    """Whatever the batch size, 1 included, and for a loss that is a mean over the batch, the mean over the set is one number."""
+    run = prepare_training(config("loss=things.scalar_loss"))
+    for _ in steps(run, 20):
+        pass
+    weights = run.read()["raw"]
+    found = []
+    for size in (1, 100, 354, 355, 1000):
+        other = prepare_evaluation(config(f"data.eval.batch_size={size}", "loss=things.scalar_loss"))
+        scope.put(other.scope, weights)
+        with paddle.static.scope_guard(other.scope):
+            found.append(evaluate(other.executor, other.model.test, other.model.inputs, other.eval_loader))
+    hits = found[0]["accuracy"] * other.eval_loader.samples
+    assert abs(hits - round(hits)) < 1e-9
+    for each in found:
+        assert abs(each["accuracy"] - found[0]["accuracy"]) < 1e-12
+        assert abs(each["loss"] - found[0]["loss"]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["model.args.in_channels=3"],
+            ":5:1: model: the model does not run on the data: an operation of the program failed: InvalidArgumentError: ",
+        ),
+        (["model={name: mlp, args: {in_features: 63, num_classes: 10}}"], "can not take the data's float32 [N, 1, 8, 8]: "),
+        (["model.args.widths=[]"], ":5:20: model.args: ValueError: widths: at least one stage is needed"),
+        (["model.args.clases=3"], "model.args.clases: unknown argument of cnn"),
+        (["model=cmn"], "-o model: model.name: unknown model 'cmn'; did you mean 'cnn'?"),
+        (["model=things.raising_model"], "-o model: model.args: RuntimeError: no weights"),
+        (["model=things.not_a_layer"], "-o model: model.name: things.not_a_layer returns a int, not a paddle.nn.Layer"),
+        (["model=things.TwoOutputs"], "-o model: model: the model must return one variable, it returns a tuple"),
+        (["model=things.Unstable"], "differs in 'linear_0.b_0'"),
+        (["loss=mse"], "-o loss: loss: mse wants float32 targets of the predictions' shape"),
+        (["metrics=[{name: accuracy, args: {k: 11}}]"], "metrics.0: the top 11 of predictions float32 [N, 10]"),
+        (["optimizer=Momentun"], "optimizer.name: unknown optimizer 'Momentun'; did you mean 'Momentum'?"),
+        (["optimizer.args.momentumm=0.9"], "optimizer.args.momentumm: unknown argument of Momentum"),
+        (["optimizer={name: Lamb, weight_decay: 0.1}"], "weight_decay: Lamb takes no weight_decay"),
+        (["lr={name: StepDecay, args: {learning_rate: 0.1}}"], "lr.args.step_size: "),
+        (["lr={name: StepDecay, args: {learning_rate: 0.1, step_size: 3 weeks}}"], "lr.args.step_size: expected a duration"),
+        (["train.monitor=ema/acuracy"], "train.monitor: 'acuracy' is not measured; measured are loss, accuracy"),
+        (["data.eval.drop_last=true"], "data.eval.drop_last: an evaluation covers every sample"),
+        (["data.eval={name: synthetic, samples: 4, shape: [3], classes: 2, batch_size: 4}"], "-o data.eval: data.eval: "),
+    ],
+)
+def test_what_can_not_be_built_is_one_line(overrides, said):
+    with pytest.raises(ConfigError) as caught:
+        prepare_training(config(*overrides))
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
