@@ -39,25 +39,34 @@ class TestProgram:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a program is fed: a name, the number of classes (None where targets are not classes), per batch field."""
+    """What a program is fed.
+
+    names: the input's name for each array of a batch, the target's last; classes: the number of classes that the model can
+    tell apart, None where targets are not classes.
+    """
 
     names: tuple[str, ...]
     classes: int | None
-    label: str
 
-    def feed(self, batch: Batch) -> dict[str, np.ndarray]:
-        """`batch` by the programs' input names. Raises DataError for a class outside the model's outputs."""
-        if self.classes is not None:
-            targets = batch.arrays[-1].reshape(len(batch.indices), -1)
-            wrong = ((targets < 0) | (targets >= self.classes)).any(axis=1)
-            if wrong.any():
-                row = int(wrong.argmax())
-                bad = targets[row][(targets[row] < 0) | (targets[row] >= self.classes)][0]
-                raise DataError(
-                    f"{self.label}: sample {batch.indices[row]}: label {bad} is out of range: the model has {self.classes} "
-                    f"outputs, for labels 0 to {self.classes - 1}"
-                )
+    def feed(self, batch: Batch, label: str) -> dict[str, np.ndarray]:
+        """`batch` by the programs' input names, checked as by `check`."""
+        self.check(batch.arrays[-1], batch.indices, label)
         return dict(zip(self.names, batch.arrays, strict=True))
+
+    def check(self, targets: np.ndarray, indices: np.ndarray, label: str) -> None:
+        """Raise DataError for a class outside the model's outputs, which Paddle would read out of bounds.
+
+        targets: [n, …]; indices: the samples' indices [n]; label: what errors call the data.
+        """
+        if self.classes is None:
+            return
+        wrong = (targets < 0) | (targets >= self.classes)
+        if wrong.any():
+            where = np.argwhere(wrong)[0]
+            raise DataError(
+                f"{label}: sample {indices[where[0]]}: label {targets[tuple(where)]} is out of range: the model has "
+                f"{self.classes} outputs, for labels 0 to {self.classes - 1}"
+            )
 
 
 @dataclass(frozen=True)
@@ -78,15 +87,14 @@ class Model:
 class Programs:
     """All programs of a training run.
 
-    tests: by weights, "raw" first, then each average in the config's order; train_inputs: for the train program, as
-    `model.inputs` is for the tests; schedules: the decay schedule of each average.
+    model: its inputs are those of all programs; tests: by weights, "raw" first, then each average in the config's order;
+    schedules: the decay schedule of each average.
     """
 
     startup: Program
     train: Program
     loss: Variable
     lr: LRScheduler
-    train_inputs: Inputs
     model: Model
     tests: dict[str, TestProgram]
     averages: dict[str, Average]
@@ -128,7 +136,7 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
     return Model(
         startup,
         TestProgram(main, measures),
-        Inputs(tuple(feed.name for feed in feeds), _classes(predictions, feeds[-1]), "data.eval"),
+        Inputs(tuple(feed.name for feed in feeds), _classes(predictions, feeds[-1])),
         backend().parameters(main),
         structured,
     )
@@ -140,7 +148,7 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
     test_model = build_test_model(config, fields)
     startup, main = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
-        _, feeds, predictions, loss = _forward(config, fields, train=True)
+        _, _, _, loss = _forward(config, fields, train=True)
         loss = paddle.mean(loss)
         with config.at("lr"):
             lr = build_lr(config.lr, horizon.steps)
@@ -161,7 +169,6 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
         train=main,
         loss=loss,
         lr=lr,
-        train_inputs=Inputs(tuple(feed.name for feed in feeds), _classes(predictions, feeds[-1]), "data.train"),
         model=test_model,
         tests=tests,
         averages=averages,

@@ -125,7 +125,7 @@ class _Trainer:
         """One optimizer step, and with it one update of every average; returns the batch's loss."""
         programs = self.run.programs
         paddle.seed(step_seed(self.run.config.seed, state.step))
-        feed = programs.train_inputs.feed(batch)
+        feed = programs.model.inputs.feed(batch, self.run.train_loader.label)
         (value,) = execute(self.run.executor, programs.train, feed, [programs.loss])
         loss = float(np.asarray(value).reshape(()))
         if not math.isfinite(loss):

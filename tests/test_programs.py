@@ -32,7 +32,7 @@ def steps(run, count):
         if batch is None:
             batches = run.train_loader.epoch(1)
             batch = next(batches)
-        feed = run.programs.train_inputs.feed(batch)
+        feed = run.programs.model.inputs.feed(batch, "data.train")
         with paddle.static.scope_guard(run.scope):
             run.executor.run(run.programs.train, feed=feed, fetch_list=[run.programs.loss])
         yield
@@ -113,7 +113,7 @@ def test_after_200_steps_every_average_is_the_float64_average():
 
 
 def test_evaluation_is_exact_when_the_last_batch_is_short():
-    """Whatever the batch size, 1 included, and for a loss that is a mean over the batch, the mean over the set is one number."""
+    """Whatever the batch size, 1 included, and also for a loss that is a mean over the batch."""
     run = prepare_training(config("loss=things.scalar_loss"))
     for _ in steps(run, 20):
         pass

@@ -21,7 +21,7 @@ def evaluate(executor: Any, test: TestProgram, inputs: Inputs, loader: Loader) -
     samples = 0
     for batch in loader.epoch(0):
         size = len(batch.indices)
-        values = execute(executor, test.program, inputs.feed(batch), list(test.measures.values()))
+        values = execute(executor, test.program, inputs.feed(batch, loader.label), list(test.measures.values()))
         for name, value in zip(totals, values, strict=True):
             array = np.asarray(value, dtype=np.float64)
             totals[name] += float(array.sum()) if array.shape == (size,) else float(array.mean()) * size

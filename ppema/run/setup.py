@@ -76,7 +76,8 @@ def prepare_training(config: Config) -> TrainingRun:
     executor, own = paddle.static.Executor(place), paddle.static.Scope()
     with paddle.static.scope_guard(own):
         executor.run(programs.startup)
-        _try_out(config, executor, programs.model, train_loader)
+        for loader in (train_loader, eval_loader):
+            _try_out(config, executor, programs.model, loader)
     return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own)
 
 
@@ -135,12 +136,19 @@ def _eval_loader(config: Config) -> Loader:
 
 
 def _try_out(config: Config, executor: Any, model: Model, loader: Loader) -> None:
-    """Run the test program, which changes nothing, on one sample: shapes that Paddle checks no sooner are found here."""
-    sample = next(iter(loader.epoch(0)))
-    one = Batch(tuple(array[:1] for array in sample.arrays), sample.indices[:1])
+    """Find what does not fit before anything is written: labels, and shapes that Paddle checks no sooner than it runs.
+
+    The test program, which changes nothing, is run on a sample of the first batch.
+    """
+    if loader.known_targets is not None:
+        model.inputs.check(loader.known_targets, np.arange(loader.samples), loader.label)
+    batch = next(iter(loader.epoch(0)))
+    model.inputs.check(batch.arrays[-1], batch.indices, loader.label)
+    one = Batch(tuple(array[:1] for array in batch.arrays), batch.indices[:1])
     with config.at("model"):
         try:
-            execute(executor, model.test.program, model.inputs.feed(one), list(model.test.measures.values()))
+            feed = model.inputs.feed(one, loader.label)
+            execute(executor, model.test.program, feed, list(model.test.measures.values()))
         except TrainingError as error:
             raise ConfigError.of(f"the model does not run on the data: {error}") from error
 

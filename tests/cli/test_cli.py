@@ -56,7 +56,7 @@ def test_show_says_what_is_built(here, capsys):
     assert ["batch_norm2d_0.w_1", "1._mean", "16", "float32", "statistic", "ema,", "fast_start"] in lines
     assert ["linear_0.w_0", "10.weight", "32×10", "float32", "trained", "ema,", "fast_start"] in lines
     # Six switches: two BatchNorms and the dropout, and their gradients.
-    assert [line for line in lines if line[:1] == ["train"]][0][2:] == ["0", "of", "6"]
+    assert next(line for line in lines if line[:1] == ["train"])[2:] == ["0", "of", "6"]
     assert [line[-3:] for line in lines if line[:1] == ["test"]] == [["3", "of", "3"]] * 3
     assert not (here / "runs").exists()
 

@@ -1,0 +1,65 @@
+"""A config's data section becomes a data set, and its loader."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ppema.data.csv_table import csv
+from ppema.data.dataset import Dataset, check_dataset
+from ppema.data.digits import digits
+from ppema.data.idx import idx
+from ppema.data.image_folder import ImageFolder
+from ppema.data.loader import Loader
+from ppema.data.npz import npz
+from ppema.data.synthetic import synthetic
+from ppema.errors import DataError, PpemaError, one_line
+from ppema.names import check_arguments, resolve
+
+# Each opens the data set that a section of that name describes.
+SOURCES: Mapping[str, Callable[[Any], Dataset]] = {
+    "digits": lambda spec: digits(spec.split),
+    "idx": lambda spec: idx(spec.images, spec.labels),
+    "image_folder": lambda spec: ImageFolder(spec.path, spec.size, spec.channels),
+    "npz": lambda spec: npz(spec.path, spec.inputs, spec.target),
+    "csv": lambda spec: csv(spec.path, spec.target, spec.header, spec.delimiter, spec.target_dtype),
+    "synthetic": lambda spec: synthetic(spec.samples, spec.shape, spec.classes, spec.noise, spec.seed, spec.split),
+}
+
+
+def build_dataset(spec: Any, label: str = "data") -> Dataset:
+    """The data set of `spec`, a data section: `spec.name` is one of SOURCES, or the dotted path of a callable.
+
+    The callable gets `spec.args` as keywords and returns a map-style data set, such as a paddle.io.Dataset. Raises
+    ConfigError, with paths relative to the section, for a name or arguments that do not fit, and DataError for files
+    that can not be used, for a callable that raises (`label: name: type: text`), and for a result that is not map-style
+    or is empty.
+    """
+    source = resolve(spec.name, SOURCES, "data set")
+    if spec.name in SOURCES:
+        dataset = source(spec)
+    else:
+        check_arguments(source, spec.args, what=spec.name)
+        try:
+            dataset = source(**spec.args)
+        except PpemaError:
+            raise
+        except Exception as error:
+            raise DataError(f"{label}: {spec.name}: {one_line(error)}") from error
+    check_dataset(dataset, f"{label}: {spec.name}")
+    return dataset
+
+
+def build_loader(spec: Any, *, seed: int, label: str) -> Loader:
+    """The Loader of `spec`, a data section (see `build_dataset`), with its batch_size, shuffle, drop_last and workers."""
+    return Loader(
+        build_dataset(spec, label),
+        batch_size=spec.batch_size,
+        shuffle=spec.shuffle,
+        drop_last=spec.drop_last,
+        workers=spec.workers,
+        seed=seed,
+        label=label,
+        open_dataset=functools.partial(build_dataset, spec, label),
+    )

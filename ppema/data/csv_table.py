@@ -1,0 +1,134 @@
+"""CSV files of numbers: one sample a row, one column the target, the others one input vector."""
+
+from __future__ import annotations
+
+import csv as csv_reader
+import io
+import itertools
+import math
+import zlib
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ppema.data.arrays import ArrayDataset
+from ppema.data.files import existing_file, open_binary
+from ppema.errors import DataError, one_line
+from ppema.names import did_you_mean
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+EXACT = 2**53  # up to here float64 holds every integer
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row as it was read: its fields, and the line of the file on which it ends, counted from 1."""
+
+    line: int
+    cells: list[str]
+
+
+def csv(
+    path: str,
+    target: str | int,
+    header: bool = True,
+    delimiter: str = ",",
+    target_dtype: Literal["int64", "float32"] = "int64",
+) -> ArrayDataset:
+    """Inputs float32 [F], the columns but the target in the file's order, and targets [] of `target_dtype`.
+
+    path: UTF-8 text, plain or gzipped. Blank lines are skipped.
+    target: the target column's name in the header, or its number from 0; -1 is the last.
+    header: whether the first row holds names.
+
+    Raises DataError `path:line:column: ...`, the column being the field's number from 1, for a field that is not a
+    finite number that float32 holds, a target that is not an integer where `target_dtype` is int64, or a row longer or
+    shorter than the first; and, naming the file, where there is no such target column, no other column, or no sample.
+    """
+    rows = _rows(path, delimiter)
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{path}: the file is empty")
+    names = [name.strip() for name in first.cells] if header else []
+    width = len(first.cells)
+    column = _target_column(path, target, names, width)
+    if width < 2:
+        raise DataError(f"{path}: a single column; expected inputs and a target (is the delimiter '{delimiter}'?)")
+    values = array("d")
+    integer_target = column if target_dtype == "int64" else None
+    for row in rows if header else itertools.chain([first], rows):
+        if len(row.cells) != width:
+            raise DataError(f"{path}:{row.line}:{min(width, len(row.cells))}: expected {width} fields, got {len(row.cells)}")
+        try:
+            values.extend(_numbers(row.cells, integer_target))
+        except _CellError as error:
+            named = f"'{names[error.column]}': " if header else ""
+            hint = "; if these are names, set header: true" if row is first else ""
+            raise DataError(f"{path}:{row.line}:{error.column + 1}: {named}{error.message}{hint}") from None
+    if not values:
+        raise DataError(f"{path}: the data set is empty: there is no row after the header")
+    table = np.frombuffer(values, np.float64).reshape(-1, width)
+    inputs = np.delete(table, column, axis=1).astype(np.float32)
+    return ArrayDataset((inputs, table[:, column].astype(target_dtype)), path)
+
+
+class _CellError(Exception):
+    """What is wrong with a row's field number `column`, from 0."""
+
+    def __init__(self, column: int, message: str):
+        self.column = column
+        self.message = message
+        super().__init__(message)
+
+
+def _rows(path: str, delimiter: str) -> Iterator[Row]:
+    found = existing_file(path)
+    line = 0
+    try:
+        with io.TextIOWrapper(open_binary(found), encoding="utf-8-sig", newline="") as text:
+            reader = csv_reader.reader(text, delimiter=delimiter)
+            for cells in reader:
+                line = reader.line_num
+                if cells:
+                    yield Row(line, cells)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text: {one_line(error)}") from error
+    except (csv_reader.Error, OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}:{line + 1}: {one_line(error)}") from error
+
+
+def _target_column(path: str, target: str | int, names: list[str], width: int) -> int:
+    if isinstance(target, int):
+        if not -width <= target < width:
+            raise DataError(f"{path}: no column {target}: there are {width}, numbered from 0")
+        return target % width
+    if not names:
+        raise DataError(f"{path}: target '{target}' is a name, but with header: false columns have only numbers, from 0")
+    if names.count(target) != 1:
+        meant = did_you_mean(target, names) or f"; known: {', '.join(names)}"
+        fault = f"{names.count(target)} columns are named '{target}'" if target in names else f"no column '{target}'{meant}"
+        raise DataError(f"{path}:1: {fault}")
+    return names.index(target)
+
+
+def _numbers(cells: list[str], integer_column: int | None) -> list[float]:
+    values = []
+    for column, cell in enumerate(cells):
+        try:
+            value = float(cell)
+        except ValueError:
+            value = None
+        if value is None or "_" in cell:  # float() reads 1_000 as Python's source does
+            raise _CellError(column, f"not a number: '{cell}'" if cell.strip() else "no value")
+        if not math.isfinite(value):
+            raise _CellError(column, f"not a finite number: '{cell}'")
+        if column == integer_column:
+            if not value.is_integer() or abs(value) > EXACT:
+                raise _CellError(column, f"not an integer: '{cell}'; for other targets set target_dtype: float32")
+        elif abs(value) > FLOAT32_MAX:
+            raise _CellError(column, f"beyond the range of float32: '{cell}'")
+        values.append(value)
+    return values

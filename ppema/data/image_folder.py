@@ -1,0 +1,76 @@
+"""A folder of images, with a subfolder for each class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ppema.errors import DataError, one_line
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+MODES = {1: "L", 3: "RGB"}
+DEEP_MODES = ("I", "F")  # more than 8 bits a pixel: Pillow would clip these, not scale them
+
+
+class ImageFolder:
+    """Images [channels, H, W] float32 in [0, 1] and labels int64; sample order is by class, then by file name.
+
+    path: its direct subfolders are the classes; `classes`, their sorted names, gives label i its name. The images are
+        the files right in a class's folder whose suffix is one of SUFFIXES; names that begin with a dot are left out.
+    size: (H, W), to which images are resized bilinearly (Pillow's, antialiased), not keeping proportions.
+    channels: 1 converts to grey, 3 to RGB. Transparency is dropped. EXIF orientation is not applied.
+
+    Raises DataError for a folder that is missing, has no classes, or has a class without images, and on reading a
+    sample, naming the file, for an image that can not be decoded.
+    """
+
+    def __init__(self, path: str, size: Sequence[int], channels: int = 3):
+        root = Path(path).expanduser()
+        if not root.is_dir():
+            raise DataError(f"{path}: {'not a folder' if root.exists() else 'no such folder'}")
+        self.classes = tuple(name for name in _visible(root) if (root / name).is_dir())
+        if not self.classes:
+            raise DataError(f"{path}: no subfolders; put the images of each class into a subfolder named after it")
+        self.size = (int(size[0]), int(size[1]))
+        self.channels = channels
+        self.samples: list[tuple[Path, int]] = []
+        for label, name in enumerate(self.classes):
+            images = [root / name / file for file in _visible(root / name) if file.lower().endswith(SUFFIXES)]
+            images = [image for image in images if not image.is_dir()]
+            if not images:
+                raise DataError(f"{root / name}: no image of class '{name}' ({', '.join(SUFFIXES)})")
+            self.samples += [(image, label) for image in images]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.int64]:
+        path, label = self.samples[index]
+        try:
+            return self._decode(path), np.int64(label)
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(f"{path}: {one_line(error)}") from error
+
+    def _decode(self, path: Path) -> np.ndarray:
+        if not path.is_file():
+            raise DataError(f"{path}: not a regular file, or a link to nothing")
+        height, width = self.size
+        with Image.open(path) as image:
+            if image.mode.startswith(DEEP_MODES):
+                raise DataError(f"{path}: mode {image.mode}; expected 8 bits a channel")
+            resized = image.convert(MODES[self.channels]).resize((width, height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(resized, np.float32).reshape(height, width, self.channels) / np.float32(255)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _visible(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: {one_line(error)}") from error

@@ -1,0 +1,137 @@
+"""Batches of a data set, epoch after epoch, in an order that depends on the seed and the epoch only."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppema.data.arrays import ArrayDataset
+from ppema.data.dataset import Dataset, check_dataset
+from ppema.data.fields import Field
+from ppema.data.order import Plan
+from ppema.data.pool import WorkerPool
+from ppema.data.prefetch import Handover, prefetch
+from ppema.data.read import describe, read_batch
+from ppema.data.worker import Task
+from ppema.errors import DataError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Stacked samples. arrays: one [n, *shape] for each field, the target last; indices: int64[n], which samples."""
+
+    arrays: tuple[np.ndarray, ...]
+    indices: np.ndarray
+
+
+class Loader:
+    """Reads `dataset` in batches, ahead of their use.
+
+    batch_size: samples a batch, ≥ 1; the last batch of an epoch may be shorter, or with `drop_last` is left out if so.
+    shuffle: a new permutation each epoch, from (seed, epoch).
+    workers: 0 reads in a thread; n ≥ 1 in n processes, each of which opens the data set anew by `open_dataset()`, a
+        picklable callable; without one, `dataset` itself is pickled. An ArrayDataset is always read in a thread.
+    seed: ≥ 0; of the order, and of what the data set draws from `random` and `np.random` (see `ppema.data.read`).
+    label: what errors call this data, such as "data.train".
+
+    The batches are the same, bit for bit, for every number of workers and every `start`.
+    Raises DataError for an empty data set, a sample 0 that can not be used, and a `drop_last` that leaves no batch.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        workers: int = 0,
+        seed: int = 0,
+        label: str = "data.train",
+        open_dataset: Callable[[], Dataset] | None = None,
+    ):
+        if batch_size < 1 or workers < 0 or seed < 0:
+            raise ValueError(f"batch_size {batch_size} < 1, or workers {workers} or seed {seed} < 0")
+        self._dataset = dataset
+        self._plan = Plan(check_dataset(dataset, label), batch_size, shuffle, drop_last, seed)
+        if self.steps_per_epoch == 0:
+            raise DataError(f"{label}: {self.samples} samples make no batch of {batch_size}, and drop_last is true")
+        self.label = label
+        self.fields: tuple[Field, ...] = describe(dataset, label)
+        if workers and isinstance(dataset, ArrayDataset):
+            warnings.warn(f"{label}: workers: {workers} is ignored: the data is in memory", stacklevel=2)
+            workers = 0
+        self._workers = min(workers, self.steps_per_epoch)
+        self._open_dataset = open_dataset or functools.partial(_itself, dataset)
+        self._pool: WorkerPool | None = None
+        self._handover: Handover[Batch] = Handover()
+
+    @property
+    def samples(self) -> int:
+        """The number of samples of the data set."""
+        return self._plan.samples
+
+    @property
+    def known_targets(self) -> np.ndarray | None:
+        """The targets [N, ...] of a data set that is in memory; None for one whose samples must be read."""
+        return self._dataset.arrays[-1] if isinstance(self._dataset, ArrayDataset) else None
+
+    @property
+    def batch_size(self) -> int:
+        """Samples a batch, but for a short last one."""
+        return self._plan.batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of batches of an epoch, ≥ 1."""
+        return self._plan.steps_per_epoch
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches `start`, `start` + 1, ... of `epoch`, both counted from 0; samples before them are not read.
+
+        One epoch is open at a time: beginning one closes the one before, whose iterator then raises RuntimeError. The
+        iterator is a generator: `close()` it, or drop it, to stop early. It raises DataError, one line, for a sample
+        that raises, or whose shapes or dtypes are not those of sample 0, and for a worker that died.
+        """
+        if epoch < 0 or not 0 <= start <= self.steps_per_epoch:
+            raise ValueError(f"epoch {epoch} < 0, or start {start} not in 0..{self.steps_per_epoch}")
+        self._handover.close()
+        handover = self._handover = Handover[Batch]()
+        if self._workers and (self._pool is None or not self._pool.alive):
+            task = Task(self._open_dataset, self.fields, self._plan)
+            self._pool = WorkerPool(task, self._workers, self.label)
+        return prefetch(functools.partial(self._read, epoch, start, handover.closed), handover)
+
+    def close(self) -> None:
+        """End the thread and the processes. Idempotent; a later `epoch` starts them anew."""
+        self._handover.close()
+        if self._pool is not None:
+            self._pool.close()
+
+    def _read(self, epoch: int, start: int, closed: Callable[[], bool]) -> Iterator[Batch]:
+        steps = range(start, self.steps_per_epoch)
+        order = self._plan.order(epoch)
+        if self._pool is not None:
+            for step, arrays in zip(steps, self._pool.batches(epoch, steps, closed), strict=True):
+                yield Batch(arrays, self._plan.batch(order, step))
+            return
+        for step in steps:
+            indices = self._plan.batch(order, step)
+            arrays = read_batch(
+                self._dataset,
+                indices,
+                self.fields,
+                seed=self._plan.seed,
+                epoch=epoch,
+                label=self.label,
+                cancelled=closed,
+            )
+            yield Batch(arrays, indices)
+
+
+def _itself(dataset: Dataset) -> Dataset:
+    return dataset

@@ -1,0 +1,39 @@
+"""NumPy's .npz archives: named arrays whose first axis counts the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ppema.data.arrays import ArrayDataset
+from ppema.data.files import existing_file
+from ppema.errors import DataError, one_line
+from ppema.names import did_you_mean
+
+
+def npz(path: str, inputs: Sequence[str], target: str) -> ArrayDataset:
+    """The arrays named `inputs`, in that order, and the array `target`, each [N, ...]; dtypes as `fields.convert` says.
+
+    Nothing is unpickled. Raises DataError naming the file: missing, not an archive, an array that is absent (with those
+    that are there) or holds Python objects, unequal lengths, no samples.
+    """
+    found = existing_file(path)
+    try:
+        archive = np.load(found, allow_pickle=False)
+    except Exception as error:
+        raise DataError(f"{path}: not an .npz archive: {one_line(error)}") from error
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise DataError(f"{path}: a single array; expected an .npz archive with named arrays")
+    with archive:
+        return ArrayDataset([_member(archive, name, path) for name in (*inputs, target)], path)
+
+
+def _member(archive: np.lib.npyio.NpzFile, name: str, path: str) -> np.ndarray:
+    if name not in archive.files:
+        meant = did_you_mean(name, archive.files) or f"; known: {', '.join(archive.files) or 'none'}"
+        raise DataError(f"{path}: no array '{name}'{meant}")
+    try:
+        return archive[name]
+    except Exception as error:
+        raise DataError(f"{path}: array '{name}': {one_line(error)}") from error

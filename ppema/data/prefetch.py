@@ -1,0 +1,92 @@
+"""Making items ahead of time in a background thread, without a hang however either side ends."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+DEPTH = 2  # finished items that wait; one more is in the making
+JOIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What comes after the last item: nothing, or the exception that ended the making."""
+
+    error: BaseException | None
+
+
+class Handover(Generic[T]):
+    """A queue of at most `depth` items from one thread to another. Closing it wakes both, and drops what waits."""
+
+    def __init__(self, depth: int = DEPTH):
+        self._depth = depth
+        self._items: deque[T | Done] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def closed(self) -> bool:
+        """Whether nobody takes items any more."""
+        return self._closed
+
+    def put(self, item: T | Done) -> None:
+        """Wait for room and add `item`; once closed, do nothing."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._items) < self._depth)
+            if not self._closed:
+                self._items.append(item)
+                self._changed.notify_all()
+
+    def get(self) -> T | Done:
+        """Wait for the next item. Raises RuntimeError once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._items) > 0)
+            if self._closed:
+                raise RuntimeError("this epoch is over: its loader was closed or has begun another epoch")
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def close(self) -> None:
+        """Idempotent; from any thread."""
+        with self._changed:
+            self._closed = True
+            self._items.clear()
+            self._changed.notify_all()
+
+
+def prefetch(make: Callable[[], Iterator[T]], handover: Handover[T]) -> Iterator[T]:
+    """The items of `make()`, which runs in a thread of its own, up to `handover`'s depth ahead.
+
+    Whatever `make()` raises, even KeyboardInterrupt, is raised here, after the items before it. When this generator
+    ends, is closed or is collected, it closes the hand-over and waits for the thread, which stops once `make()` yields
+    or, having asked `handover.closed()`, ends. A thread stuck in `make()` for JOIN_SECONDS is left behind; it does not
+    keep the process alive.
+    """
+    thread = threading.Thread(target=_fill, args=(make, handover), name="ppema-prefetch", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := handover.get(), Done):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        handover.close()
+        if thread is not threading.current_thread():  # the garbage collector may close us in any thread
+            thread.join(JOIN_SECONDS)
+
+
+def _fill(make: Callable[[], Iterator[T]], handover: Handover[T]) -> None:
+    try:
+        for item in make():
+            handover.put(item)
+            if handover.closed():
+                return
+        handover.put(Done(None))
+    except BaseException as error:
+        handover.put(Done(error))

@@ -1,0 +1,88 @@
+"""Reading one batch of any data set, the same in the loader's thread and in its worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ppema.data.arrays import ArrayDataset
+from ppema.data.dataset import Dataset
+from ppema.data.fields import Field, check_fields, field_of, to_fields
+from ppema.data.seeding import borrowed_generators, seed_generators
+from ppema.errors import DataError, one_line
+
+
+class Cancelled(Exception):  # noqa: N818  (not an error: nobody wants the batch any more)
+    """Reading stopped in the middle of a batch because the epoch was closed."""
+
+
+def describe(dataset: Dataset, label: str) -> tuple[Field, ...]:
+    """The shape and dtype of each field, read from sample 0 with the generators seeded as in epoch 0 of seed 0.
+
+    Raises DataError, begun with `label`, when that sample can not be read or used.
+    """
+    if isinstance(dataset, ArrayDataset):
+        return dataset.fields
+    with borrowed_generators():
+        seed_generators(0, 0, 0)
+        return tuple(field_of(array) for array in _sample(dataset, 0, None, label))
+
+
+def read_batch(
+    dataset: Dataset,
+    indices: np.ndarray,
+    fields: tuple[Field, ...],
+    *,
+    seed: int,
+    epoch: int,
+    label: str,
+    cancelled: Callable[[], bool],
+) -> tuple[np.ndarray, ...]:
+    """The samples `indices`, int64[n], stacked: one array [n, *shape] for each of `fields`.
+
+    An ArrayDataset is read by `batch`, others by `read_into`.
+    """
+    if isinstance(dataset, ArrayDataset):
+        return dataset.batch(indices)
+    arrays = tuple(np.empty((len(indices), *field.shape), field.dtype) for field in fields)
+    read_into(arrays, dataset, indices, fields, seed=seed, epoch=epoch, label=label, cancelled=cancelled)
+    return arrays
+
+
+def read_into(
+    arrays: tuple[np.ndarray, ...],
+    dataset: Dataset,
+    indices: np.ndarray,
+    fields: tuple[Field, ...],
+    *,
+    seed: int,
+    epoch: int,
+    label: str,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
+    """Write the samples `indices`, int64[n], into the first n rows of `arrays`, one [≥ n, *shape] for each of `fields`.
+
+    Each sample is read with the global generators seeded from (seed, epoch, index), so that what a data set draws from
+    `random` and `np.random` depends on nothing else; other generators are its own business. Raises DataError naming
+    `label` and the sample for one that raises or differs from `fields`, and Cancelled once `cancelled()` is true between
+    two samples.
+    """
+    with borrowed_generators():
+        for row, index in enumerate(indices.tolist()):
+            if cancelled():
+                raise Cancelled
+            seed_generators(seed, epoch, index)
+            for array, value in zip(arrays, _sample(dataset, index, fields, label), strict=True):
+                array[row] = value
+
+
+def _sample(dataset: Any, index: int, fields: tuple[Field, ...] | None, label: str) -> tuple[np.ndarray, ...]:
+    try:
+        arrays = to_fields(dataset[index])
+        if fields is not None:
+            check_fields(arrays, fields)
+        return arrays
+    except Exception as error:
+        raise DataError(f"{label}: sample {index}: {one_line(error)}") from error

@@ -1,0 +1,85 @@
+"""What runs in a worker process: it opens the data set for itself, then reads the batches it is asked for."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+
+from ppema.data.dataset import Dataset, check_dataset
+from ppema.data.fields import Field
+from ppema.data.order import Plan
+from ppema.data.read import read_into
+from ppema.data.shared import map_shared
+from ppema.errors import DataError, PpemaError, one_line
+
+AHEAD = 2  # batches asked of a worker at a time: one in the making, one to go on with
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker does, pickled on its way there. `open_dataset()` returns the data set."""
+
+    open_dataset: Callable[[], Dataset]
+    fields: tuple[Field, ...]
+    plan: Plan
+
+
+def serve(requests: Connection, task: bytes, label: str) -> None:
+    """Receive the descriptor of the shared memory; send None once the data set is open; then serve batches.
+
+    For each (epoch, step, slot) received, put that batch into that slot of the shared memory and send None, or send the
+    DataError that says why not. Ends when the other end of `requests` is closed or the parent process is gone; until
+    then it leaves Ctrl-C to the parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _serve(requests, task, label)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _serve(requests: Connection, pickled: bytes, label: str) -> None:
+    descriptor = recv_handle(requests)
+    try:
+        task: Task = pickle.loads(pickled)
+        plan = task.plan
+        slots = map_shared(descriptor, task.fields, plan.batch_size, AHEAD)
+        dataset = task.open_dataset()
+        samples = check_dataset(dataset, label)
+        if samples != plan.samples:
+            raise DataError(f"{label}: {samples} samples in a worker, {plan.samples} in the main process")
+    except PpemaError as error:
+        requests.send(DataError(one_line(error)))
+        return
+    except Exception as error:
+        requests.send(DataError(f"{label}: the data set does not open in a worker: {one_line(error)}"))
+        return
+    requests.send(None)
+    epoch, order = -1, plan.order(0)
+    while True:
+        wanted, step, slot = requests.recv()
+        if wanted != epoch:
+            epoch, order = wanted, plan.order(wanted)
+        indices = plan.batch(order, step)
+        try:
+            read_into(slots[slot], dataset, indices, task.fields, seed=plan.seed, epoch=epoch, label=label)
+        except DataError as error:
+            requests.send(DataError(str(error)))
+        else:
+            requests.send(None)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)

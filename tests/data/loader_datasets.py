@@ -1,0 +1,103 @@
+"""Data sets that the loader's tests read, at module level so that worker processes can import them."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import numpy as np
+
+
+class Squares:
+    """Input float32 [2], (i, i²), and target i; sample `raise_at` raises, sample `die_at` ends its process."""
+
+    def __init__(self, samples: int = 10, raise_at: int = -1, die_at: int = -1, seconds: float = 0.0):
+        self.samples, self.raise_at, self.die_at, self.seconds = samples, raise_at, die_at, seconds
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, index: int):
+        assert type(index) is int
+        self.read.append(index)
+        time.sleep(self.seconds)
+        if index == self.raise_at:
+            raise ValueError("no such\n  picture")
+        if index == self.die_at:
+            os._exit(3)
+        return np.array([index, index**2], np.float32), index
+
+
+class Noisy:
+    """Draws its inputs from both global generators."""
+
+    def __len__(self) -> int:
+        return 11
+
+    def __getitem__(self, index: int):
+        return (random.random(), np.random.random()), index
+
+
+class Interrupting:
+    """Sample 3 raises KeyboardInterrupt."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int):
+        if index == 3:
+            raise KeyboardInterrupt
+        return 0.5, index
+
+
+class OpensOnce:
+    """Can be pickled, but raises where it is unpickled, as a file that only one process may hold does."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int):
+        return 0.5, index
+
+    def __setstate__(self, state) -> None:
+        raise OSError("locked by another\nprocess")
+
+    def __getstate__(self):
+        return {"some": "state"}
+
+
+class Listed:
+    """Samples given as a list."""
+
+    def __init__(self, *samples):
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int):
+        return self.samples[index]
+
+
+class Stream:
+    """Not map-style: an iterator only."""
+
+    def __iter__(self):
+        return iter([(0.5, 1)])
+
+
+class IterableDataset:
+    """Defines both methods to raise in them, as paddle.io.IterableDataset does."""
+
+    def __len__(self) -> int:
+        raise RuntimeError("'__len__' should not be called for IterableDataset")
+
+    def __getitem__(self, index: int):
+        raise RuntimeError("'__getitem__' should not be called for IterableDataset")
+
+
+def refusing(reason: str):
+    """A constructor that fails."""
+    raise RuntimeError(f"{reason}\non two lines")

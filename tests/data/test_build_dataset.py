@@ -1,0 +1,102 @@
+"""From a config's section to a data set and its loader."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ppema.config.data import KINDS, DottedData
+from ppema.data.build import SOURCES, build_dataset, build_loader
+from ppema.data.image_folder import ImageFolder
+from ppema.errors import ConfigError, DataError
+
+COMMON = {"batch_size": 2, "shuffle": True, "drop_last": False, "workers": 0}
+
+
+def spec(name, **keys):
+    return SimpleNamespace(name=name, **COMMON, **keys)
+
+
+def dotted(name, **args):
+    return spec(f"loader_datasets.{name}", args=args)
+
+
+def test_every_kind_of_section_has_a_source():
+    assert set(SOURCES) == set(KINDS)
+
+
+def test_sources(tmp_path):
+    np.savez(tmp_path / "data.npz", x=np.zeros((3, 2)), y=np.zeros(3))
+    (tmp_path / "data.csv").write_text("a,y\n1,2\n")
+    assert len(build_dataset(spec("digits", split="test"))) == 355
+    assert len(build_dataset(spec("npz", path=str(tmp_path / "data.npz"), inputs=("x",), target="y"))) == 3
+    table = {"target": "y", "header": True, "delimiter": ",", "target_dtype": "int64"}
+    assert len(build_dataset(spec("csv", path=str(tmp_path / "data.csv"), **table))) == 1
+    made = {"samples": 6, "shape": (2,), "classes": 2, "noise": 0.1, "seed": 0, "split": "train"}
+    assert len(build_dataset(spec("synthetic", **made))) == 6
+    with pytest.raises(DataError, match="none: no such file"):
+        build_dataset(spec("idx", images="none", labels="none"))
+    with pytest.raises(DataError, match="none: no such folder"):
+        build_dataset(spec("image_folder", path="none", size=(2, 2), channels=3))
+
+
+def test_a_data_set_of_the_users_own():
+    dataset = build_dataset(dotted("Squares", samples=3))
+    assert [target for _, target in (dataset[i] for i in range(3))] == [0, 1, 2]
+
+
+def test_a_built_in_by_its_dotted_path(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.png").touch()
+    name = "ppema.data.image_folder.ImageFolder"
+    assert isinstance(build_dataset(spec(name, args={"path": str(tmp_path), "size": [2, 2]})), ImageFolder)
+
+
+@pytest.mark.parametrize(
+    ("section", "path"),
+    [
+        (dotted("Squares", sample=3), ("args", "sample")),
+        (dotted("Squared"), ("name",)),
+        (spec("digit", args={}), ("name",)),
+    ],
+)
+def test_what_the_config_has_wrong(section, path):
+    with pytest.raises(ConfigError) as caught:
+        build_dataset(section)
+    assert caught.value.problems[0].path == path
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (dotted("refusing", reason="no disk"), "refusing: RuntimeError: no disk on two lines"),
+        (dotted("Squares", samples=0), "Squares: the data set is empty"),
+        (dotted("Squares", samples=-1), "Squares: len(Squares): ValueError: __len__() should return >= 0"),
+        (
+            dotted("Stream"),
+            "Stream: Stream has no __len__ and no __getitem__; a data set needs __len__ and __getitem__, "
+            "to be shuffled and resumed",
+        ),
+        (
+            dotted("IterableDataset"),
+            "IterableDataset: IterableDataset is an IterableDataset; a data set needs __len__ and __getitem__, "
+            "to be shuffled and resumed",
+        ),
+    ],
+)
+def test_what_the_data_set_has_wrong(section, message):
+    with pytest.raises(DataError) as caught:
+        build_dataset(section, "data.eval")
+    assert str(caught.value) == f"data.eval: loader_datasets.{message}"
+
+
+def test_loader_of_a_section():
+    batches = []
+    for workers in (0, 2):
+        keys = {"name": "loader_datasets.Squares", "args": {"samples": 5}, "batch_size": 2, "shuffle": True}
+        loader = build_loader(DottedData.model_validate({**keys, "workers": workers}), seed=3, label="data.train")
+        batches.append([batch.indices.tolist() for batch in loader.epoch(0)])
+        loader.close()
+    assert batches[0] == batches[1]
+    assert [len(batch) for batch in batches[0]] == [2, 2, 1]
+    assert sorted(index for batch in batches[0] for index in batch) == [0, 1, 2, 3, 4]

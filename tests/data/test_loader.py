@@ -1,0 +1,190 @@
+"""The loader in one process: batches, order, resuming, randomness and errors."""
+
+import random
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loader_datasets import Interrupting, Listed, Noisy, Squares, Stream
+
+from ppema.data.arrays import ArrayDataset
+from ppema.data.fields import Field
+from ppema.data.loader import Batch, Loader
+from ppema.errors import DataError
+
+
+def same(left: list[Batch], right: list[Batch]) -> bool:
+    return len(left) == len(right) and all(
+        a.indices.tolist() == b.indices.tolist()
+        and all(x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in zip(a.arrays, b.arrays, strict=True))
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+def test_batches_by_hand():
+    loader = Loader(Squares(5), batch_size=2)
+    assert (loader.samples, loader.batch_size, loader.steps_per_epoch) == (5, 2, 3)
+    assert loader.fields == (Field((2,), "float32"), Field((), "int64"))
+    batches = list(loader.epoch(0))
+    assert [batch.indices.tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
+    assert batches[1].arrays[0].tolist() == [[2, 4], [3, 9]]
+    assert batches[2].arrays[1].tolist() == [4]
+    assert [array.dtype.name for array in batches[2].arrays] == ["float32", "int64"]
+
+
+def test_drop_last():
+    assert [batch.indices.tolist() for batch in Loader(Squares(5), batch_size=2, drop_last=True).epoch(0)] == [
+        [0, 1],
+        [2, 3],
+    ]
+    with pytest.raises(DataError) as caught:
+        Loader(Squares(5), batch_size=6, drop_last=True, label="data.eval")
+    assert str(caught.value) == "data.eval: 5 samples make no batch of 6, and drop_last is true"
+    assert Loader(Squares(5), batch_size=6).steps_per_epoch == 1
+
+
+def test_shuffled_epochs_cover_the_set_and_differ():
+    loader = Loader(Squares(40), batch_size=7, shuffle=True, seed=3)
+    orders = [np.concatenate([batch.indices for batch in loader.epoch(epoch)]).tolist() for epoch in range(2)]
+    assert orders[0] != orders[1]
+    assert all(sorted(order) == list(range(40)) for order in orders)
+    for batch in loader.epoch(1):
+        np.testing.assert_array_equal(batch.arrays[1], batch.indices)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    samples=st.integers(1, 25),
+    batch_size=st.integers(1, 9),
+    seed=st.integers(0, 5),
+    epoch=st.integers(0, 3),
+    share=st.floats(0, 1),
+    in_memory=st.booleans(),
+)
+def test_start_equals_skipping(samples, batch_size, seed, epoch, share, in_memory):
+    dataset = Squares(samples)
+    if in_memory:
+        dataset = ArrayDataset(
+            tuple(np.stack(column) for column in zip(*map(dataset.__getitem__, range(samples)), strict=True)), "memory"
+        )
+    loader = Loader(dataset, batch_size=batch_size, shuffle=True, seed=seed)
+    start = round(share * loader.steps_per_epoch)
+    assert same(list(loader.epoch(epoch))[start:], list(loader.epoch(epoch, start)))
+
+
+def test_skipped_samples_are_not_read():
+    dataset = Squares(10)
+    loader = Loader(dataset, batch_size=2, shuffle=True)
+    dataset.read.clear()
+    wanted = [index for batch in loader.epoch(0, 3) for index in batch.indices.tolist()]
+    assert dataset.read == wanted
+
+
+def test_starts_out_of_range():
+    loader = Loader(Squares(4), batch_size=2)
+    assert list(loader.epoch(0, 2)) == []
+    for arguments in [(0, 3), (0, -1), (-1, 0)]:
+        with pytest.raises(ValueError, match="start"):
+            loader.epoch(*arguments)
+    with pytest.raises(ValueError, match="batch_size 0"):
+        Loader(Squares(4), batch_size=0)
+
+
+def test_draws_depend_on_seed_epoch_and_sample_only():
+    def draws(seed, epoch, shuffle=False, start=0):
+        loader = Loader(Noisy(), batch_size=3, seed=seed, shuffle=shuffle)
+        batches = list(loader.epoch(epoch, start))
+        rows = np.concatenate([batch.arrays[0] for batch in batches])
+        return dict(zip(np.concatenate([batch.indices for batch in batches]).tolist(), rows.tolist(), strict=True))
+
+    reference = draws(1, 2)
+    assert reference == draws(1, 2)
+    assert {index: row for index, row in reference.items() if index >= 6} == draws(1, 2, start=2)
+    others = [draws(1, 3), draws(2, 2), draws(1, 2, shuffle=True)]
+    assert all(other[5] != reference[5] for other in others[:2])
+    assert others[2] == reference
+    values = [value for row in reference.values() for value in row]
+    assert len(set(values)) == len(values)
+
+
+def test_the_global_generators_are_left_alone():
+    random.seed(1)
+    np.random.seed(1)
+    expected = random.random(), np.random.random()
+    random.seed(1)
+    np.random.seed(1)
+    for _ in Loader(Noisy(), batch_size=3).epoch(0):
+        pass
+    assert (random.random(), np.random.random()) == expected
+
+
+def error_of(dataset, **options):
+    with pytest.raises(DataError) as caught:
+        for _ in Loader(dataset, **{"batch_size": 4, **options}).epoch(0):
+            pass
+    return str(caught.value)
+
+
+def test_a_sample_that_raises():
+    assert error_of(Squares(10, raise_at=7)) == "data.train: sample 7: ValueError: no such picture"
+    loader = Loader(Squares(10, raise_at=7), batch_size=2)
+    epoch = loader.epoch(0)
+    assert [next(epoch).indices[0] for _ in range(3)] == [0, 2, 4]
+    with pytest.raises(DataError):
+        next(epoch)
+    assert [thread.name for thread in threading.enumerate()].count("ppema-prefetch") == 0
+    assert len(list(loader.epoch(0, 4))) == 1
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([([1.0], 0), ([1.0, 2.0], 0)], "input 0: float32 [2], but sample 0 has float32 [1]"),
+        ([([1.0], 0), ([1], 0)], "input 0: int64 [1], but sample 0 has float32 [1]"),
+        ([([1.0], 0), ([1.0], 0.5)], "target: float32 [], but sample 0 has int64 []"),
+        ([([1.0], 0), ([1.0], [0.0], 0)], "3 fields, but sample 0 has 2"),
+        ([([1.0], 0), ([1.0],)], "expected (input, ..., target), got 1 field"),
+        ([([1.0], 0), ([1.0, [2.0]], 0)], "ValueError: setting an array element with a sequence."),
+    ],
+)
+def test_a_sample_unlike_the_first(samples, message):
+    assert error_of(Listed(*samples)).startswith(f"data.train: sample 1: {message}")
+
+
+def test_not_a_map_style_data_set():
+    assert error_of([], label="data.eval") == "data.eval: the data set is empty"
+    assert (
+        error_of(Stream()) == "data.train: Stream has no __len__ and no __getitem__; a data set needs __len__ and __getitem__, "
+        "to be shuffled and resumed"
+    )
+
+
+def test_keyboard_interrupt_passes_through():
+    epoch = Loader(Interrupting(), batch_size=2).epoch(0)
+    next(epoch)
+    with pytest.raises(KeyboardInterrupt):
+        next(epoch)
+
+
+def test_one_epoch_at_a_time():
+    loader = Loader(Squares(10), batch_size=1)
+    first = loader.epoch(0)
+    next(first)
+    second = loader.epoch(0)
+    next(second)
+    with pytest.raises(RuntimeError, match="this epoch is over"):
+        next(first)
+    assert next(second).indices.tolist() == [1]
+    loader.close()
+    with pytest.raises(RuntimeError, match="this epoch is over"):
+        next(second)
+    assert len(list(loader.epoch(0))) == 10
+
+
+def test_workers_are_ignored_aloud_for_data_in_memory():
+    dataset = ArrayDataset((np.zeros((3, 1)), np.zeros(3)), "memory")
+    with pytest.warns(UserWarning, match="data.train: workers: 2 is ignored: the data is in memory"):
+        loader = Loader(dataset, batch_size=2, workers=2)
+    assert len(list(loader.epoch(0))) == 2

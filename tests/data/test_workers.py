@@ -1,0 +1,269 @@
+"""The loader with worker processes: the same batches, no hang, and nobody left behind."""
+
+import functools
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from loader_datasets import Interrupting, Noisy, OpensOnce, Squares
+from test_loader import same
+
+from ppema.data.loader import Loader
+from ppema.errors import DataError
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+@pytest.fixture
+def loaders():
+    made = []
+
+    def make(dataset, **options):
+        made.append(Loader(dataset, **{"batch_size": 2, "workers": 2, **options}))
+        return made[-1]
+
+    yield make
+    for loader in made:
+        loader.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_the_same_batches_for_any_number_of_workers(loaders):
+    options = {"batch_size": 2, "shuffle": True, "seed": 4}
+    for dataset in (Noisy(), Squares(11)):
+        alone = Loader(dataset, **options)
+        many = loaders(dataset, **options)
+        for epoch, start in [(0, 0), (0, 0), (3, 2), (1, 5), (1, 6)]:
+            assert same(list(alone.epoch(epoch, start)), list(many.epoch(epoch, start)))
+        many.close()
+
+
+def test_batches_are_not_overwritten_later(loaders):
+    batches = list(loaders(Squares(40), batch_size=1).epoch(0))
+    assert [batch.arrays[0][0].tolist() for batch in batches] == [[i, i * i] for i in range(40)]
+
+
+def test_an_epoch_may_be_left_early(loaders):
+    loader = loaders(Squares(20))
+    for left_after in (0, 1, 3):
+        epoch = loader.epoch(left_after)
+        for _ in range(left_after):
+            next(epoch)
+        epoch.close()
+    first, second = loader.epoch(0), loader.epoch(1)
+    with pytest.raises(RuntimeError, match="this epoch is over"):
+        next(first)
+    assert [batch.indices.tolist() for batch in second] == [[i, i + 1] for i in range(0, 20, 2)]
+
+
+def test_a_sample_that_raises(loaders):
+    loader = loaders(Squares(12, raise_at=7))
+    epoch = loader.epoch(0)
+    assert [next(epoch).indices[0] for _ in range(3)] == [0, 2, 4]
+    with pytest.raises(DataError) as caught:
+        next(epoch)
+    assert str(caught.value) == "data.train: sample 7: ValueError: no such picture"
+    assert [batch.indices[0] for batch in loader.epoch(0, 4)] == [8, 10]
+
+
+def test_a_worker_that_dies(loaders):
+    loader = loaders(Squares(12, die_at=5))
+    epoch = loader.epoch(0)
+    assert [next(epoch).indices[0] for _ in range(2)] == [0, 2]
+    with pytest.raises(DataError) as caught:
+        next(epoch)
+    assert str(caught.value) == "data.train: worker 0 ended with exit code 3 while it read batch 2 of epoch 0"
+    assert [batch.indices[0] for batch in loader.epoch(0, 3)] == [6, 8, 10]
+
+
+def test_a_worker_that_is_killed(loaders):
+    loader = loaders(Squares(1000, seconds=0.01), workers=1)
+    epoch = loader.epoch(0)
+    next(epoch)
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(DataError, match=r"worker 0 was killed by SIGKILL \(out of memory\?\) while it read batch"):
+        for _ in epoch:
+            pass
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_data_set_that_interrupts_its_worker(loaders, capfd):
+    with pytest.raises(DataError, match="worker 1 ended with exit code 1 while it read batch 1 of epoch 0"):
+        list(loaders(Interrupting()).epoch(0))
+    capfd.readouterr()
+
+
+def test_a_data_set_that_opens_only_once(loaders):
+    expected = "data.train: the data set does not open in a worker: OSError: locked by another process"
+    for _ in range(2):
+        with pytest.raises(DataError) as caught:
+            list(loaders(OpensOnce()).epoch(0))
+        assert str(caught.value) == expected
+
+
+def test_a_data_set_that_opens_differently(loaders):
+    with pytest.raises(DataError) as caught:
+        list(loaders(Squares(8), open_dataset=functools.partial(Squares, 9)).epoch(0))
+    assert str(caught.value) == "data.train: 9 samples in a worker, 8 in the main process"
+
+
+def test_a_data_set_that_can_not_be_pickled(loaders):
+    dataset = Squares(8)
+    dataset.extra = lambda: None
+    with pytest.raises(DataError, match=r"data\.train: can not be sent to worker processes: "):
+        loaders(dataset).epoch(0)
+
+
+def test_close_does_not_wait_for_a_hung_sample(loaders):
+    dataset = Squares(8)
+    loader = loaders(dataset)
+    dataset.seconds = 1000
+    failures = []
+
+    def take():
+        try:
+            next(loader.epoch(0))
+        except RuntimeError as error:
+            failures.append(str(error))
+
+    consumer = threading.Thread(target=take)
+    consumer.start()
+    time.sleep(0.4)
+    began = time.monotonic()
+    loader.close()
+    consumer.join()
+    assert time.monotonic() - began < 2
+    assert failures == ["this epoch is over: its loader was closed or has begun another epoch"]
+
+
+def test_big_batches(loaders):
+    big = loaders(Squares(8_000), batch_size=4_000, shuffle=True)
+    read = np.concatenate([batch.arrays[1] for batch in big.epoch(0)])
+    assert sorted(read.tolist()) == list(range(8_000))
+
+
+def script(body, **options):
+    code = "from loader_datasets import *\nfrom ppema.data.loader import Loader\nimport multiprocessing, os, sys, time\n"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}"}
+    command = [sys.executable, "-c", code + textwrap.dedent(body)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pids, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not any(alive(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_workers_end_with_a_killed_parent(seconds):
+    """Whether they wait for requests or sit in the middle of a sample."""
+    parent = script(f"""
+        dataset = Squares(10)
+        loader = Loader(dataset, batch_size=2, workers=2)
+        dataset.seconds = {seconds}
+        epoch = loader.epoch(0)
+        if not dataset.seconds:
+            next(epoch)
+        else:
+            import threading
+            threading.Thread(target=next, args=(epoch,), daemon=True).start()
+            time.sleep(0.6)
+        print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+        time.sleep(60)
+    """)
+    try:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 2
+        assert all(alive(pid) for pid in pids)
+    finally:
+        parent.kill()
+        parent.communicate(timeout=10)
+    assert gone(pids)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("next(epoch)", 0),
+        ("next(epoch); raise SystemExit(5)", 5),
+        ("next(epoch); keep = epoch; raise ValueError", 1),
+        ("list(loader.epoch(0, 5)); loader.close(); epoch = None", 0),
+    ],
+)
+def test_a_script_ends(workers, body, code):
+    process = script(f"loader = Loader(Squares(500), batch_size=2, workers={workers})\nepoch = loader.epoch(0)\n{body}")
+    try:
+        _, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == code, stderr
+    assert code == 1 or stderr == ""
+
+
+def test_a_hung_sample_does_not_keep_the_process():
+    process = script("""
+        dataset = Squares(500)
+        loader = Loader(dataset, batch_size=2)
+        dataset.seconds = 1000
+        epoch = loader.epoch(0)
+        import signal, threading
+        signal.alarm(1)
+        signal.signal(signal.SIGALRM, lambda *_: sys.exit(7))
+        import ppema.data.prefetch
+        ppema.data.prefetch.JOIN_SECONDS = 0.2
+        next(epoch)
+    """)
+    try:
+        _, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 7, stderr
+
+
+def test_ctrl_c_is_the_parents_business():
+    """Workers live on through the SIGINT that a terminal sends to all, and go without a word when the parent does."""
+    process = script(
+        """
+        loader = Loader(Squares(2000, seconds=0.01), batch_size=2, workers=2)
+        epoch = loader.epoch(0)
+        next(epoch)
+        try:
+            print("ready", flush=True)
+            for _ in epoch: pass
+        except KeyboardInterrupt:
+            next(loader.epoch(1))
+            loader.close()
+            sys.exit(130)
+        """,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130, stderr
+    assert stderr == ""
