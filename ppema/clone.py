@@ -9,6 +9,7 @@ from ppema.ir import Program, Variable, backend
 
 # Operations that draw random numbers without an `is_test` switch: axis-wise dropout, alpha dropout, augmentation.
 _RANDOM = {"uniform", "gaussian", "bernoulli", "randint", "randperm", "multinomial", "poisson", "rrelu"}
+_RANDOM |= {"uniform_random", "gaussian_random"}  # their names in 2.6
 
 
 def clone_for_test(program: Program, values: Sequence[Variable] = ()) -> tuple[Program, list[Variable]]:

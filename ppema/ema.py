@@ -125,7 +125,7 @@ class ExponentialMovingAverage:
         given = self._thres_steps
         if given is None:
             return Constant(self._decay)
-        if not callable(given) or hasattr(given, "get_defining_op"):
+        if not callable(given):
             return ThresSteps(self._decay, lambda n: _as_float64(given))
         return ThresSteps(self._decay, lambda n: _as_float64(given(n)))
 

@@ -69,6 +69,9 @@ def load_paddle():
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(said):
             warnings.filterwarnings("ignore", message="No ccache found")
+            # Before paddle: the wheels of 2.6.2 crash where zlib is loaded after them.
+            import zlib  # noqa: F401
+
             import paddle
     except ImportError as error:
         hint = "" if builds else ": pip install -r requirements.txt (CPU) or requirements-gpu.txt"

@@ -133,6 +133,8 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
                 with _building(index):
                     measures[name] = _measure(name, metric(predictions, feeds[-1]))
         structured = {place: value.name for place, value in model.state_dict().items()}
+    # Eval mode has seen to BatchNorm and dropout; some versions leave the switch of other operations as in training.
+    backend().set_test(main)
     return Model(
         startup,
         TestProgram(main, measures),
@@ -156,14 +158,14 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
             optimizer = build_optimizer(config.optimizer, lr)
             with _building():
                 optimizer.minimize(loss)
-    parameters = ir.parameters(main)
-    _check_same_variables(config, parameters, test_model.parameters)
-    averaged = [parameter for parameter in parameters if parameter.averaged]
-    tests, averages, schedules = {RAW: test_model.test}, {}, {}
-    for name, spec in config.averages.items():
-        schedules[name] = ThresSteps(spec.decay) if spec.thres_steps else Constant(spec.decay)
-        averages[name] = EmaPass(name, schedules[name]).apply(ir, main, startup, averaged)
-        tests[name] = rewired(test_model.test, averages[name].shadow_of)
+        parameters = ir.parameters(main)
+        _check_same_variables(config, parameters, test_model.parameters)
+        averaged = [parameter for parameter in parameters if parameter.averaged]
+        tests, averages, schedules = {RAW: test_model.test}, {}, {}
+        for name, spec in config.averages.items():
+            schedules[name] = ThresSteps(spec.decay) if spec.thres_steps else Constant(spec.decay)
+            averages[name] = EmaPass(name, schedules[name]).apply(ir, main, startup, averaged)
+            tests[name] = rewired(test_model.test, averages[name].shadow_of)
     return Programs(
         startup=startup,
         train=main,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,10 @@ class Built:
         self.main, self.startup = paddle.static.Program(), paddle.static.Program()
         self.scope, self.executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
         self._rng = np.random.default_rng(0)
-        with paddle.utils.unique_name.guard(), self.guard():
+        # A program's names are unique as long as one generator makes them all.
+        before = paddle.utils.unique_name.switch()
+        self._names, _ = paddle.utils.unique_name.switch(*before)
+        with self.guard():
             images = paddle.static.data("images", [-1, 1, 6, 6], "float32")
             labels = paddle.static.data("labels", [-1], "int64")
             layers = [paddle.nn.Conv2D(1, 3, 3), paddle.nn.BatchNorm2D(3), paddle.nn.ReLU(), paddle.nn.Flatten()]
@@ -26,12 +31,15 @@ class Built:
             self.loss = paddle.nn.functional.cross_entropy(self.logits, labels)
             self.momentum = momentum
 
+    @contextmanager
     def guard(self):
-        return paddle.static.program_guard(self.main, self.startup)
+        """Building goes on in this program."""
+        with paddle.utils.unique_name.guard(self._names), paddle.static.program_guard(self.main, self.startup):
+            yield
 
     def minimize(self) -> None:
         """Momentum, with a scheduler: its rate is a variable that must not be taken for a weight."""
-        with paddle.utils.unique_name.guard("opt_"), self.guard():
+        with self.guard():
             rate = paddle.optimizer.lr.ExponentialDecay(0.1, 0.99)
             paddle.optimizer.Momentum(rate, self.momentum).minimize(self.loss)
 

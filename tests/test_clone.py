@@ -15,8 +15,8 @@ def test_the_clone_is_in_test_mode_and_the_original_still_trains(built):
     built.minimize()
     built.start()
     built.steps(3)
-    assert [op.is_test for op in backend().operations(test) if op.is_test is not None] == [True]
-    assert [op.is_test for op in backend().operations(built.main) if op.kind == "batch_norm_"] == [False]
+    assert {op.is_test for op in backend().operations(test)} == {None, True}
+    assert [op.is_test for op in backend().operations(built.main) if op.kind.rstrip("_") == "batch_norm"] == [False]
     before = {p.name: scope.get(built.scope, p.name).tobytes() for p in backend().parameters(built.main)}
     feed = built.feed()
     first = built.run(test, [logits, loss], feed)
@@ -38,5 +38,5 @@ def test_randomness_without_a_switch_is_pointed_out():
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         x = paddle.static.data("x", [4, 3], "float32")
         paddle.nn.functional.dropout(x, 0.5, axis=0)
-    with pytest.warns(UserWarning, match=r"test_clone.py:\d+: 'uniform' draws random numbers and has no test mode"):
+    with pytest.warns(UserWarning, match=r"test_clone.py:\d+: 'uniform\w*' draws random numbers and has no test mode"):
         clone_for_test(main)

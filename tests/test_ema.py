@@ -18,7 +18,7 @@ STATISTICS = ("batch_norm2d_0.w_1", "batch_norm2d_0.w_2")
 def averaged(built, *args, **kwargs) -> ExponentialMovingAverage:
     """The class on a program that is ready to run, made as a user would."""
     built.minimize()
-    with paddle.utils.unique_name.guard(), built.guard():
+    with built.guard():
         ema = ExponentialMovingAverage(*args, **kwargs)
         ema.update()
     built.start()
@@ -119,7 +119,7 @@ def test_thres_steps_as_a_callable_of_the_updates(built, here):
 
 @pytest.mark.parametrize("dtype", ["int64", "float32"])
 def test_thres_steps_as_a_variable_read_at_every_run(built, here, dtype):
-    with paddle.utils.unique_name.guard("counter_"), built.guard():
+    with built.guard():
         counter = paddle.static.data("counter", [1], dtype)
     ema = averaged(built, 0.5, thres_steps=counter)
     trajectory, steps = [], [0, 3, 100, 1]
@@ -132,7 +132,7 @@ def test_thres_steps_as_a_variable_read_at_every_run(built, here, dtype):
 
 def test_several_averages_in_one_program(built, here):
     built.minimize()
-    with paddle.utils.unique_name.guard(), built.guard():
+    with built.guard():
         made = [ExponentialMovingAverage(0.5), ExponentialMovingAverage(0.9), ExponentialMovingAverage(0.99, name="slow")]
         for ema in made:
             ema.update()
@@ -212,14 +212,14 @@ def test_registered_programs_are_in_test_mode_only_while_applied(built, here):
     built.steps(4)
 
     def switches():
-        return [op.is_test for op in backend().operations(copy) if op.is_test is not None]
+        return {op.is_test for op in backend().operations(copy)} - {None}
 
-    assert switches() == [False]
+    assert switches() == {False}
     mean = averages(built, ema)
     with ema.apply(built.executor):
-        assert switches() == [True]
+        assert switches() == {True}
         built.run(copy, [logits])
-    assert switches() == [False]
+    assert switches() == {False}
     # In training mode the run would have moved the statistics that stood in for the raw ones.
     assert same(averages(built, ema), mean)
 

@@ -16,8 +16,10 @@ def backend() -> IR:
     import paddle
 
     version = paddle.__version__
-    if int(version.split(".")[0]) < 3:
-        raise SetupError(f"paddle {version} is not supported: install paddlepaddle 3.3 (requirements.txt)")
+    if version.startswith("2."):
+        from ppema.ir.legacy import Legacy
+
+        return Legacy()
     if not paddle.framework.use_pir_api():
         raise SetupError(
             f"paddle {version} runs with FLAGS_enable_pir_api=0, under which its static graph is broken: unset the flag"

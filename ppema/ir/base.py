@@ -7,7 +7,8 @@ scope, which are only names and arrays (`scope.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,12 +37,14 @@ class Parameter:
 class Operation:
     """One operation of a program, nested blocks included, as far as a test or a report needs to know it.
 
-    kind: Paddle's name of it without prefix ("batch_norm_", "dropout"); is_test: its switch, None where it has none;
-    source: "file:line" of the user's code that built it, "" where unknown.
+    kind: Paddle's name of it without prefix, which differs between versions ("batch_norm_", "batch_norm"); is_test: its
+    switch, None where it has none; writes: the persistable variables that it writes in place, as far as its form tells;
+    depth: of its block, 0 for the outermost; source: "file:line" of the user's code that built it, "" where unknown.
     """
 
     kind: str
     is_test: bool | None
+    writes: tuple[str, ...]
     depth: int
     source: str
 
@@ -92,13 +95,23 @@ class IR(Protocol):
         """A new persistable, non-trainable variable of `main`; `startup` fills it with `value`."""
         ...
 
-    def append_assign(self, target: Variable, value: Variable) -> None:
-        """Append `target = value`, in place, to the default main program."""
-        ...
-
     def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
         """Append `target += weight·(value - target)`, in place, to the default main program.
 
         target: float32; value: same shape, any float type (cast to float32 first); weight: 0-D float32.
         """
         ...
+
+    def update_section(self, main: Program) -> AbstractContextManager[None]:
+        """What is appended to `main` inside belongs to the update of weights, not to the model."""
+        ...
+
+
+def user_frame(callstack: Iterable[str]) -> str:
+    """ "file:line" of the innermost frame in an operation's call stack that is not Paddle's own, "" where there is none."""
+    found = ""
+    for line in callstack:
+        path, _, rest = line.strip().removeprefix('File "').partition('", line ')
+        if rest and "/paddle/" not in path:
+            found = f"{path}:{rest.partition(',')[0]}"
+    return found

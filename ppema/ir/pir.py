@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import paddle
 from paddle import _C_ops
 from paddle.pir.core import create_persistable_value
 
-from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable
+from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable, user_frame
 
 _DTYPES = {
     getattr(paddle, name): name for name in ("float16", "bfloat16", "float32", "float64", "int32", "int64", "uint8", "bool")
@@ -35,17 +36,13 @@ class Pir:
         return sorted(found, key=lambda parameter: parameter.name)
 
     def state_names(self, program: Program) -> list[str]:
-        names = set()
-        for op in program.global_block().ops:
-            if op.name() == "builtin.parameter":
-                names.add(op.attrs()["parameter_name"])
-            elif op.name() == "pd_op.data" and op.result(0).persistable:
-                names.add(op.attrs()["name"])
-        return sorted(names)
+        names = {_state_name(op) for op in program.global_block().ops}
+        return sorted(name for name in names if name is not None)
 
     def operations(self, program: Program) -> Iterator[Operation]:
         for op, depth in _walk(program.global_block()):
-            yield Operation(op.name().removeprefix("pd_op."), _is_test(op), depth, _source(op))
+            source = user_frame(op.attrs().get("op_callstack", ()))
+            yield Operation(op.name().removeprefix("pd_op."), _is_test(op), _writes(op), depth, source)
 
     def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
         mapping = paddle.pir.IrMapping()
@@ -79,13 +76,13 @@ class Pir:
         variable.stop_gradient = True
         return variable
 
-    def append_assign(self, target: Variable, value: Variable) -> None:
-        _C_ops.assign_out_(value, target)
-
     def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
         if dtype_name(value) != "float32":
             value = paddle.cast(value, "float32")
         _C_ops.lerp_(target, value, weight)
+
+    def update_section(self, main: Program) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def dtype_name(value: Variable) -> str:
@@ -100,15 +97,21 @@ def _walk(block, depth: int = 0):
             yield from _walk(inner, depth + 1)
 
 
+def _state_name(op) -> str | None:
+    """The name of the persistable variable that an operation stands for, None for any other operation."""
+    if op.name() == "builtin.parameter":
+        return op.attrs()["parameter_name"]
+    return op.attrs()["name"] if op.name() == "pd_op.data" and op.result(0).persistable else None
+
+
+def _writes(op) -> tuple[str, ...]:
+    """An operation whose name ends in "_" works in place; which of its operands it writes, its form does not tell: all."""
+    if not op.name().endswith("_"):
+        return ()
+    sources = [operand.source() for operand in op.operands() if operand.source().get_defining_op() is not None]
+    names = [_state_name(source.get_defining_op()) for source in sources]
+    return tuple(sorted({name for name in names if name is not None}))
+
+
 def _is_test(op) -> bool | None:
     return op.attrs()["is_test"] if op.has_attr("is_test") else None
-
-
-def _source(op) -> str:
-    """Where the user's code built this operation: the innermost frame of Paddle's call stack that is not Paddle's own."""
-    frames = [line.strip() for line in op.attrs().get("op_callstack", ()) if line.strip().startswith("File ")]
-    for frame in reversed(frames):
-        path, _, rest = frame.removeprefix('File "').partition('", line ')
-        if "/paddle/" not in path:
-            return f"{path}:{rest.partition(',')[0]}"
-    return ""

@@ -81,7 +81,7 @@ class EmaPass:
         def state(name: str, shape: Sequence[int], dtype: str) -> Any:
             return ir.create_state(main, startup, name, shape, dtype, 0.0)
 
-        with paddle.static.program_guard(main, startup):
+        with paddle.static.program_guard(main, startup), ir.update_section(main):
             count = state(prefix + "count", [], "int64")
             weight = state(prefix + "weight", [], "float64")
             decay = self.schedule(paddle.cast(count, "float64"), GRAPH)
@@ -94,6 +94,6 @@ class EmaPass:
                 ir.append_lerp(shadow, parameter.variable, alpha)
                 shadows[parameter.name] = shadow
             new_count = count + 1
-            ir.append_assign(weight, new_weight)
-            ir.append_assign(count, new_count)
+            paddle.assign(new_weight, output=weight)
+            paddle.assign(new_count, output=count)
         return Average(self.name, shadow_of, shadows, prefix + "count", prefix + "weight")

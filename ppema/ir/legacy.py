@@ -1,0 +1,106 @@
+"""Paddle 2.6's side of the seam: programs as ProgramDesc."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import paddle
+from paddle.base.framework import Parameter as PaddleParameter
+
+from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable, user_frame
+
+
+class Legacy:
+    """The Protocol of `base.IR` on ProgramDesc programs. Stateless."""
+
+    def parameters(self, program: Program) -> list[Parameter]:
+        found = [
+            Parameter(
+                name=variable.name,
+                shape=tuple(variable.shape),
+                dtype=dtype_name(variable),
+                trainable=not variable.stop_gradient,
+                averaged=variable.do_model_average is not False,
+                variable=variable,
+            )
+            for variable in program.global_block().vars.values()
+            if isinstance(variable, PaddleParameter)
+        ]
+        return sorted(found, key=lambda parameter: parameter.name)
+
+    def state_names(self, program: Program) -> list[str]:
+        # The executor's own variables "feed" and "fetch" are persistable too, but hold no tensor.
+        kinds = {paddle.base.core.VarDesc.VarType.FEED_MINIBATCH, paddle.base.core.VarDesc.VarType.FETCH_LIST}
+        return sorted(v.name for v in program.list_vars() if v.persistable and v.type not in kinds)
+
+    def operations(self, program: Program) -> Iterator[Operation]:
+        state = set(self.state_names(program))
+        for op, depth in _walk(program, program.global_block()):
+            written = tuple(sorted(state.intersection(op.output_arg_names)))
+            yield Operation(op.type, _is_test(op), written, depth, _source(op))
+
+    def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
+        copy = program.clone()
+        return copy, [copy.global_block().var(value.name) for value in values]
+
+    def rename_parameters(self, program: Program, names: Mapping[str, str]) -> None:
+        outer = program.global_block()
+        for old, new in names.items():
+            if not outer.has_var(old):
+                continue
+            outer._rename_var(old, new)
+            for block in program.blocks[1:]:
+                for op in block.ops:
+                    op._rename_input(old, new)
+                    op._rename_output(old, new)
+
+    def set_test(self, program: Program) -> TestSwitches:
+        switches = [(op, _is_test(op)) for op, _ in _walk(program, program.global_block())]
+        before = tuple((op, switch) for op, switch in switches if switch is not None)
+        for op, _ in before:
+            op._set_attr("is_test", True)
+        return TestSwitches(program, before)
+
+    def reset_test(self, switches: TestSwitches) -> None:
+        for op, switch in switches.before:
+            op._set_attr("is_test", switch)
+
+    def create_state(
+        self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float
+    ) -> Variable:
+        form = {"name": name, "shape": list(shape), "dtype": dtype, "persistable": True, "stop_gradient": True}
+        block = startup.global_block()
+        paddle.nn.initializer.Constant(value)(block.create_var(**form), block)
+        return main.global_block().create_var(**form)
+
+    def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
+        if dtype_name(value) != "float32":
+            value = paddle.cast(value, "float32")
+        inputs = {"X": [target], "Y": [value], "Weight": [weight]}
+        paddle.static.default_main_program().global_block().append_op(type="lerp", inputs=inputs, outputs={"Out": [target]})
+
+    def update_section(self, main: Program) -> AbstractContextManager[None]:
+        # The role by which `Program.clone(for_test=True)` knows what to leave out.
+        return main._optimized_guard([])
+
+
+def dtype_name(variable: Variable) -> str:
+    """The type of a variable's elements as numpy spells it."""
+    return str(variable.dtype).rpartition(".")[2]
+
+
+def _walk(program: Program, block, depth: int = 0):
+    for op in block.ops:
+        yield op, depth
+        for name in op.attr_names:
+            if name == "sub_block":
+                yield from _walk(program, program.block(op._block_attr_id(name)), depth + 1)
+
+
+def _source(op) -> str:
+    return user_frame(op.attr("op_callstack") if op.has_attr("op_callstack") else ())
+
+
+def _is_test(op) -> bool | None:
+    return op.attr("is_test") if op.has_attr("is_test") else None
