@@ -5,13 +5,16 @@ REQUIREMENTS ?= requirements.txt
 CONFIG ?= configs/digits_cnn.yml
 BIN := $(VENV)/bin
 
-.PHONY: train test check schema clean
+.PHONY: train test test-all check schema clean
 
 train: $(VENV)/.installed
 	$(BIN)/python tools/train.py -c $(CONFIG)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto
+
+test-all: $(VENV)/.installed-dev
+	$(BIN)/nox
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -22,7 +25,7 @@ schema: $(VENV)/.installed
 	$(BIN)/python tools/show.py --schema > configs/schema.json
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .nox .pytest_cache .ruff_cache .hypothesis
 
 # The stamps make an installation happen once, and again when a requirements file changes.
 $(VENV)/.installed: $(REQUIREMENTS) requirements-core.txt

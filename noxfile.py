@@ -1,0 +1,33 @@
+"""All tests on each supported Paddle, each in an environment of its own: make test-all."""
+
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["paddle33", "paddle26", "across"]
+nox.options.reuse_existing_virtualenvs = True
+
+
+def tests(session: nox.Session, requirements: str) -> None:
+    session.install("--quiet", "-r", requirements, "-r", "requirements-dev.txt")
+    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def paddle33(session: nox.Session) -> None:
+    """Paddle 3.3: programs in PIR."""
+    tests(session, "requirements.txt")
+
+
+@nox.session
+def paddle26(session: nox.Session) -> None:
+    """Paddle 2.6: programs as ProgramDesc."""
+    tests(session, "requirements-2.6.txt")
+
+
+@nox.session(venv_backend="none")
+def across(session: nox.Session) -> None:
+    """A checkpoint of each on the other, in the environments of the two sessions before."""
+    ours, theirs = (str(Path(session.cache_dir).parent / name / "bin/python") for name in ("paddle33", "paddle26"))
+    environment = {"PPEMA_OTHER_PYTHON": theirs}
+    session.run(ours, "-m", "pytest", "tests/test_across_versions.py", env=environment, external=True)
