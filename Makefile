@@ -32,7 +32,7 @@ $(VENV)/.installed: $(REQUIREMENTS) requirements-core.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	    { echo "ppema needs Python 3.10 or newer: make PYTHON=/path/to/python3.12 ..." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
-	    { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 2; }
+	    { rm -rf $(VENV); echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
 	@touch $@
 

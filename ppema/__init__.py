@@ -7,6 +7,7 @@ thread count must be chosen before it is loaded.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ppema.version import VERSION
@@ -37,7 +38,9 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'ppema' has no attribute {name!r}")
     if name != "load_config" and name != "Config":
-        from ppema.environment import load_paddle
+        from ppema.environment import choose_threads, load_paddle
 
+        if "paddle" not in sys.modules:
+            choose_threads("auto")
         load_paddle()
     return getattr(importlib.import_module(_HOME[name]), name)

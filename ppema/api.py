@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import paddle
 
-from ppema.config import Config
-from ppema.programs import RAW, Programs
+from ppema.config import RAW, Config
+from ppema.programs import Programs
 from ppema.run.evaluate import evaluate as measure
 from ppema.run.setup import checkpoints_of, prepare_evaluation, prepare_training
 
@@ -15,7 +17,8 @@ def build(config: Config) -> Programs:
 
     Raises ConfigError, DataError or SetupError.
     """
-    return prepare_training(config).programs
+    with closing(prepare_training(config)) as run:
+        return run.programs
 
 
 def evaluate(config: Config, weights: str | None = None, checkpoint: str = "last") -> dict[str, dict[str, float]]:
@@ -27,10 +30,9 @@ def evaluate(config: Config, weights: str | None = None, checkpoint: str = "last
     Raises ConfigError, DataError, CheckpointError or SetupError.
     """
     found = checkpoints_of(config).find(checkpoint)
-    run = prepare_evaluation(config)
-    wanted = [RAW, *found.manifest["averages"]] if weights is None else [weights]
+    wanted = [RAW, *found.manifest.averages] if weights is None else [weights]
     results = {}
-    with paddle.static.scope_guard(run.scope):
+    with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
         for name in wanted:
             run.load(found, name)
             results[name] = measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)

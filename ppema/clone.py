@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-from ppema.ir import Program, Variable, backend
+from ppema.ir import RANDOM_KINDS, Program, Variable, backend
 
-# Operations that draw random numbers without an `is_test` switch: axis-wise dropout, alpha dropout, augmentation.
-_RANDOM = {"uniform", "gaussian", "bernoulli", "randint", "randperm", "multinomial", "poisson", "rrelu"}
-_RANDOM |= {"uniform_random", "gaussian_random"}  # their names in 2.6
+
+def has_gradients(program: Program) -> bool:
+    """Whether a backward pass has been appended to `program`."""
+    return any(op.kind.rstrip("_").endswith("_grad") for op in backend().operations(program))
 
 
 def clone_for_test(program: Program, values: Sequence[Variable] = ()) -> tuple[Program, list[Variable]]:
@@ -23,13 +24,12 @@ def clone_for_test(program: Program, values: Sequence[Variable] = ()) -> tuple[P
     model built in eval mode is free of them.
     """
     ir = backend()
-    for op in ir.operations(program):
-        if op.kind.removesuffix("_").endswith("_grad"):
-            raise ValueError("clone_for_test comes before minimize: the program already holds gradients")
+    if has_gradients(program):
+        raise ValueError("clone_for_test comes before minimize: the program already holds gradients")
     test, copies = ir.clone(program, values)
     ir.set_test(test)
     for op in ir.operations(test):
-        if op.kind in _RANDOM and op.is_test is None:
+        if op.kind in RANDOM_KINDS:
             warnings.warn(
                 f"{op.source or 'the program'}: '{op.kind}' draws random numbers and has no test mode; the test program "
                 "will draw them too, unless the model is built in eval mode",

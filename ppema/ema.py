@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import paddle
 
+from ppema.applied import Applied
 from ppema.averaging.decay import Constant, Schedule, ThresSteps, check_decay
+from ppema.clone import has_gradients
 from ppema.errors import AverageError
-from ppema.ir import Program, TestSwitches, Variable, backend, scope
+from ppema.ir import Program, Variable, backend
 from ppema.passes.ema import Average, EmaPass
 
 ThresStepsArgument = int | float | Variable | Callable[[Variable], Variable | float] | None
@@ -41,7 +45,8 @@ class ExponentialMovingAverage:
             switch is put back to what it was.
 
     Raises:
-        ValueError: decay is not a number in [0, 1).
+        ValueError: decay is not a number in [0, 1), or thres_steps a negative one.
+        TypeError: thres_steps or programs is something else.
     """
 
     def __init__(
@@ -53,17 +58,21 @@ class ExponentialMovingAverage:
         programs: Sequence[Program] = (),
     ):
         self._decay = check_decay(decay)
-        self._thres_steps = thres_steps
+        self._thres_steps = _check_steps(thres_steps)
         self._name = name or paddle.utils.unique_name.generate("ema").removesuffix("_0")
         self._programs = tuple(programs)
+        for program in self._programs:
+            if not hasattr(program, "global_block"):
+                raise TypeError(f"programs: expected paddle.static.Programs, got a {type(program).__name__}")
         self._average: Average | None = None
-        self._applied: _Applied | None = None
+        self._applied: Applied | None = None
 
     def update(self) -> None:
         """Append the update to the default main program: from then on each of its runs makes one.
 
         Call it once, after the optimizer's `minimize` and before the startup program runs. Raises AverageError when called
-        twice, or when the program has no parameters or already an average of this name.
+        twice or before `minimize`, when the program has no parameters, one that is not float32, or already an average of this
+        name.
         """
         if self._average is not None:
             raise AverageError(f"update() of the average {self._name!r} was called twice: each run would count double")
@@ -72,6 +81,8 @@ class ExponentialMovingAverage:
         parameters = [parameter for parameter in ir.parameters(main) if parameter.averaged]
         if not parameters:
             raise AverageError("the default main program has no parameters to average: build the model first")
+        if not has_gradients(main):
+            raise AverageError("update() comes after minimize: before it, a run would average the former weights")
         self._average = EmaPass(self._name, self._schedule()).apply(ir, main, startup, parameters)
 
     @contextmanager
@@ -85,7 +96,8 @@ class ExponentialMovingAverage:
         Args:
             executor: as in paddle.static's class; the scope alone decides, so it is not used.
 
-        Raises AverageError: before the first update, while already applied, or when the train program ran inside.
+        Raises AverageError: before the first update, while this or another average of the same variables is applied, or, at
+        the end of the block, when the train program ran inside it.
         """
         average = self._require_update("apply")
         if self._applied is not None:
@@ -93,19 +105,28 @@ class ExponentialMovingAverage:
                 f"the average {self._name!r} is already applied: call restore(executor) before applying it again, or the "
                 "raw weights would be lost"
             )
-        self._applied = _Applied.start(average, self._programs, exchange=need_restore)
+        self._applied = Applied.start(average, self._programs, exchange=need_restore)
         try:
             yield
-        finally:
+        except BaseException:
             if need_restore and self._applied is not None:
-                self.restore(executor)
+                self._take_back()
+            raise
+        if need_restore and self._applied is not None:
+            self.restore(executor)
 
     def restore(self, executor: Any) -> None:
         """Bring back the raw weights that `apply` put aside. Raises AverageError when the average is not applied."""
         if self._applied is None:
             raise AverageError(f"restore() of the average {self._name!r}: it is not applied")
-        applied, self._applied = self._applied, None
-        applied.end()
+        self._take_back().check()
+
+    def _take_back(self) -> Applied:
+        applied = self._applied
+        assert applied is not None
+        applied.undo()
+        self._applied = None
+        return applied
 
     def average(self, var: Any) -> Variable:
         """The shadow of `var` (a parameter, or its name), a float32 Variable of the train program that may be fetched.
@@ -142,55 +163,19 @@ class ExponentialMovingAverage:
         return name
 
 
-class _Applied:
-    """One `apply` in progress: what was put aside, and where."""
-
-    def __init__(self, where: Any, average: Average, kept: dict[str, Any] | None, switches: list[TestSwitches]):
-        self._scope = where
-        self._average = average
-        self._kept = kept
-        self._switches = switches
-        self._count = _count(where, average)
-
-    @classmethod
-    def start(cls, average: Average, programs: Sequence[Program], *, exchange: bool) -> _Applied:
-        where = paddle.static.global_scope()
-        absent = scope.missing(where, [*average.shadow_of, *average.state_names])
-        if absent:
-            raise AverageError(
-                f"the current scope lacks {absent[0]!r}: run the startup program in it first, after update(), and apply "
-                "under the same paddle.static.scope_guard as training"
-            )
-        if _count(where, average) == 0:
-            raise AverageError(f"the average {average.name!r} has seen no update yet: run the train program first")
-        pairs = list(average.shadow_of.items())
-        kept = None
-        if exchange:
-            scope.exchange(where, pairs)
-        else:
-            kept = scope.replace_with_copies(where, pairs)
-        return cls(where, average, kept, [backend().set_test(program) for program in programs])
-
-    def end(self) -> None:
-        for switches in self._switches:
-            backend().reset_test(switches)
-        if self._kept is not None:
-            scope.give_back(self._scope, self._kept)
-            return
-        scope.exchange(self._scope, self._average.shadow_of.items())
-        if _count(self._scope, self._average) != self._count:
-            raise AverageError(
-                f"the train program ran while the average {self._average.name!r} was applied, so that it trained the average "
-                "and averaged into the raw weights: use apply(executor, need_restore=False) to train from the average"
-            )
-
-
-def _count(where: Any, average: Average) -> int:
-    return int(scope.get(where, average.count))
+def _check_steps(given: Any) -> Any:
+    """thres_steps itself. Raises TypeError or ValueError for what it can not be."""
+    if given is None or callable(given) or (hasattr(given, "dtype") and hasattr(given, "name")):
+        return given
+    if isinstance(given, bool) or not isinstance(given, numbers.Real):
+        raise TypeError(f"thres_steps: expected a number, a Variable or a callable, got {given!r}")
+    if not 0 <= float(given) < math.inf:
+        raise ValueError(f"thres_steps: expected a number of steps, 0 or more, got {given!r}")
+    return float(given)
 
 
 def _as_float64(value: Any) -> Any:
-    """A number or a one-element Variable as schedules take it: a 0-D float64 Variable."""
-    if isinstance(value, (int, float)):
-        return paddle.full([], value, "float64")
-    return paddle.cast(paddle.reshape(value, []), "float64")
+    """A number or a one-element Variable as schedules take it: a 0-D float64 Variable, never negative."""
+    if isinstance(value, numbers.Real):
+        return paddle.full([], float(value), "float64")
+    return paddle.clip(paddle.cast(paddle.reshape(value, []), "float64"), min=0.0)

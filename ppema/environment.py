@@ -15,6 +15,7 @@ import warnings
 
 from ppema.errors import SetupError
 
+MOST_THREADS = 1024  # with tens of thousands OpenMP aborts the process
 BUILDS = ("paddlepaddle", "paddlepaddle-gpu")
 
 
@@ -23,13 +24,16 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def set_threads(threads: int | None) -> int:
-    """Make OpenMP use `threads` threads (None: OMP_NUM_THREADS where it is set, else every core); returns the number.
+def choose_threads(threads: int | str) -> int:
+    """Make OpenMP use `threads` threads and return the number; "auto": OMP_NUM_THREADS where it is set, else every core.
 
-    Raises SetupError when paddle is already loaded with another number, because it would silently be ignored.
+    Once paddle is loaded it can only be checked: raises SetupError for another number than paddle was loaded with.
     """
     inherited = os.environ.get("OMP_NUM_THREADS", "")
-    wanted = threads or (int(inherited) if inherited.isdecimal() and int(inherited) > 0 else available_cores())
+    default = int(inherited) if inherited.isdecimal() and int(inherited) > 0 else available_cores()
+    wanted = default if threads == "auto" else int(threads)
+    if wanted > MOST_THREADS:
+        raise SetupError(f"runtime.threads: {wanted} threads were asked for; this machine has {available_cores()} cores")
     if "paddle" in sys.modules and str(wanted) != inherited:
         raise SetupError(
             f"runtime.threads: {wanted} threads were asked for, but paddle is already loaded with "
@@ -73,7 +77,7 @@ def load_paddle():
             import zlib  # noqa: F401
 
             import paddle
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         hint = "" if builds else ": pip install -r requirements.txt (CPU) or requirements-gpu.txt"
         raise SetupError(f"paddle can not be imported ({error}){hint}") from error
     finally:
@@ -81,5 +85,6 @@ def load_paddle():
     # What Paddle says about its own code at every minimize and at every BatchNorm.
     warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
+    warnings.filterwarnings("ignore", message=r"(?s).*The behavior of expression A .+ B has been unified")
     paddle.enable_static()
     return paddle

@@ -14,7 +14,7 @@ import paddle
 from paddle.nn import functional
 
 from ppema.errors import ConfigError
-from ppema.ir import Variable
+from ppema.ir import Variable, dtype_name
 from ppema.names import check_arguments, resolve
 
 Loss = Callable[[Variable, Variable], Variable]
@@ -92,4 +92,4 @@ def _mismatch(name: str, predictions: Variable, targets: Variable, wanted: str) 
 def form(value: Variable) -> str:
     """A variable's type and shape as a user reads it: "float32 [N, 10]"."""
     dims = ", ".join("N" if size == -1 else str(size) for size in value.shape)
-    return f"{str(value.dtype).rpartition('.')[2].lower()} [{dims}]"
+    return f"{dtype_name(value)} [{dims}]"

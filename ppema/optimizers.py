@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import paddle
@@ -14,10 +16,14 @@ from ppema.names import check_arguments, resolve
 
 LRScheduler = paddle.optimizer.lr.LRScheduler
 
+LONGEST_REHEARSAL = 10_000
+
 OPTIMIZERS = {
     name: value
     for name, value in vars(paddle.optimizer).items()
-    if inspect.isclass(value) and issubclass(value, paddle.optimizer.Optimizer) and value is not paddle.optimizer.Optimizer
+    if inspect.isclass(value) and issubclass(value, paddle.optimizer.Optimizer)
+    # LBFGS calls the model again and again within a step, which a static program can not.
+    if name not in ("Optimizer", "LBFGS")
 }
 SCHEDULERS = {
     name: value
@@ -26,25 +32,26 @@ SCHEDULERS = {
 }
 
 
-def build_lr(spec: Any, to_steps: Callable[[Duration], int]) -> LRScheduler:
+def build_lr(spec: Any, to_steps: Callable[[Duration], int], total_steps: int) -> LRScheduler:
     """The learning-rate schedule of a config's `lr` section: one `step()` is one optimizer step.
 
-    spec: name, args, warmup; durations among the args ("20 epochs") become steps through `to_steps`. Raises ConfigError.
+    spec: name, args, warmup; durations among the args ("20 epochs") become steps through `to_steps`. A warm-up climbs from 0
+    to the schedule's first rate, and the schedule begins where it ends. The schedule is rehearsed over the `total_steps` of
+    the run, so that one that ends too soon or gives no number is found before the run begins. Raises ConfigError.
     """
-    if spec.name == "constant":
-        check_arguments(_constant, spec.args, what="constant")
-        schedule = _constant(**spec.args)
-    else:
-        found = resolve(spec.name, SCHEDULERS, "learning-rate schedule")
-        check_arguments(found, spec.args, what=spec.name)
-        schedule = _call(found, _in_steps(spec.args, to_steps, "args"))
-        if not isinstance(schedule, LRScheduler):
-            raise ConfigError.of(f"{spec.name} is not a paddle.optimizer.lr.LRScheduler", "name")
+    found = resolve(spec.name, {"constant": _constant, **SCHEDULERS}, "learning-rate schedule")
+    check_arguments(found, spec.args, what=spec.name)
+    schedule = _call(found, _in_steps(spec.args, to_steps, "args"))
+    if not isinstance(schedule, LRScheduler):
+        raise ConfigError.of(f"{spec.name} is not a paddle.optimizer.lr.LRScheduler", "name")
+    _rehearse(schedule, total_steps)
     if spec.warmup is None:
         return schedule
     if isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau):
         raise ConfigError.of("ReduceOnPlateau has no warm-up in Paddle", "warmup")
-    return paddle.optimizer.lr.LinearWarmup(schedule, to_steps(spec.warmup), start_lr=0.0, end_lr=schedule.base_lr)
+    if not schedule() > 0:
+        raise ConfigError.of(f"{spec.name} begins at a rate of {schedule():g}: it needs no other warm-up", "warmup")
+    return paddle.optimizer.lr.LinearWarmup(schedule, to_steps(spec.warmup), start_lr=0.0, end_lr=schedule())
 
 
 def build_optimizer(spec: Any, lr: LRScheduler) -> Any:
@@ -66,7 +73,25 @@ def build_optimizer(spec: Any, lr: LRScheduler) -> Any:
 
 def _constant(learning_rate: float) -> LRScheduler:
     """The same rate at every step, as a schedule, so that all runs keep and restore the same kind of state."""
-    return paddle.optimizer.lr.LambdaDecay(learning_rate, _always_one)
+    return paddle.optimizer.lr.LambdaDecay(float(learning_rate), _always_one)
+
+
+def _rehearse(schedule: LRScheduler, steps: int) -> None:
+    """Step a copy of the schedule through the run, or the first LONGEST_REHEARSAL steps of it."""
+    try:
+        copy = deepcopy(schedule)
+        for step in range(min(steps, LONGEST_REHEARSAL)):
+            rate = float(copy())
+            if not (math.isfinite(rate) and rate >= 0):
+                raise ConfigError.of(f"the learning rate is {rate} at step {step}", "args")
+            if isinstance(copy, paddle.optimizer.lr.ReduceOnPlateau):
+                copy.step(1.0)
+            elif step + 1 < steps:
+                copy.step()
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError.of(f"the schedule fails within the run: {one_line(error)}", "args") from error
 
 
 def _always_one(step: int) -> float:

@@ -11,18 +11,16 @@ import numpy as np
 import paddle
 
 from ppema.averaging.decay import Constant, Schedule, ThresSteps
-from ppema.config import Config, Duration
+from ppema.config import RAW, Config, Duration
 from ppema.data import Batch, Field
 from ppema.errors import ConfigError, DataError, one_line
-from ppema.ir import Parameter, Program, Variable, backend
+from ppema.ir import RANDOM_KINDS, Parameter, Program, Variable, backend, dtype_name
 from ppema.losses import build_loss, form, has_classes, per_sample
 from ppema.metrics import build_metrics
 from ppema.models import MODELS
 from ppema.names import check_arguments, resolve
 from ppema.optimizers import LRScheduler, build_lr, build_optimizer
 from ppema.passes.ema import Average, EmaPass
-
-RAW = "raw"
 
 
 @dataclass(frozen=True)
@@ -133,12 +131,19 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
                 with _building(index):
                     measures[name] = _measure(name, metric(predictions, feeds[-1]))
         structured = {place: value.name for place, value in model.state_dict().items()}
-    # Eval mode has seen to BatchNorm and dropout; some versions leave the switch of other operations as in training.
+    # Beside eval mode, for what does not ask it: F.dropout and F.batch_norm train unless they are told not to.
     backend().set_test(main)
+    for op in backend().operations(main):
+        if op.kind in RANDOM_KINDS:
+            with config.at("model"):
+                raise ConfigError.of(
+                    f"in eval mode the model still draws random numbers ({op.kind} at {op.source}): let its forward ask "
+                    "self.training"
+                )
     return Model(
         startup,
         TestProgram(main, measures),
-        Inputs(tuple(feed.name for feed in feeds), _classes(predictions, feeds[-1])),
+        Inputs(tuple(feed.name for feed in feeds), _classes(config.loss.name, predictions, feeds[-1])),
         backend().parameters(main),
         structured,
     )
@@ -153,18 +158,21 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
         _, _, _, loss = _forward(config, fields, train=True)
         loss = paddle.mean(loss)
         with config.at("lr"):
-            lr = build_lr(config.lr, horizon.steps)
+            lr = build_lr(config.lr, horizon.steps, horizon.total_steps)
         with config.at("optimizer"):
             optimizer = build_optimizer(config.optimizer, lr)
             with _building():
-                optimizer.minimize(loss)
+                _, gradients = optimizer.minimize(loss)
+            if not any(gradient is not None for _, gradient in gradients):
+                raise ConfigError.of("there is nothing to train: the loss depends on no trainable parameter of the model")
         parameters = ir.parameters(main)
         _check_same_variables(config, parameters, test_model.parameters)
         averaged = [parameter for parameter in parameters if parameter.averaged]
         tests, averages, schedules = {RAW: test_model.test}, {}, {}
         for name, spec in config.averages.items():
             schedules[name] = ThresSteps(spec.decay) if spec.thres_steps else Constant(spec.decay)
-            averages[name] = EmaPass(name, schedules[name]).apply(ir, main, startup, averaged)
+            with config.at("averages"), _building(name):
+                averages[name] = EmaPass(name, schedules[name]).apply(ir, main, startup, averaged)
             tests[name] = rewired(test_model.test, averages[name].shadow_of)
     return Programs(
         startup=startup,
@@ -194,12 +202,10 @@ def _forward(config: Config, fields: Sequence[Field], *, train: bool) -> tuple[A
         feeds = [paddle.static.data(n, [-1, *f.shape], getattr(paddle, f.dtype)) for n, f in zip(names, fields, strict=True)]
         with _building(about=f"the model can not take the data's {', '.join(form(feed) for feed in feeds[:-1])}"):
             predictions = model(*feeds[:-1])
-        if not hasattr(predictions, "shape"):
+        if not _is_variable(predictions):
             raise ConfigError.of(f"the model must return one variable, it returns a {type(predictions).__name__}")
-    with config.at("loss"):
-        loss_of = build_loss(config.loss)
-        with _building():
-            loss = _measure("loss", loss_of(predictions, feeds[-1]))
+    with config.at("loss"), _building():
+        loss = _measure("loss", build_loss(config.loss)(predictions, feeds[-1]))
     return model, feeds, predictions, loss
 
 
@@ -213,16 +219,25 @@ def _build_model(spec: Any) -> Any:
     return model
 
 
+def _is_variable(value: Any) -> bool:
+    # Arrays have a shape and a dtype too.
+    return hasattr(value, "stop_gradient") and hasattr(value, "shape")
+
+
 def _measure(name: str, value: Any) -> Variable:
-    if not hasattr(value, "shape"):
+    """What a loss or metric returned, as float32: [N], or a scalar that is the mean over the batch."""
+    if not _is_variable(value):
         raise ConfigError.of(f"{name} must return a variable, it returns a {type(value).__name__}")
-    if "float" not in str(value.dtype).lower() and "FP" not in str(value.dtype):
-        value = paddle.cast(value, "float32")
-    return per_sample(value)
+    value = per_sample(value if dtype_name(value) == "float32" else paddle.cast(value, "float32"))
+    if list(value.shape) not in ([], [1], [-1]):
+        raise ConfigError.of(f"{name} must return a value per sample, or one for the batch; it returns {form(value)}")
+    return value
 
 
-def _classes(predictions: Variable, targets: Variable) -> int | None:
-    return predictions.shape[-1] if has_classes(targets) and len(predictions.shape) == len(targets.shape) + 1 else None
+def _classes(loss: str, predictions: Variable, targets: Variable) -> int | None:
+    """The number of classes where targets are class labels and the predictions' last axis is known to be theirs."""
+    flat = len(predictions.shape) == 2 and len(targets.shape) == 1
+    return predictions.shape[-1] if has_classes(targets) and (flat or loss == "cross_entropy") else None
 
 
 def _check_same_variables(config: Config, train: Sequence[Parameter], test: Sequence[Parameter]) -> None:
@@ -246,5 +261,5 @@ def _building(*path: str | int, about: str = "") -> Iterator[None]:
         if not path:
             raise
         raise ConfigError([type(p)((*path, *p.path), p.message) for p in error.problems]) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError.of(f"{about}: {one_line(error)}" if about else one_line(error), *path) from error

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import paddle
+from paddle.optimizer.lr import ReduceOnPlateau
 
 from ppema.averaging.decay import FLOATS
-from ppema.config import Config, to_yaml
+from ppema.config import RAW, Config, to_yaml
 from ppema.data import Batch
-from ppema.errors import SetupError, TrainingError
-from ppema.programs import RAW
+from ppema.errors import TrainingError
 from ppema.run.best import Best
 from ppema.run.evaluate import evaluate
 from ppema.run.execute import execute
 from ppema.run.log import RunLog
 from ppema.run.progress import progress
-from ppema.run.resume import manifest_of, open_run
+from ppema.run.resume import Start, manifest_of, open_run
 from ppema.run.setup import TrainingRun, checkpoints_of, output_of, prepare_training
 from ppema.run.state import Every, State, step_seed
 from ppema.run.stop import stop_requests
@@ -49,36 +52,34 @@ def train(config: Config, *, resume: str = "auto") -> Result:
     Raises ConfigError, DataError, CheckpointError or SetupError for bad input, and TrainingError for a loss that is not
     finite; what was saved before stays as it was.
     """
-    run = prepare_training(config)
-    start = open_run(run, checkpoints_of(config), resume)
-    with paddle.static.scope_guard(run.scope):
-        try:
-            return _Trainer(run, start.best, start.metrics).go(start.state)
-        except OSError as error:
-            # Data and checkpoints report their own; what is left is the log.
-            raise SetupError(f"{output_of(config)}: the run's records can not be written: {error}") from error
+    with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
+        start = open_run(run, checkpoints_of(config), resume)
+        return Trainer(run, start).go()
 
 
 def dry_run(config: Config) -> float:
     """Build all of `config`, run one step and one evaluation, write nothing; returns the step's loss. Raises as `train`."""
-    run = prepare_training(config)
-    with paddle.static.scope_guard(run.scope):
-        trainer = _Trainer(run, None, {})
+    with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
+        trainer = Trainer(run, Start())
         loss = trainer.step(next(iter(run.train_loader.epoch(0))), State())
         for test in run.programs.tests.values():
             evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
     return loss
 
 
-@dataclass
-class _Trainer:
-    run: TrainingRun
-    best: Best | None
-    metrics: dict[str, dict[str, float]]
+class Trainer:
+    """The loop over one run, and what it keeps between steps: the best and the last evaluation so far."""
 
-    def go(self, state: State) -> Result:
-        """The loop."""
-        config, run = self.run.config, self.run
+    def __init__(self, run: TrainingRun, start: Start):
+        self._run = run
+        self._state = start.state
+        self._best = start.best
+        self._metrics = dict(start.metrics)
+
+    def go(self) -> Result:
+        """Train to the end, or until a signal asks to stop. Call it in the scope of the run."""
+        state = self._state
+        config, run = self._run.config, self._run
         last = run.horizon.total_steps
         if config.train.stop_after is not None:
             last = min(last, run.horizon.steps(config.train.stop_after))
@@ -87,10 +88,10 @@ class _Trainer:
         save_every = Every(run.horizon.steps(config.train.save_every), last)
         output = output_of(config)
         with stop_requests() as stop, progress(last, state.step) as bar, RunLog(output, bar, step=state.step) as log:
-            (output / "config.yml").write_text(to_yaml(config), encoding="utf-8")
+            log.config(to_yaml(config))
             if state.step:
                 log.say(f"resuming at step {state.step} of {last}")
-            interval = _Interval()
+            interval = Interval()
             for batch in self._batches(state, last):
                 lr = float(run.programs.lr())
                 loss = self.step(batch, state)
@@ -100,73 +101,72 @@ class _Trainer:
                 if log_every.due(state):
                     decays = self._decays(state)
                     log.train(state.step, self._epoch(state), loss=interval.loss, lr=lr, decays=decays, rate=interval.rate)
-                    interval = _Interval()
+                    interval = Interval()
                 improved = self._evaluate(state, log) if eval_every.due(state) else False
+                if eval_every.regular(state) and isinstance(run.programs.lr, ReduceOnPlateau):
+                    run.programs.lr.step(self._metrics[RAW]["loss"])
                 if improved or save_every.due(state) or stop.signal:
                     self._save(state, improved=improved)
                 if stop.signal:
                     log.say(f"stopped by signal {stop.signal} after step {state.step}, which is saved")
                     break
                 interval.resume()
-        return Result(state, self.metrics, self.best, output, stop.signal)
+        return Result(state, self._metrics, self._best, output, stop.signal)
 
-    def _batches(self, state: State, last: int):
+    def _batches(self, state: State, last: int) -> Iterator[Batch]:
         """The batches from `state` on, until step `last`."""
-        step = state.step
-        for epoch in range(state.epoch, self.run.horizon.epochs):
+        loader, left = self._run.train_loader, last - state.step
+        for epoch in range(state.epoch, self._run.horizon.epochs):
             start = state.batch if epoch == state.epoch else 0
-            for batch in self.run.train_loader.epoch(epoch, start):
-                if step == last:
-                    return
-                step += 1
-                yield batch
+            yield from islice(loader.epoch(epoch, start), left)
+            left = max(0, left - (loader.steps_per_epoch - start))
 
     def step(self, batch: Batch, state: State) -> float:
         """One optimizer step, and with it one update of every average; returns the batch's loss."""
-        programs = self.run.programs
-        paddle.seed(step_seed(self.run.config.seed, state.step))
-        feed = programs.model.inputs.feed(batch, self.run.train_loader.label)
-        (value,) = execute(self.run.executor, programs.train, feed, [programs.loss])
+        programs = self._run.programs
+        paddle.seed(step_seed(self._run.config.seed, state.step))
+        feed = programs.model.inputs.feed(batch, self._run.train_loader.label)
+        (value,) = execute(self._run.executor, programs.train, feed, [programs.loss])
         loss = float(np.asarray(value).reshape(()))
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss} at step {state.step + 1} (epoch {state.epoch}, batch {state.batch}): lower the learning "
                 "rate, set optimizer.clip_norm, or look for bad values in that batch"
             )
-        if not isinstance(programs.lr, paddle.optimizer.lr.ReduceOnPlateau):
+        if not isinstance(programs.lr, ReduceOnPlateau):
             programs.lr.step()
         return loss
 
     def _evaluate(self, state: State, log: RunLog) -> bool:
         """Measure every set of weights; returns whether the monitored one is the best so far."""
-        run, monitor = self.run, self.run.config.train.monitor
+        run, monitor = self._run, self._run.config.train.monitor
         for weights, test in run.programs.tests.items():
-            self.metrics[weights] = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
-            log.evaluation(state.step, self._epoch(state), weights, self.metrics[weights])
-        if isinstance(run.programs.lr, paddle.optimizer.lr.ReduceOnPlateau):
-            run.programs.lr.step(self.metrics[RAW]["loss"])
+            self._metrics[weights] = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
+            log.evaluation(state.step, self._epoch(state), weights, self._metrics[weights])
         if monitor is None:
             return False
         weights, _, metric = monitor.partition("/")
-        candidate = Best(monitor, self.metrics[weights][metric], state.step)
-        if self.best is None or candidate.beats(self.best, run.config.train.mode):
-            self.best = candidate
-        return self.best is candidate
+        candidate = Best(monitor, self._metrics[weights][metric], state.step)
+        if math.isnan(candidate.value):
+            return False
+        if self._best is None or candidate.beats(self._best, run.config.train.mode):
+            self._best = candidate
+        return self._best is candidate
 
     def _save(self, state: State, *, improved: bool) -> None:
-        run = self.run
-        manifest = manifest_of(run, state, self.metrics, self.best)
+        run = self._run
+        manifest = manifest_of(run, state, self._metrics, self._best)
         checkpoints_of(run.config).save(state.step, run.read(), manifest, best=improved)
 
     def _decays(self, state: State) -> dict[str, float]:
         """The decay that each average's update had in the step that led to `state`."""
-        return {name: schedule(state.step - 1, FLOATS) for name, schedule in self.run.programs.schedules.items()}
+        return {name: schedule(state.step - 1, FLOATS) for name, schedule in self._run.programs.schedules.items()}
 
     def _epoch(self, state: State) -> float:
-        return state.step / self.run.horizon.steps_per_epoch
+        return state.step / self._run.horizon.steps_per_epoch
 
 
-class _Interval:
+class Interval:
     """The steps since the last log line: their mean loss, and samples per second without the time for evaluation and saving."""
 
     def __init__(self) -> None:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from ppema.environment import load_paddle, set_threads
+from ppema.environment import choose_threads, load_paddle
 
-set_threads(1)
+choose_threads(1)
 paddle = load_paddle()
 
 

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.skipif(not OTHER, reason="PPEMA_OTHER_PYTHON names no P
 
 def tool(python: str, name: str, *arguments: str, cwd: Path):
     """The JSON that a tool prints, run by `python`."""
-    command = [python, str(ROOT / f"tools/{name}.py"), "-c", str(ROOT / "configs/digits_cnn.yml"), "-o", "model.args.dropout=0.0", *arguments, "--json"]
+    config = ["-c", str(ROOT / "configs/digits_cnn.yml"), "-o", "model.args.dropout=0.0"]
+    command = [python, str(ROOT / f"tools/{name}.py"), *config, *arguments, "--json"]
     bare = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=cwd, env=bare, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

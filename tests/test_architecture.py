@@ -22,6 +22,7 @@ LAYERS = {
     "losses": 3,
     "metrics": 3,
     "optimizers": 3,
+    "applied": 4,
     "ema": 4,
     "clone": 4,
     "programs": 4,

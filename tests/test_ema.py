@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import paddle
 import pytest
@@ -107,7 +109,7 @@ def test_the_average_is_the_weighted_mean_of_weights_and_statistics(built, here)
 
 
 def test_thres_steps_as_a_number(built, here):
-    ema = averaged(built, 0.999, thres_steps=5)
+    ema = averaged(built, 0.999, thres_steps=np.int64(5))
     # (1 + 5)/(10 + 5) at every step.
     check_average(built, ema, recorded(built, 10), Constant(6 / 15))
 
@@ -258,6 +260,54 @@ def test_misuse_is_refused_in_one_line(built, here):
             ExponentialMovingAverage(0.9).update()
     with pytest.raises(ValueError, match=r"decay: expected a number in \[0, 1\), got 1.5"):
         ExponentialMovingAverage(1.5)
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True), (False, False)])
+def test_another_average_of_the_same_weights_is_refused_meanwhile(built, here, first, second):
+    built.minimize()
+    with built.guard():
+        a, b = ExponentialMovingAverage(0.5), ExponentialMovingAverage(0.9)
+        a.update()
+        b.update()
+    built.start()
+    built.steps(3)
+    raw, shadows = weights(built), [averages(built, a), averages(built, b)]
+    with a.apply(built.executor, need_restore=first):
+        with pytest.raises(AverageError, match="the average 'ema' is applied to these variables: restore it before"):
+            with b.apply(built.executor, need_restore=second):
+                pass
+    if not first:
+        a.restore(built.executor)
+    assert same(weights(built), raw)
+    assert same(averages(built, a), shadows[0]) and same(averages(built, b), shadows[1])
+    with b.apply(built.executor):
+        assert same(weights(built), shadows[1])
+
+
+def test_a_users_own_exception_is_not_replaced(built, here):
+    """Training inside the block is an error of its own, but not the first."""
+    ema = averaged(built, 0.9)
+    built.steps(2)
+    with pytest.raises(ZeroDivisionError), ema.apply(built.executor):
+        _ = built.steps(1) or 1 / 0
+    with pytest.raises(AverageError, match="it is not applied"):
+        ema.restore(built.executor)
+
+
+def test_update_before_minimize_is_refused(built):
+    with built.guard(), pytest.raises(AverageError, match="update\\(\\) comes after minimize"):
+        ExponentialMovingAverage(0.9).update()
+
+
+@pytest.mark.parametrize(("given", "error"), [(-1, ValueError), (math.nan, ValueError), (True, TypeError), ("5", TypeError)])
+def test_thres_steps_that_can_not_be(given, error):
+    with pytest.raises(error, match="thres_steps: expected a number"):
+        ExponentialMovingAverage(0.9, thres_steps=given)
+
+
+def test_programs_that_are_none():
+    with pytest.raises(TypeError, match="programs: expected paddle.static.Programs, got a str"):
+        ExponentialMovingAverage(0.9, programs=["main"])
 
 
 def test_do_model_average_false_opts_out():

@@ -47,6 +47,8 @@ def test_what_the_official_class_refuses(built):
         steps = paddle.static.data("steps", [1], "float32")
         with pytest.raises(TypeError):
             paddle.static.ExponentialMovingAverage(0.95, thres_steps=steps)
+    built.minimize()
+    with built.guard():
         ExponentialMovingAverage(0.95, thres_steps=steps).update()
 
 
@@ -65,3 +67,28 @@ def test_what_the_official_class_loses(built):
             pass
         official.restore(built.executor)
     assert any((values(built, names)[name] != raw[name]).any() for name in names)
+
+
+def test_its_correction_under_a_varying_decay(built):
+    """The figure in docs/official-ema.md: weights that do not change, decay 0.9 for 500 steps, then 0.9999."""
+    with built.guard():
+        paddle.optimizer.SGD(0.0).minimize(built.loss)
+        official = paddle.static.ExponentialMovingAverage(0.9)
+        official.update()
+        switch = paddle.static.data("switch", [1], "float64")
+        # (1 + m)/(10 + m) is 0.9 at m = 80 and 0.9999 at m = 89990.
+        ours = ExponentialMovingAverage(0.9999, thres_steps=switch)
+        ours.update()
+    built.start()
+    theta, feed = scope.get(built.scope, "linear_0.w_0"), built.feed()
+    for step in range(1, 502):
+        decay, m = (0.9, 80.0) if step <= 500 else (0.9999, 89990.0)
+        scope.put(built.scope, {"scheduled_ema_decay_rate": np.array([decay], "float32")})
+        built.run(fetch=[built.loss], feed={**feed, "switch": np.array([m])})
+    ratio = {}
+    with paddle.static.scope_guard(built.scope):
+        for name, ema in (("official", official), ("ours", ours)):
+            with ema.apply(built.executor):
+                ratio[name] = np.linalg.norm(scope.get(built.scope, "linear_0.w_0")) / np.linalg.norm(theta)
+    assert abs(ratio["official"] - 20.46) < 0.01
+    assert abs(ratio["ours"] - 1) < 1e-6

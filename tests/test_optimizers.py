@@ -15,9 +15,8 @@ from ppema.optimizers import OPTIMIZERS, SCHEDULERS, build_lr, build_optimizer
 
 def lr(name, warmup=None, **args):
     """The schedule, with epochs of 10 steps."""
-    return build_lr(
-        SimpleNamespace(name=name, args=args, warmup=warmup), lambda d: round(d.value * {"epochs": 10}.get(d.unit, 1))
-    )
+    spec = SimpleNamespace(name=name, args=args, warmup=warmup)
+    return build_lr(spec, lambda duration: round(duration.value * {"epochs": 10}.get(duration.unit, 1)), total_steps=30)
 
 
 def rates(schedule, steps):
@@ -49,6 +48,12 @@ def test_cosine_over_epochs_with_warmup():
 def test_durations_inside_lists():
     got = rates(lr("PiecewiseDecay", boundaries=["1 epoch", "12 steps"], values=[1.0, 0.5, 0.1]), 14)
     assert got == [1.0] * 10 + [0.5] * 2 + [0.1] * 2
+
+
+def test_warmup_climbs_to_the_first_rate_of_the_schedule():
+    steps = SimpleNamespace(value=4, unit="steps")
+    got = rates(lr("PiecewiseDecay", warmup=steps, boundaries=["2 steps"], values=[1.0, 0.5]), 8)
+    assert got == pytest.approx([0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.5, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -93,6 +98,22 @@ def test_weight_decay_and_clipping_do_what_they_say():
     np.testing.assert_allclose(one_step(weight_decay=0.1), [3 - 0.5 * 6.3, 4 - 0.5 * 8.4], rtol=1e-6)
     # Its norm is 10; clipped to 5 it is halved.
     np.testing.assert_allclose(one_step(clip_norm=5.0), [3 - 0.5 * 3, 4 - 0.5 * 4], rtol=1e-6)
+
+
+def test_clipping_is_by_the_norm_of_all_gradients_together():
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        initial = paddle.nn.initializer.Assign
+        a = paddle.static.create_parameter([1], "float32", name="a", default_initializer=initial([3.0]))
+        b = paddle.static.create_parameter([1], "float32", name="b", default_initializer=initial([4.0]))
+        settings = SimpleNamespace(name="SGD", args={}, weight_decay=None, clip_norm=5.0)
+        build_optimizer(settings, lr("constant", learning_rate=0.5)).minimize((a * a + b * b).sum())
+    where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    with paddle.static.scope_guard(where):
+        executor.run(startup)
+        executor.run(main)
+    # The gradients 6 and 8 have norm 10 together; each alone is clipped to 5, which would give 0.5 and 1.5.
+    np.testing.assert_allclose([scope.get(where, name)[0] for name in "ab"], [1.5, 2.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

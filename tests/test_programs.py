@@ -13,7 +13,10 @@ from ppema.config import load_config
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
 from ppema.run.evaluate import evaluate
+from ppema.run.resume import Start
 from ppema.run.setup import prepare_evaluation, prepare_training
+from ppema.run.state import State
+from ppema.training import Trainer
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -100,6 +103,50 @@ def test_evaluating_changes_no_byte():
     assert state(run) == before
 
 
+def test_evaluating_a_model_that_always_trains_changes_no_byte():
+    """F.dropout and F.batch_norm train unless they are told not to; a test program tells them."""
+    run = prepare_training(config("model=things.AlwaysTraining"))
+    before = state(run)
+    with paddle.static.scope_guard(run.scope):
+        first, again = (
+            evaluate(run.executor, run.programs.tests["raw"], run.programs.model.inputs, run.eval_loader) for _ in "ab"
+        )
+    assert first == again
+    assert state(run) == before
+
+
+def test_dropout_draws_anew_at_every_step():
+    """Two steps on one batch with weights that stand still."""
+    run = prepare_training(config("lr=1e-30", "model.args.dropout=0.5", "averages={}", "train.monitor=null"))
+    batch = next(run.train_loader.epoch(0))
+    with paddle.static.scope_guard(run.scope):
+        trainer = Trainer(run, Start())
+        losses = [trainer.step(batch, State(step=step)) for step in (0, 1, 0)]
+    assert losses[0] != losses[1]
+    assert losses[0] == losses[2]
+
+
+def test_do_model_average_opts_out_of_config_runs_too():
+    run = prepare_training(config("model=things.PartlyAveraged"))
+    weights = {parameter.name for parameter in run.programs.model.parameters}
+    assert weights - set(run.programs.averages["ema"].shadow_of) == {"linear_0.b_0"}
+    for _ in steps(run, 2):
+        pass
+    with paddle.static.scope_guard(run.scope):
+        evaluate(run.executor, run.programs.tests["ema"], run.programs.model.inputs, run.eval_loader)
+
+
+def test_variables_shared_by_name_are_averaged_once():
+    run = prepare_training(config("model=things.SharedByName", "averages={ema: {decay: 0.5}}"))
+    assert run.programs.averages["ema"].shadow_of["shared"] == "shared/ema"
+    values = []
+    for _ in steps(run, 3):
+        values.append(scope.get(run.scope, "shared").astype("float64"))
+    # Weights 1/8, 1/4 and 1/2, of which the sum is 7/8.
+    expected = (values[0] + 2 * values[1] + 4 * values[2]) / 7
+    np.testing.assert_allclose(scope.get(run.scope, "shared/ema"), expected, rtol=1e-5, atol=1e-7)
+
+
 def test_after_200_steps_every_average_is_the_float64_average():
     run = prepare_training(config())
     names = [parameter.name for parameter in run.programs.model.parameters]
@@ -137,11 +184,8 @@ def test_evaluation_is_exact_when_the_last_batch_is_short():
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (
-            ["model.args.in_channels=3"],
-            ":5:1: model: the model ",
-        ),
-        (["model={name: mlp, args: {in_features: 63, num_classes: 10}}"], "-o model: model: the model "),
+        (["model.args.in_channels=3"], ":5:1: model: "),
+        (["model={name: mlp, args: {in_features: 63, num_classes: 10}}"], "-o model: model: "),
         (["model.args.widths=[]"], ":5:20: model.args: ValueError: widths: at least one stage is needed"),
         (["model.args.clases=3"], "model.args.clases: unknown argument of cnn"),
         (["model=cmn"], "-o model: model.name: unknown model 'cmn'; did you mean 'cnn'?"),

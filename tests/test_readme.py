@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from ppema.config import load_config
+from ppema.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,6 +38,19 @@ def test_the_config_by_example_is_a_config(tmp_path):
     config = load_config(tmp_path / "mine.yml")
     assert set(yaml.safe_load(block("yaml"))) - {"_base_"} == set(type(config).model_fields)
     assert list(config.averages) == ["ema", "long"]
+
+
+def test_the_mistakes_it_shows_are_told_so(tmp_path, monkeypatch):
+    lines = re.findall(r"^    (mine.yml:.*)$", README, re.MULTILINE)
+    assert len(lines) == 2
+    text = (ROOT / "configs/digits_mlp.yml").read_text(encoding="utf-8")
+    text = text.replace("split: train, batch_size", "split: train, bach_size").replace("decay: 0.99", "decay: 1.5")
+    (tmp_path / "mine.yml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load_config("mine.yml")
+    said = str(caught.value).splitlines()
+    assert [line for line in said if "required key" not in line] == lines
 
 
 def test_every_file_it_links_to_is_there():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paddle.optimizer.lr import ReduceOnPlateau
 
 from ppema.api import evaluate
 from ppema.config import load_config
 from ppema.errors import CheckpointError, DataError, TrainingError
 from ppema.run.checkpoint import Checkpoints
 from ppema.run.log import read_metrics
+from ppema.run.stop import stop_requests
 from ppema.training import dry_run, train
 
 ROOT = Path(__file__).parents[1]
@@ -120,6 +123,58 @@ def test_records_after_the_checkpoint_are_dropped_on_resuming(config, tmp_path):
     assert steps == [5, 10, 15, 20, 25, 28]
 
 
+def test_visualdl_continues_without_doubles(config, tmp_path):
+    from visualdl import LogReader
+
+    train(config("train.stop_after=15 steps", "train.save_every=1 step"))
+    output = tmp_path / "run"
+    (output / "checkpoints/last").write_text("step-00000014\n")
+    train(config("train.save_every=1 step"))
+    (file,) = (output / "vdl").glob("*.log")
+    steps = [point.id for point in LogReader(file_path=str(file)).get_data("scalar", "train/loss")]
+    assert steps == [5, 10, 15, 20, 25, 28]
+
+
+def test_an_older_checkpoint_of_the_run_itself_is_not_gone_on_from(config, tmp_path):
+    """Its successors would be taken for newer, and pruned in favour of what was abandoned."""
+    train(config())
+    older = tmp_path / "run/checkpoints/step-00000010"
+    before = content(last(tmp_path / "run"))
+    with pytest.raises(CheckpointError, match="going on from step-00000010 would mix two runs in one folder"):
+        train(config("train.stop_after=15 steps"), resume=str(older))
+    assert content(last(tmp_path / "run")) == before
+
+
+def test_a_new_best_is_saved_whenever_it_is_found(config, tmp_path):
+    """Evaluated every 5 steps, saved at the end: the best is on disk nevertheless."""
+    result = train(config("train.eval_every=5 steps", "train.save_every=100 %", "train.monitor=raw/loss"))
+    assert evaluate(config(), weights="raw", checkpoint="best")["raw"]["loss"] == result.best.value
+    assert sorted(path.name for path in (tmp_path / "run/checkpoints").glob("step*")) != ["step-00000028"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seed=1",
+        "model.args.classes=4",
+        "data.train.noise=0.75",
+        "data.train.batch_size=9",
+        "data.train.shuffle=false",
+        "loss={name: cross_entropy, args: {label_smoothing: 0.1}}",
+        "optimizer.args.momentum=0.8",
+        "optimizer.weight_decay=0.1",
+        "lr.warmup=6 steps",
+        "averages.more={decay: 0.5}",
+        "train.epochs=5",
+        "train.monitor=raw/accuracy",
+    ],
+)
+def test_every_change_that_matters_is_refused_on_resuming(config, change):
+    train(config("train.stop_after=1 step"))
+    with pytest.raises(CheckpointError, match=f"another config: {change.split('=')[0].replace('.', '[.]')}"):
+        train(config(change))
+
+
 def test_a_finished_run_has_nothing_left_to_do(config, tmp_path):
     first = train(config())
     before = content(last(tmp_path / "run"))
@@ -169,12 +224,35 @@ def test_a_dry_run_writes_nothing(config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+PLATEAU = "lr={name: ReduceOnPlateau, args: {learning_rate: 0.08, patience: 0, threshold: %s, threshold_mode: abs}}"
+
+
 def test_reduce_on_plateau_steps_with_evaluations(config, tmp_path):
-    plateau = "lr={name: ReduceOnPlateau, args: {learning_rate: 0.08, patience: 0, threshold: 1e9, threshold_mode: abs}}"
-    train(config(plateau))
-    rates = [r["lr"] for r in read_metrics(tmp_path / "run") if r["kind"] == "train"]
-    # The threshold makes the second evaluation, at step 20, no improvement: the rate falls to a tenth.
-    assert rates == pytest.approx([0.08] * 4 + [0.008] * 2)
+    """An improvement by 1e9 never comes, so that the rate falls to a tenth at the second; by -1e9 it always does."""
+    for threshold, end in (("1e9", 0.008), ("-1e9", 0.08)):
+        train(config(PLATEAU % threshold, f"output={tmp_path / threshold}"))
+        rates = [r["lr"] for r in read_metrics(tmp_path / threshold) if r["kind"] == "train"]
+        assert rates == pytest.approx([0.08] * 4 + [end] * 2)
+
+
+def test_reduce_on_plateau_goes_by_the_raw_loss(config, tmp_path, monkeypatch):
+    seen = []
+    step = ReduceOnPlateau.step
+    monkeypatch.setattr(ReduceOnPlateau, "step", lambda self, value: (seen.append(value), step(self, value))[1])
+    train(config(PLATEAU % "0.0"))
+    losses_of_raw = [r["loss"] for r in read_metrics(tmp_path / "run") if r.get("weights") == "raw"]
+    # Rehearsed with ones first; the evaluation at the end of the run, at step 28, is no regular one.
+    assert seen[28:] == losses_of_raw[:2]
+
+
+def test_a_plateau_run_cut_in_two_ends_as_the_whole_one(config, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(config(PLATEAU % "0.0", f"output={whole}"))
+    train(config(PLATEAU % "0.0", f"output={cut}", "train.stop_after=7 steps"))
+    train(config(PLATEAU % "0.0", f"output={cut}"))
+    assert content(last(cut))["raw.safetensors"] == content(last(whole))["raw.safetensors"]
+    with pytest.raises(CheckpointError, match="train.eval_every: was '10 steps', now '3 steps'"):
+        train(config(PLATEAU % "0.0", f"output={cut}", "train.eval_every=3 steps"))
 
 
 @pytest.mark.parametrize(
@@ -205,28 +283,39 @@ def test_results_do_not_depend_on_workers(config, tmp_path):
     assert content(last(tmp_path / "0"))["raw.safetensors"] == content(last(tmp_path / "2"))["raw.safetensors"]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stop_signal_saves_first(config, tmp_path, number, code):
-    """A process that is told to stop in the middle ends with its code, has saved, and a resumed run ends as the whole one."""
+def test_a_stop_signal_to_the_whole_group_saves_first(config, tmp_path, number, code, workers):
+    """As a terminal or a job scheduler sends it, data workers included; the resumed run ends as an undisturbed one."""
     config()
-    overrides = ["-o", "train.epochs=400", "-o", "lr=0.01", "-o", "train.save_every=400 epochs"]
+    data = f"data.train={{name: things.Images, batch_size: 8, shuffle: true, workers: {workers}}}"
+    length = ["train.epochs=100", "train.save_every=100 epochs", "lr=0.01"]
+    overrides = [part for override in (data, *length, f"output={tmp_path / 'run'}") for part in ("-o", override)]
     command = [sys.executable, str(ROOT / "tools/train.py"), "-c", str(tmp_path / "small.yml"), *overrides]
     environment = {"PYTHONPATH": str(ROOT / "tests"), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [*command, "-o", f"output={tmp_path / 'run'}"],
-        env=environment,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     for line in process.stderr:
         if line.startswith("step 20 "):
-            process.send_signal(number)
+            os.killpg(process.pid, number)
             break
-    _, rest = process.communicate(timeout=60)
+    out, rest = process.communicate(timeout=60)
     assert process.returncode == code, rest
-    assert "Traceback" not in rest
+    assert "Traceback" not in out + rest
     assert f"stopped by signal {number.value} after step " in rest
-    stopped_at = json.loads((last(tmp_path / "run") / "manifest.json").read_text())["state"]["step"]
-    assert stopped_at < 2800
-    assert stopped_at >= 20
+    stopped_at = Checkpoints(tmp_path / "run/checkpoints").find("last").manifest.state.step
+    assert 20 <= stopped_at < 500
+    whole = tmp_path / "whole"
+    train(config(data, *length))
+    train(config(data, *length, f"output={whole}"))
+    assert content(last(tmp_path / "run"))["raw.safetensors"] == content(last(whole))["raw.safetensors"]
+
+
+def test_the_second_signal_takes_its_usual_effect():
+    with stop_requests() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

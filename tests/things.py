@@ -7,7 +7,7 @@ import paddle
 
 
 class Nested(paddle.nn.Layer):
-    """Dropout and BatchNorm inside the branches of a `cond`, channel-wise dropout, and code that asks `self.training`."""
+    """BatchNorm, channel-wise dropout, code that asks `self.training`, and in a `cond` a dropout that does not ask."""
 
     def __init__(self, classes: int):
         super().__init__()
@@ -19,10 +19,60 @@ class Nested(paddle.nn.Layer):
         h = self.channels(self.norm(images)).flatten(1)
         h = paddle.static.nn.cond(
             h.mean() > 0,
-            lambda: paddle.nn.functional.dropout(h, 0.5, training=self.training),
+            lambda: paddle.nn.functional.dropout(h, 0.5),
             lambda: paddle.nn.functional.dropout(h, 0.3, training=self.training) * 1.0,
         )
         return self.linear(h) * (2.0 if self.training else 1.0)
+
+
+class AlwaysTraining(paddle.nn.Layer):
+    """Dropout and BatchNorm by functions that are told to train, whatever the mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = paddle.nn.BatchNorm1D(64)
+        self.linear = paddle.nn.Linear(64, 10)
+
+    def forward(self, images):
+        h, norm = images.flatten(1), self.norm
+        h = paddle.nn.functional.batch_norm(h, norm._mean, norm._variance, norm.weight, norm.bias, training=True)
+        return self.linear(paddle.nn.functional.dropout(h, 0.5))
+
+
+class AlwaysRandom(paddle.nn.Layer):
+    """Noise that no test mode stops."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = paddle.nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.linear(images.flatten(1) * paddle.uniform([64]))
+
+
+class PartlyAveraged(paddle.nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.linear = paddle.nn.Linear(64, 10, bias_attr=paddle.ParamAttr(do_model_average=False))
+
+    def forward(self, images):
+        return self.linear(images.flatten(1))
+
+
+class SharedByName(paddle.nn.Layer):
+    """Two layers whose weight is one variable."""
+
+    def __init__(self):
+        super().__init__()
+        attribute = paddle.ParamAttr(name="shared")
+        self.layers = paddle.nn.LayerList([paddle.nn.Linear(64, 64, weight_attr=attribute) for _ in range(2)])
+        self.head = paddle.nn.Linear(64, 10)
+
+    def forward(self, images):
+        h = images.flatten(1)
+        for layer in self.layers:
+            h = paddle.nn.functional.relu(layer(h))
+        return self.head(h)
 
 
 class Unstable(paddle.nn.Layer):
@@ -58,6 +108,16 @@ class Noisy:
 
     def __getitem__(self, index):
         return np.random.normal(size=4).astype("float32"), np.int64(index % 2)
+
+
+class Images:
+    """40 images [1, 8, 8] of three classes, drawn from numpy's global generator."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return np.random.normal(size=(1, 8, 8)).astype("float32"), np.int64(index % 3)
 
 
 class Breaks:
@@ -114,9 +174,9 @@ def nan_loss(predictions, targets):
     return predictions.mean(axis=1) * float("nan")
 
 
+def numpy_loss(predictions, targets):
+    return np.zeros(3, "float32")
+
+
 def scalar_loss(predictions, targets):
     return paddle.nn.functional.cross_entropy(predictions, targets)
-
-
-def batch_of_ones(predictions, targets):
-    return paddle.ones_like(targets)

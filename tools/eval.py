@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# In place of this folder, whose train.py and eval.py would hide modules of those names.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from ppema.cli.eval import main
+from ppema.cli.eval import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,6 +6,7 @@ A schedule is called with `n`, the number of updates made before this one (0, 1,
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -35,7 +36,7 @@ Schedule = Callable[[Scalar, Arithmetic], Scalar]
 
 def check_decay(decay: float) -> float:
     """`decay` itself, as a float; raises ValueError unless it is a number in [0, 1)."""
-    if isinstance(decay, bool) or not isinstance(decay, (int, float)) or not 0 <= decay < 1:
+    if isinstance(decay, bool) or not isinstance(decay, numbers.Real) or not 0 <= float(decay) < 1:
         raise ValueError(f"decay: expected a number in [0, 1), got {decay!r}")
     return float(decay)
 

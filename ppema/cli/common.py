@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ppema.errors import PpemaError
@@ -38,21 +39,24 @@ def add_json(made: argparse.ArgumentParser) -> None:
 def load(arguments: argparse.Namespace) -> Config:
     """The config that the arguments name, with paddle loaded under its thread count. Raises PpemaError."""
     from ppema.config import load_config
-    from ppema.environment import load_paddle, set_threads
+    from ppema.environment import choose_threads, load_paddle
 
     if not arguments.config:
         raise PpemaError("-c CONFIG is missing: name the experiment's YAML file")
     config = load_config(arguments.config, arguments.override)
     # What a config names by dotted path may lie in the folder one works in.
-    sys.path.append(os.getcwd())
-    set_threads(None if config.runtime.threads == "auto" else config.runtime.threads)
+    with suppress(FileNotFoundError):
+        sys.path.append(os.getcwd())
+    choose_threads(config.runtime.threads)
     load_paddle()
     return config
 
 
 def print_json(value: Any) -> None:
-    """`value` as one line; NaN and infinities, which JSON lacks, become null."""
-    print(json.dumps(_finite(value)), flush=True)
+    """`value` as one line of JSON on stdout."""
+    from ppema.run.log import to_json
+
+    print(to_json(value), flush=True)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -66,22 +70,31 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse, run, and turn errors into one line per problem and their exit code; Ctrl-C is 130."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = made.parse_args(argv)
     try:
-        return command(arguments)
+        code = command(arguments)
+        sys.stdout.flush()
+        return code
     except PpemaError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except MemoryError as error:
+        print(f"there is not enough memory: {error}", file=sys.stderr)
+        return 1
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read the output has gone; Python's own flush at exit must not say so again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        print(f"the output can not be written: {error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and value - value != 0 else value

@@ -31,7 +31,7 @@ def _show(arguments: argparse.Namespace) -> int:
         print(to_yaml(load(arguments)), end="")
         return 0
     config = load(arguments)
-    if arguments.curves:
+    if arguments.curves is not None:
         from ppema.run.curves import draw_curves
         from ppema.run.setup import output_of
 

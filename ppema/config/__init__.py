@@ -6,9 +6,10 @@ from ppema.config.duration import Duration
 from ppema.config.json_schema import schema_json
 from ppema.config.load import load_config
 from ppema.config.named import LearningRate, Named, Optimizer
-from ppema.config.schema import Average, Config, Data, Runtime, Train
+from ppema.config.schema import RAW, Average, Config, Data, Runtime, Train
 
 __all__ = [
+    "RAW",
     "Average",
     "Config",
     "Csv",

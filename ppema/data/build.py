@@ -37,16 +37,14 @@ def build_dataset(spec: Any, label: str = "data") -> Dataset:
     or is empty.
     """
     source = resolve(spec.name, SOURCES, "data set")
-    if spec.name in SOURCES:
-        dataset = source(spec)
-    else:
+    if spec.name not in SOURCES:
         check_arguments(source, spec.args, what=spec.name)
-        try:
-            dataset = source(**spec.args)
-        except PpemaError:
-            raise
-        except Exception as error:
-            raise DataError(f"{label}: {spec.name}: {one_line(error)}") from error
+    try:
+        dataset = source(spec) if spec.name in SOURCES else source(**spec.args)
+    except PpemaError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DataError(f"{label}: {spec.name}: {one_line(error)}") from error
     check_dataset(dataset, f"{label}: {spec.name}")
     return dataset
 

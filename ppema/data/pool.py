@@ -144,10 +144,11 @@ def _start(context: SpawnContext, number: int, task: Task, pickled: bytes, label
         with theirs:
             name = f"ppema-worker-{number}"
             process = context.Process(target=serve, args=(theirs, pickled, label), name=name, daemon=True)
-            # Ctrl-C reaches a terminal's whole group; blocked from birth, it can not end a worker that is still starting.
+            # Ctrl-C reaches a terminal's whole group, and SIGTERM a job's; blocked from birth, neither can end a worker that
+            # is still starting: the run saves first, and needs its workers until then.
             # Were the tracker not running already, the first start would run it, and unblock the signal on the way.
             resource_tracker.ensure_running()
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
             try:
                 process.start()
             finally:
@@ -172,8 +173,7 @@ def _fate(worker: Worker) -> str:
 def _end(workers: list[Worker]) -> None:
     for worker in workers:
         worker.pipe.close()
-        worker.process.terminate()
-    for worker in workers:
-        worker.process.join(END_SECONDS)
+        # They ignore SIGTERM, and have nothing to lose.
         worker.process.kill()
+    for worker in workers:
         worker.process.join()

@@ -84,5 +84,5 @@ def _sample(dataset: Any, index: int, fields: tuple[Field, ...] | None, label: s
         if fields is not None:
             check_fields(arrays, fields)
         return arrays
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"{label}: sample {index}: {one_line(error)}") from error

@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -37,9 +38,12 @@ def serve(requests: Connection, task: bytes, label: str) -> None:
 
     For each (epoch, step, slot) received, put that batch into that slot of the shared memory and send None, or send the
     DataError that says why not. Ends when the other end of `requests` is closed or the parent process is gone; until
-    then it leaves Ctrl-C to the parent.
+    then it leaves Ctrl-C and SIGTERM to the parent.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    # A data set may import paddle, which says so in every process.
+    warnings.filterwarnings("ignore", message="No ccache found")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _serve(requests, task, label)

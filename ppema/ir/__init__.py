@@ -5,9 +5,19 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ppema.errors import SetupError
-from ppema.ir.base import IR, Operation, Parameter, Program, TestSwitches, Variable
+from ppema.ir.base import IR, RANDOM_KINDS, Operation, Parameter, Program, TestSwitches, Variable, dtype_name
 
-__all__ = ["IR", "Operation", "Parameter", "Program", "TestSwitches", "Variable", "backend"]
+__all__ = [
+    "IR",
+    "RANDOM_KINDS",
+    "Operation",
+    "Parameter",
+    "Program",
+    "TestSwitches",
+    "Variable",
+    "backend",
+    "dtype_name",
+]
 
 
 @lru_cache(maxsize=1)

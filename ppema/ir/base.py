@@ -22,7 +22,7 @@ class Parameter:
 
     name: the name of its variable in the scope; shape: its dimensions; dtype: as in numpy ("float32");
     trainable: False for BatchNorm's running mean and variance and for frozen weights;
-    averaged: False where its author set `ParamAttr(do_model_average=False)`.
+    averaged: False where its author set `ParamAttr(do_model_average=False)`, and for whole numbers such as counters.
     """
 
     name: str
@@ -98,13 +98,24 @@ class IR(Protocol):
     def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
         """Append `target += weight·(value - target)`, in place, to the default main program.
 
-        target: float32; value: same shape, any float type (cast to float32 first); weight: 0-D float32.
+        target, value: float32 of one shape; weight: 0-D float32.
         """
         ...
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         """What is appended to `main` inside belongs to the update of weights, not to the model."""
         ...
+
+
+# Operations that draw random numbers without an `is_test` switch, on either version: axis-wise dropout, alpha dropout, noise.
+RANDOM_KINDS = frozenset(
+    {"uniform", "gaussian", "uniform_random", "gaussian_random", "bernoulli", "randint", "randperm", "multinomial", "poisson"}
+)
+
+
+def dtype_name(variable: Variable) -> str:
+    """The type of a variable's elements as numpy spells it: "float32"."""
+    return str(variable.dtype).rpartition(".")[2].lower()
 
 
 def user_frame(callstack: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import paddle
 from paddle.base.framework import Parameter as PaddleParameter
 
-from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable, user_frame
+from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable, dtype_name, user_frame
 
 
 class Legacy:
@@ -21,7 +21,7 @@ class Legacy:
                 shape=tuple(variable.shape),
                 dtype=dtype_name(variable),
                 trainable=not variable.stop_gradient,
-                averaged=variable.do_model_average is not False,
+                averaged=variable.do_model_average is not False and "float" in dtype_name(variable),
                 variable=variable,
             )
             for variable in program.global_block().vars.values()
@@ -75,19 +75,12 @@ class Legacy:
         return main.global_block().create_var(**form)
 
     def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
-        if dtype_name(value) != "float32":
-            value = paddle.cast(value, "float32")
         inputs = {"X": [target], "Y": [value], "Weight": [weight]}
         paddle.static.default_main_program().global_block().append_op(type="lerp", inputs=inputs, outputs={"Out": [target]})
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         # The role by which `Program.clone(for_test=True)` knows what to leave out.
         return main._optimized_guard([])
-
-
-def dtype_name(variable: Variable) -> str:
-    """The type of a variable's elements as numpy spells it."""
-    return str(variable.dtype).rpartition(".")[2]
 
 
 def _walk(program: Program, block, depth: int = 0):

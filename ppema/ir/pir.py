@@ -9,31 +9,28 @@ import paddle
 from paddle import _C_ops
 from paddle.pir.core import create_persistable_value
 
-from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable, user_frame
-
-_DTYPES = {
-    getattr(paddle, name): name for name in ("float16", "bfloat16", "float32", "float64", "int32", "int64", "uint8", "bool")
-}
+from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable, dtype_name, user_frame
 
 
 class Pir:
     """The Protocol of `base.IR` on `paddle.pir` programs. Stateless."""
 
     def parameters(self, program: Program) -> list[Parameter]:
-        found = [
-            Parameter(
+        # By name: two layers may share a variable by giving it the same name.
+        found = {
+            value.name: Parameter(
                 name=value.name,
                 shape=tuple(value.shape),
                 dtype=dtype_name(value),
                 trainable=not value.stop_gradient,
-                averaged=value.do_model_average is not False,
+                averaged=value.do_model_average is not False and "float" in dtype_name(value),
                 variable=value,
             )
             for value in program.global_block().all_parameters()
             # An LR scheduler's rate is a builtin.parameter as well, but nobody's weight.
             if value.get_defining_op().has_attr("is_parameter")
-        ]
-        return sorted(found, key=lambda parameter: parameter.name)
+        }
+        return [found[name] for name in sorted(found)]
 
     def state_names(self, program: Program) -> list[str]:
         names = {_state_name(op) for op in program.global_block().ops}
@@ -77,17 +74,10 @@ class Pir:
         return variable
 
     def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
-        if dtype_name(value) != "float32":
-            value = paddle.cast(value, "float32")
         _C_ops.lerp_(target, value, weight)
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         return nullcontext()
-
-
-def dtype_name(value: Variable) -> str:
-    """The type of a variable's elements as numpy spells it."""
-    return _DTYPES[value.dtype]
 
 
 def _walk(block, depth: int = 0):

@@ -111,7 +111,7 @@ def _place(value):
 
 
 def _form(value) -> tuple[tuple[int, ...], str]:
-    return tuple(value.shape()), _DTYPES[value._dtype()]
+    return tuple(value.shape()), _DTYPES.get(value._dtype(), str(value._dtype()))
 
 
 def _same(first: str, form: tuple[tuple[int, ...], str], second: str, other: tuple[tuple[int, ...], str]) -> None:

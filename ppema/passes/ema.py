@@ -70,7 +70,13 @@ class EmaPass:
     schedule: Schedule
 
     def apply(self, ir: IR, main: Program, startup: Program, parameters: Sequence[Parameter]) -> Average:
-        """Append to `main`, and the initial values to `startup`. Raises AverageError where the name is taken."""
+        """Append to `main`, and the initial values to `startup`.
+
+        Raises AverageError where the name is taken, or a parameter is not float32.
+        """
+        for parameter in parameters:
+            if parameter.dtype != "float32":
+                raise AverageError(f"{parameter.name} is {parameter.dtype}; averages of float32 parameters alone are supported")
         prefix = f"{self.name}/"
         taken = set(ir.state_names(main))
         shadow_of = {parameter.name: shadow_name(parameter.name, self.name) for parameter in parameters}

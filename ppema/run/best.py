@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +18,7 @@ class Best:
     step: int
 
     def beats(self, other: Best, mode: str | None) -> bool:
-        """Whether this is strictly better; mode: "max", "min", or None to go by the metric's name. A NaN is worse than any."""
-        if math.isnan(self.value) or math.isnan(other.value):
-            return not math.isnan(self.value)
+        """Whether this is strictly better; mode: "max", "min", or None to go by the metric's name."""
         smaller = mode == "min" or (mode is None and less_is_better(self.monitor.partition("/")[2]))
         return self.value < other.value if smaller else self.value > other.value
 

@@ -9,21 +9,21 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ppema.errors import CheckpointError
+from ppema.config import RAW
+from ppema.errors import CheckpointError, TrainingError, one_line
+from ppema.run.manifest import Manifest, parse
 
-FORMAT = 1
 MANIFEST = "manifest.json"
 _PREFIX = "step-"
 
@@ -35,44 +35,44 @@ class Checkpoint:
     """One checkpoint on disk: its folder and its manifest, whose arrays are read when asked for."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     @classmethod
     def open(cls, path: Path) -> Checkpoint:
         """Read the manifest in the folder `path`. Raises CheckpointError where it is missing, damaged or too new."""
         file = path / MANIFEST
         try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
+            return cls(path, parse(file.read_text(encoding="utf-8")))
         except OSError as error:
             raise CheckpointError(f"{file}: {error.strerror}: this is no checkpoint of ppema") from error
         except ValueError as error:
-            raise CheckpointError(f"{file}: damaged: {error}") from error
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            found = manifest.get("format") if isinstance(manifest, dict) else None
-            raise CheckpointError(f"{file}: format {found!r} is not the format {FORMAT} that this version reads")
-        return cls(path, manifest)
+            raise CheckpointError(f"{file}: damaged, or of another format: {error}") from error
 
     def arrays(self, part: str) -> dict[str, np.ndarray]:
         """The arrays of "raw", "optimizer" or "average-<name>". Raises CheckpointError."""
         file = self.path / f"{part}.safetensors"
         try:
             return load_file(file)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{file}: {error}") from error
+        except Exception as error:
+            # A damaged header makes safetensors raise whatever its content leads to.
+            raise CheckpointError(f"{file}: {one_line(error)}") from error
 
     def weights(self, name: str) -> dict[str, np.ndarray]:
         """The weights `name` ("raw" or an average's) under the variables' own names, for a program without averages.
 
         What the average does not cover comes from the raw weights. Raises CheckpointError for an unknown name.
         """
-        raw = self.arrays("raw")
-        if name == "raw":
+        raw = self.arrays(RAW)
+        if name == RAW:
             return raw
-        averages = self.manifest["averages"]
+        averages = self.manifest.averages
         if name not in averages:
-            raise CheckpointError(f"{self.path}: there are no weights {name!r}; there are {', '.join(['raw', *averages])}")
+            raise CheckpointError(f"{self.path}: there are no weights {name!r}; there are {', '.join([RAW, *averages])}")
         shadows = self.arrays(f"average-{name}")
-        shadow_of = averages[name]["shadow_of"]
+        shadow_of = averages[name].shadow_of
+        missing = sorted(set(shadow_of.values()) - set(shadows))
+        if missing:
+            raise CheckpointError(f"{self.path / f'average-{name}.safetensors'}: it lacks variable {missing[0]!r}")
         return {**raw, **{variable: shadows[shadow] for variable, shadow in shadow_of.items()}}
 
 
@@ -83,11 +83,11 @@ class Checkpoints:
         self.folder = folder
         self._keep = keep
 
-    def save(self, step: int, parts: Mapping[str, Arrays], manifest: Mapping[str, Any], *, best: bool) -> Path:
+    def save(self, step: int, parts: Mapping[str, Arrays], manifest: Manifest, *, best: bool) -> Path:
         """Write the arrays of `parts` and the manifest as the checkpoint of `step`, and name it last (and best).
 
         The folder appears under its name only when it is whole. Older ones go, but for the last `keep` and the best.
-        Raises CheckpointError when it can not be written; the earlier ones are then as they were.
+        Raises TrainingError when it can not be written; the earlier ones are then as they were.
         """
         target = self.folder / f"{_PREFIX}{step:08d}"
         partial = self.folder / f".{target.name}.{os.getpid()}"
@@ -96,34 +96,48 @@ class Checkpoints:
             partial.mkdir(parents=True)
             for part, arrays in parts.items():
                 save_file(dict(arrays), partial / f"{part}.safetensors")
-            (partial / MANIFEST).write_text(json.dumps({"format": FORMAT, **manifest}, indent=1), encoding="utf-8")
+            (partial / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
             if target.exists():
                 shutil.rmtree(target)
             partial.rename(target)
             self._point("last", target)
             if best:
                 self._point("best", target)
-        except OSError as error:
+        except BaseException as error:
             shutil.rmtree(partial, ignore_errors=True)
-            raise CheckpointError(f"{target}: the checkpoint could not be written: {error}") from error
+            # safetensors reports a full disk as an error of its own.
+            if isinstance(error, (OSError, SafetensorError)):
+                raise TrainingError(f"{target}: the checkpoint could not be written: {error}") from error
+            raise
         self._prune()
         return target
 
     def find(self, which: str) -> Checkpoint:
         """The checkpoint "last" or "best" of this run, or the one in the folder that `which` is the path of."""
         if which not in ("last", "best"):
+            if not Path(which).is_dir():
+                raise CheckpointError(f"{which}: there is no such folder; a checkpoint is 'last', 'best' or the path of one")
             return Checkpoint.open(Path(which))
-        pointer = self.folder / which
-        try:
-            name = pointer.read_text(encoding="utf-8").strip()
-        except OSError as error:
+        target = self._target(which)
+        if target is None:
             hint = "train first" if which == "last" else "set train.monitor, then train"
-            raise CheckpointError(f"{pointer}: there is no {which} checkpoint: {hint}") from error
-        return Checkpoint.open(self.folder / name)
+            raise CheckpointError(f"{self.folder / which}: there is no {which} checkpoint: {hint}")
+        return Checkpoint.open(target)
 
     def exists(self) -> bool:
         """Whether this run has a checkpoint to resume from."""
         return (self.folder / "last").exists()
+
+    def _target(self, name: str) -> Path | None:
+        """The folder that the file `name` names; None where there is no such file. Raises CheckpointError for other text."""
+        pointer = self.folder / name
+        try:
+            target = pointer.read_bytes().decode("ascii", "replace").strip()
+        except OSError:
+            return None
+        if not re.fullmatch(rf"{_PREFIX}\d+", target):
+            raise CheckpointError(f"{pointer}: damaged: it names no checkpoint")
+        return self.folder / target
 
     def _point(self, name: str, target: Path) -> None:
         partial = self.folder / f".{name}.{os.getpid()}"
@@ -132,10 +146,7 @@ class Checkpoints:
 
     def _prune(self) -> None:
         steps = sorted(path for path in self.folder.glob(f"{_PREFIX}*") if path.is_dir())
-        kept = set(steps[-self._keep :])
-        best = self.folder / "best"
-        if best.exists():
-            kept.add(self.folder / best.read_text(encoding="utf-8").strip())
+        kept = {*steps[-self._keep :], self._target("last"), self._target("best")}
         for path in steps:
             if path not in kept:
                 shutil.rmtree(path, ignore_errors=True)

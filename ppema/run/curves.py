@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ppema.config import RAW
 from ppema.errors import DataError
-from ppema.programs import RAW
 from ppema.run.log import read_metrics
 
 

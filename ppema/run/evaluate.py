@@ -14,8 +14,7 @@ from ppema.run.execute import execute
 def evaluate(executor: Any, test: TestProgram, inputs: Inputs, loader: Loader) -> dict[str, float]:
     """Run `test` over `loader` in the current scope; returns each measure's mean over all samples.
 
-    Values per sample are summed in float64, so that a short last batch counts by its samples; a measure that is a mean over
-    the batch is weighted by the batch's size. Changes no variable of the scope.
+    Each batch counts by its size, in float64, so that a short last one counts for what it is. Changes no variable of the scope.
     """
     totals = dict.fromkeys(test.measures, 0.0)
     samples = 0
@@ -23,7 +22,7 @@ def evaluate(executor: Any, test: TestProgram, inputs: Inputs, loader: Loader) -
         size = len(batch.indices)
         values = execute(executor, test.program, inputs.feed(batch, loader.label), list(test.measures.values()))
         for name, value in zip(totals, values, strict=True):
-            array = np.asarray(value, dtype=np.float64)
-            totals[name] += float(array.sum()) if array.shape == (size,) else float(array.mean()) * size
+            # One value per sample, or one for the batch: either way the mean stands for `size` samples.
+            totals[name] += float(np.asarray(value, dtype=np.float64).mean()) * size
         samples += size
     return {name: total / samples for name, total in totals.items()}

@@ -16,4 +16,4 @@ def execute(executor: Any, program: Program, feed: Mapping[str, np.ndarray], fet
     try:
         return executor.run(program, feed=dict(feed), fetch_list=list(fetch))
     except Exception as error:
-        raise TrainingError(f"an operation of the program failed: {one_line(error)}") from error
+        raise TrainingError(f"an operation failed: {one_line(error)}") from error

@@ -1,31 +1,45 @@
-"""What a run records under its output folder: log.txt, metrics.jsonl and VisualDL scalars."""
+"""What a run records under its output folder: config.yml, log.txt, metrics.jsonl and VisualDL scalars."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from visualdl import LogWriter
 
+from ppema.errors import SetupError, TrainingError
 from ppema.run.progress import Bar
 
 
 class RunLog:
-    """The records of one run under its output folder; every write is flushed, so that a killed run keeps its log."""
+    """The records of one run; every write is flushed, so that a killed run keeps them. A context manager."""
 
     def __init__(self, output: Path, bar: Bar, *, step: int):
-        """Continue the records that are there: those after `step` belong to a run that was cut off, and are dropped."""
-        output.mkdir(parents=True, exist_ok=True)
-        self._metrics_file = output / "metrics.jsonl"
-        _drop_after(self._metrics_file, step)
+        """Go on with the records that are there, without those after `step`: they belong to a run that was cut off.
+
+        metrics.jsonl is shortened and VisualDL's file written anew from it; log.txt keeps every line that was said. Raises
+        SetupError where the folder can not be written.
+        """
+        self._output = output
         self._bar = bar
         self._stack = contextlib.ExitStack()
-        self._metrics = self._stack.enter_context(self._metrics_file.open("a", encoding="utf-8"))
-        self._text = self._stack.enter_context((output / "log.txt").open("a", encoding="utf-8"))
-        self._scalars = self._stack.enter_context(LogWriter(logdir=str(output / "vdl")))
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            kept = [record for record in read_metrics(output) if record["step"] <= step]
+            _replace(output / "metrics.jsonl", "".join(to_json(record) + "\n" for record in kept))
+            self._metrics = self._stack.enter_context((output / "metrics.jsonl").open("a", encoding="utf-8"))
+            self._text = self._stack.enter_context((output / "log.txt").open("a", encoding="utf-8"))
+            shutil.rmtree(output / "vdl", ignore_errors=True)
+            self._scalars = self._stack.enter_context(LogWriter(logdir=str(output / "vdl")))
+        except OSError as error:
+            self._stack.close()
+            raise SetupError(f"{output}: the run's folder can not be written: {error}") from error
+        for record in kept:
+            self._draw(record)
 
     def __enter__(self) -> RunLog:
         return self
@@ -33,53 +47,84 @@ class RunLog:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
+    def config(self, text: str) -> None:
+        """The resolved config, as YAML."""
+        with self._writing():
+            _replace(self._output / "config.yml", text)
+
     def say(self, text: str) -> None:
         """One line for people, on the terminal and in log.txt."""
         self._bar.line(text)
-        self._text.write(text + "\n")
-        self._text.flush()
+        with self._writing():
+            self._text.write(text + "\n")
+            self._text.flush()
 
     def train(self, step: int, epoch: float, *, loss: float, lr: float, decays: Mapping[str, float], rate: float) -> None:
         """The figures of a log interval: mean loss, learning rate, each average's decay, samples per second."""
-        self._record(
-            {"kind": "train", "step": step, "epoch": epoch, "loss": loss, "lr": lr, "decay": dict(decays), "rate": rate}
-        )
-        self._scalar("train/loss", loss, step)
-        self._scalar("train/lr", lr, step)
-        for name, decay in decays.items():
-            self._scalar(f"decay/{name}", decay, step)
+        figures = {"loss": loss, "lr": lr, "decay": dict(decays), "samples_per_second": rate}
+        self._record({"kind": "train", "step": step, "epoch": epoch, **figures})
         decayed = "".join(f"  {name} decay {decay:.6g}" for name, decay in decays.items())
         self.say(f"step {step}  epoch {epoch:.2f}  loss {loss:.4f}  lr {lr:.4g}{decayed}  {rate:.0f} samples/s")
 
     def evaluation(self, step: int, epoch: float, weights: str, metrics: Mapping[str, float]) -> None:
         """The measures of one set of weights over the evaluation set."""
         self._record({"kind": "eval", "step": step, "epoch": epoch, "weights": weights, **metrics})
-        for name, value in metrics.items():
-            self._scalar(f"{name}/{weights}", value, step)
         self.say(f"step {step}  eval  {weights:<12} " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
 
     def _record(self, record: Mapping[str, Any]) -> None:
-        self._metrics.write(json.dumps(record) + "\n")
-        self._metrics.flush()
+        with self._writing():
+            self._metrics.write(to_json(record) + "\n")
+            self._metrics.flush()
+        self._draw(record)
 
-    def _scalar(self, tag: str, value: float, step: int) -> None:
-        self._scalars.add_scalar(tag=tag, value=float(value), step=step)
+    def _draw(self, record: Mapping[str, Any]) -> None:
+        """The scalars of a record: train/loss, train/lr, decay/<average>, and <metric>/<weights>."""
+        if record["kind"] == "train":
+            scalars = {"train/loss": record["loss"], "train/lr": record["lr"]}
+            scalars |= {f"decay/{name}": decay for name, decay in record["decay"].items()}
+        else:
+            measures = (key for key in record if key not in ("kind", "step", "epoch", "weights"))
+            scalars = {f"{measure}/{record['weights']}": record[measure] for measure in measures}
+        with self._writing():
+            for tag, value in scalars.items():
+                if value is not None:
+                    self._scalars.add_scalar(tag=tag, value=float(value), step=record["step"])
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TrainingError(f"{self._output}: the run's records can not be written: {error}") from error
 
 
 def read_metrics(output: Path) -> list[dict[str, Any]]:
-    """The records of a run's metrics.jsonl, in order; a half-written last line is left out."""
+    """The records of a run's metrics.jsonl, in order; lines that are none, such as a half-written last one, are left out."""
     file = output / "metrics.jsonl"
     records = []
     if file.exists():
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError):
-                records.append(json.loads(line))
+                record = json.loads(line)
+                if isinstance(record, dict) and record.get("kind") in ("train", "eval") and isinstance(record.get("step"), int):
+                    records.append(record)
     return records
 
 
-def _drop_after(file: Path, step: int) -> None:
-    if file.exists():
-        kept = [record for record in read_metrics(file.parent) if record["step"] <= step]
-        partial = file.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        partial.replace(file)
+def to_json(value: Any) -> str:
+    """`value` on one line; NaN and infinities, which JSON lacks, become null."""
+    return json.dumps(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and value - value != 0 else value
+
+
+def _replace(file: Path, text: str) -> None:
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)

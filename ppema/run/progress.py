@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TextIO
 
 from rich.console import Console
@@ -44,7 +44,9 @@ class _Lines:
         pass
 
     def line(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        # Training goes on when nobody listens any more.
+        with suppress(OSError):
+            print(text, file=self._stream, flush=True)
 
 
 class _Terminal:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,9 +12,10 @@ import paddle
 
 from ppema.config import Config
 from ppema.environment import threads_in_use
-from ppema.errors import CheckpointError
+from ppema.errors import CheckpointError, one_line
 from ppema.run.best import Best
-from ppema.run.checkpoint import Checkpoints
+from ppema.run.checkpoint import Checkpoint, Checkpoints
+from ppema.run.manifest import FORMAT, Manifest, Position, SavedAverage
 from ppema.run.setup import TrainingRun
 from ppema.run.state import State
 from ppema.version import VERSION
@@ -30,6 +33,10 @@ _HARMLESS = (
     "train.save_every",
     "train.keep",
 )
+# But for these, where evaluations decide about the learning rate.
+_OF_EVALUATION = ("data.eval", "train.eval_every")
+
+Metrics = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -38,11 +45,15 @@ class Start:
 
     state: State = field(default_factory=State)
     best: Best | None = None
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=dict)
 
 
 def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str) -> Start:
-    """Begin anew, or at the checkpoint that `resume` (as for `train`) leads to, whose state then stands in the scope."""
+    """Begin anew, or at the checkpoint that `resume` (as for `train`) leads to, whose state then stands in the scope.
+
+    Raises CheckpointError for a checkpoint that is missing, damaged, or of another config or model, and where going on would
+    mix two runs in one folder.
+    """
     if resume == "never" and checkpoints.exists():
         raise CheckpointError(
             f"{checkpoints.folder}: this run has checkpoints already: resume it (--resume auto) or choose another output"
@@ -50,39 +61,42 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str) -> Start:
     if resume == "never" or (resume == "auto" and not checkpoints.exists()):
         return Start()
     checkpoint = checkpoints.find("last" if resume == "auto" else resume)
-    manifest = checkpoint.manifest
-    differing = differences(manifest["config"], plain(run.config))
+    if checkpoints.exists() and not checkpoint.path.samefile(checkpoints.find("last").path):
+        raise CheckpointError(
+            f"{checkpoints.folder}: its last checkpoint is another one, and going on from {checkpoint.path.name} would "
+            "mix two runs in one folder: choose another output"
+        )
+    harmless = [key for key in _HARMLESS if run.config.lr.name != "ReduceOnPlateau" or key not in _OF_EVALUATION]
+    differing = differences(checkpoint.manifest.config, plain(run.config), harmless)
     if differing:
         raise CheckpointError(
             f"{checkpoint.path}: it was trained with another config: {'; '.join(differing)}; choose another output, or "
             "go back to that config"
         )
-    run.write(checkpoint)
-    with warnings.catch_warnings():
-        # Paddle calls the state of the schedule inside a LinearWarmup unused, after using it.
-        warnings.filterwarnings("ignore", message="There are some unused values in state_dict")
-        run.programs.lr.set_state_dict(manifest["lr"])
-    best = Best(**manifest["best"]) if manifest["best"] else None
-    return Start(State(**manifest["state"]), best, manifest["metrics"])
+    return _load(run, checkpoint)
 
 
-def manifest_of(run: TrainingRun, state: State, metrics: dict[str, dict[str, float]], best: Best | None) -> dict[str, Any]:
-    """What a checkpoint says beside its arrays; JSON keeps a float's every digit."""
-    return {
-        "ppema": VERSION,
-        "paddle": paddle.__version__,
-        "threads": threads_in_use(),
-        "state": asdict(state),
-        "lr": run.programs.lr.state_dict(),
-        "best": asdict(best) if best else None,
-        "metrics": metrics,
-        "averages": {
-            name: {"shadow_of": average.shadow_of, "count": average.count, "weight": average.weight}
+def manifest_of(run: TrainingRun, state: State, metrics: Metrics, best: Best | None) -> Manifest:
+    """What a checkpoint says beside its arrays."""
+    return Manifest(
+        format=FORMAT,
+        ppema=VERSION,
+        paddle=paddle.__version__,
+        threads=threads_in_use(),
+        state=Position(**asdict(state)),
+        lr=dict(run.programs.lr.state_dict()),
+        best=best,
+        metrics={
+            weights: {name: value if math.isfinite(value) else None for name, value in values.items()}
+            for weights, values in metrics.items()
+        },
+        averages={
+            name: SavedAverage(shadow_of=average.shadow_of, count=average.count, weight=average.weight)
             for name, average in run.programs.averages.items()
         },
-        "structured": run.programs.model.structured,
-        "config": plain(run.config),
-    }
+        structured=run.programs.model.structured,
+        config=plain(run.config),
+    )
 
 
 def plain(config: Config) -> dict[str, Any]:
@@ -90,13 +104,35 @@ def plain(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
-def differences(before: Any, now: Any, path: str = "") -> list[str]:
-    """Where two resolved configs differ, but for what is harmless: "key: was x, now y", for every leaf."""
-    if path in _HARMLESS or before == now:
+def differences(before: Any, now: Any, harmless: Collection[str], path: str = "") -> list[str]:
+    """Where two resolved configs differ, but for the `harmless` keys: "key: was x, now y", for every leaf."""
+    if path in harmless or before == now:
         return []
     if isinstance(before, dict) and isinstance(now, dict):
-        keys = [*before, *(key for key in now if key not in before)]
-        return [
-            line for key in keys for line in differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
-        ]
+        found = []
+        for key in dict.fromkeys([*before, *now]):
+            below = f"{path}.{key}" if path else str(key)
+            found += differences(before.get(key), now.get(key), harmless, below)
+        return found
     return [f"{path}: was {before!r}, now {now!r}"]
+
+
+def _load(run: TrainingRun, checkpoint: Checkpoint) -> Start:
+    manifest = checkpoint.manifest
+    state = State(**manifest.state.model_dump())
+    if state.batch >= run.horizon.steps_per_epoch:
+        raise CheckpointError(f"{checkpoint.path}: damaged: batch {state.batch} of {run.horizon.steps_per_epoch} in an epoch")
+    run.write(checkpoint)
+    try:
+        with warnings.catch_warnings():
+            # Paddle calls the state of the schedule inside a LinearWarmup unused, after using it.
+            warnings.filterwarnings("ignore", message="There are some unused values in state_dict")
+            saved: Any = manifest.lr
+            run.programs.lr.set_state_dict(saved)
+    except Exception as error:
+        raise CheckpointError(f"{checkpoint.path}: damaged: the learning rate's state: {one_line(error)}") from error
+    metrics = {
+        weights: {name: math.nan if value is None else value for name, value in values.items()}
+        for weights, values in manifest.metrics.items()
+    }
+    return Start(state, manifest.best, metrics)

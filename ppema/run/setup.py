@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppema.config import Config
+from ppema.config import RAW, Config
 from ppema.data import Batch, Loader, build_loader
-from ppema.errors import CheckpointError, ConfigError, TrainingError
-from ppema.ir import backend, scope
+from ppema.environment import choose_threads
+from ppema.errors import CheckpointError, ConfigError, TrainingError, one_line
+from ppema.ir import Program, backend, scope
 from ppema.programs import Horizon, Model, Programs, build_programs, build_test_model
 from ppema.run.best import check_monitor
 from ppema.run.checkpoint import Checkpoint, Checkpoints, check_fits
@@ -34,13 +36,18 @@ class TrainingRun:
     executor: Any
     scope: Any
 
+    def close(self) -> None:
+        """End what reads the data."""
+        self.train_loader.close()
+        self.eval_loader.close()
+
     def state_parts(self) -> dict[str, list[str]]:
         """The variables a checkpoint holds, by the part of it that they are in."""
         raw = [parameter.name for parameter in self.programs.model.parameters]
         averages = {f"average-{name}": average.state_names for name, average in self.programs.averages.items()}
         elsewhere = {*raw, *(name for names in averages.values() for name in names)}
         optimizer = [name for name in backend().state_names(self.programs.train) if name not in elsewhere]
-        return {"raw": raw, "optimizer": optimizer, **averages}
+        return {RAW: raw, "optimizer": optimizer, **averages}
 
     def read(self) -> dict[str, dict[str, np.ndarray]]:
         """A copy of the whole state, by part."""
@@ -60,6 +67,8 @@ def prepare_training(config: Config) -> TrainingRun:
 
     Raises ConfigError, DataError or SetupError; has then written nothing.
     """
+    choose_threads(config.runtime.threads)
+    output_of(config)
     place = place_of(config.runtime.device)
     _seed(config.seed)
     with config.at("data", "train"):
@@ -75,7 +84,7 @@ def prepare_training(config: Config) -> TrainingRun:
         check_monitor(config.train.monitor, programs.model.test.measures)
     executor, own = paddle.static.Executor(place), paddle.static.Scope()
     with paddle.static.scope_guard(own):
-        executor.run(programs.startup)
+        _initialise(config, executor, programs.startup)
         for loader in (train_loader, eval_loader):
             _try_out(config, executor, programs.model, loader)
     return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own)
@@ -90,6 +99,10 @@ class EvaluationRun:
     executor: Any
     scope: Any
 
+    def close(self) -> None:
+        """End what reads the data."""
+        self.eval_loader.close()
+
     def load(self, checkpoint: Checkpoint, weights: str) -> None:
         """Put the weights "raw" or an average's under the variables' own names. Raises CheckpointError."""
         arrays = checkpoint.weights(weights)
@@ -99,20 +112,29 @@ class EvaluationRun:
 
 def prepare_evaluation(config: Config) -> EvaluationRun:
     """Load the evaluation data and build the test program alone. Raises ConfigError, DataError or SetupError."""
+    choose_threads(config.runtime.threads)
     place = place_of(config.runtime.device)
     _seed(config.seed)
     eval_loader = _eval_loader(config)
     model = build_test_model(config, eval_loader.fields)
     executor, own = paddle.static.Executor(place), paddle.static.Scope()
     with paddle.static.scope_guard(own):
-        executor.run(model.startup)
+        _initialise(config, executor, model.startup)
         _try_out(config, executor, model, eval_loader)
     return EvaluationRun(model, eval_loader, executor, own)
 
 
 def output_of(config: Config) -> Path:
-    """The folder a run writes to."""
-    return Path(config.output or "runs/run")
+    """The folder a run writes to. Raises ConfigError for what can be no path."""
+    output = Path(config.output or "runs/run")
+    try:
+        os.lstat(output)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        with config.at("output"):
+            raise ConfigError.of(one_line(error)) from error
+    return output
 
 
 def checkpoints_of(config: Config) -> Checkpoints:
@@ -135,6 +157,15 @@ def _eval_loader(config: Config) -> Loader:
         return build_loader(config.data.eval, seed=config.seed, label="data.eval")
 
 
+def _initialise(config: Config, executor: Any, startup: Program) -> None:
+    """Give every variable its initial value in the current scope; one that does not fit the memory is the model's fault."""
+    with config.at("model"):
+        try:
+            execute(executor, startup, {}, [])
+        except TrainingError as error:
+            raise ConfigError.of(f"the initial values can not be made: {error}") from error
+
+
 def _try_out(config: Config, executor: Any, model: Model, loader: Loader) -> None:
     """Find what does not fit before anything is written: labels, and shapes that Paddle checks no sooner than it runs.
 
@@ -150,7 +181,7 @@ def _try_out(config: Config, executor: Any, model: Model, loader: Loader) -> Non
             feed = model.inputs.feed(one, loader.label)
             execute(executor, model.test.program, feed, list(model.test.measures.values()))
         except TrainingError as error:
-            raise ConfigError.of(f"the model does not run on the data: {error}") from error
+            raise ConfigError.of(f"model, loss and metrics do not run on the data: {error}") from error
 
 
 def _seed(seed: int) -> None:

@@ -28,9 +28,13 @@ class Every:
     steps: int
     last: int
 
+    def regular(self, state: State) -> bool:
+        """Whether its interval ends with the step that led to `state`, wherever the run does."""
+        return state.step % self.steps == 0
+
     def due(self, state: State) -> bool:
         """Whether it is due after the step that led to `state`."""
-        return state.step % self.steps == 0 or state.step == self.last
+        return self.regular(state) or state.step == self.last
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -112,12 +112,19 @@ def test_the_pass_only_appends(built):
     }
 
 
-def test_half_precision_parameters_have_float32_shadows():
-    """bfloat16 keeps 8 bits, of which 1 - 0.999 is lost; checked on the program, as the CPU can not train in it."""
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_other_types_than_float32_are_refused(dtype):
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         ones = paddle.nn.initializer.Constant(1.0)
-        paddle.static.create_parameter([4], paddle.bfloat16, name="half", default_initializer=ones)
-        average = EmaPass("ema", Constant(0.999)).apply(backend(), main, startup, backend().parameters(main))
-    assert backend().parameters(main)[0].dtype == "bfloat16"
-    assert average.shadows["half"].dtype == paddle.float32
+        paddle.static.create_parameter([4], getattr(paddle, dtype), name="half", default_initializer=ones)
+        with pytest.raises(AverageError, match=f"half is {dtype}; averages of float32 parameters alone are supported"):
+            EmaPass("ema", Constant(0.999)).apply(backend(), main, startup, backend().parameters(main))
+
+
+def test_counters_are_not_averaged():
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        zero = paddle.nn.initializer.Constant(0)
+        paddle.static.create_parameter([1], paddle.int64, name="seen", default_initializer=zero)
+    assert [(p.name, p.dtype, p.averaged) for p in backend().parameters(main)] == [("seen", "int64", False)]

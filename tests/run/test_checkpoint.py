@@ -7,13 +7,30 @@ import os
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
-from ppema.errors import CheckpointError
+from ppema.errors import CheckpointError, TrainingError
+from ppema.run.best import Best
 from ppema.run.checkpoint import Checkpoint, Checkpoints, check_fits
+from ppema.run.manifest import Manifest, Position, SavedAverage
 
 RAW = {"w": np.array([[1.5, -2.0]], "float32"), "mean": np.array(3.0, "float32")}
 AVERAGE = {"w/ema": np.array([[0.5, 0.25]], "float32"), "ema/count": np.array(7), "ema/weight": np.array(0.125)}
-MANIFEST = {"averages": {"ema": {"shadow_of": {"w": "w/ema"}}}}
+SAVED = SavedAverage(shadow_of={"w": "w/ema"}, count="ema/count", weight="ema/weight")
+MANIFEST = Manifest(
+    format=1,
+    ppema="0.1.0",
+    paddle="3.3.1",
+    threads=2,
+    state=Position(step=5, epoch=1, batch=2, samples=40),
+    lr={"last_epoch": 5, "last_lr": 0.1},
+    best=Best("ema/accuracy", 0.5, 4),
+    metrics={"raw": {"loss": None, "accuracy": 0.25}},
+    averages={"ema": SAVED},
+    structured={"0.weight": "w"},
+    config={"seed": 0},
+)
 
 
 def save(checkpoints, step, *, best=False):
@@ -62,15 +79,16 @@ def test_saving_a_step_again_replaces_it(checkpoints):
     assert checkpoints.find("last").arrays("raw")["w"].tolist() == [[2.5, -1.0]]
 
 
-def test_a_write_that_fails_leaves_the_earlier_ones(checkpoints, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left")])
+def test_a_write_that_fails_leaves_the_earlier_ones(checkpoints, monkeypatch, error):
     save(checkpoints, 1)
     before = names(checkpoints.folder)
 
     def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr("ppema.run.checkpoint.save_file", full)
-    with pytest.raises(CheckpointError, match="could not be written: .*No space left"):
+    with pytest.raises(TrainingError, match="could not be written: .*No space left"):
         save(checkpoints, 2)
     assert names(checkpoints.folder) == before
     assert checkpoints.find("last").path.name == "step-00000001"
@@ -81,16 +99,69 @@ def test_what_is_not_a_checkpoint_is_named(checkpoints, tmp_path):
         checkpoints.find("last")
     with pytest.raises(CheckpointError, match="best: there is no best checkpoint: set train.monitor"):
         checkpoints.find("best")
-    with pytest.raises(CheckpointError, match=r"manifest.json: No such file or directory: this is no checkpoint"):
+    with pytest.raises(CheckpointError, match=r"elsewhere: there is no such folder; a checkpoint is 'last', 'best' or"):
         checkpoints.find(str(tmp_path / "elsewhere"))
+    with pytest.raises(CheckpointError, match=r"manifest.json: No such file or directory: this is no checkpoint"):
+        checkpoints.find(str(tmp_path))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 2}', "\udcff"])
-def test_a_damaged_manifest_is_refused(checkpoints, text):
+def test_last_is_named_only_once_the_folder_is_whole(checkpoints, monkeypatch):
+    save(checkpoints, 1)
+
+    def fail(self, target):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pathlib.Path.rename", fail)
+    with pytest.raises(TrainingError, match="could not be written"):
+        save(checkpoints, 2)
+    assert checkpoints.find("last").path.name == "step-00000001"
+
+
+def test_an_interrupted_write_leaves_no_half_folder(checkpoints, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ppema.run.checkpoint.save_file", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save(checkpoints, 1)
+    assert names(checkpoints.folder) == []
+
+
+def changed(**values):
+    return json.dumps({**json.loads(MANIFEST.model_dump_json()), **values})
+
+
+DAMAGED = {
+    "empty": "",
+    "cut": "{",
+    "a list": "[]",
+    "no json": "\udcff",
+    "deep": "[" * 100_000,
+    "format alone": '{"format": 1}',
+    "format 2": changed(format=2),
+    "state": changed(state={"step": "x", "epoch": 0, "batch": 0, "samples": 0}),
+    "negative": changed(state={"step": -1, "epoch": 0, "batch": 0, "samples": 0}),
+    "average": changed(averages={"ema": {}}),
+    "best": changed(best={"a": 1}),
+    "lr": changed(lr=5),
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_manifest_is_refused_in_one_line(checkpoints, text):
     path = save(checkpoints, 1)
     (path / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(CheckpointError, match=r"manifest.json: (damaged|format)"):
+    with pytest.raises(CheckpointError, match=r"manifest.json: damaged, or of another format: ") as caught:
         Checkpoint.open(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"../../elsewhere", b"step-1/..", b"step-00000001\nstep-00000002"])
+def test_a_damaged_pointer_is_refused(checkpoints, content):
+    save(checkpoints, 1)
+    (checkpoints.folder / "last").write_bytes(content)
+    with pytest.raises(CheckpointError, match="last: damaged: it names no checkpoint"):
+        checkpoints.find("last")
 
 
 def test_damaged_arrays_are_refused(checkpoints):
@@ -113,6 +184,13 @@ def test_another_models_checkpoint_is_refused(checkpoints):
         check_fits(found, RAW, ["w"])
 
 
-def test_the_manifest_is_json_and_says_its_format(checkpoints):
+def test_the_manifest_comes_back(checkpoints):
+    save(checkpoints, 1)
+    assert checkpoints.find("last").manifest == MANIFEST
+
+
+def test_an_average_that_lacks_a_shadow_is_named(checkpoints):
     path = save(checkpoints, 1)
-    assert json.loads((path / "manifest.json").read_text()) == {"format": 1, **MANIFEST}
+    save_file({"ema/count": np.array(7)}, path / "average-ema.safetensors")
+    with pytest.raises(CheckpointError, match="average-ema.safetensors: it lacks variable 'w/ema'"):
+        checkpoints.find("last").weights("ema")

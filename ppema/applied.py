@@ -1,0 +1,91 @@
+"""An average that stands in for the weights of a scope, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import paddle
+
+from ppema.errors import AverageError
+from ppema.ir import Program, TestSwitches, backend, scope
+from ppema.passes.ema import Average
+
+# Those in progress, of whatever object: two that share a variable would put each other's average aside as the raw weights.
+_IN_PROGRESS: list[Applied] = []
+
+
+class Applied:
+    """One `apply` in progress: in which scope, what was put aside, and the test switches as they were."""
+
+    def __init__(self, where: Any, average: Average, kept: dict[str, Any] | None, switches: list[TestSwitches]):
+        self._scope = where
+        self._average = average
+        self._kept = kept
+        self._switches = switches
+        self._count = _count(where, average)
+
+    @classmethod
+    def start(cls, average: Average, programs: Sequence[Program], *, exchange: bool) -> Applied:
+        """Let `average` and the weights trade places in the current scope, or with exchange=False give them copies of it.
+
+        Either all of it happens or none. Raises AverageError when the scope lacks a variable, before the first update, and
+        while another average of the same variables is applied in this scope.
+        """
+        where = paddle.static.global_scope()
+        absent = scope.missing(where, [*average.shadow_of, *average.state_names])
+        if absent:
+            raise AverageError(
+                f"the current scope lacks {absent[0]!r}: run the startup program in it first, after update(), and apply "
+                "under the same paddle.static.scope_guard as training"
+            )
+        if _count(where, average) == 0:
+            raise AverageError(f"the average {average.name!r} has seen no update yet: run the train program first")
+        for other in _IN_PROGRESS:
+            if other._scope is where and not other._average.shadow_of.keys().isdisjoint(average.shadow_of):
+                raise AverageError(
+                    f"the average {other._average.name!r} is applied to these variables: restore it before applying "
+                    f"{average.name!r}, or the raw weights would be lost"
+                )
+        switches = [backend().set_test(program) for program in programs]
+        pairs = list(average.shadow_of.items())
+        kept = None
+        try:
+            if exchange:
+                scope.exchange(where, pairs)
+            else:
+                kept = scope.replace_with_copies(where, pairs)
+        except (KeyError, ValueError) as error:
+            _reset(switches)
+            raise AverageError(f"the average {average.name!r} does not fit the current scope: {error}") from error
+        applied = cls(where, average, kept, switches)
+        _IN_PROGRESS.append(applied)
+        return applied
+
+    def undo(self) -> None:
+        """Put the raw weights and the switches back."""
+        if self._kept is None:
+            scope.exchange(self._scope, self._average.shadow_of.items())
+        else:
+            scope.give_back(self._scope, self._kept)
+        _IN_PROGRESS.remove(self)
+        _reset(self._switches)
+
+    def check(self) -> None:
+        """After `undo`: raise AverageError when the train program ran while the weights and the average had traded places."""
+        if self._kept is None and _count(self._scope, self._average) != self._count:
+            raise AverageError(
+                f"the train program ran while the average {self._average.name!r} was applied: it trained the average, and "
+                "averaged into the raw weights; go back to a checkpoint, and use apply(executor, need_restore=False) to train "
+                "from the average"
+            )
+
+
+def _reset(switches: Sequence[TestSwitches]) -> None:
+    # In reverse, since a program given twice was in test mode already at its second turn.
+    for each in reversed(switches):
+        backend().reset_test(each)
+
+
+def _count(where: Any, average: Average) -> int:
+    return int(scope.get(where, average.count))

@@ -1,0 +1,81 @@
+"""What a run records and shows: JSON that is JSON, and progress on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import time
+
+from ppema.run.log import RunLog, read_metrics, to_json
+from ppema.run.progress import progress
+from ppema.training import Interval
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_json_has_no_nan():
+    text = to_json({"a": [1.5, math.nan], "b": {"c": math.inf, "d": "x"}, "e": (None, 3)})
+    assert json.loads(text, parse_constant=lambda name: 1 / 0) == {"a": [1.5, None], "b": {"c": None, "d": "x"}, "e": [None, 3]}
+
+
+def test_lines_that_are_no_records_are_left_out(tmp_path):
+    lines = [
+        b'{"kind": "train", "step": 1}',
+        b"5",
+        b"null",
+        b'{"step": 2}',
+        b'{"kind": "eval", "step": "x"}',
+        b"\xff\xfe",
+        b'{"ki',
+    ]
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines))
+    assert read_metrics(tmp_path) == [{"kind": "train", "step": 1}]
+    assert read_metrics(tmp_path / "absent") == []
+
+
+def test_a_terminal_gets_a_bar_with_loss_rate_lr_and_time_left(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress(total=40, start=10) as bar:
+        bar.update(11, loss=0.5, lr=0.01, rate=1234.0)
+        time.sleep(0.2)
+        bar.line("a line [of] the log")
+    shown = terminal.getvalue()
+    for part in ("step 11/40", "loss 0.5000", "lr 0.01", "1234 samples/s", "a line [of] the log"):
+        assert part in shown
+
+
+def test_elsewhere_there_are_plain_lines_alone(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    with progress(total=40, start=10) as bar:
+        bar.update(11, loss=0.5, lr=0.01, rate=1234.0)
+        bar.line("a line")
+    assert stream.getvalue() == "a line\n"
+
+
+def test_training_goes_on_when_nobody_listens(monkeypatch, tmp_path):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    with progress(total=4, start=0) as bar, RunLog(tmp_path, bar, step=0) as records:
+        records.say("unheard")
+    assert (tmp_path / "log.txt").read_text() == "unheard\n"
+
+
+def test_the_rate_leaves_out_what_is_not_training(monkeypatch):
+    clock = iter([0.0, 2.0, 5.0, 6.0])
+    monkeypatch.setattr("ppema.training.time.perf_counter", lambda: next(clock))
+    interval = Interval()
+    interval.add(1.0, samples=10)  # 2 s
+    interval.resume()  # after 3 s of evaluation
+    interval.add(2.0, samples=20)  # 1 s
+    assert interval.rate == 10.0
+    assert interval.loss == 1.5
