@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import paddle
 
 from ppema.averaging.decay import Constant, Schedule, ThresSteps
 from ppema.config import RAW, Config, Duration
-from ppema.data import Batch, Field
-from ppema.errors import ConfigError, DataError, one_line
-from ppema.ir import RANDOM_KINDS, Parameter, Program, Variable, backend, dtype_name
-from ppema.losses import build_loss, form, has_classes, per_sample
+from ppema.data import Field
+from ppema.errors import ConfigError
+from ppema.forward import building, class_count, forward, measure
+from ppema.inputs import Inputs
+from ppema.ir import RANDOM_KINDS, Parameter, Program, Variable, backend
+from ppema.losses import per_sample
 from ppema.metrics import build_metrics
-from ppema.models import MODELS
-from ppema.names import check_arguments, resolve
 from ppema.optimizers import LRScheduler, build_lr, build_optimizer
 from ppema.passes.ema import Average, EmaPass
 
@@ -33,38 +30,6 @@ class TestProgram:
     __test__ = False  # the name is not meant for pytest
     program: Program
     measures: dict[str, Variable]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a program is fed.
-
-    names: the input's name for each array of a batch, the target's last; classes: the number of classes that the model can
-    tell apart, None where targets are not classes.
-    """
-
-    names: tuple[str, ...]
-    classes: int | None
-
-    def feed(self, batch: Batch, label: str) -> dict[str, np.ndarray]:
-        """`batch` by the programs' input names, checked as by `check`."""
-        self.check(batch.arrays[-1], batch.indices, label)
-        return dict(zip(self.names, batch.arrays, strict=True))
-
-    def check(self, targets: np.ndarray, indices: np.ndarray, label: str) -> None:
-        """Raise DataError for a class outside the model's outputs, which Paddle would read out of bounds.
-
-        targets: [n, …]; indices: the samples' indices [n]; label: what errors call the data.
-        """
-        if self.classes is None:
-            return
-        wrong = (targets < 0) | (targets >= self.classes)
-        if wrong.any():
-            where = np.argwhere(wrong)[0]
-            raise DataError(
-                f"{label}: sample {indices[where[0]]}: label {targets[tuple(where)]} is out of range: the model has "
-                f"{self.classes} outputs, for labels 0 to {self.classes - 1}"
-            )
 
 
 @dataclass(frozen=True)
@@ -123,13 +88,13 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
     """
     startup, main = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
-        model, feeds, predictions, loss = _forward(config, fields, train=False)
+        model, feeds, predictions, loss = forward(config, fields, train=False)
         with config.at("metrics"):
             metrics = build_metrics(config.metrics)
             measures = {"loss": per_sample(loss)}
             for index, (name, metric) in enumerate(metrics.items()):
-                with _building(index):
-                    measures[name] = _measure(name, metric(predictions, feeds[-1]))
+                with building(index):
+                    measures[name] = measure(name, metric(predictions, feeds[-1]))
         structured = {place: value.name for place, value in model.state_dict().items()}
     # Beside eval mode, for what does not ask it: F.dropout and F.batch_norm train unless they are told not to.
     backend().set_test(main)
@@ -143,7 +108,7 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
     return Model(
         startup,
         TestProgram(main, measures),
-        Inputs(tuple(feed.name for feed in feeds), _classes(config.loss.name, predictions, feeds[-1])),
+        Inputs(tuple(feed.name for feed in feeds), class_count(config.loss.name, predictions, feeds[-1])),
         backend().parameters(main),
         structured,
     )
@@ -155,13 +120,13 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
     test_model = build_test_model(config, fields)
     startup, main = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
-        _, _, _, loss = _forward(config, fields, train=True)
+        _, _, _, loss = forward(config, fields, train=True)
         loss = paddle.mean(loss)
         with config.at("lr"):
             lr = build_lr(config.lr, horizon.steps, horizon.total_steps)
         with config.at("optimizer"):
             optimizer = build_optimizer(config.optimizer, lr)
-            with _building():
+            with building():
                 _, gradients = optimizer.minimize(loss)
             if not any(gradient is not None for _, gradient in gradients):
                 raise ConfigError.of("there is nothing to train: the loss depends on no trainable parameter of the model")
@@ -171,7 +136,7 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
         tests, averages, schedules = {RAW: test_model.test}, {}, {}
         for name, spec in config.averages.items():
             schedules[name] = ThresSteps(spec.decay) if spec.thres_steps else Constant(spec.decay)
-            with config.at("averages"), _building(name):
+            with config.at("averages"), building(name):
                 averages[name] = EmaPass(name, schedules[name]).apply(ir, main, startup, averaged)
             tests[name] = rewired(test_model.test, averages[name].shadow_of)
     return Programs(
@@ -193,53 +158,6 @@ def rewired(test: TestProgram, names: Mapping[str, str]) -> TestProgram:
     return TestProgram(program, dict(zip(test.measures, values, strict=True)))
 
 
-def _forward(config: Config, fields: Sequence[Field], *, train: bool) -> tuple[Any, list[Variable], Variable, Variable]:
-    """Model, inputs, predictions and loss in the default main program: the one definition behind train and test."""
-    with config.at("model"):
-        model = _build_model(config.model)
-        model.train() if train else model.eval()
-        names = [*(f"input_{index}" for index in range(len(fields) - 1)), "target"]
-        feeds = [paddle.static.data(n, [-1, *f.shape], getattr(paddle, f.dtype)) for n, f in zip(names, fields, strict=True)]
-        with _building(about=f"the model can not take the data's {', '.join(form(feed) for feed in feeds[:-1])}"):
-            predictions = model(*feeds[:-1])
-        if not _is_variable(predictions):
-            raise ConfigError.of(f"the model must return one variable, it returns a {type(predictions).__name__}")
-    with config.at("loss"), _building():
-        loss = _measure("loss", build_loss(config.loss)(predictions, feeds[-1]))
-    return model, feeds, predictions, loss
-
-
-def _build_model(spec: Any) -> Any:
-    target = resolve(spec.name, MODELS, "model")
-    check_arguments(target, spec.args, what=spec.name)
-    with _building("args"):
-        model = target(**spec.args)
-    if not isinstance(model, paddle.nn.Layer):
-        raise ConfigError.of(f"{spec.name} returns a {type(model).__name__}, not a paddle.nn.Layer", "name")
-    return model
-
-
-def _is_variable(value: Any) -> bool:
-    # Arrays have a shape and a dtype too.
-    return hasattr(value, "stop_gradient") and hasattr(value, "shape")
-
-
-def _measure(name: str, value: Any) -> Variable:
-    """What a loss or metric returned, as float32: [N], or a scalar that is the mean over the batch."""
-    if not _is_variable(value):
-        raise ConfigError.of(f"{name} must return a variable, it returns a {type(value).__name__}")
-    value = per_sample(value if dtype_name(value) == "float32" else paddle.cast(value, "float32"))
-    if list(value.shape) not in ([], [1], [-1]):
-        raise ConfigError.of(f"{name} must return a value per sample, or one for the batch; it returns {form(value)}")
-    return value
-
-
-def _classes(loss: str, predictions: Variable, targets: Variable) -> int | None:
-    """The number of classes where targets are class labels and the predictions' last axis is known to be theirs."""
-    flat = len(predictions.shape) == 2 and len(targets.shape) == 1
-    return predictions.shape[-1] if has_classes(targets) and (flat or loss == "cross_entropy") else None
-
-
 def _check_same_variables(config: Config, train: Sequence[Parameter], test: Sequence[Parameter]) -> None:
     """The model's constructor must give the same variables each time, or a test program would read another's weights."""
     forms = [{parameter.name: (parameter.shape, parameter.dtype) for parameter in side} for side in (train, test)]
@@ -250,16 +168,3 @@ def _check_same_variables(config: Config, train: Sequence[Parameter], test: Sequ
                 f"built twice, for training and for evaluation, the model differs in {differing[0]!r}: its constructor and "
                 "forward must not depend on chance or on train() and eval()"
             )
-
-
-@contextmanager
-def _building(*path: str | int, about: str = "") -> Iterator[None]:
-    """Whatever named code raises while it builds its part is the config's fault: one line at `path`."""
-    try:
-        yield
-    except ConfigError as error:
-        if not path:
-            raise
-        raise ConfigError([type(p)((*path, *p.path), p.message) for p in error.problems]) from error
-    except (Exception, SystemExit) as error:
-        raise ConfigError.of(f"{about}: {one_line(error)}" if about else one_line(error), *path) from error

@@ -25,6 +25,8 @@ LAYERS = {
     "applied": 4,
     "ema": 4,
     "clone": 4,
+    "inputs": 4,
+    "forward": 4,
     "programs": 4,
     "run": 5,
     "training": 6,

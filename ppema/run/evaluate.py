@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ppema.data import Loader
-from ppema.programs import Inputs, TestProgram
+from ppema.inputs import Inputs
+from ppema.programs import TestProgram
 from ppema.run.execute import execute
 
 
