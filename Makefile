@@ -1,7 +1,9 @@
 # make train, make test: on a machine with nothing but Python >= 3.10 (with venv) and make.
+# REQUIREMENTS=requirements-2.6.txt: the same with Paddle 2.6.
 PYTHON ?= python3
-VENV ?= .venv
 REQUIREMENTS ?= requirements.txt
+# An environment for each requirements file: .venv, .venv-2.6, .venv-gpu.
+VENV ?= .venv$(patsubst requirements%.txt,%,$(REQUIREMENTS))
 CONFIG ?= configs/digits_cnn.yml
 BIN := $(VENV)/bin
 

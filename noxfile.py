@@ -28,6 +28,6 @@ def paddle26(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def across(session: nox.Session) -> None:
     """A checkpoint of each on the other, in the environments of the two sessions before."""
-    ours, theirs = (str(Path(session.cache_dir).parent / name / "bin/python") for name in ("paddle33", "paddle26"))
+    ours, theirs = (str(Path(session.cache_dir).resolve().parent / name / "bin/python") for name in ("paddle33", "paddle26"))
     environment = {"PPEMA_OTHER_PYTHON": theirs}
     session.run(ours, "-m", "pytest", "tests/test_across_versions.py", env=environment, external=True)
