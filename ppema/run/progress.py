@@ -28,11 +28,11 @@ def progress(total: int, start: int) -> Iterator[Bar]:
     columns = (
         TextColumn("step {task.completed}/{task.total}"),
         BarColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  lr {task.fields[lr]:.4g}  {task.fields[rate]:.0f} samples/s"),
+        TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(file=stream), transient=True) as shown:
-        task = shown.add_task("", total=total, completed=start, loss=float("nan"), lr=float("nan"), rate=0.0)
+        task = shown.add_task("", total=total, completed=start, figures="")
         yield _Terminal(shown, task)
 
 
@@ -55,7 +55,8 @@ class _Terminal:
         self._task = task
 
     def update(self, step: int, loss: float, lr: float, rate: float) -> None:
-        self._shown.update(self._task, completed=step, loss=loss, lr=lr, rate=rate)
+        figures = f"loss {loss:.4f}  lr {lr:.4g}  {rate:.0f} samples/s"
+        self._shown.update(self._task, completed=step, figures=figures)
 
     def line(self, text: str) -> None:
         self._shown.console.print(text, markup=False, highlight=False)
