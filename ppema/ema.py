@@ -41,11 +41,16 @@ class ExponentialMovingAverage:
             element, any numeric type), read at every run; or a callable, called once by `update` with the number of updates
             made so far (a 0-D float64 Variable, updated at every run), that returns a number or a Variable.
         name: of the average: its variables are saved as "<parameter>/<name>". Default: "ema", "ema_1", ... in one process.
+        schedule: in place of decay and thres_steps, one of those in `ppema.averaging.decay`, such as HalfLife(1000).
+        start: steps that the average leaves out; until then it is the weights themselves.
+        update_every: steps between two updates; a decay keeps its meaning per step.
+        bias_correction: False for TensorFlow's variables: the shadow begins with the initial weights, s += (1 - d)·(θ - s).
         programs: test programs whose BatchNorm and dropout `apply` puts in test mode while the average is applied; each
             switch is put back to what it was.
 
     Raises:
-        ValueError: decay is not a number in [0, 1), or thres_steps a negative one.
+        ValueError: decay is not a number in [0, 1), thres_steps, start or update_every is out of range, or both thres_steps
+            and schedule are given.
         TypeError: thres_steps or programs is something else.
     """
 
@@ -56,9 +61,19 @@ class ExponentialMovingAverage:
         name: str | None = None,
         *,
         programs: Sequence[Program] = (),
+        schedule: Schedule | None = None,
+        start: int = 0,
+        update_every: int = 1,
+        bias_correction: bool = True,
     ):
         self._decay = check_decay(decay)
         self._thres_steps = _check_steps(thres_steps)
+        if schedule is not None and thres_steps is not None:
+            raise ValueError("schedule: it takes the place of decay and thres_steps; give one or the other")
+        if not (isinstance(start, int) and start >= 0 and isinstance(update_every, int) and update_every >= 1):
+            raise ValueError(f"expected start >= 0 and update_every >= 1, got {start!r} and {update_every!r}")
+        self._given_schedule = schedule
+        self._settings = {"start": start, "update_every": update_every, "bias_correction": bias_correction}
         self._name = name or paddle.utils.unique_name.generate("ema").removesuffix("_0")
         self._programs = tuple(programs)
         for program in self._programs:
@@ -83,7 +98,7 @@ class ExponentialMovingAverage:
             raise AverageError("the default main program has no parameters to average: build the model first")
         if not has_gradients(main):
             raise AverageError("update() comes after minimize: before it, a run would average the former weights")
-        self._average = EmaPass(self._name, self._schedule()).apply(ir, main, startup, parameters)
+        self._average = EmaPass(self._name, self._schedule(), **self._settings).apply(ir, main, startup, parameters)
 
     @contextmanager
     def apply(self, executor: Any, need_restore: bool = True) -> Iterator[None]:
@@ -143,6 +158,8 @@ class ExponentialMovingAverage:
         return self._require_update("average_name").shadow_of[self._key(var)]
 
     def _schedule(self) -> Schedule:
+        if self._given_schedule is not None:
+            return self._given_schedule
         given = self._thres_steps
         if given is None:
             return Constant(self._decay)

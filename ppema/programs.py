@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import paddle
 
-from ppema.averaging.decay import Constant, Schedule, ThresSteps
+from ppema.averaging.decay import Constant, Exponential, HalfLife, InverseGamma, PowerFunction, Schedule, ThresSteps
+from ppema.averaging.power import gamma_of
 from ppema.config import RAW, Config, Duration
+from ppema.config import Average as AverageSpec
 from ppema.data import Field
 from ppema.errors import ConfigError
 from ppema.forward import building, class_count, forward, measure
@@ -51,7 +53,7 @@ class Programs:
     """All programs of a training run.
 
     model: its inputs are those of all programs; tests: by weights, "raw" first, then each average in the config's order;
-    schedules: the decay schedule of each average.
+    passes: what made each average, which knows its decay at every step.
     """
 
     startup: Program
@@ -61,7 +63,7 @@ class Programs:
     model: Model
     tests: dict[str, TestProgram]
     averages: dict[str, Average]
-    schedules: dict[str, Schedule]
+    passes: dict[str, EmaPass]
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,11 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
         parameters = ir.parameters(main)
         _check_same_variables(config, parameters, test_model.parameters)
         averaged = [parameter for parameter in parameters if parameter.averaged]
-        tests, averages, schedules = {RAW: test_model.test}, {}, {}
+        tests, averages, passes = {RAW: test_model.test}, {}, {}
         for name, spec in config.averages.items():
-            schedules[name] = ThresSteps(spec.decay) if spec.thres_steps else Constant(spec.decay)
             with config.at("averages"), building(name):
-                averages[name] = EmaPass(name, schedules[name]).apply(ir, main, startup, averaged)
+                passes[name] = ema_pass(name, spec, horizon)
+                averages[name] = passes[name].apply(ir, main, startup, averaged)
             tests[name] = rewired(test_model.test, averages[name].shadow_of)
     return Programs(
         startup=startup,
@@ -147,8 +149,34 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
         model=test_model,
         tests=tests,
         averages=averages,
-        schedules=schedules,
+        passes=passes,
     )
+
+
+def ema_pass(name: str, spec: AverageSpec, horizon: Horizon) -> EmaPass:
+    """The pass of a config's average: durations as steps of this run."""
+    return EmaPass(
+        name,
+        _schedule(spec, horizon),
+        start=horizon.steps(spec.start) if spec.start is not None else 0,
+        update_every=spec.update_every,
+        scale=horizon.batch_size / spec.reference_batch if spec.reference_batch else 1.0,
+        bias_correction=spec.bias_correction,
+    )
+
+
+def _schedule(spec: AverageSpec, horizon: Horizon) -> Schedule:
+    if spec.half_life is not None:
+        return HalfLife(horizon.steps(spec.half_life), spec.ramp)
+    if spec.sigma_rel is not None:
+        return PowerFunction(gamma_of(spec.sigma_rel))
+    if spec.decay is None:
+        return PowerFunction()
+    if spec.warmup is not None:
+        return InverseGamma(spec.decay, spec.warmup.gamma, spec.warmup.power, spec.warmup.min)
+    if spec.tau is not None:
+        return Exponential(spec.decay, spec.tau)
+    return ThresSteps(spec.decay) if spec.thres_steps else Constant(spec.decay)
 
 
 def rewired(test: TestProgram, names: Mapping[str, str]) -> TestProgram:

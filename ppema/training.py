@@ -14,7 +14,6 @@ import numpy as np
 import paddle
 from paddle.optimizer.lr import ReduceOnPlateau
 
-from ppema.averaging.decay import FLOATS
 from ppema.config import RAW, Config, to_yaml
 from ppema.data import Batch
 from ppema.errors import TrainingError
@@ -160,7 +159,7 @@ class Trainer:
 
     def _decays(self, state: State) -> dict[str, float]:
         """The decay that each average's update had in the step that led to `state`."""
-        return {name: schedule(state.step - 1, FLOATS) for name, schedule in self._run.programs.schedules.items()}
+        return {name: made.decay_at(state.step) for name, made in self._run.programs.passes.items()}
 
     def _epoch(self, state: State) -> float:
         return state.step / self._run.horizon.steps_per_epoch

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppema.averaging.decay import FLOATS, Constant, ThresSteps
+from ppema.averaging.decay import FLOATS, Constant, HalfLife, ThresSteps
 from ppema.clone import clone_for_test
 from ppema.ema import ExponentialMovingAverage
 from ppema.errors import AverageError
@@ -56,7 +56,7 @@ def recorded(built, steps):
 
 def check_average(built, ema, trajectory, schedule):
     """Against float64 numpy by the definition, with the decays that the schedule says."""
-    decays = [schedule(float(n), FLOATS) for n in range(len(trajectory))]
+    decays = [schedule(float(n), 1, FLOATS) for n in range(len(trajectory))]
     factors = np.array([(1 - d) * np.prod(decays[i + 1 :]) for i, d in enumerate(decays)])
     for name, got in averages(built, ema).items():
         expected = sum(f * values[name] for f, values in zip(factors, trajectory, strict=True)) / factors.sum()
@@ -129,7 +129,25 @@ def test_thres_steps_as_a_variable_read_at_every_run(built, here, dtype):
         built.run(fetch=[built.loss], feed={**built.feed(), "counter": np.array([value], dtype)})
         trajectory.append({name: each.astype("float64") for name, each in weights(built).items()})
     decays = [min(0.5, (1 + m) / (10 + m)) for m in steps]
-    check_average(built, ema, trajectory, lambda n, ops: decays[int(n)])
+    check_average(built, ema, trajectory, lambda n, k, ops: decays[int(n)])
+
+
+def test_any_schedule_interval_and_start(built, here):
+    ema = averaged(built, schedule=HalfLife(3.0), start=4, update_every=2)
+    trajectory = recorded(built, 11)
+    # Observed after steps 6, 8 and 10, at a decay of 2^(-2/3) for two steps.
+    check_average(built, ema, trajectory[5:11:2], lambda n, k, ops: 2 ** (-2 / 3))
+
+
+@pytest.mark.parametrize("settings", [{"start": -1}, {"update_every": 0}, {"update_every": 1.5}])
+def test_settings_out_of_range(settings):
+    with pytest.raises(ValueError, match="expected start >= 0 and update_every >= 1"):
+        ExponentialMovingAverage(0.9, **settings)
+
+
+def test_a_schedule_takes_the_place_of_thres_steps():
+    with pytest.raises(ValueError, match="give one or the other"):
+        ExponentialMovingAverage(0.9, thres_steps=3, schedule=HalfLife(3.0))
 
 
 def test_several_averages_in_one_program(built, here):

@@ -8,7 +8,6 @@ import numpy as np
 import paddle
 import pytest
 
-from ppema.averaging.decay import FLOATS
 from ppema.config import load_config
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
@@ -154,7 +153,7 @@ def test_after_200_steps_every_average_is_the_float64_average():
     for _ in steps(run, 200):
         trajectory.append({name: scope.get(run.scope, name).astype("float64") for name in names})
     for key, average in run.programs.averages.items():
-        decays = np.array([run.programs.schedules[key](float(n), FLOATS) for n in range(200)])
+        decays = np.array([run.programs.passes[key].decay_at(n + 1) for n in range(200)])
         factors = (1 - decays) * np.append(np.cumprod(decays[:0:-1])[::-1], 1.0)
         for name in names:
             expected = sum(f * values[name] for f, values in zip(factors, trajectory, strict=True)) / factors.sum()

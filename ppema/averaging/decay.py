@@ -1,11 +1,15 @@
-"""Decay schedules: pure functions of the number of updates, evaluated alike on Python floats and inside a program.
+"""Decay schedules: pure functions of the steps averaged so far, evaluated alike on Python floats and inside a program.
 
-A schedule is called with `n`, the number of updates made before this one (0, 1, 2, ...), and with the arithmetic to use:
-`FLOATS` for Python numbers, the train program's own scalar ops when it is compiled into one. All of it is float64.
+A schedule is called as `schedule(n, k, ops)`: n is the number of optimizer steps since the average began, before this update
+(0, 1, 2, … for an update at every step); k is the number of steps that this update stands for. It returns the share of the
+old average that stays. Where a decay d is meant per step, the update over k steps takes d^k, so that the time constant does
+not depend on how often one updates. `ops` is the arithmetic to use: `FLOATS` for Python numbers, the train program's own
+scalar ops when the schedule is compiled into one. All of it is float64.
 """
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +23,9 @@ class Arithmetic(Protocol):
 
     def constant(self, value: float) -> Scalar: ...
     def minimum(self, a: Scalar, b: Scalar) -> Scalar: ...
+    def maximum(self, a: Scalar, b: Scalar) -> Scalar: ...
+    def exp(self, a: Scalar) -> Scalar: ...
+    def log(self, a: Scalar) -> Scalar: ...
 
 
 class _Floats:
@@ -28,10 +35,19 @@ class _Floats:
     def minimum(self, a: float, b: float) -> float:
         return min(a, b)
 
+    def maximum(self, a: float, b: float) -> float:
+        return max(a, b)
+
+    def exp(self, a: float) -> float:
+        return math.exp(a)
+
+    def log(self, a: float) -> float:
+        return math.log(a) if a > 0 else -math.inf
+
 
 FLOATS: Arithmetic = _Floats()
 
-Schedule = Callable[[Scalar, Arithmetic], Scalar]
+Schedule = Callable[[Scalar, float, Arithmetic], Scalar]
 
 
 def check_decay(decay: float) -> float:
@@ -41,17 +57,22 @@ def check_decay(decay: float) -> float:
     return float(decay)
 
 
+def _positive(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name}: expected a number > 0, got {value!r}")
+
+
 @dataclass(frozen=True)
 class Constant:
-    """d, at every update."""
+    """d, at every step."""
 
     decay: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_decay(self.decay)
 
-    def __call__(self, n: Scalar, ops: Arithmetic) -> Scalar:
-        return ops.constant(self.decay)
+    def __call__(self, n: Scalar, k: float, ops: Arithmetic) -> Scalar:
+        return ops.constant(self.decay**k)
 
 
 @dataclass(frozen=True)
@@ -64,12 +85,93 @@ class ThresSteps:
     decay: float
     steps: Callable[[Scalar], Scalar] = lambda n: n
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_decay(self.decay)
 
-    def __call__(self, n: Scalar, ops: Arithmetic) -> Scalar:
+    def __call__(self, n: Scalar, k: float, ops: Arithmetic) -> Scalar:
         m = self.steps(n)
-        return ops.minimum(ops.constant(self.decay), (m + 1.0) / (m + 10.0))
+        return _power(ops.minimum(ops.constant(self.decay), (m + 1.0) / (m + 10.0)), k, ops)
+
+
+@dataclass(frozen=True)
+class InverseGamma:
+    """clamp(1 - (1 + n/γ)^(-p), minimum, d), and 0 at n = 0: the warm-up of Crowson, timm's ModelEmaV3 and ema-pytorch.
+
+    p = 2/3 reaches 0.999 after 31,600 steps, p = 3/4 after 10,000.
+    """
+
+    decay: float
+    gamma: float = 1.0
+    power: float = 2 / 3
+    minimum: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_decay(self.decay)
+        _positive("gamma", self.gamma)
+        _positive("power", self.power)
+        if not 0 <= self.minimum <= self.decay:
+            raise ValueError(f"minimum: expected a number in [0, {self.decay}], got {self.minimum!r}")
+
+    def __call__(self, n: Scalar, k: float, ops: Arithmetic) -> Scalar:
+        grown = 1 - _power(n / ops.constant(self.gamma) + 1, -self.power, ops)
+        clamped = ops.minimum(ops.maximum(grown, ops.constant(self.minimum)), ops.constant(self.decay))
+        return _power(clamped * ops.minimum(n, ops.constant(1.0)), k, ops)
+
+
+@dataclass(frozen=True)
+class HalfLife:
+    """2^(-1/h): an observation weighs half as much after h steps (Composer's EMA).
+
+    With a ramp, h = min(steps, ramp·n): the memory grows with the run at first. EDM2 uses 0.09, torchtitan 0.05.
+    """
+
+    steps: float
+    ramp: float | None = None
+
+    def __post_init__(self) -> None:
+        _positive("half_life", self.steps)
+        if self.ramp is not None:
+            _positive("ramp", self.ramp)
+
+    def __call__(self, n: Scalar, k: float, ops: Arithmetic) -> Scalar:
+        if self.ramp is None:
+            return ops.constant(2.0 ** (-k / self.steps))
+        h = ops.minimum(ops.constant(self.steps), n * ops.constant(self.ramp))
+        # At n = 0 the half-life is 0, and so is the decay: 2 to a large negative power.
+        return ops.exp(ops.constant(-k * math.log(2)) / ops.maximum(h, ops.constant(1e-6)))
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """d·(1 - e^(-(n + 1)/τ)): PaddleDetection's, with τ = 2000."""
+
+    decay: float
+    tau: float = 2000.0
+
+    def __post_init__(self) -> None:
+        check_decay(self.decay)
+        _positive("tau", self.tau)
+
+    def __call__(self, n: Scalar, k: float, ops: Arithmetic) -> Scalar:
+        return _power(ops.constant(self.decay) * (1 - ops.exp((n + 1) / ops.constant(-self.tau))), k, ops)
+
+
+@dataclass(frozen=True)
+class PowerFunction:
+    """β = (1 - Δt/t)^(γ+1), Karras et al. 2024, eq. 127: an observation at time t' weighs as t'^γ.
+
+    t = n + k is the time after the update, and Δt = k the interval since the one before. γ = 0 is the simple average of
+    stochastic weight averaging (Izmailov et al. 2018), n/(n + 1).
+    """
+
+    gamma: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma < math.inf:
+            raise ValueError(f"gamma: expected a number >= 0, got {self.gamma!r}")
+
+    def __call__(self, n: Scalar, k: float, ops: Arithmetic) -> Scalar:
+        return _power(n / (n + ops.constant(k)), self.gamma + 1, ops)
 
 
 def weight_after(weight: Scalar, decay: Scalar) -> Scalar:
@@ -80,3 +182,8 @@ def weight_after(weight: Scalar, decay: Scalar) -> Scalar:
 def step_size(weight: Scalar, decay: Scalar) -> Scalar:
     """α_t = (1 - d_t)/W_t, given W_t: with s += α·(θ - s) the shadow is the bias-corrected average after every update."""
     return (1 - decay) / weight
+
+
+def _power(base: Scalar, exponent: float, ops: Arithmetic) -> Scalar:
+    """base^exponent for base ≥ 0, in float64 throughout: an exponent given to Paddle's own `pow` passes through float32."""
+    return base if exponent == 1 else ops.exp(ops.constant(exponent) * ops.log(base))

@@ -1,12 +1,13 @@
 """What the user wrote: typed, frozen models of a config, and how YAML becomes one. Imports no paddle."""
 
+from ppema.config.average import Average, Warmup
 from ppema.config.data import Csv, DataSpec, Digits, DottedData, Idx, ImageFolder, Npz, Synthetic
 from ppema.config.dump import to_yaml
 from ppema.config.duration import Duration
 from ppema.config.json_schema import schema_json
 from ppema.config.load import load_config
 from ppema.config.named import LearningRate, Named, Optimizer
-from ppema.config.schema import RAW, Average, Config, Data, Runtime, Train
+from ppema.config.schema import RAW, Config, Data, Runtime, Train
 
 __all__ = [
     "RAW",
@@ -27,6 +28,7 @@ __all__ = [
     "Runtime",
     "Synthetic",
     "Train",
+    "Warmup",
     "load_config",
     "schema_json",
     "to_yaml",

@@ -18,11 +18,12 @@ from pydantic import (
 )
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
+from ppema.config.average import Average
 from ppema.config.data import DataSpec
 from ppema.config.duration import Duration
 from ppema.config.named import LearningRate, Named, Optimizer
 from ppema.config.positions import Positions
-from ppema.config.section import Count, Flag, Fraction, Section, Seed, Text
+from ppema.config.section import Count, Section, Seed, Text
 from ppema.config.wording import expecting, faults, in_our_words, shown
 from ppema.errors import ConfigError, Path, Problem
 from ppema.names import did_you_mean
@@ -39,15 +40,6 @@ class Data(Section):
 
     train: DataSpec = Field(description="Training samples.")
     eval: DataSpec = Field(description="Samples that the metrics are computed on.")
-
-
-class Average(Section):
-    """One exponential moving average of the weights: m * old + (1 - m) * new after each step."""
-
-    decay: Fraction = Field(description="The share m that the average keeps at each step; 0.999 is usual.")
-    thres_steps: Flag = Field(
-        default=False, description="Use min(decay, (1 + step) / (10 + step)), so that early averages follow faster."
-    )
 
 
 class Train(Section):

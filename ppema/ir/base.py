@@ -90,9 +90,13 @@ class IR(Protocol):
         ...
 
     def create_state(
-        self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float
+        self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float | Parameter
     ) -> Variable:
-        """A new persistable, non-trainable variable of `main`; `startup` fills it with `value`."""
+        """A new persistable, non-trainable variable of `main`.
+
+        `startup` fills it with the number `value`, or with the initial value of the parameter `value`, of the same shape and
+        type. Raises KeyError where `startup` does not initialise that parameter.
+        """
         ...
 
     def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:

@@ -67,16 +67,22 @@ class Legacy:
             op._set_attr("is_test", switch)
 
     def create_state(
-        self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float
+        self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float | Parameter
     ) -> Variable:
         form = {"name": name, "shape": list(shape), "dtype": dtype, "persistable": True, "stop_gradient": True}
         block = startup.global_block()
-        paddle.nn.initializer.Constant(value)(block.create_var(**form), block)
+        initial = block.create_var(**form)
+        if isinstance(value, Parameter):
+            if not block.has_var(value.name):
+                raise KeyError(value.name)
+            block.append_op(type="assign", inputs={"X": [block.var(value.name)]}, outputs={"Out": [initial]})
+        else:
+            paddle.nn.initializer.Constant(value)(initial, block)
         return main.global_block().create_var(**form)
 
     def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
         inputs = {"X": [target], "Y": [value], "Weight": [weight]}
-        paddle.static.default_main_program().global_block().append_op(type="lerp", inputs=inputs, outputs={"Out": [target]})
+        paddle.static.default_main_program().current_block().append_op(type="lerp", inputs=inputs, outputs={"Out": [target]})
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         # The role by which `Program.clone(for_test=True)` knows what to leave out.

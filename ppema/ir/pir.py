@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import paddle
 from paddle import _C_ops
+from paddle.nn.initializer import Constant
 from paddle.pir.core import create_persistable_value
 
 from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable, dtype_name, user_frame
@@ -65,10 +66,10 @@ class Pir:
             op.set_bool_attr("is_test", switch)
 
     def create_state(
-        self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float
+        self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float | Parameter
     ) -> Variable:
         with paddle.static.program_guard(main, startup):
-            initializer = paddle.nn.initializer.Constant(value)
+            initializer = _copy_of(startup, value.name) if isinstance(value, Parameter) else Constant(value)
             variable = create_persistable_value(dtype, list(shape), name=name, initializer=initializer)
         variable.stop_gradient = True
         return variable
@@ -92,6 +93,14 @@ def _state_name(op) -> str | None:
     if op.name() == "builtin.parameter":
         return op.attrs()["parameter_name"]
     return op.attrs()["name"] if op.name() == "pd_op.data" and op.result(0).persistable else None
+
+
+def _copy_of(startup: Program, name: str) -> Callable[..., Variable]:
+    """An initializer that copies the value which `startup` gives to the parameter `name`."""
+    for op in startup.global_block().ops:
+        if op.name() == "builtin.set_parameter" and op.attrs()["parameter_name"] == name:
+            return lambda meta, block: paddle.assign(op.operand_source(0))
+    raise KeyError(name)
 
 
 def _writes(op) -> tuple[str, ...]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import paddle
 
-from ppema.averaging.decay import Schedule, step_size, weight_after
+from ppema.averaging.decay import FLOATS, Schedule, step_size, weight_after
 from ppema.errors import AverageError
 from ppema.ir import IR, Parameter, Program, Variable
 
@@ -26,6 +25,15 @@ class _GraphArithmetic:
     def minimum(self, a: Variable, b: Variable) -> Variable:
         return paddle.minimum(a, b)
 
+    def maximum(self, a: Variable, b: Variable) -> Variable:
+        return paddle.maximum(a, b)
+
+    def exp(self, a: Variable) -> Variable:
+        return paddle.exp(a)
+
+    def log(self, a: Variable) -> Variable:
+        return paddle.log(a)
+
 
 GRAPH = _GraphArithmetic()
 
@@ -35,7 +43,7 @@ class Average:
     """One average as it stands in a train program: which variables hold it, by the names of what is averaged.
 
     name: the average's own; shadow_of: shadow's name by parameter's name; shadows: the shadows' variables by parameter's
-    name; count, weight: names of the number of updates (0-D int64) and of W_t (0-D float64).
+    name; count, weight: names of the number of optimizer steps seen (0-D int64) and of W_t (0-D float64).
     """
 
     name: str
@@ -57,22 +65,42 @@ def shadow_name(parameter: str, average: str) -> str:
 
 @dataclass(frozen=True)
 class EmaPass:
-    """Make a train program update one average of its weights at every run.
+    """Make a train program update one average of its weights.
 
     Takes a program that already holds its optimizer's ops, so that the update sees the step's new weights. Adds, for each
-    averaged parameter θ, a float32 shadow s that is saved with the program, the two scalars n and W, and the ops of
+    averaged parameter θ, a float32 shadow s that is saved with the program, the scalars t and W, and the ops of
         W_t = d_t·W_{t-1} + (1 - d_t),   s_t = s_{t-1} + (1 - d_t)/W_t·(θ_t - s_{t-1})
     so that after every update the shadow is the bias-corrected average itself; see `averaging/decay.py`. Nothing that was
-    in the program before is changed. Before the first update the shadows are zero and mean nothing.
+    in the program before is changed. Before the first step the shadows mean nothing.
+
+    name: of the average. schedule: its decay. start: steps that the average leaves out; until then the shadow follows the
+    weights. update_every: steps from one update to the next; the average takes in the weights after each multiple of it. scale:
+    the exponent κ of the decay under a batch κ times as large as the one it was chosen for (Busbridge et al. 2023).
+    bias_correction: False for TensorFlow's semantics: s_t = s_{t-1} + (1 - d_t)·(θ_t - s_{t-1}), from θ's initial value on.
     """
 
     name: str
     schedule: Schedule
+    start: int = 0
+    update_every: int = 1
+    scale: float = 1.0
+    bias_correction: bool = True
+
+    @property
+    def first(self) -> int:
+        """The step, from 1, after which the first observation enters the average."""
+        return (self.start // self.update_every + 1) * self.update_every
+
+    def decay_at(self, step: int) -> float:
+        """The decay of the last update at or before optimizer step `step`, counted from 1; 0 before the first."""
+        n = step // self.update_every * self.update_every - self.first
+        return self.schedule(float(n), self.update_every * self.scale, FLOATS) if n >= 0 else 0.0
 
     def apply(self, ir: IR, main: Program, startup: Program, parameters: Sequence[Parameter]) -> Average:
         """Append to `main`, and the initial values to `startup`.
 
-        Raises AverageError where the name is taken, or a parameter is not float32.
+        Raises AverageError where the name is taken, a parameter is not float32, or, without bias correction, `startup` gives
+        a parameter no initial value.
         """
         for parameter in parameters:
             if parameter.dtype != "float32":
@@ -83,23 +111,49 @@ class EmaPass:
         clash = taken.intersection([*shadow_of.values(), prefix + "count", prefix + "weight"])
         if clash:
             raise AverageError(f"the program already has an average named {self.name!r} ({min(clash)})")
-
-        def state(name: str, shape: Sequence[int], dtype: str) -> Any:
-            return ir.create_state(main, startup, name, shape, dtype, 0.0)
-
-        with paddle.static.program_guard(main, startup), ir.update_section(main):
-            count = state(prefix + "count", [], "int64")
-            weight = state(prefix + "weight", [], "float64")
-            decay = self.schedule(paddle.cast(count, "float64"), GRAPH)
-            new_weight = weight_after(weight, decay)
-            alpha = paddle.cast(step_size(new_weight, decay), "float32")
+        try:
             shadows = {}
-            for parameter in parameters:
-                # Float32 whatever the parameter's type: in half precision 1 - d is lost and the shadow never moves.
-                shadow = state(shadow_of[parameter.name], parameter.shape, "float32")
-                ir.append_lerp(shadow, parameter.variable, alpha)
-                shadows[parameter.name] = shadow
-            new_count = count + 1
-            paddle.assign(new_weight, output=weight)
-            paddle.assign(new_count, output=count)
+            for p in parameters:
+                # Zero, and not the initial value, so that the first update gives the weights bit for bit.
+                initial = 0.0 if self.bias_correction else p
+                shadows[p.name] = ir.create_state(main, startup, shadow_of[p.name], p.shape, "float32", initial)
+        except KeyError as error:
+            raise AverageError(f"the startup program gives {error} no initial value, with which its average begins") from error
+        count = ir.create_state(main, startup, prefix + "count", [], "int64", 0)
+        weight = ir.create_state(main, startup, prefix + "weight", [], "float64", 0.0)
+        with paddle.static.program_guard(main, startup), ir.update_section(main):
+            step = count + 1
+            new_weight, alpha = self._scalars(step, weight)
+
+            def update() -> None:
+                for parameter in parameters:
+                    ir.append_lerp(shadows[parameter.name], parameter.variable, alpha)
+                paddle.assign(new_weight, output=weight)
+
+            if self.update_every == 1:
+                update()
+            else:
+                paddle.static.nn.cond(self._due(step), update, None)
+            paddle.assign(step, output=count)
         return Average(self.name, shadow_of, shadows, prefix + "count", prefix + "weight")
+
+    def _scalars(self, step: Variable, weight: Variable) -> tuple[Variable, Variable]:
+        """W and α of an update after `step`: 0-D float64 and 0-D float32."""
+        since = paddle.cast(step, "float64") - float(self.first)
+        decay = self.schedule(GRAPH.maximum(since, GRAPH.constant(0.0)), self.update_every * self.scale, GRAPH)
+        new_weight = weight_after(weight, decay) if self.bias_correction else GRAPH.constant(1.0)
+        alpha = step_size(new_weight, decay)
+        if self.first > 1:
+            # Until the average begins the shadow is the weights themselves, and no observation has weight.
+            begun = since >= GRAPH.constant(0.0)
+            new_weight = paddle.where(begun, new_weight, GRAPH.constant(0.0))
+            alpha = paddle.where(begun, alpha, GRAPH.constant(1.0))
+        return new_weight, paddle.cast(alpha, "float32")
+
+    def _due(self, step: Variable) -> Variable:
+        """Whether `step` ends an interval; the very first does too where the shadow holds nothing yet."""
+        rest = paddle.remainder(step, paddle.full([], self.update_every, "int64"))
+        due = paddle.equal(rest, paddle.full([], 0, "int64"))
+        if not self.bias_correction:
+            return due
+        return paddle.logical_or(due, paddle.equal(step, paddle.full([], 1, "int64")))

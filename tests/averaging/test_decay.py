@@ -7,21 +7,103 @@ from fractions import Fraction
 
 import pytest
 
-from ppema.averaging.decay import FLOATS, Constant, ThresSteps, step_size, weight_after
+from ppema.averaging.decay import (
+    FLOATS,
+    Constant,
+    Exponential,
+    HalfLife,
+    InverseGamma,
+    PowerFunction,
+    ThresSteps,
+    step_size,
+    weight_after,
+)
 
 
 def test_constant_is_constant():
-    assert [Constant(0.999)(n, FLOATS) for n in (0.0, 1.0, 1e6)] == [0.999] * 3
+    assert [Constant(0.999)(n, 1, FLOATS) for n in (0.0, 1.0, 1e6)] == [0.999] * 3
 
 
 def test_thres_steps_follows_tensorflows_formula():
     schedule = ThresSteps(0.5)
     # (1 + n)/(10 + n) reaches 1/2 at n = 8.
-    assert [schedule(n, FLOATS) for n in (0.0, 1.0, 5.0, 8.0, 9.0)] == [1 / 10, 2 / 11, 6 / 15, 0.5, 0.5]
+    assert [schedule(n, 1, FLOATS) for n in (0.0, 1.0, 5.0, 8.0, 9.0)] == [1 / 10, 2 / 11, 6 / 15, 0.5, 0.5]
 
 
 def test_thres_steps_counts_what_it_is_told_to():
-    assert ThresSteps(0.999, lambda n: 2.0 * n)(4.0, FLOATS) == 9 / 18
+    assert ThresSteps(0.999, lambda n: 2.0 * n)(4.0, 1, FLOATS) == 9 / 18
+
+
+def at(schedule, n, k=1):
+    return schedule(float(n), k, FLOATS)
+
+
+def test_inverse_gamma_follows_ema_pytorch():
+    # 1 - (1 + n)^(-2/3) is 3/4 at n = 7 and 8/9 at n = 26; at n = 0 the average is the weights.
+    schedule = InverseGamma(0.8)
+    assert [at(schedule, n) for n in (0, 7, 26)] == [0, pytest.approx(3 / 4), 0.8]
+    assert [at(InverseGamma(0.9, gamma=2.0, power=1.0, minimum=0.4), n) for n in (0, 1, 2)] == [0, 0.4, pytest.approx(1 / 2)]
+
+
+def test_a_half_life_halves():
+    assert at(HalfLife(10), 5) ** 10 == pytest.approx(1 / 2)
+
+
+def test_a_ramped_half_life_is_a_share_of_the_steps_so_far():
+    """EDM2: 0.09; at 100 steps the half-life is 9, at 10,000 it is the 500 asked for."""
+    schedule = HalfLife(500, ramp=0.09)
+    assert at(schedule, 0) == 0
+    assert at(schedule, 100) == pytest.approx(2 ** (-1 / 9))
+    assert at(schedule, 10_000) == pytest.approx(2 ** (-1 / 500))
+
+
+def test_exponential_follows_paddledetection():
+    assert at(Exponential(0.9998), 0) == pytest.approx(0.9998 * (1 - math.exp(-1 / 2000)))
+    assert at(Exponential(0.9998, tau=10), 9) == pytest.approx(0.9998 * (1 - math.exp(-1)))
+
+
+def test_the_simple_average_and_the_power_function():
+    assert [at(PowerFunction(), n) for n in (0, 1, 3)] == [0, 1 / 2, 3 / 4]
+    # γ = 2: an observation at time t weighs as t^3 - (t-1)^3.
+    assert [at(PowerFunction(2.0), n) for n in (0, 1, 2)] == [0, pytest.approx(1 / 8), pytest.approx(8 / 27)]
+
+
+def test_the_interval_is_not_forgotten():
+    """Karras' σ_rel = 0.10 (γ = 6.94) at intervals of 100 steps: nothing stays on what was there at the start."""
+    schedule, left = PowerFunction(6.94), 1.0
+    for n in range(0, 100_000, 100):
+        left *= at(schedule, n, 100)
+    assert left == 0
+
+
+PER_STEP = [Constant(0.9), HalfLife(20), HalfLife(20, 0.5), ThresSteps(0.9), InverseGamma(0.9), Exponential(0.9)]
+
+
+@pytest.mark.parametrize("schedule", PER_STEP)
+def test_an_update_over_k_steps_takes_the_kth_power(schedule):
+    assert at(schedule, 30, 4) == pytest.approx(at(schedule, 30) ** 4)
+
+
+def test_batch_scaling_is_a_power_too():
+    """Busbridge et al. 2023: with twice the batch the decay is squared."""
+    assert at(Constant(0.99), 7, 2.0) == pytest.approx(0.9801)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: InverseGamma(0.9, gamma=0.0),
+        lambda: InverseGamma(0.9, power=-1.0),
+        lambda: InverseGamma(0.9, minimum=0.95),
+        lambda: HalfLife(0),
+        lambda: HalfLife(3, ramp=0.0),
+        lambda: Exponential(0.9, tau=math.inf),
+        lambda: PowerFunction(-0.5),
+    ],
+)
+def test_settings_outside_their_range_are_refused(make):
+    with pytest.raises(ValueError, match="expected a number"):
+        make()
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1, 1.0, 1.5, math.nan, math.inf, "0.9", None, True])

@@ -140,7 +140,17 @@ lr:
 averages:
   ema:
     decay: 0.999
+    half_life: null
+    simple: false
+    sigma_rel: null
     thres_steps: false
+    warmup: null
+    tau: null
+    ramp: null
+    start: null
+    update_every: 1
+    bias_correction: true
+    reference_batch: null
 train:
   epochs: 3
   stop_after: null

@@ -17,6 +17,8 @@ MINIMAL = {
     "train": {"epochs": 2},
 }
 
+ONE_LENGTH = "expected one of decay, half_life, simple, sigma_rel, got "
+
 
 def errors(**changes) -> list[str]:
     with pytest.raises(ConfigError) as caught:
@@ -102,7 +104,26 @@ def test_an_empty_config_lacks_every_required_key():
         ({"lr": [1]}, "lr: expected a number > 0 or a mapping with a name, got [1]"),
         ({"averages": None}, "averages: expected a mapping, got null"),
         ({"averages": {"ema": 0.9}}, "averages.ema: expected a mapping, got 0.9"),
-        ({"averages": {"ema": {}}}, "averages.ema.decay: required key is missing"),
+        ({"averages": {"ema": {}}}, "averages.ema: " + ONE_LENGTH + "none of them"),
+        (
+            {"averages": {"ema": {"decay": 0.9, "simple": True}}},
+            "averages.ema: " + ONE_LENGTH + "decay and simple",
+        ),
+        ({"averages": {"ema": {"simple": True, "thres_steps": True}}}, "averages.ema.thres_steps: goes with decay alone"),
+        ({"averages": {"ema": {"decay": 0.0, "ramp": 0.1}}}, "averages.ema.ramp: goes with half_life alone"),
+        (
+            {"averages": {"ema": {"decay": 0.9, "thres_steps": True, "tau": 5.0}}},
+            "averages.ema.tau: does not go with thres_steps: choose one way to grow",
+        ),
+        (
+            {"averages": {"ema": {"decay": 0.5, "warmup": {"min": 0.6}}}},
+            "averages.ema.warmup.min: expected at most the decay, 0.5, got 0.6",
+        ),
+        (
+            {"averages": {"ema": {"sigma_rel": 0.1, "bias_correction": False}}},
+            "averages.ema.bias_correction: simple and sigma_rel need no correction: remove it",
+        ),
+        ({"averages": {"ema": {"sigma_rel": 0.3}}}, "averages.ema.sigma_rel: expected a number in (0, 0.2886], got 0.3"),
         ({"averages": {"ema": {"decay": 1.0}}}, "averages.ema.decay: expected a number in [0, 1), got 1.0"),
         ({"averages": {"ema": {"decay": float("nan")}}}, "averages.ema.decay: expected a number in [0, 1), got .nan"),
         (

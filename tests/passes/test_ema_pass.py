@@ -30,7 +30,7 @@ class Oracle:
         self._values.append({name: value.astype("float64") for name, value in values.items()})
 
     def average(self):
-        decays = [self._schedule(float(n), FLOATS) for n in range(len(self._values))]
+        decays = [self._schedule(float(n), 1, FLOATS) for n in range(len(self._values))]
         weights = [(1 - d) * np.prod(decays[i + 1 :]) for i, d in enumerate(decays)]
         return {
             name: sum(w * values[name] for w, values in zip(weights, self._values, strict=True)) / sum(weights)
@@ -51,7 +51,7 @@ def test_every_variable_has_its_weighted_mean(built, schedule):
         got = scope.get(built.scope, average.shadow_of[name])
         assert np.linalg.norm(got - expected) <= 1e-6 * np.linalg.norm(expected), name
     assert scope.get(built.scope, average.count) == 60
-    decays = np.array([schedule(float(n), FLOATS) for n in range(60)])
+    decays = np.array([schedule(float(n), 1, FLOATS) for n in range(60)])
     np.testing.assert_allclose(scope.get(built.scope, average.weight), 1 - np.prod(decays), rtol=1e-12)
 
 
@@ -107,8 +107,8 @@ def test_the_pass_only_appends(built):
     assert [op.kind.rstrip("_") for op in update].count("lerp") == len(average.shadow_of)
     assert {name for op in update for name in op.writes} >= set(average.state_names)
     assert {op.kind.rstrip("_") for op in update} <= {
-        *("cast", "full", "fill_constant", "scale", "multiply", "add", "divide", "lerp", "assign", "assign_out"),
-        *("elementwise_mul", "elementwise_add", "elementwise_div"),
+        *("cast", "full", "fill_constant", "scale", "multiply", "add", "divide", "lerp", "assign", "assign_out", "maximum"),
+        *("elementwise_mul", "elementwise_add", "elementwise_div", "elementwise_max"),
     }
 
 

@@ -1,0 +1,145 @@
+"""Every schedule inside a program, against float64 numpy by the definition of the average."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import paddle
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ppema.averaging.decay import Constant, Exponential, HalfLife, InverseGamma, PowerFunction, ThresSteps
+from ppema.ir import backend, scope
+from ppema.passes.ema import EmaPass
+
+SHAPES = {"scalar": [], "one": [1], "large": [7, 31, 3]}
+
+# Each schedule with its decay over k steps, n steps after the average began, written down anew from the sources.
+decays = st.sampled_from([0.0, 0.5, 0.9, 0.99, 0.9999])
+SCHEDULES = st.one_of(
+    decays.map(lambda d: (Constant(d), lambda n, k: d**k)),
+    decays.map(lambda d: (ThresSteps(d), lambda n, k: min(d, (1 + n) / (10 + n)) ** k)),
+    st.tuples(decays, st.sampled_from([1.0, 2.5]), st.sampled_from([2 / 3, 3 / 4, 1.0])).map(
+        lambda p: (InverseGamma(*p), lambda n, k: (min(p[0], 1 - (1 + n / p[1]) ** -p[2]) if n else 0) ** k)
+    ),
+    st.sampled_from([0.5, 3, 40, 1e4]).map(lambda h: (HalfLife(h), lambda n, k: 2 ** (-k / h))),
+    st.tuples(st.sampled_from([3, 40]), st.sampled_from([0.05, 0.5])).map(
+        lambda p: (HalfLife(*p), lambda n, k: 2 ** (-k / min(p[0], p[1] * n)) if n else 0)
+    ),
+    st.tuples(decays, st.sampled_from([5.0, 2000.0])).map(
+        lambda p: (Exponential(*p), lambda n, k: (p[0] * (1 - math.exp(-(n + 1) / p[1]))) ** k)
+    ),
+    st.sampled_from([0.0, 0.7, 6.94, 16.97]).map(lambda g: (PowerFunction(g), lambda n, k: (1 - k / (n + k)) ** (g + 1))),
+)
+
+
+class Fed:
+    """A program that holds parameters and averages, and no training: the test gives the weights of each step."""
+
+    def __init__(self, **passes):
+        self._main, startup = paddle.static.Program(), paddle.static.Program()
+        self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        with paddle.utils.unique_name.guard(), paddle.static.program_guard(self._main, startup):
+            initial = paddle.nn.initializer.Constant(5.0)
+            for name, shape in SHAPES.items():
+                paddle.static.create_parameter(shape, "float32", name=name, default_initializer=initial)
+            parameters = backend().parameters(self._main)
+            for made in passes.values():
+                made.apply(backend(), self._main, startup, parameters)
+        with paddle.static.scope_guard(self.scope):
+            self._executor.run(startup)
+
+    def step(self, values):
+        scope.put(self.scope, values)
+        with paddle.static.scope_guard(self.scope):
+            self._executor.run(self._main)
+
+    def shadows(self, average):
+        return {name: scope.get(self.scope, f"{name}/{average}").astype("float64") for name in SHAPES}
+
+
+def walk(seed, steps):
+    """A random walk of each variable, around 4: an average near zero has no relative error worth the name."""
+    rng = np.random.default_rng(seed)
+    values = {name: 4 + rng.normal(size=shape) for name, shape in SHAPES.items()}
+    for _ in range(steps):
+        values = {name: value + rng.normal(size=value.shape) * 0.1 for name, value in values.items()}
+        yield {name: value.astype("float32") for name, value in values.items()}
+
+
+def close(got, expected, bound):
+    return all(np.linalg.norm(got[name] - expected[name]) <= bound * np.linalg.norm(expected[name]) for name in expected)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(SCHEDULES, st.integers(1, 7), st.integers(0, 60), st.integers(1, 300), st.integers(0, 2**32 - 1))
+def test_any_schedule_interval_start_and_length(schedule, every, start, steps, seed):
+    made, decay_of = schedule
+    fed = Fed(average=EmaPass("average", made, start=start, update_every=every))
+    seen, latest = [], None
+    for t, values in enumerate(walk(seed, steps), start=1):
+        fed.step(values)
+        if t == 1 or t % every == 0:
+            latest = values
+        if t > start and t % every == 0:
+            seen.append(values)
+    if seen:
+        d = [decay_of(j * every, every) for j in range(len(seen))]
+        weights = [(1 - d[i]) * math.prod(d[i + 1 :]) for i in range(len(seen))]
+        expected = {
+            n: sum(w * v[n].astype("float64") for w, v in zip(weights, seen, strict=True)) / sum(weights) for n in SHAPES
+        }
+    else:
+        # Not begun: the weights as they were at the last update.
+        expected = {name: value.astype("float64") for name, value in latest.items()}
+    assert close(fed.shadows("average"), expected, 2e-6)
+
+
+def test_tensorflows_seed_numbers_without_bias_correction():
+    """Its documentation: v starts at 0, is set to 10, and after one update at 0.99 the average is 0.0999999."""
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        zero = paddle.nn.initializer.Constant(0.0)
+        paddle.static.create_parameter([1], "float32", name="v", default_initializer=zero)
+        made = EmaPass("ema", Constant(0.99), bias_correction=False)
+        made.apply(backend(), main, startup, backend().parameters(main))
+    where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    with paddle.static.scope_guard(where):
+        executor.run(startup)
+        scope.put(where, {"v": np.array([10.0], "float32")})
+        executor.run(main)
+    assert scope.get(where, "v/ema")[0] == pytest.approx(0.0999999, abs=1e-7)
+
+
+def test_without_bias_correction_the_initial_value_stays_in():
+    fed = Fed(
+        ema=EmaPass("ema", Constant(0.9), bias_correction=False), sparse=EmaPass("sparse", Constant(0.9), 0, 3, 1.0, False)
+    )
+    assert {name: value.tolist() for name, value in fed.shadows("ema").items()}["one"] == [5.0]
+    seen = list(walk(1, 7))
+    for values in seen:
+        fed.step(values)
+    expected = {name: np.full(shape, 5.0) for name, shape in SHAPES.items()}
+    sparse = dict(expected)
+    for t, values in enumerate(seen, start=1):
+        expected = {name: 0.9 * old + 0.1 * values[name] for name, old in expected.items()}
+        if t % 3 == 0:
+            sparse = {name: 0.9**3 * old + (1 - 0.9**3) * values[name] for name, old in sparse.items()}
+    assert close(fed.shadows("ema"), expected, 1e-6)
+    assert close(fed.shadows("sparse"), sparse, 1e-6)
+
+
+def test_a_larger_batch_takes_the_decay_to_its_power():
+    fed = Fed(scaled=EmaPass("scaled", Constant(0.99), scale=4.0), plain=EmaPass("plain", Constant(0.99**4)))
+    for values in walk(2, 20):
+        fed.step(values)
+    assert close(fed.shadows("scaled"), fed.shadows("plain"), 1e-7)
+
+
+def test_decay_at_says_what_the_program_does():
+    made = EmaPass("a", ThresSteps(0.9), start=5, update_every=2)
+    # Updates after steps 2 and 4 are left out; n is 0, 2, 4, ... after steps 6, 8, 10, ...
+    found = [made.decay_at(step) for step in range(1, 11)]
+    assert found == pytest.approx([0] * 5 + [(1 / 10) ** 2] * 2 + [(3 / 12) ** 2] * 2 + [(5 / 14) ** 2])
