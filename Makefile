@@ -27,7 +27,7 @@ schema: $(VENV)/.installed
 	$(BIN)/python tools/show.py --schema > configs/schema.json
 
 clean:
-	rm -rf $(VENV) .nox .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .nox .pytest_cache .ruff_cache .hypothesis
 
 # The stamps make an installation happen once, and again when a requirements file changes.
 $(VENV)/.installed: $(REQUIREMENTS) requirements-core.txt

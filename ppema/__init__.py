@@ -1,7 +1,7 @@
 """ppema: static-graph training for PaddlePaddle with averages of weights that can be trusted.
 
 The names below are loaded when they are first used, so that `import ppema` and every `--help` stay free of paddle, whose
-thread count must be chosen before it is loaded.
+thread count must be chosen before it is loaded. Loading them switches paddle to static mode.
 """
 
 from __future__ import annotations
@@ -43,4 +43,5 @@ def __getattr__(name: str) -> Any:
         if "paddle" not in sys.modules:
             choose_threads("auto")
         load_paddle()
-    return getattr(importlib.import_module(_HOME[name]), name)
+    value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
+    return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 import paddle
 
@@ -12,7 +13,8 @@ from ppema.ir import Program, TestSwitches, backend, scope
 from ppema.passes.ema import Average
 
 # Those in progress, of whatever object: two that share a variable would put each other's average aside as the raw weights.
-_IN_PROGRESS: list[Applied] = []
+# Weakly, so that one which nobody can restore any more stands in nobody's way.
+_IN_PROGRESS: WeakSet[Applied] = WeakSet()
 
 
 class Applied:
@@ -59,7 +61,7 @@ class Applied:
             _reset(switches)
             raise AverageError(f"the average {average.name!r} does not fit the current scope: {error}") from error
         applied = cls(where, average, kept, switches)
-        _IN_PROGRESS.append(applied)
+        _IN_PROGRESS.add(applied)
         return applied
 
     def undo(self) -> None:
@@ -68,7 +70,7 @@ class Applied:
             scope.exchange(self._scope, self._average.shadow_of.items())
         else:
             scope.give_back(self._scope, self._kept)
-        _IN_PROGRESS.remove(self)
+        _IN_PROGRESS.discard(self)
         _reset(self._switches)
 
     def check(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-from ppema.ir import RANDOM_KINDS, Program, Variable, backend
+from ppema.ir import Program, Variable, backend, draws_random_numbers
 
 
-def has_gradients(program: Program) -> bool:
-    """Whether a backward pass has been appended to `program`."""
-    return any(op.kind.rstrip("_").endswith("_grad") for op in backend().operations(program))
+def is_trained(program: Program) -> bool:
+    """Whether an operation of `program` updates its weights, as an optimizer's `minimize` makes it do."""
+    trainable = {parameter.name for parameter in backend().parameters(program) if parameter.trainable}
+    return any(not trainable.isdisjoint(op.writes) for op in backend().operations(program))
 
 
 def clone_for_test(program: Program, values: Sequence[Variable] = ()) -> tuple[Program, list[Variable]]:
@@ -19,20 +20,21 @@ def clone_for_test(program: Program, values: Sequence[Variable] = ()) -> tuple[P
     Call it on the forward program, before the optimizer's `minimize`, and fetch from the copy by the values it returns.
     Parameters are shared through the scope by their names. Blocks nested in `cond` and `while_loop` are switched as well.
 
-    Raises ValueError when the program already holds gradients or updates: its copy would train.
-    Warns for each place that draws random numbers by an operation that has no switch (Dropout2D, AlphaDropout): only a
-    model built in eval mode is free of them.
+    Raises ValueError when the program already updates its weights: its copy would train.
+    Warns for each operation that would still draw random numbers (Dropout2D, AlphaDropout) or change a variable of the scope
+    (BatchNorm with use_global_stats=False, counters): only a model built in eval mode is free of them.
     """
     ir = backend()
-    if has_gradients(program):
-        raise ValueError("clone_for_test comes before minimize: the program already holds gradients")
+    if is_trained(program):
+        raise ValueError("clone_for_test comes before minimize: the program already updates its weights")
     test, copies = ir.clone(program, values)
     ir.set_test(test)
     for op in ir.operations(test):
-        if op.kind in RANDOM_KINDS:
+        if draws_random_numbers(op) or op.writes:
+            does = f"changes {op.writes[0]}" if op.writes else "draws random numbers"
             warnings.warn(
-                f"{op.source or 'the program'}: '{op.kind}' draws random numbers and has no test mode; the test program "
-                "will draw them too, unless the model is built in eval mode",
+                f"{op.source or 'the program'}: '{op.kind}' {does} and has no test mode; the test program will do so too, "
+                "unless the model is built in eval mode",
                 stacklevel=2,
             )
     return test, copies

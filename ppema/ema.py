@@ -12,7 +12,7 @@ import paddle
 
 from ppema.applied import Applied
 from ppema.averaging.decay import Constant, Schedule, ThresSteps, check_decay
-from ppema.clone import has_gradients
+from ppema.clone import is_trained
 from ppema.errors import AverageError
 from ppema.ir import Program, Variable, backend
 from ppema.passes.ema import Average, EmaPass
@@ -74,6 +74,8 @@ class ExponentialMovingAverage:
             raise ValueError(f"expected start >= 0 and update_every >= 1, got {start!r} and {update_every!r}")
         self._given_schedule = schedule
         self._settings = {"start": start, "update_every": update_every, "bias_correction": bias_correction}
+        if not (name is None or (isinstance(name, str) and name)):
+            raise TypeError(f"name: expected a string, got {name!r}")
         self._name = name or paddle.utils.unique_name.generate("ema").removesuffix("_0")
         self._programs = tuple(programs)
         for program in self._programs:
@@ -96,7 +98,7 @@ class ExponentialMovingAverage:
         parameters = [parameter for parameter in ir.parameters(main) if parameter.averaged]
         if not parameters:
             raise AverageError("the default main program has no parameters to average: build the model first")
-        if not has_gradients(main):
+        if not is_trained(main):
             raise AverageError("update() comes after minimize: before it, a run would average the former weights")
         self._average = EmaPass(self._name, self._schedule(), **self._settings).apply(ir, main, startup, parameters)
 
@@ -174,15 +176,20 @@ class ExponentialMovingAverage:
 
     def _key(self, var: Any) -> str:
         average = self._require_update("average")
-        name = var if isinstance(var, str) else var.name
+        try:
+            name = var if isinstance(var, str) else var.name
+        except (AttributeError, ValueError):
+            # What is no variable, or on Paddle 3 a variable that has no name, being neither an input nor a parameter.
+            name = None
         if name not in average.shadow_of:
-            raise AverageError(f"{name!r} is not averaged by {self._name!r}; it averages {', '.join(average.shadow_of)}")
+            what = repr(name or "what was given")
+            raise AverageError(f"{what} is not averaged by {self._name!r}; it averages {', '.join(average.shadow_of)}")
         return name
 
 
 def _check_steps(given: Any) -> Any:
     """thres_steps itself. Raises TypeError or ValueError for what it can not be."""
-    if given is None or callable(given) or (hasattr(given, "dtype") and hasattr(given, "name")):
+    if given is None or callable(given) or hasattr(given, "stop_gradient"):
         return given
     if isinstance(given, bool) or not isinstance(given, numbers.Real):
         raise TypeError(f"thres_steps: expected a number, a Variable or a callable, got {given!r}")
@@ -193,6 +200,6 @@ def _check_steps(given: Any) -> Any:
 
 def _as_float64(value: Any) -> Any:
     """A number or a one-element Variable as schedules take it: a 0-D float64 Variable, never negative."""
-    if isinstance(value, numbers.Real):
-        return paddle.full([], float(value), "float64")
+    if not hasattr(value, "stop_gradient"):
+        return paddle.full([], _check_steps(value), "float64")
     return paddle.clip(paddle.cast(paddle.reshape(value, []), "float64"), min=0.0)

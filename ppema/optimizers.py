@@ -22,8 +22,8 @@ OPTIMIZERS = {
     name: value
     for name, value in vars(paddle.optimizer).items()
     if inspect.isclass(value) and issubclass(value, paddle.optimizer.Optimizer)
-    # LBFGS calls the model again and again within a step, which a static program can not.
-    if name not in ("Optimizer", "LBFGS")
+    # LBFGS calls the model again and again within a step, which a static program can not; Rprop takes no schedule.
+    if name not in ("Optimizer", "LBFGS", "Rprop")
 }
 SCHEDULERS = {
     name: value
@@ -71,6 +71,31 @@ def build_optimizer(spec: Any, lr: LRScheduler) -> Any:
     return optimizer
 
 
+def lr_state(schedule: LRScheduler) -> dict[str, Any]:
+    """All numbers that a schedule holds, and a schedule inside it: its state_dict leaves some out (restarts forget theirs)."""
+    state = {}
+    for name, value in vars(schedule).items():
+        if isinstance(value, LRScheduler):
+            state[name] = lr_state(value)
+        elif value is None or isinstance(value, (bool, int, float)):
+            state[name] = value
+    return state
+
+
+def set_lr_state(schedule: LRScheduler, state: Mapping[str, Any]) -> None:
+    """Put a schedule where `lr_state` saw it. Raises ValueError for a state that is not of such a schedule."""
+    own = lr_state(schedule)
+    if own.keys() != state.keys():
+        raise ValueError(f"it holds {', '.join(state)}, not {', '.join(own)}")
+    for name, value in state.items():
+        if isinstance(own[name], dict):
+            set_lr_state(getattr(schedule, name), value)
+        elif value is None or isinstance(value, (bool, int, float)):
+            setattr(schedule, name, value)
+        else:
+            raise ValueError(f"{name}: expected a number, got {value!r}")
+
+
 def _constant(learning_rate: float) -> LRScheduler:
     """The same rate at every step, as a schedule, so that all runs keep and restore the same kind of state."""
     return paddle.optimizer.lr.LambdaDecay(float(learning_rate), _always_one)
@@ -87,6 +112,7 @@ def _rehearse(schedule: LRScheduler, steps: int) -> None:
             if isinstance(copy, paddle.optimizer.lr.ReduceOnPlateau):
                 copy.step(1.0)
             elif step + 1 < steps:
+                # After the last step there is no next one to prepare, and OneCycleLR would refuse.
                 copy.step()
     except ConfigError:
         raise

@@ -15,7 +15,7 @@ from ppema.data import Field
 from ppema.errors import ConfigError
 from ppema.forward import building, class_count, forward, measure
 from ppema.inputs import Inputs
-from ppema.ir import RANDOM_KINDS, Parameter, Program, Variable, backend
+from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers
 from ppema.losses import per_sample
 from ppema.metrics import build_metrics
 from ppema.optimizers import LRScheduler, build_lr, build_optimizer
@@ -101,11 +101,11 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
     # Beside eval mode, for what does not ask it: F.dropout and F.batch_norm train unless they are told not to.
     backend().set_test(main)
     for op in backend().operations(main):
-        if op.kind in RANDOM_KINDS:
+        if op.writes or draws_random_numbers(op):
+            does = f"changes {op.writes[0]}" if op.writes else "draws random numbers"
             with config.at("model"):
                 raise ConfigError.of(
-                    f"in eval mode the model still draws random numbers ({op.kind} at {op.source}): let its forward ask "
-                    "self.training"
+                    f"in eval mode the model still {does} ({op.kind} at {op.source}): let its forward ask self.training"
                 )
     return Model(
         startup,

@@ -132,7 +132,8 @@ class Trainer:
                 f"the loss is {loss} at step {state.step + 1} (epoch {state.epoch}, batch {state.batch}): lower the learning "
                 "rate, set optimizer.clip_norm, or look for bad values in that batch"
             )
-        if not isinstance(programs.lr, ReduceOnPlateau):
+        # After the last step there is no next one to prepare, and some schedules refuse to go beyond their length.
+        if not isinstance(programs.lr, ReduceOnPlateau) and state.step + 1 < self._run.horizon.total_steps:
             programs.lr.step()
         return loss
 

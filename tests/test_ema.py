@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 
 import numpy as np
@@ -148,6 +149,79 @@ def test_settings_out_of_range(settings):
 def test_a_schedule_takes_the_place_of_thres_steps():
     with pytest.raises(ValueError, match="give one or the other"):
         ExponentialMovingAverage(0.9, thres_steps=3, schedule=HalfLife(3.0))
+
+
+def test_thres_steps_as_a_computed_variable(built, here):
+    with built.guard():
+        counter = paddle.static.data("counter", [1], "int64")
+        doubled = counter * 2
+    ema = averaged(built, 0.5, thres_steps=doubled)
+    trajectory, seen = [], [0, 1, 7, 2]
+    for value in seen:
+        built.run(fetch=[built.loss], feed={**built.feed(), "counter": np.array([value])})
+        trajectory.append({name: each.astype("float64") for name, each in weights(built).items()})
+    decays = [min(0.5, (1 + 2 * m) / (10 + 2 * m)) for m in seen]
+    check_average(built, ema, trajectory, lambda n, k, ops: decays[int(n)])
+
+
+def test_thres_steps_as_a_callable_that_returns_a_number(built, here):
+    ema = averaged(built, 0.999, thres_steps=lambda n: 5)
+    check_average(built, ema, recorded(built, 10), Constant(6 / 15))
+    with built.guard(), pytest.raises(ValueError, match="thres_steps: expected a number of steps, 0 or more, got -5.5"):
+        ExponentialMovingAverage(0.9, thres_steps=lambda n: -5.5).update()
+
+
+def test_two_programs_in_one_scope_may_call_their_averages_alike():
+    """As a generator and a discriminator would, each built under a guard of its own."""
+    where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    made = []
+    for name in ("g", "d"):
+        main, startup = paddle.static.Program(), paddle.static.Program()
+        with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+            theta = paddle.static.create_parameter([2], "float32", name=name)
+            loss = (theta * theta).sum()
+            paddle.optimizer.SGD(0.1).minimize(loss)
+            ema = ExponentialMovingAverage(0.9, name="ema")
+            ema.update()
+        made.append((main, loss, ema))
+        with paddle.static.scope_guard(where):
+            executor.run(startup)
+    with paddle.static.scope_guard(where):
+        for (main, loss, ema), name, steps in zip(made, "gd", (5, 2), strict=True):
+            values = []
+            for _ in range(steps):
+                executor.run(main, fetch_list=[loss])
+                values.append(scope.get(where, name).astype("float64"))
+            factors = 0.9 ** np.arange(steps)[::-1]
+            expected = sum(f * v for f, v in zip(factors, values, strict=True)) / factors.sum()
+            np.testing.assert_allclose(scope.get(where, ema.average_name(name)), expected, rtol=1e-6)
+
+
+def test_an_apply_that_nobody_can_restore_stands_in_nobodys_way(built, here):
+    ema = averaged(built, 0.9)
+    with built.guard():
+        other = ExponentialMovingAverage(0.5, name="other")
+        other.update()
+    built.start()
+    built.steps(2)
+    with ema.apply(built.executor, need_restore=False):
+        pass
+    del ema
+    gc.collect()
+    with other.apply(built.executor):
+        pass
+
+
+def test_names_that_are_none():
+    with pytest.raises(TypeError, match="name: expected a string, got 5"):
+        ExponentialMovingAverage(0.9, name=5)
+
+
+def test_what_has_no_name_is_not_averaged(built, here):
+    ema = averaged(built, 0.9)
+    for var in (built.logits, None, 5):
+        with pytest.raises(AverageError, match="is not averaged by 'ema'; it averages"):
+            ema.average(var)
 
 
 def test_several_averages_in_one_program(built, here):

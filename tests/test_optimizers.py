@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
-from ppema.optimizers import OPTIMIZERS, SCHEDULERS, build_lr, build_optimizer
+from ppema.optimizers import OPTIMIZERS, SCHEDULERS, build_lr, build_optimizer, lr_state, set_lr_state
 
 
 def lr(name, warmup=None, **args):
@@ -48,6 +49,64 @@ def test_cosine_over_epochs_with_warmup():
 def test_durations_inside_lists():
     got = rates(lr("PiecewiseDecay", boundaries=["1 epoch", "12 steps"], values=[1.0, 0.5, 0.1]), 14)
     assert got == [1.0] * 10 + [0.5] * 2 + [0.1] * 2
+
+
+ARGUMENTS = {
+    "NoamDecay": {"d_model": 8, "warmup_steps": 5},
+    "PiecewiseDecay": {"boundaries": [3, 6], "values": [0.1, 0.05, 0.01]},
+    "NaturalExpDecay": {"learning_rate": 0.1, "gamma": 0.1},
+    "InverseTimeDecay": {"learning_rate": 0.1, "gamma": 0.1},
+    "PolynomialDecay": {"learning_rate": 0.1, "decay_steps": 8, "cycle": True},
+    "LinearWarmup": {"learning_rate": 0.1, "warmup_steps": 5, "start_lr": 0.01, "end_lr": 0.1},
+    "ExponentialDecay": {"learning_rate": 0.1, "gamma": 0.9},
+    "MultiStepDecay": {"learning_rate": 0.1, "milestones": [3, 6]},
+    "StepDecay": {"learning_rate": 0.1, "step_size": 4},
+    "ReduceOnPlateau": {"learning_rate": 0.1, "patience": 1},
+    "CosineAnnealingDecay": {"learning_rate": 0.1, "T_max": 9},
+    "OneCycleLR": {"max_learning_rate": 0.1, "total_steps": 30},
+    "CyclicLR": {"base_learning_rate": 0.01, "max_learning_rate": 0.1, "step_size_up": 4},
+    "LinearLR": {"learning_rate": 0.1, "total_steps": 9},
+    "CosineAnnealingWarmRestarts": {"learning_rate": 0.1, "T_0": 4, "T_mult": 2},
+}
+# These take functions, which a config can not name.
+BY_FUNCTION = {"LambdaDecay", "MultiplicativeDecay"}
+
+
+def test_every_schedule_is_among_the_resumed():
+    assert set(SCHEDULERS) <= set(ARGUMENTS) | BY_FUNCTION
+
+
+@pytest.mark.parametrize("warmup", [None, SimpleNamespace(value=3, unit="steps")], ids=["", "warmup"])
+@pytest.mark.parametrize("stop", [1, 7, 13])
+@pytest.mark.parametrize("name", sorted(set(ARGUMENTS) & set(SCHEDULERS)))
+def test_a_schedule_goes_on_where_it_stopped(name, stop, warmup):
+    if warmup is not None and name in ("ReduceOnPlateau", "NoamDecay"):
+        pytest.skip("it has no warm-up")
+    whole, cut, resumed = (lr(name, warmup=warmup, **ARGUMENTS[name]) for _ in range(3))
+
+    def walk(schedule, first, last):
+        found = []
+        for step in range(first, last):
+            found.append(schedule())
+            # Falling and rising values, of which the latter wear out ReduceOnPlateau's patience.
+            schedule.step(*([abs(step - 9.0)] if name == "ReduceOnPlateau" else []))
+        return found
+
+    expected = walk(whole, 0, 25)
+    walk(cut, 0, stop)
+    set_lr_state(resumed, json.loads(json.dumps(lr_state(cut))))
+    assert walk(resumed, stop, 25) == expected[stop:]
+
+
+def test_the_state_of_another_schedule_is_refused():
+    with pytest.raises(ValueError, match="it holds "):
+        set_lr_state(lr("StepDecay", **ARGUMENTS["StepDecay"]), lr_state(lr("constant", learning_rate=0.1)))
+
+
+def test_a_schedule_that_ends_with_the_run_is_fine_and_one_that_ends_before_is_not():
+    lr("OneCycleLR", max_learning_rate=0.1, total_steps=30)
+    with pytest.raises(ConfigError, match="args: the schedule fails within the run: ValueError"):
+        lr("OneCycleLR", max_learning_rate=0.1, total_steps=28)
 
 
 def test_warmup_climbs_to_the_first_rate_of_the_schedule():

@@ -125,6 +125,30 @@ def test_dropout_draws_anew_at_every_step():
     assert losses[0] == losses[2]
 
 
+def test_statistics_written_inside_branches_are_averaged_as_they_are_written():
+    """An update that read them before the branch had run would be off by a step, and differently in every run."""
+    run = prepare_training(config("model=things.NormInBranch", "averages={ema: {decay: 0.8}}"))
+    average, trajectory = run.programs.averages["ema"], []
+    for _ in steps(run, 60):
+        trajectory.append({name: scope.get(run.scope, name).astype("float64") for name in average.shadow_of})
+    factors = 0.8 ** np.arange(60)[::-1]
+    for name, shadow in average.shadow_of.items():
+        expected = sum(f * values[name] for f, values in zip(factors, trajectory, strict=True)) / factors.sum()
+        assert np.linalg.norm(scope.get(run.scope, shadow) - expected) <= 1e-6 * np.linalg.norm(expected), name
+
+
+@pytest.mark.parametrize("model", ["BatchStatistics", "Counter"])
+def test_a_model_whose_evaluation_would_change_its_variables_is_refused(model):
+    with pytest.raises(ConfigError, match=r"model: in eval mode the model still changes \w+[.\w]* \(\w+ at .*things.py:\d+\)"):
+        prepare_training(config(f"model=things.{model}"))
+
+
+def test_a_clone_keeps_what_opts_out():
+    run = prepare_training(config("model=things.PartlyAveraged"))
+    copy, _ = backend().clone(run.programs.train, [])
+    assert [p.name for p in backend().parameters(copy) if not p.averaged] == ["linear_0.b_0"]
+
+
 def test_do_model_average_opts_out_of_config_runs_too():
     run = prepare_training(config("model=things.PartlyAveraged"))
     weights = {parameter.name for parameter in run.programs.model.parameters}

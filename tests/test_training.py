@@ -214,6 +214,10 @@ def test_another_config_is_refused_with_its_differences(config, tmp_path):
         train(config("lr.args.learning_rate=0.1", "averages.ema.decay=0.5", "train.log_every=1 step"))
 
 
+def test_a_schedule_as_long_as_the_run_lasts_to_its_end(config):
+    assert train(config("lr={name: OneCycleLR, args: {max_learning_rate: 0.05, total_steps: 100 %}}")).state.step == 28
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_with_the_step(config, tmp_path):
     with pytest.raises(TrainingError, match=r"the loss is nan at step 1 \(epoch 0, batch 0\)"):
         train(config("loss=things.nan_loss"))

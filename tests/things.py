@@ -50,6 +50,47 @@ class AlwaysRandom(paddle.nn.Layer):
         return self.linear(images.flatten(1) * paddle.uniform([64]))
 
 
+class NormInBranch(paddle.nn.Layer):
+    """BatchNorm and a linear layer in the branches of a `cond`, both of which are taken now and then."""
+
+    def __init__(self):
+        super().__init__()
+        self.norms = paddle.nn.LayerList([paddle.nn.BatchNorm1D(64) for _ in range(2)])
+        self.linear = paddle.nn.Linear(64, 10)
+
+    def forward(self, images):
+        h = images.flatten(1)
+        first, second = self.norms
+        taken = h[0, 10] + h[0, 20] > 1.0
+        return paddle.static.nn.cond(taken, lambda: self.linear(first(h)), lambda: self.linear(second(h) * 2.0))
+
+
+class BatchStatistics(paddle.nn.Layer):
+    """BatchNorm that uses and moves its statistics in evaluation too."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = paddle.nn.BatchNorm1D(64, use_global_stats=False)
+        self.linear = paddle.nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.linear(self.norm(images.flatten(1)))
+
+
+class Counter(paddle.nn.Layer):
+    """A buffer that counts calls, in evaluation too."""
+
+    def __init__(self):
+        super().__init__()
+        zero = paddle.nn.initializer.Constant(0.0)
+        self.calls = self.create_parameter([1], attr=paddle.ParamAttr(trainable=False), default_initializer=zero)
+        self.linear = paddle.nn.Linear(64, 10)
+
+    def forward(self, images):
+        paddle.assign(self.calls + 1.0, output=self.calls)
+        return self.linear(images.flatten(1))
+
+
 class PartlyAveraged(paddle.nn.Layer):
     def __init__(self):
         super().__init__()

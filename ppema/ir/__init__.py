@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ppema.errors import SetupError
-from ppema.ir.base import IR, RANDOM_KINDS, Operation, Parameter, Program, TestSwitches, Variable, dtype_name
+from ppema.ir.base import IR, Operation, Parameter, Program, TestSwitches, Variable, draws_random_numbers, dtype_name
 
 __all__ = [
     "IR",
-    "RANDOM_KINDS",
     "Operation",
     "Parameter",
     "Program",
     "TestSwitches",
     "Variable",
     "backend",
+    "draws_random_numbers",
     "dtype_name",
 ]
 

@@ -1,8 +1,8 @@
 """The seam: everything ppema asks of Paddle's intermediate representation, as one small Protocol.
 
-Each side of it (`pir.py` for Paddle 3) is the only place that touches private names of its version. What Paddle's public
-functions build alike everywhere (scalar arithmetic, casts, reductions) does not go through here, nor do the variables of a
-scope, which are only names and arrays (`scope.py`).
+Each side of it (`pir.py` for Paddle 3, `legacy.py` for 2.6) is the only place that touches private names of its version.
+What Paddle's public functions build alike everywhere (scalar arithmetic, casts, reductions) does not go through here, nor do
+the variables of a scope, which are only names and arrays (`scope.py`).
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class Operation:
     """One operation of a program, nested blocks included, as far as a test or a report needs to know it.
 
     kind: Paddle's name of it without prefix, which differs between versions ("batch_norm_", "batch_norm"); is_test: its
-    switch, None where it has none; writes: the persistable variables that it writes in place, as far as its form tells;
-    depth: of its block, 0 for the outermost; source: "file:line" of the user's code that built it, "" where unknown.
+    switch, None where it has none; writes: the persistable variables that it writes, or may write where its form does not
+    tell, without those of nested blocks, which have operations of their own; depth: of its block, 0 for the outermost;
+    source: "file:line" of the user's code that built it, "" where unknown.
     """
 
     kind: str
@@ -51,10 +52,9 @@ class Operation:
 
 @dataclass(frozen=True)
 class TestSwitches:
-    """The `is_test` switches of one program, as they were before `set_test` turned them on; for `reset_test`."""
+    """The `is_test` switches of a program's operations, as they were before `set_test` turned them on; for `reset_test`."""
 
     __test__ = False  # the name is not meant for pytest
-    program: Program
     before: tuple[tuple[Any, bool], ...]
 
 
@@ -62,7 +62,7 @@ class IR(Protocol):
     """What each version of Paddle must offer."""
 
     def parameters(self, program: Program) -> list[Parameter]:
-        """The parameters and statistics that `program` reads, in the order of their names."""
+        """The parameters and statistics of `program`, in the order of their names."""
         ...
 
     def state_names(self, program: Program) -> list[str]:
@@ -74,7 +74,10 @@ class IR(Protocol):
         ...
 
     def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
-        """A copy of `program`, which shares no operation with it, and the copies in it of `values`."""
+        """A copy of `program`, which shares no operation with it, and the copies in it of `values`.
+
+        What the copy's parameters say of themselves (trainable, averaged) is what the originals say.
+        """
         ...
 
     def rename_parameters(self, program: Program, names: Mapping[str, str]) -> None:
@@ -106,6 +109,13 @@ class IR(Protocol):
         """
         ...
 
+    def after_branches(self, main: Program, value: Variable) -> Variable:
+        """`value`, a 0-D float64, computed only after every `cond` and `while_loop` that `main` holds by now.
+
+        BatchNorm inside a branch writes its statistics where the scheduler of operations may not see it from outside.
+        """
+        ...
+
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         """What is appended to `main` inside belongs to the update of weights, not to the model."""
         ...
@@ -113,8 +123,17 @@ class IR(Protocol):
 
 # Operations that draw random numbers without an `is_test` switch, on either version: axis-wise dropout, alpha dropout, noise.
 RANDOM_KINDS = frozenset(
-    {"uniform", "gaussian", "uniform_random", "gaussian_random", "bernoulli", "randint", "randperm", "multinomial", "poisson"}
+    {
+        *("uniform", "gaussian", "uniform_random", "gaussian_random", "truncated_gaussian_random", "exponential"),
+        *("bernoulli", "binomial", "multinomial", "poisson", "dirichlet", "standard_gamma", "gumbel_softmax"),
+        *("randint", "randperm", "uniform_random_batch_size_like", "gaussian_random_batch_size_like"),
+    }
 )
+
+
+def draws_random_numbers(operation: Operation) -> bool:
+    """Whether it does so in test mode too."""
+    return operation.kind.rstrip("_") in RANDOM_KINDS
 
 
 def dtype_name(variable: Variable) -> str:

@@ -37,11 +37,12 @@ class Legacy:
     def operations(self, program: Program) -> Iterator[Operation]:
         state = set(self.state_names(program))
         for op, depth in _walk(program, program.global_block()):
-            written = tuple(sorted(state.intersection(op.output_arg_names)))
-            yield Operation(op.type, _is_test(op), written, depth, _source(op))
+            yield Operation(op.type, _is_test(op), _writes(op, state), depth, _source(op))
 
     def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
         copy = program.clone()
+        for parameter in self.parameters(program):
+            copy.global_block().var(parameter.name).do_model_average = parameter.variable.do_model_average
         return copy, [copy.global_block().var(value.name) for value in values]
 
     def rename_parameters(self, program: Program, names: Mapping[str, str]) -> None:
@@ -60,7 +61,7 @@ class Legacy:
         before = tuple((op, switch) for op, switch in switches if switch is not None)
         for op, _ in before:
             op._set_attr("is_test", True)
-        return TestSwitches(program, before)
+        return TestSwitches(before)
 
     def reset_test(self, switches: TestSwitches) -> None:
         for op, switch in switches.before:
@@ -84,6 +85,9 @@ class Legacy:
         inputs = {"X": [target], "Y": [value], "Weight": [weight]}
         paddle.static.default_main_program().current_block().append_op(type="lerp", inputs=inputs, outputs={"Out": [target]})
 
+    def after_branches(self, main: Program, value: Variable) -> Variable:
+        return value  # Operations run in the program's order.
+
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         # The role by which `Program.clone(for_test=True)` knows what to leave out.
         return main._optimized_guard([])
@@ -92,9 +96,23 @@ class Legacy:
 def _walk(program: Program, block, depth: int = 0):
     for op in block.ops:
         yield op, depth
-        for name in op.attr_names:
-            if name == "sub_block":
-                yield from _walk(program, program.block(op._block_attr_id(name)), depth + 1)
+        for index in _inner_blocks(op):
+            yield from _walk(program, program.block(index), depth + 1)
+
+
+def _inner_blocks(op) -> list[int]:
+    """The indices of the blocks that an operation holds: those of `cond` and `while_loop`, and static_pylayer's list."""
+    if "sub_block" in op.attr_names:
+        return [op._block_attr_id("sub_block")]
+    return list(op._blocks_attr_ids("blocks")) if "blocks" in op.attr_names else []
+
+
+def _writes(op, state: set[str]) -> tuple[str, ...]:
+    """An operation with blocks lists what they write; so do they. BatchNorm lists its statistics in test mode too."""
+    still = op.type == "batch_norm" and op.attr("is_test") and not op.attr("trainable_statistics")
+    if _inner_blocks(op) or still:
+        return ()
+    return tuple(sorted(state.intersection(op.output_arg_names)))
 
 
 def _source(op) -> str:

@@ -45,6 +45,8 @@ class Pir:
     def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
         mapping = paddle.pir.IrMapping()
         copy = program.clone(mapping)
+        for value in program.global_block().all_parameters():
+            mapping.look_up(value).do_model_average = value.do_model_average
         return copy, [mapping.look_up(value) for value in values]
 
     def rename_parameters(self, program: Program, names: Mapping[str, str]) -> None:
@@ -59,7 +61,7 @@ class Pir:
         before = tuple((op, switch) for op, switch in switches if switch is not None)
         for op, _ in before:
             op.set_bool_attr("is_test", True)
-        return TestSwitches(program, before)
+        return TestSwitches(before)
 
     def reset_test(self, switches: TestSwitches) -> None:
         for op, switch in switches.before:
@@ -76,6 +78,15 @@ class Pir:
 
     def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
         _C_ops.lerp_(target, value, weight)
+
+    def after_branches(self, main: Program, value: Variable) -> Variable:
+        for op in main.global_block().ops:
+            if op.name() in ("pd_op.if", "pd_op.while"):
+                result = next((each for each in op.results() if each.is_dense_tensor_type()), None)
+                if result is not None:
+                    # Nothing times the number of its elements: the value stays, and waits for the operation.
+                    value = value + paddle.cast(paddle.numel(result) * 0, "float64")
+        return value
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         return nullcontext()
@@ -103,12 +114,19 @@ def _copy_of(startup: Program, name: str) -> Callable[..., Variable]:
     raise KeyError(name)
 
 
+# Which operands an in-place operation writes, where it reads persistable variables too.
+_WRITTEN = {"pd_op.lerp_": (0,), "pd_op.assign_out_": (1,), "pd_op.batch_norm_": (1, 2), "pd_op.sync_batch_norm_": (1, 2)}
+
+
 def _writes(op) -> tuple[str, ...]:
-    """An operation whose name ends in "_" works in place; which of its operands it writes, its form does not tell: all."""
+    """An operation whose name ends in "_" works in place: on the operands of _WRITTEN, else for all we know on any."""
     if not op.name().endswith("_"):
         return ()
-    sources = [operand.source() for operand in op.operands() if operand.source().get_defining_op() is not None]
-    names = [_state_name(source.get_defining_op()) for source in sources]
+    if "batch_norm" in op.name() and _is_test(op) and not op.attrs().get("trainable_statistics"):
+        return ()
+    sources = [operand.source() for operand in op.operands()]
+    written = [sources[index] for index in _WRITTEN.get(op.name(), range(len(sources)))]
+    names = [_state_name(source.get_defining_op()) for source in written if source.get_defining_op() is not None]
     return tuple(sorted({name for name in names if name is not None}))
 
 

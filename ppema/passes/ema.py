@@ -105,10 +105,8 @@ class EmaPass:
         for parameter in parameters:
             if parameter.dtype != "float32":
                 raise AverageError(f"{parameter.name} is {parameter.dtype}; averages of float32 parameters alone are supported")
-        prefix = f"{self.name}/"
-        taken = set(ir.state_names(main))
         shadow_of = {parameter.name: shadow_name(parameter.name, self.name) for parameter in parameters}
-        clash = taken.intersection([*shadow_of.values(), prefix + "count", prefix + "weight"])
+        clash = set(shadow_of.values()).intersection(ir.state_names(main))
         if clash:
             raise AverageError(f"the program already has an average named {self.name!r} ({min(clash)})")
         try:
@@ -119,11 +117,14 @@ class EmaPass:
                 shadows[p.name] = ir.create_state(main, startup, shadow_of[p.name], p.shape, "float32", initial)
         except KeyError as error:
             raise AverageError(f"the startup program gives {error} no initial value, with which its average begins") from error
+        # By the first shadow's name, as two programs may share a scope and call their averages alike.
+        prefix = f"{next(iter(shadow_of.values()))}/"
         count = ir.create_state(main, startup, prefix + "count", [], "int64", 0)
         weight = ir.create_state(main, startup, prefix + "weight", [], "float64", 0.0)
         with paddle.static.program_guard(main, startup), ir.update_section(main):
             step = count + 1
             new_weight, alpha = self._scalars(step, weight)
+            alpha = paddle.cast(ir.after_branches(main, alpha), "float32")
 
             def update() -> None:
                 for parameter in parameters:
@@ -138,7 +139,7 @@ class EmaPass:
         return Average(self.name, shadow_of, shadows, prefix + "count", prefix + "weight")
 
     def _scalars(self, step: Variable, weight: Variable) -> tuple[Variable, Variable]:
-        """W and α of an update after `step`: 0-D float64 and 0-D float32."""
+        """W and α of an update after `step`, 0-D float64."""
         since = paddle.cast(step, "float64") - float(self.first)
         decay = self.schedule(GRAPH.maximum(since, GRAPH.constant(0.0)), self.update_every * self.scale, GRAPH)
         new_weight = weight_after(weight, decay) if self.bias_correction else GRAPH.constant(1.0)
@@ -148,7 +149,7 @@ class EmaPass:
             begun = since >= GRAPH.constant(0.0)
             new_weight = paddle.where(begun, new_weight, GRAPH.constant(0.0))
             alpha = paddle.where(begun, alpha, GRAPH.constant(1.0))
-        return new_weight, paddle.cast(alpha, "float32")
+        return new_weight, alpha
 
     def _due(self, step: Variable) -> Variable:
         """Whether `step` ends an interval; the very first does too where the shadow holds nothing yet."""

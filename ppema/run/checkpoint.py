@@ -115,7 +115,11 @@ class Checkpoints:
     def find(self, which: str) -> Checkpoint:
         """The checkpoint "last" or "best" of this run, or the one in the folder that `which` is the path of."""
         if which not in ("last", "best"):
-            if not Path(which).is_dir():
+            try:
+                found = Path(which).is_dir()
+            except OSError as error:
+                raise CheckpointError(f"{which}: {error.strerror}") from error
+            if not found:
                 raise CheckpointError(f"{which}: there is no such folder; a checkpoint is 'last', 'best' or the path of one")
             return Checkpoint.open(Path(which))
         target = self._target(which)

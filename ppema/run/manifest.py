@@ -35,9 +35,9 @@ class SavedAverage(BaseModel):
 class Manifest(BaseModel):
     """The content of manifest.json.
 
-    format: of the checkpoint; ppema, paddle, threads: what wrote it; state: the run's position; lr: the schedule's
-    state_dict; best, metrics: as in the run's result, a measure that was not finite being null; averages: by name;
-    structured: the variables' names by their place in the model; config: the resolved config.
+    format: of the checkpoint; ppema, paddle, threads: what wrote it; state: the run's position; lr: the schedule's numbers
+    (`optimizers.lr_state`); best, metrics: as in the run's result, a measure that was not finite being null; averages: by
+    name; structured: the variables' names by their place in the model; config: the resolved config.
     """
 
     model_config = ConfigDict(frozen=True, strict=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ import paddle
 from ppema.config import Config
 from ppema.environment import threads_in_use
 from ppema.errors import CheckpointError, one_line
+from ppema.optimizers import lr_state, set_lr_state
 from ppema.run.best import Best
 from ppema.run.checkpoint import Checkpoint, Checkpoints
 from ppema.run.manifest import FORMAT, Manifest, Position, SavedAverage
@@ -84,7 +84,7 @@ def manifest_of(run: TrainingRun, state: State, metrics: Metrics, best: Best | N
         paddle=paddle.__version__,
         threads=threads_in_use(),
         state=Position(**asdict(state)),
-        lr=dict(run.programs.lr.state_dict()),
+        lr=lr_state(run.programs.lr),
         best=best,
         metrics={
             weights: {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -124,12 +124,8 @@ def _load(run: TrainingRun, checkpoint: Checkpoint) -> Start:
         raise CheckpointError(f"{checkpoint.path}: damaged: batch {state.batch} of {run.horizon.steps_per_epoch} in an epoch")
     run.write(checkpoint)
     try:
-        with warnings.catch_warnings():
-            # Paddle calls the state of the schedule inside a LinearWarmup unused, after using it.
-            warnings.filterwarnings("ignore", message="There are some unused values in state_dict")
-            saved: Any = manifest.lr
-            run.programs.lr.set_state_dict(saved)
-    except Exception as error:
+        set_lr_state(run.programs.lr, manifest.lr)
+    except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{checkpoint.path}: damaged: the learning rate's state: {one_line(error)}") from error
     metrics = {
         weights: {name: math.nan if value is None else value for name, value in values.items()}

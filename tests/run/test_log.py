@@ -41,12 +41,13 @@ def test_a_terminal_gets_a_bar_with_loss_rate_lr_and_time_left(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
     with progress(total=40, start=10) as bar:
         bar.update(11, loss=0.5, lr=0.01, rate=1234.0)
         time.sleep(0.2)
         bar.line("a line [of] the log")
     shown = terminal.getvalue()
-    for part in ("step 11/40", "loss 0.5000", "lr 0.01", "1234 samples/s", "a line [of] the log"):
+    for part in ("step 11/40", "loss 0.5000", "lr 0.01", "1234 samples/s", "a line [of] the log", ":--"):
         assert part in shown
 
 
