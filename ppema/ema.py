@@ -14,8 +14,9 @@ from ppema.applied import Applied
 from ppema.averaging.decay import Constant, Schedule, ThresSteps, check_decay
 from ppema.clone import is_trained
 from ppema.errors import AverageError
-from ppema.ir import Program, Variable, backend
+from ppema.ir import Parameter, Program, Variable, backend
 from ppema.passes.ema import Average, EmaPass
+from ppema.passes.select import BatchNormPolicy, Selection
 
 ThresStepsArgument = int | float | Variable | Callable[[Variable], Variable | float] | None
 
@@ -29,6 +30,8 @@ class ExponentialMovingAverage:
         ...
         with ema.apply(exe):                # the parameters hold the averages here, and the raw weights again after it
             exe.run(test_program, ...)
+
+    What never changes in training, such as a frozen weight, is its own average and costs nothing.
 
     After update t the shadow s of a parameter θ is the bias-corrected average Σ w_i θ_i / Σ w_i with
     w_i = (1 - d_i) Π_{j>i} d_j, exactly, also when the decay varies; shadows are float32. Averaged are all parameters and
@@ -45,6 +48,9 @@ class ExponentialMovingAverage:
         start: steps that the average leaves out; until then it is the weights themselves.
         update_every: steps between two updates; a decay keeps its meaning per step.
         bias_correction: False for TensorFlow's variables: the shadow begins with the initial weights, s += (1 - d)·(θ - s).
+        include, exclude: regular expressions on variables' names; averaged is what one of `include` (if any) and none of
+            `exclude` matches.
+        batch_norm: "average" BatchNorm's running mean and variance like weights, or "copy": leave them the raw model's.
         programs: test programs whose BatchNorm and dropout `apply` puts in test mode while the average is applied; each
             switch is put back to what it was.
 
@@ -65,6 +71,9 @@ class ExponentialMovingAverage:
         start: int = 0,
         update_every: int = 1,
         bias_correction: bool = True,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        batch_norm: BatchNormPolicy = "average",
     ):
         self._decay = check_decay(decay)
         self._thres_steps = _check_steps(thres_steps)
@@ -72,6 +81,9 @@ class ExponentialMovingAverage:
             raise ValueError("schedule: it takes the place of decay and thres_steps; give one or the other")
         if not (isinstance(start, int) and start >= 0 and isinstance(update_every, int) and update_every >= 1):
             raise ValueError(f"expected start >= 0 and update_every >= 1, got {start!r} and {update_every!r}")
+        if batch_norm not in ("average", "copy"):
+            raise ValueError(f"batch_norm: expected 'average' or 'copy', got {batch_norm!r}")
+        self._selection = Selection(tuple(include), tuple(exclude), batch_norm)
         self._given_schedule = schedule
         self._settings = {"start": start, "update_every": update_every, "bias_correction": bias_correction}
         if not (name is None or (isinstance(name, str) and name)):
@@ -82,6 +94,7 @@ class ExponentialMovingAverage:
             if not hasattr(program, "global_block"):
                 raise TypeError(f"programs: expected paddle.static.Programs, got a {type(program).__name__}")
         self._average: Average | None = None
+        self._parameters: list[Parameter] = []
         self._applied: Applied | None = None
 
     def update(self) -> None:
@@ -95,12 +108,17 @@ class ExponentialMovingAverage:
             raise AverageError(f"update() of the average {self._name!r} was called twice: each run would count double")
         ir = backend()
         main, startup = paddle.static.default_main_program(), paddle.static.default_startup_program()
-        parameters = [parameter for parameter in ir.parameters(main) if parameter.averaged]
+        parameters = ir.parameters(main)
         if not parameters:
             raise AverageError("the default main program has no parameters to average: build the model first")
         if not is_trained(main):
             raise AverageError("update() comes after minimize: before it, a run would average the former weights")
-        self._average = EmaPass(self._name, self._schedule(), **self._settings).apply(ir, main, startup, parameters)
+        written = {name for op in ir.operations(main) for name in op.writes}
+        choices = self._selection.choose(parameters, written, {})
+        covered = [choice.parameter for choice in choices if choice.averaged]
+        made = EmaPass(self._name, self._schedule(), **self._settings)
+        self._average = made.apply(ir, main, startup, covered)
+        self._parameters = parameters
 
     @contextmanager
     def apply(self, executor: Any, need_restore: bool = True) -> Iterator[None]:
@@ -158,6 +176,15 @@ class ExponentialMovingAverage:
         Raises AverageError for what is not averaged, or before `update`.
         """
         return self._require_update("average_name").shadow_of[self._key(var)]
+
+    def variables_to_restore(self) -> dict[str, Variable]:
+        """The live variable by the name under which a file of this program holds the value to load into it.
+
+        As in TensorFlow: an averaged variable by its shadow's name, every other by its own. A program without averages that
+        loads each variable from the name it has here gets the averaged weights. Raises AverageError before `update`.
+        """
+        average = self._require_update("variables_to_restore")
+        return {average.shadow_of.get(each.name, each.name): each.variable for each in self._parameters}
 
     def _schedule(self) -> Schedule:
         if self._given_schedule is not None:

@@ -20,6 +20,7 @@ from ppema.losses import per_sample
 from ppema.metrics import build_metrics
 from ppema.optimizers import LRScheduler, build_lr, build_optimizer
 from ppema.passes.ema import Average, EmaPass
+from ppema.passes.select import Choice, Selection
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Programs:
     """All programs of a training run.
 
     model: its inputs are those of all programs; tests: by weights, "raw" first, then each average in the config's order;
-    passes: what made each average, which knows its decay at every step.
+    passes: what made each average, which knows its decay at every step; choices: what each average covers, and why.
     """
 
     startup: Program
@@ -64,6 +65,7 @@ class Programs:
     tests: dict[str, TestProgram]
     averages: dict[str, Average]
     passes: dict[str, EmaPass]
+    choices: dict[str, list[Choice]]
 
 
 @dataclass(frozen=True)
@@ -134,12 +136,16 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
                 raise ConfigError.of("there is nothing to train: the loss depends on no trainable parameter of the model")
         parameters = ir.parameters(main)
         _check_same_variables(config, parameters, test_model.parameters)
-        averaged = [parameter for parameter in parameters if parameter.averaged]
-        tests, averages, passes = {RAW: test_model.test}, {}, {}
+        places = {name: place for place, name in test_model.structured.items()}
+        written = {name for op in ir.operations(main) for name in op.writes}
+        tests, averages, passes, choices = {RAW: test_model.test}, {}, {}, {}
         for name, spec in config.averages.items():
             with config.at("averages"), building(name):
+                selection = Selection(spec.include, spec.exclude, spec.batch_norm)
+                choices[name] = selection.choose(parameters, written, places)
+                covered = [choice.parameter for choice in choices[name] if choice.averaged]
                 passes[name] = ema_pass(name, spec, horizon)
-                averages[name] = passes[name].apply(ir, main, startup, averaged)
+                averages[name] = passes[name].apply(ir, main, startup, covered)
             tests[name] = rewired(test_model.test, averages[name].shadow_of)
     return Programs(
         startup=startup,
@@ -150,6 +156,7 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
         tests=tests,
         averages=averages,
         passes=passes,
+        choices=choices,
     )
 
 

@@ -224,6 +224,39 @@ def test_what_has_no_name_is_not_averaged(built, here):
             ema.average(var)
 
 
+def test_variables_to_restore_gives_a_program_without_averages_the_averaged_weights(built, here):
+    """As in TensorFlow: saved under the shadows' names, loaded under the variables' own."""
+    with built.guard():
+        test, (logits,) = clone_for_test(built.main, [built.logits])
+    ema = averaged(built, 0.9, exclude=["linear_0.b_0"])
+    built.steps(5)
+    saved = {name: scope.get(built.scope, name) for name in backend().state_names(built.main)}
+    feed = built.feed()
+    with ema.apply(built.executor):
+        (expected,) = built.run(test, [logits], feed)
+    mapping = ema.variables_to_restore()
+    assert {name: variable.name for name, variable in mapping.items()} == {
+        name if name == "linear_0.b_0" else f"{name}/ema": name for name in weights(built)
+    }
+    plain = type(built)()
+    plain.start()
+    scope.put(plain.scope, {variable.name: saved[name] for name, variable in mapping.items()})
+    test, (logits,) = clone_for_test(plain.main, [plain.logits])
+    (got,) = plain.run(test, [logits], feed)
+    assert got.tobytes() == expected.tobytes()
+
+
+def test_what_the_class_may_leave_out(built, here):
+    ema = averaged(built, 0.9, include=["linear|norm"], exclude=["b_0"], batch_norm="copy")
+    covered = ["batch_norm2d_0.w_0", "linear_0.w_0"]
+    assert [ema.average_name(name) for name in covered] == [f"{name}/ema" for name in covered]
+    for name in set(weights(built)) - set(covered):
+        with pytest.raises(AverageError, match="is not averaged"):
+            ema.average_name(name)
+    with pytest.raises(ValueError, match="batch_norm: expected 'average' or 'copy', got 'no'"):
+        ExponentialMovingAverage(0.9, batch_norm="no")
+
+
 def test_several_averages_in_one_program(built, here):
     built.minimize()
     with built.guard():

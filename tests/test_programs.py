@@ -143,6 +143,39 @@ def test_a_model_whose_evaluation_would_change_its_variables_is_refused(model):
         prepare_training(config(f"model=things.{model}"))
 
 
+def test_what_never_changes_costs_nothing_and_is_its_own_average():
+    run = prepare_training(config("model=things.PartlyFrozen"))
+    never = {"linear_0.w_0", "batch_norm1d_0.w_1", "batch_norm1d_0.w_2"}
+    weights = {parameter.name for parameter in run.programs.model.parameters}
+    assert set(run.programs.averages["ema"].shadow_of) == weights - never
+    before = {name: scope.get(run.scope, name).tobytes() for name in never}
+    for _ in steps(run, 4):
+        pass
+    assert {name: scope.get(run.scope, name).tobytes() for name in never} == before
+    names = set(backend().state_names(run.programs.tests["ema"].program))
+    assert names == never | set(run.programs.averages["ema"].shadow_of.values())
+
+
+def test_with_copied_statistics_a_test_program_reads_the_raw_ones():
+    copy = "averages={averaged: {decay: 0.9}, copied: {decay: 0.9, batch_norm: copy}}"
+    run = prepare_training(config(copy, "train.monitor=null"))
+    for _ in steps(run, 30):
+        pass
+    statistics = {parameter.name for parameter in run.programs.model.parameters if not parameter.trainable}
+    assert statistics <= set(backend().state_names(run.programs.tests["copied"].program))
+    # By hand: the averaged weights and the raw statistics, in a program of their own.
+    other = prepare_evaluation(config())
+    raw, shadow_of = run.read()["raw"], run.programs.averages["averaged"].shadow_of
+    weights = {name: raw[name] if name in statistics else scope.get(run.scope, shadow_of[name]) for name in raw}
+    scope.put(other.scope, weights)
+    with paddle.static.scope_guard(other.scope):
+        by_hand = evaluate(other.executor, other.model.test, other.model.inputs, other.eval_loader)
+    with paddle.static.scope_guard(run.scope):
+        inputs, loader = run.programs.model.inputs, run.eval_loader
+        found = {name: evaluate(run.executor, test, inputs, loader) for name, test in run.programs.tests.items()}
+    assert found["copied"] == by_hand != found["averaged"]
+
+
 def test_a_clone_keeps_what_opts_out():
     run = prepare_training(config("model=things.PartlyAveraged"))
     copy, _ = backend().clone(run.programs.train, [])
@@ -223,6 +256,7 @@ def test_evaluation_is_exact_when_the_last_batch_is_short():
         (["optimizer={name: Lamb, weight_decay: 0.1}"], "weight_decay: Lamb takes no weight_decay"),
         (["lr={name: StepDecay, args: {learning_rate: 0.1}}"], "lr.args.step_size: "),
         (["lr={name: StepDecay, args: {learning_rate: 0.1, step_size: 3 weeks}}"], "lr.args.step_size: expected a duration"),
+        (["averages.ema.include=[backbone]"], "averages.ema: 'backbone' matches no parameter: tools/show.py lists them"),
         (["train.monitor=ema/acuracy"], "train.monitor: 'acuracy' is not measured; measured are loss, accuracy"),
         (["data.eval.drop_last=true"], "data.eval.drop_last: an evaluation covers every sample"),
         (["data.eval={name: synthetic, samples: 4, shape: [3], classes: 2, batch_size: 4}"], "-o data.eval: data.eval: "),

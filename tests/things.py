@@ -100,6 +100,20 @@ class PartlyAveraged(paddle.nn.Layer):
         return self.linear(images.flatten(1))
 
 
+class PartlyFrozen(paddle.nn.Layer):
+    """A frozen first layer, and BatchNorm with fixed statistics."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = paddle.nn.Linear(64, 64, weight_attr=paddle.ParamAttr(trainable=False))
+        self.fixed = paddle.nn.BatchNorm1D(64, use_global_stats=True)
+        self.moving = paddle.nn.BatchNorm1D(64)
+        self.linear = paddle.nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.linear(self.moving(self.fixed(self.first(images.flatten(1)))))
+
+
 class SharedByName(paddle.nn.Layer):
     """Two layers whose weight is one variable."""
 

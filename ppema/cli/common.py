@@ -60,12 +60,15 @@ def print_json(value: Any) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Aligned columns on stdout, the first to the left and the others to the right."""
+    """Aligned columns on stdout, numbers to the right and words to the left."""
     cells = [list(head), *([f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    for row in cells:
-        aligned = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        print("  ".join([row[0].ljust(widths[0]), *aligned[1:]]).rstrip())
+    columns = []
+    for column in zip(*cells, strict=True):
+        width = max(map(len, column))
+        number = all(cell.replace(",", "").replace(".", "").isdecimal() or cell in ("nan", "-") for cell in column[1:])
+        columns.append([cell.rjust(width) if number else cell.ljust(width) for cell in column])
+    for row in zip(*columns, strict=True):
+        print("  ".join(row).rstrip())
 
 
 def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:

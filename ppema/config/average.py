@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, Strict, model_validator
 
 from ppema.config.duration import Duration
-from ppema.config.section import Count, Flag, Fraction, Positive, Section
+from ppema.config.section import Count, Flag, Fraction, Positive, Section, Text
 from ppema.config.wording import expecting, faults
 from ppema.errors import Path
 
@@ -47,6 +47,13 @@ class Average(Section):
     update_every: Count = Field(default=1, description="Steps between two updates; a decay keeps its meaning per step.")
     bias_correction: Flag = Field(
         default=True, description="false: as TensorFlow, begin with the initial weights and do not correct for them."
+    )
+    include: tuple[Text, ...] = Field(
+        default=(), description="Regular expressions on names or places in the model; only what one matches is averaged."
+    )
+    exclude: tuple[Text, ...] = Field(default=(), description="Regular expressions; what one matches is not averaged.")
+    batch_norm: Literal["average", "copy"] = Field(
+        default="average", description="BatchNorm's statistics: averaged like weights, or the raw model's."
     )
     reference_batch: Count | None = Field(
         default=None, description="The batch size that decay was chosen for: it is raised to batch_size / reference_batch."

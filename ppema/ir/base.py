@@ -141,6 +141,12 @@ def dtype_name(variable: Variable) -> str:
     return str(variable.dtype).rpartition(".")[2].lower()
 
 
+def statistics_stand_still(attributes: Mapping[str, Any]) -> bool:
+    """Whether a BatchNorm operation with these attributes leaves its running mean and variance as they are."""
+    fixed = attributes["is_test"] and not attributes.get("trainable_statistics")
+    return bool(fixed or attributes.get("use_global_stats"))
+
+
 def user_frame(callstack: Iterable[str]) -> str:
     """ "file:line" of the innermost frame in an operation's call stack that is not Paddle's own, "" where there is none."""
     found = ""

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import paddle
 from paddle.base.framework import Parameter as PaddleParameter
 
-from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable, dtype_name, user_frame
+from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable, dtype_name, statistics_stand_still, user_frame
 
 
 class Legacy:
@@ -109,7 +109,7 @@ def _inner_blocks(op) -> list[int]:
 
 def _writes(op, state: set[str]) -> tuple[str, ...]:
     """An operation with blocks lists what they write; so do they. BatchNorm lists its statistics in test mode too."""
-    still = op.type == "batch_norm" and op.attr("is_test") and not op.attr("trainable_statistics")
+    still = op.type == "batch_norm" and statistics_stand_still(op.all_attrs())
     if _inner_blocks(op) or still:
         return ()
     return tuple(sorted(state.intersection(op.output_arg_names)))

@@ -10,7 +10,7 @@ from paddle import _C_ops
 from paddle.nn.initializer import Constant
 from paddle.pir.core import create_persistable_value
 
-from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable, dtype_name, user_frame
+from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable, dtype_name, statistics_stand_still, user_frame
 
 
 class Pir:
@@ -122,7 +122,7 @@ def _writes(op) -> tuple[str, ...]:
     """An operation whose name ends in "_" works in place: on the operands of _WRITTEN, else for all we know on any."""
     if not op.name().endswith("_"):
         return ()
-    if "batch_norm" in op.name() and _is_test(op) and not op.attrs().get("trainable_statistics"):
+    if "batch_norm" in op.name() and statistics_stand_still(op.attrs()):
         return ()
     sources = [operand.source() for operand in op.operands()]
     written = [sources[index] for index in _WRITTEN.get(op.name(), range(len(sources)))]

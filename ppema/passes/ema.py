@@ -99,12 +99,14 @@ class EmaPass:
     def apply(self, ir: IR, main: Program, startup: Program, parameters: Sequence[Parameter]) -> Average:
         """Append to `main`, and the initial values to `startup`.
 
-        Raises AverageError where the name is taken, a parameter is not float32, or, without bias correction, `startup` gives
-        a parameter no initial value.
+        Raises AverageError where there is no parameter, the name is taken, a parameter is not float32, or, without bias
+        correction, `startup` gives a parameter no initial value.
         """
         for parameter in parameters:
             if parameter.dtype != "float32":
                 raise AverageError(f"{parameter.name} is {parameter.dtype}; averages of float32 parameters alone are supported")
+        if not parameters:
+            raise AverageError(f"there is nothing for the average {self.name!r} to cover")
         shadow_of = {parameter.name: shadow_name(parameter.name, self.name) for parameter in parameters}
         clash = set(shadow_of.values()).intersection(ir.state_names(main))
         if clash:

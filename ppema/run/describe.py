@@ -19,21 +19,29 @@ class Table:
 
 
 def describe(run: TrainingRun) -> list[Table]:
-    """The variables, memory, programs and length of a run that is ready to start."""
-    return [_variables(run), _memory(run), _programs(run), _length(run)]
+    """The variables, what each average covers, memory, programs and length of a run that is ready to start."""
+    averages = [_average(run, name) for name in run.programs.averages]
+    return [_variables(run), *averages, _memory(run), _programs(run), _length(run)]
 
 
 def _variables(run: TrainingRun) -> Table:
-    place_of = {name: place for place, name in run.programs.model.structured.items()}
-    averages = run.programs.averages
+    places = _places(run)
+    written = {name for op in backend().operations(run.programs.train) for name in op.writes}
     rows = []
     for parameter in run.programs.model.parameters:
-        place = place_of.get(parameter.name, "")
-        kind = "trained" if parameter.trainable else "statistic" if _is_statistic(place) else "frozen"
-        averaged = ", ".join(name for name, average in averages.items() if parameter.name in average.shadow_of) or "-"
+        kind = "trained" if parameter.trainable else "statistic" if parameter.name in written else "frozen"
         shape = "×".join(map(str, parameter.shape)) or "scalar"
-        rows.append((parameter.name, place, shape, parameter.dtype, kind, averaged))
-    return Table("Variables", ("name", "in the model", "shape", "type", "kind", "averaged by"), rows)
+        rows.append((parameter.name, places.get(parameter.name, ""), shape, parameter.dtype, kind))
+    return Table("Variables", ("name", "in the model", "shape", "type", "kind"), rows)
+
+
+def _average(run: TrainingRun, name: str) -> Table:
+    rows = [(choice.parameter.name, "yes" if choice.averaged else "no", choice.rule) for choice in run.programs.choices[name]]
+    return Table(f"Average {name}", ("name", "averaged", "by which rule"), rows)
+
+
+def _places(run: TrainingRun) -> dict[str, str]:
+    return {name: place for place, name in run.programs.model.structured.items()}
 
 
 def _memory(run: TrainingRun) -> Table:
@@ -65,8 +73,3 @@ def _length(run: TrainingRun) -> Table:
         ("steps", run.horizon.total_steps),
     ]
     return Table("Length", ("of the run", ""), rows)
-
-
-def _is_statistic(place: str) -> bool:
-    # The names that paddle's BatchNorm layers give their buffers.
-    return place.endswith(("_mean", "_variance"))

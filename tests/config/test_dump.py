@@ -150,6 +150,9 @@ averages:
     start: null
     update_every: 1
     bias_correction: true
+    include: []
+    exclude: []
+    batch_norm: average
     reference_batch: null
 train:
   epochs: 3

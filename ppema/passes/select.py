@@ -1,0 +1,74 @@
+"""Which variables an average covers, and by which rule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ppema.errors import AverageError
+from ppema.ir import Parameter
+
+BatchNormPolicy = Literal["average", "copy"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whether `parameter` is averaged, and the rule that says so, as a person reads it."""
+
+    parameter: Parameter
+    averaged: bool
+    rule: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What an average covers.
+
+    include: regular expressions, of which a variable's name, or its place in the model ("backbone.0.weight"), must match one
+    somewhere; none: everything. exclude: of which none may match. batch_norm: "average" covers BatchNorm's running mean and
+    variance like weights, "copy" leaves them as the raw model has them.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    batch_norm: BatchNormPolicy = "average"
+
+    def choose(self, parameters: Sequence[Parameter], written: Collection[str], places: Mapping[str, str]) -> list[Choice]:
+        """The choice for each parameter.
+
+        written: the variables that the train program writes; one that is neither trained nor written never changes, and is its
+        own average. places: the place in the model by variable's name, where known. Raises AverageError for a pattern that is
+        no regular expression or matches nothing.
+        """
+        for pattern in (*self.include, *self.exclude):
+            try:
+                compiled = re.compile(pattern)
+            except re.error as error:
+                raise AverageError(f"{pattern!r} is not a regular expression: {error}") from error
+            if not any(_matches(compiled, parameter, places) for parameter in parameters):
+                raise AverageError(f"{pattern!r} matches no parameter: tools/show.py lists them")
+        return [self._choose(parameter, written, places) for parameter in parameters]
+
+    def _choose(self, parameter: Parameter, written: Collection[str], places: Mapping[str, str]) -> Choice:
+        def first(patterns: Sequence[str]) -> str | None:
+            return next((each for each in patterns if _matches(re.compile(each), parameter, places)), None)
+
+        statistic = not parameter.trainable
+        included, excluded = first(self.include), first(self.exclude)
+        if not parameter.averaged:
+            return Choice(parameter, False, "opted out" if "float" in parameter.dtype else "whole numbers")
+        if statistic and parameter.name not in written:
+            return Choice(parameter, False, "frozen")
+        if statistic and self.batch_norm == "copy":
+            return Choice(parameter, False, "batch_norm: copy")
+        if excluded is not None:
+            return Choice(parameter, False, f"exclude {excluded}")
+        if self.include and included is None:
+            return Choice(parameter, False, "not included")
+        return Choice(parameter, True, f"include {included}" if included else "statistic" if statistic else "trained")
+
+
+def _matches(pattern: re.Pattern[str], parameter: Parameter, places: Mapping[str, str]) -> bool:
+    return any(pattern.search(name) for name in (parameter.name, places.get(parameter.name, "")))

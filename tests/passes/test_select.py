@@ -1,0 +1,62 @@
+"""Which variables an average covers, and what is said of each."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppema.errors import AverageError
+from ppema.ir import Parameter
+from ppema.passes.select import Selection
+
+
+def parameter(name, *, trainable=True, averaged=True, dtype="float32"):
+    return Parameter(name, (2,), dtype, trainable, averaged, None)
+
+
+PARAMETERS = [
+    parameter("conv_0.w_0"),
+    parameter("conv_0.b_0"),
+    parameter("norm_0.mean", trainable=False),
+    parameter("frozen_0.w_0", trainable=False),
+    parameter("own_0.w_0", averaged=False),
+    parameter("seen", trainable=False, averaged=False, dtype="int64"),
+]
+WRITTEN = {"conv_0.w_0", "conv_0.b_0", "norm_0.mean", "own_0.w_0", "seen"}
+PLACES = {"conv_0.w_0": "backbone.weight", "conv_0.b_0": "backbone.bias", "norm_0.mean": "head.norm._mean"}
+
+
+def rules(**settings):
+    found = Selection(**settings).choose(PARAMETERS, WRITTEN, PLACES)
+    return {choice.parameter.name: (choice.averaged, choice.rule) for choice in found}
+
+
+def test_everything_that_changes_is_averaged_by_default():
+    assert rules() == {
+        "conv_0.w_0": (True, "trained"),
+        "conv_0.b_0": (True, "trained"),
+        "norm_0.mean": (True, "statistic"),
+        "frozen_0.w_0": (False, "frozen"),
+        "own_0.w_0": (False, "opted out"),
+        "seen": (False, "whole numbers"),
+    }
+
+
+def test_patterns_match_names_and_places_and_exclude_wins():
+    found = rules(include=("^backbone", "mean$"), exclude=(r"[.]b_\d",))
+    assert found["conv_0.w_0"] == (True, "include ^backbone")
+    assert found["conv_0.b_0"] == (False, r"exclude [.]b_\d")
+    assert found["norm_0.mean"] == (True, "include mean$")
+    assert rules(include=("conv",))["norm_0.mean"] == (False, "not included")
+
+
+def test_statistics_may_be_the_raw_models():
+    assert rules(batch_norm="copy")["norm_0.mean"] == (False, "batch_norm: copy")
+
+
+@pytest.mark.parametrize("key", ["include", "exclude"])
+@pytest.mark.parametrize(
+    ("pattern", "said"), [("backbonne", "'backbonne' matches no parameter"), ("(", r"'\(' is not a regular expression: ")]
+)
+def test_a_pattern_that_is_none_or_matches_nothing(key, pattern, said):
+    with pytest.raises(AverageError, match=said):
+        rules(**{key: (pattern,)})
