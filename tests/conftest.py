@@ -64,3 +64,10 @@ class Built:
 @pytest.fixture
 def built() -> Built:
     return Built()
+
+
+@pytest.fixture
+def here(built):
+    """The scope of the fixture's program, made the current one as a script's global scope is."""
+    with paddle.static.scope_guard(built.scope):
+        yield built.scope

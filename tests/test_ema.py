@@ -1,105 +1,21 @@
-"""The drop-in class, as a script that used paddle.static.ExponentialMovingAverage would use it."""
+"""The averages of the drop-in class, as a script that used paddle.static.ExponentialMovingAverage would use it."""
 
 from __future__ import annotations
 
-import gc
 import math
 
 import numpy as np
 import paddle
 import pytest
+from averages import averaged, averages, check_average, recorded, weights
 
-from ppema.averaging.decay import FLOATS, Constant, HalfLife, ThresSteps
+from ppema.averaging.decay import Constant, HalfLife, ThresSteps
 from ppema.clone import clone_for_test
 from ppema.ema import ExponentialMovingAverage
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
 
 STATISTICS = ("batch_norm2d_0.w_1", "batch_norm2d_0.w_2")
-
-
-def averaged(built, *args, **kwargs) -> ExponentialMovingAverage:
-    """The class on a program that is ready to run, made as a user would."""
-    built.minimize()
-    with built.guard():
-        ema = ExponentialMovingAverage(*args, **kwargs)
-        ema.update()
-    built.start()
-    return ema
-
-
-@pytest.fixture
-def here(built):
-    """The scope of the fixture's program, made the current one as a script's global scope is."""
-    with paddle.static.scope_guard(built.scope):
-        yield built.scope
-
-
-def weights(built) -> dict[str, np.ndarray]:
-    return {p.name: scope.get(built.scope, p.name) for p in backend().parameters(built.main)}
-
-
-def averages(built, ema) -> dict[str, np.ndarray]:
-    return {name: scope.get(built.scope, ema.average_name(name)) for name in weights(built)}
-
-
-def same(a, b) -> bool:
-    return a.keys() == b.keys() and all(a[name].tobytes() == b[name].tobytes() for name in a)
-
-
-def recorded(built, steps):
-    trajectory = []
-    for _ in range(steps):
-        built.run(fetch=[built.loss])
-        trajectory.append({name: value.astype("float64") for name, value in weights(built).items()})
-    return trajectory
-
-
-def check_average(built, ema, trajectory, schedule):
-    """Against float64 numpy by the definition, with the decays that the schedule says."""
-    decays = [schedule(float(n), 1, FLOATS) for n in range(len(trajectory))]
-    factors = np.array([(1 - d) * np.prod(decays[i + 1 :]) for i, d in enumerate(decays)])
-    for name, got in averages(built, ema).items():
-        expected = sum(f * values[name] for f, values in zip(factors, trajectory, strict=True)) / factors.sum()
-        assert np.linalg.norm(got - expected) <= 1e-6 * np.linalg.norm(expected), name
-
-
-def test_usage_1_with_apply_evaluates_the_average_and_restores(built, here):
-    with built.guard():
-        test, (logits,) = clone_for_test(built.main, [built.logits])
-    ema = averaged(built, 0.9)
-    built.steps(5)
-    raw, mean, feed = weights(built), averages(built, ema), built.feed()
-    (before,) = built.run(test, [logits], feed)
-    with ema.apply(built.executor):
-        assert same(weights(built), mean)
-        (applied,) = built.run(test, [logits], feed)
-    (after,) = built.run(test, [logits], feed)
-    assert same(weights(built), raw) and same(averages(built, ema), mean)
-    assert before.tobytes() == after.tobytes() != applied.tobytes()
-
-
-def test_usage_2_restores_later_by_hand(built, here):
-    ema = averaged(built, 0.9)
-    built.steps(5)
-    raw, mean = weights(built), averages(built, ema)
-    with ema.apply(built.executor, need_restore=False):
-        assert same(weights(built), mean)
-    assert same(weights(built), mean)
-    ema.restore(built.executor)
-    assert same(weights(built), raw) and same(averages(built, ema), mean)
-
-
-def test_training_after_apply_without_restore_leaves_the_former_weights_to_restore(built, here):
-    ema = averaged(built, 0.9)
-    built.steps(5)
-    raw = weights(built)
-    with ema.apply(built.executor, need_restore=False):
-        pass
-    built.steps(3)
-    assert not same(weights(built), raw)
-    ema.restore(built.executor)
-    assert same(weights(built), raw)
 
 
 def test_the_average_is_the_weighted_mean_of_weights_and_statistics(built, here):
@@ -197,21 +113,6 @@ def test_two_programs_in_one_scope_may_call_their_averages_alike():
             np.testing.assert_allclose(scope.get(where, ema.average_name(name)), expected, rtol=1e-6)
 
 
-def test_an_apply_that_nobody_can_restore_stands_in_nobodys_way(built, here):
-    ema = averaged(built, 0.9)
-    with built.guard():
-        other = ExponentialMovingAverage(0.5, name="other")
-        other.update()
-    built.start()
-    built.steps(2)
-    with ema.apply(built.executor, need_restore=False):
-        pass
-    del ema
-    gc.collect()
-    with other.apply(built.executor):
-        pass
-
-
 def test_names_that_are_none():
     with pytest.raises(TypeError, match="name: expected a string, got 5"):
         ExponentialMovingAverage(0.9, name=5)
@@ -279,97 +180,11 @@ def test_average_is_a_variable_that_can_be_fetched(built, here):
     np.testing.assert_array_equal(fetched, scope.get(built.scope, ema.average_name(parameter)))
 
 
-def test_a_second_apply_before_restore_is_refused_and_nothing_is_lost(built, here):
-    ema = averaged(built, 0.9)
-    built.steps(2)
-    raw = weights(built)
-    with ema.apply(built.executor), pytest.raises(AverageError, match="already applied: call restore"):
-        with ema.apply(built.executor):
-            pass
-    assert same(weights(built), raw)
-    with ema.apply(built.executor, need_restore=False):
-        pass
-    with pytest.raises(AverageError, match="already applied"), ema.apply(built.executor):
-        pass
-    ema.restore(built.executor)
-    assert same(weights(built), raw)
-
-
-def test_an_exception_inside_with_restores(built, here):
-    ema = averaged(built, 0.9)
-    built.steps(2)
-    raw = weights(built)
-    with pytest.raises(ZeroDivisionError), ema.apply(built.executor):
-        raise ZeroDivisionError
-    assert same(weights(built), raw)
-
-
-def test_restore_inside_with_is_enough(built, here):
-    ema = averaged(built, 0.9)
-    built.steps(2)
-    raw = weights(built)
-    with ema.apply(built.executor):
-        ema.restore(built.executor)
-        assert same(weights(built), raw)
-    assert same(weights(built), raw)
-
-
-def test_leaving_in_another_scope_restores_the_one_that_was_applied(built, here):
-    ema = averaged(built, 0.9)
-    built.steps(2)
-    raw = weights(built)
-    with ema.apply(built.executor, need_restore=False):
-        pass
-    with paddle.static.scope_guard(paddle.static.Scope()):
-        ema.restore(built.executor)
-    assert same(weights(built), raw)
-
-
-def test_training_inside_with_is_noticed(built, here):
-    ema = averaged(built, 0.9)
-    built.steps(2)
-    with pytest.raises(AverageError, match="the train program ran while the average 'ema' was applied"):
-        with ema.apply(built.executor):
-            built.steps(1)
-
-
-def test_registered_programs_are_in_test_mode_only_while_applied(built, here):
-    copy, (logits,) = backend().clone(built.main, [built.logits])
-    ema = averaged(built, 0.9, programs=[copy])
-    built.steps(4)
-
-    def switches():
-        return {op.is_test for op in backend().operations(copy)} - {None}
-
-    assert switches() == {False}
-    mean = averages(built, ema)
-    with ema.apply(built.executor):
-        assert switches() == {True}
-        built.run(copy, [logits])
-    assert switches() == {False}
-    # In training mode the run would have moved the statistics that stood in for the raw ones.
-    assert same(averages(built, ema), mean)
-
-
 @pytest.mark.parametrize("call", ["apply", "average", "average_name"])
 def test_before_update_every_use_says_so(built, here, call):
     ema = ExponentialMovingAverage(0.9, name="e")
     with pytest.raises(AverageError, match=rf"{call}\(\) of the average 'e': call update\(\)"):
         ema.apply(built.executor).__enter__() if call == "apply" else getattr(ema, call)("linear_0.w_0")
-
-
-def test_before_the_first_step_there_is_no_average_to_apply(built, here):
-    ema = averaged(built, 0.9)
-    with pytest.raises(AverageError, match="has seen no update yet"), ema.apply(built.executor):
-        pass
-
-
-def test_a_scope_without_the_variables_is_named(built):
-    ema = averaged(built, 0.9)
-    built.steps(1)
-    with paddle.static.scope_guard(paddle.static.Scope()):
-        with pytest.raises(AverageError, match="the current scope lacks 'batch_norm2d_0.b_0'"), ema.apply(built.executor):
-            pass
 
 
 def test_misuse_is_refused_in_one_line(built, here):
@@ -385,38 +200,6 @@ def test_misuse_is_refused_in_one_line(built, here):
             ExponentialMovingAverage(0.9).update()
     with pytest.raises(ValueError, match=r"decay: expected a number in \[0, 1\), got 1.5"):
         ExponentialMovingAverage(1.5)
-
-
-@pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True), (False, False)])
-def test_another_average_of_the_same_weights_is_refused_meanwhile(built, here, first, second):
-    built.minimize()
-    with built.guard():
-        a, b = ExponentialMovingAverage(0.5), ExponentialMovingAverage(0.9)
-        a.update()
-        b.update()
-    built.start()
-    built.steps(3)
-    raw, shadows = weights(built), [averages(built, a), averages(built, b)]
-    with a.apply(built.executor, need_restore=first):
-        with pytest.raises(AverageError, match="the average 'ema' is applied to these variables: restore it before"):
-            with b.apply(built.executor, need_restore=second):
-                pass
-    if not first:
-        a.restore(built.executor)
-    assert same(weights(built), raw)
-    assert same(averages(built, a), shadows[0]) and same(averages(built, b), shadows[1])
-    with b.apply(built.executor):
-        assert same(weights(built), shadows[1])
-
-
-def test_a_users_own_exception_is_not_replaced(built, here):
-    """Training inside the block is an error of its own, but not the first."""
-    ema = averaged(built, 0.9)
-    built.steps(2)
-    with pytest.raises(ZeroDivisionError), ema.apply(built.executor):
-        _ = built.steps(1) or 1 / 0
-    with pytest.raises(AverageError, match="it is not applied"):
-        ema.restore(built.executor)
 
 
 def test_update_before_minimize_is_refused(built):

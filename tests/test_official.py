@@ -53,7 +53,7 @@ def test_what_the_official_class_refuses(built):
 
 
 def test_what_the_official_class_loses(built):
-    """A second apply before restore overwrites what it had put aside; here it is refused (test_ema.py)."""
+    """A second apply before restore overwrites what it had put aside; here it is refused (test_apply.py)."""
     built.minimize()
     with built.guard():
         official = paddle.static.ExponentialMovingAverage(0.9)

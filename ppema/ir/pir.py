@@ -119,13 +119,16 @@ _WRITTEN = {"pd_op.lerp_": (0,), "pd_op.assign_out_": (1,), "pd_op.batch_norm_":
 
 
 def _writes(op) -> tuple[str, ...]:
-    """An operation whose name ends in "_" works in place: on the operands of _WRITTEN, else for all we know on any."""
+    """An operation whose name ends in "_" works in place: on the operands of _WRITTEN, else on the first, which becomes its
+    only result, or with several results (optimizers: weights, moments, powers) for all we know on any.
+    """
     if not op.name().endswith("_"):
         return ()
     if "batch_norm" in op.name() and statistics_stand_still(op.attrs()):
         return ()
     sources = [operand.source() for operand in op.operands()]
-    written = [sources[index] for index in _WRITTEN.get(op.name(), range(len(sources)))]
+    everything = range(1) if op.num_results() == 1 else range(len(sources))
+    written = [sources[index] for index in _WRITTEN.get(op.name(), everything)]
     names = [_state_name(source.get_defining_op()) for source in written if source.get_defining_op() is not None]
     return tuple(sorted({name for name in names if name is not None}))
 

@@ -110,3 +110,17 @@ def test_lerp_in_place_against_numpy():
         executor.run(startup)
         executor.run(main, feed={"value": fed})
     np.testing.assert_array_equal(scope.get(where, "target"), 0.5 + 0.25 * (fed - 0.5))
+
+
+def test_reading_a_parameter_in_place_is_not_writing_it():
+    """h += bias changes h alone; a counter's own assignment changes the counter."""
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    ones = paddle.nn.initializer.Constant(1.0)
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        bias = paddle.static.create_parameter([3], "float32", name="bias", default_initializer=ones)
+        calls = paddle.static.create_parameter([1], "float32", name="calls", default_initializer=ones)
+        h = paddle.static.data("x", [4, 3], "float32") * 2.0
+        h.add_(bias)
+        assert {name for op in backend().operations(main) for name in op.writes} == set()
+        paddle.assign(calls + 1.0, output=calls)
+        assert {name for op in backend().operations(main) for name in op.writes} == {"calls"}

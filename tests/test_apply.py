@@ -1,0 +1,185 @@
+"""apply and restore: weights and averages trade places, all of them or none, and always find back."""
+
+from __future__ import annotations
+
+import gc
+
+import paddle
+import pytest
+from averages import averaged, averages, same, weights
+
+from ppema.clone import clone_for_test
+from ppema.ema import ExponentialMovingAverage
+from ppema.errors import AverageError
+from ppema.ir import backend
+
+
+def test_usage_1_with_apply_evaluates_the_average_and_restores(built, here):
+    with built.guard():
+        test, (logits,) = clone_for_test(built.main, [built.logits])
+    ema = averaged(built, 0.9)
+    built.steps(5)
+    raw, mean, feed = weights(built), averages(built, ema), built.feed()
+    (before,) = built.run(test, [logits], feed)
+    with ema.apply(built.executor):
+        assert same(weights(built), mean)
+        (applied,) = built.run(test, [logits], feed)
+    (after,) = built.run(test, [logits], feed)
+    assert same(weights(built), raw) and same(averages(built, ema), mean)
+    assert before.tobytes() == after.tobytes() != applied.tobytes()
+
+
+def test_usage_2_restores_later_by_hand(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(5)
+    raw, mean = weights(built), averages(built, ema)
+    with ema.apply(built.executor, need_restore=False):
+        assert same(weights(built), mean)
+    assert same(weights(built), mean)
+    ema.restore(built.executor)
+    assert same(weights(built), raw) and same(averages(built, ema), mean)
+
+
+def test_training_after_apply_without_restore_leaves_the_former_weights_to_restore(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(5)
+    raw = weights(built)
+    with ema.apply(built.executor, need_restore=False):
+        pass
+    built.steps(3)
+    assert not same(weights(built), raw)
+    ema.restore(built.executor)
+    assert same(weights(built), raw)
+
+
+def test_an_apply_that_nobody_can_restore_stands_in_nobodys_way(built, here):
+    ema = averaged(built, 0.9)
+    with built.guard():
+        other = ExponentialMovingAverage(0.5, name="other")
+        other.update()
+    built.start()
+    built.steps(2)
+    with ema.apply(built.executor, need_restore=False):
+        pass
+    del ema
+    gc.collect()
+    with other.apply(built.executor):
+        pass
+
+
+def test_a_second_apply_before_restore_is_refused_and_nothing_is_lost(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(2)
+    raw = weights(built)
+    with ema.apply(built.executor), pytest.raises(AverageError, match="already applied: call restore"):
+        with ema.apply(built.executor):
+            pass
+    assert same(weights(built), raw)
+    with ema.apply(built.executor, need_restore=False):
+        pass
+    with pytest.raises(AverageError, match="already applied"), ema.apply(built.executor):
+        pass
+    ema.restore(built.executor)
+    assert same(weights(built), raw)
+
+
+def test_an_exception_inside_with_restores(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(2)
+    raw = weights(built)
+    with pytest.raises(ZeroDivisionError), ema.apply(built.executor):
+        raise ZeroDivisionError
+    assert same(weights(built), raw)
+
+
+def test_restore_inside_with_is_enough(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(2)
+    raw = weights(built)
+    with ema.apply(built.executor):
+        ema.restore(built.executor)
+        assert same(weights(built), raw)
+    assert same(weights(built), raw)
+
+
+def test_leaving_in_another_scope_restores_the_one_that_was_applied(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(2)
+    raw = weights(built)
+    with ema.apply(built.executor, need_restore=False):
+        pass
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        ema.restore(built.executor)
+    assert same(weights(built), raw)
+
+
+def test_training_inside_with_is_noticed(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(2)
+    with pytest.raises(AverageError, match="the train program ran while the average 'ema' was applied"):
+        with ema.apply(built.executor):
+            built.steps(1)
+
+
+def test_registered_programs_are_in_test_mode_only_while_applied(built, here):
+    copy, (logits,) = backend().clone(built.main, [built.logits])
+    ema = averaged(built, 0.9, programs=[copy])
+    built.steps(4)
+
+    def switches():
+        return {op.is_test for op in backend().operations(copy)} - {None}
+
+    assert switches() == {False}
+    mean = averages(built, ema)
+    with ema.apply(built.executor):
+        assert switches() == {True}
+        built.run(copy, [logits])
+    assert switches() == {False}
+    # In training mode the run would have moved the statistics that stood in for the raw ones.
+    assert same(averages(built, ema), mean)
+
+
+def test_before_the_first_step_there_is_no_average_to_apply(built, here):
+    ema = averaged(built, 0.9)
+    with pytest.raises(AverageError, match="has seen no update yet"), ema.apply(built.executor):
+        pass
+
+
+def test_a_scope_without_the_variables_is_named(built):
+    ema = averaged(built, 0.9)
+    built.steps(1)
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        with pytest.raises(AverageError, match="the current scope lacks 'batch_norm2d_0.b_0'"), ema.apply(built.executor):
+            pass
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True), (False, False)])
+def test_another_average_of_the_same_weights_is_refused_meanwhile(built, here, first, second):
+    built.minimize()
+    with built.guard():
+        a, b = ExponentialMovingAverage(0.5), ExponentialMovingAverage(0.9)
+        a.update()
+        b.update()
+    built.start()
+    built.steps(3)
+    raw, shadows = weights(built), [averages(built, a), averages(built, b)]
+    with a.apply(built.executor, need_restore=first):
+        with pytest.raises(AverageError, match="the average 'ema' is applied to these variables: restore it before"):
+            with b.apply(built.executor, need_restore=second):
+                pass
+    if not first:
+        a.restore(built.executor)
+    assert same(weights(built), raw)
+    assert same(averages(built, a), shadows[0]) and same(averages(built, b), shadows[1])
+    with b.apply(built.executor):
+        assert same(weights(built), shadows[1])
+
+
+def test_a_users_own_exception_is_not_replaced(built, here):
+    """Training inside the block is an error of its own, but not the first."""
+    ema = averaged(built, 0.9)
+    built.steps(2)
+    with pytest.raises(ZeroDivisionError), ema.apply(built.executor):
+        _ = built.steps(1) or 1 / 0
+    with pytest.raises(AverageError, match="it is not applied"):
+        ema.restore(built.executor)
