@@ -84,6 +84,12 @@ class Horizon:
         """The number of steps, at least 1."""
         return duration.to_steps(steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size, total_steps=self.total_steps)
 
+    def exact_steps(self, duration: Duration) -> float:
+        """The same without rounding, for what is no moment of the run but a length, such as a half-life."""
+        return duration.exact_steps(
+            steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size, total_steps=self.total_steps
+        )
+
 
 def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
     """The test program of a config's model, built in eval mode: BatchNorm, dropout and the model's own code are all in it.
@@ -174,7 +180,7 @@ def ema_pass(name: str, spec: AverageSpec, horizon: Horizon) -> EmaPass:
 
 def _schedule(spec: AverageSpec, horizon: Horizon) -> Schedule:
     if spec.half_life is not None:
-        return HalfLife(horizon.steps(spec.half_life), spec.ramp)
+        return HalfLife(horizon.exact_steps(spec.half_life), spec.ramp)
     if spec.sigma_rel is not None:
         return PowerFunction(gamma_of(spec.sigma_rel))
     if spec.decay is None:

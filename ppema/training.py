@@ -115,10 +115,11 @@ class Trainer:
     def _batches(self, state: State, last: int) -> Iterator[Batch]:
         """The batches from `state` on, until step `last`."""
         loader, left = self._run.train_loader, last - state.step
-        for epoch in range(state.epoch, self._run.horizon.epochs):
-            start = state.batch if epoch == state.epoch else 0
+        epoch, start = state.epoch, state.batch
+        while left > 0:
             yield from islice(loader.epoch(epoch, start), left)
-            left = max(0, left - (loader.steps_per_epoch - start))
+            left -= loader.steps_per_epoch - start
+            epoch, start = epoch + 1, 0
 
     def step(self, batch: Batch, state: State) -> float:
         """One optimizer step, and with it one update of every average; returns the batch's loss."""

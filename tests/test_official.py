@@ -52,6 +52,16 @@ def test_what_the_official_class_refuses(built):
         ExponentialMovingAverage(0.95, thres_steps=steps).update()
 
 
+def test_two_official_averages_share_their_decay(built):
+    built.minimize()
+    with built.guard():
+        for decay in (0.5, 0.9):
+            paddle.static.ExponentialMovingAverage(decay).update()
+    built.start()
+    built.steps(3)
+    assert scope.get(built.scope, "scheduled_ema_decay_rate") == np.float32(0.9)
+
+
 def test_what_the_official_class_loses(built):
     """A second apply before restore overwrites what it had put aside; here it is refused (test_apply.py)."""
     built.minimize()

@@ -143,6 +143,12 @@ def test_a_model_whose_evaluation_would_change_its_variables_is_refused(model):
         prepare_training(config(f"model=things.{model}"))
 
 
+def test_a_half_life_in_samples_is_not_rounded_to_steps():
+    """80 samples are 2.5 steps of 32."""
+    run = prepare_training(config("averages={ema: {half_life: 80 samples}}"))
+    assert run.programs.passes["ema"].decay_at(7) == pytest.approx(2 ** (-1 / 2.5))
+
+
 def test_what_never_changes_costs_nothing_and_is_its_own_average():
     run = prepare_training(config("model=things.PartlyFrozen"))
     never = {"linear_0.w_0", "batch_norm1d_0.w_1", "batch_norm1d_0.w_2"}

@@ -182,6 +182,13 @@ def test_a_finished_run_has_nothing_left_to_do(config, tmp_path):
     assert content(last(tmp_path / "run")) == before
 
 
+def test_a_run_that_is_beyond_stop_after_already_stays_where_it_is(config, tmp_path):
+    first = train(config("train.stop_after=10 steps"))
+    before = content(last(tmp_path / "run"))
+    assert train(config("train.stop_after=5 steps")) == first
+    assert content(last(tmp_path / "run")) == before
+
+
 def test_evaluate_gives_what_training_measured(config, tmp_path):
     result = train(config())
     assert evaluate(config()) == result.metrics

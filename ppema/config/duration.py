@@ -54,23 +54,27 @@ class Duration:
         return f"{number} {unit.removesuffix('s') if self.value == 1 else unit}"
 
     def to_steps(self, *, steps_per_epoch: int, batch_size: int, total_steps: int | None) -> int:
-        """The number of steps this lasts, rounded to the nearest and at least 1.
+        """The number of steps this lasts, rounded to the nearest and at least 1. Takes what `exact_steps` takes."""
+        exact = self.exact_steps(steps_per_epoch=steps_per_epoch, batch_size=batch_size, total_steps=total_steps)
+        return max(1, math.floor(exact + 0.5))
+
+    def exact_steps(self, *, steps_per_epoch: int, batch_size: int, total_steps: int | None) -> float:
+        """The number of steps this lasts, in parts of a step too.
 
         `steps_per_epoch` and `batch_size` are those of the training data; `total_steps` is the length of the run, or
         None while that is unknown, when a percentage has no meaning.
         """
         match self.unit:
             case "steps":
-                steps = self.value
+                return self.value
             case "epochs":
-                steps = self.value * steps_per_epoch
+                return self.value * steps_per_epoch
             case "samples":
-                steps = self.value / batch_size
+                return self.value / batch_size
             case "percent":
                 if total_steps is None:
                     raise ConfigError.of(f"{str(self)!r} needs a run of known length; say it in steps or epochs")
-                steps = self.value * total_steps / 100
-        return max(1, math.floor(steps + 0.5))
+                return self.value * total_steps / 100
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
