@@ -25,7 +25,7 @@ class Applied:
         self._average = average
         self._kept = kept
         self._switches = switches
-        self._count = _count(where, average)
+        self._count = updates(where, average)
 
     @classmethod
     def start(cls, average: Average, programs: Sequence[Program], *, exchange: bool) -> Applied:
@@ -35,14 +35,7 @@ class Applied:
         while another average of the same variables is applied in this scope.
         """
         where = paddle.static.global_scope()
-        absent = scope.missing(where, [*average.shadow_of, *average.state_names])
-        if absent:
-            raise AverageError(
-                f"the current scope lacks {absent[0]!r}: run the startup program in it first, after update(), and apply "
-                "under the same paddle.static.scope_guard as training"
-            )
-        if _count(where, average) == 0:
-            raise AverageError(f"the average {average.name!r} has seen no update yet: run the train program first")
+        check_started(where, average)
         for other in _IN_PROGRESS:
             if other._scope is where and not other._average.shadow_of.keys().isdisjoint(average.shadow_of):
                 raise AverageError(
@@ -75,7 +68,7 @@ class Applied:
 
     def check(self) -> None:
         """After `undo`: raise AverageError when the train program ran while the weights and the average had traded places."""
-        if self._kept is None and _count(self._scope, self._average) != self._count:
+        if self._kept is None and updates(self._scope, self._average) != self._count:
             raise AverageError(
                 f"the train program ran while the average {self._average.name!r} was applied: it trained the average, and "
                 "averaged into the raw weights; go back to a checkpoint, and use apply(executor, need_restore=False) to train "
@@ -89,5 +82,18 @@ def _reset(switches: Sequence[TestSwitches]) -> None:
         backend().reset_test(each)
 
 
-def _count(where: Any, average: Average) -> int:
+def updates(where: Any, average: Average) -> int:
+    """The number of optimizer steps that `average` has seen in the scope `where`."""
     return int(scope.get(where, average.count))
+
+
+def check_started(where: Any, average: Average) -> None:
+    """Raise AverageError unless the scope `where` holds weights and average, after one step at least."""
+    absent = scope.missing(where, [*average.shadow_of, *average.state_names])
+    if absent:
+        raise AverageError(
+            f"the current scope lacks {absent[0]!r}: run the startup program in it first, after update(), and apply "
+            "under the same paddle.static.scope_guard as training"
+        )
+    if updates(where, average) == 0:
+        raise AverageError(f"the average {average.name!r} has seen no update yet: run the train program first")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import paddle
 
-from ppema.applied import Applied
+from ppema.applied import Applied, check_started, updates
 from ppema.averaging.decay import Constant, Schedule, ThresSteps, check_decay
 from ppema.clone import is_trained
 from ppema.errors import AverageError
 from ppema.ir import Parameter, Program, Variable, backend
 from ppema.passes.ema import Average, EmaPass
-from ppema.passes.select import BatchNormPolicy, Selection
+from ppema.passes.select import BatchNormPolicy, Selection, chosen
+from ppema.recalibration import moving_statistics, recalibration
 
 ThresStepsArgument = int | float | Variable | Callable[[Variable], Variable | float] | None
 
@@ -50,7 +52,8 @@ class ExponentialMovingAverage:
         bias_correction: False for TensorFlow's variables: the shadow begins with the initial weights, s += (1 - d)·(θ - s).
         include, exclude: regular expressions on variables' names; averaged is what one of `include` (if any) and none of
             `exclude` matches.
-        batch_norm: "average" BatchNorm's running mean and variance like weights, or "copy": leave them the raw model's.
+        batch_norm: "average" BatchNorm's running mean and variance like weights; "copy": leave them the raw model's;
+            "recalibrate": `recalibrate` measures them for the averaged weights, each time before they are applied.
         programs: test programs whose BatchNorm and dropout `apply` puts in test mode while the average is applied; each
             switch is put back to what it was.
 
@@ -81,28 +84,30 @@ class ExponentialMovingAverage:
             raise ValueError("schedule: it takes the place of decay and thres_steps; give one or the other")
         if not (isinstance(start, int) and start >= 0 and isinstance(update_every, int) and update_every >= 1):
             raise ValueError(f"expected start >= 0 and update_every >= 1, got {start!r} and {update_every!r}")
-        if batch_norm not in ("average", "copy"):
-            raise ValueError(f"batch_norm: expected 'average' or 'copy', got {batch_norm!r}")
+        if batch_norm not in ("average", "copy", "recalibrate"):
+            raise ValueError(f"batch_norm: expected 'average', 'copy' or 'recalibrate', got {batch_norm!r}")
         self._selection = Selection(tuple(include), tuple(exclude), batch_norm)
         self._given_schedule = schedule
         self._settings = {"start": start, "update_every": update_every, "bias_correction": bias_correction}
         if not (name is None or (isinstance(name, str) and name)):
             raise TypeError(f"name: expected a string, got {name!r}")
         self._name = name or paddle.utils.unique_name.generate("ema").removesuffix("_0")
-        self._programs = tuple(programs)
-        for program in self._programs:
-            if not hasattr(program, "global_block"):
-                raise TypeError(f"programs: expected paddle.static.Programs, got a {type(program).__name__}")
+        self._programs = _check_programs(programs)
         self._average: Average | None = None
         self._parameters: list[Parameter] = []
         self._applied: Applied | None = None
+        self._recalibrated_at: int | None = None
 
-    def update(self) -> None:
+    def update(self, when: Variable | None = None) -> None:
         """Append the update to the default main program: from then on each of its runs makes one.
 
-        Call it once, after the optimizer's `minimize` and before the startup program runs. Raises AverageError when called
-        twice or before `minimize`, when the program has no parameters, one that is not float32, or already an average of this
-        name.
+        Call it once, after the optimizer's `minimize` and before the startup program runs.
+
+        when: a bool Variable of one element that says whether a run is an optimizer step, for programs that accumulate
+        gradients over several: other runs neither update the average nor count. None: every run is a step.
+
+        Raises AverageError when called twice or before `minimize`, when the program has no parameters, one that is not float32,
+        or already an average of this name.
         """
         if self._average is not None:
             raise AverageError(f"update() of the average {self._name!r} was called twice: each run would count double")
@@ -114,14 +119,14 @@ class ExponentialMovingAverage:
         if not is_trained(main):
             raise AverageError("update() comes after minimize: before it, a run would average the former weights")
         written = {name for op in ir.operations(main) for name in op.writes}
-        choices = self._selection.choose(parameters, written, {})
-        covered = [choice.parameter for choice in choices if choice.averaged]
+        choices = self._selection.choose(parameters, written, moving_statistics(main), {})
+        covered, recalibrated = chosen(choices, "average"), chosen(choices, "recalibrate")
         made = EmaPass(self._name, self._schedule(), **self._settings)
-        self._average = made.apply(ir, main, startup, covered)
+        self._average = made.apply(ir, main, startup, covered, recalibrated, when)
         self._parameters = parameters
 
     @contextmanager
-    def apply(self, executor: Any, need_restore: bool = True) -> Iterator[None]:
+    def apply(self, executor: Any, need_restore: bool = True, *, programs: Sequence[Program] = ()) -> Iterator[None]:
         """Put the averages in place of the parameters, in the scope that is current.
 
         With need_restore the two exchange their memory, and leaving the block exchanges them back, also after an exception;
@@ -130,9 +135,10 @@ class ExponentialMovingAverage:
 
         Args:
             executor: as in paddle.static's class; the scope alone decides, so it is not used.
+            programs: test programs to put in test mode meanwhile, beside those given to the constructor.
 
-        Raises AverageError: before the first update, while this or another average of the same variables is applied, or, at
-        the end of the block, when the train program ran inside it.
+        Raises AverageError: before the first update, while this or another average of the same variables is applied, where
+        BatchNorm's statistics are still to be recalibrated, or, at the end of the block, when the train program ran inside it.
         """
         average = self._require_update("apply")
         if self._applied is not None:
@@ -140,7 +146,12 @@ class ExponentialMovingAverage:
                 f"the average {self._name!r} is already applied: call restore(executor) before applying it again, or the "
                 "raw weights would be lost"
             )
-        self._applied = Applied.start(average, self._programs, exchange=need_restore)
+        if average.recalibrated and self._recalibrated_at != updates(paddle.static.global_scope(), average):
+            raise AverageError(
+                f"the average {self._name!r} has no BatchNorm statistics of its weights as they are now: call "
+                "recalibrate(executor, test_program, feeds) before apply"
+            )
+        self._applied = Applied.start(average, (*self._programs, *_check_programs(programs)), exchange=need_restore)
         try:
             yield
         except BaseException:
@@ -155,6 +166,29 @@ class ExponentialMovingAverage:
         if self._applied is None:
             raise AverageError(f"restore() of the average {self._name!r}: it is not applied")
         self._take_back().check()
+
+    def recalibrate(self, executor: Any, test_program: Program, feeds: Iterable[Mapping[str, np.ndarray]]) -> None:
+        """Measure BatchNorm's statistics for the averaged weights, where the average was made with batch_norm="recalibrate".
+
+        They become the mean and variance over all of `feeds` together: batches of training data, all of one size, as
+        `executor.run` takes them, for `test_program`, a test program of the model such as `ppema.clone_for_test` makes. It
+        reads the averages' own variables: no weight is touched, and nothing is applied.
+
+        Raises AverageError for another policy, before the first update, for a program that lacks a BatchNorm of the train
+        program, and for no feeds at all.
+        """
+        average, where = self._require_update("recalibrate"), paddle.static.global_scope()
+        if not average.recalibrated:
+            raise AverageError(f"the average {self._name!r} was not made with batch_norm='recalibrate', or has no BatchNorm")
+        check_started(where, average)
+        made = recalibration(test_program, average.recalibrated, average.shadow_of)
+        measured = {name for pair in made.statistics for name in pair}
+        absent = [name for name in average.recalibrated if average.shadow_of[name] not in measured]
+        if absent:
+            raise AverageError(f"the test program has no BatchNorm with the statistics of {absent[0]!r}")
+        if not made.measure(where, feeds, lambda program, feed: executor.run(program, feed=feed)):
+            raise AverageError("recalibrate: there is no batch in feeds")
+        self._recalibrated_at = updates(where, average)
 
     def _take_back(self) -> Applied:
         applied = self._applied
@@ -212,6 +246,13 @@ class ExponentialMovingAverage:
             what = repr(name or "what was given")
             raise AverageError(f"{what} is not averaged by {self._name!r}; it averages {', '.join(average.shadow_of)}")
         return name
+
+
+def _check_programs(programs: Sequence[Program]) -> tuple[Program, ...]:
+    for program in programs:
+        if not hasattr(program, "global_block"):
+            raise TypeError(f"programs: expected paddle.static.Programs, got a {type(program).__name__}")
+    return tuple(programs)
 
 
 def _check_steps(given: Any) -> Any:

@@ -20,7 +20,8 @@ from ppema.losses import per_sample
 from ppema.metrics import build_metrics
 from ppema.optimizers import LRScheduler, build_lr, build_optimizer
 from ppema.passes.ema import Average, EmaPass
-from ppema.passes.select import Choice, Selection
+from ppema.passes.select import Choice, Selection, chosen
+from ppema.recalibration import Recalibration, moving_statistics, recalibration
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Programs:
     """All programs of a training run.
 
     model: its inputs are those of all programs; tests: by weights, "raw" first, then each average in the config's order;
-    passes: what made each average, which knows its decay at every step; choices: what each average covers, and why.
+    passes: what made each average, which knows its decay at every step; choices: what each average covers, and why;
+    recalibrations: of those averages whose BatchNorm statistics are measured before their test program is right.
     """
 
     startup: Program
@@ -66,6 +68,7 @@ class Programs:
     averages: dict[str, Average]
     passes: dict[str, EmaPass]
     choices: dict[str, list[Choice]]
+    recalibrations: dict[str, Recalibration]
 
 
 @dataclass(frozen=True)
@@ -144,15 +147,19 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
         _check_same_variables(config, parameters, test_model.parameters)
         places = {name: place for place, name in test_model.structured.items()}
         written = {name for op in ir.operations(main) for name in op.writes}
-        tests, averages, passes, choices = {RAW: test_model.test}, {}, {}, {}
+        statistics = moving_statistics(main)
+        tests, averages, passes, choices, recalibrations = {RAW: test_model.test}, {}, {}, {}, {}
         for name, spec in config.averages.items():
             with config.at("averages"), building(name):
                 selection = Selection(spec.include, spec.exclude, spec.batch_norm)
-                choices[name] = selection.choose(parameters, written, places)
-                covered = [choice.parameter for choice in choices[name] if choice.averaged]
+                choices[name] = selection.choose(parameters, written, statistics, places)
                 passes[name] = ema_pass(name, spec, horizon)
-                averages[name] = passes[name].apply(ir, main, startup, covered)
-            tests[name] = rewired(test_model.test, averages[name].shadow_of)
+                covered, measured = chosen(choices[name], "average"), chosen(choices[name], "recalibrate")
+                averages[name] = made = passes[name].apply(ir, main, startup, covered, measured)
+                tests[name] = rewired(test_model.test, made.shadow_of)
+                if measured:
+                    names = [each.name for each in measured]
+                    recalibrations[name] = recalibration(test_model.test.program, names, made.shadow_of)
     return Programs(
         startup=startup,
         train=main,
@@ -163,7 +170,16 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
         averages=averages,
         passes=passes,
         choices=choices,
+        recalibrations=recalibrations,
     )
+
+
+def train_statistics(config: Config, fields: Sequence[Field]) -> set[str]:
+    """The names of the BatchNorm statistics that training a config's model moves. Raises ConfigError."""
+    main = paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, paddle.static.Program()):
+        forward(config, fields, train=True)
+    return moving_statistics(main)
 
 
 def ema_pass(name: str, spec: AverageSpec, horizon: Horizon) -> EmaPass:

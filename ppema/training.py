@@ -61,7 +61,8 @@ def dry_run(config: Config) -> float:
     with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
         trainer = Trainer(run, Start())
         loss = trainer.step(next(iter(run.train_loader.epoch(0))), State())
-        for test in run.programs.tests.values():
+        for weights, test in run.programs.tests.items():
+            run.recalibrate(weights)
             evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
     return loss
 
@@ -74,6 +75,7 @@ class Trainer:
         self._state = start.state
         self._best = start.best
         self._metrics = dict(start.metrics)
+        self._recalibrated: dict[str, int] = {}
 
     def go(self) -> Result:
         """Train to the end, or until a signal asks to stop. Call it in the scope of the run."""
@@ -142,6 +144,7 @@ class Trainer:
         """Measure every set of weights; returns whether the monitored one is the best so far."""
         run, monitor = self._run, self._run.config.train.monitor
         for weights, test in run.programs.tests.items():
+            self._recalibrate(weights, state)
             self._metrics[weights] = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
             log.evaluation(state.step, self._epoch(state), weights, self._metrics[weights])
         if monitor is None:
@@ -156,8 +159,16 @@ class Trainer:
 
     def _save(self, state: State, *, improved: bool) -> None:
         run = self._run
+        for weights in run.programs.recalibrations:
+            self._recalibrate(weights, state)
         manifest = manifest_of(run, state, self._metrics, self._best)
         checkpoints_of(run.config).save(state.step, run.read(), manifest, best=improved)
+
+    def _recalibrate(self, weights: str, state: State) -> None:
+        """Measure the statistics of `weights`, once for what they are after the step that led to `state`."""
+        if self._recalibrated.get(weights) != state.step:
+            self._run.recalibrate(weights)
+            self._recalibrated[weights] = state.step
 
     def _decays(self, state: State) -> dict[str, float]:
         """The decay that each average's update had in the step that led to `state`."""

@@ -30,6 +30,7 @@ LAYERS = {
     "inputs": 4,
     "forward": 4,
     "programs": 4,
+    "recalibration": 4,
     "run": 5,
     "training": 6,
     "api": 6,

@@ -154,7 +154,7 @@ def test_what_the_class_may_leave_out(built, here):
     for name in set(weights(built)) - set(covered):
         with pytest.raises(AverageError, match="is not averaged"):
             ema.average_name(name)
-    with pytest.raises(ValueError, match="batch_norm: expected 'average' or 'copy', got 'no'"):
+    with pytest.raises(ValueError, match="batch_norm: expected 'average', 'copy' or 'recalibrate', got 'no'"):
         ExponentialMovingAverage(0.9, batch_norm="no")
 
 
@@ -229,3 +229,33 @@ def test_do_model_average_false_opts_out():
     assert ema.average_name("linear_0.b_0") == "linear_0.b_0/ema"
     with pytest.raises(AverageError, match="'linear_0.w_0' is not averaged"):
         ema.average_name("linear_0.w_0")
+
+
+def test_with_gradient_accumulation_an_update_counts_optimizer_steps(built, here):
+    """Weights change in every third run; the others neither count nor move the average, though they move the statistics."""
+    with built.guard():
+        happens = paddle.static.data("happens", [1], "bool")
+        paddle.optimizer.SGD(0.1).minimize(built.loss * paddle.cast(happens, "float32"))
+        ema = ExponentialMovingAverage(0.6, thres_steps=lambda n: n, update_every=2)
+        ema.update(when=happens)
+    built.start()
+    trajectory = []
+    for run in range(1, 25):
+        built.run(fetch=[built.loss], feed={**built.feed(), "happens": np.array([run % 3 == 0])})
+        if run % 6 == 0:
+            trajectory.append({name: each.astype("float64") for name, each in weights(built).items()})
+    check_average(built, ema, trajectory, lambda n, k, ops: min(0.6, (1 + 2 * n) / (10 + 2 * n)) ** 2)
+
+
+def test_runs_without_an_optimizer_step_leave_the_average_as_it_is(built, here):
+    built.minimize()
+    with built.guard():
+        happens = paddle.static.data("happens", [1], "bool")
+        ema = ExponentialMovingAverage(0.9)
+        ema.update(when=happens)
+    built.start()
+    built.run(fetch=[built.loss], feed={**built.feed(), "happens": np.array([True])})
+    before = averages(built, ema)
+    for _ in range(3):
+        built.run(fetch=[built.loss], feed={**built.feed(), "happens": np.array([False])})
+    assert all(averages(built, ema)[name].tobytes() == value.tobytes() for name, value in before.items())

@@ -65,6 +65,18 @@ class NormInBranch(paddle.nn.Layer):
         return paddle.static.nn.cond(taken, lambda: self.linear(first(h)), lambda: self.linear(second(h) * 2.0))
 
 
+class NormTwice(paddle.nn.Layer):
+    """One BatchNorm in two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = paddle.nn.BatchNorm1D(64)
+        self.linear = paddle.nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.linear(self.norm(self.norm(images.flatten(1)) + 1.0))
+
+
 class BatchStatistics(paddle.nn.Layer):
     """BatchNorm that uses and moves its statistics in evaluation too."""
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from ppema.cli.common import add_json, load, parser, print_json, print_table, run
+from ppema.errors import PpemaError
+
+_POLICIES = ("average", "copy", "recalibrate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -13,6 +17,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = parser("eval", "Measure the raw weights and the averages of a checkpoint over data.eval.")
     made.add_argument("--weights", metavar="raw|NAME", help="only these (default: raw and every average)")
     made.add_argument("--checkpoint", metavar="PATH|best|last", default="last", help="default: last")
+    made.add_argument(
+        "--batch-norm",
+        metavar="POLICY,...",
+        help="compare policies for BatchNorm's statistics: average, copy, recalibrate, or all that the weights have",
+    )
+    made.add_argument(
+        "--recalibrate-batches", metavar="N", type=int, help="training batches that recalibrate measures on (default: 50)"
+    )
     add_json(made)
     return run(_evaluate, made, argv)
 
@@ -20,10 +32,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     config = load(arguments)
     from ppema.api import evaluate
+    from ppema.config import DEFAULT_BATCHES
 
-    results = evaluate(config, arguments.weights, arguments.checkpoint)
+    policies = _policies(arguments.batch_norm)
+    batches = DEFAULT_BATCHES if arguments.recalibrate_batches is None else arguments.recalibrate_batches
+    if batches < 1:
+        raise PpemaError(f"--recalibrate-batches: expected an integer >= 1, got {batches}")
+    results = evaluate(config, arguments.weights, arguments.checkpoint, batch_norm=policies, recalibrate_batches=batches)
     measures = list(next(iter(results.values())))
     print_table(["weights", *measures], [[name, *values.values()] for name, values in results.items()])
     if arguments.json:
         print_json(results)
     return 0
+
+
+def _policies(text: str | None) -> Any:
+    if text in (None, "all"):
+        return text
+    asked = text.split(",")
+    unknown = [each for each in asked if each not in _POLICIES]
+    if unknown:
+        raise PpemaError(f"--batch-norm: expected all, or some of {', '.join(_POLICIES)}, got {unknown[0]!r}")
+    return asked

@@ -1,6 +1,6 @@
 """What the user wrote: typed, frozen models of a config, and how YAML becomes one. Imports no paddle."""
 
-from ppema.config.average import Average, Warmup
+from ppema.config.average import DEFAULT_BATCHES, Average, Warmup
 from ppema.config.data import Csv, DataSpec, Digits, DottedData, Idx, ImageFolder, Npz, Synthetic
 from ppema.config.dump import to_yaml
 from ppema.config.duration import Duration
@@ -10,6 +10,7 @@ from ppema.config.named import LearningRate, Named, Optimizer
 from ppema.config.schema import RAW, Config, Data, Runtime, Train
 
 __all__ = [
+    "DEFAULT_BATCHES",
     "RAW",
     "Average",
     "Config",

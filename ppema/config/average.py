@@ -14,6 +14,7 @@ from ppema.errors import Path
 _LENGTHS = ("decay", "half_life", "simple", "sigma_rel")
 # What a key makes sense beside, alone.
 _NEEDS = {"thres_steps": "decay", "warmup": "decay", "tau": "decay", "ramp": "half_life", "reference_batch": "decay"}
+DEFAULT_BATCHES = 50  # for batch_norm: recalibrate
 _GROWTHS = ("thres_steps", "warmup", "tau")
 
 # The simple average is the power function of exponent 0, and has the width 1 / sqrt(12); none is wider.
@@ -52,12 +53,21 @@ class Average(Section):
         default=(), description="Regular expressions on names or places in the model; only what one matches is averaged."
     )
     exclude: tuple[Text, ...] = Field(default=(), description="Regular expressions; what one matches is not averaged.")
-    batch_norm: Literal["average", "copy"] = Field(
-        default="average", description="BatchNorm's statistics: averaged like weights, or the raw model's."
+    batch_norm: Literal["average", "copy", "recalibrate"] = Field(
+        default="average",
+        description="BatchNorm's statistics: averaged like weights, the raw model's, or measured anew for the average.",
+    )
+    recalibrate_batches: Count | None = Field(
+        default=None, description="Training batches on which batch_norm: recalibrate measures; null: 50."
     )
     reference_batch: Count | None = Field(
         default=None, description="The batch size that decay was chosen for: it is raised to batch_size / reference_batch."
     )
+
+    @property
+    def batches(self) -> int:
+        """Training batches on which the statistics are measured, where they are."""
+        return self.recalibrate_batches or DEFAULT_BATCHES
 
     @model_validator(mode="after")
     def _one_length_and_what_goes_with_it(self) -> Average:
@@ -70,6 +80,8 @@ class Average(Section):
         found: list[tuple[Path, str]] = [
             ((key,), f"goes with {needed} alone") for key, needed in _NEEDS.items() if key in given and needed not in given
         ]
+        if self.recalibrate_batches is not None and self.batch_norm != "recalibrate":
+            found.append((("recalibrate_batches",), "goes with batch_norm: recalibrate alone"))
         growths = [key for key in _GROWTHS if key in given]
         if len(growths) > 1:
             found.append(((growths[1],), f"does not go with {growths[0]}: choose one way to grow"))

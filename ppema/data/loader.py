@@ -90,6 +90,19 @@ class Loader:
         """The number of batches of an epoch, ≥ 1."""
         return self._plan.steps_per_epoch
 
+    def twin(self, *, drop_last: bool) -> Loader:
+        """Another loader of the same data set in the same order, which may be read while this one is."""
+        return Loader(
+            self._dataset,
+            batch_size=self.batch_size,
+            shuffle=self._plan.shuffle,
+            drop_last=drop_last,
+            workers=self._workers,
+            seed=self._plan.seed,
+            label=self.label,
+            open_dataset=self._open_dataset,
+        )
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches `start`, `start` + 1, ... of `epoch`, both counted from 0; samples before them are not read.
 

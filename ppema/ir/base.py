@@ -7,7 +7,7 @@ the variables of a scope, which are only names and arrays (`scope.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -90,6 +90,14 @@ class IR(Protocol):
 
     def reset_test(self, switches: TestSwitches) -> None:
         """Put the switches back to what each was before `set_test`."""
+        ...
+
+    def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
+        """Make every BatchNorm of the test program `program` whose statistics are in `names` normalise by its batch, and
+        write the batch's mean and variance, and nothing of their old values, into its statistics.
+
+        Returns the names of the statistics (mean, variance) of each of those operations.
+        """
         ...
 
     def create_state(

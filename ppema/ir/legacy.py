@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 
 import paddle
@@ -66,6 +66,24 @@ class Legacy:
     def reset_test(self, switches: TestSwitches) -> None:
         for op, switch in switches.before:
             op._set_attr("is_test", switch)
+
+    def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
+        pairs = []
+        for op, _ in _walk(program, program.global_block()):
+            if op.type not in ("batch_norm", "sync_batch_norm"):
+                continue
+            (mean,), (variance,) = op.input("Mean"), op.input("Variance")
+            if names.isdisjoint((mean, variance)):
+                continue
+            for switch in ("is_test", "use_global_stats", "trainable_statistics"):
+                op._set_attr(switch, False)
+            op._set_attr("momentum", 0.0)
+            if "ReserveSpace" not in op.output_names or not op.output("ReserveSpace"):
+                # What an operation built in eval mode lacks, and writes in training.
+                reserve = op.block.create_var(name=f"{mean}/reserve", dtype="float32", stop_gradient=True)
+                op.desc.set_output("ReserveSpace", [reserve.name])
+            pairs.append((mean, variance))
+        return pairs
 
     def create_state(
         self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float | Parameter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 
 import paddle
@@ -66,6 +66,27 @@ class Pir:
     def reset_test(self, switches: TestSwitches) -> None:
         for op, switch in switches.before:
             op.set_bool_attr("is_test", switch)
+
+    def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
+        pairs = []
+        for op, _ in list(_walk(program.global_block())):
+            if op.name() not in ("pd_op.batch_norm_", "pd_op.sync_batch_norm_"):
+                continue
+            x, mean, variance, scale, bias = (operand.source() for operand in op.operands())
+            pair = (_state_name(mean.get_defining_op()), _state_name(variance.get_defining_op()))
+            if names.isdisjoint(pair):
+                continue
+            # PIR can not set an attribute that is a float, such as the momentum: another operation takes its place.
+            with paddle.static.program_guard(program):
+                paddle.pir.set_insertion_point(op)
+                attributes = op.attrs()
+                form = (attributes["epsilon"], attributes["data_format"])
+                results = _C_ops.batch_norm_(x, mean, variance, scale, bias, False, 0.0, *form, False, False)
+            for old, new in zip(op.results(), results, strict=True):
+                old.replace_all_uses_with(new)
+            op.get_parent_block().remove_op(op)
+            pairs.append(pair)
+        return pairs
 
     def create_state(
         self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float | Parameter

@@ -43,7 +43,9 @@ class Average:
     """One average as it stands in a train program: which variables hold it, by the names of what is averaged.
 
     name: the average's own; shadow_of: shadow's name by parameter's name; shadows: the shadows' variables by parameter's
-    name; count, weight: names of the number of optimizer steps seen (0-D int64) and of W_t (0-D float64).
+    name; count, weight: names of the number of optimizer steps seen (0-D int64) and of W_t (0-D float64); step: the variable
+    of that number, this step included; recalibrated: the names of those BatchNorm statistics that have a shadow which no
+    update writes, because they are measured (`recalibration.py`).
     """
 
     name: str
@@ -51,6 +53,8 @@ class Average:
     shadows: dict[str, Variable]
     count: str
     weight: str
+    step: Variable
+    recalibrated: tuple[str, ...] = ()
 
     @property
     def state_names(self) -> list[str]:
@@ -96,27 +100,32 @@ class EmaPass:
         n = step // self.update_every * self.update_every - self.first
         return self.schedule(float(n), self.update_every * self.scale, FLOATS) if n >= 0 else 0.0
 
-    def apply(self, ir: IR, main: Program, startup: Program, parameters: Sequence[Parameter]) -> Average:
+    def apply(
+        self,
+        ir: IR,
+        main: Program,
+        startup: Program,
+        parameters: Sequence[Parameter],
+        recalibrated: Sequence[Parameter] = (),
+        when: Variable | None = None,
+    ) -> Average:
         """Append to `main`, and the initial values to `startup`.
+
+        parameters: what is averaged; recalibrated: the BatchNorm statistics that get a shadow for what is measured later, and
+        no update. when: a bool variable of one element, True in the runs of `main` that are an optimizer step (of gradient
+        accumulation, say); None: all are.
 
         Raises AverageError where there is no parameter, the name is taken, a parameter is not float32, or, without bias
         correction, `startup` gives a parameter no initial value.
         """
-        for parameter in parameters:
-            if parameter.dtype != "float32":
-                raise AverageError(f"{parameter.name} is {parameter.dtype}; averages of float32 parameters alone are supported")
-        if not parameters:
-            raise AverageError(f"there is nothing for the average {self.name!r} to cover")
-        shadow_of = {parameter.name: shadow_name(parameter.name, self.name) for parameter in parameters}
-        clash = set(shadow_of.values()).intersection(ir.state_names(main))
-        if clash:
-            raise AverageError(f"the program already has an average named {self.name!r} ({min(clash)})")
+        shadow_of = self._names(ir, main, parameters, recalibrated)
         try:
-            shadows = {}
-            for p in parameters:
-                # Zero, and not the initial value, so that the first update gives the weights bit for bit.
-                initial = 0.0 if self.bias_correction else p
-                shadows[p.name] = ir.create_state(main, startup, shadow_of[p.name], p.shape, "float32", initial)
+            # Zero, and not the initial value, so that the first update gives the weights bit for bit.
+            initial = {p.name: 0.0 if self.bias_correction else p for p in parameters} | {p.name: p for p in recalibrated}
+            shadows = {
+                p.name: ir.create_state(main, startup, shadow_of[p.name], p.shape, "float32", initial[p.name])
+                for p in (*parameters, *recalibrated)
+            }
         except KeyError as error:
             raise AverageError(f"the startup program gives {error} no initial value, with which its average begins") from error
         # By the first shadow's name, as two programs may share a scope and call their averages alike.
@@ -124,7 +133,8 @@ class EmaPass:
         count = ir.create_state(main, startup, prefix + "count", [], "int64", 0)
         weight = ir.create_state(main, startup, prefix + "weight", [], "float64", 0.0)
         with paddle.static.program_guard(main, startup), ir.update_section(main):
-            step = count + 1
+            happens = None if when is None else paddle.reshape(when, [])
+            step = count + 1 if happens is None else count + paddle.cast(happens, "int64")
             new_weight, alpha = self._scalars(step, weight)
             alpha = paddle.cast(ir.after_branches(main, alpha), "float32")
 
@@ -133,12 +143,29 @@ class EmaPass:
                     ir.append_lerp(shadows[parameter.name], parameter.variable, alpha)
                 paddle.assign(new_weight, output=weight)
 
-            if self.update_every == 1:
+            due = self._due(step, happens)
+            if due is None:
                 update()
             else:
-                paddle.static.nn.cond(self._due(step), update, None)
+                paddle.static.nn.cond(due, update, None)
             paddle.assign(step, output=count)
-        return Average(self.name, shadow_of, shadows, prefix + "count", prefix + "weight")
+        names = tuple(p.name for p in recalibrated)
+        return Average(self.name, shadow_of, shadows, prefix + "count", prefix + "weight", step, names)
+
+    def _names(
+        self, ir: IR, main: Program, parameters: Sequence[Parameter], recalibrated: Sequence[Parameter]
+    ) -> dict[str, str]:
+        """The shadows' names by parameter's name. Raises AverageError for what can not be averaged."""
+        for parameter in (*parameters, *recalibrated):
+            if parameter.dtype != "float32":
+                raise AverageError(f"{parameter.name} is {parameter.dtype}; averages of float32 parameters alone are supported")
+        if not parameters:
+            raise AverageError(f"there is nothing for the average {self.name!r} to cover")
+        shadow_of = {parameter.name: shadow_name(parameter.name, self.name) for parameter in (*parameters, *recalibrated)}
+        clash = set(shadow_of.values()).intersection(ir.state_names(main))
+        if clash:
+            raise AverageError(f"the program already has an average named {self.name!r} ({min(clash)})")
+        return shadow_of
 
     def _scalars(self, step: Variable, weight: Variable) -> tuple[Variable, Variable]:
         """W and α of an update after `step`, 0-D float64."""
@@ -153,10 +180,19 @@ class EmaPass:
             alpha = paddle.where(begun, alpha, GRAPH.constant(1.0))
         return new_weight, alpha
 
-    def _due(self, step: Variable) -> Variable:
-        """Whether `step` ends an interval; the very first does too where the shadow holds nothing yet."""
-        rest = paddle.remainder(step, paddle.full([], self.update_every, "int64"))
-        due = paddle.equal(rest, paddle.full([], 0, "int64"))
-        if not self.bias_correction:
-            return due
-        return paddle.logical_or(due, paddle.equal(step, paddle.full([], 1, "int64")))
+    def _due(self, step: Variable, happens: Variable | None) -> Variable | None:
+        """Whether a run updates the average, None for every run: it is an optimizer step, and ends an interval.
+
+        The very first step ends one too where the shadow holds nothing yet.
+        """
+        if self.update_every == 1:
+            return happens
+        due = divides(self.update_every, step)
+        if self.bias_correction:
+            due = paddle.logical_or(due, paddle.equal(step, paddle.full([], 1, "int64")))
+        return due if happens is None else paddle.logical_and(happens, due)
+
+
+def divides(interval: int, step: Variable) -> Variable:
+    """Whether `step`, 0-D int64, is a multiple of `interval`."""
+    return paddle.equal(paddle.remainder(step, paddle.full([], interval, "int64")), paddle.full([], 0, "int64"))

@@ -10,15 +10,18 @@ from typing import Literal
 from ppema.errors import AverageError
 from ppema.ir import Parameter
 
-BatchNormPolicy = Literal["average", "copy"]
+BatchNormPolicy = Literal["average", "copy", "recalibrate"]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Whether `parameter` is averaged, and the rule that says so, as a person reads it."""
+    """What an average does with `parameter`, and the rule that says so, as a person reads it.
+
+    how: "average" it, "recalibrate" it as a BatchNorm statistic of the average's own, or "leave" it the raw model's.
+    """
 
     parameter: Parameter
-    averaged: bool
+    how: Literal["average", "recalibrate", "leave"]
     rule: str
 
 
@@ -28,19 +31,25 @@ class Selection:
 
     include: regular expressions, of which a variable's name, or its place in the model ("backbone.0.weight"), must match one
     somewhere; none: everything. exclude: of which none may match. batch_norm: "average" covers BatchNorm's running mean and
-    variance like weights, "copy" leaves them as the raw model has them.
+    variance like weights, "copy" leaves them as the raw model has them, "recalibrate" measures them for the averaged weights.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     batch_norm: BatchNormPolicy = "average"
 
-    def choose(self, parameters: Sequence[Parameter], written: Collection[str], places: Mapping[str, str]) -> list[Choice]:
+    def choose(
+        self,
+        parameters: Sequence[Parameter],
+        written: Collection[str],
+        statistics: Collection[str],
+        places: Mapping[str, str],
+    ) -> list[Choice]:
         """The choice for each parameter.
 
         written: the variables that the train program writes; one that is neither trained nor written never changes, and is its
-        own average. places: the place in the model by variable's name, where known. Raises AverageError for a pattern that is
-        no regular expression or matches nothing.
+        own average. statistics: those that BatchNorm writes. places: the place in the model by variable's name, where known.
+        Raises AverageError for a pattern that is no regular expression or matches nothing.
         """
         for pattern in (*self.include, *self.exclude):
             try:
@@ -49,25 +58,32 @@ class Selection:
                 raise AverageError(f"{pattern!r} is not a regular expression: {error}") from error
             if not any(_matches(compiled, parameter, places) for parameter in parameters):
                 raise AverageError(f"{pattern!r} matches no parameter: tools/show.py lists them")
-        return [self._choose(parameter, written, places) for parameter in parameters]
+        return [self._choose(parameter, written, statistics, places) for parameter in parameters]
 
-    def _choose(self, parameter: Parameter, written: Collection[str], places: Mapping[str, str]) -> Choice:
+    def _choose(
+        self, parameter: Parameter, written: Collection[str], statistics: Collection[str], places: Mapping[str, str]
+    ) -> Choice:
         def first(patterns: Sequence[str]) -> str | None:
             return next((each for each in patterns if _matches(re.compile(each), parameter, places)), None)
 
-        statistic = not parameter.trainable
         included, excluded = first(self.include), first(self.exclude)
         if not parameter.averaged:
-            return Choice(parameter, False, "opted out" if "float" in parameter.dtype else "whole numbers")
-        if statistic and parameter.name not in written:
-            return Choice(parameter, False, "frozen")
-        if statistic and self.batch_norm == "copy":
-            return Choice(parameter, False, "batch_norm: copy")
+            return Choice(parameter, "leave", "opted out" if "float" in parameter.dtype else "whole numbers")
+        if not parameter.trainable and parameter.name not in written:
+            return Choice(parameter, "leave", "frozen")
+        if parameter.name in statistics and self.batch_norm != "average":
+            return Choice(parameter, "leave" if self.batch_norm == "copy" else "recalibrate", f"batch_norm: {self.batch_norm}")
         if excluded is not None:
-            return Choice(parameter, False, f"exclude {excluded}")
+            return Choice(parameter, "leave", f"exclude {excluded}")
         if self.include and included is None:
-            return Choice(parameter, False, "not included")
-        return Choice(parameter, True, f"include {included}" if included else "statistic" if statistic else "trained")
+            return Choice(parameter, "leave", "not included")
+        kind = "trained" if parameter.trainable else "statistic"
+        return Choice(parameter, "average", f"include {included}" if included else kind)
+
+
+def chosen(choices: Sequence[Choice], how: str) -> list[Parameter]:
+    """The parameters of those choices that say `how`."""
+    return [choice.parameter for choice in choices if choice.how == how]
 
 
 def _matches(pattern: re.Pattern[str], parameter: Parameter, places: Mapping[str, str]) -> bool:

@@ -36,7 +36,8 @@ def _variables(run: TrainingRun) -> Table:
 
 
 def _average(run: TrainingRun, name: str) -> Table:
-    rows = [(choice.parameter.name, "yes" if choice.averaged else "no", choice.rule) for choice in run.programs.choices[name]]
+    done = {"average": "yes", "recalibrate": "measured", "leave": "no"}
+    rows = [(choice.parameter.name, done[choice.how], choice.rule) for choice in run.programs.choices[name]]
     return Table(f"Average {name}", ("name", "averaged", "by which rule"), rows)
 
 
@@ -56,6 +57,7 @@ def _programs(run: TrainingRun) -> Table:
     ir, programs = backend(), run.programs
     named = {"startup": programs.startup, "train": programs.train}
     named |= {f"test {weights}": test.program for weights, test in programs.tests.items()}
+    named |= {f"recalibrate {weights}": each.program for weights, each in programs.recalibrations.items()}
     rows = []
     for name, program in named.items():
         operations = list(ir.operations(program))

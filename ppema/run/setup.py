@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,23 @@ from ppema.config import RAW, Config
 from ppema.data import Batch, Loader, build_loader
 from ppema.environment import choose_threads
 from ppema.errors import CheckpointError, ConfigError, TrainingError, one_line
+from ppema.forward import building
 from ppema.ir import Program, backend, scope
-from ppema.programs import Horizon, Model, Programs, build_programs, build_test_model
+from ppema.programs import Horizon, Model, Programs, build_programs, build_test_model, train_statistics
+from ppema.recalibration import recalibration
 from ppema.run.best import check_monitor
 from ppema.run.checkpoint import Checkpoint, Checkpoints, check_fits
 from ppema.run.device import place_of
 from ppema.run.execute import execute
+from ppema.run.recalibrate import Recalibrator
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training run, ready for its first step: the scope holds the initial values."""
+    """A training run, ready for its first step: the scope holds the initial values.
+
+    recalibrate: measures the BatchNorm statistics of an average whose policy says so, by the average's name.
+    """
 
     config: Config
     horizon: Horizon
@@ -35,11 +41,13 @@ class TrainingRun:
     programs: Programs
     executor: Any
     scope: Any
+    recalibrate: Recalibrator
 
     def close(self) -> None:
         """End what reads the data."""
         self.train_loader.close()
         self.eval_loader.close()
+        self.recalibrate.close()
 
     def state_parts(self) -> dict[str, list[str]]:
         """The variables a checkpoint holds, by the part of it that they are in."""
@@ -71,13 +79,8 @@ def prepare_training(config: Config) -> TrainingRun:
     output_of(config)
     place = place_of(config.runtime.device)
     _seed(config.seed)
-    with config.at("data", "train"):
-        train_loader = build_loader(config.data.train, seed=config.seed, label="data.train")
     eval_loader = _eval_loader(config)
-    if train_loader.fields != eval_loader.fields:
-        with config.at("data", "eval"):
-            ours, theirs = (", ".join(map(str, loader.fields)) for loader in (eval_loader, train_loader))
-            raise ConfigError.of(f"its samples are {ours}; those of data.train are {theirs}")
+    train_loader = _train_loader(config, eval_loader)
     horizon = Horizon(train_loader.steps_per_epoch, config.data.train.batch_size, config.train.epochs)
     programs = build_programs(config, train_loader.fields, horizon)
     with config.at("train"):
@@ -87,13 +90,16 @@ def prepare_training(config: Config) -> TrainingRun:
         _initialise(config, executor, programs.startup)
         for loader in (train_loader, eval_loader):
             _try_out(config, executor, programs.model, loader)
-    return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own)
+    wanted = {name: (each, config.averages[name].batches) for name, each in programs.recalibrations.items()}
+    recalibrate = Recalibrator(executor, own, programs.model.inputs, train_loader, wanted)
+    return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own, recalibrate)
 
 
 @dataclass(frozen=True)
 class EvaluationRun:
     """A model ready to be evaluated; `load` fills the scope with weights."""
 
+    config: Config
     model: Model
     eval_loader: Loader
     executor: Any
@@ -103,11 +109,25 @@ class EvaluationRun:
         """End what reads the data."""
         self.eval_loader.close()
 
-    def load(self, checkpoint: Checkpoint, weights: str) -> None:
-        """Put the weights "raw" or an average's under the variables' own names. Raises CheckpointError."""
-        arrays = checkpoint.weights(weights)
+    def load(self, checkpoint: Checkpoint, weights: str, copied: Collection[str] = ()) -> None:
+        """Put the weights "raw" or an average's under the variables' own names, but of the raw ones those in `copied`.
+
+        Raises CheckpointError.
+        """
+        raw = checkpoint.arrays(RAW) if copied else {}
+        arrays = checkpoint.weights(weights) | {name: raw[name] for name in copied if name in raw}
         check_fits(checkpoint, arrays, [parameter.name for parameter in self.model.parameters])
         put(self.scope, checkpoint, arrays)
+
+    def recalibrator(self, batches: int) -> Recalibrator:
+        """Measures the BatchNorm statistics of the weights under the variables' own names, RAW, on training batches.
+
+        Close it after use. Raises ConfigError, DataError.
+        """
+        train_loader = _train_loader(self.config, self.eval_loader)
+        with self.config.at("model"), building():
+            made = recalibration(self.model.test.program, train_statistics(self.config, train_loader.fields))
+        return Recalibrator(self.executor, self.scope, self.model.inputs, train_loader, {RAW: (made, batches)})
 
 
 def prepare_evaluation(config: Config) -> EvaluationRun:
@@ -121,7 +141,7 @@ def prepare_evaluation(config: Config) -> EvaluationRun:
     with paddle.static.scope_guard(own):
         _initialise(config, executor, model.startup)
         _try_out(config, executor, model, eval_loader)
-    return EvaluationRun(model, eval_loader, executor, own)
+    return EvaluationRun(config, model, eval_loader, executor, own)
 
 
 def output_of(config: Config) -> Path:
@@ -148,6 +168,16 @@ def put(where: Any, checkpoint: Checkpoint, arrays: Mapping[str, np.ndarray]) ->
         scope.put(where, arrays)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from error
+
+
+def _train_loader(config: Config, eval_loader: Loader) -> Loader:
+    with config.at("data", "train"):
+        loader = build_loader(config.data.train, seed=config.seed, label="data.train")
+    if loader.fields != eval_loader.fields:
+        with config.at("data", "eval"):
+            ours, theirs = (", ".join(map(str, each.fields)) for each in (eval_loader, loader))
+            raise ConfigError.of(f"its samples are {ours}; those of data.train are {theirs}")
+    return loader
 
 
 def _eval_loader(config: Config) -> Loader:

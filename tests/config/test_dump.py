@@ -153,6 +153,7 @@ averages:
     include: []
     exclude: []
     batch_norm: average
+    recalibrate_batches: null
     reference_batch: null
 train:
   epochs: 3

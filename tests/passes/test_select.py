@@ -17,40 +17,47 @@ PARAMETERS = [
     parameter("conv_0.w_0"),
     parameter("conv_0.b_0"),
     parameter("norm_0.mean", trainable=False),
+    parameter("buffer", trainable=False),
     parameter("frozen_0.w_0", trainable=False),
     parameter("own_0.w_0", averaged=False),
     parameter("seen", trainable=False, averaged=False, dtype="int64"),
 ]
-WRITTEN = {"conv_0.w_0", "conv_0.b_0", "norm_0.mean", "own_0.w_0", "seen"}
+WRITTEN = {"conv_0.w_0", "conv_0.b_0", "norm_0.mean", "buffer", "own_0.w_0", "seen"}
+STATISTICS = {"norm_0.mean"}
 PLACES = {"conv_0.w_0": "backbone.weight", "conv_0.b_0": "backbone.bias", "norm_0.mean": "head.norm._mean"}
 
 
 def rules(**settings):
-    found = Selection(**settings).choose(PARAMETERS, WRITTEN, PLACES)
-    return {choice.parameter.name: (choice.averaged, choice.rule) for choice in found}
+    found = Selection(**settings).choose(PARAMETERS, WRITTEN, STATISTICS, PLACES)
+    return {choice.parameter.name: (choice.how, choice.rule) for choice in found}
 
 
 def test_everything_that_changes_is_averaged_by_default():
     assert rules() == {
-        "conv_0.w_0": (True, "trained"),
-        "conv_0.b_0": (True, "trained"),
-        "norm_0.mean": (True, "statistic"),
-        "frozen_0.w_0": (False, "frozen"),
-        "own_0.w_0": (False, "opted out"),
-        "seen": (False, "whole numbers"),
+        "conv_0.w_0": ("average", "trained"),
+        "conv_0.b_0": ("average", "trained"),
+        "norm_0.mean": ("average", "statistic"),
+        "buffer": ("average", "statistic"),
+        "frozen_0.w_0": ("leave", "frozen"),
+        "own_0.w_0": ("leave", "opted out"),
+        "seen": ("leave", "whole numbers"),
     }
 
 
 def test_patterns_match_names_and_places_and_exclude_wins():
     found = rules(include=("^backbone", "mean$"), exclude=(r"[.]b_\d",))
-    assert found["conv_0.w_0"] == (True, "include ^backbone")
-    assert found["conv_0.b_0"] == (False, r"exclude [.]b_\d")
-    assert found["norm_0.mean"] == (True, "include mean$")
-    assert rules(include=("conv",))["norm_0.mean"] == (False, "not included")
+    assert found["conv_0.w_0"] == ("average", "include ^backbone")
+    assert found["conv_0.b_0"] == ("leave", r"exclude [.]b_\d")
+    assert found["norm_0.mean"] == ("average", "include mean$")
+    assert rules(include=("conv",))["norm_0.mean"] == ("leave", "not included")
 
 
-def test_statistics_may_be_the_raw_models():
-    assert rules(batch_norm="copy")["norm_0.mean"] == (False, "batch_norm: copy")
+@pytest.mark.parametrize(("policy", "how"), [("copy", "leave"), ("recalibrate", "recalibrate")])
+def test_batch_norms_statistics_may_be_the_raw_models_or_measured(policy, how):
+    found = rules(batch_norm=policy)
+    assert found["norm_0.mean"] == (how, f"batch_norm: {policy}")
+    # What is no BatchNorm's is averaged as ever.
+    assert found["buffer"] == ("average", "statistic")
 
 
 @pytest.mark.parametrize("key", ["include", "exclude"])

@@ -1,0 +1,135 @@
+"""The statistics of an average that a run measures, and policies compared in one evaluation."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ppema.api import evaluate
+from ppema.cli.eval import main as eval_main
+from ppema.config import load_config
+from ppema.errors import CheckpointError, ConfigError
+from ppema.run.checkpoint import Checkpoints
+from ppema.run.setup import prepare_training
+from ppema.training import dry_run, train
+
+# BatchNorm stands first in it, so that its statistics are those of the images themselves.
+SMALL = """
+model: {name: things.Nested, args: {classes: 3}}
+data:
+  train: {name: synthetic, samples: 50, shape: [1, 8, 8], classes: 3, batch_size: 8, noise: 4, shuffle: true}
+  eval: {name: synthetic, samples: 21, shape: [1, 8, 8], classes: 3, batch_size: 8, noise: 4, split: test}
+optimizer: Momentum
+lr: 0.05
+averages:
+  ema: {decay: 0.9}
+  copied: {decay: 0.9, batch_norm: copy}
+  measured: {decay: 0.9, batch_norm: recalibrate, recalibrate_batches: 4}
+train: {epochs: 4, eval_every: 10 steps, save_every: 4 steps}
+"""
+STATISTICS = ("batch_norm2d_0.w_1", "batch_norm2d_0.w_2")
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "small.yml").write_text(SMALL)
+
+    def load(*overrides: str):
+        return load_config(tmp_path / "small.yml", [f"output={tmp_path / 'run'}", *overrides])
+
+    return load
+
+
+def last(output: Path):
+    return Checkpoints(output / "checkpoints").find("last")
+
+
+def test_a_checkpoint_holds_the_statistics_of_the_first_whole_training_batches(config, tmp_path):
+    """Also where it was saved without an evaluation, at step 4."""
+    train(config("train.stop_after=4 steps", "train.eval_every=100 steps"))
+    run = prepare_training(config())
+    images = np.concatenate([batch.arrays[0] for batch in islice(run.train_loader.epoch(0), 4)]).astype("float64")
+    found = last(tmp_path / "run").weights("measured")
+    np.testing.assert_allclose(found["batch_norm2d_0.w_1"], [images.mean()], rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(found["batch_norm2d_0.w_2"], [images.var()], rtol=1e-6)
+
+
+def test_fewer_batches_than_asked_for_are_all_whole_ones_there_are(config, tmp_path):
+    train(config("train.stop_after=1 step", "averages.measured.recalibrate_batches=100"))
+    run = prepare_training(config())
+    images = np.concatenate([batch.arrays[0] for batch in islice(run.train_loader.epoch(0), 6)])
+    assert len(images) == 48
+    found = last(tmp_path / "run").weights("measured")
+    np.testing.assert_allclose(found["batch_norm2d_0.w_2"], [images.astype("float64").var()], rtol=1e-6)
+
+
+def test_measuring_changes_no_other_byte_of_a_run(config, tmp_path):
+    train(config())
+    train(config("averages={ema: {decay: 0.9}}", f"output={tmp_path / 'without'}"))
+    for part in ("raw", "average-ema"):
+        ours, theirs = ((last(tmp_path / name).path / f"{part}.safetensors").read_bytes() for name in ("run", "without"))
+        assert ours == theirs
+
+
+def test_a_run_cut_in_two_ends_with_the_same_statistics(config, tmp_path):
+    whole = train(config(f"output={tmp_path / 'whole'}"))
+    train(config("train.stop_after=9 steps"))
+    assert train(config()).metrics == whole.metrics
+    ours, theirs = ((last(tmp_path / name).path / "average-measured.safetensors").read_bytes() for name in ("run", "whole"))
+    assert ours == theirs
+    assert evaluate(config()) == whole.metrics
+
+
+def test_policies_compared_in_one_evaluation(config):
+    """Each row is what a run with that policy measured; the raw weights have no averaged statistics."""
+    trained = train(config()).metrics
+    found = evaluate(config(), weights="ema", batch_norm="all", recalibrate_batches=4)
+    assert found == {
+        "ema (average)": trained["ema"],
+        "ema (copy)": trained["copied"],
+        "ema (recalibrate)": trained["measured"],
+    }
+    assert len({tuple(measures.values()) for measures in found.values()}) == 3
+    raw = evaluate(config(), weights="raw", batch_norm=["average", "copy", "recalibrate"])
+    assert list(raw) == ["raw (copy)", "raw (recalibrate)"]
+    assert raw["raw (copy)"] == trained["raw"]
+    assert [*evaluate(config(), batch_norm=["copy"])] == ["raw (copy)", "ema (copy)", "copied (copy)", "measured (copy)"]
+
+
+def test_averaged_statistics_that_an_average_does_not_have(config):
+    train(config("train.stop_after=1 step"))
+    said = "the average 'copied' was trained with batch_norm: copy, so that it has no averaged statistics; choose "
+    with pytest.raises(CheckpointError, match=said):
+        evaluate(config(), weights="copied", batch_norm=["average"])
+
+
+def test_a_model_without_batch_norm_has_nothing_to_measure(config):
+    mlp = "model={name: mlp, args: {in_features: 64, num_classes: 3}}"
+    metrics = train(config(mlp)).metrics
+    assert metrics["measured"] == metrics["ema"]
+
+
+def test_a_dry_run_measures_too_and_writes_nothing(config, tmp_path):
+    assert np.isfinite(dry_run(config()))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_norm_used_twice_is_refused_before_anything_is_written(config, tmp_path):
+    with pytest.raises(ConfigError, match="averages.measured: batch_norm1d_0.w_1 is used by 2 BatchNorm operations"):
+        train(config("model=things.NormTwice"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line(config, tmp_path, capsys):
+    train(config("train.stop_after=1 step"))
+    arguments = ["-c", str(tmp_path / "small.yml"), "-o", f"output={tmp_path / 'run'}"]
+    assert eval_main([*arguments, "--weights", "ema", "--batch-norm", "copy,recalibrate"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split("  ")[0] for row in rows[1:]] == ["ema (copy)", "ema (recalibrate)"]
+    assert eval_main([*arguments, "--batch-norm", "none"]) == 2
+    assert "--batch-norm: expected all, or some of average, copy, recalibrate, got 'none'" in capsys.readouterr().err
+    assert eval_main([*arguments, "--recalibrate-batches", "0"]) == 2
+    assert "--recalibrate-batches: expected an integer >= 1, got 0" in capsys.readouterr().err

@@ -1,0 +1,163 @@
+"""BatchNorm statistics measured for averaged weights, against float64 numpy on the same batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+from averages import averaged, averages, same, weights
+
+from ppema.clone import clone_for_test
+from ppema.errors import AverageError
+from ppema.ir import backend, scope
+from ppema.recalibration import moving_statistics, recalibration
+
+STATISTICS = ("batch_norm2d_0.w_1", "batch_norm2d_0.w_2")
+
+
+def convolution(images, kernel, bias):
+    """float64 [N, 1, 6, 6] → [N, C, 4, 4], from the definition."""
+    patches = np.lib.stride_tricks.sliding_window_view(images[:, 0].astype("float64"), (3, 3), axis=(1, 2))
+    return np.einsum("nhwij,cij->nchw", patches, kernel[:, 0].astype("float64")) + bias.astype("float64")[:, None, None]
+
+
+@pytest.fixture
+def recalibrated(built, here):
+    """An average whose statistics are measured, after some steps, and a test program."""
+    with built.guard():
+        test, (logits,) = clone_for_test(built.main, [built.logits])
+    ema = averaged(built, 0.9, batch_norm="recalibrate")
+    built.steps(6)
+    return ema, test, logits
+
+
+def test_the_statistics_are_those_of_all_values_of_the_batches_under_the_averaged_weights(built, recalibrated):
+    ema, test, _ = recalibrated
+    raw = weights(built)
+    feeds = [built.feed(16) for _ in range(5)]
+    # Batches that differ, so that the variance between them counts.
+    for shift, feed in enumerate(feeds):
+        feed["images"] += shift
+    ema.recalibrate(built.executor, test, feeds)
+    kernel, bias = (scope.get(built.scope, ema.average_name(f"conv2d_0.{end}")) for end in ("w_0", "b_0"))
+    values = convolution(np.concatenate([feed["images"] for feed in feeds]), kernel, bias)
+    mean, variance = (scope.get(built.scope, ema.average_name(name)) for name in STATISTICS)
+    np.testing.assert_allclose(mean, values.mean(axis=(0, 2, 3)), rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(variance, values.var(axis=(0, 2, 3)), rtol=2e-6)
+    assert same(weights(built), raw)
+
+
+def test_applied_they_are_the_statistics_that_the_test_program_uses(built, recalibrated):
+    ema, test, logits = recalibrated
+    ema.recalibrate(built.executor, test, [built.feed(16) for _ in range(3)])
+    raw, shadows, feed = weights(built), averages(built, ema), built.feed()
+    (before,) = built.run(test, [logits], feed)
+    with ema.apply(built.executor):
+        assert same(weights(built), shadows)
+        (applied,) = built.run(test, [logits], feed)
+    assert same(weights(built), raw)
+    assert before.tobytes() != applied.tobytes()
+    # The deeper the layer, the more it hangs on them: by hand, with the statistics put under the variables' own names.
+    scope.put(built.scope, shadows)
+    assert built.run(test, [logits], feed)[0].tobytes() == applied.tobytes()
+
+
+def test_measured_statistics_are_refused_once_the_average_has_moved_on(built, recalibrated):
+    ema, test, _ = recalibrated
+    with pytest.raises(AverageError, match="has no BatchNorm statistics of its weights as they are now: call recalibrate"):
+        with ema.apply(built.executor):
+            pass
+    ema.recalibrate(built.executor, test, [built.feed()])
+    with ema.apply(built.executor):
+        pass
+    built.steps(1)
+    with pytest.raises(AverageError, match="as they are now"), ema.apply(built.executor):
+        pass
+
+
+def test_misuse_of_recalibrate(built, recalibrated):
+    ema, test, _ = recalibrated
+    with pytest.raises(AverageError, match="there is no batch in feeds"):
+        ema.recalibrate(built.executor, test, [])
+    with pytest.raises(AverageError, match="the test program has no BatchNorm with the statistics of"):
+        ema.recalibrate(built.executor, paddle.static.Program(), [built.feed()])
+
+
+def test_another_policy_recalibrates_nothing(built, here):
+    ema = averaged(built, 0.9)
+    built.steps(1)
+    with pytest.raises(AverageError, match="was not made with batch_norm='recalibrate'"):
+        ema.recalibrate(built.executor, paddle.static.Program(), [])
+
+
+def test_a_failing_batch_leaves_the_statistics_as_they_were(built, recalibrated):
+    ema, test, _ = recalibrated
+    before = averages(built, ema)
+    bad = {"images": np.zeros((2, 1, 5, 5), "float32"), "labels": np.zeros(2, "int64")}
+    with pytest.raises(Exception, match="(?i)invalid|should have"):  # Paddle's own
+        ema.recalibrate(built.executor, test, [built.feed(), bad])
+    assert same(averages(built, ema), before)
+
+
+class Branches:
+    """BatchNorm on [N, 2], and another one in a branch that is taken where the mean of the input is above 0."""
+
+    def __init__(self, build):
+        self.main, self.startup = paddle.static.Program(), paddle.static.Program()
+        with paddle.utils.unique_name.guard(), paddle.static.program_guard(self.main, self.startup):
+            build(paddle.static.data("x", [-1, 2], "float32"))
+        self.scope, self.executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        with paddle.static.scope_guard(self.scope):
+            self.executor.run(self.startup)
+
+    def measure(self, batches):
+        made = recalibration(self.main, [p.name for p in backend().parameters(self.main)])
+        with paddle.static.scope_guard(self.scope):
+            run = lambda program, feed: self.executor.run(program, feed=feed)  # noqa: E731
+            return made.measure(self.scope, [{"x": batch} for batch in batches], run)
+
+
+def test_a_branch_counts_the_batches_that_take_it():
+    def build(x):
+        inner = paddle.nn.BatchNorm1D(2)
+        inner.eval()
+        paddle.static.nn.cond(x.mean() > 0, lambda: inner(x).mean(), lambda: x.mean())
+
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(sign * 5, 1, (8, 2)).astype("float32") for sign in (1, -1, 1, -1)]
+    program = Branches(build)
+    assert program.measure(batches) == 4
+    taken = np.concatenate(batches[::2]).astype("float64")
+    np.testing.assert_allclose(scope.get(program.scope, "batch_norm1d_0.w_1"), taken.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(scope.get(program.scope, "batch_norm1d_0.w_2"), taken.var(axis=0), rtol=1e-6)
+    # Never taken: what was there stays.
+    before = scope.get(program.scope, "batch_norm1d_0.w_1")
+    program.measure(batches[1::2])
+    np.testing.assert_array_equal(scope.get(program.scope, "batch_norm1d_0.w_1"), before)
+
+
+def test_values_that_do_not_vary():
+    def build(x):
+        norm = paddle.nn.BatchNorm1D(2)
+        norm.eval()
+        norm(x)
+
+    program = Branches(build)
+    program.measure([np.full((4, 2), 3, "float32")])
+    np.testing.assert_array_equal(scope.get(program.scope, "batch_norm1d_0.w_1"), [3, 3])
+    np.testing.assert_array_equal(scope.get(program.scope, "batch_norm1d_0.w_2"), [0, 0])
+
+
+def test_a_layer_used_twice_is_refused():
+    def build(x):
+        norm = paddle.nn.BatchNorm1D(2)
+        norm.eval()
+        norm(norm(x))
+
+    with pytest.raises(AverageError, match="batch_norm1d_0.w_1 is used by 2 BatchNorm operations"):
+        Branches(build).measure([])
+
+
+def test_moving_statistics_are_batch_norms_alone(built):
+    built.minimize()
+    assert moving_statistics(built.main) == set(STATISTICS)
