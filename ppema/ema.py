@@ -18,6 +18,7 @@ from ppema.errors import AverageError
 from ppema.ir import Parameter, Program, Variable, backend
 from ppema.passes.ema import Average, EmaPass
 from ppema.passes.select import BatchNormPolicy, Selection, chosen
+from ppema.passes.switch import SwitchPass
 from ppema.recalibration import moving_statistics, recalibration
 
 ThresStepsArgument = int | float | Variable | Callable[[Variable], Variable | float] | None
@@ -50,6 +51,9 @@ class ExponentialMovingAverage:
         start: steps that the average leaves out; until then it is the weights themselves.
         update_every: steps between two updates; a decay keeps its meaning per step.
         bias_correction: False for TensorFlow's variables: the shadow begins with the initial weights, s += (1 - d)·(θ - s).
+        overwrite_every: Switch EMA: after each multiple of this number of steps the raw weights become the average. Averages
+            whose `update` is called later see the weights as they are then.
+        overwrite_mix: how much of the average they become, in (0, 1].
         include, exclude: regular expressions on variables' names; averaged is what one of `include` (if any) and none of
             `exclude` matches.
         batch_norm: "average" BatchNorm's running mean and variance like weights; "copy": leave them the raw model's;
@@ -58,8 +62,8 @@ class ExponentialMovingAverage:
             switch is put back to what it was.
 
     Raises:
-        ValueError: decay is not a number in [0, 1), thres_steps, start or update_every is out of range, or both thres_steps
-            and schedule are given.
+        ValueError: decay is not a number in [0, 1), another number is out of range, or both thres_steps and schedule are
+            given.
         TypeError: thres_steps or programs is something else.
     """
 
@@ -74,6 +78,8 @@ class ExponentialMovingAverage:
         start: int = 0,
         update_every: int = 1,
         bias_correction: bool = True,
+        overwrite_every: int | None = None,
+        overwrite_mix: float = 1.0,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         batch_norm: BatchNormPolicy = "average",
@@ -84,6 +90,7 @@ class ExponentialMovingAverage:
             raise ValueError("schedule: it takes the place of decay and thres_steps; give one or the other")
         if not (isinstance(start, int) and start >= 0 and isinstance(update_every, int) and update_every >= 1):
             raise ValueError(f"expected start >= 0 and update_every >= 1, got {start!r} and {update_every!r}")
+        self._switch = SwitchPass(overwrite_every, overwrite_mix) if overwrite_every is not None else None
         if batch_norm not in ("average", "copy", "recalibrate"):
             raise ValueError(f"batch_norm: expected 'average', 'copy' or 'recalibrate', got {batch_norm!r}")
         self._selection = Selection(tuple(include), tuple(exclude), batch_norm)
@@ -124,6 +131,8 @@ class ExponentialMovingAverage:
         made = EmaPass(self._name, self._schedule(), **self._settings)
         self._average = made.apply(ir, main, startup, covered, recalibrated, when)
         self._parameters = parameters
+        if self._switch is not None:
+            self._switch.apply(ir, main, startup, self._average, covered, when)
 
     @contextmanager
     def apply(self, executor: Any, need_restore: bool = True, *, programs: Sequence[Program] = ()) -> Iterator[None]:

@@ -21,6 +21,7 @@ from ppema.metrics import build_metrics
 from ppema.optimizers import LRScheduler, build_lr, build_optimizer
 from ppema.passes.ema import Average, EmaPass
 from ppema.passes.select import Choice, Selection, chosen
+from ppema.passes.switch import SwitchPass
 from ppema.recalibration import Recalibration, moving_statistics, recalibration
 
 
@@ -160,6 +161,12 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
                 if measured:
                     names = [each.name for each in measured]
                     recalibrations[name] = recalibration(test_model.test.program, names, made.shadow_of)
+        for name, spec in config.averages.items():
+            if spec.overwrite_every is not None:
+                covered = chosen(choices[name], "average")
+                SwitchPass(horizon.steps(spec.overwrite_every), spec.overwrite_mix).apply(
+                    ir, main, startup, averages[name], covered
+                )
     return Programs(
         startup=startup,
         train=main,

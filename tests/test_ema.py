@@ -259,3 +259,12 @@ def test_runs_without_an_optimizer_step_leave_the_average_as_it_is(built, here):
     for _ in range(3):
         built.run(fetch=[built.loss], feed={**built.feed(), "happens": np.array([False])})
     assert all(averages(built, ema)[name].tobytes() == value.tobytes() for name, value in before.items())
+
+
+def test_switch_ema_makes_the_weights_the_average(built, here):
+    ema = averaged(built, 0.8, overwrite_every=4)
+    for step in range(1, 10):
+        built.steps(1)
+        equal = all(averages(built, ema)[name].tobytes() == value.tobytes() for name, value in weights(built).items())
+        # The first average is the weights themselves.
+        assert equal == (step % 4 == 0 or step == 1)

@@ -273,3 +273,11 @@ def test_what_can_not_be_built_is_one_line(overrides, said):
         prepare_training(config(*overrides))
     assert said in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_switch_ema_in_a_config():
+    run = prepare_training(config("averages={ema: {decay: 0.9, overwrite_every: 3 steps}, other: {decay: 0.5}}"))
+    average, raw = run.programs.averages["ema"], [parameter.name for parameter in run.programs.model.parameters]
+    for step, _ in enumerate(steps(run, 7), start=1):
+        equal = all(scope.get(run.scope, n).tobytes() == scope.get(run.scope, average.shadow_of[n]).tobytes() for n in raw)
+        assert equal == (step in (1, 3, 6))

@@ -18,6 +18,7 @@ DEFAULT_BATCHES = 50  # for batch_norm: recalibrate
 _GROWTHS = ("thres_steps", "warmup", "tau")
 
 # The simple average is the power function of exponent 0, and has the width 1 / sqrt(12); none is wider.
+Share = Annotated[float, Strict(), Field(gt=0, le=1), expecting("a number in (0, 1]")]
 Width = Annotated[float, Strict(), Field(gt=0, le=12**-0.5), expecting("a number in (0, 0.2886]")]
 
 
@@ -48,6 +49,12 @@ class Average(Section):
     update_every: Count = Field(default=1, description="Steps between two updates; a decay keeps its meaning per step.")
     bias_correction: Flag = Field(
         default=True, description="false: as TensorFlow, begin with the initial weights and do not correct for them."
+    )
+    overwrite_every: Duration | None = Field(
+        default=None, description="Switch EMA: after each such time the raw weights become the average; null: never."
+    )
+    overwrite_mix: Share = Field(
+        default=1.0, description="How much of the average the weights become then: 1 all of it, 0.5 the middle."
     )
     include: tuple[Text, ...] = Field(
         default=(), description="Regular expressions on names or places in the model; only what one matches is averaged."
@@ -82,6 +89,8 @@ class Average(Section):
         ]
         if self.recalibrate_batches is not None and self.batch_norm != "recalibrate":
             found.append((("recalibrate_batches",), "goes with batch_norm: recalibrate alone"))
+        if self.overwrite_mix != 1 and self.overwrite_every is None:
+            found.append((("overwrite_mix",), "goes with overwrite_every alone"))
         growths = [key for key in _GROWTHS if key in given]
         if len(growths) > 1:
             found.append(((growths[1],), f"does not go with {growths[0]}: choose one way to grow"))

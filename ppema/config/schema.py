@@ -95,6 +95,9 @@ def _check_names(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         averages = handler(value)
     except ValidationError as error:
         found += in_our_words(error, Average)
+    overwriting = [name for name, average in (averages or {}).items() if average.overwrite_every is not None]
+    if len(overwriting) > 1:
+        found.append(((overwriting[1], "overwrite_every"), f"{overwriting[0]!r} overwrites the weights already: choose one"))
     if found:
         raise faults(found)
     return averages

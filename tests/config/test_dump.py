@@ -150,6 +150,8 @@ averages:
     start: null
     update_every: 1
     bias_correction: true
+    overwrite_every: null
+    overwrite_mix: 1.0
     include: []
     exclude: []
     batch_norm: average

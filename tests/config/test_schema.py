@@ -112,6 +112,23 @@ def test_an_empty_config_lacks_every_required_key():
         ({"averages": {"ema": {"simple": True, "thres_steps": True}}}, "averages.ema.thres_steps: goes with decay alone"),
         ({"averages": {"ema": {"decay": 0.0, "ramp": 0.1}}}, "averages.ema.ramp: goes with half_life alone"),
         (
+            {"averages": {"ema": {"decay": 0.0, "recalibrate_batches": 3}}},
+            "averages.ema.recalibrate_batches: goes with batch_norm: recalibrate alone",
+        ),
+        (
+            {"averages": {"ema": {"decay": 0.0, "overwrite_mix": 0.5}}},
+            "averages.ema.overwrite_mix: goes with overwrite_every alone",
+        ),
+        (
+            {
+                "averages": {
+                    "a": {"decay": 0.0, "overwrite_every": "1 epoch"},
+                    "b": {"decay": 0.5, "overwrite_every": "1 step"},
+                }
+            },
+            "averages.b.overwrite_every: 'a' overwrites the weights already: choose one",
+        ),
+        (
             {"averages": {"ema": {"decay": 0.9, "thres_steps": True, "tau": 5.0}}},
             "averages.ema.tau: does not go with thres_steps: choose one way to grow",
         ),

@@ -1,0 +1,57 @@
+"""The Switch pass: now and then the weights become their average, and training goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import paddle
+
+from ppema.ir import IR, Parameter, Program, Variable
+from ppema.passes.ema import Average, divides
+
+
+@dataclass(frozen=True)
+class SwitchPass:
+    """Make a train program overwrite its weights by an average, as Switch EMA does (Li et al. 2024, arXiv:2402.09240).
+
+    After each optimizer step whose number is a multiple of `every`, each averaged variable θ becomes θ + mix·(s - θ), its
+    BatchNorm statistics included where they are averaged. With mix = 1 it becomes the shadow s bit for bit: Keras's
+    `ema_overwrite_frequency`. The optimizer's own state stays as it is.
+
+    Apply it after the updates of all averages, so that each of them sees the weights that the optimizer made.
+    """
+
+    every: int
+    mix: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.every, int) and self.every >= 1 and 0 < self.mix <= 1):
+            raise ValueError(f"expected overwrite_every >= 1 and overwrite_mix in (0, 1], got {self.every!r} and {self.mix!r}")
+
+    def apply(
+        self,
+        ir: IR,
+        main: Program,
+        startup: Program,
+        average: Average,
+        parameters: Sequence[Parameter],
+        when: Variable | None = None,
+    ) -> None:
+        """Append to `main`. parameters: those that `average` covers; when: as for `EmaPass.apply`."""
+        with paddle.static.program_guard(main, startup), ir.update_section(main):
+            # What the model's own branches write has to be written before.
+            step = ir.after_branches(main, paddle.cast(average.step, "float64"))
+            due = divides(self.every, paddle.cast(step, "int64"))
+            if when is not None:
+                due = paddle.logical_and(due, paddle.reshape(when, []))
+
+            def overwrite() -> None:
+                for parameter in parameters:
+                    shadow = average.shadows[parameter.name]
+                    if self.mix == 1:
+                        paddle.assign(shadow, output=parameter.variable)
+                    else:
+                        ir.append_lerp(parameter.variable, shadow, paddle.full([], self.mix, "float32"))
+
+            paddle.static.nn.cond(due, overwrite, None)

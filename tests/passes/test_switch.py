@@ -1,0 +1,98 @@
+"""Switch EMA: weights that become their average now and then, and what goes on from there."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import paddle
+import pytest
+from averages import same, weights
+
+from ppema.averaging.decay import Constant, HalfLife
+from ppema.ir import backend, scope
+from ppema.passes.ema import EmaPass
+from ppema.passes.switch import SwitchPass
+
+SETTINGS = [{}, {"update_every": 2}, {"start": 3, "update_every": 3}, {"bias_correction": False}]
+
+
+def switched(built, switch=None, **settings):
+    """The program with the average that overwrites between two others, which must not see what it does."""
+    built.minimize()
+    ir, parameters = backend(), backend().parameters(built.main)
+    with built.guard():
+        passes = [EmaPass("before", Constant(0.9)), EmaPass("ema", Constant(0.7), **settings), EmaPass("after", HalfLife(4.0))]
+        made = [each.apply(ir, built.main, built.startup, parameters) for each in passes]
+        if switch is not None:
+            switch.apply(ir, built.main, built.startup, made[1], parameters)
+    built.start()
+    return made
+
+
+def shadows(built, average):
+    return {name: scope.get(built.scope, shadow) for name, shadow in average.shadow_of.items()}
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("mix", [1.0, 0.25])
+def test_it_is_what_one_would_do_by_hand(built, settings, mix):
+    """Against a program without the pass, whose weights are overwritten from outside; bit for bit, averages included."""
+    ours, by_hand = built, type(built)()
+    _, average, _ = made = switched(ours, SwitchPass(5, mix), **settings)
+    switched(by_hand, **settings)
+    for step in range(1, 18):
+        feed = ours.feed()
+        ours.run(fetch=[ours.loss], feed=feed)
+        by_hand.run(fetch=[by_hand.loss], feed=feed)
+        if step % 5 == 0:
+            raw, mean = weights(by_hand), shadows(by_hand, average)
+            mixed = {name: raw[name] + np.float32(mix) * (mean[name] - raw[name]) for name in raw}
+            scope.put(by_hand.scope, mean if mix == 1 else mixed)
+        if mix == 1:
+            assert same(weights(ours), weights(by_hand)), step
+        for name, value in weights(ours).items():
+            np.testing.assert_allclose(value, scope.get(by_hand.scope, name), rtol=2e-4, atol=2e-6)
+    if mix == 1:
+        assert all(same(shadows(ours, each), shadows(by_hand, each)) for each in made)
+
+
+def test_only_steps_count_where_gradients_are_accumulated(built):
+    """Steps 2, 4, … in the runs that are one; in between the weights, drawn back to the average once, stay where they are."""
+    with built.guard():
+        happens = paddle.static.data("happens", [1], "bool")
+        paddle.optimizer.SGD(0.1).minimize(built.loss * paddle.cast(happens, "float32"))
+        ir, parameters = backend(), [p for p in backend().parameters(built.main) if p.trainable]
+        average = EmaPass("ema", Constant(0.7)).apply(ir, built.main, built.startup, parameters, when=happens)
+        SwitchPass(2, 0.5).apply(ir, built.main, built.startup, average, parameters, when=happens)
+    built.start()
+    seen = []
+    for run in range(12):
+        built.run(fetch=[built.loss], feed={**built.feed(), "happens": np.array([run % 3 == 0])})
+        seen.append(scope.get(built.scope, "linear_0.w_0").tobytes())
+    assert [a != b for a, b in pairwise(seen)] == [run % 3 == 0 for run in range(1, 12)]
+
+
+def test_a_share_of_the_average_in_float64(built):
+    """θ + mix·(s - θ), with weights that nothing else changes."""
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        theta = paddle.static.create_parameter([3], "float32", name="theta")
+        paddle.assign(theta + 1.0, output=theta)
+        parameters = backend().parameters(main)
+        average = EmaPass("ema", Constant(0.5)).apply(backend(), main, startup, parameters)
+        SwitchPass(3, 0.25).apply(backend(), main, startup, average, parameters)
+    with paddle.static.scope_guard(built.scope):
+        built.executor.run(startup)
+        scope.put(built.scope, {"theta": np.zeros(3, "float32")})
+        for _ in range(3):
+            built.executor.run(main)
+    # 1, 2 and 3, weighing 1/8, 1/4 and 1/2.
+    mean = (1 + 2 * 2 + 4 * 3) / 7
+    np.testing.assert_allclose(scope.get(built.scope, "theta"), np.full(3, 3 + 0.25 * (mean - 3)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [(0, 1.0), (1.5, 1.0), (2, 0.0), (2, 1.5)])
+def test_settings_out_of_range(settings):
+    with pytest.raises(ValueError, match="expected overwrite_every >= 1 and overwrite_mix in"):
+        SwitchPass(*settings)
