@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from ppema.clone import clone_for_test
     from ppema.config import Config, load_config
     from ppema.ema import ExponentialMovingAverage
+    from ppema.saved import read_state
     from ppema.training import train
 
 __version__ = VERSION
 
-__all__ = ["Config", "ExponentialMovingAverage", "build", "clone_for_test", "evaluate", "load_config", "train"]
+__all__ = ["Config", "ExponentialMovingAverage", "build", "clone_for_test", "evaluate", "load_config", "read_state", "train"]
 
 _HOME = {
     "Config": "ppema.config",
@@ -30,6 +31,7 @@ _HOME = {
     "clone_for_test": "ppema.clone",
     "evaluate": "ppema.api",
     "load_config": "ppema.config",
+    "read_state": "ppema.saved",
     "train": "ppema.training",
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakSet
 
+import numpy as np
 import paddle
 
 from ppema.errors import AverageError
@@ -36,8 +37,8 @@ class Applied:
         """
         where = paddle.static.global_scope()
         check_started(where, average)
-        for other in _IN_PROGRESS:
-            if other._scope is where and not other._average.shadow_of.keys().isdisjoint(average.shadow_of):
+        for other in in_progress(where):
+            if not other._average.shadow_of.keys().isdisjoint(average.shadow_of):
                 raise AverageError(
                     f"the average {other._average.name!r} is applied to these variables: restore it before applying "
                     f"{average.name!r}, or the raw weights would be lost"
@@ -66,6 +67,17 @@ class Applied:
         _IN_PROGRESS.discard(self)
         _reset(self._switches)
 
+    def aside(self, name: str) -> np.ndarray | None:
+        """A copy of what variable `name` would hold were the average not applied; None where that is what it holds.
+
+        Once training has gone on from copies of the average, the weights are what it made of them.
+        """
+        if self._kept is None:
+            traded = self._average.shadow_of | {shadow: name for name, shadow in self._average.shadow_of.items()}
+            return scope.get(self._scope, traded[name]) if name in traded else None
+        unchanged = updates(self._scope, self._average) == self._count
+        return np.array(self._kept[name]) if unchanged and name in self._kept else None
+
     def check(self) -> None:
         """After `undo`: raise AverageError when the train program ran while the weights and the average had traded places."""
         if self._kept is None and updates(self._scope, self._average) != self._count:
@@ -74,6 +86,11 @@ class Applied:
                 "averaged into the raw weights; go back to a checkpoint, and use apply(executor, need_restore=False) to train "
                 "from the average"
             )
+
+
+def in_progress(where: Any) -> list[Applied]:
+    """Those of the scope `where`."""
+    return [each for each in _IN_PROGRESS if each._scope is where]
 
 
 def _reset(switches: Sequence[TestSwitches]) -> None:

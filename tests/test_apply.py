@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 
+import numpy as np
 import paddle
 import pytest
 from averages import averaged, averages, same, weights
@@ -11,7 +12,7 @@ from averages import averaged, averages, same, weights
 from ppema.clone import clone_for_test
 from ppema.ema import ExponentialMovingAverage
 from ppema.errors import AverageError
-from ppema.ir import backend
+from ppema.ir import backend, scope
 
 
 def test_usage_1_with_apply_evaluates_the_average_and_restores(built, here):
@@ -183,3 +184,78 @@ def test_a_users_own_exception_is_not_replaced(built, here):
         _ = built.steps(1) or 1 / 0
     with pytest.raises(AverageError, match="it is not applied"):
         ema.restore(built.executor)
+
+
+def test_programs_given_to_apply_are_in_test_mode_meanwhile_and_each_as_it_was_after(built, here):
+    """One of them was in test mode already, and one is registered with the class too."""
+    first, second, third = (backend().clone(built.main, [])[0] for _ in range(3))
+    backend().set_test(second)
+    ema = averaged(built, 0.9, programs=[first])
+    built.steps(2)
+
+    def switches():
+        return [{op.is_test for op in backend().operations(each)} - {None} for each in (first, second, third)]
+
+    with ema.apply(built.executor, programs=[first, second, third]):
+        assert switches() == [{True}] * 3
+    assert switches() == [{False}, {True}, {False}]
+    with pytest.raises(TypeError, match="programs: expected paddle.static.Programs, got a str"):
+        with ema.apply(built.executor, programs=["test"]):
+            pass
+
+
+def test_a_program_rebuilt_meanwhile_with_other_shapes_is_refused_and_nothing_is_touched(built, here):
+    """As in a notebook whose cell is run again: new programs, whose variables take the names of the old ones' in the scope."""
+    ema = averaged(built, 0.9, name="ema")
+    built.steps(3)
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        images = paddle.static.data("images", [-1, 1, 6, 6], "float32")
+        layers = [paddle.nn.Conv2D(1, 5, 3), paddle.nn.BatchNorm2D(5), paddle.nn.Flatten(), paddle.nn.Linear(80, 4)]
+        loss = paddle.nn.Sequential(*layers)(images).mean()
+        paddle.optimizer.SGD(0.1).minimize(loss)
+    built.executor.run(startup)
+    before = {name: scope.get(built.scope, name).tobytes() for name in backend().state_names(main)}
+    for need_restore in (True, False):
+        with pytest.raises(AverageError, match=r"does not fit the current scope: batch_norm2d_0.b_0 is float32 \[5\], "):
+            with ema.apply(built.executor, need_restore=need_restore):
+                pass
+    assert {name: scope.get(built.scope, name).tobytes() for name in before} == before
+
+
+def test_a_program_rebuilt_meanwhile_alike_goes_on_with_the_scope(built, here):
+    """The new program's class finds the average where the old one left it, and the old one still restores what is its own."""
+    old = averaged(built, 0.9, name="ema")
+    built.steps(3)
+    mean = averages(built, old)
+    again = type(built)()
+    again.scope, again.executor = built.scope, built.executor
+    again.minimize()
+    with again.guard():
+        new = ExponentialMovingAverage(0.9, name="ema")
+        new.update()
+    raw = weights(built)
+    with new.apply(built.executor):
+        assert same(weights(built), mean)
+        with pytest.raises(AverageError, match="is applied to these variables"), old.apply(built.executor):
+            pass
+    assert same(weights(built), raw)
+    with old.apply(built.executor):
+        assert same(weights(built), mean)
+    assert same(weights(built), raw)
+
+
+def test_swapping_twice_is_the_identity_for_any_values(built, here):
+    """NaN, infinities, -0.0 and subnormal numbers too: nothing is computed."""
+    ema = averaged(built, 0.9)
+    built.steps(1)
+    odd = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45, 3.4e38], "float32")
+    names = [p.name for p in backend().parameters(built.main)]
+    for index, name in enumerate([*names, *(ema.average_name(name) for name in names)]):
+        value = scope.get(built.scope, name)
+        scope.put(built.scope, {name: np.resize(np.roll(odd, index), value.shape)})
+    raw, mean = weights(built), averages(built, ema)
+    for _ in range(2):
+        with ema.apply(built.executor):
+            assert same(weights(built), mean) and same(averages(built, ema), raw)
+        assert same(weights(built), raw) and same(averages(built, ema), mean)

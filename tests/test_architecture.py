@@ -31,6 +31,7 @@ LAYERS = {
     "forward": 4,
     "programs": 4,
     "recalibration": 4,
+    "saved": 4,
     "run": 5,
     "training": 6,
     "api": 6,

@@ -25,6 +25,7 @@ from ppema.run.checkpoint import Checkpoint, Checkpoints, check_fits
 from ppema.run.device import place_of
 from ppema.run.execute import execute
 from ppema.run.recalibrate import Recalibrator
+from ppema.saved import read
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class TrainingRun:
 
     def read(self) -> dict[str, dict[str, np.ndarray]]:
         """A copy of the whole state, by part."""
-        return {part: {name: scope.get(self.scope, name) for name in names} for part, names in self.state_parts().items()}
+        return {part: read(self.scope, names) for part, names in self.state_parts().items()}
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Put a checkpoint's state in place of the run's, whole or not at all. Raises CheckpointError where it is another's."""

@@ -1,0 +1,36 @@
+"""The state of a program as it is saved: every persistable variable, under the name it is trained under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppema.applied import in_progress
+from ppema.errors import AverageError
+from ppema.ir import Program, backend, scope
+
+
+def read_state(program: Program | None = None) -> dict[str, np.ndarray]:
+    """A copy of the variables of `program` (default: the default main program) in the current scope, by name, for saving.
+
+    Raw weights are raw and averages are averages, also while an average is applied. Raises AverageError where the scope lacks
+    a variable.
+    """
+    names = backend().state_names(program or paddle.static.default_main_program())
+    return read(paddle.static.global_scope(), names)
+
+
+def read(where: Any, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The same for the variables `names` of the scope `where`."""
+    applied = in_progress(where)
+    state = {}
+    for name in names:
+        aside = next((value for each in applied if (value := each.aside(name)) is not None), None)
+        try:
+            state[name] = scope.get(where, name) if aside is None else aside
+        except KeyError as error:
+            raise AverageError(f"the current scope lacks {error}: run the startup program in it first") from error
+    return state

@@ -1,0 +1,56 @@
+"""What is saved of a program, whatever is applied at that moment."""
+
+from __future__ import annotations
+
+import paddle
+import pytest
+from averages import averaged, same
+
+from ppema.errors import AverageError
+from ppema.ir import backend, scope
+from ppema.saved import read_state
+
+
+def saved(built):
+    return read_state(built.main)
+
+
+@pytest.mark.parametrize("need_restore", [True, False])
+def test_saved_while_applied_raw_is_raw_and_averages_are_averages(built, here, need_restore):
+    ema = averaged(built, 0.9)
+    built.steps(4)
+    before = saved(built)
+    assert set(before) == set(backend().state_names(built.main))
+    with ema.apply(built.executor, need_restore=need_restore):
+        assert scope.get(built.scope, "linear_0.w_0").tobytes() != before["linear_0.w_0"].tobytes()
+        assert same(saved(built), before)
+    if not need_restore:
+        assert same(saved(built), before)
+        ema.restore(built.executor)
+    assert same(saved(built), before)
+
+
+def test_what_was_trained_from_the_average_is_saved_as_the_weights(built, here):
+    """A run that goes on from what is saved here goes on as this one does."""
+    ema = averaged(built, 0.9)
+    built.steps(4)
+    with ema.apply(built.executor, need_restore=False):
+        built.steps(2)
+        state = saved(built)
+    assert state["linear_0.w_0"].tobytes() == scope.get(built.scope, "linear_0.w_0").tobytes()
+    feeds = [built.feed() for _ in range(3)]
+    other = type(built)()
+    averaged(other, 0.9, name="ema")
+    scope.put(other.scope, state)
+    for each in (built, other):
+        for feed in feeds:
+            each.run(fetch=[each.loss], feed=feed)
+    ours, theirs = ({name: scope.get(each.scope, name) for name in state} for each in (built, other))
+    assert same(ours, theirs)
+
+
+def test_a_scope_without_the_variables(built):
+    averaged(built, 0.9)
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        with pytest.raises(AverageError, match="the current scope lacks 'batch_norm2d_0.b_0': run the startup program"):
+            saved(built)
