@@ -1,0 +1,88 @@
+"""The programs before and after the passes, operation by operation, as golden files for each side of the seam.
+
+A line is an operation, indented by the depth of its block: its kind, its is_test switch where it has one, and the variables it
+writes. Lines that begin with "+" came with the passes. To write the files anew after a change that is meant, and then read the
+difference: PPEMA_WRITE_GOLDEN=1 python -m pytest tests/passes/test_golden.py, on both Paddles.
+"""
+
+from __future__ import annotations
+
+import os
+from difflib import ndiff
+from pathlib import Path
+
+import pytest
+
+from ppema.averaging.decay import Constant, InverseGamma
+from ppema.clone import clone_for_test
+from ppema.ir import backend
+from ppema.passes.ema import EmaPass
+from ppema.passes.select import Selection, chosen
+from ppema.passes.switch import SwitchPass
+from ppema.recalibration import moving_statistics, recalibration
+
+FOLDER = Path(__file__).parent / "golden"
+DECAY = Constant(0.99)
+
+CASES = {
+    "average": (Selection(), EmaPass("ema", DECAY), None),
+    "copy": (Selection(batch_norm="copy"), EmaPass("ema", DECAY), None),
+    "recalibrate": (Selection(batch_norm="recalibrate"), EmaPass("ema", DECAY), None),
+    "selected": (Selection(include=("linear",), exclude=("b_0",)), EmaPass("ema", DECAY), None),
+    "interval": (Selection(), EmaPass("ema", InverseGamma(0.99), start=10, update_every=4), None),
+    "tensorflow": (Selection(), EmaPass("ema", DECAY, bias_correction=False), None),
+    "switch": (Selection(), EmaPass("ema", DECAY), SwitchPass(100, 0.5)),
+}
+
+
+def listing(program) -> list[str]:
+    lines = []
+    for op in backend().operations(program):
+        if op.kind in ("data", "builtin.parameter"):
+            continue  # PIR's declarations of what the state lists
+        switch = "" if op.is_test is None else f"  is_test={op.is_test}"
+        writes = "  -> " + ", ".join(op.writes) if op.writes else ""
+        lines.append(f"{'    ' * op.depth}{op.kind}{switch}{writes}")
+    return lines
+
+
+def changes(before: list[str], after: list[str]) -> list[str]:
+    return [line.rstrip() for line in ndiff(before, after) if not line.startswith("?")]
+
+
+def report(built, selection, ema, switch) -> str:
+    ir = backend()
+    with built.guard():
+        test, _ = clone_for_test(built.main, [built.logits])
+    built.minimize()
+    before = listing(built.main)
+    parameters = ir.parameters(built.main)
+    written = {name for op in ir.operations(built.main) for name in op.writes}
+    choices = selection.choose(parameters, written, moving_statistics(built.main), {})
+    covered, measured = chosen(choices, "average"), chosen(choices, "recalibrate")
+    with built.guard():
+        average = ema.apply(ir, built.main, built.startup, covered, measured)
+        if switch is not None:
+            switch.apply(ir, built.main, built.startup, average, covered)
+    rewired, _ = ir.clone(test, [])
+    ir.rename_parameters(rewired, average.shadow_of)
+    parts = {
+        "train program": changes(before, listing(built.main)),
+        "state": changes(ir.state_names(test), ir.state_names(built.main)),
+        "test program": changes(listing(test), listing(rewired)),
+        "what the test program reads": changes(ir.state_names(test), ir.state_names(rewired)),
+    }
+    if measured:
+        made = recalibration(test, average.recalibrated, average.shadow_of)
+        parts["recalibration program"] = changes(listing(test), listing(made.program))
+    return "\n".join(line for title, lines in parts.items() for line in (f"# {title}", *lines, ""))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_programs_before_and_after(built, case):
+    file = FOLDER / type(backend()).__name__.lower() / f"{case}.txt"
+    found = report(built, *CASES[case])
+    if os.environ.get("PPEMA_WRITE_GOLDEN"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(found, encoding="utf-8")
+    assert found == file.read_text(encoding="utf-8")
