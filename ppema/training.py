@@ -20,6 +20,7 @@ from ppema.errors import TrainingError
 from ppema.run.best import Best
 from ppema.run.evaluate import evaluate
 from ppema.run.execute import execute
+from ppema.run.health import Health
 from ppema.run.log import RunLog
 from ppema.run.progress import progress
 from ppema.run.resume import Start, manifest_of, open_run
@@ -92,7 +93,7 @@ class Trainer:
             log.config(to_yaml(config))
             if state.step:
                 log.say(f"resuming at step {state.step} of {last}")
-            interval = Interval()
+            health, interval = Health(run, state.step), Interval()
             for batch in self._batches(state, last):
                 lr = float(run.programs.lr())
                 loss = self.step(batch, state)
@@ -100,9 +101,12 @@ class Trainer:
                 interval.add(loss, len(batch.indices))
                 bar.update(state.step, loss, lr, interval.rate)
                 if log_every.due(state):
-                    decays = self._decays(state)
-                    log.train(state.step, self._epoch(state), loss=interval.loss, lr=lr, decays=decays, rate=interval.rate)
+                    found = health.measure(state.step)
+                    log.train(state.step, self._epoch(state), loss=interval.loss, lr=lr, health=found, rate=interval.rate)
+                    log.warn(health.stopped())
                     interval = Interval()
+                if eval_every.due(state):
+                    log.warn(health.too_long(state.step))
                 improved = self._evaluate(state, log) if eval_every.due(state) else False
                 if eval_every.regular(state) and isinstance(run.programs.lr, ReduceOnPlateau):
                     run.programs.lr.step(self._metrics[RAW]["loss"])
@@ -169,10 +173,6 @@ class Trainer:
         if self._recalibrated.get(weights) != state.step:
             self._run.recalibrate(weights)
             self._recalibrated[weights] = state.step
-
-    def _decays(self, state: State) -> dict[str, float]:
-        """The decay that each average's update had in the step that led to `state`."""
-        return {name: made.decay_at(state.step) for name, made in self._run.programs.passes.items()}
 
     def _epoch(self, state: State) -> float:
         return state.step / self._run.horizon.steps_per_epoch

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from visualdl import LogWriter
 
+from ppema.averaging.health import Reading
 from ppema.errors import SetupError, TrainingError
 from ppema.run.progress import Bar
 
@@ -59,12 +61,20 @@ class RunLog:
             self._text.write(text + "\n")
             self._text.flush()
 
-    def train(self, step: int, epoch: float, *, loss: float, lr: float, decays: Mapping[str, float], rate: float) -> None:
-        """The figures of a log interval: mean loss, learning rate, each average's decay, samples per second."""
-        figures = {"loss": loss, "lr": lr, "decay": dict(decays), "samples_per_second": rate}
+    def warn(self, warnings: Iterable[str]) -> None:
+        """Each of them as a line for people."""
+        for warning in warnings:
+            self.say(f"warning: {warning}")
+
+    def train(self, step: int, epoch: float, *, loss: float, lr: float, health: Mapping[str, Reading], rate: float) -> None:
+        """The figures of a log interval: mean loss, learning rate, each average's decay and health, samples per second."""
+        measured = {name: asdict(reading) for name, reading in health.items()}
+        decays = {name: each.pop("decay") for name, each in measured.items()}
+        figures = {"loss": loss, "lr": lr, "decay": decays, "health": measured, "samples_per_second": rate}
         self._record({"kind": "train", "step": step, "epoch": epoch, **figures})
-        decayed = "".join(f"  {name} decay {decay:.6g}" for name, decay in decays.items())
-        self.say(f"step {step}  epoch {epoch:.2f}  loss {loss:.4f}  lr {lr:.4g}{decayed}  {rate:.0f} samples/s")
+        self.say(f"step {step}  epoch {epoch:.2f}  loss {loss:.4f}  lr {lr:.4g}  {rate:.0f} samples/s")
+        for name, reading in health.items():
+            self.say(f"step {step}  average  {name:<12} {_in_words(reading)}")
 
     def evaluation(self, step: int, epoch: float, weights: str, metrics: Mapping[str, float]) -> None:
         """The measures of one set of weights over the evaluation set."""
@@ -78,10 +88,12 @@ class RunLog:
         self._draw(record)
 
     def _draw(self, record: Mapping[str, Any]) -> None:
-        """The scalars of a record: train/loss, train/lr, decay/<average>, and <metric>/<weights>."""
+        """The scalars of a record: train/loss, train/lr, decay/<average>, those of `_health_scalars`; <metric>/<weights>."""
         if record["kind"] == "train":
             scalars = {"train/loss": record["loss"], "train/lr": record["lr"]}
             scalars |= {f"decay/{name}": decay for name, decay in record["decay"].items()}
+            # Runs that began before there were such figures have none.
+            scalars |= _health_scalars(record.get("health", {}))
         else:
             measures = (key for key in record if key not in ("kind", "step", "epoch", "weights"))
             scalars = {f"{measure}/{record['weights']}": record[measure] for measure in measures}
@@ -96,6 +108,23 @@ class RunLog:
             yield
         except OSError as error:
             raise TrainingError(f"{self._output}: the run's records can not be written: {error}") from error
+
+
+def _in_words(reading: Reading) -> str:
+    if reading.window is None:
+        return "not begun"
+    distance = "-" if reading.distance is None else f"{reading.distance:.3g}"
+    return f"decay {reading.decay:.6g}  window {reading.window:.1f} steps  distance {distance}"
+
+
+def _health_scalars(health: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+    """window, distance, stalled/<average>, and distance/<average>/<layer group>."""
+    scalars = {}
+    for name, each in health.items():
+        scalars |= {f"{figure}/{name}": each[figure] for figure in ("window", "distance", "stalled")}
+        # VisualDL refuses "%" in a tag; a layer may be called so.
+        scalars |= {f"distance/{name}/{group.replace('%', '_')}": value for group, value in each["groups"].items()}
+    return scalars
 
 
 def read_metrics(output: Path) -> list[dict[str, Any]]:

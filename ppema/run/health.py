@@ -1,0 +1,145 @@
+"""The health of a run's averages, read from its scope: figures for the log, and warnings for people."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ppema.averaging.decay import step_size, weight_after
+from ppema.averaging.health import Reading, Tally, layer_groups, tally, window
+from ppema.ir import scope
+from ppema.passes.select import chosen
+from ppema.programs import Programs
+from ppema.run.setup import TrainingRun
+
+# Where float32 keeps more than this share of an average's numbers from moving, the average has stopped.
+_STOPPED = 0.5
+# A window that grows with the run, as a simple average's, carries the rounding of 1 - d.
+_ROUNDING = 1e-6
+
+
+@dataclass
+class _Seen:
+    """What an average looked like after `step`: its tallies by layer group, and checksums of its weights and shadows."""
+
+    step: int
+    groups: dict[str, Tally] = field(default_factory=dict)
+    weights: list[int] = field(default_factory=list)
+    shadows: list[int] = field(default_factory=list)
+
+    @property
+    def total(self) -> Tally:
+        return sum(self.groups.values(), Tally())
+
+
+class Health:
+    """Measures the averages of a run, each over the trained parameters that it covers, and changes nothing.
+
+    BatchNorm's statistics are left out: their scale is another, and they move whether the weights do or not.
+    """
+
+    def __init__(self, run: TrainingRun, step: int):
+        """Begin after `step`: from there on it is seen what moves."""
+        self._scope = run.scope
+        self._passes = run.programs.passes
+        self._weights = {name: average.weight for name, average in run.programs.averages.items()}
+        self._covered = _covered(run.programs)
+        self._warned: set[tuple[str, str]] = set()
+        self._now = {name: _Seen(step) for name in self._passes}
+        self.measure(step)
+
+    def measure(self, step: int) -> dict[str, Reading]:
+        """Every average after `step`. Each variable is read once, and no more than one and its average are held at a time."""
+        alphas = {name: self._next_alpha(name, step) for name in self._passes}
+        self._before, self._now = self._now, {name: _Seen(step) for name in self._passes}
+        for variable, averages in self._covered.items():
+            theta = scope.get(self._scope, variable)
+            checksum = _checksum(theta)
+            for name, (shadow_name, group) in averages.items():
+                shadow, seen = scope.get(self._scope, shadow_name), self._now[name]
+                seen.groups[group] = seen.groups.get(group, Tally()) + tally(theta, shadow, alphas[name])
+                seen.weights.append(checksum)
+                seen.shadows.append(_checksum(shadow))
+        return {name: self._reading(name) for name in self._passes}
+
+    def stopped(self) -> list[str]:
+        """Warnings of averages that had stopped moving when they were last measured, though the weights had not."""
+        found = {}
+        for name, made in self._passes.items():
+            before, now = self._before[name], self._now[name]
+            updated = now.step // made.update_every > before.step // made.update_every
+            if now.weights == before.weights:
+                continue
+            if now.total.stalled > _STOPPED:
+                lost = f"float32 rounds {100 * now.total.stalled:.0f} % of its updates away"
+                decay = f"decay {made.decay_at(now.step):.10g}"
+                found[name] = f"{lost} ({decay}); use precision: compensated, or a shorter average"
+            elif updated and now.shadows == before.shadows:
+                why = f"none of its numbers changed in the last {now.step - before.step} steps, though the weights did"
+                found[name] = f"{why}; look for bad values in it, or use a shorter average"
+        return self._fresh("stopped", {name: f"has stopped moving: {why}" for name, why in found.items()})
+
+    def too_long(self, step: int) -> list[str]:
+        """Warnings of averages whose window is longer than the `step` steps of the run, counted from where they began."""
+        found = {}
+        for name, made in self._passes.items():
+            every, decay = made.update_every, made.decay_at(step)
+            done = step // every * every - made.first + every
+            full = window(every, 1.0, decay)
+            if done <= 0 or full <= done * (1 + _ROUNDING):
+                continue
+            if window(every, self._total_weight(name), decay) <= done * (1 + _ROUNDING):
+                so = "it is still nearly the mean of all weights since it began"
+            else:
+                so = "what it began with outweighs all weights since"
+            found[name] = f"has a window of {full:.6g} steps, of which {done} are done: {so}; train longer, or shorten it"
+        return self._fresh("too long", found)
+
+    def _fresh(self, reason: str, found: dict[str, str]) -> list[str]:
+        """Those of the warnings `found`, by average, whose average was not warned of for this reason before."""
+        fresh = [f"the average {name!r} {text}" for name, text in found.items() if (name, reason) not in self._warned]
+        self._warned |= {(name, reason) for name in found}
+        return fresh
+
+    def _reading(self, name: str) -> Reading:
+        made, seen = self._passes[name], self._now[name]
+        decay, total = made.decay_at(seen.step), seen.total
+        begun = seen.step >= made.first
+        return Reading(
+            decay=decay,
+            window=window(made.update_every, self._total_weight(name), decay) if begun else None,
+            distance=total.distance,
+            stalled=total.stalled,
+            groups={group: each.distance for group, each in seen.groups.items()},
+        )
+
+    def _next_alpha(self, name: str, step: int) -> float:
+        """α of the first update after `step`; before the average begins, of the copying of the weights that comes instead."""
+        made = self._passes[name]
+        decay = made.decay_at(step + made.update_every)
+        weight = weight_after(self._total_weight(name), decay) if made.bias_correction else 1.0
+        return step_size(weight, decay) if weight else math.nan
+
+    def _total_weight(self, name: str) -> float:
+        """W_t."""
+        return float(scope.get(self._scope, self._weights[name]))
+
+
+def _covered(programs: Programs) -> dict[str, dict[str, tuple[str, str]]]:
+    """By trained variable, the averages that cover it: under which name, and in which layer group."""
+    place_of = {name: place for place, name in programs.model.structured.items()}
+    covered: dict[str, dict[str, tuple[str, str]]] = {}
+    for average, choices in programs.choices.items():
+        names = [parameter.name for parameter in chosen(choices, "average") if parameter.trainable]
+        groups = layer_groups([place_of.get(name, name) for name in names])
+        for name in names:
+            shadow = programs.averages[average].shadow_of[name]
+            covered.setdefault(name, {})[average] = (shadow, groups[place_of.get(name, name)])
+    return covered
+
+
+def _checksum(array: np.ndarray) -> int:
+    return zlib.crc32(array.reshape(-1).data)
