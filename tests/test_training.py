@@ -93,7 +93,9 @@ def test_visualdl_can_read_the_scalars_back(config, tmp_path):
     (file,) = (tmp_path / "run" / "vdl").glob("*.log")
     reader = LogReader(file_path=str(file))
     assert set(reader.get_tags()["scalar"]) == {
-        *("train/loss", "train/lr", "decay/ema", "decay/quick"),
+        *("train/loss", "train/lr"),
+        *(f"{figure}/{average}" for figure in ("decay", "window", "distance", "stalled") for average in ("ema", "quick")),
+        *(f"distance/{average}/{group}" for average in ("ema", "quick") for group in ("norm", "linear")),
         *(f"{metric}/{weights}" for metric in ("loss", "accuracy") for weights in ("raw", "ema", "quick")),
     }
     recorded = [(r["step"], r["accuracy"]) for r in read_metrics(tmp_path / "run") if r.get("weights") == "ema"]
