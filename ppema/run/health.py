@@ -129,11 +129,13 @@ class Health:
 
 
 def _covered(programs: Programs) -> dict[str, dict[str, tuple[str, str]]]:
-    """By trained variable, the averages that cover it: under which name, and in which layer group."""
+    """By trained variable, in the model's order, the averages that cover it: under which name, and in which layer group."""
     place_of = {name: place for place, name in programs.model.structured.items()}
+    order = {name: index for index, name in enumerate(place_of)}
     covered: dict[str, dict[str, tuple[str, str]]] = {}
     for average, choices in programs.choices.items():
         names = [parameter.name for parameter in chosen(choices, "average") if parameter.trainable]
+        names.sort(key=lambda name: order.get(name, len(order)))
         groups = layer_groups([place_of.get(name, name) for name in names])
         for name in names:
             shadow = programs.averages[average].shadow_of[name]

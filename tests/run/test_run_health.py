@@ -104,6 +104,7 @@ def test_distances_are_those_of_the_saved_arrays(config, tmp_path):
     norm, linear = ("norm.weight", "norm.bias"), ("linear.weight", "linear.bias")
     assert found["ema"]["distance"] == distance("ema", *norm, *linear)
     assert found["ema"]["groups"] == {"norm": distance("ema", *norm), "linear": distance("ema", *linear)}
+    assert list(found["ema"]["groups"]) == ["norm", "linear"]  # as in the model
     assert found["head"]["distance"] == distance("head", *linear)
     assert found["head"]["groups"] == {place: distance("head", place) for place in linear}
     assert found["ema"]["stalled"] == found["head"]["stalled"] == 0.0
