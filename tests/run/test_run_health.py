@@ -104,10 +104,17 @@ def test_distances_are_those_of_the_saved_arrays(config, tmp_path):
     norm, linear = ("norm.weight", "norm.bias"), ("linear.weight", "linear.bias")
     assert found["ema"]["distance"] == distance("ema", *norm, *linear)
     assert found["ema"]["groups"] == {"norm": distance("ema", *norm), "linear": distance("ema", *linear)}
-    assert list(found["ema"]["groups"]) == ["norm", "linear"]  # as in the model
     assert found["head"]["distance"] == distance("head", *linear)
     assert found["head"]["groups"] == {place: distance("head", place) for place in linear}
     assert found["ema"]["stalled"] == found["head"]["stalled"] == 0.0
+
+
+def test_layer_groups_come_in_the_models_order(health_of):
+    """Its variables' names would put BatchNorm, at place 1, before the convolution at 0."""
+    _, health = health_of("model={name: cnn, args: {in_channels: 1, num_classes: 3, widths: [2]}}")
+    groups = list(health.measure(0)["ema"].groups)
+    assert groups[:2] == ["0", "1"]
+    assert groups == sorted(groups, key=int)
 
 
 @pytest.mark.parametrize("correct", ["true", "false"])
