@@ -281,3 +281,8 @@ def test_switch_ema_in_a_config():
     for step, _ in enumerate(steps(run, 7), start=1):
         equal = all(scope.get(run.scope, n).tobytes() == scope.get(run.scope, average.shadow_of[n]).tobytes() for n in raw)
         assert equal == (step in (1, 3, 6))
+
+
+def test_a_length_that_float64_can_not_tell_from_forever_is_one_line():
+    with pytest.raises(ConfigError, match="averages.ema: ValueError: the decay is 1 in float64, an average that never moves"):
+        prepare_training(config("averages={ema: {half_life: 1e15 epochs}}"))

@@ -72,7 +72,7 @@ class Constant:
         check_decay(self.decay)
 
     def __call__(self, n: Scalar, k: float, ops: Arithmetic) -> Scalar:
-        return ops.constant(self.decay**k)
+        return ops.constant(_that_moves(self.decay**k))
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class HalfLife:
 
     def __call__(self, n: Scalar, k: float, ops: Arithmetic) -> Scalar:
         if self.ramp is None:
-            return ops.constant(2.0 ** (-k / self.steps))
+            return ops.constant(_that_moves(2.0 ** (-k / self.steps)))
         h = ops.minimum(ops.constant(self.steps), n * ops.constant(self.ramp))
         # At n = 0 the half-life is 0, and so is the decay: 2 to a large negative power.
         return ops.exp(ops.constant(-k * math.log(2)) / ops.maximum(h, ops.constant(1e-6)))
@@ -182,6 +182,13 @@ def weight_after(weight: Scalar, decay: Scalar) -> Scalar:
 def step_size(weight: Scalar, decay: Scalar) -> Scalar:
     """α_t = (1 - d_t)/W_t, given W_t: with s += α·(θ - s) the shadow is the bias-corrected average after every update."""
     return (1 - decay) / weight
+
+
+def _that_moves(decay: float) -> float:
+    """`decay` itself. Raises ValueError where float64 rounds it to 1: the average would take nothing in, and W stay 0."""
+    if decay >= 1:
+        raise ValueError("the decay is 1 in float64, an average that never moves: choose a shorter one")
+    return decay
 
 
 def _power(base: Scalar, exponent: float, ops: Arithmetic) -> Scalar:

@@ -124,3 +124,9 @@ def test_the_online_update_is_the_weighted_mean():
         weights = [(1 - decays[i]) * math.prod(decays[i + 1 : t]) for i in range(t)]
         assert weight == sum(weights) == 1 - math.prod(decays[:t])
         assert shadow == sum(w * v for w, v in zip(weights, values, strict=False)) / sum(weights)
+
+
+@pytest.mark.parametrize(("schedule", "k"), [(HalfLife(1e17), 1), (Constant(0.9999), 1e-14)])
+def test_an_average_that_float64_would_never_let_move_is_refused(schedule, k):
+    with pytest.raises(ValueError, match="the decay is 1 in float64, an average that never moves: choose a shorter one"):
+        schedule(0.0, k, FLOATS)
