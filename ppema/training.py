@@ -25,6 +25,7 @@ from ppema.run.log import RunLog
 from ppema.run.progress import progress
 from ppema.run.resume import Start, manifest_of, open_run
 from ppema.run.setup import TrainingRun, checkpoints_of, output_of, prepare_training
+from ppema.run.snapshots import snapshots_of
 from ppema.run.state import Every, State, step_seed
 from ppema.run.stop import stop_requests
 
@@ -88,7 +89,9 @@ class Trainer:
         log_every = Every(run.horizon.steps(config.train.log_every), last)
         eval_every = Every(run.horizon.steps(config.train.eval_every), last)
         save_every = Every(run.horizon.steps(config.train.save_every), last)
-        output = output_of(config)
+        snapshot_every = config.train.snapshot_every and Every(run.horizon.steps(config.train.snapshot_every), last)
+        output, snapshots = output_of(config), snapshots_of(config)
+        snapshots.forget_after(state.step)
         with stop_requests() as stop, progress(last, state.step) as bar, RunLog(output, bar, step=state.step) as log:
             log.config(to_yaml(config))
             if state.step:
@@ -110,6 +113,8 @@ class Trainer:
                 improved = self._evaluate(state, log) if eval_every.due(state) else False
                 if eval_every.regular(state) and isinstance(run.programs.lr, ReduceOnPlateau):
                     run.programs.lr.step(self._metrics[RAW]["loss"])
+                if snapshot_every and snapshot_every.due(state):
+                    snapshots.save(run, state.step)
                 if improved or save_every.due(state) or stop.signal:
                     self._save(state, improved=improved)
                 if stop.signal:

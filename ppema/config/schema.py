@@ -52,6 +52,11 @@ class Train(Section):
     log_every: Duration = Field(default=Duration(50, "steps"), description="Time between two lines of the log.")
     eval_every: Duration = Field(default=Duration(1, "epochs"), description="Time between two evaluations.")
     save_every: Duration = Field(default=Duration(1, "epochs"), description="Time between two checkpoints.")
+    snapshot_every: Duration | None = Field(
+        default=None,
+        description="Time between two snapshots of the averages that have sigma_rel, from which tools/average.py builds "
+        "averages of other lengths; null: none are taken.",
+    )
     keep: Count = Field(default=3, description="Checkpoints kept: the newest ones, and beside them the best.")
     monitor: (
         Annotated[str, Strict(), Field(pattern=_MONITOR), expecting("'<weights>/<metric>' such as 'raw/accuracy'")] | None
@@ -136,7 +141,7 @@ class Config(Section):
     @model_validator(mode="wrap")
     @classmethod
     def _say_it_in_our_words(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        config, found = None, _unknown_weights(value)
+        config, found = None, [*_unknown_weights(value), *_nothing_to_snapshot(value)]
         try:
             config = handler(value)
         except ValidationError as error:
@@ -177,6 +182,16 @@ def _unknown_weights(value: Any) -> list[tuple[Path, str]]:
         return []
     hint = did_you_mean(weights, names) or f"; known: {', '.join(names)}"
     return [(("train", "monitor"), f"no average is called {shown(weights)}{hint}")]
+
+
+def _nothing_to_snapshot(value: Any) -> list[tuple[Path, str]]:
+    """`train.snapshot_every` without an average to take snapshots of, in a config that is not validated yet."""
+    averages = _get(value, "averages") or {}
+    if _get(_get(value, "train"), "snapshot_every") is None or not isinstance(averages, Mapping):
+        return []
+    if any(_get(average, "sigma_rel") is not None for average in averages.values()):
+        return []
+    return [(("train", "snapshot_every"), "no average has a sigma_rel to take snapshots of: give it to two, 0.05 and 0.10")]
 
 
 def _get(section: Any, key: str) -> Any:

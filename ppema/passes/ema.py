@@ -91,9 +91,14 @@ class EmaPass:
     bias_correction: bool = True
 
     @property
+    def begin(self) -> int:
+        """The steps that the average leaves out: `start`, rounded down to a multiple of update_every."""
+        return self.start // self.update_every * self.update_every
+
+    @property
     def first(self) -> int:
         """The step, from 1, after which the first observation enters the average."""
-        return (self.start // self.update_every + 1) * self.update_every
+        return self.begin + self.update_every
 
     def decay_at(self, step: int) -> float:
         """The decay of the last update at or before optimizer step `step`, counted from 1; 0 before the first."""

@@ -17,17 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from ppema.config import RAW
-from ppema.errors import CheckpointError, TrainingError, one_line
+from ppema.errors import CheckpointError, TrainingError
+from ppema.run.folder import MANIFEST, Arrays, read_arrays, step_folder, step_folders, write_folder
 from ppema.run.manifest import Manifest, parse
-
-MANIFEST = "manifest.json"
-_PREFIX = "step-"
-
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,7 @@ class Checkpoint:
         """Read the manifest in the folder `path`. Raises CheckpointError where it is missing, damaged or too new."""
         file = path / MANIFEST
         try:
-            return cls(path, parse(file.read_text(encoding="utf-8")))
+            return cls(path, parse(Manifest, file.read_text(encoding="utf-8")))
         except OSError as error:
             raise CheckpointError(f"{file}: {error.strerror}: this is no checkpoint of ppema") from error
         except ValueError as error:
@@ -50,12 +44,7 @@ class Checkpoint:
 
     def arrays(self, part: str) -> dict[str, np.ndarray]:
         """The arrays of "raw", "optimizer" or "average-<name>". Raises CheckpointError."""
-        file = self.path / f"{part}.safetensors"
-        try:
-            return load_file(file)
-        except Exception as error:
-            # A damaged header makes safetensors raise whatever its content leads to.
-            raise CheckpointError(f"{file}: {one_line(error)}") from error
+        return read_arrays(self.path / f"{part}.safetensors")
 
     def weights(self, name: str) -> dict[str, np.ndarray]:
         """The weights `name` ("raw" or an average's) under the variables' own names, for a program without averages.
@@ -89,26 +78,14 @@ class Checkpoints:
         The folder appears under its name only when it is whole. Older ones go, but for the last `keep` and the best.
         Raises TrainingError when it can not be written; the earlier ones are then as they were.
         """
-        target = self.folder / f"{_PREFIX}{step:08d}"
-        partial = self.folder / f".{target.name}.{os.getpid()}"
+        target = step_folder(self.folder, step)
+        write_folder(target, parts, manifest.model_dump_json(indent=1), "checkpoint")
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            for part, arrays in parts.items():
-                save_file(dict(arrays), partial / f"{part}.safetensors")
-            (partial / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
-            if target.exists():
-                shutil.rmtree(target)
-            partial.rename(target)
             self._point("last", target)
             if best:
                 self._point("best", target)
-        except BaseException as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            # safetensors reports a full disk as an error of its own.
-            if isinstance(error, (OSError, SafetensorError)):
-                raise TrainingError(f"{target}: the checkpoint could not be written: {error}") from error
-            raise
+        except OSError as error:
+            raise TrainingError(f"{target}: the checkpoint could not be named: {error}") from error
         self._prune()
         return target
 
@@ -139,7 +116,7 @@ class Checkpoints:
             target = pointer.read_bytes().decode("ascii", "replace").strip()
         except OSError:
             return None
-        if not re.fullmatch(rf"{_PREFIX}\d+", target):
+        if not re.fullmatch(r"step-\d+", target):
             raise CheckpointError(f"{pointer}: damaged: it names no checkpoint")
         return self.folder / target
 
@@ -149,7 +126,7 @@ class Checkpoints:
         partial.replace(self.folder / name)
 
     def _prune(self) -> None:
-        steps = sorted(path for path in self.folder.glob(f"{_PREFIX}*") if path.is_dir())
+        steps = step_folders(self.folder)
         kept = {*steps[-self._keep :], self._target("last"), self._target("best")}
         for path in steps:
             if path not in kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
@@ -55,10 +55,13 @@ class Manifest(BaseModel):
     config: dict[str, Any]
 
 
-def parse(text: str) -> Manifest:
-    """The manifest that `text` is. Raises ValueError, in one line, for what is none."""
+AnyManifest = TypeVar("AnyManifest", bound=BaseModel)
+
+
+def parse(kind: type[AnyManifest], text: str) -> AnyManifest:
+    """The manifest of that kind that `text` is. Raises ValueError, in one line, for what is none."""
     try:
-        return Manifest.model_validate_json(text)
+        return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])

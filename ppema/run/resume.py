@@ -31,6 +31,7 @@ _HARMLESS = (
     "train.log_every",
     "train.eval_every",
     "train.save_every",
+    "train.snapshot_every",
     "train.keep",
 )
 # But for these, where evaluations decide about the learning rate.

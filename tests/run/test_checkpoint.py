@@ -87,7 +87,7 @@ def test_a_write_that_fails_leaves_the_earlier_ones(checkpoints, monkeypatch, er
     def full(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("ppema.run.checkpoint.save_file", full)
+    monkeypatch.setattr("ppema.run.folder.save_file", full)
     with pytest.raises(TrainingError, match="could not be written: .*No space left"):
         save(checkpoints, 2)
     assert names(checkpoints.folder) == before
@@ -121,7 +121,7 @@ def test_an_interrupted_write_leaves_no_half_folder(checkpoints, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ppema.run.checkpoint.save_file", interrupt)
+    monkeypatch.setattr("ppema.run.folder.save_file", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save(checkpoints, 1)
     assert names(checkpoints.folder) == []

@@ -1,0 +1,171 @@
+"""Snapshots of the averages that have a sigma_rel: what averages of other lengths are built from when the run is over.
+
+<output>/snapshots/step-00000450/average-<name>.safetensors  the average, by the variables' own names
+                                 rest.safetensors            raw values of the variables that not all of the averages cover
+                                 manifest.json               what each average is, and how long the run
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from ppema.averaging.posthoc import Power, Profile
+from ppema.averaging.power import gamma_of
+from ppema.config import Config
+from ppema.errors import CheckpointError
+from ppema.ir import scope
+from ppema.programs import Horizon
+from ppema.run.folder import MANIFEST, read_arrays, step_folder, step_folders, step_of, write_folder
+from ppema.run.manifest import parse
+from ppema.run.setup import TrainingRun, output_of
+
+_REST = "rest"
+
+
+class Tracked(BaseModel):
+    """One power-function average in a snapshot: σ_rel as configured, its γ, begin and every as in `posthoc.Profile`."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    sigma_rel: float
+    gamma: NonNegativeFloat
+    begin: NonNegativeInt
+    every: PositiveInt
+
+    def profile(self, step: int) -> Profile:
+        """What it is after step `step`. Raises ValueError before its first update."""
+        return Profile(Power(self.gamma), self.begin, step, self.every)
+
+
+class Length(BaseModel):
+    """`programs.Horizon`, as it is saved."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    steps_per_epoch: PositiveInt
+    batch_size: PositiveInt
+    epochs: PositiveInt
+
+
+class SnapshotManifest(BaseModel):
+    """The content of a snapshot's manifest.json: the averages by name, and the length of the run, for durations."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    format: Literal[1]
+    step: PositiveInt
+    averages: dict[str, Tracked]
+    length: Length
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One snapshot on disk, whose arrays are read when asked for."""
+
+    path: Path
+    manifest: SnapshotManifest
+
+    @classmethod
+    def open(cls, path: Path) -> Snapshot:
+        """Read the manifest in the folder `path`. Raises CheckpointError where it is missing or damaged."""
+        file = path / MANIFEST
+        try:
+            manifest = parse(SnapshotManifest, file.read_text(encoding="utf-8"))
+            profiles = [tracked.profile(manifest.step) for tracked in manifest.averages.values()]
+        except OSError as error:
+            raise CheckpointError(f"{file}: {error.strerror}: this is no snapshot of ppema") from error
+        except ValueError as error:
+            raise CheckpointError(f"{file}: damaged, or of another format: {error}") from error
+        if not profiles or manifest.step != step_of(path):
+            raise CheckpointError(f"{file}: damaged: it is not that of a snapshot of step {step_of(path)}")
+        return cls(path, manifest)
+
+    @property
+    def step(self) -> int:
+        return self.manifest.step
+
+    @property
+    def horizon(self) -> Horizon:
+        """How long the run was to be when the snapshot was taken."""
+        return Horizon(**self.manifest.length.model_dump())
+
+    def average(self, name: str) -> dict[str, np.ndarray]:
+        """The float32 values of the average `name`, by the variables' own names. Raises CheckpointError."""
+        return read_arrays(self.path / f"average-{name}.safetensors")
+
+    def rest(self) -> dict[str, np.ndarray]:
+        """The raw values of the variables that not every average covers, by their names. Raises CheckpointError."""
+        return read_arrays(self.path / f"{_REST}.safetensors")
+
+
+class Snapshots:
+    """The snapshots of one run, in one folder; none is ever pruned."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def forget_after(self, step: int) -> None:
+        """Remove those of later steps: they belong to a run that was cut off, and the run goes on from `step`."""
+        for path in step_folders(self.folder):
+            if step_of(path) > step:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def save(self, run: TrainingRun, step: int) -> None:
+        """Take one of `run` as it stands after `step`, unless none of its averages has begun by then.
+
+        Raises TrainingError when it can not be written; the earlier ones are then as they were.
+        """
+        tracked = _tracked(run, step)
+        if not tracked:
+            return
+        parts = {}
+        for name in tracked:
+            shadow_of = run.programs.averages[name].shadow_of
+            parts[f"average-{name}"] = {variable: scope.get(run.scope, shadow) for variable, shadow in shadow_of.items()}
+        covered = set.intersection(*(set(arrays) for arrays in parts.values()))
+        names = [parameter.name for parameter in run.programs.model.parameters]
+        parts[_REST] = {name: scope.get(run.scope, name) for name in names if name not in covered}
+        manifest = SnapshotManifest(format=1, step=step, averages=tracked, length=Length(**asdict(run.horizon)))
+        write_folder(step_folder(self.folder, step), parts, manifest.model_dump_json(indent=1), "snapshot")
+
+    def steps(self) -> list[int]:
+        """The steps of which there is one, in order."""
+        return [step_of(path) for path in step_folders(self.folder)]
+
+    def until(self, step: int | None) -> Sequence[Snapshot]:
+        """Those of steps up to `step` (None: the last), in order.
+
+        Raises CheckpointError where there is none, where `step` lies outside of them, and for a damaged one.
+        """
+        steps = self.steps()
+        if not steps:
+            raise CheckpointError(
+                f"{self.folder}: there are no snapshots: set train.snapshot_every and give two averages a sigma_rel, then train"
+            )
+        if step is not None and not steps[0] <= step <= steps[-1]:
+            raise CheckpointError(f"{self.folder}: there are snapshots of steps {steps[0]} to {steps[-1]}, not of step {step}")
+        return [Snapshot.open(step_folder(self.folder, each)) for each in steps if step is None or each <= step]
+
+
+def snapshots_of(config: Config) -> Snapshots:
+    """The snapshots of the config's run."""
+    return Snapshots(output_of(config) / "snapshots")
+
+
+def _tracked(run: TrainingRun, step: int) -> dict[str, Tracked]:
+    """The averages of `run` that have a sigma_rel and have seen weights by `step`."""
+    made = run.programs.passes
+    return {
+        name: Tracked(
+            sigma_rel=spec.sigma_rel, gamma=gamma_of(spec.sigma_rel), begin=made[name].begin, every=made[name].update_every
+        )
+        for name, spec in run.config.averages.items()
+        if spec.sigma_rel is not None and step >= made[name].first
+    }
