@@ -35,6 +35,7 @@ LAYERS = {
     "run": 5,
     "training": 6,
     "api": 6,
+    "posthoc": 6,
     "cli": 7,
 }
 PADDLE_FREE = {"errors", "version", "names", "config", "averaging", "data"}

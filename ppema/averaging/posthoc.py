@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -114,7 +115,7 @@ def cells(profiles: Sequence[Profile], most: int = _CELLS) -> np.ndarray:
     interval = math.lcm(*(each.every for each in profiles))
     most_between = max(16, most // len(breaks))
     edges = [breaks[:1]]
-    for low, high in zip(breaks[:-1], breaks[1:], strict=True):
+    for low, high in pairwise(breaks):
         width = interval * math.ceil((high - low) / (interval * most_between))
         edges.append(np.arange(high, low, -width)[::-1])
     return np.concatenate(edges)

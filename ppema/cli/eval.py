@@ -15,7 +15,11 @@ _POLICIES = ("average", "copy", "recalibrate")
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 2 bad input."""
     made = parser("eval", "Measure the raw weights and the averages of a checkpoint over data.eval.")
-    made.add_argument("--weights", metavar="raw|NAME", help="only these (default: raw and every average)")
+    made.add_argument(
+        "--weights",
+        metavar="raw|NAME|PATH",
+        help="only these, or those in a file *.safetensors (default: raw and every average)",
+    )
     made.add_argument("--checkpoint", metavar="PATH|best|last", default="last", help="default: last")
     made.add_argument(
         "--batch-norm",

@@ -19,8 +19,13 @@ class Best:
 
     def beats(self, other: Best, mode: str | None) -> bool:
         """Whether this is strictly better; mode: "max", "min", or None to go by the metric's name."""
-        smaller = mode == "min" or (mode is None and less_is_better(self.monitor.partition("/")[2]))
+        smaller = wants_less(self.monitor.partition("/")[2], mode)
         return self.value < other.value if smaller else self.value > other.value
+
+
+def wants_less(metric: str, mode: str | None) -> bool:
+    """Whether `metric` is best at its smallest; mode: "max", "min", or None to go by its name."""
+    return mode == "min" or (mode is None and less_is_better(metric))
 
 
 def check_monitor(monitor: str | None, measures: dict[str, Any]) -> None:

@@ -105,6 +105,19 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder / which}: there is no {which} checkpoint: {hint}")
         return Checkpoint.open(target)
 
+    def newest(self, count: int) -> list[Checkpoint]:
+        """The last `count` that were saved, in order; not the best where it is kept beside newer ones.
+
+        Raises CheckpointError where fewer are there.
+        """
+        steps = step_folders(self.folder)[-self._keep :]
+        if len(steps) < count:
+            raise CheckpointError(
+                f"{self.folder}: the last {count} checkpoints were asked for, and {len(steps)} are there: train.keep, which is "
+                f"{self._keep}, says how many a run keeps"
+            )
+        return [Checkpoint.open(path) for path in steps[-count:]]
+
     def exists(self) -> bool:
         """Whether this run has a checkpoint to resume from."""
         return (self.folder / "last").exists()
@@ -133,9 +146,9 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def check_fits(checkpoint: Checkpoint, found: Arrays, wanted: Sequence[str]) -> None:
-    """Raise CheckpointError unless the arrays `found` in a checkpoint are those of the variables `wanted`."""
+def check_fits(source: Path, found: Arrays, wanted: Sequence[str]) -> None:
+    """Raise CheckpointError unless the arrays `found` in `source` are those of the variables `wanted`."""
     for names, what in ((set(wanted) - set(found), "lacks"), (set(found) - set(wanted), "has the unknown")):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise CheckpointError(f"{checkpoint.path}: it {what} variable {min(names)!r}{more}: it is another model's")
+            raise CheckpointError(f"{source}: it {what} variable {min(names)!r}{more}: it is another model's")

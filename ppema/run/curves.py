@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +25,36 @@ def draw_curves(output: Path, metric: str, file: Path) -> None:
     measures = [key for key in records[0] if key not in ("kind", "step", "epoch", "weights")]
     if metric not in measures:
         raise DataError(f"{output / 'metrics.jsonl'}: {metric!r} is not measured; measured are {', '.join(measures)}")
+    with figure(file) as axes:
+        for weights in dict.fromkeys(record["weights"] for record in records):
+            points = [(record["epoch"], record[metric]) for record in records if record["weights"] == weights]
+            style: dict[str, Any] = {"color": "0.65", "linewidth": 1} if weights == RAW else {"linewidth": 2}
+            epochs, values = zip(*points, strict=True)
+            axes.plot(epochs, values, label=weights, **style)
+        # The first evaluations, far off, would flatten all that follows.
+        low, high = np.quantile([record[metric] for record in records], (0.05, 0.95))
+        margin = 0.1 * (high - low) or 0.1
+        axes.set_ylim(low - margin, high + margin)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(metric)
+        axes.legend(frameon=False)
+
+
+@contextmanager
+def figure(file: Path) -> Iterator[Any]:
+    """The axes of a new figure, which is written to `file` at the end of the block. Raises DataError where that fails."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    for weights in dict.fromkeys(record["weights"] for record in records):
-        points = [(record["epoch"], record[metric]) for record in records if record["weights"] == weights]
-        style: dict[str, Any] = {"color": "0.65", "linewidth": 1} if weights == RAW else {"linewidth": 2}
-        epochs, values = zip(*points, strict=True)
-        axes.plot(epochs, values, label=weights, **style)
-    # The first evaluations, far off, would flatten all that follows.
-    low, high = np.quantile([record[metric] for record in records], (0.05, 0.95))
-    margin = 0.1 * (high - low) or 0.1
-    axes.set_ylim(low - margin, high + margin)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(metric)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    made, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
     try:
-        figure.savefig(file, dpi=120)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: the figure could not be written: {error}") from error
+        yield axes
+        axes.grid(alpha=0.3)
+        try:
+            made.savefig(file, dpi=120)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file}: the figure could not be written: {error}") from error
     finally:
-        pyplot.close(figure)
+        pyplot.close(made)

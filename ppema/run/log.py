@@ -142,14 +142,15 @@ def read_metrics(output: Path) -> list[dict[str, Any]]:
 
 def to_json(value: Any) -> str:
     """`value` on one line; NaN and infinities, which JSON lacks, become null."""
-    return json.dumps(_finite(value))
+    return json.dumps(finite(value))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """`value` with null in place of NaN and infinities, for JSON."""
     if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: finite(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     return None if isinstance(value, float) and value - value != 0 else value
 
 

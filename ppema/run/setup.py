@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ppema.run.best import check_monitor
 from ppema.run.checkpoint import Checkpoint, Checkpoints, check_fits
 from ppema.run.device import place_of
 from ppema.run.execute import execute
+from ppema.run.folder import Arrays
 from ppema.run.recalibrate import Recalibrator
 from ppema.saved import read
 
@@ -67,8 +68,8 @@ class TrainingRun:
         wanted = self.state_parts()
         found = {part: checkpoint.arrays(part) for part in wanted}
         for part, names in wanted.items():
-            check_fits(checkpoint, found[part], names)
-        put(self.scope, checkpoint, {name: array for arrays in found.values() for name, array in arrays.items()})
+            check_fits(checkpoint.path, found[part], names)
+        put(self.scope, checkpoint.path, {name: array for arrays in found.values() for name, array in arrays.items()})
 
 
 def prepare_training(config: Config) -> TrainingRun:
@@ -117,8 +118,20 @@ class EvaluationRun:
         """
         raw = checkpoint.arrays(RAW) if copied else {}
         arrays = checkpoint.weights(weights) | {name: raw[name] for name in copied if name in raw}
-        check_fits(checkpoint, arrays, [parameter.name for parameter in self.model.parameters])
-        put(self.scope, checkpoint, arrays)
+        self.put(checkpoint.path, arrays)
+
+    def put(self, source: Path, arrays: Arrays) -> None:
+        """Put `arrays`, which come from `source`, in place of all variables. Raises CheckpointError where they do not fit."""
+        check_fits(source, arrays, self._names)
+        put(self.scope, source, arrays)
+
+    def read(self) -> dict[str, np.ndarray]:
+        """A copy of all variables, by their names."""
+        return {name: scope.get(self.scope, name) for name in self._names}
+
+    @property
+    def _names(self) -> list[str]:
+        return [parameter.name for parameter in self.model.parameters]
 
     def recalibrator(self, batches: int) -> Recalibrator:
         """Measures the BatchNorm statistics of the weights under the variables' own names, RAW, on training batches.
@@ -163,12 +176,12 @@ def checkpoints_of(config: Config) -> Checkpoints:
     return Checkpoints(output_of(config) / "checkpoints", keep=config.train.keep)
 
 
-def put(where: Any, checkpoint: Checkpoint, arrays: Mapping[str, np.ndarray]) -> None:
-    """`scope.put`, whose refusals are the checkpoint's fault."""
+def put(where: Any, source: Path, arrays: Arrays) -> None:
+    """`scope.put`, whose refusals are the fault of the file or folder that the arrays come from."""
     try:
         scope.put(where, arrays)
     except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint.path}: {error}") from error
+        raise CheckpointError(f"{source}: {error}") from error
 
 
 def _train_loader(config: Config, eval_loader: Loader) -> Loader:

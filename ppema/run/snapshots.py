@@ -44,7 +44,7 @@ class Tracked(BaseModel):
         return Profile(Power(self.gamma), self.begin, step, self.every)
 
 
-class Length(BaseModel):
+class SavedHorizon(BaseModel):
     """`programs.Horizon`, as it is saved."""
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -62,7 +62,7 @@ class SnapshotManifest(BaseModel):
     format: Literal[1]
     step: PositiveInt
     averages: dict[str, Tracked]
-    length: Length
+    horizon: SavedHorizon
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Snapshot:
     @property
     def horizon(self) -> Horizon:
         """How long the run was to be when the snapshot was taken."""
-        return Horizon(**self.manifest.length.model_dump())
+        return Horizon(**self.manifest.horizon.model_dump())
 
     def average(self, name: str) -> dict[str, np.ndarray]:
         """The float32 values of the average `name`, by the variables' own names. Raises CheckpointError."""
@@ -132,7 +132,7 @@ class Snapshots:
         covered = set.intersection(*(set(arrays) for arrays in parts.values()))
         names = [parameter.name for parameter in run.programs.model.parameters]
         parts[_REST] = {name: scope.get(run.scope, name) for name in names if name not in covered}
-        manifest = SnapshotManifest(format=1, step=step, averages=tracked, length=Length(**asdict(run.horizon)))
+        manifest = SnapshotManifest(format=1, step=step, averages=tracked, horizon=SavedHorizon(**asdict(run.horizon)))
         write_folder(step_folder(self.folder, step), parts, manifest.model_dump_json(indent=1), "snapshot")
 
     def steps(self) -> list[int]:

@@ -179,9 +179,9 @@ def test_another_models_checkpoint_is_refused(checkpoints):
     save(checkpoints, 1)
     found = checkpoints.find("last")
     with pytest.raises(CheckpointError, match="it lacks variable 'b' and 1 more: it is another model's"):
-        check_fits(found, RAW, ["w", "mean", "b", "c"])
+        check_fits(found.path, RAW, ["w", "mean", "b", "c"])
     with pytest.raises(CheckpointError, match="it has the unknown variable 'mean'"):
-        check_fits(found, RAW, ["w"])
+        check_fits(found.path, RAW, ["w"])
 
 
 def test_the_manifest_comes_back(checkpoints):

@@ -1,0 +1,108 @@
+"""tools/average.py: averages of any length, made when a run is over."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ppema.cli.common import add_json, load, parser, print_json, print_table, run
+from ppema.errors import PpemaError
+
+if TYPE_CHECKING:
+    from ppema.posthoc import Request
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 failed, 2 bad input."""
+    made = parser(
+        "average",
+        "Build averages of the weights of any length from a run's snapshots (train.snapshot_every), or search the length with "
+        "the best metric over data.eval. Weights, table and figure go to <output>/averages; tools/eval.py --weights takes the "
+        "weights.",
+    )
+    what = made.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--sigma-rel", metavar="WIDTH,...", help="power functions of these widths, such as 0.05,0.15: each is written"
+    )
+    what.add_argument("--half-life", metavar="TIME,...", help="averages of these half-lives, such as '2 epochs,500 steps'")
+    what.add_argument(
+        "--search",
+        choices=("grid", "golden"),
+        help="write the length with the best metric; golden closes in on it by golden sections, which may miss the best "
+        "one where the metric is noisy or has several optima",
+    )
+    what.add_argument("--last-checkpoints", metavar="K", type=int, help="the mean of the raw weights of the last K checkpoints")
+    made.add_argument("--over", choices=("sigma_rel", "half_life"), help="what --search varies (default: sigma_rel)")
+    made.add_argument(
+        "--between", metavar="LOW,HIGH", help="where --search looks (default: 0.02,0.25, or '1 %%,20 %%' of the run)"
+    )
+    made.add_argument("--points", metavar="N", type=int, help="lengths that --search tries (default: 9)")
+    made.add_argument("--metric", metavar="NAME", help="what decides (default: train.monitor's, or the first of metrics)")
+    made.add_argument("--step", metavar="N", type=int, help="the averages as of this step (default: the last snapshot's)")
+    made.add_argument(
+        "--recalibrate",
+        metavar="N",
+        type=int,
+        default=50,
+        help="training batches that BatchNorm's statistics are taken from anew for each average; 0: average them like weights "
+        "(default: 50)",
+    )
+    made.add_argument("--name", help="of the files that are written (default: what was asked for)")
+    add_json(made)
+    return run(_average, made, argv)
+
+
+def _average(arguments: argparse.Namespace) -> int:
+    for option in ("last_checkpoints", "points", "step"):
+        value = getattr(arguments, option)
+        if value is not None and value < 1:
+            raise PpemaError(f"--{option.replace('_', '-')}: expected 1 or more, got {value}")
+    if arguments.recalibrate < 0:
+        raise PpemaError(f"--recalibrate: expected 0 or more batches, got {arguments.recalibrate}")
+    for option in ("over", "between", "points"):
+        if getattr(arguments, option) is not None and arguments.search is None:
+            raise PpemaError(f"--{option}: it goes with --search")
+    config = load(arguments)
+    from ppema.posthoc import average
+
+    outcome = average(
+        config,
+        _wanted(arguments),
+        step=arguments.step,
+        metric=arguments.metric,
+        recalibrate=arguments.recalibrate,
+        name=arguments.name,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    report = outcome.report
+    several = len(report.rows) > 1
+    rows = [
+        [row.name, *row.metrics.values(), _small(row.error), row.parts, *(["best" if row is report.best else ""] * several)]
+        for row in report.rows
+    ]
+    print_table(["average", *report.rows[0].metrics, "profile error", "made of", *([""] * several)], rows)
+    for file in outcome.files:
+        print(f"weights: {file}")
+    if arguments.json:
+        from dataclasses import asdict
+
+        print_json({**asdict(report), "files": [str(file) for file in outcome.files]})
+    return 0
+
+
+def _small(error: float | None) -> str:
+    return "-" if error is None else f"{error:.1e}"
+
+
+def _wanted(arguments: argparse.Namespace) -> Request:
+    from ppema.posthoc import Given, LastCheckpoints, Search
+
+    if arguments.last_checkpoints is not None:
+        return LastCheckpoints(arguments.last_checkpoints)
+    if arguments.search is not None:
+        return Search(arguments.over or "sigma_rel", arguments.search, arguments.between, arguments.points or 9)
+    return (
+        Given("sigma_rel", arguments.sigma_rel) if arguments.sigma_rel is not None else Given("half_life", arguments.half_life)
+    )

@@ -1,0 +1,95 @@
+"""Averages made when a run is over: of any length from its snapshots, or the mean of its last checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppema.averaging.posthoc import Profile, Shape, solve
+from ppema.config import RAW
+from ppema.errors import CheckpointError
+from ppema.run.checkpoint import Checkpoint
+from ppema.run.folder import Arrays
+from ppema.run.snapshots import Snapshot
+
+
+@dataclass(frozen=True)
+class Built:
+    """Weights under the variables' own names, and what they are made of.
+
+    arrays: every variable of the model; source: the folder they come from; what: they are, in words; error: how far their
+    profile is from the wanted one, relative to it, None where there is none; parts: number of snapshots or checkpoints.
+    """
+
+    arrays: dict[str, np.ndarray]
+    source: Path
+    what: str
+    error: float | None
+    parts: int
+
+
+class PostHoc:
+    """Averages of any length as they would stand after one step of a run, from its snapshots up to that step.
+
+    snapshots: in order, at least one. The averages begin, and are updated, as the tracked one that is updated most often.
+    Variables that not every tracked average covers have the raw values of the last snapshot.
+    """
+
+    def __init__(self, snapshots: Sequence[Snapshot], step: int | None = None):
+        last = snapshots[-1]
+        self.step = last.step if step is None else step
+        self.horizon = last.horizon
+        self._snapshots = snapshots
+        self._terms = [(each, name) for each in snapshots for name in each.manifest.averages]
+        self._profiles = [each.manifest.averages[name].profile(each.step) for each, name in self._terms]
+        self._finest = min(self._profiles, key=lambda profile: (profile.every, profile.begin))
+
+    def build(self, shape: Shape, what: str) -> Built:
+        """The average whose weight is spread as `shape` says. Raises CheckpointError for a damaged snapshot."""
+        solution = solve(self._profiles, Profile(shape, self._finest.begin, self.step, self._finest.every))
+        last = self._snapshots[-1]
+        rest = last.rest()
+        covered = sorted(last.average(self._terms[-1][1]).keys() - rest.keys())
+        weighted = zip(self._terms, solution.coefficients, strict=True)
+        arrays = weighted_sum(covered, ((float(x), each.path, each.average(name)) for (each, name), x in weighted))
+        parts = len(self._snapshots)
+        said = f"{what} at step {self.step} from {parts} snapshot{'s' * (parts > 1)}"
+        return Built({**rest, **arrays}, last.path.parent, said, solution.error, parts)
+
+
+def mean_of(checkpoints: Sequence[Checkpoint]) -> Built:
+    """The uniform mean of the raw weights of `checkpoints`, which are in order; what counts, in whole numbers, is the last's.
+
+    Raises CheckpointError for a damaged one, or one of another model.
+    """
+    last, parts = checkpoints[-1], len(checkpoints)
+    rest = last.arrays(RAW)
+    floats = sorted(name for name, array in rest.items() if np.issubdtype(array.dtype, np.floating))
+    arrays = weighted_sum(floats, ((1 / parts, each.path, each.arrays(RAW)) for each in checkpoints))
+    steps = f"steps {checkpoints[0].manifest.state.step} to {last.manifest.state.step}"
+    return Built({**rest, **arrays}, last.path.parent, f"the mean of {parts} checkpoints, {steps}", None, parts)
+
+
+def weighted_sum(names: Sequence[str], terms: Iterable[tuple[float, Path, Arrays]]) -> dict[str, np.ndarray]:
+    """Σ x·a of the variables `names` over the terms (x, where a is from, a), in float64; the result has a's type.
+
+    Raises CheckpointError where a term lacks a variable, or has it in another shape than the first.
+    """
+    sums: dict[str, np.ndarray] = {}
+    types: dict[str, Any] = {}
+    for x, source, arrays in terms:
+        for name in names:
+            if name not in arrays:
+                raise CheckpointError(f"{source}: damaged: it lacks variable {name!r}")
+            array = arrays[name]
+            if name not in sums:
+                sums[name], types[name] = np.zeros(array.shape), array.dtype
+            if sums[name].shape != array.shape:
+                shapes = f"{list(array.shape)}, elsewhere {list(sums[name].shape)}"
+                raise CheckpointError(f"{source}: damaged: {name} has the shape {shapes}")
+            sums[name] += x * array.astype(np.float64)
+    return {name: np.asarray(total, types[name]) for name, total in sums.items()}

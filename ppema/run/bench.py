@@ -1,0 +1,77 @@
+"""Candidates for weights, measured one after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppema.run.average import Built
+from ppema.run.evaluate import evaluate
+from ppema.run.setup import EvaluationRun
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one candidate came to.
+
+    name: in words; length: σ_rel or half-life in steps, None for a mean of checkpoints; metrics: over data.eval; error: of its
+    profile, as in `Built`; parts: snapshots or checkpoints it is made of.
+    """
+
+    name: str
+    length: float | None
+    metrics: dict[str, float]
+    error: float | None
+    parts: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row, the weights as they were measured, by the variables' names, and what they are, in words."""
+
+    row: Row
+    arrays: dict[str, np.ndarray]
+    what: str
+
+
+class Bench:
+    """Measures candidates over data.eval, and keeps a row of each, and the best.
+
+    metric: that decides; less: whether less of it is better; batches: of training data on which BatchNorm's statistics are
+    recalibrated for each, 0 to leave them as they were built; say: is told every row.
+    """
+
+    def __init__(self, run: EvaluationRun, *, metric: str, less: bool, batches: int, say: Callable[[str], None]):
+        self._run = run
+        self._batches = batches
+        self._say = say
+        self.metric = metric
+        self.less = less
+        self.rows: list[Row] = []
+        self.best: Measured | None = None
+
+    def measure(self, name: str, length: float | None, built: Built) -> Measured:
+        """Measure `built`, in the run's scope, which must be the current one. Raises CheckpointError where it does not fit."""
+        run, what = self._run, built.what
+        run.put(built.source, built.arrays)
+        if self._batches:
+            pass
+        metrics = evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader)
+        row = Row(name, length, metrics, built.error, built.parts)
+        self.rows.append(row)
+        self._say(f"{name}  " + "  ".join(f"{each} {value:.4f}" for each, value in metrics.items()))
+        measured = Measured(row, run.read(), what)
+        if math.isfinite(self.cost(row)[0]) and (self.best is None or self.cost(row) < self.cost(self.best.row)):
+            self.best = measured
+        return measured
+
+    def cost(self, row: Row) -> tuple[float, float]:
+        """What makes a candidate worse: the deciding metric, so that less is better, and between equals the loss.
+
+        Infinite where the metric is not a number.
+        """
+        value, loss = row.metrics[self.metric], row.metrics["loss"]
+        return (math.inf, math.inf) if math.isnan(value) else (value if self.less else -value, loss)

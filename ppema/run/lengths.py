@@ -1,0 +1,68 @@
+"""The lengths of averages, as a user gives them: widths relative to the run (σ_rel), or half-lives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ppema.averaging.posthoc import Exponential, Power, Shape
+from ppema.averaging.power import gamma_of
+from ppema.config import Duration
+from ppema.errors import ConfigError, PpemaError
+from ppema.programs import Horizon
+
+Kind = Literal["sigma_rel", "half_life"]
+# Where a search looks unless told otherwise: the half-lives have about the widths of those σ_rel.
+BETWEEN: dict[Kind, str] = {"sigma_rel": "0.02,0.25", "half_life": "1 %,20 %"}
+
+
+@dataclass(frozen=True)
+class Length:
+    """value: σ_rel, or a half-life in steps; text: as the user has it, "0.05" or "2 epochs"."""
+
+    kind: Kind
+    value: float
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.text}"
+
+    @property
+    def shape(self) -> Shape:
+        """The profile's."""
+        return Power(gamma_of(self.value)) if self.kind == "sigma_rel" else Exponential(self.value)
+
+
+def length(kind: Kind, value: float) -> Length:
+    """The length of `value`, rounded to four digits so that its text says it all."""
+    text = f"{value:.4g}" if value < 1e4 else f"{value:.0f}"
+    return Length(kind, float(text), text if kind == "sigma_rel" else f"{text} steps")
+
+
+def parse(kind: Kind, option: str, text: str, horizon: Horizon) -> list[Length]:
+    """The lengths that `text`, given to `option`, lists with commas between them, in ascending order, each once.
+
+    Raises PpemaError for what is none.
+    """
+    found = []
+    for word in (part.strip() for part in text.split(",")):
+        try:
+            found.append(Length(kind, _value(kind, word, horizon), word))
+        except ValueError as error:
+            raise PpemaError(f"{option}: {error}") from error
+    return sorted({each.value: each for each in found}.values(), key=lambda each: each.value)
+
+
+def _value(kind: Kind, word: str, horizon: Horizon) -> float:
+    """Raises ValueError for what is no length."""
+    if kind == "half_life":
+        try:
+            return horizon.exact_steps(Duration.parse(word))
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+    try:
+        value = float(word)
+    except ValueError:
+        raise ValueError(f"sigma_rel: expected a number such as 0.05, got {word!r}") from None
+    gamma_of(value)
+    return value

@@ -1,0 +1,87 @@
+"""The table of a search for an average's length: as JSON, as a figure, and in VisualDL."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from visualdl import LogWriter
+
+from ppema.errors import TrainingError
+from ppema.run.bench import Row
+from ppema.run.curves import figure
+from ppema.run.lengths import Kind
+from ppema.run.log import finite
+
+# VisualDL's axis holds whole numbers only: σ_rel in ten-thousandths, half-lives in steps.
+_PER_UNIT: dict[Kind, int] = {"sigma_rel": 10_000, "half_life": 1}
+_AXES: dict[Kind, str] = {"sigma_rel": "σ_rel", "half_life": "half-life in steps"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """name: of the files; kind: of the rows' lengths, None for a mean of checkpoints; step: of the run; metric: that decided;
+    rows: by length; best: one of them, or None where the metric of none is a number."""
+
+    name: str
+    kind: Kind | None
+    step: int
+    metric: str
+    rows: Sequence[Row]
+    best: Row | None
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write <name>.json, and of two lengths or more <name>.png and VisualDL's records vdl/<name>, into `folder`.
+
+    Raises TrainingError, or DataError for the figure, where that can not be done.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{report.name}.json").write_text(json.dumps(finite(asdict(report)), indent=1) + "\n", encoding="utf-8")
+        if report.kind is not None and len(report.rows) > 1:
+            image = folder / f"{report.name}.png"
+            _draw(report, report.kind, image)
+            _log(report, report.kind, image, folder / "vdl" / report.name)
+    except OSError as error:
+        raise TrainingError(f"{folder}: the table could not be written: {error}") from error
+
+
+def _draw(report: Report, kind: Kind, file: Path) -> None:
+    lengths = [row.length for row in report.rows if row.length is not None]
+    values = [row.metrics[report.metric] for row in report.rows]
+    with figure(file) as axes:
+        axes.plot(lengths, values, marker="o", linewidth=2)
+        if report.best is not None:
+            best = report.best.metrics[report.metric]
+            label = f"{best:.4f} with {report.best.name}"
+            axes.plot([report.best.length], [best], marker="*", markersize=16, linestyle="none", label=label)
+            axes.legend(frameon=False)
+        axes.set_xscale("log")
+        ticks = np.geomspace(min(lengths), max(lengths), 6)
+        axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_xlabel(f"{_AXES[kind]}, at step {report.step}")
+        axes.set_ylabel(report.metric)
+
+
+def _log(report: Report, kind: Kind, image: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    with LogWriter(logdir=str(folder)) as writer:
+        for row in report.rows:
+            assert row.length is not None
+            for metric, value in row.metrics.items():
+                writer.add_scalar(tag=metric, value=float(value), step=round(row.length * _PER_UNIT[kind]))
+        writer.add_image(tag=report.metric, img=_pixels(image), step=report.step)
+
+
+def _pixels(image: Path) -> np.ndarray:
+    """[height, width, 3] uint8."""
+    from PIL import Image
+
+    with Image.open(image) as opened:
+        return np.asarray(opened.convert("RGB"))

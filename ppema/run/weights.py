@@ -1,0 +1,60 @@
+"""Weights in one file: a safetensors file of every variable under its own name, which says in its metadata what it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ppema.errors import CheckpointError, TrainingError, one_line
+from ppema.run.folder import Arrays, read_arrays
+
+SUFFIX = ".safetensors"
+_FORMAT = "ppema weights 1"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """path: of the file; arrays: by the variables' names; what: they are, in words, "" where the file does not say."""
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+    what: str
+
+
+def is_file(weights: str) -> bool:
+    """Whether `weights`, as given to --weights, is the path of such a file, and not "raw" or an average's name."""
+    return weights.endswith(SUFFIX)
+
+
+def write_weights(file: Path, arrays: Arrays, *, step: int, what: str) -> None:
+    """Write `arrays`, the weights after `step`, that are what `what` says. Raises TrainingError where it can not be done."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(dict(arrays), partial, metadata={"format": _FORMAT, "step": str(step), "what": what})
+        partial.replace(file)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise TrainingError(f"{file}: the weights could not be written: {error}") from error
+
+
+def read_weights(file: Path) -> Weights:
+    """The weights in `file`; any safetensors file will do, such as a checkpoint's raw.safetensors.
+
+    Whether they are a model's is seen when they are put in place of its variables. Raises CheckpointError where the file is
+    missing, damaged, or of a later format.
+    """
+    arrays = read_arrays(file)
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            said = opened.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file}: {one_line(error)}") from error
+    written = said.get("format", "")
+    if written.startswith("ppema weights") and written != _FORMAT:
+        raise CheckpointError(f"{file}: its format is {written!r}; this version of ppema reads {_FORMAT!r}")
+    return Weights(file, arrays, said.get("what", ""))
