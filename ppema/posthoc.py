@@ -121,9 +121,7 @@ class _Work:
             self._step = self._posthoc.step
             self._lengths = _lengths(wanted, self._posthoc)
             if snapshots[-1].step < self._step:
-                say(
-                    f"step {self._step} has no snapshot: what came after step {snapshots[-1].step} is not in its averages"
-                )
+                say(f"step {self._step} has no snapshot: what came after step {snapshots[-1].step} is not in its averages")
         self._name = name or _default_name(wanted, step)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self._name):
             raise PpemaError(f"--name: expected a name made of letters, digits, '.', '_' and '-', got {self._name!r}")

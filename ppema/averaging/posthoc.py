@@ -113,7 +113,7 @@ def cells(profiles: Sequence[Profile], most: int = _CELLS) -> np.ndarray:
     """
     breaks = np.unique([step for each in profiles for step in (each.begin, each.begin + each.time)])
     interval = math.lcm(*(each.every for each in profiles))
-    most_between = max(16, most // len(breaks))
+    most_between = max(16, most // max(1, len(breaks) - 1))
     edges = [breaks[:1]]
     for low, high in pairwise(breaks):
         width = interval * math.ceil((high - low) / (interval * most_between))
