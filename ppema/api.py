@@ -50,9 +50,11 @@ def evaluate(
     """
     if weights is not None and is_file(weights):
         if batch_norm is not None:
-            raise CheckpointError(f"{weights}: a file of weights is evaluated with the statistics that it has: leave batch_norm out")
+            raise CheckpointError(
+                f"{weights}: a file of weights is evaluated with the statistics that it has: leave batch_norm out"
+            )
         with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
-            run.put(Path(weights), read_weights(Path(weights)).arrays)
+            run.put(Path(weights), read_weights(Path(weights)))
             return {weights: measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)}
     found = checkpoints_of(config).find(checkpoint)
     wanted = [RAW, *found.manifest.averages] if weights is None else [weights]

@@ -12,7 +12,7 @@ from typing import Literal
 import paddle
 
 from ppema.averaging.search import golden_section, grid
-from ppema.config import Config
+from ppema.config import DEFAULT_BATCHES, Config
 from ppema.errors import PpemaError, TrainingError
 from ppema.run.average import PostHoc, mean_of
 from ppema.run.bench import Bench, Measured
@@ -22,8 +22,6 @@ from ppema.run.report import Report, write_report
 from ppema.run.setup import checkpoints_of, output_of, prepare_evaluation
 from ppema.run.snapshots import snapshots_of
 from ppema.run.weights import SUFFIX, write_weights
-
-RECALIBRATE = 50  # batches, unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def average(
     *,
     step: int | None = None,
     metric: str | None = None,
-    recalibrate: int = RECALIBRATE,
+    recalibrate: int = DEFAULT_BATCHES,
     name: str | None = None,
     say: Say = lambda line: None,
 ) -> Outcome:
@@ -99,8 +97,8 @@ def average(
     work = _Work(config, wanted, step, name, say)
     with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
         deciding, less = _metric(config, metric, run.model.test.measures)
-        bench = Bench(run, metric=deciding, less=less, batches=recalibrate, say=say)
-        files = work.go(bench)
+        with closing(Bench(run, metric=deciding, less=less, batches=recalibrate, say=say)) as bench:
+            files = work.go(bench)
     return Outcome(work.report(bench), files)
 
 

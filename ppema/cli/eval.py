@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ppema.cli.common import add_json, load, parser, print_json, print_table, run
@@ -37,12 +39,15 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     config = load(arguments)
     from ppema.api import evaluate
     from ppema.config import DEFAULT_BATCHES
+    from ppema.run.weights import description, is_file
 
     policies = _policies(arguments.batch_norm)
     batches = DEFAULT_BATCHES if arguments.recalibrate_batches is None else arguments.recalibrate_batches
     if batches < 1:
         raise PpemaError(f"--recalibrate-batches: expected an integer >= 1, got {batches}")
     results = evaluate(config, arguments.weights, arguments.checkpoint, batch_norm=policies, recalibrate_batches=batches)
+    if arguments.weights is not None and is_file(arguments.weights):
+        print(description(Path(arguments.weights)), file=sys.stderr)
     measures = list(next(iter(results.values())))
     print_table(["weights", *measures], [[name, *values.values()] for name, values in results.items()])
     if arguments.json:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppema.config import RAW
+from ppema.programs import train_statistics
 from ppema.run.average import Built
 from ppema.run.evaluate import evaluate
 from ppema.run.setup import EvaluationRun
@@ -41,24 +43,32 @@ class Bench:
     """Measures candidates over data.eval, and keeps a row of each, and the best.
 
     metric: that decides; less: whether less of it is better; batches: of training data on which BatchNorm's statistics are
-    recalibrated for each, 0 to leave them as they were built; say: is told every row.
+    measured anew for each, 0 to leave them as they were built; say: is told every row. Raises ConfigError and DataError
+    where training data, or a model that can not be recalibrated, stands in the way.
     """
 
     def __init__(self, run: EvaluationRun, *, metric: str, less: bool, batches: int, say: Callable[[str], None]):
         self._run = run
-        self._batches = batches
+        has_statistics = bool(train_statistics(run.config, run.eval_loader.fields))
+        self._recalibrate = run.recalibrator(batches) if batches and has_statistics else None
         self._say = say
         self.metric = metric
         self.less = less
         self.rows: list[Row] = []
         self.best: Measured | None = None
 
+    def close(self) -> None:
+        """End what reads the training data."""
+        if self._recalibrate is not None:
+            self._recalibrate.close()
+
     def measure(self, name: str, length: float | None, built: Built) -> Measured:
         """Measure `built`, in the run's scope, which must be the current one. Raises CheckpointError where it does not fit."""
         run, what = self._run, built.what
         run.put(built.source, built.arrays)
-        if self._batches:
-            pass
+        if self._recalibrate is not None:
+            batches = self._recalibrate(RAW)
+            what += f", BatchNorm recalibrated on {batches} batches"
         metrics = evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader)
         row = Row(name, length, metrics, built.error, built.parts)
         self.rows.append(row)

@@ -28,13 +28,14 @@ class Recalibrator:
         self._loader = train.twin(drop_last=train.samples >= train.batch_size)
         self._wanted = dict(wanted)
 
-    def __call__(self, weights: str) -> None:
-        """Measure for `weights`; nothing where they are not wanted. Runs in the current scope, which must be the run's."""
+    def __call__(self, weights: str) -> int:
+        """Measure for `weights`; returns the number of batches, 0 where they are not wanted. Runs in the current scope,
+        which must be the run's."""
         if weights not in self._wanted:
-            return
+            return 0
         recalibration, batches = self._wanted[weights]
         feeds = (self._inputs.feed(batch, self._loader.label) for batch in islice(self._loader.epoch(0), batches))
-        recalibration.measure(self._scope, feeds, lambda program, feed: execute(self._executor, program, feed, []))
+        return recalibration.measure(self._scope, feeds, lambda program, feed: execute(self._executor, program, feed, []))
 
     def close(self) -> None:
         """End what reads the data."""

@@ -127,8 +127,10 @@ class Snapshots:
             return
         parts = {}
         for name in tracked:
-            shadow_of = run.programs.averages[name].shadow_of
-            parts[f"average-{name}"] = {variable: scope.get(run.scope, shadow) for variable, shadow in shadow_of.items()}
+            average = run.programs.averages[name]
+            # What is recalibrated has a shadow, but is no average.
+            shadows = ((variable, each) for variable, each in average.shadow_of.items() if variable not in average.recalibrated)
+            parts[f"average-{name}"] = {variable: scope.get(run.scope, shadow) for variable, shadow in shadows}
         covered = set.intersection(*(set(arrays) for arrays in parts.values()))
         names = [parameter.name for parameter in run.programs.model.parameters]
         parts[_REST] = {name: scope.get(run.scope, name) for name in names if name not in covered}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,6 @@ from ppema.run.folder import Arrays, read_arrays
 
 SUFFIX = ".safetensors"
 _FORMAT = "ppema weights 1"
-
-
-@dataclass(frozen=True)
-class Weights:
-    """path: of the file; arrays: by the variables' names; what: they are, in words, "" where the file does not say."""
-
-    path: Path
-    arrays: dict[str, np.ndarray]
-    what: str
 
 
 def is_file(weights: str) -> bool:
@@ -42,19 +32,25 @@ def write_weights(file: Path, arrays: Arrays, *, step: int, what: str) -> None:
         raise TrainingError(f"{file}: the weights could not be written: {error}") from error
 
 
-def read_weights(file: Path) -> Weights:
-    """The weights in `file`; any safetensors file will do, such as a checkpoint's raw.safetensors.
+def read_weights(file: Path) -> dict[str, np.ndarray]:
+    """The arrays in `file`, by the variables' names; any safetensors file will do, such as a checkpoint's raw.safetensors.
 
     Whether they are a model's is seen when they are put in place of its variables. Raises CheckpointError where the file is
     missing, damaged, or of a later format.
     """
     arrays = read_arrays(file)
+    description(file)
+    return arrays
+
+
+def description(file: Path) -> str:
+    """What the weights in `file` are, in words; "" where it does not say. Raises CheckpointError as `read_weights` does."""
     try:
         with safe_open(file, framework="numpy") as opened:
             said = opened.metadata() or {}
-    except (OSError, SafetensorError) as error:
+    except Exception as error:
         raise CheckpointError(f"{file}: {one_line(error)}") from error
     written = said.get("format", "")
     if written.startswith("ppema weights") and written != _FORMAT:
         raise CheckpointError(f"{file}: its format is {written!r}; this version of ppema reads {_FORMAT!r}")
-    return Weights(file, arrays, said.get("what", ""))
+    return said.get("what", "")
