@@ -76,7 +76,7 @@ def _log(report: Report, kind: Kind, image: Path, folder: Path) -> None:
             assert row.length is not None
             for metric, value in row.metrics.items():
                 writer.add_scalar(tag=metric, value=float(value), step=round(row.length * _PER_UNIT[kind]))
-        writer.add_image(tag=report.metric, img=_pixels(image), step=report.step)
+        writer.add_image(tag=f"{report.metric} by length", img=_pixels(image), step=report.step)
 
 
 def _pixels(image: Path) -> np.ndarray:

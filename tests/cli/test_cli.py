@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ppema.cli.average import main as average_main
 from ppema.cli.eval import main as eval_main
 from ppema.cli.show import main as show_main
 from ppema.cli.train import main as train_main
@@ -78,7 +79,7 @@ def test_the_schema_in_configs_is_current(capsys):
     assert printed == (ROOT / "configs/schema.json").read_text(), "run: make schema"
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "show"])
+@pytest.mark.parametrize("name", ["train", "eval", "show", "average"])
 def test_help_needs_no_paddle_and_little_time(name, tmp_path):
     # A paddle that can not be imported stands in the way; time is the processor's, whatever else the machine does.
     (tmp_path / "paddle.py").write_text("raise RuntimeError('imported')")
@@ -152,10 +153,12 @@ def test_every_problem_of_a_config_in_one_report(here, capsys):
     assert "bad.yml:1:1: modell: unknown key; did you mean 'model'?" in err.splitlines()
 
 
-@pytest.mark.parametrize("main", [train_main, eval_main, show_main])
-def test_a_missing_config_or_none_is_said(here, capsys, main):
-    assert main([]) == 2
-    assert main(["-c", "nowhere.yml"]) == 2
+@pytest.mark.parametrize(
+    ("main", "rest"), [(train_main, []), (eval_main, []), (show_main, []), (average_main, ["--last-checkpoints", "2"])]
+)
+def test_a_missing_config_or_none_is_said(here, capsys, main, rest):
+    assert main(rest) == 2
+    assert main(["-c", "nowhere.yml", *rest]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert "-c CONFIG is missing" in lines[0]

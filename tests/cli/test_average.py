@@ -1,0 +1,227 @@
+"""tools/average.py as a user meets it: what it prints and writes, its exit codes, one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+
+import numpy as np
+import pytest
+from posthoc_runs import small
+from safetensors.numpy import load_file, save_file
+from visualdl import LogReader
+
+from ppema.cli.average import main as average_main
+from ppema.cli.eval import main as eval_main
+from ppema.run.checkpoint import Checkpoints
+from ppema.run.weights import description
+from ppema.training import train
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The folder of a run of 60 steps."""
+    folder = tmp_path_factory.mktemp("average")
+    train(small(folder, "output=run", f"output={folder / 'run'}", "train.epochs=6", "train.monitor=wide/accuracy"))
+    return folder
+
+
+@pytest.fixture
+def here(done, tmp_path, monkeypatch):
+    """A copy of it as the current folder."""
+    shutil.copytree(done, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+CONFIG = ["-c", "small.yml", "-o", "output=run", "-o", "train.epochs=6", "-o", "train.monitor=wide/accuracy"]
+
+
+def average(*arguments):
+    return average_main([*CONFIG, *arguments])
+
+
+def printed(capsys):
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_given_lengths_are_each_written(here, capsys):
+    assert average("--sigma-rel", "0.15,0.07", "--recalibrate", "4", "--json") == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out.splitlines()[-1])
+    files = ["run/averages/sigma_rel-0.07.safetensors", "run/averages/sigma_rel-0.15.safetensors"]
+    assert result["files"] == files
+    assert [line.split()[:2] for line in out.splitlines()[:3]] == [
+        ["average", "loss"],
+        ["sigma_rel", "0.07"],
+        ["sigma_rel", "0.15"],
+    ]
+    assert [line.split()[:2] for line in err.splitlines()] == [["sigma_rel", "0.07"], ["sigma_rel", "0.15"]]
+    assert description(here / files[0]) == "sigma_rel 0.07 at step 60 from 6 snapshots, BatchNorm recalibrated on 4 batches"
+    for row, file in zip(result["rows"], files, strict=True):
+        assert eval_main([*CONFIG, "--weights", file, "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out.splitlines()[-1]) == {file: row["metrics"]}
+        assert err.strip() == description(here / file)
+    assert json.loads((here / "run/averages/sigma_rel.json").read_text()) == {k: v for k, v in result.items() if k != "files"}
+
+
+def test_names_of_what_is_written(here, capsys):
+    assert average("--half-life", "2 epochs", "--recalibrate", "0") == 0
+    assert average("--half-life", "25 %", "--recalibrate", "0", "--step", "50", "--name", "mine") == 0
+    assert average("--sigma-rel", "0.1", "--recalibrate", "0", "--step", "50") == 0
+    assert average("--last-checkpoints", "2", "--recalibrate", "0") == 0
+    names = ["half_life-2_epochs", "last-2", "mine", "sigma_rel-0.1-step-50"]
+    assert sorted(os.listdir("run/averages")) == sorted(f"{name}.{end}" for name in names for end in ("json", "safetensors"))
+    assert description(here / "run/averages/mine.safetensors") == "half_life 25 % at step 50 from 5 snapshots"
+
+
+def test_a_grid_search_finds_the_best_of_its_table(here, capsys):
+    assert average("--search", "grid", "--points", "5", "--between", "0.04,0.25", "--recalibrate", "4", "--json") == 0
+    result = printed(capsys)
+    rows = result["rows"]
+    assert [row["length"] for row in rows] == [0.04, 0.06325, 0.1, 0.1581, 0.25]
+    assert result["metric"] == "accuracy"
+    best = max(rows, key=lambda row: (row["metrics"]["accuracy"], -row["metrics"]["loss"]))
+    assert result["best"] == best
+    # σ_rel 0.1 is tracked.
+    assert rows[2]["error"] < 1e-10 < rows[0]["error"]
+    assert result["files"] == ["run/averages/grid-sigma_rel.safetensors"]
+    assert f"sigma_rel {best['length']:.4g} at step 60" in description(here / result["files"][0])
+    folder = here / "run/averages"
+    assert (folder / "grid-sigma_rel.png").read_bytes().startswith(b"\x89PNG")
+    (log,) = (folder / "vdl/grid-sigma_rel").iterdir()
+    reader = LogReader(file_path=str(log))
+    found = [(record.id, record.value) for record in reader.get_data("scalar", "accuracy")]
+    assert [step for step, _ in found] == [400, 632, 1000, 1581, 2500]
+    assert [value for _, value in found] == pytest.approx([row["metrics"]["accuracy"] for row in rows])
+    assert len(reader.get_data("image", "accuracy by length")) == 1
+
+
+def test_a_golden_search_over_half_lives_by_another_metric(here, capsys):
+    arguments = ["--search", "golden", "--over", "half_life", "--between", "2 steps,2 epochs", "--points", "4"]
+    assert average(*arguments, "--metric", "loss", "--recalibrate", "0", "--json") == 0
+    result = printed(capsys)
+    assert result["name"] == "golden-half_life"
+    assert result["best"] == min(result["rows"], key=lambda row: row["metrics"]["loss"])
+    golden = (math.sqrt(5) - 1) / 2
+    first_two = {float(f"{2 * 10**fraction:.4g}") for fraction in (1 - golden, golden)}
+    assert first_two < {row["length"] for row in result["rows"]}
+
+
+def test_the_mean_of_checkpoints(here, capsys):
+    assert average("--last-checkpoints", "3", "--recalibrate", "0", "--json") == 0
+    result = printed(capsys)
+    assert [(row["name"], row["length"], row["error"], row["parts"]) for row in result["rows"]] == [
+        ("last 3 checkpoints", None, None, 3)
+    ]
+    found = load_file("run/averages/last-3.safetensors")
+    raw = [each.arrays("raw") for each in Checkpoints(here / "run/checkpoints").newest(3)]
+    for name, array in found.items():
+        np.testing.assert_allclose(array, np.mean([each[name] for each in raw], axis=0, dtype="float64"), rtol=1e-6, atol=1e-9)
+
+
+def test_recalibration_changes_the_statistics_alone(here, capsys):
+    assert average("--sigma-rel", "0.07", "--recalibrate", "0", "--name", "a") == 0
+    assert average("--sigma-rel", "0.07", "--recalibrate", "10", "--name", "b") == 0
+    a, b = (load_file(f"run/averages/{name}.safetensors") for name in "ab")
+    differing = {name for name in a if not np.array_equal(a[name], b[name])}
+    assert differing == {"batch_norm2d_0.w_1", "batch_norm2d_0.w_2"}
+
+
+def test_a_step_without_a_snapshot_is_told(here, capsys):
+    assert average("--sigma-rel", "0.1", "--step", "55", "--recalibrate", "0") == 0
+    err = capsys.readouterr().err
+    assert err.splitlines()[0] == "step 55 has no snapshot: what came after step 50 is not in its averages"
+
+
+BAD = [
+    (["--sigma-rel", "0.5"], "--sigma-rel: sigma_rel: expected a number in (0, 0.2887], got 0.5"),
+    (["--half-life", "2"], "--half-life: expected a duration such as '50 steps', '1 epoch', '2000 samples' or '10 %', got '2'"),
+    (["--sigma-rel", "0.1", "--metric", "acc"], "--metric: 'acc' is not measured; measured are loss, accuracy"),
+    (["--sigma-rel", "0.1", "--step", "61"], "run/snapshots: there are snapshots of steps 10 to 60, not of step 61"),
+    (["--sigma-rel", "0.1", "--step", "0"], "--step: expected 1 or more, got 0"),
+    (["--sigma-rel", "0.1", "--recalibrate", "-1"], "--recalibrate: expected 0 or more batches, got -1"),
+    (["--sigma-rel", "0.1", "--points", "5"], "--points: it goes with --search"),
+    (["--sigma-rel", "0.1", "--name", "../x"], "--name: expected a name made of letters, digits, '.', '_' and '-', got '../x'"),
+    (["--search", "grid", "--points", "1"], "--points: expected 2 or more, got 1"),
+    (["--search", "grid", "--between", "0.1"], "--between: expected two lengths such as '0.02,0.25', got '0.1'"),
+    (["--search", "grid", "--over", "half_life", "--between", "0.1,0.2"], "--between: expected a duration such as"),
+    (["--last-checkpoints", "0"], "--last-checkpoints: expected 1 or more, got 0"),
+    (
+        ["--last-checkpoints", "4"],
+        "run/checkpoints: the last 4 checkpoints were asked for, and 3 are there: train.keep, which is 3, says",
+    ),
+    (["--last-checkpoints", "2", "--step", "5"], "--step: it goes with averages from snapshots, not with --last-checkpoints"),
+    (["--sigma-rel", "0.1", "-o", "model.args.widths=[5]"], "run/snapshots: variable"),
+    (["--sigma-rel", "0.1", "-o", "model.args.widths=[4, 4]"], "it is another model's"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[" ".join(each[0]) for each in BAD])
+def test_bad_input_is_one_line_and_exit_code_2(here, capsys, arguments, said):
+    assert average(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert out == ""
+    assert not (here / "run/averages").exists()
+
+
+def test_a_run_without_snapshots(here, capsys):
+    shutil.rmtree("run/snapshots")
+    assert average("--sigma-rel", "0.1") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("run/snapshots: there are no snapshots: set train.snapshot_every")
+
+
+def test_a_damaged_snapshot(here, capsys):
+    file = here / "run/snapshots/step-00000030/average-wide.safetensors"
+    arrays = load_file(file)
+    file.write_bytes(file.read_bytes()[:-1])
+    assert average("--sigma-rel", "0.1") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("run/snapshots/step-00000030/average-wide.safetensors: ")
+    save_file({name: array for name, array in arrays.items() if "linear" not in name}, file)
+    assert average("--sigma-rel", "0.1") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "run/snapshots/step-00000030: damaged: it lacks variable 'linear_0.b_0'"
+
+
+def test_nothing_asked_for_or_two_things(here, capsys):
+    for arguments in ([], ["--sigma-rel", "0.1", "--half-life", "1 epoch"], ["--search", "random"]):
+        with pytest.raises(SystemExit) as caught:
+            average(*arguments)
+        assert caught.value.code == 2
+
+
+def test_weights_that_are_not_the_models(here, capsys):
+    assert average("--sigma-rel", "0.1", "--name", "x") == 0
+    capsys.readouterr()
+    file = "run/averages/x.safetensors"
+    arrays = load_file(file)
+
+    def told(arguments=()):
+        assert eval_main([*CONFIG, "--weights", file, *arguments]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    save_file({**arrays, "extra": np.zeros(1)}, file)
+    assert told() == f"{file}: it has the unknown variable 'extra': it is another model's"
+    save_file({name: array for name, array in arrays.items() if name != "linear_0.b_0"}, file)
+    assert told() == f"{file}: it lacks variable 'linear_0.b_0': it is another model's"
+    save_file({**arrays, "linear_0.b_0": np.zeros(4, "float32")}, file)
+    assert told() == f"{file}: variable linear_0.b_0 is float32 [3], the new value is float32 [4]"
+    assert told(["--batch-norm", "all"]).startswith(f"{file}: a file of weights is evaluated with the statistics that it has")
+    os.remove(file)
+    assert told().startswith(f"{file}: ")
+
+
+def test_a_metric_that_is_never_a_number(here, capsys):
+    save = "run/snapshots/step-00000060/average-wide.safetensors"
+    arrays = load_file(save)
+    save_file({**arrays, "linear_0.b_0": np.full(3, np.nan, "float32")}, save)
+    assert average("--search", "grid", "--points", "2", "--metric", "loss", "--recalibrate", "0") == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "loss is not a number for any candidate: there is no best one"
