@@ -163,6 +163,7 @@ train:
   log_every: 50 steps
   eval_every: 1 epoch
   save_every: 1 epoch
+  snapshot_every: null
   keep: 3
   monitor: null
   mode: null
