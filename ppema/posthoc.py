@@ -23,6 +23,8 @@ from ppema.run.setup import checkpoints_of, output_of, prepare_evaluation
 from ppema.run.snapshots import snapshots_of
 from ppema.run.weights import SUFFIX, write_weights
 
+POINTS = 9  # lengths that a search tries, unless told otherwise
+
 
 @dataclass(frozen=True)
 class Given:
@@ -46,7 +48,7 @@ class Search:
     kind: Kind
     method: Literal["grid", "golden"]
     between: str | None = None
-    points: int = 9
+    points: int = POINTS
 
     def __str__(self) -> str:
         return f"{self.method}-{self.kind}"

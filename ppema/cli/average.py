@@ -45,7 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--recalibrate",
         metavar="N",
         type=int,
-        default=50,
         help="training batches that BatchNorm's statistics are taken from anew for each average; 0: average them like weights "
         "(default: 50)",
     )
@@ -59,12 +58,13 @@ def _average(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, option)
         if value is not None and value < 1:
             raise PpemaError(f"--{option.replace('_', '-')}: expected 1 or more, got {value}")
-    if arguments.recalibrate < 0:
+    if arguments.recalibrate is not None and arguments.recalibrate < 0:
         raise PpemaError(f"--recalibrate: expected 0 or more batches, got {arguments.recalibrate}")
     for option in ("over", "between", "points"):
         if getattr(arguments, option) is not None and arguments.search is None:
             raise PpemaError(f"--{option}: it goes with --search")
     config = load(arguments)
+    from ppema.config import DEFAULT_BATCHES
     from ppema.posthoc import average
 
     outcome = average(
@@ -72,7 +72,7 @@ def _average(arguments: argparse.Namespace) -> int:
         _wanted(arguments),
         step=arguments.step,
         metric=arguments.metric,
-        recalibrate=arguments.recalibrate,
+        recalibrate=DEFAULT_BATCHES if arguments.recalibrate is None else arguments.recalibrate,
         name=arguments.name,
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
@@ -97,12 +97,12 @@ def _small(error: float | None) -> str:
 
 
 def _wanted(arguments: argparse.Namespace) -> Request:
-    from ppema.posthoc import Given, LastCheckpoints, Search
+    from ppema.posthoc import POINTS, Given, LastCheckpoints, Search
 
     if arguments.last_checkpoints is not None:
         return LastCheckpoints(arguments.last_checkpoints)
     if arguments.search is not None:
-        return Search(arguments.over or "sigma_rel", arguments.search, arguments.between, arguments.points or 9)
+        return Search(arguments.over or "sigma_rel", arguments.search, arguments.between, arguments.points or POINTS)
     return (
         Given("sigma_rel", arguments.sigma_rel) if arguments.sigma_rel is not None else Given("half_life", arguments.half_life)
     )

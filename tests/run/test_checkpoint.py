@@ -72,6 +72,20 @@ def test_the_newest_and_the_best_are_kept(checkpoints):
     assert checkpoints.find("last").path.name == "step-00000005"
 
 
+def test_the_last_ones_are_those_that_were_saved_last(checkpoints):
+    for step in range(1, 6):
+        save(checkpoints, step, best=step == 2)
+    assert [each.path.name for each in checkpoints.newest(2)] == ["step-00000004", "step-00000005"]
+    with pytest.raises(CheckpointError, match="the last 3 checkpoints were asked for, and 2 are there: train.keep, which is 2"):
+        checkpoints.newest(3)
+
+
+def test_steps_of_nine_digits_come_after_those_of_eight(checkpoints):
+    for step in (99_999_999, 100_000_000, 100_000_001):
+        save(checkpoints, step)
+    assert names(checkpoints.folder) == ["last", "step-100000000", "step-100000001"]
+
+
 def test_saving_a_step_again_replaces_it(checkpoints):
     save(checkpoints, 1)
     path = checkpoints.save(1, {"raw": {"w": RAW["w"] + 1}}, MANIFEST, best=False)
