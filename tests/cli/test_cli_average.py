@@ -225,3 +225,12 @@ def test_a_metric_that_is_never_a_number(here, capsys):
     save_file({**arrays, "linear_0.b_0": np.full(3, np.nan, "float32")}, save)
     assert average("--search", "grid", "--points", "2", "--metric", "loss", "--recalibrate", "0") == 1
     assert capsys.readouterr().err.splitlines()[-1] == "loss is not a number for any candidate: there is no best one"
+
+
+def test_a_model_without_batch_norm_needs_no_training_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = "model={name: mlp, args: {in_features: 64, num_classes: 3}}"
+    train(small(tmp_path, "output=run", model, "train.stop_after=20 steps"))
+    absent = "data.train={name: npz, path: absent.npz, batch_size: 8}"
+    assert average_main(["-c", "small.yml", "-o", "output=run", "-o", model, "-o", absent, "--sigma-rel", "0.07"]) == 0
+    assert description(tmp_path / "run/averages/sigma_rel-0.07.safetensors") == "sigma_rel 0.07 at step 20 from 2 snapshots"
