@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -21,9 +21,10 @@ _IN_PROGRESS: WeakSet[Applied] = WeakSet()
 class Applied:
     """One `apply` in progress: in which scope, what was put aside, and the test switches as they were."""
 
-    def __init__(self, where: Any, average: Average, kept: dict[str, Any] | None, switches: list[TestSwitches]):
+    def __init__(self, where: Any, average: Average, exchange: bool, kept: dict[str, Any], switches: list[TestSwitches]):
         self._scope = where
         self._average = average
+        self._exchange = exchange
         self._kept = kept
         self._switches = switches
         self._count = updates(where, average)
@@ -32,8 +33,11 @@ class Applied:
     def start(cls, average: Average, programs: Sequence[Program], *, exchange: bool) -> Applied:
         """Let `average` and the weights trade places in the current scope, or with exchange=False give them copies of it.
 
-        Either all of it happens or none. Raises AverageError when the scope lacks a variable, before the first update, and
-        while another average of the same variables is applied in this scope.
+        A weight of another type than its shadow gets a copy in any case, rounded; with exchange=False so does its master
+        weight, from which the next step of training would make it anew. Either all of it happens or none.
+
+        Raises AverageError when the scope lacks a variable, before the first update, and while another average of the same
+        variables is applied in this scope.
         """
         where = paddle.static.global_scope()
         check_started(where, average)
@@ -45,25 +49,26 @@ class Applied:
                 )
         switches = [backend().set_test(program) for program in programs]
         pairs = list(average.shadow_of.items())
-        kept = None
+        if exchange:
+            copied = [pair for pair in pairs if scope.dtype(where, pair[0]) != scope.dtype(where, pair[1])]
+        else:
+            copied = [*pairs, *((master, average.shadow_of[name]) for name, master in average.master_of.items())]
+        kept = {}
         try:
-            if exchange:
-                scope.exchange(where, pairs)
-            else:
-                kept = scope.replace_with_copies(where, pairs)
+            kept = scope.replace_with_copies(where, copied)
+            scope.exchange(where, _uncopied(average, kept))
         except (KeyError, ValueError) as error:
+            scope.give_back(where, kept)
             _reset(switches)
             raise AverageError(f"the average {average.name!r} does not fit the current scope: {error}") from error
-        applied = cls(where, average, kept, switches)
+        applied = cls(where, average, exchange, kept, switches)
         _IN_PROGRESS.add(applied)
         return applied
 
     def undo(self) -> None:
         """Put the raw weights and the switches back."""
-        if self._kept is None:
-            scope.exchange(self._scope, self._average.shadow_of.items())
-        else:
-            scope.give_back(self._scope, self._kept)
+        scope.exchange(self._scope, _uncopied(self._average, self._kept))
+        scope.give_back(self._scope, self._kept)
         _IN_PROGRESS.discard(self)
         _reset(self._switches)
 
@@ -72,15 +77,16 @@ class Applied:
 
         Once training has gone on from copies of the average, the weights are what it made of them.
         """
-        if self._kept is None:
-            traded = self._average.shadow_of | {shadow: name for name, shadow in self._average.shadow_of.items()}
-            return scope.get(self._scope, traded[name]) if name in traded else None
-        unchanged = updates(self._scope, self._average) == self._count
-        return np.array(self._kept[name]) if unchanged and name in self._kept else None
+        if name in self._kept:
+            unchanged = self._exchange or updates(self._scope, self._average) == self._count
+            return np.array(self._kept[name]) if unchanged else None
+        traded = dict(_uncopied(self._average, self._kept))
+        traded |= {shadow: weight for weight, shadow in traded.items()}
+        return scope.get(self._scope, traded[name]) if name in traded else None
 
     def check(self) -> None:
         """After `undo`: raise AverageError when the train program ran while the weights and the average had traded places."""
-        if self._kept is None and updates(self._scope, self._average) != self._count:
+        if self._exchange and updates(self._scope, self._average) != self._count:
             raise AverageError(
                 f"the train program ran while the average {self._average.name!r} was applied: it trained the average, and "
                 "averaged into the raw weights; go back to a checkpoint, and use apply(executor, need_restore=False) to train "
@@ -91,6 +97,11 @@ class Applied:
 def in_progress(where: Any) -> list[Applied]:
     """Those of the scope `where`."""
     return [each for each in _IN_PROGRESS if each._scope is where]
+
+
+def _uncopied(average: Average, kept: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The weights that trade places with their shadows, as no copy took theirs."""
+    return [pair for pair in average.shadow_of.items() if pair[0] not in kept]
 
 
 def _reset(switches: Sequence[TestSwitches]) -> None:
@@ -106,7 +117,7 @@ def updates(where: Any, average: Average) -> int:
 
 def check_started(where: Any, average: Average) -> None:
     """Raise AverageError unless the scope `where` holds weights and average, after one step at least."""
-    absent = scope.missing(where, [*average.shadow_of, *average.state_names])
+    absent = scope.missing(where, [*average.shadow_of, *average.state_names, *average.master_of.values()])
     if absent:
         raise AverageError(
             f"the current scope lacks {absent[0]!r}: run the startup program in it first, after update(), and apply "

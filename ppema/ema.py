@@ -13,6 +13,7 @@ import paddle
 
 from ppema.applied import Applied, check_started, updates
 from ppema.averaging.decay import Constant, Schedule, ThresSteps, check_decay
+from ppema.averaging.precision import Precision
 from ppema.clone import is_trained
 from ppema.errors import AverageError
 from ppema.ir import Parameter, Program, Variable, backend
@@ -37,7 +38,8 @@ class ExponentialMovingAverage:
     What never changes in training, such as a frozen weight, is its own average and costs nothing.
 
     After update t the shadow s of a parameter θ is the bias-corrected average Σ w_i θ_i / Σ w_i with
-    w_i = (1 - d_i) Π_{j>i} d_j, exactly, also when the decay varies; shadows are float32. Averaged are all parameters and
+    w_i = (1 - d_i) Π_{j>i} d_j, exactly, also when the decay varies; shadows are float32, of float16 and bfloat16 parameters
+    too, whose master weights are averaged where the optimizer keeps them. Averaged are all parameters and
     BatchNorm's running mean and variance, so that γ, β, μ and σ² belong together; not those whose
     `ParamAttr(do_model_average=False)` opts out.
 
@@ -54,6 +56,8 @@ class ExponentialMovingAverage:
         overwrite_every: Switch EMA: after each multiple of this number of steps the raw weights become the average. Averages
             whose `update` is called later see the weights as they are then.
         overwrite_mix: how much of the average they become, in (0, 1].
+        precision: "compensated" keeps what float32 loses of each update in a second variable per parameter; see
+            docs/precision.md for when it matters.
         include, exclude: regular expressions on variables' names; averaged is what one of `include` (if any) and none of
             `exclude` matches.
         batch_norm: "average" BatchNorm's running mean and variance like weights; "copy": leave them the raw model's;
@@ -80,6 +84,7 @@ class ExponentialMovingAverage:
         bias_correction: bool = True,
         overwrite_every: int | None = None,
         overwrite_mix: float = 1.0,
+        precision: Precision = "float32",
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         batch_norm: BatchNormPolicy = "average",
@@ -91,11 +96,18 @@ class ExponentialMovingAverage:
         if not (isinstance(start, int) and start >= 0 and isinstance(update_every, int) and update_every >= 1):
             raise ValueError(f"expected start >= 0 and update_every >= 1, got {start!r} and {update_every!r}")
         self._switch = SwitchPass(overwrite_every, overwrite_mix) if overwrite_every is not None else None
+        if precision not in ("float32", "compensated"):
+            raise ValueError(f"precision: expected 'float32' or 'compensated', got {precision!r}")
         if batch_norm not in ("average", "copy", "recalibrate"):
             raise ValueError(f"batch_norm: expected 'average', 'copy' or 'recalibrate', got {batch_norm!r}")
         self._selection = Selection(tuple(include), tuple(exclude), batch_norm)
         self._given_schedule = schedule
-        self._settings = {"start": start, "update_every": update_every, "bias_correction": bias_correction}
+        self._settings: dict[str, Any] = {
+            "start": start,
+            "update_every": update_every,
+            "bias_correction": bias_correction,
+            "precision": precision,
+        }
         if not (name is None or (isinstance(name, str) and name)):
             raise TypeError(f"name: expected a string, got {name!r}")
         self._name = name or paddle.utils.unique_name.generate("ema").removesuffix("_0")
@@ -113,8 +125,8 @@ class ExponentialMovingAverage:
         when: a bool Variable of one element that says whether a run is an optimizer step, for programs that accumulate
         gradients over several: other runs neither update the average nor count. None: every run is a step.
 
-        Raises AverageError when called twice or before `minimize`, when the program has no parameters, one that is not float32,
-        or already an average of this name.
+        Raises AverageError when called twice or before `minimize`, when the program has no parameters, one of a type that has no
+        shadow (float8), or already an average of this name.
         """
         if self._average is not None:
             raise AverageError(f"update() of the average {self._name!r} was called twice: each run would count double")
@@ -207,7 +219,8 @@ class ExponentialMovingAverage:
         return applied
 
     def average(self, var: Any) -> Variable:
-        """The shadow of `var` (a parameter, or its name), a float32 Variable of the train program that may be fetched.
+        """The shadow of `var` (a parameter, or its name), a Variable of the train program that may be fetched: float32, or
+        float64 of a float64 parameter.
 
         Raises AverageError for what is not averaged, or before `update`.
         """

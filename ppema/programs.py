@@ -19,7 +19,7 @@ from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers
 from ppema.losses import per_sample
 from ppema.metrics import build_metrics
 from ppema.optimizers import LRScheduler, build_lr, build_optimizer
-from ppema.passes.ema import Average, EmaPass
+from ppema.passes.ema import Average, EmaPass, read_shadows
 from ppema.passes.select import Choice, Selection, chosen
 from ppema.passes.switch import SwitchPass
 from ppema.recalibration import Recalibration, moving_statistics, recalibration
@@ -198,6 +198,7 @@ def ema_pass(name: str, spec: AverageSpec, horizon: Horizon) -> EmaPass:
         update_every=spec.update_every,
         scale=horizon.batch_size / spec.reference_batch if spec.reference_batch else 1.0,
         bias_correction=spec.bias_correction,
+        precision=spec.precision,
     )
 
 
@@ -216,9 +217,9 @@ def _schedule(spec: AverageSpec, horizon: Horizon) -> Schedule:
 
 
 def rewired(test: TestProgram, names: Mapping[str, str]) -> TestProgram:
-    """A copy of `test` that reads the variable `names[p]` in place of each parameter p."""
+    """A copy of `test` that reads the shadow `names[p]` in place of each parameter p."""
     program, values = backend().clone(test.program, list(test.measures.values()))
-    backend().rename_parameters(program, names)
+    read_shadows(backend(), program, names)
     return TestProgram(program, dict(zip(test.measures, values, strict=True)))
 
 

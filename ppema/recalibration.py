@@ -11,6 +11,7 @@ import numpy as np
 from ppema.averaging.moments import Moments
 from ppema.errors import AverageError
 from ppema.ir import Program, backend, scope
+from ppema.passes.ema import read_shadows
 
 Feed = Mapping[str, np.ndarray]
 
@@ -80,5 +81,5 @@ def recalibration(test: Program, statistics: Iterable[str], held: Mapping[str, s
                 f"{name} is used by {means.count(name)} BatchNorm operations, so it can not be recalibrated: choose "
                 "batch_norm: average or copy"
             )
-    backend().rename_parameters(program, held)
+    read_shadows(backend(), program, held)
     return Recalibration(program, tuple((held.get(mean, mean), held.get(variance, variance)) for mean, variance in pairs))

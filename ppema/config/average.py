@@ -56,6 +56,10 @@ class Average(Section):
     overwrite_mix: Share = Field(
         default=1.0, description="How much of the average the weights become then: 1 all of it, 0.5 the middle."
     )
+    precision: Literal["float32", "compensated"] = Field(
+        default="float32",
+        description="compensated: keep what float32 loses in a second array per parameter, for decays close to 1.",
+    )
     include: tuple[Text, ...] = Field(
         default=(), description="Regular expressions on names or places in the model; only what one matches is averaged."
     )

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
+from typing import Any
 
 import paddle
 from paddle.base.framework import Parameter as PaddleParameter
 
-from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable, dtype_name, statistics_stand_still, user_frame
+from ppema.ir.base import (
+    Operation,
+    Parameter,
+    Program,
+    TestSwitches,
+    Variable,
+    dtype_name,
+    keeps_master_weights,
+    statistics_stand_still,
+    user_frame,
+)
 
 
 class Legacy:
@@ -45,16 +56,24 @@ class Legacy:
             copy.global_block().var(parameter.name).do_model_average = parameter.variable.do_model_average
         return copy, [copy.global_block().var(value.name) for value in values]
 
-    def rename_parameters(self, program: Program, names: Mapping[str, str]) -> None:
+    def rename_parameters(self, program: Program, names: Mapping[str, str], types: Mapping[str, str] | None = None) -> None:
         outer = program.global_block()
         for old, new in names.items():
             if not outer.has_var(old):
                 continue
+            if types is not None and types[old] != dtype_name(outer.var(old)):
+                _read_through_cast(program, old, new, types[old])
+                continue
             outer._rename_var(old, new)
-            for block in program.blocks[1:]:
-                for op in block.ops:
-                    op._rename_input(old, new)
-                    op._rename_output(old, new)
+            _rename_in(program.blocks[1:], old, new)
+
+    def master_weights(self, program: Program) -> dict[str, tuple[str, Variable]]:
+        outer, found = program.global_block(), {}
+        for op, _ in _walk(program, outer):
+            if "MasterParam" in op.input_names and keeps_master_weights(op.type):
+                # None where the optimizer keeps no master weights, else as many as parameters.
+                found |= {p: (m, outer.var(m)) for p, m in zip(op.input("Param"), op.input("MasterParam"), strict=False)}
+        return found
 
     def set_test(self, program: Program) -> TestSwitches:
         switches = [(op, _is_test(op)) for op, _ in _walk(program, program.global_block())]
@@ -94,7 +113,7 @@ class Legacy:
         if isinstance(value, Parameter):
             if not block.has_var(value.name):
                 raise KeyError(value.name)
-            block.append_op(type="assign", inputs={"X": [block.var(value.name)]}, outputs={"Out": [initial]})
+            block.append_op(**_cast(block.var(value.name), initial))
         else:
             paddle.nn.initializer.Constant(value)(initial, block)
         return main.global_block().create_var(**form)
@@ -109,6 +128,31 @@ class Legacy:
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         # The role by which `Program.clone(for_test=True)` knows what to leave out.
         return main._optimized_guard([])
+
+
+def _rename_in(blocks, old: str, new: str) -> None:
+    for block in blocks:
+        for op in block.ops:
+            op._rename_input(old, new)
+            op._rename_output(old, new)
+
+
+def _read_through_cast(program: Program, old: str, new: str, dtype: str) -> None:
+    """Put the variable `new`, of type `dtype`, and its cast in place of the parameter `old`."""
+    outer = program.global_block()
+    replaced, read = outer.var(old), f"{new}/{dtype_name(outer.var(old))}"
+    form = {"shape": replaced.shape, "stop_gradient": True}
+    source = outer.create_var(name=new, dtype=dtype, persistable=True, **form)
+    result = outer.create_var(name=read, dtype=replaced.dtype, **form)
+    _rename_in(program.blocks, old, read)
+    outer._remove_var(old)
+    outer._prepend_op(**_cast(source, result))
+
+
+def _cast(source: Variable, target: Variable) -> dict[str, Any]:
+    """The description of an operation that copies `source` into `target`, as the type of that."""
+    attributes = {"in_dtype": source.dtype, "out_dtype": target.dtype}
+    return {"type": "cast", "inputs": {"X": [source]}, "outputs": {"Out": [target]}, "attrs": attributes}
 
 
 def _walk(program: Program, block, depth: int = 0):

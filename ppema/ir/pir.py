@@ -10,7 +10,17 @@ from paddle import _C_ops
 from paddle.nn.initializer import Constant
 from paddle.pir.core import create_persistable_value
 
-from ppema.ir.base import Operation, Parameter, Program, TestSwitches, Variable, dtype_name, statistics_stand_still, user_frame
+from ppema.ir.base import (
+    Operation,
+    Parameter,
+    Program,
+    TestSwitches,
+    Variable,
+    dtype_name,
+    keeps_master_weights,
+    statistics_stand_still,
+    user_frame,
+)
 
 
 class Pir:
@@ -40,7 +50,7 @@ class Pir:
     def operations(self, program: Program) -> Iterator[Operation]:
         for op, depth in _walk(program.global_block()):
             source = user_frame(op.attrs().get("op_callstack", ()))
-            yield Operation(op.name().removeprefix("pd_op."), _is_test(op), _writes(op), depth, source)
+            yield Operation(_kind(op), _is_test(op), _writes(op), depth, source)
 
     def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
         mapping = paddle.pir.IrMapping()
@@ -49,11 +59,22 @@ class Pir:
             mapping.look_up(value).do_model_average = value.do_model_average
         return copy, [mapping.look_up(value) for value in values]
 
-    def rename_parameters(self, program: Program, names: Mapping[str, str]) -> None:
-        for op in program.global_block().ops:
-            if op.name() == "builtin.parameter":
-                name = op.attrs()["parameter_name"]
-                op.set_str_attr("parameter_name", names.get(name, name))
+    def rename_parameters(self, program: Program, names: Mapping[str, str], types: Mapping[str, str] | None = None) -> None:
+        for op in list(program.global_block().ops):
+            if op.name() != "builtin.parameter" or (name := op.attrs()["parameter_name"]) not in names:
+                continue
+            if types is not None and types[name] != dtype_name(op.result(0)):
+                _read_through_cast(program, op, names[name], types[name])
+            else:
+                op.set_str_attr("parameter_name", names[name])
+
+    def master_weights(self, program: Program) -> dict[str, tuple[str, Variable]]:
+        found = {}
+        for op, _ in _walk(program.global_block()):
+            parameter, master = (_operand(op, name) for name in ("param", "master_param"))
+            if parameter is not None and master is not None and keeps_master_weights(_kind(op).rstrip("_")):
+                found[parameter.name] = (_state_name(master.get_defining_op()), master)
+        return found
 
     def set_test(self, program: Program) -> TestSwitches:
         # Paddle's own set_is_test_attr stops at the top level and would leave a dropout inside a `cond` running.
@@ -92,7 +113,7 @@ class Pir:
         self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float | Parameter
     ) -> Variable:
         with paddle.static.program_guard(main, startup):
-            initializer = _copy_of(startup, value.name) if isinstance(value, Parameter) else Constant(value)
+            initializer = _copy_of(startup, value.name, dtype) if isinstance(value, Parameter) else Constant(value)
             variable = create_persistable_value(dtype, list(shape), name=name, initializer=initializer)
         variable.stop_gradient = True
         return variable
@@ -120,6 +141,10 @@ def _walk(block, depth: int = 0):
             yield from _walk(inner, depth + 1)
 
 
+def _kind(op) -> str:
+    return op.name().removeprefix("pd_op.")
+
+
 def _state_name(op) -> str | None:
     """The name of the persistable variable that an operation stands for, None for any other operation."""
     if op.name() == "builtin.parameter":
@@ -127,11 +152,31 @@ def _state_name(op) -> str | None:
     return op.attrs()["name"] if op.name() == "pd_op.data" and op.result(0).persistable else None
 
 
-def _copy_of(startup: Program, name: str) -> Callable[..., Variable]:
-    """An initializer that copies the value which `startup` gives to the parameter `name`."""
+def _operand(op, name: str) -> Variable | None:
+    """The operand of that name of an in-place operation; None where it has none, or leaves it out."""
+    names = op.get_input_names() if op.name().endswith("_") else ()
+    source = op.operand_source(names.index(name)) if name in names else None
+    return source if source is not None and source.initialized() else None
+
+
+def _read_through_cast(program: Program, parameter, new: str, dtype: str) -> None:
+    """Put the variable `new`, of type `dtype`, and its cast in place of the operation that stands for a parameter."""
+    replaced = parameter.result(0)
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        source = create_persistable_value(dtype, list(replaced.shape), name=new, initializer=Constant(0.0))
+        source.stop_gradient = True
+        paddle.pir.set_insertion_point_after(source.get_defining_op())
+        replaced.replace_all_uses_with(paddle.cast(source, replaced.dtype))
+    program.global_block().remove_op(parameter)
+
+
+def _copy_of(startup: Program, name: str, dtype: str) -> Callable[..., Variable]:
+    """An initializer that copies, as `dtype`, the value which `startup` gives to the parameter `name`."""
     for op in startup.global_block().ops:
         if op.name() == "builtin.set_parameter" and op.attrs()["parameter_name"] == name:
-            return lambda meta, block: paddle.assign(op.operand_source(0))
+            value = op.operand_source(0)
+            # A cast to its own type would be the value itself, and not a copy.
+            return lambda meta, block: paddle.assign(value) if dtype_name(value) == dtype else value.astype(dtype)
     raise KeyError(name)
 
 

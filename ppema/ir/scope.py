@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ppema.averaging.precision import HALF_TYPES, rounded, type_of
+
 Scope = Any  # paddle.static.Scope
 # The class was renamed between Paddle 2 and 3.
 _Tensor = getattr(paddle.base.core, "DenseTensor", None) or paddle.base.core.LoDTensor
@@ -43,8 +45,13 @@ def missing(scope: Scope, names: Iterable[str]) -> list[str]:
 
 
 def get(scope: Scope, name: str) -> np.ndarray:
-    """A copy of the variable's value. Raises KeyError where there is none."""
+    """A copy of the variable's value; of bfloat16 its bits, as uint16. Raises KeyError where there is none."""
     return np.array(tensor(scope, name))
+
+
+def dtype(scope: Scope, name: str) -> str:
+    """The type of the variable's elements: "float32", "bfloat16". Raises KeyError where there is none."""
+    return _form(tensor(scope, name))[1]
 
 
 def put(scope: Scope, values: Mapping[str, np.ndarray]) -> None:
@@ -56,7 +63,7 @@ def put(scope: Scope, values: Mapping[str, np.ndarray]) -> None:
     targets = {name: tensor(scope, name) for name in values}
     for name, target in targets.items():
         value = values[name]
-        _same(f"variable {name}", _form(target), "the new value", (tuple(value.shape), value.dtype.name))
+        _same(f"variable {name}", _form(target), "the new value", (tuple(value.shape), type_of(value)))
     for name, target in targets.items():
         target.set(np.ascontiguousarray(values[name]).reshape(values[name].shape), _place(target))
 
@@ -81,18 +88,22 @@ def exchange(scope: Scope, pairs: Iterable[tuple[str, str]]) -> None:
 def replace_with_copies(scope: Scope, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Give the first variable of each pair a copy of the second's value in new memory; all pairs, or none.
 
-    Returns, by name, the memory that the first ones had, for `give_back`. Raises as `exchange`.
+    Where a float32 value goes into a half type, its copy is rounded to nearest, ties to even. Returns, by name, the memory that
+    the first ones had, for `give_back`. Raises as `exchange`.
     """
     handles = []
     for first, second in pairs:
         a, b = tensor(scope, first), tensor(scope, second)
-        _same(first, _form(a), second, _form(b))
-        handles.append((first, a, b))
+        (shape, ours), (other, theirs) = _form(a), _form(b)
+        halved = theirs == "float32" and ours in HALF_TYPES
+        _same(first, (shape, ours), second, (other, ours if halved else theirs))
+        copy = _Tensor()
+        copy.set(rounded(np.array(b), ours) if halved else np.array(b), _place(b))
+        handles.append((first, a, copy))
     kept = {}
-    for name, a, b in handles:
-        kept[name], copy = _Tensor(), _Tensor()
+    for name, a, copy in handles:
+        kept[name] = _Tensor()
         kept[name]._share_data_with(a)
-        copy.set(np.array(b), _place(b))
         a._share_data_with(copy)
     return kept
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import paddle
 
 from ppema.averaging.decay import FLOATS, Schedule, step_size, weight_after
+from ppema.averaging.precision import SHADOW_TYPES, Precision, compensated
 from ppema.errors import AverageError
-from ppema.ir import IR, Parameter, Program, Variable
+from ppema.ir import IR, Parameter, Program, Variable, dtype_name
 
 
 class _GraphArithmetic:
@@ -45,7 +46,9 @@ class Average:
     name: the average's own; shadow_of: shadow's name by parameter's name; shadows: the shadows' variables by parameter's
     name; count, weight: names of the number of optimizer steps seen (0-D int64) and of W_t (0-D float64); step: the variable
     of that number, this step included; recalibrated: the names of those BatchNorm statistics that have a shadow which no
-    update writes, because they are measured (`recalibration.py`).
+    update writes, because they are measured (`recalibration.py`); rest_of: the name of what rounding lost of a shadow, by
+    parameter's name, under `precision="compensated"`; master_of: the name of the master weight that is averaged in place of a
+    parameter, by parameter's name, where the optimizer keeps one.
     """
 
     name: str
@@ -55,11 +58,13 @@ class Average:
     weight: str
     step: Variable
     recalibrated: tuple[str, ...] = ()
+    rest_of: dict[str, str] = field(default_factory=dict)
+    master_of: dict[str, str] = field(default_factory=dict)
 
     @property
     def state_names(self) -> list[str]:
-        """Everything that must be saved for the average to go on: shadows, count and weight."""
-        return [*self.shadow_of.values(), self.count, self.weight]
+        """Everything that must be saved for the average to go on: shadows, their rests, count and weight."""
+        return [*self.shadow_of.values(), *self.rest_of.values(), self.count, self.weight]
 
 
 def shadow_name(parameter: str, average: str) -> str:
@@ -72,15 +77,19 @@ class EmaPass:
     """Make a train program update one average of its weights.
 
     Takes a program that already holds its optimizer's ops, so that the update sees the step's new weights. Adds, for each
-    averaged parameter θ, a float32 shadow s that is saved with the program, the scalars t and W, and the ops of
+    averaged parameter θ, a shadow s that is saved with the program, the scalars t and W, and the ops of
         W_t = d_t·W_{t-1} + (1 - d_t),   s_t = s_{t-1} + (1 - d_t)/W_t·(θ_t - s_{t-1})
     so that after every update the shadow is the bias-corrected average itself; see `averaging/decay.py`. Nothing that was
     in the program before is changed. Before the first step the shadows mean nothing.
+
+    Shadows are float32, float64 of float64 parameters. Of a float16 or bfloat16 parameter θ is the optimizer's master weight,
+    where it keeps one, else the parameter cast to float32.
 
     name: of the average. schedule: its decay. start: steps that the average leaves out; until then the shadow follows the
     weights. update_every: steps from one update to the next; the average takes in the weights after each multiple of it. scale:
     the exponent κ of the decay under a batch κ times as large as the one it was chosen for (Busbridge et al. 2023).
     bias_correction: False for TensorFlow's semantics: s_t = s_{t-1} + (1 - d_t)·(θ_t - s_{t-1}), from θ's initial value on.
+    precision: "compensated" keeps what each update's rounding loses in a second variable of the shadow's form, for the next.
     """
 
     name: str
@@ -89,6 +98,7 @@ class EmaPass:
     update_every: int = 1
     scale: float = 1.0
     bias_correction: bool = True
+    precision: Precision = "float32"
 
     @property
     def begin(self) -> int:
@@ -120,19 +130,24 @@ class EmaPass:
         no update. when: a bool variable of one element, True in the runs of `main` that are an optimizer step (of gradient
         accumulation, say); None: all are.
 
-        Raises AverageError where there is no parameter, the name is taken, a parameter is not float32, or, without bias
-        correction, `startup` gives a parameter no initial value.
+        Raises AverageError where there is no parameter, the name is taken, a parameter is of a type that has no shadow, or,
+        without bias correction, `startup` gives a parameter no initial value.
         """
         shadow_of = self._names(ir, main, parameters, recalibrated)
         try:
             # Zero, and not the initial value, so that the first update gives the weights bit for bit.
             initial = {p.name: 0.0 if self.bias_correction else p for p in parameters} | {p.name: p for p in recalibrated}
             shadows = {
-                p.name: ir.create_state(main, startup, shadow_of[p.name], p.shape, "float32", initial[p.name])
+                p.name: ir.create_state(main, startup, shadow_of[p.name], p.shape, SHADOW_TYPES[p.dtype], initial[p.name])
                 for p in (*parameters, *recalibrated)
             }
         except KeyError as error:
             raise AverageError(f"the startup program gives {error} no initial value, with which its average begins") from error
+        rest_of, rests = {}, {}
+        for p in parameters if self.precision == "compensated" else ():
+            rest_of[p.name] = f"{shadow_of[p.name]}/rest"
+            rests[p.name] = ir.create_state(main, startup, rest_of[p.name], p.shape, SHADOW_TYPES[p.dtype], 0.0)
+        masters = {name: each for name, each in ir.master_weights(main).items() if name in shadow_of}
         # By the first shadow's name, as two programs may share a scope and call their averages alike.
         prefix = f"{next(iter(shadow_of.values()))}/"
         count = ir.create_state(main, startup, prefix + "count", [], "int64", 0)
@@ -141,11 +156,13 @@ class EmaPass:
             happens = None if when is None else paddle.reshape(when, [])
             step = count + 1 if happens is None else count + paddle.cast(happens, "int64")
             new_weight, alpha = self._scalars(step, weight)
-            alpha = paddle.cast(ir.after_branches(main, alpha), "float32")
+            alpha = ir.after_branches(main, alpha)
+            alphas = {dtype: alpha.astype(dtype) for dtype in sorted({SHADOW_TYPES[p.dtype] for p in parameters})}
 
             def update() -> None:
-                for parameter in parameters:
-                    ir.append_lerp(shadows[parameter.name], parameter.variable, alpha)
+                for p in parameters:
+                    value = masters[p.name][1] if p.name in masters else p.variable
+                    _follow(ir, shadows[p.name], rests.get(p.name), value, alphas[SHADOW_TYPES[p.dtype]])
                 paddle.assign(new_weight, output=weight)
 
             due = self._due(step, happens)
@@ -155,15 +172,17 @@ class EmaPass:
                 paddle.static.nn.cond(due, update, None)
             paddle.assign(step, output=count)
         names = tuple(p.name for p in recalibrated)
-        return Average(self.name, shadow_of, shadows, prefix + "count", prefix + "weight", step, names)
+        master_of = {name: master for name, (master, _) in masters.items()}
+        return Average(self.name, shadow_of, shadows, prefix + "count", prefix + "weight", step, names, rest_of, master_of)
 
     def _names(
         self, ir: IR, main: Program, parameters: Sequence[Parameter], recalibrated: Sequence[Parameter]
     ) -> dict[str, str]:
         """The shadows' names by parameter's name. Raises AverageError for what can not be averaged."""
         for parameter in (*parameters, *recalibrated):
-            if parameter.dtype != "float32":
-                raise AverageError(f"{parameter.name} is {parameter.dtype}; averages of float32 parameters alone are supported")
+            if parameter.dtype not in SHADOW_TYPES:
+                known = ", ".join(SHADOW_TYPES)
+                raise AverageError(f"{parameter.name} is {parameter.dtype}; averages cover {known}: exclude it")
         if not parameters:
             raise AverageError(f"there is nothing for the average {self.name!r} to cover")
         shadow_of = {parameter.name: shadow_name(parameter.name, self.name) for parameter in (*parameters, *recalibrated)}
@@ -198,6 +217,24 @@ class EmaPass:
         return due if happens is None else paddle.logical_and(happens, due)
 
 
+def read_shadows(ir: IR, program: Program, shadow_of: Mapping[str, str]) -> None:
+    """Make the test program `program` read the shadow `shadow_of[p]`, as p's type, in place of each parameter p."""
+    types = {p.name: SHADOW_TYPES[p.dtype] for p in ir.parameters(program) if p.name in shadow_of}
+    ir.rename_parameters(program, shadow_of, types)
+
+
 def divides(interval: int, step: Variable) -> Variable:
     """Whether `step`, 0-D int64, is a multiple of `interval`."""
     return paddle.equal(paddle.remainder(step, paddle.full([], interval, "int64")), paddle.full([], 0, "int64"))
+
+
+def _follow(ir: IR, shadow: Variable, rest: Variable | None, value: Variable, alpha: Variable) -> None:
+    """Append shadow += alpha·(value - shadow), with what rounding loses kept in `rest`, if there is one."""
+    if dtype_name(value) != dtype_name(shadow):
+        value = paddle.cast(value, shadow.dtype)
+    if rest is None:
+        ir.append_lerp(shadow, value, alpha)
+        return
+    updated, lost = compensated(shadow, rest, value, alpha)
+    paddle.assign(updated, output=shadow)
+    paddle.assign(lost, output=rest)

@@ -2,9 +2,11 @@
 
 <output>/checkpoints/step-00000450/raw.safetensors            parameters and BatchNorm statistics, by their names
                                    optimizer.safetensors      accumulators, by their names
-                                   average-<name>.safetensors shadows, count and weight, by their names
+                                   average-<name>.safetensors shadows, their rests, count and weight, by their names
                                    manifest.json              everything else
 <output>/checkpoints/last, best    small files that name such a folder
+
+What is bfloat16, which numpy does not know, stands there as uint16, its bits, and is named in the file's metadata.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ppema.averaging.precision import HALF_TYPES, rounded, type_of
 from ppema.config import RAW
 from ppema.errors import CheckpointError, TrainingError
 from ppema.run.folder import MANIFEST, Arrays, read_arrays, step_folder, step_folders, write_folder
@@ -49,7 +52,8 @@ class Checkpoint:
     def weights(self, name: str) -> dict[str, np.ndarray]:
         """The weights `name` ("raw" or an average's) under the variables' own names, for a program without averages.
 
-        What the average does not cover comes from the raw weights. Raises CheckpointError for an unknown name.
+        They are of the raw weights' types. What the average does not cover comes from the raw weights. Raises CheckpointError
+        for an unknown name.
         """
         raw = self.arrays(RAW)
         if name == RAW:
@@ -62,7 +66,14 @@ class Checkpoint:
         missing = sorted(set(shadow_of.values()) - set(shadows))
         if missing:
             raise CheckpointError(f"{self.path / f'average-{name}.safetensors'}: it lacks variable {missing[0]!r}")
-        return {**raw, **{variable: shadows[shadow] for variable, shadow in shadow_of.items()}}
+        return {**raw, **{name: _like(raw.get(name), shadows[shadow]) for name, shadow in shadow_of.items()}}
+
+
+def _like(raw: np.ndarray | None, shadow: np.ndarray) -> np.ndarray:
+    """A shadow in the type of the weight that it averages."""
+    if raw is None or shadow.dtype != np.float32 or type_of(raw) not in HALF_TYPES:
+        return shadow
+    return rounded(shadow, type_of(raw))
 
 
 class Checkpoints:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ppema.ir import backend
 from ppema.run.setup import TrainingRun
 
@@ -46,11 +48,20 @@ def _places(run: TrainingRun) -> dict[str, str]:
 
 
 def _memory(run: TrainingRun) -> Table:
+    """What `precision: compensated` costs an average stands in a row of its own."""
+    rests = {f"average-{name}": set(average.rest_of.values()) for name, average in run.programs.averages.items()}
     rows = []
     for part, arrays in run.read().items():
-        size = sum(array.nbytes for array in arrays.values())
-        rows.append((part, len(arrays), f"{sum(array.size for array in arrays.values()):,}", f"{size / 2**20:.2f}"))
+        rest = rests.get(part, set())
+        rows.append((part, *_size([array for name, array in arrays.items() if name not in rest])))
+        if rest:
+            rows.append((f"{part}: what rounding lost (precision: compensated)", *_size([arrays[name] for name in rest])))
     return Table("State", ("part", "variables", "numbers", "MiB"), rows)
+
+
+def _size(arrays: Sequence[np.ndarray]) -> tuple[object, ...]:
+    numbers, size = sum(array.size for array in arrays), sum(array.nbytes for array in arrays)
+    return len(arrays), f"{numbers:,}", f"{size / 2**20:.2f}"
 
 
 def _programs(run: TrainingRun) -> Table:

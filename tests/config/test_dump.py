@@ -152,6 +152,7 @@ averages:
     bias_correction: true
     overwrite_every: null
     overwrite_mix: 1.0
+    precision: float32
     include: []
     exclude: []
     batch_norm: average

@@ -1,0 +1,55 @@
+"""What rounding does to averages: the type of a shadow, the compensated update, and rounding to a parameter's type.
+
+Arrays of bfloat16, which numpy does not know, travel as uint16, their bits, as Paddle itself gives and takes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+Precision = Literal["float32", "compensated"]
+Array = Any  # a numpy array, or a variable of a program: whatever has + - *
+
+HALF_TYPES = ("float16", "bfloat16")
+# The type of a shadow by its parameter's. In a half type the increment α·(θ - s) would be rounded away at once.
+SHADOW_TYPES: dict[str, Literal["float32", "float64"]] = {
+    **dict.fromkeys((*HALF_TYPES, "float32"), "float32"),
+    "float64": "float64",
+}
+
+
+def compensated(shadow: Array, rest: Array, value: Array, alpha: Array) -> tuple[Array, Array]:
+    """s + α·(θ - s), and what its rounding lost, to be given as `rest` to the next update (Kahan's summation).
+
+    y = α·(θ - s) + c,  s' = s + y,  c' = y - (s' - s)
+
+    shadow, rest, value: s, c and θ, of one shape and type; alpha: a scalar of that type. All of it is written with + - *
+    alone, each rounded once, so that numpy and a program compute the same bits.
+    """
+    step = (value - shadow) * alpha + rest
+    updated = shadow + step
+    return updated, step - (updated - shadow)
+
+
+def type_of(array: np.ndarray) -> str:
+    """The type that a variable's array stands for: numpy's name of it, or "bfloat16" for uint16."""
+    return "bfloat16" if array.dtype == np.uint16 else array.dtype.name
+
+
+def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
+    """A copy of float32 or float64 values as `dtype`, rounded to nearest, ties to even; what is too large becomes infinite.
+
+    Raises ValueError for bfloat16 from anything but float32, which would be rounded twice.
+    """
+    if dtype != "bfloat16":
+        with np.errstate(over="ignore"):
+            return array.astype(dtype)
+    if array.dtype != np.float32:
+        raise ValueError(f"{type_of(array)} can not be rounded to bfloat16")
+    # bfloat16 is float32's upper half: add just under half a unit of it, or half where it is odd, and cut.
+    bits = np.ascontiguousarray(array).reshape(array.shape).view(np.uint32)
+    nearest = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16
+    # That could carry a NaN into infinity or zero; a bit in its middle keeps it one.
+    return np.where(np.isnan(array), (bits >> 16) | 0x40, nearest).astype(np.uint16)
