@@ -112,16 +112,6 @@ def test_the_pass_only_appends(built):
     }
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_other_types_than_float32_are_refused(dtype):
-    main, startup = paddle.static.Program(), paddle.static.Program()
-    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
-        ones = paddle.nn.initializer.Constant(1.0)
-        paddle.static.create_parameter([4], getattr(paddle, dtype), name="half", default_initializer=ones)
-        with pytest.raises(AverageError, match=f"half is {dtype}; averages of float32 parameters alone are supported"):
-            EmaPass("ema", Constant(0.999)).apply(backend(), main, startup, backend().parameters(main))
-
-
 def test_counters_are_not_averaged():
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):

@@ -1,0 +1,44 @@
+"""A program that trains nothing: a test gives it the weights of each step, and reads what its averages make of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+
+from ppema.ir import backend, scope
+
+SHAPES = {"scalar": [], "one": [1], "large": [7, 31, 3]}
+
+
+class Fed:
+    """A program that holds parameters and averages, and no training: the test gives the weights of each step."""
+
+    def __init__(self, **passes):
+        self._main, startup = paddle.static.Program(), paddle.static.Program()
+        self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        with paddle.utils.unique_name.guard(), paddle.static.program_guard(self._main, startup):
+            initial = paddle.nn.initializer.Constant(5.0)
+            for name, shape in SHAPES.items():
+                paddle.static.create_parameter(shape, "float32", name=name, default_initializer=initial)
+            parameters = backend().parameters(self._main)
+            for made in passes.values():
+                made.apply(backend(), self._main, startup, parameters)
+        with paddle.static.scope_guard(self.scope):
+            self._executor.run(startup)
+
+    def step(self, values):
+        scope.put(self.scope, values)
+        with paddle.static.scope_guard(self.scope):
+            self._executor.run(self._main)
+
+    def shadows(self, average):
+        return {name: scope.get(self.scope, f"{name}/{average}").astype("float64") for name in SHAPES}
+
+
+def walk(seed, steps):
+    """A random walk of each variable, around 4: an average near zero has no relative error worth the name."""
+    rng = np.random.default_rng(seed)
+    values = {name: 4 + rng.normal(size=shape) for name, shape in SHAPES.items()}
+    for _ in range(steps):
+        values = {name: value + rng.normal(size=value.shape) * 0.1 for name, value in values.items()}
+        yield {name: value.astype("float32") for name, value in values.items()}

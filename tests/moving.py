@@ -1,0 +1,70 @@
+"""Programs with a weight of any type: what a CPU can run of training in half types."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import paddle
+
+from ppema.ir import scope
+
+
+class Moving:
+    """A weight "w" [5] of `dtype` and a bias "b" [5] float32, moved at each run by "by", which the test feeds.
+
+    Its forward program reads both, the weight in the branches of a `cond` too. master: the weight is moved by SGD with master
+    weights, the one such optimizer for a half type on a CPU; as it leaves them alone there, a test gives them their values.
+    """
+
+    def __init__(self, dtype: str, *, master: bool = False):
+        self.main, self.startup = paddle.static.Program(), paddle.static.Program()
+        self.scope, self.executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        # A program's names are unique as long as one generator makes them all.
+        before = paddle.utils.unique_name.switch()
+        self._names, _ = paddle.utils.unique_name.switch(*before)
+        with self.guard():
+            by = paddle.static.data("by", [5], "float32")
+            flag = paddle.static.data("flag", [], "bool")
+            one = paddle.nn.initializer.Constant(1.0)
+            w = paddle.static.create_parameter([5], dtype, name="w", default_initializer=one)
+            b = paddle.static.create_parameter([5], "float32", name="b", default_initializer=one)
+
+            def wide():
+                return paddle.cast(w, "float32")
+
+            self.outer = wide() + b
+            self.inner = paddle.static.nn.cond(flag, lambda: wide() * 2.0, lambda: wide() + b)
+            self._loss = (wide() * by).sum()
+        self._moved = (by, b) if master else (by, w, b)
+        self._master = master
+
+    @contextmanager
+    def guard(self):
+        with paddle.utils.unique_name.guard(self._names), paddle.static.program_guard(self.main, self.startup):
+            yield
+
+    def move(self) -> None:
+        """Append what moves weight and bias, as an optimizer would."""
+        by, *moved = self._moved
+        with self.guard():
+            if self._master:
+                paddle.optimizer.SGD(1.0, multi_precision=True).minimize(self._loss)
+            for each in moved:
+                paddle.assign((paddle.cast(each, "float32") + by).astype(each.dtype), output=each)
+
+    def start(self) -> None:
+        self.run(self.startup)
+
+    def step(self, by) -> None:
+        self.run(self.main, by=by)
+
+    def run(self, program, fetch=(), *, by=0.0, flag=True):
+        feed = {} if program is self.startup else {"by": np.full(5, by, "float32"), "flag": np.array(flag)}
+        with paddle.static.scope_guard(self.scope):
+            return self.executor.run(program, feed=feed, fetch_list=list(fetch))
+
+    def get(self, name: str) -> np.ndarray:
+        """The variable's value, bfloat16 as float32."""
+        value = scope.get(self.scope, name)
+        return (value.astype("uint32") << 16).view("float32") if value.dtype == np.uint16 else value
