@@ -168,6 +168,10 @@ MULTI_TENSOR = {"multi_precision": True, "use_multi_tensor": True}
     ],
 )
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.skipif(
+    paddle.framework.use_pir_api() and not paddle.is_compiled_with_cuda(),
+    reason="Paddle 3 builds no optimizer of half weights, but for SGD's, where it has no GPU kernels",
+)
 def test_the_update_of_a_half_model_reads_the_master_weights(dtype, name, settings):
     """At the level of programs, as a CPU can not run them."""
     main, startup = paddle.static.Program(), paddle.static.Program()
@@ -175,11 +179,8 @@ def test_the_update_of_a_half_model_reads_the_master_weights(dtype, name, settin
         one = paddle.nn.initializer.Constant(1.0)
         names = ["u", "v"]
         u, v = (paddle.static.create_parameter([3], dtype, name=each, default_initializer=one) for each in names)
-        try:
-            getattr(paddle.optimizer, name)(0.1, **settings).minimize((u * u + v * v).sum())
-        except TypeError as error:
-            assert "expected_dtype: float32, float64" in str(error)
-            pytest.skip("this Paddle builds no optimizer of half weights where it has no GPU kernels")
+        loss = sum((paddle.cast(each, "float32") ** 2).sum() for each in (u, v))
+        getattr(paddle.optimizer, name)(0.1, **settings).minimize(loss)
         average = EmaPass("ema", Constant(0.5)).apply(backend(), main, startup, backend().parameters(main))
     assert average.master_of == {each: f"{each}_fp32_master_0" for each in names}
     lerps = [op for op in main.global_block().ops if op.type == "lerp"]
