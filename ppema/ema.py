@@ -125,8 +125,8 @@ class ExponentialMovingAverage:
         when: a bool Variable of one element that says whether a run is an optimizer step, for programs that accumulate
         gradients over several: other runs neither update the average nor count. None: every run is a step.
 
-        Raises AverageError when called twice or before `minimize`, when the program has no parameters, one of a type that has no
-        shadow (float8), or already an average of this name.
+        Raises AverageError when called twice or before `minimize`, when the program has no parameters, one of a type that has
+        no shadow (float8), or already an average of this name.
         """
         if self._average is not None:
             raise AverageError(f"update() of the average {self._name!r} was called twice: each run would count double")

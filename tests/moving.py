@@ -10,6 +10,17 @@ import paddle
 from ppema.ir import scope
 
 
+def cuts() -> bool:
+    """Whether the installed Paddle cuts where it casts to bfloat16, as 2.6 does on a CPU, in place of rounding to nearest."""
+    main, executor = paddle.static.Program(), paddle.static.Executor(paddle.CPUPlace())
+    with paddle.static.program_guard(main, paddle.static.Program()):
+        # 1 + 3/4 of the unit after it.
+        wide = paddle.cast(paddle.cast(paddle.full([1], 1 + 3 * 2**-9, "float32"), "bfloat16"), "float32")
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        (value,) = executor.run(main, fetch_list=[wide])
+    return value[0] == 1.0
+
+
 class Moving:
     """A weight "w" [5] of `dtype` and a bias "b" [5] float32, moved at each run by "by", which the test feeds.
 
@@ -36,6 +47,7 @@ class Moving:
             self.outer = wide() + b
             self.inner = paddle.static.nn.cond(flag, lambda: wide() * 2.0, lambda: wide() + b)
             self._loss = (wide() * by).sum()
+        self.dtype = dtype
         self._moved = (by, b) if master else (by, w, b)
         self._master = master
 

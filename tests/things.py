@@ -142,6 +142,19 @@ class SharedByName(paddle.nn.Layer):
         return self.head(h)
 
 
+class OfType(paddle.nn.Layer):
+    """A weight of the given type, cast for use, as a CPU computes little else in half types; and BatchNorm."""
+
+    def __init__(self, dtype: str, classes: int):
+        super().__init__()
+        self.norm = paddle.nn.BatchNorm1D(64)
+        zero = paddle.nn.initializer.Constant(0.0)
+        self.weight = self.create_parameter([64, classes], dtype=dtype, default_initializer=zero)
+
+    def forward(self, images):
+        return paddle.matmul(self.norm(images.flatten(1)), paddle.cast(self.weight, "float32"))
+
+
 class Unstable(paddle.nn.Layer):
     """Other variables in training than in evaluation."""
 

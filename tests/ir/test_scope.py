@@ -80,3 +80,38 @@ def test_copies_leave_the_source_alone_and_the_former_memory_comes_back(where):
     assert scope.get(where, "b").tolist() == [3.0, 4.0]
     scope.give_back(where, kept)
     assert scope.get(where, "a").tolist() == [1.0, 2.0]
+
+
+@pytest.fixture
+def halves(where):
+    """The same with half variables, and a float32 one that neither type can hold exactly."""
+    half = {"f": np.array([1.5, -2.0], "float16"), "g": np.array([0x3F80, 0xC000], "uint16")}
+    for name, value in {**half, "wide": np.array([1.2345678, -1e30], "float32")}.items():
+        where.var(name).get_tensor().set(value, paddle.CPUPlace())
+    return where
+
+
+def test_types_are_named_and_bfloat16_travels_as_its_bits(halves):
+    assert [scope.dtype(halves, name) for name in ("a", "f", "g")] == ["float32", "float16", "bfloat16"]
+    assert scope.get(halves, "g").dtype == np.uint16
+    scope.put(halves, {"f": np.array([0.5, 1], "float16"), "g": np.array([0x4000, 0], "uint16")})
+    assert scope.get(halves, "g").tolist() == [0x4000, 0] and scope.dtype(halves, "g") == "bfloat16"
+    with pytest.raises(ValueError, match=r"variable g is bfloat16 \[2\], the new value is float32 \[2\]"):
+        scope.put(halves, {"g": np.zeros(2, "float32")})
+
+
+def test_copies_into_half_types_are_rounded_and_the_former_memory_comes_back(halves):
+    before = {name: (scope.get(halves, name).tobytes(), scope.tensor(halves, name)._ptr()) for name in "fg"}
+    kept = scope.replace_with_copies(halves, [("f", "wide"), ("g", "wide")])
+    assert scope.get(halves, "f").tolist() == [1.234375, -np.inf]
+    assert [f"{bits:04x}" for bits in scope.get(halves, "g")] == ["3f9e", "f14a"]
+    assert [scope.dtype(halves, name) for name in "fg"] == ["float16", "bfloat16"]
+    scope.give_back(halves, kept)
+    assert {name: (scope.get(halves, name).tobytes(), scope.tensor(halves, name)._ptr()) for name in "fg"} == before
+
+
+@pytest.mark.parametrize("pair", [("wide", "f"), ("f", "g"), ("f", "n")])
+def test_other_copies_between_types_are_refused_and_have_then_touched_nothing(halves, pair):
+    with pytest.raises(ValueError, match=f"{pair[0]} is float.*{pair[1]} is"):
+        scope.replace_with_copies(halves, [("a", "b"), pair])
+    assert scope.get(halves, "a").tolist() == [1.0, 2.0]

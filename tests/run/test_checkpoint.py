@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 import pytest
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ppema.errors import CheckpointError, TrainingError
@@ -208,3 +208,28 @@ def test_an_average_that_lacks_a_shadow_is_named(checkpoints):
     save_file({"ema/count": np.array(7)}, path / "average-ema.safetensors")
     with pytest.raises(CheckpointError, match="average-ema.safetensors: it lacks variable 'w/ema'"):
         checkpoints.find("last").weights("ema")
+
+
+def test_half_weights_keep_their_bits_and_get_an_average_rounded_to_their_type(checkpoints):
+    raw = {"f": np.array([1.5], "float16"), "g": np.array([0x3F80], "uint16"), "d": np.array([0.1])}
+    shadows = {
+        "f/ema": np.array([1.2345678], "float32"),
+        "g/ema": np.array([1.2345678], "float32"),
+        "d/ema": np.array([0.3]),
+    }
+    saved = SavedAverage(shadow_of={name: f"{name}/ema" for name in raw}, count="ema/count", weight="ema/weight")
+    manifest = MANIFEST.model_copy(update={"averages": {"ema": saved}})
+    path = checkpoints.save(5, {"raw": raw, "average-ema": shadows}, manifest, best=False)
+    found = checkpoints.find("last")
+    read = found.arrays("raw")
+    assert {name: (value.dtype, value.tobytes()) for name, value in read.items()} == {
+        name: (value.dtype, value.tobytes()) for name, value in raw.items()
+    }
+    weights = found.weights("ema")
+    assert weights["f"].dtype == np.float16 and weights["f"].tolist() == [1.234375]
+    assert weights["g"].dtype == np.uint16 and weights["g"].tolist() == [0x3F9E]
+    assert weights["d"].dtype == np.float64 and weights["d"].tolist() == [0.3]
+    with safe_open(path / "raw.safetensors", framework="np") as file:
+        assert file.metadata() == {"g": "bfloat16"}
+    with safe_open(path / "average-ema.safetensors", framework="np") as file:
+        assert file.metadata() is None
