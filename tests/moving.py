@@ -36,7 +36,7 @@ class Moving:
         self._names, _ = paddle.utils.unique_name.switch(*before)
         with self.guard():
             by = paddle.static.data("by", [5], "float32")
-            flag = paddle.static.data("flag", [], "bool")
+            self.flag = flag = paddle.static.data("flag", [], "bool")
             one = paddle.nn.initializer.Constant(1.0)
             w = paddle.static.create_parameter([5], dtype, name="w", default_initializer=one)
             b = paddle.static.create_parameter([5], "float32", name="b", default_initializer=one)

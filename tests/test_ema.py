@@ -158,6 +158,16 @@ def test_what_the_class_may_leave_out(built, here):
         ExponentialMovingAverage(0.9, batch_norm="no")
 
 
+def test_a_compensated_average_and_what_precision_can_not_be(built, here):
+    ema = averaged(built, 0.9, precision="compensated", update_every=2)
+    trajectory = recorded(built, 10)
+    check_average(built, ema, trajectory[1::2], Constant(0.9**2))
+    rests = [scope.get(built.scope, ema.average_name(name) + "/rest") for name in weights(built)]
+    assert any(rest.any() for rest in rests)
+    with pytest.raises(ValueError, match="precision: expected 'float32' or 'compensated', got 'float16'"):
+        ExponentialMovingAverage(0.9, precision="float16")
+
+
 def test_several_averages_in_one_program(built, here):
     built.minimize()
     with built.guard():

@@ -373,6 +373,6 @@ def test_a_model_of_another_type_is_trained_resumed_and_evaluated(config, tmp_pa
     assert raw["of_type_0.w_0"].any()
     measured = evaluate(config(f"output={whole}", *model, COMPENSATED))
     for weights, metrics in measured.items():
-        # Averages are rounded when they are loaded; where Paddle cuts, a run's own evaluation has other last bits, each smaller.
+        # Averages are rounded when they are loaded; where Paddle cuts, a run's own evaluation saw other last bits.
         bound = 5e-2 if weights != "raw" and dtype == "bfloat16" and cuts() else 1e-6
         assert metrics["loss"] == pytest.approx(result.metrics[weights]["loss"], rel=bound), weights

@@ -66,6 +66,22 @@ def test_show_says_what_is_built(here, capsys):
     assert not (here / "runs").exists()
 
 
+def test_show_says_what_compensation_costs(here, capsys):
+    assert show_main(["-c", CNN, "-o", "averages.ema.precision=compensated"]) == 0
+    lines = [line.rsplit(maxsplit=3) for line in capsys.readouterr().out.splitlines()]
+    state = {line[0]: line[1:] for line in lines if line[:1] and line[0].startswith(("raw", "average-"))}
+    assert list(state) == [
+        "raw",
+        "average-ema",
+        "average-ema: what rounding lost (precision: compensated)",
+        "average-fast_start",
+    ]
+    # One more array for each shadow; count and weight stand with the shadows.
+    raw, ema, rests, fast_start = state.values()
+    assert rests == raw and ema == fast_start
+    assert int(ema[0]) == int(rests[0]) + 2
+
+
 def test_show_resolved_reads_back(here, capsys):
     assert show_main(["-c", CNN, "--resolved"]) == 0
     (here / "resolved.yml").write_text(capsys.readouterr().out)

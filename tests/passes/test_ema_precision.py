@@ -50,6 +50,22 @@ def test_the_first_compensated_update_is_the_value_itself_bit_for_bit():
         assert not scope.get(fed.scope, f"{name}/ema/rest").any()
 
 
+def test_a_run_that_is_no_step_leaves_shadow_and_rest_alone():
+    program = Moving("bfloat16")
+    program.move()
+    with program.guard():
+        made = EmaPass("ema", Constant(0.9), precision="compensated")
+        average = made.apply(backend(), program.main, program.startup, backend().parameters(program.main), when=program.flag)
+    program.start()
+    for _ in range(3):
+        program.step(0.1)
+    before = bits(program.scope, *average.state_names)
+    program.run(program.main, by=0.1, flag=False)
+    assert bits(program.scope, *average.state_names) == before
+    program.step(0.1)
+    assert scope.get(program.scope, average.count) == 4
+
+
 def test_the_state_of_a_compensated_average_holds_the_rests(built):
     built.minimize()
     with built.guard():
