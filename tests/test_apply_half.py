@@ -13,6 +13,7 @@ from ppema.ema import ExponentialMovingAverage
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
 from ppema.passes.ema import read_shadows
+from ppema.saved import read_state
 
 
 def averaged(program, monkeypatch=None, **settings):
@@ -162,3 +163,19 @@ def test_variables_to_restore_names_half_weights_by_their_shadows(program):
     ema = averaged(program)
     assert {name: variable.name for name, variable in ema.variables_to_restore().items()} == {"w/ema": "w", "b/ema": "b"}
     assert (ema.average("w").dtype == paddle.float64) == (program.dtype == "float64")
+
+
+@pytest.mark.parametrize("need_restore", [True, False])
+def test_what_is_saved_meanwhile_is_the_raw_half_weight(program, need_restore):
+    ema = averaged(program)
+    before = state(program)
+    with ema.apply(program.executor, need_restore):
+        assert {name: value.tobytes() for name, value in read_state(program.main).items()} == before
+
+
+def test_what_is_saved_after_training_from_copies_is_what_training_made(program):
+    ema = averaged(program)
+    with ema.apply(program.executor, need_restore=False):
+        pass
+    program.step(0.25)
+    assert {name: value.tobytes() for name, value in read_state(program.main).items()} == state(program)

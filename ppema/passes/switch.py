@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import paddle
 
-from ppema.ir import IR, Parameter, Program, Variable
+from ppema.ir import IR, Parameter, Program, Variable, dtype_name
 from ppema.passes.ema import Average, divides
 
 
@@ -17,7 +17,7 @@ class SwitchPass:
 
     After each optimizer step whose number is a multiple of `every`, each averaged variable θ becomes θ + mix·(s - θ), its
     BatchNorm statistics included where they are averaged. With mix = 1 it becomes the shadow s bit for bit: Keras's
-    `ema_overwrite_frequency`. The optimizer's own state stays as it is.
+    `ema_overwrite_frequency`. The optimizer's own state stays as it is, but for the master weights of half parameters.
 
     Apply it after the updates of all averages, so that each of them sees the weights that the optimizer made.
     """
@@ -46,12 +46,25 @@ class SwitchPass:
             if when is not None:
                 due = paddle.logical_and(due, paddle.reshape(when, []))
 
+            masters = ir.master_weights(main)
+
             def overwrite() -> None:
                 for parameter in parameters:
-                    shadow = average.shadows[parameter.name]
-                    if self.mix == 1:
-                        paddle.assign(shadow, output=parameter.variable)
-                    else:
-                        ir.append_lerp(parameter.variable, shadow, paddle.full([], self.mix, "float32"))
+                    _, master = masters.get(parameter.name, ("", None))
+                    self._overwrite(ir, parameter.variable, master, average.shadows[parameter.name])
 
             paddle.static.nn.cond(due, overwrite, None)
+
+    def _overwrite(self, ir: IR, weight: Variable, master: Variable | None, shadow: Variable) -> None:
+        """Append weight += mix·(shadow - weight); for a half type in float32, on its master weight where there is one."""
+        if master is None and dtype_name(weight) == dtype_name(shadow) and self.mix != 1:
+            ir.append_lerp(weight, shadow, paddle.full([], self.mix, shadow.dtype))
+            return
+        value = shadow
+        if self.mix != 1:
+            wide = paddle.cast(weight, shadow.dtype) if master is None else master
+            value = wide + (shadow - wide) * paddle.full([], self.mix, shadow.dtype)
+        if master is not None:
+            paddle.assign(value, output=master)
+        same = dtype_name(weight) == dtype_name(value)
+        paddle.assign(value if same else paddle.cast(value, weight.dtype), output=weight)

@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 import pytest
 from averages import same, weights
+from moving import Moving
 
 from ppema.averaging.decay import Constant, HalfLife
 from ppema.ir import backend, scope
@@ -90,6 +91,48 @@ def test_a_share_of_the_average_in_float64(built):
     # 1, 2 and 3, weighing 1/8, 1/4 and 1/2.
     mean = (1 + 2 * 2 + 4 * 3) / 7
     np.testing.assert_allclose(scope.get(built.scope, "theta"), np.full(3, 3 + 0.25 * (mean - 3)), rtol=1e-6)
+
+
+UNITS = {"float16": 2**-10, "bfloat16": 2**-7, "float64": 2**-52}
+
+
+@pytest.mark.parametrize("mix", [1.0, 0.25])
+@pytest.mark.parametrize("dtype", UNITS)
+def test_weights_of_another_type_become_the_average_rounded(dtype, mix):
+    program = Moving(dtype)
+    program.move()
+    with program.guard():
+        parameters = backend().parameters(program.main)
+        average = EmaPass("ema", Constant(0.5)).apply(backend(), program.main, program.startup, parameters)
+        SwitchPass(3, mix).apply(backend(), program.main, program.startup, average, parameters)
+    program.start()
+    for _ in range(2):
+        program.step(0.25)
+    assert program.get("w").tolist() == [1.5] * 5
+    program.step(0.25)
+    # 1.25, 1.5 and 1.75, weighing 1/8, 1/4 and 1/2.
+    mean = (1.25 + 2 * 1.5 + 4 * 1.75) / 7
+    assert scope.dtype(program.scope, "w") == dtype
+    np.testing.assert_allclose(program.get("w"), 1.75 + mix * (mean - 1.75), rtol=UNITS[dtype])
+    np.testing.assert_allclose(program.get("b"), 1.75 + mix * (mean - 1.75), rtol=2e-7)
+
+
+@pytest.mark.parametrize("mix", [1.0, 0.25])
+def test_master_weights_become_the_average_too(monkeypatch, mix):
+    program = Moving("bfloat16", master=True)
+    program.move()
+    with program.guard(), monkeypatch.context() as patched:
+        patched.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+        parameters = backend().parameters(program.main)
+        average = EmaPass("ema", Constant(0.5)).apply(backend(), program.main, program.startup, parameters)
+        SwitchPass(2, mix).apply(backend(), program.main, program.startup, average, parameters)
+    program.start()
+    for value in (2.0, 3.0):
+        scope.put(program.scope, {"w_fp32_master_0": np.full(5, value, "float32")})
+        program.step(0.1)
+    expected = 3 + mix * ((2 + 2 * 3) / 3 - 3)
+    np.testing.assert_allclose(program.get("w_fp32_master_0"), expected, rtol=2e-7)
+    np.testing.assert_allclose(program.get("w"), expected, rtol=UNITS["bfloat16"])
 
 
 @pytest.mark.parametrize("settings", [(0, 1.0), (1.5, 1.0), (2, 0.0), (2, 1.5)])
