@@ -44,6 +44,8 @@ def test_a_checkpoint_of_one_version_goes_on_with_the_other(tmp_path, first, sec
         "-o",
         f"optimizer={optimizer}",
         "-o",
+        "averages.fast_start.precision=compensated",
+        "-o",
         f"lr={{name: CosineAnnealingWarmRestarts, args: {{learning_rate: {rate}, T_0: 30}}}}",
     ]
     trained = tool(first, "train", *same, "-o", "train.stop_after=90 steps", cwd=tmp_path)

@@ -31,6 +31,7 @@ CASES = {
     "selected": (Selection(include=("linear",), exclude=("b_0",)), EmaPass("ema", DECAY), None),
     "interval": (Selection(), EmaPass("ema", InverseGamma(0.99), start=10, update_every=4), None),
     "tensorflow": (Selection(), EmaPass("ema", DECAY, bias_correction=False), None),
+    "compensated": (Selection(include=("linear",)), EmaPass("ema", DECAY, precision="compensated"), None),
     "switch": (Selection(), EmaPass("ema", DECAY), SwitchPass(100, 0.5)),
 }
 
