@@ -14,7 +14,7 @@ from itertools import islice
 import numpy as np
 
 from ppema.averaging.decay import FLOATS, Constant, step_size, weight_after
-from ppema.averaging.precision import rounded
+from ppema.averaging.precision import rounded, widened
 from ppema.environment import choose_threads, load_paddle
 
 STEPS = 50_000
@@ -103,11 +103,6 @@ def errors_of_half_shadows(dtype: str, steps: int = STEPS, size: int = 1000) -> 
             half[decay] = widened(rounded(half[decay] + np.float32(alpha) * (values - half[decay]), dtype))
             exact[decay] = exact[decay] + alpha * (values - exact[decay])
     return {decay: relative_errors(half[decay], exact[decay]) for decay in DECAYS}
-
-
-def widened(half: np.ndarray) -> np.ndarray:
-    """A half array, bfloat16 as its bits, as float32."""
-    return (half.astype(np.uint32) << 16).view(np.float32) if half.dtype == np.uint16 else half.astype(np.float32)
 
 
 def milliseconds_per_update(precision: str, runs: int = 200) -> float:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppema.averaging.precision import widened
+
 # Numbers taken at a time: what is computed from them stays in the processor's cache.
 _CHUNK = 8192
 
@@ -66,12 +68,12 @@ class Tally:
 
 
 def tally(theta: np.ndarray, shadow: np.ndarray, alpha: float | None) -> Tally:
-    """Compare the weights `theta` with their average `shadow`, float32 of one shape.
+    """Compare the weights `theta` with their average `shadow`, of one shape; `theta` may be of a half type.
 
-    alpha: α of the next update; a number is kept where s + α·(θ - s), as the update computes it in float32, is s. None for
+    alpha: α of the next update; a number is kept where s + α·(θ - s), as the update computes it in s's type, is s. None for
     an update that loses nothing: no number counts as kept. Sums are float64.
     """
-    theta, shadow = theta.reshape(-1), shadow.reshape(-1)
+    theta, shadow = widened(theta).reshape(-1), shadow.reshape(-1)
     difference = norm = 0.0
     differing = kept = 0
     # Weights that are no longer finite are told by their distance, and by the loss.
@@ -82,7 +84,7 @@ def tally(theta: np.ndarray, shadow: np.ndarray, alpha: float | None) -> Tally:
             apart = int(np.count_nonzero(gap))
             differing += apart
             if alpha is not None:
-                kept += apart - int(np.count_nonzero(s + np.float32(alpha) * gap != s))
+                kept += apart - int(np.count_nonzero(s + s.dtype.type(alpha) * gap != s))
             difference += _square_sum(gap)
             norm += _square_sum(t)
     return Tally(difference, norm, differing, kept)

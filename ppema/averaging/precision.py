@@ -38,6 +38,13 @@ def type_of(array: np.ndarray) -> str:
     return "bfloat16" if array.dtype == np.uint16 else array.dtype.name
 
 
+def widened(array: np.ndarray) -> np.ndarray:
+    """The values of an array of a half type as float32, exactly; any other array as it is."""
+    if type_of(array) == "bfloat16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
 def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
     """A copy of float32 or float64 values as `dtype`, rounded to nearest, ties to even; what is too large becomes infinite.
 
@@ -53,3 +60,8 @@ def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
     nearest = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16
     # That could carry a NaN into infinity or zero; a bit in its middle keeps it one.
     return np.where(np.isnan(array), (bits >> 16) | 0x40, nearest).astype(np.uint16)
+
+
+def fitted(array: np.ndarray, dtype: str) -> np.ndarray:
+    """A shadow as the type `dtype` of the weight that it averages: rounded to it where that is a half type, else as it is."""
+    return rounded(array, dtype) if dtype in HALF_TYPES and array.dtype == np.float32 else array

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--metric", metavar="NAME", help="what decides (default: train.monitor's, or the first of metrics)")
     made.add_argument("--step", metavar="N", type=int, help="the averages as of this step (default: the last snapshot's)")
     made.add_argument(
-        "--recalibrate",
+        "--recalibrate-batches",
         metavar="N",
         type=int,
         help="training batches that BatchNorm's statistics are taken from anew for each average; 0: average them like weights "
@@ -58,8 +58,8 @@ def _average(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, option)
         if value is not None and value < 1:
             raise PpemaError(f"--{option.replace('_', '-')}: expected 1 or more, got {value}")
-    if arguments.recalibrate is not None and arguments.recalibrate < 0:
-        raise PpemaError(f"--recalibrate: expected 0 or more batches, got {arguments.recalibrate}")
+    if arguments.recalibrate_batches is not None and arguments.recalibrate_batches < 0:
+        raise PpemaError(f"--recalibrate-batches: expected 0 or more batches, got {arguments.recalibrate_batches}")
     for option in ("over", "between", "points"):
         if getattr(arguments, option) is not None and arguments.search is None:
             raise PpemaError(f"--{option}: it goes with --search")
@@ -72,7 +72,7 @@ def _average(arguments: argparse.Namespace) -> int:
         _wanted(arguments),
         step=arguments.step,
         metric=arguments.metric,
-        recalibrate=DEFAULT_BATCHES if arguments.recalibrate is None else arguments.recalibrate,
+        recalibrate=DEFAULT_BATCHES if arguments.recalibrate_batches is None else arguments.recalibrate_batches,
         name=arguments.name,
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )

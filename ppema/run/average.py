@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppema.averaging.posthoc import Profile, Shape, solve
+from ppema.averaging.precision import widened
 from ppema.config import RAW
 from ppema.errors import CheckpointError
 from ppema.run.checkpoint import Checkpoint
@@ -68,14 +69,15 @@ def mean_of(checkpoints: Sequence[Checkpoint]) -> Built:
     """
     last, parts = checkpoints[-1], len(checkpoints)
     rest = last.arrays(RAW)
-    floats = sorted(name for name, array in rest.items() if np.issubdtype(array.dtype, np.floating))
+    floats = sorted(name for name, array in rest.items() if np.issubdtype(widened(array).dtype, np.floating))
     arrays = weighted_sum(floats, ((1 / parts, each.path, each.arrays(RAW)) for each in checkpoints))
     steps = f"steps {checkpoints[0].manifest.state.step} to {last.manifest.state.step}"
     return Built({**rest, **arrays}, last.path.parent, f"the mean of {parts} checkpoints, {steps}", None, parts)
 
 
 def weighted_sum(names: Sequence[str], terms: Iterable[tuple[float, Path, Arrays]]) -> dict[str, np.ndarray]:
-    """Σ x·a of the variables `names` over the terms (x, where a is from, a), in float64; the result has a's type.
+    """Σ x·a of the variables `names` over the terms (x, where a is from, a), in float64; the result has a's type, for half
+    types float32.
 
     Raises CheckpointError where a term lacks a variable, or has it in another shape than the first.
     """
@@ -85,7 +87,7 @@ def weighted_sum(names: Sequence[str], terms: Iterable[tuple[float, Path, Arrays
         for name in names:
             if name not in arrays:
                 raise CheckpointError(f"{source}: damaged: it lacks variable {name!r}")
-            array = arrays[name]
+            array = widened(arrays[name])
             if name not in sums:
                 sums[name], types[name] = np.zeros(array.shape), array.dtype
             if sums[name].shape != array.shape:

@@ -6,7 +6,7 @@
                                    manifest.json              everything else
 <output>/checkpoints/last, best    small files that name such a folder
 
-What is bfloat16, which numpy does not know, stands there as uint16, its bits, and is named in the file's metadata.
+What is bfloat16 stands there as `folder.save_arrays` says.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppema.averaging.precision import HALF_TYPES, rounded, type_of
+from ppema.averaging.precision import fitted, type_of
 from ppema.config import RAW
 from ppema.errors import CheckpointError, TrainingError
 from ppema.run.folder import MANIFEST, Arrays, read_arrays, step_folder, step_folders, write_folder
@@ -66,14 +66,8 @@ class Checkpoint:
         missing = sorted(set(shadow_of.values()) - set(shadows))
         if missing:
             raise CheckpointError(f"{self.path / f'average-{name}.safetensors'}: it lacks variable {missing[0]!r}")
-        return {**raw, **{name: _like(raw.get(name), shadows[shadow]) for name, shadow in shadow_of.items()}}
-
-
-def _like(raw: np.ndarray | None, shadow: np.ndarray) -> np.ndarray:
-    """A shadow in the type of the weight that it averages."""
-    if raw is None or shadow.dtype != np.float32 or type_of(raw) not in HALF_TYPES:
-        return shadow
-    return rounded(shadow, type_of(raw))
+        weights = {name: shadows[shadow] for name, shadow in shadow_of.items()}
+        return {**raw, **{name: fitted(array, type_of(raw.get(name, array))) for name, array in weights.items()}}
 
 
 class Checkpoints:

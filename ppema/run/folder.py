@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from ppema.averaging.precision import type_of
 from ppema.errors import CheckpointError, TrainingError, one_line
 
 MANIFEST = "manifest.json"
@@ -46,7 +47,7 @@ def write_folder(target: Path, parts: Mapping[str, Arrays], manifest: str, what:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         for part, arrays in parts.items():
-            save_file(dict(arrays), partial / f"{part}.safetensors")
+            save_arrays(arrays, partial / f"{part}.safetensors")
         (partial / MANIFEST).write_text(manifest, encoding="utf-8")
         if target.exists():
             shutil.rmtree(target)
@@ -57,6 +58,15 @@ def write_folder(target: Path, parts: Mapping[str, Arrays], manifest: str, what:
         if isinstance(error, (OSError, SafetensorError)):
             raise TrainingError(f"{target}: the {what} could not be written: {error}") from error
         raise
+
+
+def save_arrays(arrays: Arrays, file: Path, said: Mapping[str, str] | None = None) -> None:
+    """Write `arrays` to a safetensors file, with `said` as its metadata. Raises OSError and SafetensorError.
+
+    What is bfloat16, which numpy does not know, stands there as uint16, its bits, and is named in the metadata.
+    """
+    halves = {name: "bfloat16" for name, array in arrays.items() if type_of(array) == "bfloat16"}
+    save_file(dict(arrays), file, metadata={**halves, **(said or {})} or None)
 
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:

@@ -53,16 +53,19 @@ class Health:
 
     def measure(self, step: int) -> dict[str, Reading]:
         """Every average after `step`. Each variable is read once, and no more than one and its average are held at a time."""
-        alphas = {name: self._next_alpha(name, step) for name in self._passes}
+        alphas = {name: self._lossy_alpha(name, step) for name in self._passes}
         self._before, self._now = self._now, {name: _Seen(step) for name in self._passes}
         for variable, averages in self._covered.items():
             theta = scope.get(self._scope, variable)
             checksum = _checksum(theta)
-            for name, (shadow_name, group) in averages.items():
-                shadow, seen = scope.get(self._scope, shadow_name), self._now[name]
-                seen.groups[group] = seen.groups.get(group, Tally()) + tally(theta, shadow, alphas[name])
+            for name, held in averages.items():
+                shadow, seen = scope.get(self._scope, held.shadow), self._now[name]
+                seen.groups[held.group] = seen.groups.get(held.group, Tally()) + tally(theta, shadow, alphas[name])
                 seen.weights.append(checksum)
                 seen.shadows.append(_checksum(shadow))
+                if held.rest is not None:
+                    # An average that is slow, but moves, does so here first.
+                    seen.shadows.append(_checksum(scope.get(self._scope, held.rest)))
         return {name: self._reading(name) for name in self._passes}
 
     def stopped(self) -> list[str]:
@@ -116,9 +119,14 @@ class Health:
             groups={group: each.distance for group, each in seen.groups.items()},
         )
 
-    def _next_alpha(self, name: str, step: int) -> float:
-        """α of the first update after `step`; before the average begins, of the copying of the weights that comes instead."""
+    def _lossy_alpha(self, name: str, step: int) -> float | None:
+        """α of the first update after `step`; before the average begins, of the copying of the weights that comes instead.
+
+        None where nothing of the update is lost, because the average keeps the rest.
+        """
         made = self._passes[name]
+        if made.precision == "compensated":
+            return None
         decay = made.decay_at(step + made.update_every)
         weight = weight_after(self._total_weight(name), decay) if made.bias_correction else 1.0
         return step_size(weight, decay) if weight else math.nan
@@ -128,18 +136,31 @@ class Health:
         return float(scope.get(self._scope, self._weights[name]))
 
 
-def _covered(programs: Programs) -> dict[str, dict[str, tuple[str, str]]]:
-    """By trained variable, in the model's order, the averages that cover it: under which name, and in which layer group."""
+@dataclass(frozen=True)
+class _Held:
+    """How an average holds a variable: the names of its shadow and of what rounding lost, if kept; the layer group."""
+
+    shadow: str
+    rest: str | None
+    group: str
+
+
+def _covered(programs: Programs) -> dict[str, dict[str, _Held]]:
+    """By variable that is averaged, in the model's order, how each average that covers it holds it.
+
+    The variables are the trained parameters, and of half parameters the master weights, where there are such.
+    """
     place_of = {name: place for place, name in programs.model.structured.items()}
     order = {name: index for index, name in enumerate(place_of)}
-    covered: dict[str, dict[str, tuple[str, str]]] = {}
-    for average, choices in programs.choices.items():
+    covered: dict[str, dict[str, _Held]] = {}
+    for key, choices in programs.choices.items():
         names = [parameter.name for parameter in chosen(choices, "average") if parameter.trainable]
         names.sort(key=lambda name: order.get(name, len(order)))
         groups = layer_groups([place_of.get(name, name) for name in names])
+        average = programs.averages[key]
         for name in names:
-            shadow = programs.averages[average].shadow_of[name]
-            covered.setdefault(name, {})[average] = (shadow, groups[place_of.get(name, name)])
+            held = _Held(average.shadow_of[name], average.rest_of.get(name), groups[place_of.get(name, name)])
+            covered.setdefault(average.master_of.get(name, name), {})[key] = held
     return covered
 
 

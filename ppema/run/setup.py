@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ppema.averaging.precision import fitted
 from ppema.config import RAW, Config
 from ppema.data import Batch, Loader, build_loader
 from ppema.environment import choose_threads
@@ -121,9 +122,12 @@ class EvaluationRun:
         self.put(checkpoint.path, arrays)
 
     def put(self, source: Path, arrays: Arrays) -> None:
-        """Put `arrays`, which come from `source`, in place of all variables. Raises CheckpointError where they do not fit."""
+        """Put `arrays`, which come from `source`, in place of all variables. Raises CheckpointError where they do not fit.
+
+        What averages half weights is rounded to their type.
+        """
         check_fits(source, arrays, self._names)
-        put(self.scope, source, arrays)
+        put(self.scope, source, {each.name: fitted(arrays[each.name], each.dtype) for each in self.model.parameters})
 
     def read(self) -> dict[str, np.ndarray]:
         """A copy of all variables, by their names."""

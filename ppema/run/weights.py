@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from ppema.errors import CheckpointError, TrainingError, one_line
-from ppema.run.folder import Arrays, read_arrays
+from ppema.run.folder import Arrays, read_arrays, save_arrays
 
 SUFFIX = ".safetensors"
 _FORMAT = "ppema weights 1"
@@ -25,7 +24,7 @@ def write_weights(file: Path, arrays: Arrays, *, step: int, what: str) -> None:
     partial = file.with_name(f".{file.name}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(dict(arrays), partial, metadata={"format": _FORMAT, "step": str(step), "what": what})
+        save_arrays(arrays, partial, {"format": _FORMAT, "step": str(step), "what": what})
         partial.replace(file)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)

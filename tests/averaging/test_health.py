@@ -121,3 +121,9 @@ def test_weights_that_are_not_finite_give_no_warning():
 )
 def test_layer_groups_are_as_coarse_as_they_can_be(places, groups):
     assert list(layer_groups(places).values()) == groups
+
+
+def test_half_weights_are_compared_by_their_values():
+    """1.5 and -2 in bfloat16, against 1 and -2: √0.25/√6.25."""
+    found = tally(np.array([0x3FC0, 0xC000], "uint16"), np.array([1, -2], "float32"), 0.5)
+    assert (found.difference, found.norm, found.differing, found.kept) == (0.25, 6.25, 1, 0)

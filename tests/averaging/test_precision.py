@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from precision import CASES, DECAYS, STEPS, relative_errors, step_sizes, trajectory, widened
+from hypothesis import given
+from hypothesis import strategies as st
+from precision import CASES, DECAYS, STEPS, relative_errors, step_sizes, trajectory
 
-from ppema.averaging.precision import compensated, rounded, type_of
+from ppema.averaging.precision import compensated, fitted, rounded, type_of, widened
 
 
 def test_over_a_whole_run_compensation_keeps_what_float32_loses():
@@ -102,3 +104,25 @@ def test_bfloat16_from_anything_but_float32_is_refused():
 
 def test_uint16_stands_for_bfloat16():
     assert [type_of(np.zeros(1, dtype)) for dtype in ("uint16", "float16", "float32")] == ["bfloat16", "float16", "float32"]
+
+
+@given(st.integers(0, 2**16 - 1))
+def test_widening_is_exact_and_rounding_back_the_identity(bits):
+    for half, name in ((np.array([bits], np.uint16), "bfloat16"), (np.array([bits], np.uint16).view(np.float16), "float16")):
+        wide = widened(half)
+        assert wide.dtype == np.float32
+        if not np.isnan(wide).any():
+            assert rounded(wide, name).tobytes() == half.tobytes()
+
+
+def test_widening_by_hand():
+    assert widened(np.array([0x3FC0, 0xC000], np.uint16)).tolist() == [1.5, -2.0]
+    other = np.array([1.0])
+    assert widened(other) is other
+
+
+def test_a_shadow_fits_the_type_of_its_weight():
+    shadow = np.array([1.2345678], "float32")
+    assert fitted(shadow, "bfloat16").tolist() == [0x3F9E]
+    assert fitted(shadow, "float16").tolist() == [1.234375]
+    assert fitted(shadow, "float32") is shadow

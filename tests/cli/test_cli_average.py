@@ -48,7 +48,7 @@ def printed(capsys):
 
 
 def test_given_lengths_are_each_written(here, capsys):
-    assert average("--sigma-rel", "0.15,0.07", "--recalibrate", "4", "--json") == 0
+    assert average("--sigma-rel", "0.15,0.07", "--recalibrate-batches", "4", "--json") == 0
     out, err = capsys.readouterr()
     result = json.loads(out.splitlines()[-1])
     files = ["run/averages/sigma_rel-0.07.safetensors", "run/averages/sigma_rel-0.15.safetensors"]
@@ -69,17 +69,17 @@ def test_given_lengths_are_each_written(here, capsys):
 
 
 def test_names_of_what_is_written(here, capsys):
-    assert average("--half-life", "2 epochs", "--recalibrate", "0") == 0
-    assert average("--half-life", "25 %", "--recalibrate", "0", "--step", "50", "--name", "mine") == 0
-    assert average("--sigma-rel", "0.1", "--recalibrate", "0", "--step", "50") == 0
-    assert average("--last-checkpoints", "2", "--recalibrate", "0") == 0
+    assert average("--half-life", "2 epochs", "--recalibrate-batches", "0") == 0
+    assert average("--half-life", "25 %", "--recalibrate-batches", "0", "--step", "50", "--name", "mine") == 0
+    assert average("--sigma-rel", "0.1", "--recalibrate-batches", "0", "--step", "50") == 0
+    assert average("--last-checkpoints", "2", "--recalibrate-batches", "0") == 0
     names = ["half_life-2_epochs", "last-2", "mine", "sigma_rel-0.1-step-50"]
     assert sorted(os.listdir("run/averages")) == sorted(f"{name}.{end}" for name in names for end in ("json", "safetensors"))
     assert description(here / "run/averages/mine.safetensors") == "half_life 25 % at step 50 from 5 snapshots"
 
 
 def test_a_grid_search_finds_the_best_of_its_table(here, capsys):
-    assert average("--search", "grid", "--points", "5", "--between", "0.04,0.25", "--recalibrate", "4", "--json") == 0
+    assert average("--search", "grid", "--points", "5", "--between", "0.04,0.25", "--recalibrate-batches", "4", "--json") == 0
     result = printed(capsys)
     rows = result["rows"]
     assert [row["length"] for row in rows] == [0.04, 0.06325, 0.1, 0.1581, 0.25]
@@ -102,7 +102,7 @@ def test_a_grid_search_finds_the_best_of_its_table(here, capsys):
 
 def test_a_golden_search_over_half_lives_by_another_metric(here, capsys):
     arguments = ["--search", "golden", "--over", "half_life", "--between", "2 steps,2 epochs", "--points", "4"]
-    assert average(*arguments, "--metric", "loss", "--recalibrate", "0", "--json") == 0
+    assert average(*arguments, "--metric", "loss", "--recalibrate-batches", "0", "--json") == 0
     result = printed(capsys)
     assert result["name"] == "golden-half_life"
     assert result["best"] == min(result["rows"], key=lambda row: row["metrics"]["loss"])
@@ -112,7 +112,7 @@ def test_a_golden_search_over_half_lives_by_another_metric(here, capsys):
 
 
 def test_the_mean_of_checkpoints(here, capsys):
-    assert average("--last-checkpoints", "3", "--recalibrate", "0", "--json") == 0
+    assert average("--last-checkpoints", "3", "--recalibrate-batches", "0", "--json") == 0
     result = printed(capsys)
     assert [(row["name"], row["length"], row["error"], row["parts"]) for row in result["rows"]] == [
         ("last 3 checkpoints", None, None, 3)
@@ -124,15 +124,15 @@ def test_the_mean_of_checkpoints(here, capsys):
 
 
 def test_recalibration_changes_the_statistics_alone(here, capsys):
-    assert average("--sigma-rel", "0.07", "--recalibrate", "0", "--name", "a") == 0
-    assert average("--sigma-rel", "0.07", "--recalibrate", "10", "--name", "b") == 0
+    assert average("--sigma-rel", "0.07", "--recalibrate-batches", "0", "--name", "a") == 0
+    assert average("--sigma-rel", "0.07", "--recalibrate-batches", "10", "--name", "b") == 0
     a, b = (load_file(f"run/averages/{name}.safetensors") for name in "ab")
     differing = {name for name in a if not np.array_equal(a[name], b[name])}
     assert differing == {"batch_norm2d_0.w_1", "batch_norm2d_0.w_2"}
 
 
 def test_a_step_without_a_snapshot_is_told(here, capsys):
-    assert average("--sigma-rel", "0.1", "--step", "55", "--recalibrate", "0") == 0
+    assert average("--sigma-rel", "0.1", "--step", "55", "--recalibrate-batches", "0") == 0
     err = capsys.readouterr().err
     assert err.splitlines()[0] == "step 55 has no snapshot: what came after step 50 is not in its averages"
 
@@ -143,7 +143,7 @@ BAD = [
     (["--sigma-rel", "0.1", "--metric", "acc"], "--metric: 'acc' is not measured; measured are loss, accuracy"),
     (["--sigma-rel", "0.1", "--step", "61"], "run/snapshots: there are snapshots of steps 10 to 60, not of step 61"),
     (["--sigma-rel", "0.1", "--step", "0"], "--step: expected 1 or more, got 0"),
-    (["--sigma-rel", "0.1", "--recalibrate", "-1"], "--recalibrate: expected 0 or more batches, got -1"),
+    (["--sigma-rel", "0.1", "--recalibrate-batches", "-1"], "--recalibrate-batches: expected 0 or more batches, got -1"),
     (["--sigma-rel", "0.1", "--points", "5"], "--points: it goes with --search"),
     (["--sigma-rel", "0.1", "--name", "../x"], "--name: expected a name made of letters, digits, '.', '_' and '-', got '../x'"),
     (["--search", "grid", "--points", "1"], "--points: expected 2 or more, got 1"),
@@ -223,7 +223,7 @@ def test_a_metric_that_is_never_a_number(here, capsys):
     save = "run/snapshots/step-00000060/average-wide.safetensors"
     arrays = load_file(save)
     save_file({**arrays, "linear_0.b_0": np.full(3, np.nan, "float32")}, save)
-    assert average("--search", "grid", "--points", "2", "--metric", "loss", "--recalibrate", "0") == 1
+    assert average("--search", "grid", "--points", "2", "--metric", "loss", "--recalibrate-batches", "0") == 1
     assert capsys.readouterr().err.splitlines()[-1] == "loss is not a number for any candidate: there is no best one"
 
 

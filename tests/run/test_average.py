@@ -159,6 +159,13 @@ def test_sums_are_made_in_float64(tmp_path):
     assert total == 1.0 and total.dtype == "float32" and total.shape == ()
 
 
+def test_half_weights_are_averaged_by_their_values(tmp_path):
+    """As bits, 0x3F80 and 0x4040 would be some number in between; they are 1 and 3."""
+    bits = [np.array([0x3F80], "uint16"), np.array([0x4040], "uint16")]
+    total = weighted_sum(["a"], [(0.5, tmp_path, {"a": each}) for each in bits])["a"]
+    assert total == 2.0 and total.dtype == "float32"
+
+
 def test_terms_that_do_not_fit_each_other(tmp_path):
     first = (1.0, tmp_path / "first", {"a": np.zeros([2, 3])})
     with pytest.raises(CheckpointError, match=r"second: damaged: it lacks variable 'a'"):

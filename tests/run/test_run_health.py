@@ -162,6 +162,13 @@ def test_an_average_that_float32_stops_is_told_once(config, tmp_path):
     assert len(warnings(tmp_path / "cut")) == 4
 
 
+def test_a_compensated_average_does_not_stop(config, tmp_path):
+    """It keeps what float32 loses, and moves there first."""
+    train(config("averages={stuck: {decay: 0.999999999, bias_correction: false, precision: compensated}}"))
+    assert {each["stuck"]["stalled"] for each in healths(tmp_path / "run").values()} == {0.0}
+    assert not [line for line in warnings(tmp_path / "run") if "stopped moving" in line]
+
+
 def test_weights_that_do_not_move_stop_no_average(config, tmp_path):
     train(config(STUCK, STILL))
     assert not [line for line in warnings(tmp_path / "run") if "stopped moving" in line]

@@ -62,7 +62,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ppema.run.weights.save_file", full)
+    monkeypatch.setattr("ppema.run.folder.save_file", full)
     with pytest.raises(TrainingError, match="a.safetensors: the weights could not be written: .*No space left"):
         write_weights(file, {}, step=2, what="y")
     assert os.listdir(tmp_path) == ["a.safetensors"]
