@@ -152,7 +152,8 @@ class ExponentialMovingAverage:
 
         With need_restore the two exchange their memory, and leaving the block exchanges them back, also after an exception;
         the train program must not run inside it. Without, the parameters get copies of the averages: training may go on
-        from them without touching the shadows, and `restore` brings the raw weights back whenever it is called.
+        from them without touching the shadows, and `restore` brings the raw weights back whenever it is called. A half weight
+        gets a copy either way, rounded to nearest; its master weight only without.
 
         Args:
             executor: as in paddle.static's class; the scope alone decides, so it is not used.
