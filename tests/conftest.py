@@ -6,9 +6,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from ppema.environment import choose_threads, load_paddle
 
+# How long an example takes depends on what else the machine does.
+settings.register_profile("ppema", deadline=None)
+settings.load_profile("ppema")
 choose_threads(1)
 paddle = load_paddle()
 

@@ -217,6 +217,18 @@ def test_resume_from_a_path_and_into_another_folder(config, tmp_path):
     assert content(last(tmp_path / "other"))["raw.safetensors"] == content(last(tmp_path / "whole"))["raw.safetensors"]
 
 
+def test_a_checkpoint_from_before_a_key_was_there_is_resumed_by_its_default(config, tmp_path):
+    train(config("train.stop_after=3 steps"))
+    manifest = last(tmp_path / "run") / "manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["config"]["averages"]["ema"]["precision"], content["config"]["train"]["snapshot_every"]
+    manifest.write_text(json.dumps(content))
+    said = "averages.ema.precision: was 'float32', now 'compensated'"
+    with pytest.raises(CheckpointError, match=said):
+        train(config("averages.ema.precision=compensated"))
+    assert train(config()).state.step == 28
+
+
 def test_another_config_is_refused_with_its_differences(config, tmp_path):
     train(config("train.stop_after=3 steps"))
     said = r"another config: lr.args.learning_rate: was 0.05, now 0.1; averages.ema.decay: was 0.9, now 0.5; choose"

@@ -11,7 +11,7 @@ import paddle
 
 from ppema.config import Config
 from ppema.environment import threads_in_use
-from ppema.errors import CheckpointError, one_line
+from ppema.errors import CheckpointError, ConfigError, one_line
 from ppema.optimizers import lr_state, set_lr_state
 from ppema.run.best import Best
 from ppema.run.checkpoint import Checkpoint, Checkpoints
@@ -68,7 +68,7 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str) -> Start:
             "mix two runs in one folder: choose another output"
         )
     harmless = [key for key in _HARMLESS if run.config.lr.name != "ReduceOnPlateau" or key not in _OF_EVALUATION]
-    differing = differences(checkpoint.manifest.config, plain(run.config), harmless)
+    differing = differences(_with_defaults(checkpoint.manifest.config), plain(run.config), harmless)
     if differing:
         raise CheckpointError(
             f"{checkpoint.path}: it was trained with another config: {'; '.join(differing)}; choose another output, or "
@@ -103,6 +103,14 @@ def manifest_of(run: TrainingRun, state: State, metrics: Metrics, best: Best | N
 def plain(config: Config) -> dict[str, Any]:
     """The resolved config as JSON holds it."""
     return config.model_dump(mode="json")
+
+
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """A resolved config of an earlier version with the keys that came since, at their defaults."""
+    try:
+        return plain(Config.model_validate(config))
+    except ConfigError:
+        return config
 
 
 def differences(before: Any, now: Any, harmless: Collection[str], path: str = "") -> list[str]:

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ppema.config import Config, load_config, to_yaml
@@ -58,7 +58,6 @@ configs = st.fixed_dictionaries(
 ).map(Config.model_validate)
 
 
-@settings(deadline=None)
 @given(configs)
 def test_round_trip(config):
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +66,6 @@ def test_round_trip(config):
         assert load_config(path) == config
 
 
-@settings(deadline=None)
 @given(st.dictionaries(keys, st.text() | traps, max_size=3))
 def test_strings_stay_strings_for_other_readers(strings):
     spec = {"name": "digits", "split": "train", "batch_size": 1}

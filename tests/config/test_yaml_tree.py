@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ppema.config.positions import Position
@@ -180,7 +180,6 @@ pieces = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(pieces | st.characters(), max_size=40).map("".join))
 def test_any_text_is_read_or_refused(text):
     problems = []

@@ -54,7 +54,7 @@ def test_shuffled_epochs_cover_the_set_and_differ():
         np.testing.assert_array_equal(batch.arrays[1], batch.indices)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     samples=st.integers(1, 25),
     batch_size=st.integers(1, 9),

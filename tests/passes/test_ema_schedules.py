@@ -41,7 +41,7 @@ def close(got, expected, bound):
     return all(np.linalg.norm(got[name] - expected[name]) <= bound * np.linalg.norm(expected[name]) for name in expected)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(SCHEDULES, st.integers(1, 7), st.integers(0, 60), st.integers(1, 300), st.integers(0, 2**32 - 1), PRECISIONS)
 def test_any_schedule_interval_start_and_length(schedule, every, start, steps, seed, precision):
     made, decay_of = schedule
