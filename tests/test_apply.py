@@ -53,6 +53,21 @@ def test_training_after_apply_without_restore_leaves_the_former_weights_to_resto
     assert same(weights(built), raw)
 
 
+def test_training_goes_on_from_the_average_without_touching_the_shadow(built, here):
+    """The weights begin where the average stood, and the shadow moves by its own update alone: s + α·(θ - s)."""
+    ema = averaged(built, 0.75)
+    built.steps(5)
+    mean = averages(built, ema)
+    with ema.apply(built.executor, need_restore=False):
+        assert same(averages(built, ema), mean)
+        built.steps(1)
+    alpha = 0.25 / (1 - 0.75**6)
+    for name, theta in weights(built).items():
+        expected = mean[name] + alpha * (theta.astype("float64") - mean[name])
+        np.testing.assert_allclose(averages(built, ema)[name], expected, rtol=1e-5, atol=1e-6)
+    assert not same(averages(built, ema), weights(built))
+
+
 def test_an_apply_that_nobody_can_restore_stands_in_nobodys_way(built, here):
     ema = averaged(built, 0.9)
     with built.guard():
