@@ -8,10 +8,13 @@ from posthoc_runs import small
 
 from ppema.averaging.posthoc import Exponential, Power, Profile, solve
 from ppema.averaging.power import gamma_of
+from ppema.averaging.precision import rounded
 from ppema.errors import CheckpointError
+from ppema.posthoc import LastCheckpoints, average
 from ppema.run.average import PostHoc, mean_of, weighted_sum
 from ppema.run.setup import checkpoints_of
 from ppema.run.snapshots import snapshots_of
+from ppema.run.weights import read_weights
 from ppema.training import train
 
 STEPS = 120
@@ -172,3 +175,15 @@ def test_terms_that_do_not_fit_each_other(tmp_path):
         weighted_sum(["a"], [first, (1.0, tmp_path / "second", {})])
     with pytest.raises(CheckpointError, match=r"second: damaged: a has the shape \[3\], elsewhere \[2, 3\]"):
         weighted_sum(["a"], [first, (1.0, tmp_path / "second", {"a": np.zeros(3)})])
+
+
+def test_the_mean_of_checkpoints_of_a_half_model_is_measured_and_written_in_its_type(tmp_path):
+    config = small(tmp_path, "model={name: things.OfType, args: {dtype: bfloat16, classes: 3}}", "optimizer={name: SGD}")
+    train(config)
+    outcome = average(config, LastCheckpoints(2), recalibrate=0)
+    (file,) = outcome.files
+    checkpoints = checkpoints_of(config).newest(2)
+    wide = [(each.arrays("raw")["of_type_0.w_0"].astype("uint32") << 16).view("float32") for each in checkpoints]
+    written = read_weights(file)["of_type_0.w_0"]
+    assert written.tobytes() == rounded((wide[0] + wide[1]) / 2, "bfloat16").tobytes()
+    assert written.any()
