@@ -9,9 +9,9 @@ from typing import Literal
 
 import paddle
 
-from ppema.config import DEFAULT_BATCHES, RAW, Config
-from ppema.errors import CheckpointError
-from ppema.passes.select import BatchNormPolicy
+from ppema.config import RAW, Config
+from ppema.errors import CheckpointError, PpemaError
+from ppema.passes.select import POLICIES, BatchNormPolicy
 from ppema.programs import Programs
 from ppema.run.evaluate import evaluate as measure
 from ppema.run.policies import Policies
@@ -31,32 +31,29 @@ def build(config: Config) -> Programs:
 def evaluate(
     config: Config,
     weights: str | None = None,
-    checkpoint: str = "last",
+    checkpoint: str | None = None,
     *,
     batch_norm: Sequence[BatchNormPolicy] | Literal["all"] | None = None,
-    recalibrate_batches: int = DEFAULT_BATCHES,
+    recalibrate_batches: int | None = None,
 ) -> dict[str, dict[str, float]]:
     """The measures of a checkpoint's weights over `data.eval`, by weights and measure.
 
     The program evaluated has no averages: an average's values are loaded into the variables themselves.
 
     weights: "raw", an average's name, None for all that the checkpoint has, or the path of a file of weights (*.safetensors),
-    for which no checkpoint is needed; checkpoint: "last", "best", or a path.
-    batch_norm: policies for BatchNorm's statistics, under each of which weights are evaluated, as "<weights> (<policy>)";
-    "all": those that each has; None: the statistics of the checkpoint. The raw weights have no averaged ones, and are left
-    out there. recalibrate_batches: training batches that "recalibrate" measures on, at most.
+    which goes with none of the other arguments; checkpoint: "last" (the default), "best", or a path. batch_norm: policies for
+    BatchNorm's statistics, under each of which weights are evaluated, as "<weights> (<policy>)"; "all": those that each has;
+    None: the statistics of the checkpoint. recalibrate_batches: training batches that "recalibrate" measures on, at most; None:
+    as many as each average takes in training, or 50.
 
-    Raises ConfigError, DataError, CheckpointError or SetupError.
+    Raises PpemaError for arguments that make no sense; ConfigError, DataError, CheckpointError, SetupError.
     """
+    _check(weights, checkpoint, batch_norm, recalibrate_batches)
     if weights is not None and is_file(weights):
-        if batch_norm is not None:
-            raise CheckpointError(
-                f"{weights}: a file of weights is evaluated with the statistics that it has: leave batch_norm out"
-            )
         with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
             run.put(Path(weights), read_weights(Path(weights)))
             return {weights: measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)}
-    found = checkpoints_of(config).find(checkpoint)
+    found = checkpoints_of(config).find(checkpoint or "last")
     wanted = [RAW, *found.manifest.averages] if weights is None else [weights]
     results = {}
     with (
@@ -65,17 +62,26 @@ def evaluate(
         paddle.static.scope_guard(run.scope),
     ):
         for name in wanted:
-            for policy in _policies(policies, name, batch_norm):
+            for policy in policies.chosen(name, batch_norm, skip=weights is None):
                 policies.load(name, policy)
                 label = name if policy is None else f"{name} ({policy})"
                 results[label] = measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)
+    if not results:
+        raise CheckpointError(f"{found.path}: none of its weights have averaged statistics: choose copy or recalibrate")
     return results
 
 
-def _policies(
-    policies: Policies, weights: str, asked: Sequence[BatchNormPolicy] | Literal["all"] | None
-) -> Sequence[BatchNormPolicy | None]:
-    if asked is None:
-        return [None]
-    there = policies.of(weights)
-    return there if asked == "all" else [policy for policy in asked if weights != RAW or policy in there]
+def _check(
+    weights: str | None, checkpoint: str | None, batch_norm: Sequence[str] | str | None, recalibrate_batches: int | None
+) -> None:
+    if weights is not None and is_file(weights) and (checkpoint, batch_norm, recalibrate_batches) != (None, None, None):
+        raise PpemaError(f"{weights}: a file of weights is evaluated as it is: leave out checkpoint and BatchNorm's policies")
+    if batch_norm is None and recalibrate_batches is not None:
+        raise PpemaError("recalibrate_batches goes with batch_norm: recalibrate")
+    if recalibrate_batches is not None and recalibrate_batches < 1:
+        raise PpemaError(f"recalibrate_batches: expected an integer >= 1, got {recalibrate_batches}")
+    if batch_norm not in (None, "all"):
+        unknown = [batch_norm] if isinstance(batch_norm, str) else [each for each in batch_norm if each not in POLICIES]
+        if unknown or not batch_norm:
+            got = repr(unknown[0]) if unknown else "none"
+            raise PpemaError(f"batch_norm: expected all, or some of {', '.join(POLICIES)}, got {got}")

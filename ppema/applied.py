@@ -28,6 +28,9 @@ class Applied:
         self._kept = kept
         self._switches = switches
         self._count = updates(where, average)
+        traded = _uncopied(average, kept)
+        # Where each variable's own value is meanwhile.
+        self._traded = dict(traded) | {shadow: weight for weight, shadow in traded}
 
     @classmethod
     def start(cls, average: Average, programs: Sequence[Program], *, exchange: bool) -> Applied:
@@ -65,6 +68,11 @@ class Applied:
         _IN_PROGRESS.add(applied)
         return applied
 
+    @property
+    def name(self) -> str:
+        """The average's."""
+        return self._average.name
+
     def undo(self) -> None:
         """Put the raw weights and the switches back."""
         scope.exchange(self._scope, _uncopied(self._average, self._kept))
@@ -80,9 +88,7 @@ class Applied:
         if name in self._kept:
             unchanged = self._exchange or updates(self._scope, self._average) == self._count
             return np.array(self._kept[name]) if unchanged else None
-        traded = dict(_uncopied(self._average, self._kept))
-        traded |= {shadow: weight for weight, shadow in traded.items()}
-        return scope.get(self._scope, traded[name]) if name in traded else None
+        return scope.get(self._scope, self._traded[name]) if name in self._traded else None
 
     def check(self) -> None:
         """After `undo`: raise AverageError when the train program ran while the weights and the average had traded places."""

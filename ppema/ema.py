@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppema.applied import Applied, check_started, updates
-from ppema.averaging.decay import Constant, Schedule, ThresSteps, check_decay
+from ppema.applied import Applied, check_started, in_progress, updates
+from ppema.arguments import as_float64, check_programs, check_steps
+from ppema.averaging.decay import Constant, PowerFunction, Schedule, ThresSteps, check_decay
 from ppema.averaging.precision import Precision
 from ppema.clone import is_trained
 from ppema.errors import AverageError
@@ -52,6 +52,7 @@ class ExponentialMovingAverage:
         schedule: in place of decay and thres_steps, one of those in `ppema.averaging.decay`, such as HalfLife(1000).
         start: steps that the average leaves out; until then it is the weights themselves.
         update_every: steps between two updates; a decay keeps its meaning per step.
+        scale: κ, where the batch is κ times as large as the one that the decay was chosen for: it becomes decay^κ.
         bias_correction: False for TensorFlow's variables: the shadow begins with the initial weights, s += (1 - d)·(θ - s).
         overwrite_every: Switch EMA: after each multiple of this number of steps the raw weights become the average. Averages
             whose `update` is called later see the weights as they are then.
@@ -81,6 +82,7 @@ class ExponentialMovingAverage:
         schedule: Schedule | None = None,
         start: int = 0,
         update_every: int = 1,
+        scale: float = 1.0,
         bias_correction: bool = True,
         overwrite_every: int | None = None,
         overwrite_mix: float = 1.0,
@@ -90,11 +92,17 @@ class ExponentialMovingAverage:
         batch_norm: BatchNormPolicy = "average",
     ):
         self._decay = check_decay(decay)
-        self._thres_steps = _check_steps(thres_steps)
+        self._thres_steps = check_steps(thres_steps)
         if schedule is not None and thres_steps is not None:
             raise ValueError("schedule: it takes the place of decay and thres_steps; give one or the other")
         if not (isinstance(start, int) and start >= 0 and isinstance(update_every, int) and update_every >= 1):
             raise ValueError(f"expected start >= 0 and update_every >= 1, got {start!r} and {update_every!r}")
+        if not (isinstance(scale, (int, float)) and 0 < scale < math.inf):
+            raise ValueError(f"scale: expected a number > 0, got {scale!r}")
+        if scale != 1 and isinstance(schedule, PowerFunction):
+            raise ValueError("scale: a power function's length is relative to the run, whatever the batch; leave it out")
+        if overwrite_every is None and overwrite_mix != 1:
+            raise ValueError("overwrite_mix: it goes with overwrite_every alone")
         self._switch = SwitchPass(overwrite_every, overwrite_mix) if overwrite_every is not None else None
         if precision not in ("float32", "compensated"):
             raise ValueError(f"precision: expected 'float32' or 'compensated', got {precision!r}")
@@ -105,17 +113,18 @@ class ExponentialMovingAverage:
         self._settings: dict[str, Any] = {
             "start": start,
             "update_every": update_every,
+            "scale": scale,
             "bias_correction": bias_correction,
             "precision": precision,
         }
         if not (name is None or (isinstance(name, str) and name)):
             raise TypeError(f"name: expected a string, got {name!r}")
         self._name = name or paddle.utils.unique_name.generate("ema").removesuffix("_0")
-        self._programs = _check_programs(programs)
+        self._programs = check_programs(programs)
         self._average: Average | None = None
         self._parameters: list[Parameter] = []
         self._applied: Applied | None = None
-        self._recalibrated_at: int | None = None
+        self._recalibrated: tuple[Any, int] | None = None  # in which scope, after how many updates
 
     def update(self, when: Variable | None = None) -> None:
         """Append the update to the default main program: from then on each of its runs makes one.
@@ -144,7 +153,7 @@ class ExponentialMovingAverage:
         self._average = made.apply(ir, main, startup, covered, recalibrated, when)
         self._parameters = parameters
         if self._switch is not None:
-            self._switch.apply(ir, main, startup, self._average, covered, when)
+            self._switch.apply(ir, main, startup, made, self._average, covered, when)
 
     @contextmanager
     def apply(self, executor: Any, need_restore: bool = True, *, programs: Sequence[Program] = ()) -> Iterator[None]:
@@ -168,12 +177,14 @@ class ExponentialMovingAverage:
                 f"the average {self._name!r} is already applied: call restore(executor) before applying it again, or the "
                 "raw weights would be lost"
             )
-        if average.recalibrated and self._recalibrated_at != updates(paddle.static.global_scope(), average):
+        where = paddle.static.global_scope()
+        known = self._recalibrated is not None and self._recalibrated[0] is where
+        if average.recalibrated and not (known and self._recalibrated == (where, updates(where, average))):
             raise AverageError(
                 f"the average {self._name!r} has no BatchNorm statistics of its weights as they are now: call "
                 "recalibrate(executor, test_program, feeds) before apply"
             )
-        self._applied = Applied.start(average, (*self._programs, *_check_programs(programs)), exchange=need_restore)
+        self._applied = Applied.start(average, (*self._programs, *check_programs(programs)), exchange=need_restore)
         try:
             yield
         except BaseException:
@@ -197,12 +208,17 @@ class ExponentialMovingAverage:
         reads the averages' own variables: no weight is touched, and nothing is applied.
 
         Raises AverageError for another policy, before the first update, for a program that lacks a BatchNorm of the train
-        program, and for no feeds at all.
+        program, for no feeds at all, and while an average is applied in this scope.
         """
         average, where = self._require_update("recalibrate"), paddle.static.global_scope()
         if not average.recalibrated:
             raise AverageError(f"the average {self._name!r} was not made with batch_norm='recalibrate', or has no BatchNorm")
         check_started(where, average)
+        for other in in_progress(where):
+            raise AverageError(
+                f"the average {other.name!r} is applied, so that raw weights and averages are not in their places: restore it "
+                "before recalibrating"
+            )
         made = recalibration(test_program, average.recalibrated, average.shadow_of)
         measured = {name for pair in made.statistics for name in pair}
         absent = [name for name in average.recalibrated if average.shadow_of[name] not in measured]
@@ -210,7 +226,7 @@ class ExponentialMovingAverage:
             raise AverageError(f"the test program has no BatchNorm with the statistics of {absent[0]!r}")
         if not made.measure(where, feeds, lambda program, feed: executor.run(program, feed=feed)):
             raise AverageError("recalibrate: there is no batch in feeds")
-        self._recalibrated_at = updates(where, average)
+        self._recalibrated = (where, updates(where, average))
 
     def _take_back(self) -> Applied:
         applied = self._applied
@@ -250,8 +266,8 @@ class ExponentialMovingAverage:
         if given is None:
             return Constant(self._decay)
         if not callable(given):
-            return ThresSteps(self._decay, lambda n: _as_float64(given))
-        return ThresSteps(self._decay, lambda n: _as_float64(given(n)))
+            return ThresSteps(self._decay, lambda n: as_float64(given))
+        return ThresSteps(self._decay, lambda n: as_float64(given(n)))
 
     def _require_update(self, caller: str) -> Average:
         if self._average is None:
@@ -269,28 +285,3 @@ class ExponentialMovingAverage:
             what = repr(name or "what was given")
             raise AverageError(f"{what} is not averaged by {self._name!r}; it averages {', '.join(average.shadow_of)}")
         return name
-
-
-def _check_programs(programs: Sequence[Program]) -> tuple[Program, ...]:
-    for program in programs:
-        if not hasattr(program, "global_block"):
-            raise TypeError(f"programs: expected paddle.static.Programs, got a {type(program).__name__}")
-    return tuple(programs)
-
-
-def _check_steps(given: Any) -> Any:
-    """thres_steps itself. Raises TypeError or ValueError for what it can not be."""
-    if given is None or callable(given) or hasattr(given, "stop_gradient"):
-        return given
-    if isinstance(given, bool) or not isinstance(given, numbers.Real):
-        raise TypeError(f"thres_steps: expected a number, a Variable or a callable, got {given!r}")
-    if not 0 <= float(given) < math.inf:
-        raise ValueError(f"thres_steps: expected a number of steps, 0 or more, got {given!r}")
-    return float(given)
-
-
-def _as_float64(value: Any) -> Any:
-    """A number or a one-element Variable as schedules take it: a 0-D float64 Variable, never negative."""
-    if not hasattr(value, "stop_gradient"):
-        return paddle.full([], _check_steps(value), "float64")
-    return paddle.clip(paddle.cast(paddle.reshape(value, []), "float64"), min=0.0)

@@ -13,9 +13,9 @@ import paddle
 
 from ppema.averaging.search import golden_section, grid
 from ppema.config import DEFAULT_BATCHES, Config
-from ppema.errors import PpemaError, TrainingError
+from ppema.errors import CheckpointError, PpemaError, TrainingError
 from ppema.run.average import PostHoc, mean_of
-from ppema.run.bench import Bench, Measured
+from ppema.run.bench import Bench, Measured, far_off
 from ppema.run.best import wants_less
 from ppema.run.lengths import BETWEEN, Kind, Length, length, parse
 from ppema.run.report import Report, write_report
@@ -90,12 +90,14 @@ def average(
 
     step: of the run, for averages from snapshots: from the first one to the last (default); metric: that decides (default:
     train.monitor's, or the first of `metrics`); recalibrate: batches of training data on which BatchNorm's statistics are
-    taken anew for each candidate, 0 to average them like weights; name: of the files in <output>/averages; say: is told
-    every result as it comes.
+    taken anew for each candidate, 0 for the averages' own, where they cover them; name: of the files in <output>/averages;
+    say: is told every result as it comes.
 
     Raises PpemaError for options that make no sense, CheckpointError for snapshots or checkpoints that are missing, damaged or
     another model's, TrainingError where nothing can be measured or written; ConfigError, DataError and SetupError as ever.
     """
+    if recalibrate < 0:
+        raise PpemaError(f"recalibrate: expected 0 or more batches, got {recalibrate}")
     work = _Work(config, wanted, step, name, say)
     with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
         deciding, less = _metric(config, metric, run.model.test.measures)
@@ -147,7 +149,7 @@ class _Work:
                 lambda value: bench.cost(self._measure(bench, length(wanted.kind, value)).row), low, high, wanted.points
             )
         if bench.best is None:
-            raise TrainingError(f"{bench.metric} is not a number for any candidate: there is no best one")
+            raise TrainingError(f"there is no best candidate: of each, {bench.metric} is not a number or the profile far off")
         return [self._write(self._name, bench.best)]
 
     def report(self, bench: Bench) -> Report:
@@ -162,6 +164,11 @@ class _Work:
         return bench.measure(str(wanted), wanted.value, self._posthoc.build(wanted.shape, str(wanted)))
 
     def _write(self, name: str, measured: Measured) -> Path:
+        if far_off(measured.row.error):
+            raise CheckpointError(
+                f"{self._folder.parent / 'snapshots'}: those up to step {self._step} can not make {measured.row.name} (profile "
+                f"error {measured.row.error:.2f}): ask for a longer average, a snapshot's step, or train with more snapshots"
+            )
         file = self._folder / f"{name}{SUFFIX}"
         write_weights(file, measured.arrays, step=self._step, what=measured.what)
         return file

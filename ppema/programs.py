@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import paddle
 
@@ -66,10 +66,10 @@ class Programs:
     lr: LRScheduler
     model: Model
     tests: dict[str, TestProgram]
-    averages: dict[str, Average]
-    passes: dict[str, EmaPass]
-    choices: dict[str, list[Choice]]
-    recalibrations: dict[str, Recalibration]
+    averages: dict[str, Average] = field(default_factory=dict)
+    passes: dict[str, EmaPass] = field(default_factory=dict)
+    choices: dict[str, list[Choice]] = field(default_factory=dict)
+    recalibrations: dict[str, Recalibration] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,7 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
 
 def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) -> Programs:
     """All programs of a training run on samples of `fields`. Raises ConfigError."""
-    ir = backend()
-    test_model = build_test_model(config, fields)
+    model = build_test_model(config, fields)
     startup, main = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         _, _, _, loss = forward(config, fields, train=True)
@@ -144,41 +143,43 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
                 _, gradients = optimizer.minimize(loss)
             if not any(gradient is not None for _, gradient in gradients):
                 raise ConfigError.of("there is nothing to train: the loss depends on no trainable parameter of the model")
-        parameters = ir.parameters(main)
-        _check_same_variables(config, parameters, test_model.parameters)
-        places = {name: place for place, name in test_model.structured.items()}
-        written = {name for op in ir.operations(main) for name in op.writes}
-        statistics = moving_statistics(main)
-        tests, averages, passes, choices, recalibrations = {RAW: test_model.test}, {}, {}, {}, {}
-        for name, spec in config.averages.items():
-            with config.at("averages"), building(name):
-                selection = Selection(spec.include, spec.exclude, spec.batch_norm)
-                choices[name] = selection.choose(parameters, written, statistics, places)
-                passes[name] = ema_pass(name, spec, horizon)
-                covered, measured = chosen(choices[name], "average"), chosen(choices[name], "recalibrate")
-                averages[name] = made = passes[name].apply(ir, main, startup, covered, measured)
-                tests[name] = rewired(test_model.test, made.shadow_of)
-                if measured:
-                    names = [each.name for each in measured]
-                    recalibrations[name] = recalibration(test_model.test.program, names, made.shadow_of)
-        for name, spec in config.averages.items():
-            if spec.overwrite_every is not None:
-                covered = chosen(choices[name], "average")
-                SwitchPass(horizon.steps(spec.overwrite_every), spec.overwrite_mix).apply(
-                    ir, main, startup, averages[name], covered
-                )
-    return Programs(
-        startup=startup,
-        train=main,
-        loss=loss,
-        lr=lr,
-        model=test_model,
-        tests=tests,
-        averages=averages,
-        passes=passes,
-        choices=choices,
-        recalibrations=recalibrations,
-    )
+        _check_same_variables(config, backend().parameters(main), model.parameters)
+        programs = Programs(startup, main, loss, lr, model, tests={RAW: model.test})
+        with config.at("averages"):
+            _append_averages(programs, config.averages, horizon)
+            _append_switches(programs, config.averages, horizon)
+    return programs
+
+
+def _append_averages(programs: Programs, specs: Mapping[str, AverageSpec], horizon: Horizon) -> None:
+    """The averages' updates in the train program, and what evaluates and recalibrates them. Raises ConfigError."""
+    ir, main, test = backend(), programs.train, programs.model.test
+    parameters = ir.parameters(main)
+    places = {name: place for place, name in programs.model.structured.items()}
+    written = {name for op in ir.operations(main) for name in op.writes}
+    statistics = moving_statistics(main)
+    for name, spec in specs.items():
+        with building(name):
+            selection = Selection(spec.include, spec.exclude, spec.batch_norm)
+            choices = selection.choose(parameters, written, statistics, places)
+            covered, measured = chosen(choices, "average"), chosen(choices, "recalibrate")
+            made = ema_pass(name, spec, horizon)
+            average = made.apply(ir, main, programs.startup, covered, measured)
+            programs.choices[name], programs.passes[name], programs.averages[name] = choices, made, average
+            programs.tests[name] = rewired(test, average.shadow_of)
+            if measured:
+                names = [each.name for each in measured]
+                programs.recalibrations[name] = recalibration(test.program, names, average.shadow_of)
+
+
+def _append_switches(programs: Programs, specs: Mapping[str, AverageSpec], horizon: Horizon) -> None:
+    """What overwrites the weights, after the updates of all averages. Raises ConfigError."""
+    for name, spec in specs.items():
+        if spec.overwrite_every is not None:
+            with building(name, "overwrite_every"):
+                switch = SwitchPass(horizon.steps(spec.overwrite_every), spec.overwrite_mix)
+                average, covered = programs.averages[name], chosen(programs.choices[name], "average")
+                switch.apply(backend(), programs.train, programs.startup, programs.passes[name], average, covered)
 
 
 def train_statistics(config: Config, fields: Sequence[Field]) -> set[str]:
@@ -190,8 +191,8 @@ def train_statistics(config: Config, fields: Sequence[Field]) -> set[str]:
 
 
 def ema_pass(name: str, spec: AverageSpec, horizon: Horizon) -> EmaPass:
-    """The pass of a config's average: durations as steps of this run."""
-    return EmaPass(
+    """The pass of a config's average: durations as steps of this run. Raises ConfigError where it would not begin in it."""
+    made = EmaPass(
         name,
         _schedule(spec, horizon),
         start=horizon.steps(spec.start) if spec.start is not None else 0,
@@ -200,6 +201,9 @@ def ema_pass(name: str, spec: AverageSpec, horizon: Horizon) -> EmaPass:
         bias_correction=spec.bias_correction,
         precision=spec.precision,
     )
+    if made.first > horizon.total_steps:
+        raise ConfigError.of(f"it would begin after step {made.first}, and the run ends after step {horizon.total_steps}")
+    return made
 
 
 def _schedule(spec: AverageSpec, horizon: Horizon) -> Schedule:

@@ -64,7 +64,7 @@ def dry_run(config: Config) -> float:
         trainer = Trainer(run, Start())
         loss = trainer.step(next(iter(run.train_loader.epoch(0))), State())
         for weights, test in run.programs.tests.items():
-            run.recalibrate(weights)
+            run.recalibrator.measure(weights)
             evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
     return loss
 
@@ -176,7 +176,7 @@ class Trainer:
     def _recalibrate(self, weights: str, state: State) -> None:
         """Measure the statistics of `weights`, once for what they are after the step that led to `state`."""
         if self._recalibrated.get(weights) != state.step:
-            self._run.recalibrate(weights)
+            self._run.recalibrator.measure(weights)
             self._recalibrated[weights] = state.step
 
     def _epoch(self, state: State) -> float:

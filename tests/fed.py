@@ -36,9 +36,9 @@ class Fed:
 
 
 def walk(seed, steps):
-    """A random walk of each variable, around 4: an average near zero has no relative error worth the name."""
+    """A random walk of each variable from about 10 on: an average near zero has no relative error worth the name."""
     rng = np.random.default_rng(seed)
-    values = {name: 4 + rng.normal(size=shape) for name, shape in SHAPES.items()}
+    values = {name: 10 + rng.normal(size=shape) for name, shape in SHAPES.items()}
     for _ in range(steps):
         values = {name: value + rng.normal(size=value.shape) * 0.1 for name, value in values.items()}
         yield {name: value.astype("float32") for name, value in values.items()}

@@ -25,6 +25,7 @@ LAYERS = {
     "metrics": 3,
     "optimizers": 3,
     "applied": 4,
+    "arguments": 4,
     "ema": 4,
     "clone": 4,
     "inputs": 4,

@@ -56,6 +56,17 @@ def test_any_schedule_interval_and_start(built, here):
     check_average(built, ema, trajectory[5:11:2], lambda n, k, ops: 2 ** (-2 / 3))
 
 
+def test_a_decay_chosen_for_another_batch_size(built, here):
+    """A batch four times as large: decay^4."""
+    ema = averaged(built, 0.9, scale=4)
+    check_average(built, ema, recorded(built, 8), Constant(0.9**4))
+    for scale in (0, math.inf, "2"):
+        with pytest.raises(ValueError, match="scale: expected a number > 0, got "):
+            ExponentialMovingAverage(0.9, scale=scale)
+    with pytest.raises(ValueError, match="overwrite_mix: it goes with overwrite_every alone"):
+        ExponentialMovingAverage(0.9, overwrite_mix=0.5)
+
+
 @pytest.mark.parametrize("settings", [{"start": -1}, {"update_every": 0}, {"update_every": 1.5}])
 def test_settings_out_of_range(settings):
     with pytest.raises(ValueError, match="expected start >= 0 and update_every >= 1"):

@@ -262,7 +262,16 @@ def test_evaluation_is_exact_when_the_last_batch_is_short():
         (["optimizer={name: Lamb, weight_decay: 0.1}"], "weight_decay: Lamb takes no weight_decay"),
         (["lr={name: StepDecay, args: {learning_rate: 0.1}}"], "lr.args.step_size: "),
         (["lr={name: StepDecay, args: {learning_rate: 0.1, step_size: 3 weeks}}"], "lr.args.step_size: expected a duration"),
-        (["averages.ema.include=[backbone]"], "averages.ema: 'backbone' matches no parameter: tools/show.py lists them"),
+        (
+            ["averages.ema.include=[backbone]"],
+            "averages.ema: 'backbone' matches none of the 12 parameters, which",
+        ),
+        (["averages.ema.start=200 %"], "averages.ema: it would begin after step 2761, and the run ends after step 1380"),
+        (["averages.ema.update_every=2000"], "averages.ema: it would begin after step 2000, and the run ends after step 1380"),
+        (
+            ["averages.ema={decay: 0.9, update_every: 5, overwrite_every: 3 steps}"],
+            "averages.ema.overwrite_every: overwrite_every",
+        ),
         (["train.monitor=ema/acuracy"], "train.monitor: 'acuracy' is not measured; measured are loss, accuracy"),
         (["data.eval.drop_last=true"], "data.eval.drop_last: an evaluation covers every sample"),
         (["data.eval={name: synthetic, samples: 4, shape: [3], classes: 2, batch_size: 4}"], "-o data.eval: data.eval: "),

@@ -75,6 +75,31 @@ def test_measured_statistics_are_refused_once_the_average_has_moved_on(built, re
         pass
 
 
+def test_while_an_average_is_applied_nothing_is_measured(built, recalibrated):
+    """The shadows' names hold the raw weights then: their statistics would be overwritten by what was measured."""
+    ema, test, _ = recalibrated
+    ema.recalibrate(built.executor, test, [built.feed()])
+    raw, shadows = weights(built), averages(built, ema)
+    with ema.apply(built.executor), pytest.raises(AverageError, match="the average 'ema' is applied, so that raw weights and"):
+        ema.recalibrate(built.executor, test, [built.feed()])
+    assert same(weights(built), raw) and same(averages(built, ema), shadows)
+
+
+def test_statistics_measured_in_one_scope_do_not_count_in_another(built, recalibrated):
+    ema, test, _ = recalibrated
+    ema.recalibrate(built.executor, test, [built.feed()])
+    other = paddle.static.Scope()
+    with paddle.static.scope_guard(other):
+        built.executor.run(built.startup)
+        for _ in range(6):
+            built.executor.run(built.main, feed=built.feed())
+        with pytest.raises(AverageError, match="has no BatchNorm statistics of its weights as they are now"):
+            with ema.apply(built.executor):
+                pass
+    with ema.apply(built.executor):
+        pass
+
+
 def test_misuse_of_recalibrate(built, recalibrated):
     ema, test, _ = recalibrated
     with pytest.raises(AverageError, match="there is no batch in feeds"):

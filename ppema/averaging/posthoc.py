@@ -86,10 +86,10 @@ class Solution:
 
 
 def solve(tracked: Sequence[Profile], wanted: Profile) -> Solution:
-    """The x of sum 1 that bring Σ x_j·p_j near to `wanted`: min ‖P·x - r‖, and then x/Σx.
+    """The x that bring Σ x_j·p_j nearest to `wanted`, min ‖P·x - r‖, divided by their sum: x/Σx.
 
     P's columns and r are the profiles' densities on `cells`: mass/√width, so that ⟨a, b⟩ = ∫ a(t)·b(t) dt. The paper solves
-    A·x = B with A_ij = ⟨p_i, p_j⟩ and B_i = ⟨p_i, r⟩. Those are the normal equations of this least-squares problem, whose
+    A·x = B with A_ij = ⟨p_i, p_j⟩ and B_i = ⟨p_i, r⟩, and divides likewise. Those are this problem's normal equations; its own
     matrix has only the square root of A's condition number.
     """
     edges = cells([*tracked, wanted])

@@ -12,6 +12,10 @@ def sigma_rel(gamma: float) -> float:
     return math.sqrt((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3)))
 
 
+# In four digits, rounded down: the width of the simple average, γ = 0, is 1/√12.
+WIDEST = 0.2886
+
+
 def gamma_of(sigma: float) -> float:
     """γ of the profile whose relative width is `sigma`: the largest real root of [1, 7, 16 - σ⁻², 12 - σ⁻²].
 
@@ -19,6 +23,6 @@ def gamma_of(sigma: float) -> float:
     """
     widest = sigma_rel(0.0)
     if not 0 < sigma <= widest * (1 + 1e-12):
-        raise ValueError(f"sigma_rel: expected a number in (0, {widest:.4f}], got {sigma!r}")
+        raise ValueError(f"sigma_rel: expected a number in (0, {WIDEST}], got {sigma!r}")
     roots = np.roots([1, 7, 16 - sigma**-2, 12 - sigma**-2])
     return max(0.0, float(roots.real[np.abs(roots.imag) < 1e-9 * np.abs(roots.real).max()].max()))

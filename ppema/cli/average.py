@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--recalibrate-batches",
         metavar="N",
         type=int,
-        help="training batches that BatchNorm's statistics are taken from anew for each average; 0: average them like weights "
-        "(default: 50)",
+        help="training batches that BatchNorm's statistics are taken from anew for each average (default: 50); 0: the "
+        "averages' own statistics, where the snapshots have them",
     )
     made.add_argument("--name", help="of the files that are written (default: what was asked for)")
     add_json(made)

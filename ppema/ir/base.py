@@ -40,13 +40,14 @@ class Operation:
     """One operation of a program, nested blocks included, as far as a test or a report needs to know it.
 
     kind: Paddle's name of it without prefix, which differs between versions ("batch_norm_", "batch_norm"); is_test: its
-    switch, None where it has none; writes: the persistable variables that it writes, or may write where its form does not
-    tell, without those of nested blocks, which have operations of their own; depth: of its block, 0 for the outermost;
-    source: "file:line" of the user's code that built it, "" where unknown.
+    switch, None where it has none; reads: the persistable variables among its operands; writes: those that it writes, or may
+    write where its form does not tell, without those of nested blocks, which have operations of their own; depth: of its
+    block, 0 for the outermost; source: "file:line" of the user's code that built it, "" where unknown.
     """
 
     kind: str
     is_test: bool | None
+    reads: tuple[str, ...]
     writes: tuple[str, ...]
     depth: int
     source: str

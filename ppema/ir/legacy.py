@@ -48,7 +48,8 @@ class Legacy:
     def operations(self, program: Program) -> Iterator[Operation]:
         state = set(self.state_names(program))
         for op, depth in _walk(program, program.global_block()):
-            yield Operation(op.type, _is_test(op), _writes(op, state), depth, _source(op))
+            reads = tuple(sorted(state.intersection(op.input_arg_names)))
+            yield Operation(op.type, _is_test(op), reads, _writes(op, state), depth, _source(op))
 
     def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
         copy = program.clone()

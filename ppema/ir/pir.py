@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 
 import paddle
@@ -50,7 +50,8 @@ class Pir:
     def operations(self, program: Program) -> Iterator[Operation]:
         for op, depth in _walk(program.global_block()):
             source = user_frame(op.attrs().get("op_callstack", ()))
-            yield Operation(_kind(op), _is_test(op), _writes(op), depth, source)
+            reads = _named(operand.source() for operand in op.operands())
+            yield Operation(_kind(op), _is_test(op), reads, _writes(op), depth, source)
 
     def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
         mapping = paddle.pir.IrMapping()
@@ -184,6 +185,12 @@ def _copy_of(startup: Program, name: str, dtype: str) -> Callable[..., Variable]
 _WRITTEN = {"pd_op.lerp_": (0,), "pd_op.assign_out_": (1,), "pd_op.batch_norm_": (1, 2), "pd_op.sync_batch_norm_": (1, 2)}
 
 
+def _named(values: Iterable[Variable]) -> tuple[str, ...]:
+    """The names of the persistable variables among `values`, sorted."""
+    names = [_state_name(value.get_defining_op()) for value in values if value.get_defining_op() is not None]
+    return tuple(sorted({name for name in names if name is not None}))
+
+
 def _writes(op) -> tuple[str, ...]:
     """An operation whose name ends in "_" works in place: on the operands of _WRITTEN, else on the first, which becomes its
     only result, or with several results (optimizers: weights, moments, powers) for all we know on any.
@@ -195,8 +202,7 @@ def _writes(op) -> tuple[str, ...]:
     sources = [operand.source() for operand in op.operands()]
     everything = range(1) if op.num_results() == 1 else range(len(sources))
     written = [sources[index] for index in _WRITTEN.get(op.name(), everything)]
-    names = [_state_name(source.get_defining_op()) for source in written if source.get_defining_op() is not None]
-    return tuple(sorted({name for name in names if name is not None}))
+    return _named(written)
 
 
 def _is_test(op) -> bool | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ppema.errors import AverageError
 from ppema.ir import Parameter
 
 BatchNormPolicy = Literal["average", "copy", "recalibrate"]
+POLICIES: tuple[BatchNormPolicy, ...] = get_args(BatchNormPolicy)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Selection:
             except re.error as error:
                 raise AverageError(f"{pattern!r} is not a regular expression: {error}") from error
             if not any(_matches(compiled, parameter, places) for parameter in parameters):
-                raise AverageError(f"{pattern!r} matches no parameter: tools/show.py lists them")
+                some = ", ".join(parameter.name for parameter in parameters[:3])
+                raise AverageError(f"{pattern!r} matches none of the {len(parameters)} parameters, which are {some}, ...")
         return [self._choose(parameter, written, statistics, places) for parameter in parameters]
 
     def _choose(

@@ -7,17 +7,22 @@ from dataclasses import dataclass
 
 import paddle
 
+from ppema.errors import AverageError
 from ppema.ir import IR, Parameter, Program, Variable, dtype_name
-from ppema.passes.ema import Average, divides
+from ppema.passes.ema import Average, EmaPass, divides
 
 
 @dataclass(frozen=True)
 class SwitchPass:
     """Make a train program overwrite its weights by an average, as Switch EMA does (Li et al. 2024, arXiv:2402.09240).
 
-    After each optimizer step whose number is a multiple of `every`, each averaged variable θ becomes θ + mix·(s - θ), its
-    BatchNorm statistics included where they are averaged. With mix = 1 it becomes the shadow s bit for bit: Keras's
-    `ema_overwrite_frequency`. The optimizer's own state stays as it is, but for the master weights of half parameters.
+    After each optimizer step whose number is a multiple of `every`, each averaged variable θ becomes θ + mix·(s - θ),
+    BatchNorm's statistics included where they are averaged; where they are not, training has to move them to those of the new
+    weights. With mix = 1, θ becomes the shadow s bit for bit: Keras's `ema_overwrite_frequency`. The optimizer's own state
+    stays as it is, but for the master weights of half parameters.
+
+    An average that is updated every k steps overwrites at the first of its updates from each such step on, since between them
+    it is behind the weights; one that begins later than with the first step does so once it has begun.
 
     Apply it after the updates of all averages, so that each of them sees the weights that the optimizer made.
     """
@@ -34,18 +39,28 @@ class SwitchPass:
         ir: IR,
         main: Program,
         startup: Program,
+        made: EmaPass,
         average: Average,
         parameters: Sequence[Parameter],
         when: Variable | None = None,
     ) -> None:
-        """Append to `main`. parameters: those that `average` covers; when: as for `EmaPass.apply`."""
+        """Append to `main`. made: the pass that made `average`; parameters: those that it covers; when: as for `EmaPass.apply`.
+
+        Raises AverageError where `every` is less than the average's own interval.
+        """
+        if self.every < made.update_every:
+            raise AverageError(
+                f"overwrite_every is {self.every} and update_every {made.update_every}: the average would overwrite weights "
+                "that it has not seen; let overwrite_every be at least as long"
+            )
         with paddle.static.program_guard(main, startup), ir.update_section(main):
             # What the model's own branches write has to be written before.
-            step = ir.after_branches(main, paddle.cast(average.step, "float64"))
-            due = divides(self.every, paddle.cast(step, "int64"))
+            step = paddle.cast(ir.after_branches(main, paddle.cast(average.step, "float64")), "int64")
+            since = paddle.remainder(step, paddle.full([], self.every, "int64"))
+            due = paddle.logical_and(divides(made.update_every, step), since < paddle.full([], made.update_every, "int64"))
+            due = paddle.logical_and(due, step >= paddle.full([], made.first, "int64"))
             if when is not None:
                 due = paddle.logical_and(due, paddle.reshape(when, []))
-
             masters = ir.master_weights(main)
 
             def overwrite() -> None:

@@ -23,7 +23,8 @@ class Built:
     """Weights under the variables' own names, and what they are made of.
 
     arrays: every variable of the model; source: the folder they come from; what: they are, in words; error: how far their
-    profile is from the wanted one, relative to it, None where there is none; parts: number of snapshots or checkpoints.
+    profile is from the wanted one, relative to it, None where there is none; parts: number of snapshots or checkpoints; left:
+    the names of the variables that are no average, but the raw ones of the end.
     """
 
     arrays: dict[str, np.ndarray]
@@ -31,6 +32,7 @@ class Built:
     what: str
     error: float | None
     parts: int
+    left: frozenset[str]
 
 
 class PostHoc:
@@ -59,7 +61,7 @@ class PostHoc:
         arrays = weighted_sum(covered, ((float(x), each.path, each.average(name)) for (each, name), x in weighted))
         parts = len(self._snapshots)
         said = f"{what} at step {self.step} from {parts} snapshot{'s' * (parts > 1)}"
-        return Built({**rest, **arrays}, last.path.parent, said, solution.error, parts)
+        return Built({**rest, **arrays}, last.path.parent, said, solution.error, parts, frozenset(rest))
 
 
 def mean_of(checkpoints: Sequence[Checkpoint]) -> Built:
@@ -72,7 +74,14 @@ def mean_of(checkpoints: Sequence[Checkpoint]) -> Built:
     floats = sorted(name for name, array in rest.items() if np.issubdtype(widened(array).dtype, np.floating))
     arrays = weighted_sum(floats, ((1 / parts, each.path, each.arrays(RAW)) for each in checkpoints))
     steps = f"steps {checkpoints[0].manifest.state.step} to {last.manifest.state.step}"
-    return Built({**rest, **arrays}, last.path.parent, f"the mean of {parts} checkpoints, {steps}", None, parts)
+    return Built(
+        {**rest, **arrays},
+        last.path.parent,
+        f"the mean of {parts} checkpoints, {steps}",
+        None,
+        parts,
+        frozenset(rest.keys() - arrays.keys()),
+    )
 
 
 def weighted_sum(names: Sequence[str], terms: Iterable[tuple[float, Path, Arrays]]) -> dict[str, np.ndarray]:

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppema.config import RAW
+from ppema.errors import CheckpointError
 from ppema.programs import train_statistics
 from ppema.run.average import Built
 from ppema.run.evaluate import evaluate
 from ppema.run.setup import EvaluationRun
+
+_FAR = 1.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Measured:
 class Bench:
     """Measures candidates over data.eval, and keeps a row of each, and the best.
 
+    A candidate whose profile is far off is told and shown, but never the best.
+
     metric: that decides; less: whether less of it is better; batches: of training data on which BatchNorm's statistics are
     measured anew for each, 0 to leave them as they were built; say: is told every row. Raises ConfigError and DataError
     where training data, or a model that can not be recalibrated, stands in the way.
@@ -49,8 +54,8 @@ class Bench:
 
     def __init__(self, run: EvaluationRun, *, metric: str, less: bool, batches: int, say: Callable[[str], None]):
         self._run = run
-        has_statistics = bool(train_statistics(run.config, run.eval_loader.fields))
-        self._recalibrate = run.recalibrator(batches) if batches and has_statistics else None
+        self._statistics = train_statistics(run.config, run.eval_loader.fields)
+        self._recalibrator = run.recalibrator(batches) if batches and self._statistics else None
         self._say = say
         self.metric = metric
         self.less = less
@@ -59,20 +64,27 @@ class Bench:
 
     def close(self) -> None:
         """End what reads the training data."""
-        if self._recalibrate is not None:
-            self._recalibrate.close()
+        if self._recalibrator is not None:
+            self._recalibrator.close()
 
     def measure(self, name: str, length: float | None, built: Built) -> Measured:
-        """Measure `built`, in the run's scope, which must be the current one. Raises CheckpointError where it does not fit."""
+        """Measure `built`, in the run's scope, which must be the current one.
+
+        Raises CheckpointError where it does not fit, or has no statistics of its own and gets none.
+        """
         run, what = self._run, built.what
         run.put(built.source, built.arrays)
-        if self._recalibrate is not None:
-            batches = self._recalibrate(RAW)
-            what += f", BatchNorm recalibrated on {batches} batches"
+        if self._recalibrator is not None:
+            what += f", BatchNorm recalibrated on {self._recalibrator.measure(RAW)} batches"
+        elif not built.left.isdisjoint(self._statistics):
+            raise CheckpointError(
+                f"{built.source}: its averages do not cover BatchNorm's statistics, and the raw model's are not theirs: "
+                "recalibrate on 1 batch or more"
+            )
         metrics = evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader)
         row = Row(name, length, metrics, built.error, built.parts)
         self.rows.append(row)
-        self._say(f"{name}  " + "  ".join(f"{each} {value:.4f}" for each, value in metrics.items()))
+        self._say(f"{name}  " + "  ".join(f"{each} {value:.4f}" for each, value in metrics.items()) + _doubt(row))
         measured = Measured(row, run.read(), what)
         if math.isfinite(self.cost(row)[0]) and (self.best is None or self.cost(row) < self.cost(self.best.row)):
             self.best = measured
@@ -81,7 +93,16 @@ class Bench:
     def cost(self, row: Row) -> tuple[float, float]:
         """What makes a candidate worse: the deciding metric, so that less is better, and between equals the loss.
 
-        Infinite where the metric is not a number.
+        Infinite where the metric is not a number, and for what is not the average that it is called.
         """
         value, loss = row.metrics[self.metric], row.metrics["loss"]
-        return (math.inf, math.inf) if math.isnan(value) else (value if self.less else -value, loss)
+        return (math.inf, math.inf) if math.isnan(value) or far_off(row.error) else (value if self.less else -value, loss)
+
+
+def far_off(error: float | None) -> bool:
+    """Whether a profile of this error is that of another average: nearer to nothing at all than to the wanted one."""
+    return error is not None and error > _FAR
+
+
+def _doubt(row: Row) -> str:
+    return f"  (profile error {row.error:.2f}: the snapshots can not make this average)" if far_off(row.error) else ""

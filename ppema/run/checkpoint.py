@@ -58,16 +58,20 @@ class Checkpoint:
         raw = self.arrays(RAW)
         if name == RAW:
             return raw
-        averages = self.manifest.averages
-        if name not in averages:
-            raise CheckpointError(f"{self.path}: there are no weights {name!r}; there are {', '.join([RAW, *averages])}")
+        shadow_of = self.shadow_of(name)
         shadows = self.arrays(f"average-{name}")
-        shadow_of = averages[name].shadow_of
         missing = sorted(set(shadow_of.values()) - set(shadows))
         if missing:
             raise CheckpointError(f"{self.path / f'average-{name}.safetensors'}: it lacks variable {missing[0]!r}")
         weights = {name: shadows[shadow] for name, shadow in shadow_of.items()}
         return {**raw, **{name: fitted(array, type_of(raw.get(name, array))) for name, array in weights.items()}}
+
+    def shadow_of(self, average: str) -> dict[str, str]:
+        """The names of its shadows by variable's name. Raises CheckpointError for an unknown average."""
+        averages = self.manifest.averages
+        if average not in averages:
+            raise CheckpointError(f"{self.path}: there are no weights {average!r}; there are {', '.join([RAW, *averages])}")
+        return averages[average].shadow_of
 
 
 class Checkpoints:
@@ -115,13 +119,16 @@ class Checkpoints:
 
         Raises CheckpointError where fewer are there.
         """
-        steps = step_folders(self.folder)[-self._keep :]
-        if len(steps) < count:
+        steps = step_folders(self.folder)
+        # As the run kept them, which the config of today may not say.
+        keep = Checkpoint.open(steps[-1]).manifest.config.get("train", {}).get("keep", self._keep) if steps else self._keep
+        there = steps[-keep:]
+        if len(there) < count:
             raise CheckpointError(
-                f"{self.folder}: the last {count} checkpoints were asked for, and {len(steps)} are there: train.keep, which is "
-                f"{self._keep}, says how many a run keeps"
+                f"{self.folder}: the last {count} checkpoints were asked for, and {len(there)} are there: train.keep, which "
+                f"was {keep}, says how many a run keeps"
             )
-        return [Checkpoint.open(path) for path in steps[-count:]]
+        return [Checkpoint.open(path) for path in there[-count:]]
 
     def exists(self) -> bool:
         """Whether this run has a checkpoint to resume from."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppema.ir import backend
+from ppema.ir import Parameter, backend
 from ppema.run.setup import TrainingRun
 
 
@@ -27,20 +27,26 @@ def describe(run: TrainingRun) -> list[Table]:
 
 
 def _variables(run: TrainingRun) -> Table:
-    places = _places(run)
     written = {name for op in backend().operations(run.programs.train) for name in op.writes}
     rows = []
     for parameter in run.programs.model.parameters:
         kind = "trained" if parameter.trainable else "statistic" if parameter.name in written else "frozen"
-        shape = "×".join(map(str, parameter.shape)) or "scalar"
-        rows.append((parameter.name, places.get(parameter.name, ""), shape, parameter.dtype, kind))
-    return Table("Variables", ("name", "in the model", "shape", "type", "kind"), rows)
+        rows.append((*_form(run, parameter), kind))
+    return Table("Variables", (*_FORM, "kind"), rows)
 
 
 def _average(run: TrainingRun, name: str) -> Table:
     done = {"average": "yes", "recalibrate": "measured", "leave": "no"}
-    rows = [(choice.parameter.name, done[choice.how], choice.rule) for choice in run.programs.choices[name]]
-    return Table(f"Average {name}", ("name", "averaged", "by which rule"), rows)
+    rows = [(*_form(run, each.parameter), done[each.how], each.rule) for each in run.programs.choices[name]]
+    return Table(f"Average {name}", (*_FORM, "averaged", "by which rule"), rows)
+
+
+_FORM = ("name", "in the model", "shape", "type")
+
+
+def _form(run: TrainingRun, parameter: Parameter) -> tuple[str, ...]:
+    shape = "×".join(map(str, parameter.shape)) or "scalar"
+    return parameter.name, _places(run).get(parameter.name, ""), shape, parameter.dtype
 
 
 def _places(run: TrainingRun) -> dict[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ppema.averaging.posthoc import Exponential, Power, Shape
-from ppema.averaging.power import gamma_of
+from ppema.averaging.power import WIDEST, gamma_of
 from ppema.config import Duration
 from ppema.errors import ConfigError, PpemaError
 from ppema.programs import Horizon
@@ -35,6 +35,8 @@ class Length:
 
 def length(kind: Kind, value: float) -> Length:
     """The length of `value`, rounded to four digits so that its text says it all."""
+    if kind == "sigma_rel":
+        value = min(value, WIDEST)
     text = f"{value:.4g}" if value < 1e4 else f"{value:.0f}"
     return Length(kind, float(text), text if kind == "sigma_rel" else f"{text} steps")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any, Literal
 
-from ppema.config import RAW
+from ppema.config import DEFAULT_BATCHES, RAW
 from ppema.errors import CheckpointError
 from ppema.passes.select import BatchNormPolicy
 from ppema.programs import train_statistics
@@ -16,42 +18,73 @@ from ppema.run.setup import EvaluationRun
 class Policies:
     """Puts a checkpoint's weights and their statistics into an evaluation run. Runs in the current scope, the run's."""
 
-    def __init__(self, run: EvaluationRun, checkpoint: Checkpoint, batches: int):
-        """batches: training batches that "recalibrate" measures on, at most."""
+    def __init__(self, run: EvaluationRun, checkpoint: Checkpoint, batches: int | None):
+        """batches: training batches that "recalibrate" measures on, at most; None: as many as each average does in training."""
         self._run = run
         self._checkpoint = checkpoint
         self._batches = batches
-        self._made: Recalibrator | None = None
+        self._made: dict[int, Recalibrator] = {}
 
     def of(self, weights: str) -> list[BatchNormPolicy]:
-        """The policies that `weights` can be evaluated under: their own averaged statistics only where there are such."""
-        averaged = weights != RAW and self._trained_with(weights) == "average"
-        return ["average", "copy", "recalibrate"] if averaged else ["copy", "recalibrate"]
+        """The policies that `weights` can be evaluated under, none for a model without BatchNorm.
+
+        "average" only where the checkpoint has averaged statistics of them.
+        """
+        if not self._statistics:
+            return []
+        return ["average", "copy", "recalibrate"] if self._averaged(weights) else ["copy", "recalibrate"]
+
+    def chosen(
+        self, weights: str, asked: Sequence[BatchNormPolicy] | Literal["all"] | None, *, skip: bool
+    ) -> Sequence[BatchNormPolicy | None]:
+        """Those of the policies `asked` under which `weights` are to be evaluated; None is the checkpoint's statistics.
+
+        skip: leave out what they have no statistics for, which otherwise raises CheckpointError.
+        """
+        there = self.of(weights) if asked is not None else []
+        if asked is None or not there:
+            return [None]
+        if asked == "all":
+            return there
+        absent = [policy for policy in asked if policy not in there]
+        if absent and not skip:
+            raise CheckpointError(
+                f"{self._checkpoint.path}: it has no averaged statistics of {weights!r}; choose among {', '.join(there)}"
+            )
+        return [policy for policy in asked if policy in there]
 
     def load(self, weights: str, policy: BatchNormPolicy | None) -> None:
-        """Put `weights` under the variables' own names; policy: None for the statistics that the checkpoint has.
+        """Put `weights` under the variables' own names; policy: one of theirs, or None for the checkpoint's statistics.
 
-        Raises CheckpointError for weights or statistics that it does not have; ConfigError and DataError where the training
-        data, or a model that can not be recalibrated, stands in the way.
+        Raises CheckpointError for weights that it does not have; ConfigError and DataError where the training data, or a model
+        that can not be recalibrated, stands in the way.
         """
         self._run.load(self._checkpoint, weights, copied=self._statistics if policy == "copy" else ())
-        if policy is not None and policy not in self.of(weights):
-            raise CheckpointError(
-                f"{self._checkpoint.path}: the average {weights!r} was trained with batch_norm: {self._trained_with(weights)}, "
-                f"so that it has no averaged statistics; choose among {', '.join(self.of(weights))}"
-            )
         if policy == "recalibrate":
-            self._made = self._made or self._run.recalibrator(self._batches)
-            self._made(RAW)
+            self._recalibrate(weights)
+
+    def _recalibrate(self, weights: str) -> None:
+        """On as many batches as were asked for, or else as the average itself takes in training."""
+        batches = self._batches or self._spec(weights).get("recalibrate_batches") or DEFAULT_BATCHES
+        if batches not in self._made:
+            self._made[batches] = self._run.recalibrator(batches)
+        self._made[batches].measure(RAW)
 
     def close(self) -> None:
         """End what reads the training data."""
-        if self._made is not None:
-            self._made.close()
+        for made in self._made.values():
+            made.close()
 
     @cached_property
     def _statistics(self) -> set[str]:
         return train_statistics(self._run.config, self._run.eval_loader.fields)
 
-    def _trained_with(self, weights: str) -> str:
-        return self._checkpoint.manifest.config["averages"].get(weights, {}).get("batch_norm", "average")
+    def _averaged(self, weights: str) -> bool:
+        """Whether the statistics that the checkpoint has of them are averages."""
+        if weights == RAW or self._spec(weights).get("batch_norm") == "recalibrate":
+            return False
+        return not self._statistics.isdisjoint(self._checkpoint.shadow_of(weights))
+
+    def _spec(self, weights: str) -> dict[str, Any]:
+        """What the checkpoint's config says of the average; nothing of the raw weights."""
+        return self._checkpoint.manifest.config["averages"].get(weights, {})

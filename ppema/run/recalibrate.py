@@ -28,7 +28,7 @@ class Recalibrator:
         self._loader = train.twin(drop_last=train.samples >= train.batch_size)
         self._wanted = dict(wanted)
 
-    def __call__(self, weights: str) -> int:
+    def measure(self, weights: str) -> int:
         """Measure for `weights`; returns the number of batches, 0 where they are not wanted. Runs in the current scope,
         which must be the run's."""
         if weights not in self._wanted:

@@ -34,7 +34,7 @@ from ppema.saved import read
 class TrainingRun:
     """A training run, ready for its first step: the scope holds the initial values.
 
-    recalibrate: measures the BatchNorm statistics of an average whose policy says so, by the average's name.
+    recalibrator: measures the BatchNorm statistics of an average whose policy says so, by the average's name.
     """
 
     config: Config
@@ -44,13 +44,13 @@ class TrainingRun:
     programs: Programs
     executor: Any
     scope: Any
-    recalibrate: Recalibrator
+    recalibrator: Recalibrator
 
     def close(self) -> None:
         """End what reads the data."""
         self.train_loader.close()
         self.eval_loader.close()
-        self.recalibrate.close()
+        self.recalibrator.close()
 
     def state_parts(self) -> dict[str, list[str]]:
         """The variables a checkpoint holds, by the part of it that they are in."""
@@ -94,8 +94,8 @@ def prepare_training(config: Config) -> TrainingRun:
         for loader in (train_loader, eval_loader):
             _try_out(config, executor, programs.model, loader)
     wanted = {name: (each, config.averages[name].batches) for name, each in programs.recalibrations.items()}
-    recalibrate = Recalibrator(executor, own, programs.model.inputs, train_loader, wanted)
-    return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own, recalibrate)
+    recalibrator = Recalibrator(executor, own, programs.model.inputs, train_loader, wanted)
+    return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own, recalibrator)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def put(where: Any, source: Path, arrays: Arrays) -> None:
     try:
         scope.put(where, arrays)
     except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{source}: {error}") from error
+        raise CheckpointError(f"{source}: {error}: it is another model's") from error
 
 
 def _train_loader(config: Config, eval_loader: Loader) -> Loader:

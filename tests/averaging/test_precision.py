@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from precision import CASES, DECAYS, STEPS, relative_errors, step_sizes, trajectory
+from precision_table import CASES, DECAYS, STEPS, relative_errors, step_sizes, trajectory
 
 from ppema.averaging.precision import compensated, fitted, rounded, type_of, widened
 

@@ -56,7 +56,7 @@ def test_show_says_what_is_built(here, capsys):
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["batch_norm2d_0.w_1", "1._mean", "16", "float32", "statistic"] in lines
     assert ["linear_0.w_0", "10.weight", "32×10", "float32", "trained"] in lines
-    assert lines.count(["batch_norm2d_0.w_1", "yes", "statistic"]) == 2
+    assert lines.count(["batch_norm2d_0.w_1", "1._mean", "16", "float32", "yes", "statistic"]) == 2
     # Two BatchNorms and the dropout at least; some versions have a switch on other operations too.
     on, _, switches = next(line for line in lines if line[:1] == ["train"])[2:]
     assert on == "0" and int(switches) >= 3

@@ -1,8 +1,8 @@
 """The programs before and after the passes, operation by operation, as golden files for each side of the seam.
 
-A line is an operation, indented by the depth of its block: its kind, its is_test switch where it has one, and the variables it
-writes. Lines that begin with "+" came with the passes. To write the files anew after a change that is meant, and then read the
-difference: PPEMA_WRITE_GOLDEN=1 python -m pytest tests/passes/test_golden.py, on both Paddles.
+A line is an operation, indented by the depth of its block: its kind, its is_test switch where it has one, and the variables
+that it reads and writes. Lines that begin with "+" came with the passes. To write the files anew after a change that is meant,
+and then read the difference, on both Paddles: PPEMA_WRITE_GOLDEN=1 python -m pytest tests/passes/test_golden.py
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from ppema.averaging.decay import Constant, InverseGamma
 from ppema.clone import clone_for_test
 from ppema.ir import backend
-from ppema.passes.ema import EmaPass
+from ppema.passes.ema import EmaPass, read_shadows
 from ppema.passes.select import Selection, chosen
 from ppema.passes.switch import SwitchPass
 from ppema.recalibration import moving_statistics, recalibration
@@ -42,8 +42,9 @@ def listing(program) -> list[str]:
         if op.kind in ("data", "builtin.parameter"):
             continue  # PIR's declarations of what the state lists
         switch = "" if op.is_test is None else f"  is_test={op.is_test}"
+        reads = "  " + ", ".join(op.reads) if op.reads else ""
         writes = "  -> " + ", ".join(op.writes) if op.writes else ""
-        lines.append(f"{'    ' * op.depth}{op.kind}{switch}{writes}")
+        lines.append(f"{'    ' * op.depth}{op.kind}{switch}{reads}{writes}")
     return lines
 
 
@@ -64,9 +65,9 @@ def report(built, selection, ema, switch) -> str:
     with built.guard():
         average = ema.apply(ir, built.main, built.startup, covered, measured)
         if switch is not None:
-            switch.apply(ir, built.main, built.startup, average, covered)
+            switch.apply(ir, built.main, built.startup, ema, average, covered)
     rewired, _ = ir.clone(test, [])
-    ir.rename_parameters(rewired, average.shadow_of)
+    read_shadows(ir, rewired, average.shadow_of)
     parts = {
         "train program": changes(before, listing(built.main)),
         "state": changes(ir.state_names(test), ir.state_names(built.main)),

@@ -62,7 +62,11 @@ def test_batch_norms_statistics_may_be_the_raw_models_or_measured(policy, how):
 
 @pytest.mark.parametrize("key", ["include", "exclude"])
 @pytest.mark.parametrize(
-    ("pattern", "said"), [("backbonne", "'backbonne' matches no parameter"), ("(", r"'\(' is not a regular expression: ")]
+    ("pattern", "said"),
+    [
+        ("backbonne", "'backbonne' matches none of the 7 parameters, which are conv_0.w_0, conv_0.b_0, norm_0.mean, ..."),
+        ("(", r"'\(' is not a regular expression: "),
+    ],
 )
 def test_a_pattern_that_is_none_or_matches_nothing(key, pattern, said):
     with pytest.raises(AverageError, match=said):

@@ -11,11 +11,21 @@ from averages import same, weights
 from moving import Moving
 
 from ppema.averaging.decay import Constant, HalfLife
+from ppema.errors import AverageError
 from ppema.ir import backend, scope
 from ppema.passes.ema import EmaPass
 from ppema.passes.switch import SwitchPass
 
-SETTINGS = [{}, {"update_every": 2}, {"start": 3, "update_every": 3}, {"bias_correction": False}]
+# With the steps after which an average of these settings overwrites, where it is to do so every 5 steps.
+SETTINGS = [
+    ({}, (5, 10, 15)),
+    ({"bias_correction": False}, (5, 10, 15)),
+    # Updated after 2, 4, 6, ...: the first update from 5 on, 10, and the first from 15 on.
+    ({"update_every": 2}, (6, 10, 16)),
+    # Updated after 3, 6, 9, ..., and it begins with 9: until then it is no average.
+    ({"start": 6, "update_every": 3}, (12, 15)),
+    ({"start": 11}, (15,)),
+]
 
 
 def switched(built, switch=None, **settings):
@@ -26,7 +36,7 @@ def switched(built, switch=None, **settings):
         passes = [EmaPass("before", Constant(0.9)), EmaPass("ema", Constant(0.7), **settings), EmaPass("after", HalfLife(4.0))]
         made = [each.apply(ir, built.main, built.startup, parameters) for each in passes]
         if switch is not None:
-            switch.apply(ir, built.main, built.startup, made[1], parameters)
+            switch.apply(ir, built.main, built.startup, passes[1], made[1], parameters)
     built.start()
     return made
 
@@ -35,9 +45,9 @@ def shadows(built, average):
     return {name: scope.get(built.scope, shadow) for name, shadow in average.shadow_of.items()}
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize(("settings", "steps"), SETTINGS, ids=str)
 @pytest.mark.parametrize("mix", [1.0, 0.25])
-def test_it_is_what_one_would_do_by_hand(built, settings, mix):
+def test_it_is_what_one_would_do_by_hand(built, settings, steps, mix):
     """Against a program without the pass, whose weights are overwritten from outside; bit for bit, averages included."""
     ours, by_hand = built, type(built)()
     _, average, _ = made = switched(ours, SwitchPass(5, mix), **settings)
@@ -46,7 +56,7 @@ def test_it_is_what_one_would_do_by_hand(built, settings, mix):
         feed = ours.feed()
         ours.run(fetch=[ours.loss], feed=feed)
         by_hand.run(fetch=[by_hand.loss], feed=feed)
-        if step % 5 == 0:
+        if step in steps:
             raw, mean = weights(by_hand), shadows(by_hand, average)
             mixed = {name: raw[name] + np.float32(mix) * (mean[name] - raw[name]) for name in raw}
             scope.put(by_hand.scope, mean if mix == 1 else mixed)
@@ -64,8 +74,9 @@ def test_only_steps_count_where_gradients_are_accumulated(built):
         happens = paddle.static.data("happens", [1], "bool")
         paddle.optimizer.SGD(0.1).minimize(built.loss * paddle.cast(happens, "float32"))
         ir, parameters = backend(), [p for p in backend().parameters(built.main) if p.trainable]
-        average = EmaPass("ema", Constant(0.7)).apply(ir, built.main, built.startup, parameters, when=happens)
-        SwitchPass(2, 0.5).apply(ir, built.main, built.startup, average, parameters, when=happens)
+        made = EmaPass("ema", Constant(0.7))
+        average = made.apply(ir, built.main, built.startup, parameters, when=happens)
+        SwitchPass(2, 0.5).apply(ir, built.main, built.startup, made, average, parameters, when=happens)
     built.start()
     seen = []
     for run in range(12):
@@ -81,8 +92,9 @@ def test_a_share_of_the_average_in_float64(built):
         theta = paddle.static.create_parameter([3], "float32", name="theta")
         paddle.assign(theta + 1.0, output=theta)
         parameters = backend().parameters(main)
-        average = EmaPass("ema", Constant(0.5)).apply(backend(), main, startup, parameters)
-        SwitchPass(3, 0.25).apply(backend(), main, startup, average, parameters)
+        made = EmaPass("ema", Constant(0.5))
+        average = made.apply(backend(), main, startup, parameters)
+        SwitchPass(3, 0.25).apply(backend(), main, startup, made, average, parameters)
     with paddle.static.scope_guard(built.scope):
         built.executor.run(startup)
         scope.put(built.scope, {"theta": np.zeros(3, "float32")})
@@ -103,8 +115,9 @@ def test_weights_of_another_type_become_the_average_rounded(dtype, mix):
     program.move()
     with program.guard():
         parameters = backend().parameters(program.main)
-        average = EmaPass("ema", Constant(0.5)).apply(backend(), program.main, program.startup, parameters)
-        SwitchPass(3, mix).apply(backend(), program.main, program.startup, average, parameters)
+        made = EmaPass("ema", Constant(0.5))
+        average = made.apply(backend(), program.main, program.startup, parameters)
+        SwitchPass(3, mix).apply(backend(), program.main, program.startup, made, average, parameters)
     program.start()
     for _ in range(2):
         program.step(0.25)
@@ -124,8 +137,9 @@ def test_master_weights_become_the_average_too(monkeypatch, mix):
     with program.guard(), monkeypatch.context() as patched:
         patched.setattr(paddle, "is_compiled_with_cuda", lambda: True)
         parameters = backend().parameters(program.main)
-        average = EmaPass("ema", Constant(0.5)).apply(backend(), program.main, program.startup, parameters)
-        SwitchPass(2, mix).apply(backend(), program.main, program.startup, average, parameters)
+        made = EmaPass("ema", Constant(0.5))
+        average = made.apply(backend(), program.main, program.startup, parameters)
+        SwitchPass(2, mix).apply(backend(), program.main, program.startup, made, average, parameters)
     program.start()
     for value in (2.0, 3.0):
         scope.put(program.scope, {"w_fp32_master_0": np.full(5, value, "float32")})
@@ -133,6 +147,11 @@ def test_master_weights_become_the_average_too(monkeypatch, mix):
     expected = 3 + mix * ((2 + 2 * 3) / 3 - 3)
     np.testing.assert_allclose(program.get("w_fp32_master_0"), expected, rtol=2e-7)
     np.testing.assert_allclose(program.get("w"), expected, rtol=UNITS["bfloat16"])
+
+
+def test_an_average_that_is_updated_less_often_than_it_overwrites(built):
+    with pytest.raises(AverageError, match="overwrite_every is 2 and update_every 5: the average would overwrite"):
+        switched(built, SwitchPass(2), update_every=5)
 
 
 @pytest.mark.parametrize("settings", [(0, 1.0), (1.5, 1.0), (2, 0.0), (2, 1.5)])

@@ -76,7 +76,7 @@ def test_the_last_ones_are_those_that_were_saved_last(checkpoints):
     for step in range(1, 6):
         save(checkpoints, step, best=step == 2)
     assert [each.path.name for each in checkpoints.newest(2)] == ["step-00000004", "step-00000005"]
-    with pytest.raises(CheckpointError, match="the last 3 checkpoints were asked for, and 2 are there: train.keep, which is 2"):
+    with pytest.raises(CheckpointError, match="the last 3 checkpoints were asked for, and 2 are there: train.keep"):
         checkpoints.newest(3)
 
 

@@ -32,8 +32,8 @@ def test_lists_are_put_in_order():
     [
         ("sigma_rel", "0.05,wide", r"--x: sigma_rel: expected a number such as 0.05, got 'wide'"),
         ("sigma_rel", "", r"--x: sigma_rel: expected a number such as 0.05, got ''"),
-        ("sigma_rel", "0.3", r"--x: sigma_rel: expected a number in \(0, 0.2887\], got 0.3"),
-        ("sigma_rel", "nan", r"--x: sigma_rel: expected a number in \(0, 0.2887\], got nan"),
+        ("sigma_rel", "0.3", r"--x: sigma_rel: expected a number in \(0, 0.2886\], got 0.3"),
+        ("sigma_rel", "nan", r"--x: sigma_rel: expected a number in \(0, 0.2886\], got nan"),
         ("half_life", "2 epochs,5", r"--x: expected a duration such as '50 steps', .*, got '5'"),
         ("half_life", "0 steps", r"--x: expected a duration above 0"),
     ],
@@ -46,6 +46,8 @@ def test_what_is_no_length(kind, text, said):
 
 def test_searched_lengths_are_what_their_text_says():
     assert length("sigma_rel", 0.0274213) == Length("sigma_rel", 0.02742, "0.02742")
+    # Rounded up, the widest there is would be none.
+    assert length("sigma_rel", 12**-0.5) == Length("sigma_rel", 0.2886, "0.2886")
     assert length("half_life", 123.456) == Length("half_life", 123.5, "123.5 steps")
     assert length("half_life", 123456.7) == Length("half_life", 123457.0, "123457 steps")
 

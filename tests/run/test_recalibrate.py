@@ -11,7 +11,7 @@ import pytest
 from ppema.api import evaluate
 from ppema.cli.eval import main as eval_main
 from ppema.config import load_config
-from ppema.errors import CheckpointError, ConfigError
+from ppema.errors import CheckpointError, ConfigError, PpemaError
 from ppema.run.checkpoint import Checkpoints
 from ppema.run.setup import prepare_training
 from ppema.training import dry_run, train
@@ -93,23 +93,58 @@ def test_policies_compared_in_one_evaluation(config):
         "ema (recalibrate)": trained["measured"],
     }
     assert len({tuple(measures.values()) for measures in found.values()}) == 3
-    raw = evaluate(config(), weights="raw", batch_norm=["average", "copy", "recalibrate"])
-    assert list(raw) == ["raw (copy)", "raw (recalibrate)"]
-    assert raw["raw (copy)"] == trained["raw"]
+    every = evaluate(config(), batch_norm=["average", "copy", "recalibrate"], recalibrate_batches=4)
+    assert [row for row in every if row.startswith("raw")] == ["raw (copy)", "raw (recalibrate)"]
+    assert every["raw (copy)"] == trained["raw"]
     assert [*evaluate(config(), batch_norm=["copy"])] == ["raw (copy)", "ema (copy)", "copied (copy)", "measured (copy)"]
 
 
-def test_averaged_statistics_that_an_average_does_not_have(config):
-    train(config("train.stop_after=1 step"))
-    said = "the average 'copied' was trained with batch_norm: copy, so that it has no averaged statistics; choose "
-    with pytest.raises(CheckpointError, match=said):
-        evaluate(config(), weights="copied", batch_norm=["average"])
+def test_averaged_statistics_that_weights_do_not_have(config):
+    """By policy, or because a pattern excludes them; among all weights such ones are left out, unless that leaves none."""
+    train(config("train.stop_after=1 step", "averages.ema.exclude=['w_[12]$']"))
+    for weights in ("copied", "ema", "measured", "raw"):
+        with pytest.raises(CheckpointError, match=f"no averaged statistics of '{weights}'; choose among copy, recalibrate"):
+            evaluate(config(), weights=weights, batch_norm=["average"])
+    assert "ema (average)" not in evaluate(config(), weights="ema", batch_norm="all")
+    with pytest.raises(CheckpointError, match="none of its weights have averaged statistics: choose copy or recalibrate"):
+        evaluate(config(), batch_norm=["average"])
+
+
+def test_recalibrating_takes_as_many_batches_as_training_did_unless_told_otherwise(config):
+    trained = train(config()).metrics
+    assert evaluate(config(), weights="measured", batch_norm=["recalibrate"]) == {"measured (recalibrate)": trained["measured"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"batch_norm": "copy"}, "batch_norm: expected all, or some of average, copy, recalibrate, got 'copy'"),
+        ({"batch_norm": ["recalibarte"]}, "batch_norm: expected all, or some of .*, got 'recalibarte'"),
+        ({"batch_norm": []}, "batch_norm: expected all, or some of .*, got none"),
+        ({"batch_norm": "all", "recalibrate_batches": 0}, "recalibrate_batches: expected an integer >= 1, got 0"),
+        ({"recalibrate_batches": 3}, "recalibrate_batches goes with batch_norm: recalibrate"),
+        (
+            {"weights": "a.safetensors", "checkpoint": "best"},
+            "a.safetensors: a file of weights is evaluated as it is",
+        ),
+        (
+            {"weights": "a.safetensors", "batch_norm": "all"},
+            "a.safetensors: a file of weights is evaluated as it is",
+        ),
+    ],
+)
+def test_arguments_that_make_no_sense(config, arguments, said):
+    with pytest.raises(PpemaError, match=said):
+        evaluate(config(), **arguments)
 
 
 def test_a_model_without_batch_norm_has_nothing_to_measure(config):
     mlp = "model={name: mlp, args: {in_features: 64, num_classes: 3}}"
     metrics = train(config(mlp)).metrics
     assert metrics["measured"] == metrics["ema"]
+    # Nor are there policies to compare, or training data to read.
+    gone = config(mlp, "data.train={name: npz, path: gone.npz, batch_size: 8}")
+    assert evaluate(gone, batch_norm="all") == metrics
 
 
 def test_a_dry_run_measures_too_and_writes_nothing(config, tmp_path):
@@ -130,6 +165,6 @@ def test_the_command_line(config, tmp_path, capsys):
     rows = capsys.readouterr().out.splitlines()
     assert [row.split("  ")[0] for row in rows[1:]] == ["ema (copy)", "ema (recalibrate)"]
     assert eval_main([*arguments, "--batch-norm", "none"]) == 2
-    assert "--batch-norm: expected all, or some of average, copy, recalibrate, got 'none'" in capsys.readouterr().err
-    assert eval_main([*arguments, "--recalibrate-batches", "0"]) == 2
-    assert "--recalibrate-batches: expected an integer >= 1, got 0" in capsys.readouterr().err
+    assert "batch_norm: expected all, or some of average, copy, recalibrate, got 'none'" in capsys.readouterr().err
+    assert eval_main([*arguments, "--batch-norm", "all", "--recalibrate-batches", "0"]) == 2
+    assert "recalibrate_batches: expected an integer >= 1, got 0" in capsys.readouterr().err

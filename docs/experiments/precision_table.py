@@ -1,6 +1,6 @@
 """What averages lose to rounding over a long run, and what compensation costs: the tables of docs/precision.md.
 
-    python docs/experiments/precision.py
+    python docs/experiments/precision_table.py
 
 The averages are those of a real program, run 50,000 times; minutes on one core.
 """

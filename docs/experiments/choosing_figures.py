@@ -1,6 +1,6 @@
 """The tables and figures of docs/choosing.md: many averages of two runs on Fashion-MNIST.
 
-    python docs/experiments/choosing.py
+    python docs/experiments/choosing_figures.py
 
 Trains configs/fashion_averages.yml on one thread twice, at a constant learning rate and with a cosine schedule, into
 runs/choosing; evaluates policies for BatchNorm, searches the length post hoc, and prints and draws what it found. That takes

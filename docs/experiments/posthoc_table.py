@@ -1,6 +1,6 @@
 """The table in docs/post-hoc.md: averages built from snapshots against the same averages tracked in training.
 
-    python docs/experiments/posthoc.py
+    python docs/experiments/posthoc_table.py
 
 Trains configs/digits_posthoc.yml twice on one thread, into runs/posthoc: once with snapshots of its two averages, once with
 the averages to compare with, whose raw weights are the same, bit for bit. Prints the table; what is trained already is

@@ -1,0 +1,37 @@
+"""What ExponentialMovingAverage is given, checked and in the form that it is used in."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import paddle
+
+from ppema.ir import Program
+
+
+def check_programs(programs: Sequence[Program]) -> tuple[Program, ...]:
+    for program in programs:
+        if not hasattr(program, "global_block"):
+            raise TypeError(f"programs: expected paddle.static.Programs, got a {type(program).__name__}")
+    return tuple(programs)
+
+
+def check_steps(given: Any) -> Any:
+    """thres_steps itself. Raises TypeError or ValueError for what it can not be."""
+    if given is None or callable(given) or hasattr(given, "stop_gradient"):
+        return given
+    if isinstance(given, bool) or not isinstance(given, numbers.Real):
+        raise TypeError(f"thres_steps: expected a number, a Variable or a callable, got {given!r}")
+    if not 0 <= float(given) < math.inf:
+        raise ValueError(f"thres_steps: expected a number of steps, 0 or more, got {given!r}")
+    return float(given)
+
+
+def as_float64(value: Any) -> Any:
+    """A number or a one-element Variable as schedules take it: a 0-D float64 Variable, never negative."""
+    if not hasattr(value, "stop_gradient"):
+        return paddle.full([], check_steps(value), "float64")
+    return paddle.clip(paddle.cast(paddle.reshape(value, []), "float64"), min=0.0)
