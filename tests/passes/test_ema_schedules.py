@@ -71,7 +71,7 @@ def test_any_settings_and_length(schedule, every, start, steps, scale, corrected
     got = fed.shadows("average")
     expected = expected or {name: value.astype("float64") for name, value in before.items()}
     # Float32's own rounding adds up over the updates; compensated, it is a rounding or two of what was averaged.
-    assert close(got, expected, 2e-6 if precision == "float32" else 4e-7)
+    assert close(got, expected, 2e-6 if precision == "float32" else 2e-7)
 
 
 def average_of(seen, decays, initial):
