@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+
+# Before paddle, whenever that is loaded: the wheels of 2.6 crash where zlib is loaded after them.
+import zlib  # noqa: F401
 from typing import TYPE_CHECKING, Any
 
 from ppema.version import VERSION

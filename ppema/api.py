@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -30,8 +31,8 @@ def build(config: Config) -> Programs:
 
 def evaluate(
     config: Config,
-    weights: str | None = None,
-    checkpoint: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     *,
     batch_norm: Sequence[BatchNormPolicy] | Literal["all"] | None = None,
     recalibrate_batches: int | None = None,
@@ -48,6 +49,7 @@ def evaluate(
 
     Raises PpemaError for arguments that make no sense; ConfigError, DataError, CheckpointError, SetupError.
     """
+    weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
     _check(weights, checkpoint, batch_norm, recalibrate_batches)
     if weights is not None and is_file(weights):
         with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):

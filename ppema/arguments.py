@@ -19,6 +19,12 @@ def check_programs(programs: Sequence[Program]) -> tuple[Program, ...]:
     return tuple(programs)
 
 
+def check_patterns(name: str, given: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(given, str) or not all(isinstance(each, str) for each in given):
+        raise TypeError(f"{name}: expected a list of regular expressions, got {given!r}")
+    return tuple(given)
+
+
 def check_steps(given: Any) -> Any:
     """thres_steps itself. Raises TypeError or ValueError for what it can not be."""
     if given is None or callable(given) or hasattr(given, "stop_gradient"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import paddle
 
 from ppema.applied import Applied, check_started, in_progress, updates
-from ppema.arguments import as_float64, check_programs, check_steps
+from ppema.arguments import as_float64, check_patterns, check_programs, check_steps
 from ppema.averaging.decay import Constant, PowerFunction, Schedule, ThresSteps, check_decay
 from ppema.averaging.precision import Precision
 from ppema.clone import is_trained
@@ -69,7 +68,7 @@ class ExponentialMovingAverage:
     Raises:
         ValueError: decay is not a number in [0, 1), another number is out of range, or both thres_steps and schedule are
             given.
-        TypeError: thres_steps or programs is something else.
+        TypeError: thres_steps, programs, include or exclude is something else.
     """
 
     def __init__(
@@ -97,8 +96,8 @@ class ExponentialMovingAverage:
             raise ValueError("schedule: it takes the place of decay and thres_steps; give one or the other")
         if not (isinstance(start, int) and start >= 0 and isinstance(update_every, int) and update_every >= 1):
             raise ValueError(f"expected start >= 0 and update_every >= 1, got {start!r} and {update_every!r}")
-        if not (isinstance(scale, (int, float)) and 0 < scale < math.inf):
-            raise ValueError(f"scale: expected a number > 0, got {scale!r}")
+        if not (isinstance(scale, (int, float)) and 1e-6 <= scale <= 1e6):
+            raise ValueError(f"scale: expected a number in [1e-6, 1e6], got {scale!r}")
         if scale != 1 and isinstance(schedule, PowerFunction):
             raise ValueError("scale: a power function's length is relative to the run, whatever the batch; leave it out")
         if overwrite_every is None and overwrite_mix != 1:
@@ -108,7 +107,7 @@ class ExponentialMovingAverage:
             raise ValueError(f"precision: expected 'float32' or 'compensated', got {precision!r}")
         if batch_norm not in ("average", "copy", "recalibrate"):
             raise ValueError(f"batch_norm: expected 'average', 'copy' or 'recalibrate', got {batch_norm!r}")
-        self._selection = Selection(tuple(include), tuple(exclude), batch_norm)
+        self._selection = Selection(check_patterns("include", include), check_patterns("exclude", exclude), batch_norm)
         self._given_schedule = schedule
         self._settings: dict[str, Any] = {
             "start": start,
@@ -225,7 +224,7 @@ class ExponentialMovingAverage:
         if absent:
             raise AverageError(f"the test program has no BatchNorm with the statistics of {absent[0]!r}")
         if not made.measure(where, feeds, lambda program, feed: executor.run(program, feed=feed)):
-            raise AverageError("recalibrate: there is no batch in feeds")
+            raise AverageError("recalibrate: nothing was measured: feeds has no batch of two values per channel or more")
         self._recalibrated = (where, updates(where, average))
 
     def _take_back(self) -> Applied:

@@ -12,6 +12,7 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Iterable
 
 from ppema.errors import SetupError
 
@@ -73,9 +74,6 @@ def load_paddle():
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(said):
             warnings.filterwarnings("ignore", message="No ccache found")
-            # Before paddle: the wheels of 2.6.2 crash where zlib is loaded after them.
-            import zlib  # noqa: F401
-
             import paddle
     except (ImportError, OSError) as error:
         hint = "" if builds else ": pip install -r requirements.txt (CPU) or requirements-gpu.txt"
@@ -86,5 +84,18 @@ def load_paddle():
     warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     warnings.filterwarnings("ignore", message=r"(?s).*The behavior of expression A .+ B has been unified")
+    # Its own handler prints a C++ trace, and now and then hangs where another thread was at work.
+    paddle.disable_signal_handler()
     paddle.enable_static()
     return paddle
+
+
+def check_zlib(loaded: Iterable[str] = sys.modules) -> None:
+    """Raise SetupError where paddle 2.6 was imported before zlib: whatever reads or writes compressed data would then crash.
+
+    loaded: the modules that were imported, in order.
+    """
+    order = list(loaded)
+    late = "zlib" in order and "paddle" in order and order.index("zlib") > order.index("paddle")
+    if late and any(importlib.metadata.version(build).startswith("2.") for build in installed_builds()):
+        raise SetupError("paddle 2.6 was imported before zlib, and crashes where that is used: import ppema before paddle")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import paddle
 
@@ -33,6 +33,9 @@ class Given:
     kind: Kind
     text: str
 
+    def __post_init__(self) -> None:
+        _one_of("kind", self.kind, get_args(Kind))
+
     def __str__(self) -> str:
         return self.kind
 
@@ -50,6 +53,12 @@ class Search:
     between: str | None = None
     points: int = POINTS
 
+    def __post_init__(self) -> None:
+        _one_of("kind", self.kind, get_args(Kind))
+        _one_of("method", self.method, ("grid", "golden"))
+        if self.points < 2:
+            raise PpemaError(f"points: expected 2 or more, got {self.points}")
+
     def __str__(self) -> str:
         return f"{self.method}-{self.kind}"
 
@@ -60,8 +69,17 @@ class LastCheckpoints:
 
     count: int
 
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise PpemaError(f"last checkpoints: expected 1 or more, got {self.count}")
+
     def __str__(self) -> str:
         return f"last-{self.count}"
+
+
+def _one_of(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise PpemaError(f"{name}: expected {' or '.join(known)}, got {value!r}")
 
 
 Request = Given | Search | LastCheckpoints
@@ -125,8 +143,8 @@ class _Work:
             if snapshots[-1].step < self._step:
                 say(f"step {self._step} has no snapshot: what came after step {snapshots[-1].step} is not in its averages")
         self._name = name or _default_name(wanted, step)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self._name):
-            raise PpemaError(f"--name: expected a name made of letters, digits, '.', '_' and '-', got {self._name!r}")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", self._name):
+            raise PpemaError(f"--name: expected a name made of letters, digits, '.', '_', '+' and '-', got {self._name!r}")
 
     def go(self, bench: Bench) -> list[Path]:
         """Measure, and write the weights."""
@@ -178,8 +196,6 @@ def _lengths(wanted: Given | Search, posthoc: PostHoc) -> list[Length]:
     """The lengths that are given, or the least and the greatest to search between. Raises PpemaError."""
     if isinstance(wanted, Given):
         return parse(wanted.kind, f"--{wanted.kind.replace('_', '-')}", wanted.text, posthoc.horizon)
-    if wanted.points < 2:
-        raise PpemaError(f"--points: expected 2 or more, got {wanted.points}")
     between = parse(wanted.kind, "--between", wanted.between or BETWEEN[wanted.kind], posthoc.horizon)
     if len(between) != 2:
         raise PpemaError(f"--between: expected two lengths such as {BETWEEN[wanted.kind]!r}, got {wanted.between!r}")
@@ -202,4 +218,4 @@ def _default_name(wanted: Request, step: int | None) -> str:
 
 
 def _in_a_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "_", text.replace("%", "percent")).strip("_")
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", text.replace("%", "percent")).strip("_")

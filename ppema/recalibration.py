@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppema.averaging.moments import Moments
+from ppema.clone import is_trained
 from ppema.errors import AverageError
 from ppema.ir import Program, backend, scope
 from ppema.passes.ema import read_shadows
@@ -30,31 +31,43 @@ class Recalibration:
     def measure(self, where: Any, feeds: Iterable[Feed], run: Callable[[Program, Feed], object]) -> int:
         """Set the statistics in the scope `where` to the mean and variance over equal batches, taken together.
 
-        Returns their number.
-
         run: runs a program in that scope. A BatchNorm that no batch reaches, in a branch never taken, keeps what it has.
-        The variances are what Paddle's running ones tend to: divided by the number of values, on a CPU.
+        The variances are what Paddle's running ones tend to: divided by the number of values, on a CPU. Returns the number of
+        batches that reached a BatchNorm; one with a single value per channel has no variance and reaches none.
+
+        Raises AverageError for batches of several sizes, or none, and statistics that are not finite: all is then as it was.
         """
         before = {name: scope.get(where, name) for pair in self.statistics for name in pair}
         found = {pair: Moments() for pair in self.statistics}
         untouched = {variance: np.full_like(before[variance], -1) for _, variance in self.statistics}
-        values, count = dict(before), 0
+        values, sizes = before, set()
         try:
             for feed in feeds:
+                sizes.add(len(next(iter(feed.values()), ())))
+                if len(sizes) > 1 or 0 in sizes:
+                    raise AverageError(f"recalibrate: batches must be of one size, got {' and '.join(map(str, sorted(sizes)))}")
                 scope.put(where, untouched)
                 run(self.program, feed)
-                count += 1
                 for (mean, variance), moments in found.items():
                     seen = scope.get(where, variance)
                     if not (seen == -1).all():
                         moments.add(scope.get(where, mean), seen)
-            for (mean, variance), moments in found.items():
-                if moments.batches:
-                    values[mean] = moments.mean.astype(before[mean].dtype)
-                    values[variance] = moments.variance.astype(before[variance].dtype)
+            values = {**before, **_measured(found, before)}
         finally:
             scope.put(where, values)
-        return count
+        return max((moments.batches for moments in found.values()), default=0)
+
+
+def _measured(found: Mapping[tuple[str, str], Moments], before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The statistics that were measured, by their names, in the types that they had. Raises AverageError."""
+    measured = {}
+    for (mean, variance), moments in found.items():
+        if moments.batches:
+            measured |= {mean: moments.mean, variance: moments.variance}
+    for name, value in measured.items():
+        if not np.isfinite(value).all():
+            raise AverageError(f"recalibrate: {name} is not finite: look for bad values in the batches or in the weights")
+    return {name: value.astype(before[name].dtype) for name, value in measured.items()}
 
 
 def moving_statistics(train: Program) -> set[str]:
@@ -68,9 +81,11 @@ def recalibration(test: Program, statistics: Iterable[str], held: Mapping[str, s
     """The recalibration of weights that `test` evaluates, or would.
 
     test: a test program that reads the variables under their own names; statistics: of these, those to measure; held: where
-    the weights are, by variable's name, unless they are under these names. Raises AverageError where a statistic is used by
-    two BatchNorm operations, whose batches could not be told apart.
+    the weights are, by variable's name, unless they are under these names. Raises AverageError where `test` trains, and where a
+    statistic is used by two BatchNorm operations, whose batches could not be told apart.
     """
+    if is_trained(test):
+        raise AverageError("the program updates its weights: recalibrate with a test program, such as clone_for_test makes")
     held = held or {}
     program, _ = backend().clone(test, [])
     pairs = backend().observe_statistics(program, set(statistics))
@@ -79,7 +94,7 @@ def recalibration(test: Program, statistics: Iterable[str], held: Mapping[str, s
         if means.count(name) > 1:
             raise AverageError(
                 f"{name} is used by {means.count(name)} BatchNorm operations, so it can not be recalibrated: choose "
-                "batch_norm: average or copy"
+                "batch_norm: average or copy (or tools/average.py --recalibrate-batches 0)"
             )
     read_shadows(backend(), program, held)
     return Recalibration(program, tuple((held.get(mean, mean), held.get(variance, variance)) for mean, variance in pairs))

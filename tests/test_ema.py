@@ -61,10 +61,26 @@ def test_a_decay_chosen_for_another_batch_size(built, here):
     ema = averaged(built, 0.9, scale=4)
     check_average(built, ema, recorded(built, 8), Constant(0.9**4))
     for scale in (0, math.inf, "2"):
-        with pytest.raises(ValueError, match="scale: expected a number > 0, got "):
+        with pytest.raises(ValueError, match="scale: expected a number in .1e-6, 1e6., got "):
             ExponentialMovingAverage(0.9, scale=scale)
     with pytest.raises(ValueError, match="overwrite_mix: it goes with overwrite_every alone"):
         ExponentialMovingAverage(0.9, overwrite_mix=0.5)
+
+
+@pytest.mark.parametrize("key", ["include", "exclude"])
+@pytest.mark.parametrize("given", ["linear_0.w", [5]])
+def test_patterns_are_a_list_of_strings(key, given):
+    """A string alone would be taken for its characters."""
+    with pytest.raises(TypeError, match=f"{key}: expected a list of regular expressions, got "):
+        ExponentialMovingAverage(0.9, **{key: given})
+
+
+def test_a_refused_update_leaves_the_program_as_it_was(built, here):
+    built.minimize()
+    before = str(built.main)
+    with built.guard(), pytest.raises(ValueError, match="the decay is 1 in float64"):
+        ExponentialMovingAverage(schedule=HalfLife(1e18), name="ema").update()
+    assert str(built.main) == before
 
 
 @pytest.mark.parametrize("settings", [{"start": -1}, {"update_every": 0}, {"update_every": 1.5}])

@@ -125,9 +125,10 @@ def test_dropout_draws_anew_at_every_step():
     assert losses[0] == losses[2]
 
 
-def test_statistics_written_inside_branches_are_averaged_as_they_are_written():
+@pytest.mark.parametrize("precision", ["float32", "compensated"])
+def test_statistics_written_inside_branches_are_averaged_as_they_are_written(precision):
     """An update that read them before the branch had run would be off by a step, and differently in every run."""
-    run = prepare_training(config("model=things.NormInBranch", "averages={ema: {decay: 0.8}}"))
+    run = prepare_training(config("model=things.NormInBranch", f"averages={{ema: {{decay: 0.8, precision: {precision}}}}}"))
     average, trajectory = run.programs.averages["ema"], []
     for _ in steps(run, 60):
         trajectory.append({name: scope.get(run.scope, name).astype("float64") for name in average.shadow_of})
@@ -271,6 +272,11 @@ def test_evaluation_is_exact_when_the_last_batch_is_short():
         (
             ["averages.ema={decay: 0.9, update_every: 5, overwrite_every: 3 steps}"],
             "averages.ema.overwrite_every: overwrite_every",
+        ),
+        (["averages.ema.overwrite_every=2000 steps"], "averages.ema.overwrite_every: 2000 steps: the run ends after step 1380"),
+        (
+            ["averages.ema.reference_batch=999999999999999"],
+            "averages.ema: ValueError: a batch 3.2e-14 times as large",
         ),
         (["train.monitor=ema/acuracy"], "train.monitor: 'acuracy' is not measured; measured are loss, accuracy"),
         (["data.eval.drop_last=true"], "data.eval.drop_last: an evaluation covers every sample"),

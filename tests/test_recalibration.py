@@ -102,7 +102,7 @@ def test_statistics_measured_in_one_scope_do_not_count_in_another(built, recalib
 
 def test_misuse_of_recalibrate(built, recalibrated):
     ema, test, _ = recalibrated
-    with pytest.raises(AverageError, match="there is no batch in feeds"):
+    with pytest.raises(AverageError, match="nothing was measured: feeds has no batch of two values"):
         ema.recalibrate(built.executor, test, [])
     with pytest.raises(AverageError, match="the test program has no BatchNorm with the statistics of"):
         ema.recalibrate(built.executor, paddle.static.Program(), [built.feed()])
@@ -118,7 +118,7 @@ def test_another_policy_recalibrates_nothing(built, here):
 def test_a_failing_batch_leaves_the_statistics_as_they_were(built, recalibrated):
     ema, test, _ = recalibrated
     before = averages(built, ema)
-    bad = {"images": np.zeros((2, 1, 5, 5), "float32"), "labels": np.zeros(2, "int64")}
+    bad = {"images": np.zeros((8, 1, 5, 5), "float32"), "labels": np.zeros(8, "int64")}
     with pytest.raises(Exception, match="(?i)invalid|should have"):  # Paddle's own
         ema.recalibrate(built.executor, test, [built.feed(), bad])
     assert same(averages(built, ema), before)
@@ -151,7 +151,7 @@ def test_a_branch_counts_the_batches_that_take_it():
     rng = np.random.default_rng(0)
     batches = [rng.normal(sign * 5, 1, (8, 2)).astype("float32") for sign in (1, -1, 1, -1)]
     program = Branches(build)
-    assert program.measure(batches) == 4
+    assert program.measure(batches) == 2
     taken = np.concatenate(batches[::2]).astype("float64")
     np.testing.assert_allclose(scope.get(program.scope, "batch_norm1d_0.w_1"), taken.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(scope.get(program.scope, "batch_norm1d_0.w_2"), taken.var(axis=0), rtol=1e-6)
@@ -159,6 +159,27 @@ def test_a_branch_counts_the_batches_that_take_it():
     before = scope.get(program.scope, "batch_norm1d_0.w_1")
     program.measure(batches[1::2])
     np.testing.assert_array_equal(scope.get(program.scope, "batch_norm1d_0.w_1"), before)
+
+
+def test_batches_that_can_not_be_taken_together(built, recalibrated):
+    ema, test, _ = recalibrated
+    before = averages(built, ema)
+    nan = built.feed()
+    nan["images"][0] = np.nan
+    for feeds, said in (
+        ([built.feed(8), built.feed(5)], "batches must be of one size, got 5 and 8"),
+        ([built.feed(0)], "batches must be of one size, got 0"),
+        ([built.feed(), nan], "batch_norm2d_0.w_1/ema is not finite: look for bad values"),
+    ):
+        with pytest.raises(AverageError, match=said):
+            ema.recalibrate(built.executor, test, feeds)
+        assert same(averages(built, ema), before)
+
+
+def test_a_train_program_is_refused(built, recalibrated):
+    ema, _, _ = recalibrated
+    with pytest.raises(AverageError, match="the program updates its weights: recalibrate with a test program"):
+        ema.recalibrate(built.executor, built.main, [built.feed()])
 
 
 def test_values_that_do_not_vary():

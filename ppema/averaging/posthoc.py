@@ -92,12 +92,21 @@ def solve(tracked: Sequence[Profile], wanted: Profile) -> Solution:
     A·x = B with A_ij = ⟨p_i, p_j⟩ and B_i = ⟨p_i, r⟩, and divides likewise. Those are this problem's normal equations; its own
     matrix has only the square root of A's condition number.
     """
+    if len({each.every for each in (*tracked, wanted)}) > 1:
+        # Averages that observe different steps have no observation in common. As neighbouring weights are alike, each stands
+        # for the interval before it.
+        tracked, wanted = [smeared(each) for each in tracked], smeared(wanted)
     edges = cells([*tracked, wanted])
     columns = np.stack([density(profile, edges) for profile in tracked], axis=1)
     target = density(wanted, edges)
     found, *_ = np.linalg.lstsq(columns, target, rcond=None)
     found = found / found.sum()
     return Solution(found, float(np.linalg.norm(columns @ found - target) / np.linalg.norm(target)))
+
+
+def smeared(profile: Profile) -> Profile:
+    """The profile with the weight of each observation spread over the steps of its interval."""
+    return Profile(profile.shape, profile.begin, profile.begin + profile.time)
 
 
 def density(profile: Profile, edges: np.ndarray) -> np.ndarray:
@@ -108,11 +117,11 @@ def density(profile: Profile, edges: np.ndarray) -> np.ndarray:
 def cells(profiles: Sequence[Profile], most: int = _CELLS) -> np.ndarray:
     """The edges, steps of the run in ascending order, of the cells on which profiles are compared.
 
-    Wherever a profile begins or ends there is one. In between, cells hold whole update intervals of every profile, as few of
-    them as keep the number of cells near `most`.
+    Wherever a profile begins or ends there is one. In between, cells hold whole update intervals of the profiles, which share
+    one, as few of them as keep the number of cells near `most`.
     """
     breaks = np.unique([step for each in profiles for step in (each.begin, each.begin + each.time)])
-    interval = math.lcm(*(each.every for each in profiles))
+    (interval,) = {each.every for each in profiles}
     most_between = max(16, most // max(1, len(breaks) - 1))
     edges = [breaks[:1]]
     for low, high in pairwise(breaks):

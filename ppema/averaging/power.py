@@ -14,15 +14,16 @@ def sigma_rel(gamma: float) -> float:
 
 # In four digits, rounded down: the width of the simple average, γ = 0, is 1/√12.
 WIDEST = 0.2886
+NARROWEST = 1e-4  # a ten-thousandth of the run
 
 
 def gamma_of(sigma: float) -> float:
     """γ of the profile whose relative width is `sigma`: the largest real root of [1, 7, 16 - σ⁻², 12 - σ⁻²].
 
-    Raises ValueError unless 0 < sigma ≤ 1/√12, the width of the simple average, γ = 0.
+    Raises ValueError unless NARROWEST ≤ sigma ≤ 1/√12, the width of the simple average, γ = 0.
     """
     widest = sigma_rel(0.0)
-    if not 0 < sigma <= widest * (1 + 1e-12):
-        raise ValueError(f"sigma_rel: expected a number in (0, {WIDEST}], got {sigma!r}")
+    if not NARROWEST <= sigma <= widest * (1 + 1e-12):
+        raise ValueError(f"sigma_rel: expected a number in [{NARROWEST}, {WIDEST}], got {sigma!r}")
     roots = np.roots([1, 7, 16 - sigma**-2, 12 - sigma**-2])
     return max(0.0, float(roots.real[np.abs(roots.imag) < 1e-9 * np.abs(roots.real).max()].max()))

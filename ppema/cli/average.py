@@ -54,12 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _average(arguments: argparse.Namespace) -> int:
-    for option in ("last_checkpoints", "points", "step"):
-        value = getattr(arguments, option)
-        if value is not None and value < 1:
-            raise PpemaError(f"--{option.replace('_', '-')}: expected 1 or more, got {value}")
-    if arguments.recalibrate_batches is not None and arguments.recalibrate_batches < 0:
-        raise PpemaError(f"--recalibrate-batches: expected 0 or more batches, got {arguments.recalibrate_batches}")
+    if arguments.step is not None and arguments.step < 1:
+        raise PpemaError(f"--step: expected 1 or more, got {arguments.step}")
     for option in ("over", "between", "points"):
         if getattr(arguments, option) is not None and arguments.search is None:
             raise PpemaError(f"--{option}: it goes with --search")
@@ -102,7 +98,12 @@ def _wanted(arguments: argparse.Namespace) -> Request:
     if arguments.last_checkpoints is not None:
         return LastCheckpoints(arguments.last_checkpoints)
     if arguments.search is not None:
-        return Search(arguments.over or "sigma_rel", arguments.search, arguments.between, arguments.points or POINTS)
+        return Search(
+            arguments.over or "sigma_rel",
+            arguments.search,
+            arguments.between,
+            POINTS if arguments.points is None else arguments.points,
+        )
     return (
         Given("sigma_rel", arguments.sigma_rel) if arguments.sigma_rel is not None else Given("half_life", arguments.half_life)
     )

@@ -19,7 +19,7 @@ _GROWTHS = ("thres_steps", "warmup", "tau")
 
 # The simple average is the power function of exponent 0, and has the width 1 / sqrt(12); none is wider.
 Share = Annotated[float, Strict(), Field(gt=0, le=1), expecting("a number in (0, 1]")]
-Width = Annotated[float, Strict(), Field(gt=0, le=12**-0.5), expecting("a number in (0, 0.2886]")]
+Width = Annotated[float, Strict(), Field(ge=1e-4, le=12**-0.5), expecting("a number in [0.0001, 0.2886]")]
 
 
 class Warmup(Section):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import paddle
 
-from ppema.averaging.decay import FLOATS, Schedule, step_size, weight_after
+from ppema.averaging.decay import FLOATS, Constant, HalfLife, Schedule, step_size, weight_after
 from ppema.averaging.precision import SHADOW_TYPES, Precision, compensated
 from ppema.errors import AverageError
 from ppema.ir import IR, Parameter, Program, Variable, dtype_name
@@ -105,6 +105,12 @@ class EmaPass:
         """The steps that the average leaves out: `start`, rounded down to a multiple of update_every."""
         return self.start // self.update_every * self.update_every
 
+    def __post_init__(self) -> None:
+        if not 1e-6 <= self.scale <= 1e6:
+            raise ValueError(f"a batch {self.scale:.6g} times as large as that of the decay: expected a millionth to a million")
+        if isinstance(self.schedule, (Constant, HalfLife)):
+            self.decay_at(self.first)  # raises ValueError for one that float64 can not tell from 1, before anything is built
+
     @property
     def first(self) -> int:
         """The step, from 1, after which the first observation enters the average."""
@@ -156,7 +162,7 @@ class EmaPass:
             happens = None if when is None else paddle.reshape(when, [])
             step = count + 1 if happens is None else count + paddle.cast(happens, "int64")
             new_weight, alpha = self._scalars(step, weight)
-            alpha = ir.after_branches(main, alpha)
+            early, alpha = alpha, ir.after_branches(main, alpha)
             alphas = {dtype: alpha.astype(dtype) for dtype in sorted({SHADOW_TYPES[p.dtype] for p in parameters})}
 
             def update() -> None:
@@ -166,6 +172,10 @@ class EmaPass:
                 paddle.assign(new_weight, output=weight)
 
             due = self._due(step, happens)
+            if due is None and alpha is not early:
+                # Operations that do not take alpha, such as casts, may read too soon what the model's branches write. In a
+                # branch of their own all of them wait for alpha.
+                due = alpha >= GRAPH.constant(0.0)
             if due is None:
                 update()
             else:

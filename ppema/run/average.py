@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class PostHoc:
     """Averages of any length as they would stand after one step of a run, from its snapshots up to that step.
 
     snapshots: in order, at least one. The averages begin, and are updated, as the tracked one that is updated most often.
-    Variables that not every tracked average covers have the raw values of the last snapshot.
+    Each variable is built from the averages that cover it; what none does has the raw value of the last snapshot.
     """
 
     def __init__(self, snapshots: Sequence[Snapshot], step: int | None = None):
@@ -53,15 +53,34 @@ class PostHoc:
 
     def build(self, shape: Shape, what: str) -> Built:
         """The average whose weight is spread as `shape` says. Raises CheckpointError for a damaged snapshot."""
-        solution = solve(self._profiles, Profile(shape, self._finest.begin, self.step, self._finest.every))
-        last = self._snapshots[-1]
-        rest = last.rest()
-        covered = sorted(last.average(self._terms[-1][1]).keys() - rest.keys())
-        weighted = zip(self._terms, solution.coefficients, strict=True)
-        arrays = weighted_sum(covered, ((float(x), each.path, each.average(name)) for (each, name), x in weighted))
-        parts = len(self._snapshots)
+        wanted = Profile(shape, self._finest.begin, self.step, self._finest.every)
+        last, parts, groups = self._snapshots[-1], len(self._snapshots), _groups(self._snapshots[-1])
+        arrays, error = last.rest(), 0.0
+        for names, averages in groups:
+            terms = [index for index, (_, name) in enumerate(self._terms) if name in averages]
+            solution = solve([self._profiles[index] for index in terms], wanted)
+            arrays |= self._sum(names, dict(zip(terms, solution.coefficients, strict=True)))
+            error = max(error, solution.error)
+        covered = {name for names, _ in groups for name in names}
         said = f"{what} at step {self.step} from {parts} snapshot{'s' * (parts > 1)}"
-        return Built({**rest, **arrays}, last.path.parent, said, solution.error, parts, frozenset(rest))
+        return Built(arrays, last.path.parent, said, error, parts, frozenset(arrays.keys() - covered))
+
+    def _sum(self, names: Sequence[str], coefficients: Mapping[int, float]) -> dict[str, np.ndarray]:
+        """Σ x·s of the variables `names`, over the terms by index."""
+        terms = ((self._terms[index], x) for index, x in coefficients.items())
+        return weighted_sum(names, ((float(x), each.path, each.average(name)) for (each, name), x in terms))
+
+
+def _groups(snapshot: Snapshot) -> list[tuple[list[str], frozenset[str]]]:
+    """The variables that averages cover, in groups that the same averages do: the names, and these averages."""
+    covering: dict[str, set[str]] = {}
+    for average in snapshot.manifest.averages:
+        for name in snapshot.average(average):
+            covering.setdefault(name, set()).add(average)
+    groups: dict[frozenset[str], list[str]] = {}
+    for name in sorted(covering):
+        groups.setdefault(frozenset(covering[name]), []).append(name)
+    return [(names, averages) for averages, names in groups.items()]
 
 
 def mean_of(checkpoints: Sequence[Checkpoint]) -> Built:

@@ -71,8 +71,8 @@ def save_arrays(arrays: Arrays, file: Path, said: Mapping[str, str] | None = Non
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file. Raises CheckpointError where it is missing or damaged."""
-    if not file.exists():
-        raise CheckpointError(f"{file}: there is no such file")
+    if not file.is_file():
+        raise CheckpointError(f"{file}: {'it is no regular file' if file.exists() else 'there is no such file'}")
     try:
         return load_file(file)
     except Exception as error:

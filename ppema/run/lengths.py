@@ -59,7 +59,10 @@ def _value(kind: Kind, word: str, horizon: Horizon) -> float:
     """Raises ValueError for what is no length."""
     if kind == "half_life":
         try:
-            return horizon.exact_steps(Duration.parse(word))
+            steps = horizon.exact_steps(Duration.parse(word))
+            if steps < 1e-3:
+                raise ValueError(f"expected a half-life of a thousandth of a step or more, got {word!r}")
+            return steps
         except ConfigError as error:
             raise ValueError(str(error)) from error
     try:

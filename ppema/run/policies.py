@@ -87,4 +87,6 @@ class Policies:
 
     def _spec(self, weights: str) -> dict[str, Any]:
         """What the checkpoint's config says of the average; nothing of the raw weights."""
-        return self._checkpoint.manifest.config["averages"].get(weights, {})
+        averages = self._checkpoint.manifest.config.get("averages")
+        spec = averages.get(weights) if isinstance(averages, dict) else None
+        return spec if isinstance(spec, dict) else {}

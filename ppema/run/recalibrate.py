@@ -34,7 +34,8 @@ class Recalibrator:
         if weights not in self._wanted:
             return 0
         recalibration, batches = self._wanted[weights]
-        feeds = (self._inputs.feed(batch, self._loader.label) for batch in islice(self._loader.epoch(0), batches))
+        most = min(batches, self._loader.steps_per_epoch)
+        feeds = (self._inputs.feed(batch, self._loader.label) for batch in islice(self._loader.epoch(0), most))
         return recalibration.measure(self._scope, feeds, lambda program, feed: execute(self._executor, program, feed, []))
 
     def close(self) -> None:

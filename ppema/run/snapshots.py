@@ -11,10 +11,10 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from ppema.averaging.posthoc import Power, Profile
 from ppema.averaging.power import gamma_of
@@ -44,14 +44,17 @@ class Tracked(BaseModel):
         return Profile(Power(self.gamma), self.begin, step, self.every)
 
 
+_Size = Annotated[int, Field(ge=1, le=10**15)]
+
+
 class SavedHorizon(BaseModel):
     """`programs.Horizon`, as it is saved."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
-    steps_per_epoch: PositiveInt
-    batch_size: PositiveInt
-    epochs: PositiveInt
+    steps_per_epoch: _Size
+    batch_size: _Size
+    epochs: _Size
 
 
 class SnapshotManifest(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +23,14 @@ def is_file(weights: str) -> bool:
 
 def write_weights(file: Path, arrays: Arrays, *, step: int, what: str) -> None:
     """Write `arrays`, the weights after `step`, that are what `what` says. Raises TrainingError where it can not be done."""
-    partial = file.with_name(f".{file.name}.partial")
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         save_arrays(arrays, partial, {"format": _FORMAT, "step": str(step), "what": what})
         partial.replace(file)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise TrainingError(f"{file}: the weights could not be written: {error}") from error
 
 
@@ -52,4 +55,4 @@ def description(file: Path) -> str:
     written = said.get("format", "")
     if written.startswith("ppema weights") and written != _FORMAT:
         raise CheckpointError(f"{file}: its format is {written!r}; this version of ppema reads {_FORMAT!r}")
-    return said.get("what", "")
+    return "".join(each if each.isprintable() else "?" for each in said.get("what", ""))

@@ -138,12 +138,23 @@ def test_more_snapshots_of_two_averages_come_nearer():
     assert errors[-1] < 0.003
 
 
-def test_averages_of_different_intervals_and_begins_share_their_cells():
-    profiles = [Profile(NARROW, 0, 300, 4), Profile(WIDE, 36, 300, 6), Profile(WIDE, 36, 200, 6)]
+def test_averages_of_different_begins_share_their_cells():
+    profiles = [Profile(NARROW, 0, 300, 6), Profile(WIDE, 36, 300, 6), Profile(WIDE, 36, 200, 6)]
     edges = cells(profiles)
     assert {0, 36, 300, 198} <= set(edges.tolist())
-    assert set(np.diff(edges).tolist()) <= {12, 6}
+    assert set(np.diff(edges).tolist()) == {6}
     assert edges.tolist() == sorted(set(edges.tolist()))
+
+
+@pytest.mark.parametrize("every", [(4, 5), (97, 101)])
+def test_averages_of_different_intervals_do_not_pass_for_the_wanted_one(every):
+    """Two snapshots can not make a third profile, however few steps their observations have in common."""
+    end = 100 * every[0]
+    profiles = [Profile(shape, 0, end, k) for shape, k in zip((NARROW, WIDE), every, strict=True)]
+    found = solve(profiles, Profile(Power(gamma_of(0.02)), 0, end, every[0]))
+    alone = solve([Profile(shape, 0, end) for shape in (NARROW, WIDE)], Profile(Power(gamma_of(0.02)), 0, end))
+    assert found.error == pytest.approx(alone.error, rel=0.1)
+    assert found.error > 0.3
 
 
 def test_long_runs_have_few_cells():

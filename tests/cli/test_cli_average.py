@@ -6,6 +6,10 @@ import json
 import math
 import os
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +22,8 @@ from ppema.cli.eval import main as eval_main
 from ppema.run.checkpoint import Checkpoints
 from ppema.run.weights import description
 from ppema.training import train
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -152,25 +158,28 @@ def test_a_candidate_that_the_snapshots_can_not_make_is_never_the_best(here, cap
 
 
 BAD = [
-    (["--sigma-rel", "0.5"], "--sigma-rel: sigma_rel: expected a number in (0, 0.2886], got 0.5"),
+    (["--sigma-rel", "0.5"], "--sigma-rel: sigma_rel: expected a number in [0.0001, 0.2886], got 0.5"),
     (["--half-life", "2"], "--half-life: expected a duration such as '50 steps', '1 epoch', '2000 samples' or '10 %', got '2'"),
     (["--sigma-rel", "0.1", "--metric", "acc"], "--metric: 'acc' is not measured; measured are loss, accuracy"),
     (["--sigma-rel", "0.1", "--step", "61"], "run/snapshots: there are snapshots of steps 10 to 60, not of step 61"),
     (["--sigma-rel", "0.1", "--step", "0"], "--step: expected 1 or more, got 0"),
-    (["--sigma-rel", "0.1", "--recalibrate-batches", "-1"], "--recalibrate-batches: expected 0 or more batches, got -1"),
+    (["--sigma-rel", "0.1", "--recalibrate-batches", "-1"], "recalibrate: expected 0 or more batches, got -1"),
     (["--sigma-rel", "0.1", "--points", "5"], "--points: it goes with --search"),
-    (["--sigma-rel", "0.1", "--name", "../x"], "--name: expected a name made of letters, digits, '.', '_' and '-', got '../x'"),
-    (["--search", "grid", "--points", "1"], "--points: expected 2 or more, got 1"),
+    (
+        ["--sigma-rel", "0.1", "--name", "../x"],
+        "--name: expected a name made of letters, digits, '.', '_', '+' and '-', got '../x'",
+    ),
+    (["--search", "grid", "--points", "1"], "points: expected 2 or more, got 1"),
     (["--search", "grid", "--between", "0.1"], "--between: expected two lengths such as '0.02,0.25', got '0.1'"),
     (["--search", "grid", "--over", "half_life", "--between", "0.1,0.2"], "--between: expected a duration such as"),
-    (["--last-checkpoints", "0"], "--last-checkpoints: expected 1 or more, got 0"),
+    (["--last-checkpoints", "0"], "last checkpoints: expected 1 or more, got 0"),
     (
         ["--last-checkpoints", "4"],
         "run/checkpoints: the last 4 checkpoints were asked for, and 3 are there: train.keep, which was 3, says",
     ),
     (["--last-checkpoints", "2", "--step", "5"], "--step: it goes with averages from snapshots, not with --last-checkpoints"),
     (["--sigma-rel", "0.1", "-o", "model.args.widths=[5]"], "is float32 [4]: it is another model's"),
-    (["--search", "grid", "--between", "0.02,0.2887"], "expected a number in (0, 0.2886], got 0.2887"),
+    (["--search", "grid", "--between", "0.02,0.2887"], "expected a number in [0.0001, 0.2886], got 0.2887"),
     (["--sigma-rel", "0.1", "-o", "model.args.widths=[4, 4]"], "it is another model's"),
 ]
 
@@ -232,6 +241,38 @@ def test_weights_that_are_not_the_models(here, capsys):
     assert told(["--batch-norm", "all"]).startswith(f"{file}: a file of weights is evaluated as it is: leave out checkpoint")
     os.remove(file)
     assert told() == f"{file}: there is no such file"
+
+
+def test_a_signal_ends_a_search_at_once_and_without_a_trace(here):
+    command = [sys.executable, str(ROOT / "tools/average.py"), *CONFIG, "--search", "grid", "--points", "300"]
+    environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("sigma_rel"):
+            process.terminate()
+            break
+    out, rest = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
+    assert out == "" and all(line.startswith("sigma_rel") for line in rest.splitlines())
+
+
+def test_recalibration_batches_beyond_all_there_are(here, capsys):
+    assert average("--sigma-rel", "0.1", "--recalibrate-batches", "99999999999999999999", "--name", "x") == 0
+    assert description(here / "run/averages/x.safetensors").endswith("recalibrated on 10 batches")
+
+
+def test_an_averages_folder_that_is_a_file(here, capsys):
+    (here / "run/averages").write_text("")
+    assert average("--sigma-rel", "0.1") == 1
+    assert "the weights could not be written" in capsys.readouterr().err
+
+
+def test_statistics_that_the_snapshots_do_not_have(tmp_path, capsys):
+    policies = ["averages.narrow.batch_norm=copy", "averages.wide.batch_norm=recalibrate"]
+    train(small(tmp_path, *policies, "train.stop_after=20 steps"))
+    command = ["-c", str(tmp_path / "small.yml"), "-o", f"output={tmp_path / 'run'}", "--sigma-rel", "0.1"]
+    assert average_main([*command, "--recalibrate-batches", "0"]) == 2
+    assert "its averages do not cover BatchNorm's statistics, and the raw model's are not theirs" in capsys.readouterr().err
 
 
 def test_a_metric_that_is_never_a_number(here, capsys):

@@ -144,7 +144,7 @@ def test_an_empty_config_lacks_every_required_key():
             {"averages": {"ema": {"decay": 0.9, "precision": "float16"}}},
             "averages.ema.precision: expected 'float32' or 'compensated', got 'float16'",
         ),
-        ({"averages": {"ema": {"sigma_rel": 0.3}}}, "averages.ema.sigma_rel: expected a number in (0, 0.2886], got 0.3"),
+        ({"averages": {"ema": {"sigma_rel": 0.3}}}, "averages.ema.sigma_rel: expected a number in [0.0001, 0.2886], got 0.3"),
         ({"averages": {"ema": {"decay": 1.0}}}, "averages.ema.decay: expected a number in [0, 1), got 1.0"),
         ({"averages": {"ema": {"decay": float("nan")}}}, "averages.ema.decay: expected a number in [0, 1), got .nan"),
         (

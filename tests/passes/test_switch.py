@@ -11,6 +11,7 @@ from averages import same, weights
 from moving import Moving
 
 from ppema.averaging.decay import Constant, HalfLife
+from ppema.clone import is_trained
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
 from ppema.passes.ema import EmaPass
@@ -103,6 +104,13 @@ def test_a_share_of_the_average_in_float64(built):
     # 1, 2 and 3, weighing 1/8, 1/4 and 1/2.
     mean = (1 + 2 * 2 + 4 * 3) / 7
     np.testing.assert_allclose(scope.get(built.scope, "theta"), np.full(3, 3 + 0.25 * (mean - 3)), rtol=1e-6)
+
+
+def test_overwritten_weights_are_still_trained(built):
+    """Another average may be added after the switch, and a test clone is refused as before."""
+    switched(built, SwitchPass(2))
+    assert all(p.trainable for p in backend().parameters(built.main) if not p.name.endswith(("w_1", "w_2")))
+    assert is_trained(built.main)
 
 
 UNITS = {"float16": 2**-10, "bfloat16": 2**-7, "float64": 2**-52}

@@ -131,13 +131,21 @@ def test_averages_with_an_interval_and_a_start(tmp_path_factory, trajectory):
     check_nearness(built, trajectory, wanted, checkpoints_of(other).find("last").weights("h"))
 
 
-def test_what_not_every_average_covers_is_raw(tmp_path):
-    config = small(tmp_path, "averages.wide.exclude=[linear]", "averages.narrow.batch_norm=copy", "train.stop_after=40 steps")
+def test_what_one_average_covers_is_built_from_that_alone_and_what_none_does_is_raw(tmp_path):
+    wide, narrow = "averages.wide.exclude=[linear, conv]", "averages.narrow.exclude=[linear_0.b_0]"
+    config = small(tmp_path, wide, narrow, "averages.narrow.batch_norm=copy", "train.stop_after=40 steps")
     train(config)
     raw = checkpoints_of(config).find("last").weights("raw")
-    built = PostHoc(snapshots_of(config).until(None)).build(Power(gamma_of(0.07)), "x")
-    same = {name for name, array in built.arrays.items() if np.array_equal(array, raw[name])}
-    assert same == {name for name in raw if "linear" in name or name.endswith(("w_1", "w_2"))}
+    posthoc = PostHoc(snapshots_of(config).until(None))
+    built = posthoc.build(Power(gamma_of(0.05)), "x")
+    assert built.left == {"linear_0.b_0"}
+    assert {name for name, array in built.arrays.items() if np.array_equal(array, raw[name])} == {"linear_0.b_0"}
+    # The wanted length is that of `narrow`: what it covers is its own snapshot.
+    own = snapshots_of(config).until(None)[-1].average("narrow")
+    for name, array in own.items():
+        np.testing.assert_allclose(built.arrays[name], array, rtol=1e-5, atol=1e-6)
+    # BatchNorm's statistics are covered by `wide` alone, which can not make as narrow a profile.
+    assert built.error > 0.05
 
 
 def test_recalibrated_statistics_are_no_average(tmp_path):

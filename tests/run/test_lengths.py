@@ -32,8 +32,8 @@ def test_lists_are_put_in_order():
     [
         ("sigma_rel", "0.05,wide", r"--x: sigma_rel: expected a number such as 0.05, got 'wide'"),
         ("sigma_rel", "", r"--x: sigma_rel: expected a number such as 0.05, got ''"),
-        ("sigma_rel", "0.3", r"--x: sigma_rel: expected a number in \(0, 0.2886\], got 0.3"),
-        ("sigma_rel", "nan", r"--x: sigma_rel: expected a number in \(0, 0.2886\], got nan"),
+        ("sigma_rel", "0.3", r"--x: sigma_rel: expected a number in \[0.0001, 0.2886\], got 0.3"),
+        ("sigma_rel", "nan", r"--x: sigma_rel: expected a number in \[0.0001, 0.2886\], got nan"),
         ("half_life", "2 epochs,5", r"--x: expected a duration such as '50 steps', .*, got '5'"),
         ("half_life", "0 steps", r"--x: expected a duration above 0"),
     ],
