@@ -37,7 +37,7 @@ def test_the_config_by_example_is_a_config(tmp_path):
     (tmp_path / "mine.yml").write_text(block("yaml"))
     config = load_config(tmp_path / "mine.yml")
     assert set(yaml.safe_load(block("yaml"))) - {"_base_"} == set(type(config).model_fields)
-    assert list(config.averages) == ["ema", "long"]
+    assert list(config.averages) == ["ema", "long", "narrow", "wide"]
 
 
 def test_the_mistakes_it_shows_are_told_so(tmp_path, monkeypatch):
