@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from ppema.config.wording import expecting, fault, faults, in_our_words, key_fault, shown
-from ppema.errors import Path
+from ppema.errors import ConfigError, Path, Problem
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,8 +38,11 @@ class Section(BaseModel):
             raise faults(in_our_words(error, cls)) from None
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with `changes`, validated; `model_copy(update=...)` would take anything."""
-        return type(self).model_validate({**dict(self), **changes})
+        """A copy with `changes`, validated; `model_copy(update=...)` would take anything. Raises ConfigError."""
+        try:
+            return type(self).model_validate({**dict(self), **changes})
+        except ValidationError as error:
+            raise ConfigError(Problem(path, message) for path, message in in_our_words(error, type(self))) from error
 
 
 def _plain_args(value: Any) -> dict[str, Any]:

@@ -271,6 +271,9 @@ def test_replace_validates_and_keeps_the_rest():
     with pytest.raises(ConfigError) as caught:
         config.replace(seed=-1)
     assert str(caught.value) == "seed: expected an integer in [0, 4294967295], got -1"
+    with pytest.raises(ConfigError) as caught:
+        config.averages["ema"].replace(decay=2.0, ramp=0.1)
+    assert str(caught.value) == "decay: expected a number in [0, 1), got 2.0"
 
 
 def test_at_puts_path_and_position_on_problems():
