@@ -7,9 +7,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ppema.config import DEFAULT_BATCHES, RAW
-from ppema.errors import CheckpointError
-from ppema.passes.select import BatchNormPolicy
+from ppema.errors import AverageError, CheckpointError
+from ppema.passes.select import POLICIES, BatchNormPolicy
 from ppema.programs import train_statistics
+from ppema.recalibration import recalibration
 from ppema.run.checkpoint import Checkpoint
 from ppema.run.recalibrate import Recalibrator
 from ppema.run.setup import EvaluationRun
@@ -28,11 +29,12 @@ class Policies:
     def of(self, weights: str) -> list[BatchNormPolicy]:
         """The policies that `weights` can be evaluated under, none for a model without BatchNorm.
 
-        "average" only where the checkpoint has averaged statistics of them.
+        "average" only where the checkpoint has averaged statistics of them, "recalibrate" only where the model can be.
         """
         if not self._statistics:
             return []
-        return ["average", "copy", "recalibrate"] if self._averaged(weights) else ["copy", "recalibrate"]
+        there = {"average": self._averaged(weights), "copy": True, "recalibrate": self._measurable}
+        return [policy for policy in POLICIES if there[policy]]
 
     def chosen(
         self, weights: str, asked: Sequence[BatchNormPolicy] | Literal["all"] | None, *, skip: bool
@@ -46,12 +48,12 @@ class Policies:
             return [None]
         if asked == "all":
             return there
-        absent = [policy for policy in asked if policy not in there]
-        if absent and not skip:
+        if "average" in asked and "average" not in there and not skip:
             raise CheckpointError(
                 f"{self._checkpoint.path}: it has no averaged statistics of {weights!r}; choose among {', '.join(there)}"
             )
-        return [policy for policy in asked if policy in there]
+        # A model that can not be recalibrated says why when it is asked to.
+        return [policy for policy in asked if policy != "average" or policy in there]
 
     def load(self, weights: str, policy: BatchNormPolicy | None) -> None:
         """Put `weights` under the variables' own names; policy: one of theirs, or None for the checkpoint's statistics.
@@ -78,6 +80,14 @@ class Policies:
     @cached_property
     def _statistics(self) -> set[str]:
         return train_statistics(self._run.config, self._run.eval_loader.fields)
+
+    @cached_property
+    def _measurable(self) -> bool:
+        try:
+            recalibration(self._run.model.test.program, self._statistics)
+        except AverageError:
+            return False
+        return True
 
     def _averaged(self, weights: str) -> bool:
         """Whether the statistics that the checkpoint has of them are averages."""

@@ -147,6 +147,14 @@ def test_a_model_without_batch_norm_has_nothing_to_measure(config):
     assert evaluate(gone, batch_norm="all") == metrics
 
 
+def test_a_model_that_can_not_be_recalibrated_is_compared_by_what_is_left(config):
+    twice = config("model=things.NormTwice", "averages={ema: {decay: 0.9}}")
+    train(twice)
+    assert [*evaluate(twice, batch_norm="all")] == ["raw (copy)", "ema (average)", "ema (copy)"]
+    with pytest.raises(ConfigError, match="is used by 2 BatchNorm operations, so it can not be recalibrated"):
+        evaluate(twice, batch_norm=["recalibrate"])
+
+
 def test_a_dry_run_measures_too_and_writes_nothing(config, tmp_path):
     assert np.isfinite(dry_run(config()))
     assert not (tmp_path / "run").exists()
