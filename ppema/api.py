@@ -78,8 +78,8 @@ def _check(
 ) -> None:
     if weights is not None and is_file(weights) and (checkpoint, batch_norm, recalibrate_batches) != (None, None, None):
         raise PpemaError(f"{weights}: a file of weights is evaluated as it is: leave out checkpoint and BatchNorm's policies")
-    if batch_norm is None and recalibrate_batches is not None:
-        raise PpemaError("recalibrate_batches goes with batch_norm: recalibrate")
+    if recalibrate_batches is not None and not (batch_norm == "all" or "recalibrate" in (batch_norm or ())):
+        raise PpemaError("recalibrate_batches goes with batch_norm: recalibrate, or all")
     if recalibrate_batches is not None and recalibrate_batches < 1:
         raise PpemaError(f"recalibrate_batches: expected an integer >= 1, got {recalibrate_batches}")
     if batch_norm not in (None, "all"):

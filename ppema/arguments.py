@@ -13,16 +13,18 @@ from ppema.ir import Program
 
 
 def check_programs(programs: Sequence[Program]) -> tuple[Program, ...]:
-    for program in programs:
+    given = tuple(programs)
+    for program in given:
         if not hasattr(program, "global_block"):
             raise TypeError(f"programs: expected paddle.static.Programs, got a {type(program).__name__}")
-    return tuple(programs)
+    return given
 
 
 def check_patterns(name: str, given: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(given, str) or not all(isinstance(each, str) for each in given):
+    patterns = (given,) if isinstance(given, str) else tuple(given)
+    if isinstance(given, str) or not all(isinstance(each, str) for each in patterns):
         raise TypeError(f"{name}: expected a list of regular expressions, got {given!r}")
-    return tuple(given)
+    return patterns
 
 
 def check_steps(given: Any) -> Any:

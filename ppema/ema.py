@@ -17,7 +17,7 @@ from ppema.clone import is_trained
 from ppema.errors import AverageError
 from ppema.ir import Parameter, Program, Variable, backend
 from ppema.passes.ema import Average, EmaPass
-from ppema.passes.select import BatchNormPolicy, Selection, chosen
+from ppema.passes.select import POLICIES, BatchNormPolicy, Selection, chosen
 from ppema.passes.switch import SwitchPass
 from ppema.recalibration import moving_statistics, recalibration
 
@@ -103,10 +103,12 @@ class ExponentialMovingAverage:
         if overwrite_every is None and overwrite_mix != 1:
             raise ValueError("overwrite_mix: it goes with overwrite_every alone")
         self._switch = SwitchPass(overwrite_every, overwrite_mix) if overwrite_every is not None else None
+        if overwrite_every is not None and overwrite_every < update_every:
+            raise ValueError(f"overwrite_every: expected update_every, {update_every}, or more, got {overwrite_every}")
         if precision not in ("float32", "compensated"):
             raise ValueError(f"precision: expected 'float32' or 'compensated', got {precision!r}")
-        if batch_norm not in ("average", "copy", "recalibrate"):
-            raise ValueError(f"batch_norm: expected 'average', 'copy' or 'recalibrate', got {batch_norm!r}")
+        if batch_norm not in POLICIES:
+            raise ValueError(f"batch_norm: expected one of {', '.join(POLICIES)}, got {batch_norm!r}")
         self._selection = Selection(check_patterns("include", include), check_patterns("exclude", exclude), batch_norm)
         self._given_schedule = schedule
         self._settings: dict[str, Any] = {
@@ -177,8 +179,8 @@ class ExponentialMovingAverage:
                 "raw weights would be lost"
             )
         where = paddle.static.global_scope()
-        known = self._recalibrated is not None and self._recalibrated[0] is where
-        if average.recalibrated and not (known and self._recalibrated == (where, updates(where, average))):
+        scope, count = self._recalibrated or (None, 0)
+        if average.recalibrated and not (scope is where and count == updates(where, average)):
             raise AverageError(
                 f"the average {self._name!r} has no BatchNorm statistics of its weights as they are now: call "
                 "recalibrate(executor, test_program, feeds) before apply"

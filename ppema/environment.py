@@ -12,7 +12,6 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Iterable
 
 from ppema.errors import SetupError
 
@@ -88,14 +87,3 @@ def load_paddle():
     paddle.disable_signal_handler()
     paddle.enable_static()
     return paddle
-
-
-def check_zlib(loaded: Iterable[str] = sys.modules) -> None:
-    """Raise SetupError where paddle 2.6 was imported before zlib: whatever reads or writes compressed data would then crash.
-
-    loaded: the modules that were imported, in order.
-    """
-    order = list(loaded)
-    late = "zlib" in order and "paddle" in order and order.index("zlib") > order.index("paddle")
-    if late and any(importlib.metadata.version(build).startswith("2.") for build in installed_builds()):
-        raise SetupError("paddle 2.6 was imported before zlib, and crashes where that is used: import ppema before paddle")

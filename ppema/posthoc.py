@@ -57,7 +57,7 @@ class Search:
         _one_of("kind", self.kind, get_args(Kind))
         _one_of("method", self.method, ("grid", "golden"))
         if self.points < 2:
-            raise PpemaError(f"points: expected 2 or more, got {self.points}")
+            raise PpemaError(f"--points: expected 2 or more, got {self.points}")
 
     def __str__(self) -> str:
         return f"{self.method}-{self.kind}"
@@ -71,7 +71,7 @@ class LastCheckpoints:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise PpemaError(f"last checkpoints: expected 1 or more, got {self.count}")
+            raise PpemaError(f"--last-checkpoints: expected 1 or more, got {self.count}")
 
     def __str__(self) -> str:
         return f"last-{self.count}"
@@ -115,7 +115,7 @@ def average(
     another model's, TrainingError where nothing can be measured or written; ConfigError, DataError and SetupError as ever.
     """
     if recalibrate < 0:
-        raise PpemaError(f"recalibrate: expected 0 or more batches, got {recalibrate}")
+        raise PpemaError(f"--recalibrate-batches: expected 0 or more batches, got {recalibrate}")
     work = _Work(config, wanted, step, name, say)
     with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
         deciding, less = _metric(config, metric, run.model.test.measures)
@@ -154,10 +154,15 @@ class _Work:
             return [self._write(self._name, measured)]
         if isinstance(wanted, Given):
             several = len(self._lengths) > 1
-            return [
-                self._write(f"{self._name}-{_in_a_name(each.text)}" if several else self._name, self._measure(bench, each))
-                for each in self._lengths
-            ]
+            found = [(each, self._measure(bench, each)) for each in self._lengths]
+            good = [(each, measured) for each, measured in found if not far_off(measured.row.error)]
+            if not good:
+                raise CheckpointError(
+                    f"{self._folder.parent / 'snapshots'}: those up to step {self._step} can not make {wanted.kind} "
+                    f"{wanted.text} (profile error {found[-1][1].row.error:.2f}): ask for a longer average, a snapshot's step, "
+                    "or train with more snapshots"
+                )
+            return [self._write(f"{self._name}-{_in_a_name(each.text)}" if several else self._name, m) for each, m in good]
         low, high = (each.value for each in self._lengths)
         if wanted.method == "grid":
             for value in grid(low, high, wanted.points):
@@ -179,14 +184,9 @@ class _Work:
         return made
 
     def _measure(self, bench: Bench, wanted: Length) -> Measured:
-        return bench.measure(str(wanted), wanted.value, self._posthoc.build(wanted.shape, str(wanted)))
+        return bench.measure(str(wanted), wanted.value, self._posthoc.build(wanted.shape, str(wanted), bench.replaced))
 
     def _write(self, name: str, measured: Measured) -> Path:
-        if far_off(measured.row.error):
-            raise CheckpointError(
-                f"{self._folder.parent / 'snapshots'}: those up to step {self._step} can not make {measured.row.name} (profile "
-                f"error {measured.row.error:.2f}): ask for a longer average, a snapshot's step, or train with more snapshots"
-            )
         file = self._folder / f"{name}{SUFFIX}"
         write_weights(file, measured.arrays, step=self._step, what=measured.what)
         return file

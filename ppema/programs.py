@@ -178,8 +178,9 @@ def _append_switches(programs: Programs, specs: Mapping[str, AverageSpec], horiz
         if spec.overwrite_every is not None:
             with building(name, "overwrite_every"):
                 switch = SwitchPass(horizon.steps(spec.overwrite_every), spec.overwrite_mix)
-                if switch.every > horizon.total_steps:
-                    raise ConfigError.of(f"{switch.every} steps: the run ends after step {horizon.total_steps}, without one")
+                first = switch.first(programs.passes[name])
+                if first > horizon.total_steps:
+                    raise ConfigError.of(f"it would first be after step {first}, and the run ends after {horizon.total_steps}")
                 average, covered = programs.averages[name], chosen(programs.choices[name], "average")
                 switch.apply(backend(), programs.train, programs.startup, programs.passes[name], average, covered)
 

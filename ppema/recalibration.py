@@ -40,12 +40,10 @@ class Recalibration:
         before = {name: scope.get(where, name) for pair in self.statistics for name in pair}
         found = {pair: Moments() for pair in self.statistics}
         untouched = {variance: np.full_like(before[variance], -1) for _, variance in self.statistics}
-        values, sizes = before, set()
+        values, shapes = before, None
         try:
             for feed in feeds:
-                sizes.add(len(next(iter(feed.values()), ())))
-                if len(sizes) > 1 or 0 in sizes:
-                    raise AverageError(f"recalibrate: batches must be of one size, got {' and '.join(map(str, sorted(sizes)))}")
+                shapes = _same_shapes(feed, shapes)
                 scope.put(where, untouched)
                 run(self.program, feed)
                 for (mean, variance), moments in found.items():
@@ -56,6 +54,15 @@ class Recalibration:
         finally:
             scope.put(where, values)
         return max((moments.batches for moments in found.values()), default=0)
+
+
+def _same_shapes(feed: Feed, shapes: Mapping[str, tuple[int, ...]] | None) -> dict[str, tuple[int, ...]]:
+    """The shapes of what is fed, by name. Raises AverageError where they are not `shapes`, of the batch before, or empty."""
+    now = {name: np.asarray(value).shape for name, value in feed.items()}
+    for name, shape in now.items():
+        if 0 in shape or (shapes or now).get(name) != shape:
+            raise AverageError(f"recalibrate: batches must be of one size, and not empty: {name} is {list(shape)}")
+    return now
 
 
 def _measured(found: Mapping[tuple[str, str], Moments], before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

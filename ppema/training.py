@@ -16,7 +16,7 @@ from paddle.optimizer.lr import ReduceOnPlateau
 
 from ppema.config import RAW, Config, to_yaml
 from ppema.data import Batch
-from ppema.errors import TrainingError
+from ppema.errors import AverageError, TrainingError
 from ppema.run.best import Best
 from ppema.run.evaluate import evaluate
 from ppema.run.execute import execute
@@ -176,7 +176,10 @@ class Trainer:
     def _recalibrate(self, weights: str, state: State) -> None:
         """Measure the statistics of `weights`, once for what they are after the step that led to `state`."""
         if self._recalibrated.get(weights) != state.step:
-            self._run.recalibrator.measure(weights)
+            try:
+                self._run.recalibrator.measure(weights)
+            except AverageError as error:
+                raise TrainingError(f"the average {weights!r} after step {state.step}: {error}") from error
             self._recalibrated[weights] = state.step
 
     def _epoch(self, state: State) -> float:

@@ -63,6 +63,8 @@ def test_a_decay_chosen_for_another_batch_size(built, here):
     for scale in (0, math.inf, "2"):
         with pytest.raises(ValueError, match="scale: expected a number in .1e-6, 1e6., got "):
             ExponentialMovingAverage(0.9, scale=scale)
+    with pytest.raises(ValueError, match="overwrite_every: expected update_every, 5, or more, got 2"):
+        ExponentialMovingAverage(0.9, update_every=5, overwrite_every=2)
     with pytest.raises(ValueError, match="overwrite_mix: it goes with overwrite_every alone"):
         ExponentialMovingAverage(0.9, overwrite_mix=0.5)
 
@@ -73,6 +75,15 @@ def test_patterns_are_a_list_of_strings(key, given):
     """A string alone would be taken for its characters."""
     with pytest.raises(TypeError, match=f"{key}: expected a list of regular expressions, got "):
         ExponentialMovingAverage(0.9, **{key: given})
+
+
+def test_patterns_and_programs_may_be_any_iterable(built, here):
+    ema = averaged(built, 0.9, include=(each for each in ["linear"]), programs=(each for each in [built.main]))
+    with pytest.raises(AverageError, match="it averages linear_0.b_0, linear_0.w_0"):
+        ema.average_name("conv2d_0.w_0")
+    built.steps(1)
+    with ema.apply(built.executor):
+        assert False not in {op.is_test for op in backend().operations(built.main)}
 
 
 def test_a_refused_update_leaves_the_program_as_it_was(built, here):
@@ -181,7 +192,7 @@ def test_what_the_class_may_leave_out(built, here):
     for name in set(weights(built)) - set(covered):
         with pytest.raises(AverageError, match="is not averaged"):
             ema.average_name(name)
-    with pytest.raises(ValueError, match="batch_norm: expected 'average', 'copy' or 'recalibrate', got 'no'"):
+    with pytest.raises(ValueError, match="batch_norm: expected one of average, copy, recalibrate, got 'no'"):
         ExponentialMovingAverage(0.9, batch_norm="no")
 
 

@@ -65,19 +65,3 @@ def test_from_python_another_number_of_threads_is_not_silently_ignored():
 def test_the_lower_layers_load_no_paddle():
     code = "import sys, ppema, ppema.config, ppema.data, ppema.names, ppema.averaging.decay; sys.exit('paddle' in sys.modules)"
     assert python(code).returncode == 0
-
-
-@pytest.mark.parametrize(("version", "order", "crashes"), [
-    ("2.6.2", ["paddle", "zlib"], True),
-    ("2.6.2", ["zlib", "paddle"], False),
-    ("3.3.1", ["paddle", "zlib"], False),
-    ("2.6.2", ["paddle"], False),
-])  # fmt: skip
-def test_paddle_2_6_before_zlib_is_refused_where_data_may_be_compressed(monkeypatch, version, order, crashes):
-    monkeypatch.setattr(environment, "installed_builds", lambda: ("paddlepaddle",))
-    monkeypatch.setattr(environment.importlib.metadata, "version", lambda build: version)
-    if not crashes:
-        environment.check_zlib(order)
-        return
-    with pytest.raises(SetupError, match="paddle 2.6 was imported before zlib, .*: import ppema before paddle"):
-        environment.check_zlib(order)

@@ -273,7 +273,7 @@ def test_evaluation_is_exact_when_the_last_batch_is_short():
             ["averages.ema={decay: 0.9, update_every: 5, overwrite_every: 3 steps}"],
             "averages.ema.overwrite_every: overwrite_every",
         ),
-        (["averages.ema.overwrite_every=2000 steps"], "averages.ema.overwrite_every: 2000 steps: the run ends after step 1380"),
+        (["averages.ema.overwrite_every=2000 steps"], "averages.ema.overwrite_every: it would first be after step 2000"),
         (
             ["averages.ema.reference_batch=999999999999999"],
             "averages.ema: ValueError: a batch 3.2e-14 times as large",

@@ -95,11 +95,15 @@ def draw_lengths(configs: dict[str, Config]) -> None:
 def print_ends(configs: dict[str, Config]) -> None:
     """Accuracy of every set of weights at the end of each run."""
     from ppema.api import evaluate
+    from ppema.run.log import read_metrics
 
     ends = {name: evaluate(config) for name, config in configs.items()}
     for weights in ends["constant"]:
         print(f"| {weights} | " + " | ".join(f"{ends[name][weights]['accuracy']:.4f}" for name in configs) + " |")
-    for weights in ("short", "ema", "long"):
+    records = read_metrics(Path(str(configs["constant"].output)))
+    for each in (each for each in records if each["kind"] == "eval" and each["epoch"] == 2):
+        print(f"{each['weights']} after two epochs at a constant rate: {each['accuracy']:.4f}")
+    for weights in ("raw", "short", "ema", "long"):
         found = evaluate(configs["constant"], weights, batch_norm="all")
         print(f"| {weights} | " + " | ".join(f"{each['accuracy']:.4f}" for each in found.values()) + " |")
 

@@ -22,10 +22,11 @@ class Moments:
     def add(self, mean: np.ndarray, variance: np.ndarray) -> None:
         """Take in one batch. mean, variance: arrays of one shape, the same for every batch."""
         self.batches += 1
-        off = mean.astype(np.float64) - self._mean
-        self._mean = self._mean + off / self.batches
-        self._spread = self._spread + off * (mean - self._mean)
-        self._variance = self._variance + (variance - self._variance) / self.batches
+        with np.errstate(over="ignore", invalid="ignore"):  # who reads the result looks whether it is finite
+            off = mean.astype(np.float64) - self._mean
+            self._mean = self._mean + off / self.batches
+            self._spread = self._spread + off * (mean - self._mean)
+            self._variance = self._variance + (variance - self._variance) / self.batches
 
     @property
     def mean(self) -> np.ndarray:

@@ -100,7 +100,11 @@ def solve(tracked: Sequence[Profile], wanted: Profile) -> Solution:
     columns = np.stack([density(profile, edges) for profile in tracked], axis=1)
     target = density(wanted, edges)
     found, *_ = np.linalg.lstsq(columns, target, rcond=None)
-    found = found / found.sum()
+    total = found.sum()
+    if not abs(total) > np.finfo(np.float64).tiny:
+        # A profile that has nothing in common with any of them.
+        return Solution(np.full(len(found), 1 / len(found)), math.inf)
+    found = found / total
     return Solution(found, float(np.linalg.norm(columns @ found - target) / np.linalg.norm(target)))
 
 

@@ -100,16 +100,16 @@ class EmaPass:
     bias_correction: bool = True
     precision: Precision = "float32"
 
-    @property
-    def begin(self) -> int:
-        """The steps that the average leaves out: `start`, rounded down to a multiple of update_every."""
-        return self.start // self.update_every * self.update_every
-
     def __post_init__(self) -> None:
         if not 1e-6 <= self.scale <= 1e6:
             raise ValueError(f"a batch {self.scale:.6g} times as large as that of the decay: expected a millionth to a million")
         if isinstance(self.schedule, (Constant, HalfLife)):
             self.decay_at(self.first)  # raises ValueError for one that float64 can not tell from 1, before anything is built
+
+    @property
+    def begin(self) -> int:
+        """The steps that the average leaves out: `start`, rounded down to a multiple of update_every."""
+        return self.start // self.update_every * self.update_every
 
     @property
     def first(self) -> int:

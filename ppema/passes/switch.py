@@ -34,6 +34,11 @@ class SwitchPass:
         if not (isinstance(self.every, int) and self.every >= 1 and 0 < self.mix <= 1):
             raise ValueError(f"expected overwrite_every >= 1 and overwrite_mix in (0, 1], got {self.every!r} and {self.mix!r}")
 
+    def first(self, made: EmaPass) -> int:
+        """The first step that an average made by `made` overwrites after."""
+        due = (made.begin // self.every + 1) * self.every
+        return -(-due // made.update_every) * made.update_every
+
     def apply(
         self,
         ir: IR,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,19 +49,24 @@ class PostHoc:
         self._snapshots = snapshots
         self._terms = [(each, name) for each in snapshots for name in each.manifest.averages]
         self._profiles = [each.manifest.averages[name].profile(each.step) for each, name in self._terms]
+        self._groups = _groups(last)
         self._finest = min(self._profiles, key=lambda profile: (profile.every, profile.begin))
 
-    def build(self, shape: Shape, what: str) -> Built:
-        """The average whose weight is spread as `shape` says. Raises CheckpointError for a damaged snapshot."""
+    def build(self, shape: Shape, what: str, replaced: Collection[str] = ()) -> Built:
+        """The average whose weight is spread as `shape` says. Raises CheckpointError for a damaged snapshot.
+
+        replaced: the names of variables whose values are measured anew afterwards, and whose error does not count.
+        """
         wanted = Profile(shape, self._finest.begin, self.step, self._finest.every)
-        last, parts, groups = self._snapshots[-1], len(self._snapshots), _groups(self._snapshots[-1])
+        last, parts = self._snapshots[-1], len(self._snapshots)
         arrays, error = last.rest(), 0.0
-        for names, averages in groups:
+        for names, averages in self._groups:
             terms = [index for index, (_, name) in enumerate(self._terms) if name in averages]
             solution = solve([self._profiles[index] for index in terms], wanted)
             arrays |= self._sum(names, dict(zip(terms, solution.coefficients, strict=True)))
-            error = max(error, solution.error)
-        covered = {name for names, _ in groups for name in names}
+            if not set(names) <= set(replaced):
+                error = max(error, solution.error)
+        covered = {name for names, _ in self._groups for name in names}
         said = f"{what} at step {self.step} from {parts} snapshot{'s' * (parts > 1)}"
         return Built(arrays, last.path.parent, said, error, parts, frozenset(arrays.keys() - covered))
 

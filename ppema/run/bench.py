@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppema.config import RAW
-from ppema.errors import CheckpointError
+from ppema.errors import AverageError, CheckpointError
 from ppema.programs import train_statistics
 from ppema.run.average import Built
 from ppema.run.evaluate import evaluate
@@ -62,6 +62,11 @@ class Bench:
         self.rows: list[Row] = []
         self.best: Measured | None = None
 
+    @property
+    def replaced(self) -> set[str]:
+        """The names of the variables that are measured anew for each candidate."""
+        return self._statistics if self._recalibrator is not None else set()
+
     def close(self) -> None:
         """End what reads the training data."""
         if self._recalibrator is not None:
@@ -74,14 +79,21 @@ class Bench:
         """
         run, what = self._run, built.what
         run.put(built.source, built.arrays)
+        finite = True
         if self._recalibrator is not None:
-            what += f", BatchNorm recalibrated on {self._recalibrator.measure(RAW)} batches"
+            try:
+                what += f", BatchNorm recalibrated on {self._recalibrator.measure(RAW)} batches"
+            except AverageError:
+                finite = False  # what is measured of such weights is no number either
         elif not built.left.isdisjoint(self._statistics):
             raise CheckpointError(
                 f"{built.source}: its averages do not cover BatchNorm's statistics, and the raw model's are not theirs: "
                 "recalibrate on 1 batch or more"
             )
-        metrics = evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader)
+        if finite:
+            metrics = evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader)
+        else:
+            metrics = dict.fromkeys(run.model.test.measures, math.nan)
         row = Row(name, length, metrics, built.error, built.parts)
         self.rows.append(row)
         self._say(f"{name}  " + "  ".join(f"{each} {value:.4f}" for each, value in metrics.items()) + _doubt(row))
@@ -101,7 +113,7 @@ class Bench:
 
 def far_off(error: float | None) -> bool:
     """Whether a profile of this error is that of another average: nearer to nothing at all than to the wanted one."""
-    return error is not None and error > _FAR
+    return error is not None and not error <= _FAR
 
 
 def _doubt(row: Row) -> str:

@@ -121,7 +121,9 @@ class Checkpoints:
         """
         steps = step_folders(self.folder)
         # As the run kept them, which the config of today may not say.
-        keep = Checkpoint.open(steps[-1]).manifest.config.get("train", {}).get("keep", self._keep) if steps else self._keep
+        train = Checkpoint.open(steps[-1]).manifest.config.get("train") if steps else None
+        keep = train.get("keep") if isinstance(train, dict) else None
+        keep = keep if isinstance(keep, int) and keep >= 1 else self._keep
         there = steps[-keep:]
         if len(there) < count:
             raise CheckpointError(

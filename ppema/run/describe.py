@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,9 @@ class Table:
     rows: Sequence[tuple[object, ...]]
 
 
+_FORM = ("name", "in the model", "shape", "type")
+
+
 def describe(run: TrainingRun) -> list[Table]:
     """The variables, what each average covers, memory, programs and length of a run that is ready to start."""
     averages = [_average(run, name) for name in run.programs.averages]
@@ -28,25 +31,23 @@ def describe(run: TrainingRun) -> list[Table]:
 
 def _variables(run: TrainingRun) -> Table:
     written = {name for op in backend().operations(run.programs.train) for name in op.writes}
-    rows = []
+    rows, places = [], _places(run)
     for parameter in run.programs.model.parameters:
         kind = "trained" if parameter.trainable else "statistic" if parameter.name in written else "frozen"
-        rows.append((*_form(run, parameter), kind))
+        rows.append((*_form(parameter, places), kind))
     return Table("Variables", (*_FORM, "kind"), rows)
 
 
 def _average(run: TrainingRun, name: str) -> Table:
     done = {"average": "yes", "recalibrate": "measured", "leave": "no"}
-    rows = [(*_form(run, each.parameter), done[each.how], each.rule) for each in run.programs.choices[name]]
+    places = _places(run)
+    rows = [(*_form(each.parameter, places), done[each.how], each.rule) for each in run.programs.choices[name]]
     return Table(f"Average {name}", (*_FORM, "averaged", "by which rule"), rows)
 
 
-_FORM = ("name", "in the model", "shape", "type")
-
-
-def _form(run: TrainingRun, parameter: Parameter) -> tuple[str, ...]:
+def _form(parameter: Parameter, places: Mapping[str, str]) -> tuple[str, ...]:
     shape = "×".join(map(str, parameter.shape)) or "scalar"
-    return parameter.name, _places(run).get(parameter.name, ""), shape, parameter.dtype
+    return parameter.name, places.get(parameter.name, ""), shape, parameter.dtype
 
 
 def _places(run: TrainingRun) -> dict[str, str]:

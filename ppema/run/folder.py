@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -71,8 +72,12 @@ def save_arrays(arrays: Arrays, file: Path, said: Mapping[str, str] | None = Non
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file. Raises CheckpointError where it is missing or damaged."""
-    if not file.is_file():
-        raise CheckpointError(f"{file}: {'it is no regular file' if file.exists() else 'there is no such file'}")
+    try:
+        kind = file.stat().st_mode
+    except OSError as error:
+        raise CheckpointError(f"{file}: {error.strerror}") from error
+    if not stat.S_ISREG(kind):
+        raise CheckpointError(f"{file}: it is no regular file")
     try:
         return load_file(file)
     except Exception as error:

@@ -15,7 +15,7 @@ import paddle
 from ppema.averaging.precision import fitted
 from ppema.config import RAW, Config
 from ppema.data import Batch, Loader, build_loader
-from ppema.environment import check_zlib, choose_threads
+from ppema.environment import choose_threads
 from ppema.errors import CheckpointError, ConfigError, TrainingError, one_line
 from ppema.forward import building
 from ppema.ir import Program, backend, scope
@@ -79,7 +79,6 @@ def prepare_training(config: Config) -> TrainingRun:
     Raises ConfigError, DataError or SetupError; has then written nothing.
     """
     choose_threads(config.runtime.threads)
-    check_zlib()
     output_of(config)
     place = place_of(config.runtime.device)
     _seed(config.seed)
@@ -152,7 +151,6 @@ class EvaluationRun:
 def prepare_evaluation(config: Config) -> EvaluationRun:
     """Load the evaluation data and build the test program alone. Raises ConfigError, DataError or SetupError."""
     choose_threads(config.runtime.threads)
-    check_zlib()
     place = place_of(config.runtime.device)
     _seed(config.seed)
     eval_loader = _eval_loader(config)

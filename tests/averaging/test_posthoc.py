@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -160,3 +161,10 @@ def test_averages_of_different_intervals_do_not_pass_for_the_wanted_one(every):
 def test_long_runs_have_few_cells():
     assert len(cells(long_run(32))) <= 4097
     assert len(cells([Profile(NARROW, 0, 3000)])) == 3001
+
+
+def test_a_profile_that_has_nothing_in_common_with_the_snapshots():
+    """All of its weight lies after the last of them."""
+    found = solve([Profile(shape, 0, 40) for shape in (NARROW, WIDE)], Profile(Exponential(1e-3), 0, 45))
+    assert found.error == math.inf
+    assert np.isfinite(found.coefficients).all() and found.coefficients.sum() == pytest.approx(1)

@@ -148,6 +148,26 @@ def test_a_step_without_a_snapshot_is_told(here, capsys):
     assert not (here / "run/averages/sigma_rel-0.1-step-55.safetensors").exists()
 
 
+def test_of_several_lengths_those_that_can_be_made_are_written(here, capsys):
+    assert average("--sigma-rel", "0.001,0.25", "--step", "55", "--recalibrate-batches", "0", "--json") == 0
+    out, err = capsys.readouterr()
+    assert [row["length"] for row in json.loads(out.splitlines()[-1])["rows"]] == [0.001, 0.25]
+    assert "sigma_rel 0.001" in err and "the snapshots can not make this average" in err
+    assert sorted(path.name for path in (here / "run/averages").glob("*.safetensors")) == ["sigma_rel-step-55-0.25.safetensors"]
+
+
+def test_statistics_that_are_measured_anew_do_not_count_in_the_profile_error(tmp_path, capsys):
+    """One of the averages covers them, and alone could not make the length that both can."""
+    config = small(tmp_path, "averages.wide.batch_norm=copy", "train.stop_after=20 steps")
+    train(config)
+    command = ["-c", str(tmp_path / "small.yml"), "-o", f"output={tmp_path / 'run'}", "--sigma-rel", "0.1", "--json"]
+    errors = []
+    for batches in ("4", "0"):
+        assert average_main([*command, "--recalibrate-batches", batches]) == 0
+        errors.append(printed(capsys)["rows"][0]["error"])
+    assert errors[0] < 1e-9 < 0.05 < errors[1]
+
+
 def test_a_candidate_that_the_snapshots_can_not_make_is_never_the_best(here, capsys):
     assert average("--search", "grid", "--step", "55", "--between", "0.05,0.25", "--points", "4", "--json") == 0
     out, err = capsys.readouterr()
@@ -163,16 +183,16 @@ BAD = [
     (["--sigma-rel", "0.1", "--metric", "acc"], "--metric: 'acc' is not measured; measured are loss, accuracy"),
     (["--sigma-rel", "0.1", "--step", "61"], "run/snapshots: there are snapshots of steps 10 to 60, not of step 61"),
     (["--sigma-rel", "0.1", "--step", "0"], "--step: expected 1 or more, got 0"),
-    (["--sigma-rel", "0.1", "--recalibrate-batches", "-1"], "recalibrate: expected 0 or more batches, got -1"),
+    (["--sigma-rel", "0.1", "--recalibrate-batches", "-1"], "--recalibrate-batches: expected 0 or more batches, got -1"),
     (["--sigma-rel", "0.1", "--points", "5"], "--points: it goes with --search"),
     (
         ["--sigma-rel", "0.1", "--name", "../x"],
         "--name: expected a name made of letters, digits, '.', '_', '+' and '-', got '../x'",
     ),
-    (["--search", "grid", "--points", "1"], "points: expected 2 or more, got 1"),
+    (["--search", "grid", "--points", "1"], "--points: expected 2 or more, got 1"),
     (["--search", "grid", "--between", "0.1"], "--between: expected two lengths such as '0.02,0.25', got '0.1'"),
     (["--search", "grid", "--over", "half_life", "--between", "0.1,0.2"], "--between: expected a duration such as"),
-    (["--last-checkpoints", "0"], "last checkpoints: expected 1 or more, got 0"),
+    (["--last-checkpoints", "0"], "--last-checkpoints: expected 1 or more, got 0"),
     (
         ["--last-checkpoints", "4"],
         "run/checkpoints: the last 4 checkpoints were asked for, and 3 are there: train.keep, which was 3, says",
@@ -240,7 +260,7 @@ def test_weights_that_are_not_the_models(here, capsys):
     assert told() == f"{file}: variable linear_0.b_0 is float32 [3], the new value is float32 [4]: it is another model's"
     assert told(["--batch-norm", "all"]).startswith(f"{file}: a file of weights is evaluated as it is: leave out checkpoint")
     os.remove(file)
-    assert told() == f"{file}: there is no such file"
+    assert told() == f"{file}: No such file or directory"
 
 
 def test_a_signal_ends_a_search_at_once_and_without_a_trace(here):

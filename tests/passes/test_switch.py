@@ -47,6 +47,11 @@ def shadows(built, average):
 
 
 @pytest.mark.parametrize(("settings", "steps"), SETTINGS, ids=str)
+def test_the_first_step_it_overwrites_after(settings, steps):
+    assert SwitchPass(5).first(EmaPass("ema", Constant(0.7), **settings)) == steps[0]
+
+
+@pytest.mark.parametrize(("settings", "steps"), SETTINGS, ids=str)
 @pytest.mark.parametrize("mix", [1.0, 0.25])
 def test_it_is_what_one_would_do_by_hand(built, settings, steps, mix):
     """Against a program without the pass, whose weights are overwritten from outside; bit for bit, averages included."""
