@@ -1,0 +1,57 @@
+"""What ExponentialMovingAverage may be given, and what it refuses before anything is built."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from averages import averaged
+
+from ppema.averaging.decay import HalfLife
+from ppema.ema import ExponentialMovingAverage
+from ppema.errors import AverageError
+from ppema.ir import backend
+
+
+@pytest.mark.parametrize("key", ["include", "exclude"])
+@pytest.mark.parametrize("given", ["linear_0.w", [5]])
+def test_patterns_are_a_list_of_strings(key, given):
+    """A string alone would be taken for its characters."""
+    with pytest.raises(TypeError, match=f"{key}: expected a list of regular expressions, got "):
+        ExponentialMovingAverage(0.9, **{key: given})
+
+
+def test_patterns_and_programs_may_be_any_iterable(built, here):
+    ema = averaged(built, 0.9, include=(each for each in ["linear"]), programs=(each for each in [built.main]))
+    with pytest.raises(AverageError, match="it averages linear_0.b_0, linear_0.w_0"):
+        ema.average_name("conv2d_0.w_0")
+    built.steps(1)
+    with ema.apply(built.executor):
+        assert False not in {op.is_test for op in backend().operations(built.main)}
+
+
+@pytest.mark.parametrize("settings", [{"start": -1}, {"update_every": 0}, {"update_every": 1.5}])
+def test_settings_out_of_range(settings):
+    with pytest.raises(ValueError, match="expected start >= 0 and update_every >= 1"):
+        ExponentialMovingAverage(0.9, **settings)
+
+
+def test_a_schedule_takes_the_place_of_thres_steps():
+    with pytest.raises(ValueError, match="give one or the other"):
+        ExponentialMovingAverage(0.9, thres_steps=3, schedule=HalfLife(3.0))
+
+
+def test_names_that_are_none():
+    with pytest.raises(TypeError, match="name: expected a string, got 5"):
+        ExponentialMovingAverage(0.9, name=5)
+
+
+@pytest.mark.parametrize(("given", "error"), [(-1, ValueError), (math.nan, ValueError), (True, TypeError), ("5", TypeError)])
+def test_thres_steps_that_can_not_be(given, error):
+    with pytest.raises(error, match="thres_steps: expected a number"):
+        ExponentialMovingAverage(0.9, thres_steps=given)
+
+
+def test_programs_that_are_none():
+    with pytest.raises(TypeError, match="programs: expected paddle.static.Programs, got a str"):
+        ExponentialMovingAverage(0.9, programs=["main"])
