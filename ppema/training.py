@@ -108,9 +108,10 @@ class Trainer:
                     log.train(state.step, self._epoch(state), loss=interval.loss, lr=lr, health=found, rate=interval.rate)
                     log.warn(health.stopped())
                     interval = Interval()
+                improved = False
                 if eval_every.due(state):
                     log.warn(health.too_long(state.step))
-                improved = self._evaluate(state, log) if eval_every.due(state) else False
+                    improved = self._evaluate(state, log)
                 if eval_every.regular(state) and isinstance(run.programs.lr, ReduceOnPlateau):
                     run.programs.lr.step(self._metrics[RAW]["loss"])
                 if snapshot_every and snapshot_every.due(state):

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict, model_validator
 
+from ppema.averaging.power import NARROWEST, WIDEST
 from ppema.config.duration import Duration
 from ppema.config.section import Count, Flag, Fraction, Positive, Section, Text
 from ppema.config.wording import expecting, faults
@@ -19,7 +20,7 @@ _GROWTHS = ("thres_steps", "warmup", "tau")
 
 # The simple average is the power function of exponent 0, and has the width 1 / sqrt(12); none is wider.
 Share = Annotated[float, Strict(), Field(gt=0, le=1), expecting("a number in (0, 1]")]
-Width = Annotated[float, Strict(), Field(ge=1e-4, le=12**-0.5), expecting("a number in [0.0001, 0.2886]")]
+Width = Annotated[float, Strict(), Field(ge=NARROWEST, le=12**-0.5), expecting(f"a number in [{NARROWEST}, {WIDEST}]")]
 
 
 class Warmup(Section):
