@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_runs import loader
 
 from ppema.api import evaluate
 from ppema.cli.eval import main as eval_main
-from ppema.config import load_config
 from ppema.errors import CheckpointError, ConfigError, PpemaError
 from ppema.run.checkpoint import Checkpoints
 from ppema.run.setup import prepare_training
@@ -35,12 +35,7 @@ STATISTICS = ("batch_norm2d_0.w_1", "batch_norm2d_0.w_2")
 
 @pytest.fixture
 def config(tmp_path):
-    (tmp_path / "small.yml").write_text(SMALL)
-
-    def load(*overrides: str):
-        return load_config(tmp_path / "small.yml", [f"output={tmp_path / 'run'}", *overrides])
-
-    return load
+    return loader(tmp_path, SMALL)
 
 
 def last(output: Path):

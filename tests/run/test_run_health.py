@@ -7,9 +7,9 @@ import json
 import numpy as np
 import paddle
 import pytest
+from small_runs import loader
 
 from ppema.averaging.power import gamma_of
-from ppema.config import load_config
 from ppema.ir import scope
 from ppema.run.checkpoint import Checkpoints
 from ppema.run.health import Health
@@ -35,8 +35,7 @@ STILL = "lr={name: PiecewiseDecay, args: {boundaries: [99], values: [0.0, 0.0]}}
 
 @pytest.fixture
 def config(tmp_path):
-    (tmp_path / "small.yml").write_text(SMALL)
-    return lambda *overrides: load_config(tmp_path / "small.yml", [f"output={tmp_path / 'run'}", *overrides])
+    return loader(tmp_path, SMALL)
 
 
 @pytest.fixture

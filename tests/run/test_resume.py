@@ -1,0 +1,163 @@
+"""Runs that go on from a checkpoint: they end as undisturbed ones, or are refused with what differs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from small_runs import COMPENSATED, PLATEAU, content, last, loader
+
+from ppema.errors import CheckpointError
+from ppema.run.checkpoint import Checkpoints
+from ppema.run.log import read_metrics
+from ppema.training import train
+
+
+@pytest.fixture
+def config(tmp_path):
+    return loader(tmp_path)
+
+
+@pytest.mark.parametrize("stop", [1, 7, 10, 13])
+def test_a_run_cut_in_two_ends_as_the_whole_one(config, tmp_path, stop):
+    """In the middle of an epoch or at its end; with shuffling, dropout, warm-up, momentum and two averages."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(config(f"output={whole}"))
+    assert train(config(f"output={cut}", f"train.stop_after={stop} steps")).state.step == stop
+    assert train(config(f"output={cut}")).state.step == 28
+    ours, theirs = content(last(cut)), content(last(whole))
+    best = [json.loads(each.pop("manifest"))["metrics"] for each in (ours, theirs)]
+    assert ours == theirs
+    assert best[0] == best[1]
+
+
+def test_records_after_the_checkpoint_are_dropped_on_resuming(config, tmp_path):
+    train(config("train.stop_after=10 steps"))
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 12, "loss": 0.5}\n{"kind": "tr')
+    train(config())
+    steps = [r["step"] for r in read_metrics(tmp_path / "run") if r["kind"] == "train"]
+    assert steps == [5, 10, 15, 20, 25, 28]
+
+
+def test_visualdl_continues_without_doubles(config, tmp_path):
+    from visualdl import LogReader
+
+    train(config("train.stop_after=15 steps", "train.save_every=1 step"))
+    output = tmp_path / "run"
+    (output / "checkpoints/last").write_text("step-00000014\n")
+    train(config("train.save_every=1 step"))
+    (file,) = (output / "vdl").glob("*.log")
+    steps = [point.id for point in LogReader(file_path=str(file)).get_data("scalar", "train/loss")]
+    assert steps == [5, 10, 15, 20, 25, 28]
+
+
+def test_an_older_checkpoint_of_the_run_itself_is_not_gone_on_from(config, tmp_path):
+    """Its successors would be taken for newer, and pruned in favour of what was abandoned."""
+    train(config())
+    older = tmp_path / "run/checkpoints/step-00000010"
+    before = content(last(tmp_path / "run"))
+    with pytest.raises(CheckpointError, match="going on from step-00000010 would mix two runs in one folder"):
+        train(config("train.stop_after=15 steps"), resume=str(older))
+    assert content(last(tmp_path / "run")) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seed=1",
+        "model.args.classes=4",
+        "data.train.noise=0.75",
+        "data.train.batch_size=9",
+        "data.train.shuffle=false",
+        "loss={name: cross_entropy, args: {label_smoothing: 0.1}}",
+        "optimizer.args.momentum=0.8",
+        "optimizer.weight_decay=0.1",
+        "lr.warmup=6 steps",
+        "averages.more={decay: 0.5}",
+        "train.epochs=5",
+        "train.monitor=raw/accuracy",
+    ],
+)
+def test_every_change_that_matters_is_refused_on_resuming(config, change):
+    train(config("train.stop_after=1 step"))
+    with pytest.raises(CheckpointError, match=f"another config: {change.split('=')[0].replace('.', '[.]')}"):
+        train(config(change))
+
+
+def test_a_finished_run_has_nothing_left_to_do(config, tmp_path):
+    first = train(config())
+    before = content(last(tmp_path / "run"))
+    assert train(config()) == first
+    assert content(last(tmp_path / "run")) == before
+
+
+def test_a_run_that_is_beyond_stop_after_already_stays_where_it_is(config, tmp_path):
+    first = train(config("train.stop_after=10 steps"))
+    before = content(last(tmp_path / "run"))
+    assert train(config("train.stop_after=5 steps")) == first
+    assert content(last(tmp_path / "run")) == before
+
+
+def test_resume_never_refuses_a_run_that_exists(config, tmp_path):
+    train(config("train.stop_after=3 steps"))
+    before = content(last(tmp_path / "run"))
+    with pytest.raises(CheckpointError, match="this run has checkpoints already"):
+        train(config(), resume="never")
+    assert content(last(tmp_path / "run")) == before
+
+
+def test_resume_from_a_path_and_into_another_folder(config, tmp_path):
+    train(config("train.stop_after=10 steps"))
+    result = train(config(f"output={tmp_path / 'other'}"), resume=str(last(tmp_path / "run")))
+    assert result.state.step == 28
+    train(config(f"output={tmp_path / 'whole'}"))
+    assert content(last(tmp_path / "other"))["raw.safetensors"] == content(last(tmp_path / "whole"))["raw.safetensors"]
+
+
+def test_a_checkpoint_from_before_a_key_was_there_is_resumed_by_its_default(config, tmp_path):
+    train(config("train.stop_after=3 steps"))
+    manifest = last(tmp_path / "run") / "manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["config"]["averages"]["ema"]["precision"], content["config"]["train"]["snapshot_every"]
+    manifest.write_text(json.dumps(content))
+    said = "averages.ema.precision: was 'float32', now 'compensated'"
+    with pytest.raises(CheckpointError, match=said):
+        train(config("averages.ema.precision=compensated"))
+    assert train(config()).state.step == 28
+
+
+def test_another_config_is_refused_with_its_differences(config, tmp_path):
+    train(config("train.stop_after=3 steps"))
+    said = r"another config: lr.args.learning_rate: was 0.05, now 0.1; averages.ema.decay: was 0.9, now 0.5; choose"
+    with pytest.raises(CheckpointError, match=said):
+        train(config("lr.args.learning_rate=0.1", "averages.ema.decay=0.5", "train.log_every=1 step"))
+
+
+def test_a_plateau_run_cut_in_two_ends_as_the_whole_one(config, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(config(PLATEAU % "0.0", f"output={whole}"))
+    train(config(PLATEAU % "0.0", f"output={cut}", "train.stop_after=7 steps"))
+    train(config(PLATEAU % "0.0", f"output={cut}"))
+    assert content(last(cut))["raw.safetensors"] == content(last(whole))["raw.safetensors"]
+    with pytest.raises(CheckpointError, match="train.eval_every: was '10 steps', now '3 steps'"):
+        train(config(PLATEAU % "0.0", f"output={cut}", "train.eval_every=3 steps"))
+
+
+def test_a_compensated_run_cut_in_two_ends_as_the_whole_one(config, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(config(f"output={whole}", COMPENSATED))
+    train(config(f"output={cut}", COMPENSATED, "train.stop_after=13 steps"))
+    train(config(f"output={cut}", COMPENSATED))
+    ours, theirs = content(last(cut)), content(last(whole))
+    assert {name: value for name, value in ours.items() if name != "manifest"} == {
+        name: value for name, value in theirs.items() if name != "manifest"
+    }
+    rests = {n: a for n, a in Checkpoints(whole / "checkpoints").find("last").arrays("average-quick").items() if "/rest" in n}
+    assert len(rests) == 6 and any(rest.any() for rest in rests.values())
+
+
+def test_another_precision_is_another_run(config):
+    train(config("train.stop_after=5 steps"))
+    with pytest.raises(CheckpointError, match="averages.quick.precision: was 'float32', now 'compensated'"):
+        train(config(COMPENSATED))
