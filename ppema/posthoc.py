@@ -204,7 +204,7 @@ def _lengths(wanted: Given | Search, posthoc: PostHoc) -> list[Length]:
 
 def _metric(config: Config, given: str | None, measures: Iterable[str]) -> tuple[str, bool]:
     """The metric that decides, and whether less of it is better. Raises PpemaError for one that is not measured."""
-    monitored = (config.train.monitor or "").partition("/")[2]
+    monitored = next((each.partition("/")[2] for each in config.train.monitors), "")
     first = config.metrics[0].name.rpartition(".")[2] if config.metrics else "loss"
     metric = given or monitored or first
     if metric not in measures:

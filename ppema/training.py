@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -21,9 +20,12 @@ from ppema.run.best import Best
 from ppema.run.evaluate import evaluate
 from ppema.run.execute import execute
 from ppema.run.health import Health
+from ppema.run.interval import Interval
+from ppema.run.lock import Lock, locked
 from ppema.run.log import RunLog
 from ppema.run.progress import progress
-from ppema.run.resume import Start, manifest_of, open_run
+from ppema.run.resume import Start, open_run
+from ppema.run.saver import Saver
 from ppema.run.setup import TrainingRun, checkpoints_of, output_of, prepare_training
 from ppema.run.snapshots import snapshots_of
 from ppema.run.state import Every, State, step_seed
@@ -32,14 +34,15 @@ from ppema.run.stop import stop_requests
 
 @dataclass(frozen=True)
 class Result:
-    """What a training run came to: where it stands, the last evaluation of each set of weights, the best, its folder.
+    """What a training run came to: where it stands, the last evaluation of each set of weights, the best by monitored metric,
+    its folder.
 
     stopped_by: the number of the signal that ended it early, or None.
     """
 
     state: State
     metrics: dict[str, dict[str, float]]
-    best: Best | None
+    best: dict[str, Best]
     output: Path
     stopped_by: int | None = None
 
@@ -47,15 +50,19 @@ class Result:
 def train(config: Config, *, resume: str = "auto") -> Result:
     """Train what `config` describes, and evaluate the raw weights and every average on the way.
 
-    resume: "auto" goes on from the run's last checkpoint where there is one, "never" refuses to touch a run that has one,
-    anything else is the path of the checkpoint to go on from. Writes under the config's `output` only.
+    resume: "auto" goes on from the run's newest checkpoint that is intact, where there is one, "never" refuses to touch a run
+    that exists, anything else is the path of the checkpoint to go on from. Writes under the config's `output` only.
 
     Raises ConfigError, DataError, CheckpointError or SetupError for bad input, and TrainingError for a loss that is not
-    finite; what was saved before stays as it was.
+    finite and for what can not be written; what was saved before stays as it was.
     """
-    with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
-        start = open_run(run, checkpoints_of(config), resume)
-        return Trainer(run, start).go()
+    with (
+        closing(prepare_training(config)) as run,
+        paddle.static.scope_guard(run.scope),
+        locked(output_of(config)) as lock,
+    ):
+        start = open_run(run, checkpoints_of(config, run.horizon), resume)
+        return Trainer(run, start).go(lock)
 
 
 def dry_run(config: Config) -> float:
@@ -74,13 +81,14 @@ class Trainer:
 
     def __init__(self, run: TrainingRun, start: Start):
         self._run = run
+        self._start = start
         self._state = start.state
-        self._best = start.best
+        self._best = dict(start.best)
         self._metrics = dict(start.metrics)
         self._recalibrated: dict[str, int] = {}
 
-    def go(self) -> Result:
-        """Train to the end, or until a signal asks to stop. Call it in the scope of the run."""
+    def go(self, lock: Lock) -> Result:
+        """Train to the end, or until a signal asks to stop. Call it in the scope of the run, whose folder `lock` holds."""
         state = self._state
         config, run = self._run.config, self._run
         last = run.horizon.total_steps
@@ -91,12 +99,20 @@ class Trainer:
         save_every = Every(run.horizon.steps(config.train.save_every), last)
         snapshot_every = config.train.snapshot_every and Every(run.horizon.steps(config.train.snapshot_every), last)
         output, snapshots = output_of(config), snapshots_of(config)
-        snapshots.forget_after(state.step)
-        with stop_requests() as stop, progress(last, state.step) as bar, RunLog(output, bar, step=state.step) as log:
+        snapshots.go_on_from(state.step)
+        go_on = config.train.failed_save == "go_on"
+        with (
+            stop_requests() as stop,
+            progress(last, state.step) as bar,
+            RunLog(output, bar, step=state.step, go_on=go_on) as log,
+            Saver(run, lock, log, go_on=go_on) as saver,
+        ):
             log.config(to_yaml(config))
+            for line in self._start.said:
+                log.say(line)
             if state.step:
                 log.say(f"resuming at step {state.step} of {last}")
-            health, interval = Health(run, state.step), Interval()
+            health, interval = Health(run, state.step), Interval(self._start.interval)
             for batch in self._batches(state, last):
                 lr = float(run.programs.lr())
                 loss = self.step(batch, state)
@@ -108,20 +124,23 @@ class Trainer:
                     log.train(state.step, self._epoch(state), loss=interval.loss, lr=lr, health=found, rate=interval.rate)
                     log.warn(health.stopped())
                     interval = Interval()
-                improved = False
+                improved: list[str] = []
                 if eval_every.due(state):
                     log.warn(health.too_long(state.step))
                     improved = self._evaluate(state, log)
                 if eval_every.regular(state) and isinstance(run.programs.lr, ReduceOnPlateau):
                     run.programs.lr.step(self._metrics[RAW]["loss"])
                 if snapshot_every and snapshot_every.due(state):
-                    snapshots.save(run, state.step)
+                    saver.submit(snapshots.take(run, state.step))
                 if improved or save_every.due(state) or stop.signal:
-                    self._save(state, improved=improved)
+                    self._save(saver, state, interval, improved)
+                saver.check()
                 if stop.signal:
+                    saver.finish()
                     log.say(f"stopped by signal {stop.signal} after step {state.step}, which is saved")
                     break
                 interval.resume()
+            saver.finish()
         return Result(state, self._metrics, self._best, output, stop.signal)
 
     def _batches(self, state: State, last: int) -> Iterator[Batch]:
@@ -150,29 +169,28 @@ class Trainer:
             programs.lr.step()
         return loss
 
-    def _evaluate(self, state: State, log: RunLog) -> bool:
-        """Measure every set of weights; returns whether the monitored one is the best so far."""
-        run, monitor = self._run, self._run.config.train.monitor
+    def _evaluate(self, state: State, log: RunLog) -> list[str]:
+        """Measure every set of weights; returns those monitored metrics that are the best so far."""
+        run, monitors = self._run, self._run.config.train.monitors
         for weights, test in run.programs.tests.items():
             self._recalibrate(weights, state)
             self._metrics[weights] = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
             log.evaluation(state.step, self._epoch(state), weights, self._metrics[weights])
-        if monitor is None:
-            return False
-        weights, _, metric = monitor.partition("/")
-        candidate = Best(monitor, self._metrics[weights][metric], state.step)
-        if math.isnan(candidate.value):
-            return False
-        if self._best is None or candidate.beats(self._best, run.config.train.mode):
-            self._best = candidate
-        return self._best is candidate
+        improved = []
+        for monitor in monitors:
+            weights, _, metric = monitor.partition("/")
+            candidate = Best(monitor, self._metrics[weights][metric], state.step)
+            if math.isnan(candidate.value):
+                continue
+            if monitor not in self._best or candidate.beats(self._best[monitor], run.config.train.mode):
+                self._best[monitor] = candidate
+                improved.append(monitor)
+        return improved
 
-    def _save(self, state: State, *, improved: bool) -> None:
-        run = self._run
-        for weights in run.programs.recalibrations:
+    def _save(self, saver: Saver, state: State, interval: Interval, improved: Sequence[str]) -> None:
+        for weights in self._run.programs.recalibrations:
             self._recalibrate(weights, state)
-        manifest = manifest_of(run, state, self._metrics, self._best)
-        checkpoints_of(run.config).save(state.step, run.read(), manifest, best=improved)
+        saver.save(state, self._metrics, self._best, interval.saved, improved)
 
     def _recalibrate(self, weights: str, state: State) -> None:
         """Measure the statistics of `weights`, once for what they are after the step that led to `state`."""
@@ -185,30 +203,3 @@ class Trainer:
 
     def _epoch(self, state: State) -> float:
         return state.step / self._run.horizon.steps_per_epoch
-
-
-class Interval:
-    """The steps since the last log line: their mean loss, and samples per second without the time for evaluation and saving."""
-
-    def __init__(self) -> None:
-        self._losses: list[float] = []
-        self._samples = 0
-        self._seconds = 0.0
-        self.resume()
-
-    def resume(self) -> None:
-        """Let the time since the last step not count."""
-        self._mark = time.perf_counter()
-
-    def add(self, loss: float, samples: int) -> None:
-        self._losses.append(loss)
-        self._samples += samples
-        self._seconds += time.perf_counter() - self._mark
-
-    @property
-    def loss(self) -> float:
-        return math.fsum(self._losses) / len(self._losses)
-
-    @property
-    def rate(self) -> float:
-        return self._samples / max(self._seconds, 1e-9)

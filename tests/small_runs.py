@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ppema.config import Config, load_config
-from ppema.run.checkpoint import Checkpoints
+from ppema.run.checkpoints import Checkpoints
 from ppema.run.log import read_metrics
 
 SMALL = """
@@ -34,7 +34,7 @@ def loader(folder: Path, text: str = SMALL) -> Callable[..., Config]:
 def content(folder: Path) -> dict[str, bytes]:
     """The arrays of a checkpoint, and of its manifest what does not depend on the folder or the clock."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    kept = {key: value for key, value in manifest.items() if key != "config"}
+    kept = {key: value for key, value in manifest.items() if key not in ("config", "checksum")}
     return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")} | {"manifest": json.dumps(kept).encode()}
 
 

@@ -18,7 +18,7 @@ from small_runs import COMPENSATED, PLATEAU, content, last, loader, losses
 from ppema.api import evaluate
 from ppema.config import load_config
 from ppema.errors import DataError, TrainingError
-from ppema.run.checkpoint import Checkpoints
+from ppema.run.checkpoints import Checkpoints
 from ppema.run.log import read_metrics
 from ppema.run.stop import stop_requests
 from ppema.training import dry_run, train
@@ -76,7 +76,7 @@ def test_visualdl_can_read_the_scalars_back(config, tmp_path):
 def test_a_new_best_is_saved_whenever_it_is_found(config, tmp_path):
     """Evaluated every 5 steps, saved at the end: the best is on disk nevertheless."""
     result = train(config("train.eval_every=5 steps", "train.save_every=100 %", "train.monitor=raw/loss"))
-    assert evaluate(config(), weights="raw", checkpoint="best")["raw"]["loss"] == result.best.value
+    assert evaluate(config(), weights="raw", checkpoint="best")["raw"]["loss"] == result.best["raw/loss"].value
     assert sorted(path.name for path in (tmp_path / "run/checkpoints").glob("step*")) != ["step-00000028"]
 
 
@@ -85,7 +85,7 @@ def test_evaluate_gives_what_training_measured(config, tmp_path):
     assert evaluate(config()) == result.metrics
     assert evaluate(config(), weights="quick") == {"quick": result.metrics["quick"]}
     best = evaluate(config(), weights="ema", checkpoint="best")
-    assert best["ema"]["accuracy"] == result.best.value
+    assert best["ema"]["accuracy"] == result.best["ema/accuracy"].value
     assert evaluate(config(), checkpoint=str(last(tmp_path / "run"))) == result.metrics
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from ppema.cli.common import add_json, load, parser, print_json, print_table, run
 
@@ -39,6 +38,6 @@ def _train(arguments: argparse.Namespace) -> int:
         print_table(["weights", *measures], [[name, *values.values()] for name, values in result.metrics.items()])
     print(f"run: {result.output}")
     if arguments.json:
-        best = asdict(result.best) if result.best else None
+        best = {monitor: {"value": each.value, "step": each.step} for monitor, each in result.best.items()}
         print_json({"step": result.state.step, "metrics": result.metrics, "best": best, "output": str(result.output)})
     return 128 + result.stopped_by if result.stopped_by else 0

@@ -21,6 +21,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from ppema.config.average import Average
 from ppema.config.data import DataSpec
 from ppema.config.duration import Duration
+from ppema.config.monitor import Monitors, is_monitor
 from ppema.config.named import LearningRate, Named, Optimizer
 from ppema.config.positions import Positions
 from ppema.config.section import Count, Section, Seed, Text
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 RAW = "raw"  # the weights themselves, beside the averages' names
-_MONITOR = "^[^/]+/.+$"
 
 
 class Data(Section):
@@ -58,16 +58,27 @@ class Train(Section):
         "averages of other lengths; null: none are taken.",
     )
     keep: Count = Field(default=3, description="Checkpoints kept: the newest ones, and beside them the best.")
-    monitor: (
-        Annotated[str, Strict(), Field(pattern=_MONITOR), expecting("'<weights>/<metric>' such as 'raw/accuracy'")] | None
-    ) = Field(
+    keep_every: Duration | None = Field(
+        default=None, description="Of each such time of the run the first checkpoint is kept for good; null: none is."
+    )
+    failed_save: Literal["end", "go_on"] = Field(
+        default="end",
+        description="When a checkpoint or a record can not be written (full disk, permissions): end the run, or go on, warn, "
+        "and try again when the next one is due.",
+    )
+    monitor: Monitors = Field(
         default=None,
         description="<weights>/<metric> that decides which checkpoint is the best: weights are raw or an average's "
-        "name. null: no checkpoint is called the best.",
+        "name. Of a list each has its best checkpoint, and the first one's is 'best'. null: no checkpoint is called the best.",
     )
     mode: Literal["max", "min"] | None = Field(
-        default=None, description="Whether monitor is best at its max or min; null: min for losses and errors."
+        default=None, description="Whether what is monitored is best at its max or min; null: min for losses and errors."
     )
+
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        """`monitor` as a tuple, of none, one or several."""
+        return (self.monitor,) if isinstance(self.monitor, str) else self.monitor or ()
 
 
 class Runtime(Section):
@@ -175,13 +186,18 @@ def _unknown_weights(value: Any) -> list[tuple[Path, str]]:
     That early, because pydantic checks across sections only once each of them is right by itself.
     """
     monitor, averages = _get(_get(value, "train"), "monitor"), _get(value, "averages") or {}
-    if not isinstance(monitor, str) or not isinstance(averages, Mapping) or not re.match(_MONITOR, monitor):
+    if not isinstance(averages, Mapping):
         return []
-    weights, names = monitor.partition("/")[0], [RAW, *map(str, averages)]
-    if weights in names:
-        return []
-    hint = did_you_mean(weights, names) or f"; known: {', '.join(names)}"
-    return [(("train", "monitor"), f"no average is called {shown(weights)}{hint}")]
+    several = isinstance(monitor, (list, tuple))
+    names = [RAW, *map(str, averages)]
+    found: list[tuple[Path, str]] = []
+    for index, each in enumerate(monitor if several else [monitor]):
+        weights = each.partition("/")[0] if is_monitor(each) else RAW
+        if weights not in names:
+            hint = did_you_mean(weights, names) or f"; known: {', '.join(names)}"
+            path = ("train", "monitor", index) if several else ("train", "monitor")
+            found.append((path, f"no average is called {shown(weights)}{hint}"))
+    return found
 
 
 def _nothing_to_snapshot(value: Any) -> list[tuple[Path, str]]:

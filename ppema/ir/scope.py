@@ -13,6 +13,8 @@ from ppema.averaging.precision import HALF_TYPES, rounded, type_of
 Scope = Any  # paddle.static.Scope
 # The class was renamed between Paddle 2 and 3.
 _Tensor = getattr(paddle.base.core, "DenseTensor", None) or paddle.base.core.LoDTensor
+# Types that numpy and Paddle both know by DLPack, and of which there is enough to copy.
+_SHARED = (np.float32, np.float64, np.float16)
 _TYPE = paddle.base.core.VarDesc.VarType
 _DTYPES = {
     _TYPE.FP16: "float16",
@@ -47,6 +49,32 @@ def missing(scope: Scope, names: Iterable[str]) -> list[str]:
 def get(scope: Scope, name: str) -> np.ndarray:
     """A copy of the variable's value; of bfloat16 its bits, as uint16. Raises KeyError where there is none."""
     return np.array(tensor(scope, name))
+
+
+def copy_into(scope: Scope, name: str, target: np.ndarray) -> None:
+    """Copy the variable's value into `target`, of its shape and type (uint16 for bfloat16). Raises KeyError, ValueError.
+
+    Where it can be, this is one copy of memory, which `get` would do twice.
+    """
+    source = tensor(scope, name)
+    shared = target.dtype in _SHARED and not source._place().is_gpu_place()
+    value = np.from_dlpack(_DLPack(source)) if shared else np.array(source)
+    if (value.shape, value.dtype) != (target.shape, target.dtype):
+        _same(f"variable {name}", _form(source), "the array", (target.shape, type_of(target)))
+    np.copyto(target, value)
+
+
+class _DLPack:
+    """A tensor on the CPU, as numpy asks for memory to share."""
+
+    def __init__(self, source):
+        self._source = source
+
+    def __dlpack__(self, **_: object):
+        return self._source._to_dlpack()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
 
 
 def dtype(scope: Scope, name: str) -> str:

@@ -14,8 +14,8 @@ from ppema.averaging.precision import widened
 from ppema.config import RAW
 from ppema.errors import CheckpointError
 from ppema.run.checkpoint import Checkpoint
-from ppema.run.folder import Arrays
 from ppema.run.snapshots import Snapshot
+from ppema.run.tensors import Arrays
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""The best value of the monitored metric."""
+"""The best value of a monitored metric."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +29,9 @@ def wants_less(metric: str, mode: str | None) -> bool:
     return mode == "min" or (mode is None and less_is_better(metric))
 
 
-def check_monitor(monitor: str | None, measures: dict[str, Any]) -> None:
-    """Raise ConfigError unless the metric that `monitor` names is among `measures`."""
-    metric = (monitor or "").partition("/")[2]
-    if monitor is not None and metric not in measures:
-        raise ConfigError.of(f"{metric!r} is not measured; measured are {', '.join(measures)}", "monitor")
+def check_monitors(monitors: Sequence[str], measures: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless the metrics that `monitors` name are among `measures`."""
+    for monitor in monitors:
+        metric = monitor.partition("/")[2]
+        if metric not in measures:
+            raise ConfigError.of(f"{metric!r} is not measured; measured are {', '.join(measures)}", "monitor")

@@ -1,25 +1,27 @@
-"""A folder of arrays (safetensors) and a manifest (JSON) that appears under its name whole, or not at all."""
+"""A folder of arrays (safetensors) and a manifest (JSON) that appears under its name whole, or not at all, and then lasts."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
-from ppema.averaging.precision import type_of
-from ppema.errors import CheckpointError, TrainingError, one_line
+from ppema.errors import CheckpointError, TrainingError
+from ppema.run.durable import NewFile, sync_all, sync_folder, write_file
+from ppema.run.manifest import FolderManifest, parse, sealed
+from ppema.run.tensors import SUFFIX, Image, Record, read_arrays, read_bytes
 
 MANIFEST = "manifest.json"
 _PREFIX = "step-"
 
-Arrays = Mapping[str, np.ndarray]
+AnyManifest = TypeVar("AnyManifest", bound=FolderManifest)
 
 
 def step_folder(parent: Path, step: int) -> Path:
@@ -29,8 +31,12 @@ def step_folder(parent: Path, step: int) -> Path:
 
 def step_folders(parent: Path) -> list[Path]:
     """The folders of all steps in `parent`, in the steps' order; none where it is missing."""
-    found = (path for path in parent.glob(f"{_PREFIX}*") if re.fullmatch(rf"{_PREFIX}[0-9]+", path.name) and path.is_dir())
-    return sorted(found, key=step_of)
+    return sorted((path for path in parent.glob(f"{_PREFIX}*") if is_step(path) and path.is_dir()), key=step_of)
+
+
+def is_step(path: Path) -> bool:
+    """Whether `path` has a name that `step_folder` gives."""
+    return re.fullmatch(rf"{_PREFIX}[0-9]+", path.name) is not None
 
 
 def step_of(folder: Path) -> int:
@@ -38,48 +44,96 @@ def step_of(folder: Path) -> int:
     return int(folder.name.removeprefix(_PREFIX))
 
 
-def write_folder(target: Path, parts: Mapping[str, Arrays], manifest: str, what: str) -> None:
-    """Write each part's arrays as <part>.safetensors, and the manifest, into the folder `target`, replacing one that is there.
+def write_folder(target: Path, images: Mapping[str, Image], manifest: FolderManifest, what: str) -> str:
+    """Write each part's image as <part>.safetensors, and `manifest` with their checksums, into a new folder `target`.
 
-    what: they are, for the message. Raises TrainingError when it can not be written; what was there before is as it was.
+    It replaces one that is there. what: they are, for the message. Returns the manifest's checksum. Raises TrainingError when
+    it can not be written; what was there before is as it was. The folder that `target` lies in is made, but none above it: a
+    run's folder that was removed does not come back half.
     """
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for part, arrays in parts.items():
-            save_arrays(arrays, partial / f"{part}.safetensors")
-        (partial / MANIFEST).write_text(manifest, encoding="utf-8")
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
+        _remove(partial)
+        with suppress(FileExistsError):
+            os.mkdir(target.parent)
+        os.mkdir(partial)
+        content, checksum = sealed(manifest.model_copy(update={"files": _write_images(partial, images)}))
+        write_file(partial / MANIFEST, content)
+        sync_folder(partial)
+        _remove(target)
+        os.rename(partial, target)
+        sync_folder(target.parent)
+        return checksum
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
-        # safetensors reports a full disk as an error of its own.
-        if isinstance(error, (OSError, SafetensorError)):
+        if isinstance(error, OSError):
             raise TrainingError(f"{target}: the {what} could not be written: {error}") from error
         raise
 
 
-def save_arrays(arrays: Arrays, file: Path, said: Mapping[str, str] | None = None) -> None:
-    """Write `arrays` to a safetensors file, with `said` as its metadata. Raises OSError and SafetensorError.
-
-    What is bfloat16, which numpy does not know, stands there as uint16, its bits, and is named in the metadata.
+def read_manifest(kind: type[AnyManifest], folder: Path, what: str) -> AnyManifest:
+    """The manifest in `folder`, which is to be `what`. Raises CheckpointError for one that is missing, damaged, or of another
+    format.
     """
-    halves = {name: "bfloat16" for name, array in arrays.items() if type_of(array) == "bfloat16"}
-    save_file(dict(arrays), file, metadata={**halves, **(said or {})} or None)
+    file = folder / MANIFEST
+    try:
+        content = read_bytes(file)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}: this is no {what} of ppema") from error
+    try:
+        return parse(kind, content)
+    except ValueError as error:
+        raise CheckpointError(f"{file}: damaged, or of another format: {error}") from error
 
 
-def read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file. Raises CheckpointError where it is missing or damaged."""
-    try:
-        kind = file.stat().st_mode
-    except OSError as error:
-        raise CheckpointError(f"{file}: {error.strerror}") from error
-    if not stat.S_ISREG(kind):
-        raise CheckpointError(f"{file}: it is no regular file")
-    try:
-        return load_file(file)
-    except Exception as error:
-        # A damaged header makes safetensors raise whatever its content leads to.
-        raise CheckpointError(f"{file}: {one_line(error)}") from error
+def read_part(folder: Path, manifest: FolderManifest, part: str) -> dict[str, np.ndarray]:
+    """The arrays of a part of the folder. Raises CheckpointError where they are not those that were written."""
+    name = f"{part}{SUFFIX}"
+    if name not in manifest.files:
+        raise CheckpointError(f"{folder / MANIFEST}: it knows no file {name}")
+    return read_arrays(folder / name, manifest.files[name])
+
+
+def problems(folder: Path, manifest: FolderManifest) -> list[str]:
+    """What is wrong with the files of the folder, a line each; all of them are read."""
+    found = []
+    for name, record in manifest.files.items():
+        try:
+            read_bytes(folder / name, record)
+        except CheckpointError as error:
+            found.append(str(error))
+    return found
+
+
+def clear_partials(parent: Path, files: Iterable[str] = ()) -> None:
+    """Remove what killed processes left half-written in `parent`: folders of steps, and those of the `files`.
+
+    Only who alone may write there calls it.
+    """
+    names = "|".join([rf"{_PREFIX}[0-9]+", *map(re.escape, files)])
+    for path in parent.glob(".*"):
+        if not re.fullmatch(rf"\.({names})\.[0-9]+", path.name):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def _write_images(folder: Path, images: Mapping[str, Image]) -> dict[str, Record]:
+    """Write the files, and return what they are, by name: checksums are computed while the disk is waited for."""
+    with ExitStack() as stack:
+        hasher = stack.enter_context(ThreadPoolExecutor(1))
+        records = {part: hasher.submit(image.record) for part, image in images.items()}
+        files = []
+        for part, image in images.items():
+            files.append(stack.enter_context(NewFile(folder / f"{part}{SUFFIX}")))
+            files[-1].write(image.header)
+            files[-1].write(image.data)
+        sync_all(files)
+        return {f"{part}{SUFFIX}": record.result() for part, record in records.items()}
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -5,61 +5,80 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from visualdl import LogWriter
+from visualdl.component.base_component import meta_data, scalar
+from visualdl.writer.record_writer import RecordWriter
 
 from ppema.averaging.health import Reading
 from ppema.errors import SetupError, TrainingError
+from ppema.run.appended import AppendedFile
+from ppema.run.durable import replace_file
 from ppema.run.progress import Bar
 
 
 class RunLog:
-    """The records of one run; every write is flushed, so that a killed run keeps them. A context manager."""
+    """The records of one run; every write reaches the system, so that a killed run keeps them. A context manager."""
 
-    def __init__(self, output: Path, bar: Bar, *, step: int):
+    def __init__(self, output: Path, bar: Bar, *, step: int, go_on: bool = False):
         """Go on with the records that are there, without those after `step`: they belong to a run that was cut off.
 
-        metrics.jsonl is shortened and VisualDL's file written anew from it; log.txt keeps every line that was said. Raises
-        SetupError where the folder can not be written.
+        metrics.jsonl is shortened and VisualDL's file written anew from it; log.txt keeps every line that was said. go_on: a
+        record that can not be written ends nothing, but is written later. Raises SetupError where the folder can not be
+        written.
         """
         self._output = output
         self._bar = bar
+        self._go_on = go_on
+        self._failing = False
         self._stack = contextlib.ExitStack()
         try:
             output.mkdir(parents=True, exist_ok=True)
             kept = [record for record in read_metrics(output) if record["step"] <= step]
-            _replace(output / "metrics.jsonl", "".join(to_json(record) + "\n" for record in kept))
-            self._metrics = self._stack.enter_context((output / "metrics.jsonl").open("a", encoding="utf-8"))
-            self._text = self._stack.enter_context((output / "log.txt").open("a", encoding="utf-8"))
+            replace_file(output / "metrics.jsonl", "".join(to_json(record) + "\n" for record in kept).encode())
+            self._metrics = self._opened(output / "metrics.jsonl")
+            self._text = self._opened(output / "log.txt")
             shutil.rmtree(output / "vdl", ignore_errors=True)
-            self._scalars = self._stack.enter_context(LogWriter(logdir=str(output / "vdl")))
+            (output / "vdl").mkdir()
+            self._vdl = self._opened(output / "vdl" / f"vdlrecords.{int(time.time()):010d}.log")
         except OSError as error:
             self._stack.close()
             raise SetupError(f"{output}: the run's folder can not be written: {error}") from error
+        # VisualDL's own LogWriter writes from a thread, which a full disk ends unseen, and the run then waits for it for ever.
+        self._scalars = RecordWriter(self._vdl)
+        with self._writing():
+            self._scalars.write(meta_data(display_name="", walltime=_now()).SerializeToString())
         for record in kept:
             self._draw(record)
+
+    def _opened(self, path: Path) -> AppendedFile:
+        return self._stack.enter_context(contextlib.closing(AppendedFile(path)))
 
     def __enter__(self) -> RunLog:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self._stack.close()
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        with self._stack:
+            if kind is None and self._go_on:
+                self._go_on = False
+                for file in (self._metrics, self._text, self._vdl):
+                    with self._writing():
+                        file.append(b"")
 
     def config(self, text: str) -> None:
         """The resolved config, as YAML."""
         with self._writing():
-            _replace(self._output / "config.yml", text)
+            replace_file(self._output / "config.yml", text.encode())
 
     def say(self, text: str) -> None:
         """One line for people, on the terminal and in log.txt."""
         self._bar.line(text)
         with self._writing():
-            self._text.write(text + "\n")
-            self._text.flush()
+            self._text.append(f"{text}\n".encode(errors="backslashreplace"))
 
     def warn(self, warnings: Iterable[str]) -> None:
         """Each of them as a line for people."""
@@ -83,8 +102,7 @@ class RunLog:
 
     def _record(self, record: Mapping[str, Any]) -> None:
         with self._writing():
-            self._metrics.write(to_json(record) + "\n")
-            self._metrics.flush()
+            self._metrics.append(f"{to_json(record)}\n".encode())
         self._draw(record)
 
     def _draw(self, record: Mapping[str, Any]) -> None:
@@ -97,17 +115,29 @@ class RunLog:
         else:
             measures = (key for key in record if key not in ("kind", "step", "epoch", "weights"))
             scalars = {f"{measure}/{record['weights']}": record[measure] for measure in measures}
-        with self._writing():
-            for tag, value in scalars.items():
-                if value is not None:
-                    self._scalars.add_scalar(tag=tag, value=float(value), step=record["step"])
+        found = [(tag, float(value)) for tag, value in scalars.items() if value is not None]
+        for tag, value in found:
+            with self._writing():
+                self._scalars.write(scalar(tag, value, record["step"], _now()).SerializeToString())
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise TrainingError(f"{self._output}: the run's records can not be written: {error}") from error
+            said = f"{self._output}: the run's records can not be written: {error}"
+            if not self._go_on:
+                raise TrainingError(said) from error
+            if not self._failing:
+                self._bar.line(f"warning: {said}; the run goes on, and tries again")
+            self._failing = True
+        else:
+            self._failing = False
+
+
+def _now() -> int:
+    """Milliseconds, as VisualDL counts."""
+    return round(time.time() * 1000)
 
 
 def _in_words(reading: Reading) -> str:
@@ -152,9 +182,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(each) for each in value]
     return None if isinstance(value, float) and value - value != 0 else value
-
-
-def _replace(file: Path, text: str) -> None:
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)

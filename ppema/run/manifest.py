@@ -1,14 +1,36 @@
-"""What a checkpoint says beside its arrays: the manifest, as a typed model that is checked whenever it is read."""
+"""What a folder of arrays says of itself: its manifest, a typed model that is checked whenever it is read.
+
+A manifest is JSON whose first key is its own checksum: XXH3 of 128 bits, in hexadecimal, of the file's bytes with zeros in the
+place of that checksum. So nothing in it can change unseen; and it holds the size and checksum of every file beside it.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+import re
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+import xxhash
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, ValidationError
 
 from ppema.run.best import Best
+from ppema.run.tensors import Record
 
-FORMAT = 1
+FORMAT = 2
+
+_ZEROS = "0" * 32
+_SEAL = re.compile(rb'\{\s*"checksum": ?"([0-9a-f]{32})"')
+# A plain name in the folder itself.
+_FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*\.safetensors$")]
+
+
+class FolderManifest(BaseModel):
+    """What every manifest says: of which format the folder is, and the files in it by name. checksum: its own."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    checksum: str = _ZEROS
+    format: Literal[2] = FORMAT
+    files: dict[_FileName, Record] = {}
 
 
 class Position(BaseModel):
@@ -23,45 +45,74 @@ class Position(BaseModel):
 
 
 class SavedAverage(BaseModel):
-    """The names of an average's variables in its file, as in `passes.ema.Average`."""
+    """The names of an average's variables in its file, as in `passes.ema.Average`, and how far it is.
+
+    steps: optimizer steps seen; total_weight: W, which divides what is not yet bias-corrected; both stand in the file too.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True)
 
     shadow_of: dict[str, str]
     count: str
     weight: str
+    steps: NonNegativeInt
+    total_weight: NonNegativeFloat
 
 
-class Manifest(BaseModel):
-    """The content of manifest.json.
-
-    format: of the checkpoint; ppema, paddle, threads: what wrote it; state: the run's position; lr: the schedule's numbers
-    (`optimizers.lr_state`); best, metrics: as in the run's result, a measure that was not finite being null; averages: by
-    name; structured: the variables' names by their place in the model; config: the resolved config.
-    """
+class SavedInterval(BaseModel):
+    """The steps since the last log line: their number, and the sum of their losses."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
-    format: Literal[1]
+    steps: NonNegativeInt = 0
+    loss: FiniteFloat = 0.0
+
+
+class Manifest(FolderManifest):
+    """The content of a checkpoint's manifest.json.
+
+    ppema, paddle, threads: what wrote it; state: the run's position, epoch and batch being those in the order of the data,
+    which is a pure function of the config's seed and the epoch; random: the seed that the next step will draw from, a pure
+    function of the config's seed and the step, and all that there is of the state of random generators; lr: the schedule's
+    numbers (`optimizers.lr_state`); best: by monitored metric; metrics: as in the run's result, a measure that was not finite
+    being null; interval: of the log; averages: by name; structured: the variables' names by their place in the model; config:
+    the resolved config.
+    """
+
     ppema: str
     paddle: str
     threads: int
     state: Position
+    random: int
     lr: dict[str, Any]
-    best: Best | None
+    best: dict[str, Best]
     metrics: dict[str, dict[str, float | None]]
+    interval: SavedInterval
     averages: dict[str, SavedAverage]
     structured: dict[str, str]
     config: dict[str, Any]
 
 
-AnyManifest = TypeVar("AnyManifest", bound=BaseModel)
+AnyManifest = TypeVar("AnyManifest", bound=FolderManifest)
 
 
-def parse(kind: type[AnyManifest], text: str) -> AnyManifest:
-    """The manifest of that kind that `text` is. Raises ValueError, in one line, for what is none."""
+def sealed(manifest: FolderManifest) -> tuple[bytes, str]:
+    """The content of the manifest's file, and its checksum."""
+    content = manifest.model_copy(update={"checksum": _ZEROS}).model_dump_json(indent=1).encode()
+    checksum = xxhash.xxh3_128_hexdigest(content)
+    return content.replace(_ZEROS.encode(), checksum.encode(), 1), checksum
+
+
+def parse(kind: type[AnyManifest], content: bytes) -> AnyManifest:
+    """The manifest of that kind that `content` is. Raises ValueError, in one line, for what is none, or was changed."""
+    seal = _SEAL.match(content)
+    if seal is None:
+        raise ValueError("it does not begin with its checksum")
+    unsealed = content.replace(seal[1], _ZEROS.encode(), 1)
+    if xxhash.xxh3_128_hexdigest(unsealed) != seal[1].decode():
+        raise ValueError("its checksum is not that of what was written")
     try:
-        return kind.model_validate_json(text)
+        return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])

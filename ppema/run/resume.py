@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import paddle
@@ -14,10 +14,13 @@ from ppema.environment import threads_in_use
 from ppema.errors import CheckpointError, ConfigError, one_line
 from ppema.optimizers import lr_state, set_lr_state
 from ppema.run.best import Best
-from ppema.run.checkpoint import Checkpoint, Checkpoints
-from ppema.run.manifest import FORMAT, Manifest, Position, SavedAverage
+from ppema.run.checkpoint import Checkpoint
+from ppema.run.checkpoints import Checkpoints, pointer_of
+from ppema.run.log import read_metrics
+from ppema.run.manifest import Manifest, Position, SavedAverage, SavedInterval
 from ppema.run.setup import TrainingRun
-from ppema.run.state import State
+from ppema.run.state import State, step_seed
+from ppema.run.tensors import Image
 from ppema.version import VERSION
 
 # Keys that may differ between a checkpoint and the run that goes on from it: they change no weight of any step.
@@ -33,6 +36,8 @@ _HARMLESS = (
     "train.save_every",
     "train.snapshot_every",
     "train.keep",
+    "train.keep_every",
+    "train.failed_save",
 )
 # But for these, where evaluations decide about the learning rate.
 _OF_EVALUATION = ("data.eval", "train.eval_every")
@@ -42,31 +47,64 @@ Metrics = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run begins: its position, the best and the last evaluation so far."""
+    """Where a run begins: its position, the best by monitored metric, the last evaluation, and the log interval so far.
+
+    said: what people should know of how it came to begin there.
+    """
 
     state: State = field(default_factory=State)
-    best: Best | None = None
+    best: dict[str, Best] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=dict)
+    interval: SavedInterval = field(default_factory=SavedInterval)
+    said: tuple[str, ...] = ()
 
 
 def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str) -> Start:
     """Begin anew, or at the checkpoint that `resume` (as for `train`) leads to, whose state then stands in the scope.
 
     Raises CheckpointError for a checkpoint that is missing, damaged, or of another config or model, and where going on would
-    mix two runs in one folder.
+    mix two runs in one folder; nothing was changed then.
     """
-    if resume == "never" and checkpoints.exists():
-        raise CheckpointError(
-            f"{checkpoints.folder}: this run has checkpoints already: resume it (--resume auto) or choose another output"
-        )
-    if resume == "never" or (resume == "auto" and not checkpoints.exists()):
+    if resume == "never":
+        _check_new(checkpoints)
+        checkpoints.clear()
         return Start()
-    checkpoint = checkpoints.find("last" if resume == "auto" else resume)
-    if checkpoints.exists() and not checkpoint.path.samefile(checkpoints.find("last").path):
+    skipped: list[str] = []
+    if resume == "auto":
+        checkpoint, skipped = checkpoints.newest_intact()
+        if checkpoint is None:
+            checkpoints.clear()
+            return Start()
+    else:
+        checkpoint = checkpoints.find(resume)
+    ours = checkpoint.path.resolve().parent == checkpoints.folder.resolve()
+    if not ours and checkpoints.exists():
         raise CheckpointError(
-            f"{checkpoints.folder}: its last checkpoint is another one, and going on from {checkpoint.path.name} would "
-            "mix two runs in one folder: choose another output"
+            f"{checkpoints.folder}: there are checkpoints of a run, and going on from {checkpoint.path} would mix two runs "
+            "in one folder: choose another output"
         )
+    _check_config(run, checkpoint)
+    start = _load(run, checkpoint)
+    if ours:
+        aside = checkpoints.go_on_from(start.state.step, best_pointers(run, start.best))
+        skipped = [f"skipped {each}" for each in skipped]
+        return replace(start, said=(*skipped, *(f"set aside as {path}" for path in aside)))
+    checkpoints.clear()
+    return start
+
+
+def _check_new(checkpoints: Checkpoints) -> None:
+    output = checkpoints.folder.parent
+    if checkpoints.exists():
+        found = "this run has checkpoints already"
+    elif read_metrics(output):
+        found = "this run has records already"
+    else:
+        return
+    raise CheckpointError(f"{output}: {found}: resume it (--resume auto) or choose another output")
+
+
+def _check_config(run: TrainingRun, checkpoint: Checkpoint) -> None:
     harmless = [key for key in _HARMLESS if run.config.lr.name != "ReduceOnPlateau" or key not in _OF_EVALUATION]
     differing = differences(_with_defaults(checkpoint.manifest.config), plain(run.config), harmless)
     if differing:
@@ -74,25 +112,43 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str) -> Start:
             f"{checkpoint.path}: it was trained with another config: {'; '.join(differing)}; choose another output, or "
             "go back to that config"
         )
-    return _load(run, checkpoint)
 
 
-def manifest_of(run: TrainingRun, state: State, metrics: Metrics, best: Best | None) -> Manifest:
-    """What a checkpoint says beside its arrays."""
+def best_pointers(run: TrainingRun, best: Mapping[str, Best]) -> dict[str, Best]:
+    """`best`, which is by monitored metric, by the name of the file that names its checkpoint."""
+    return {pointer_of(monitor, run.config.train.monitors): each for monitor, each in best.items()}
+
+
+def manifest_of(
+    run: TrainingRun,
+    images: Mapping[str, Image],
+    state: State,
+    metrics: Metrics,
+    best: Mapping[str, Best],
+    interval: SavedInterval,
+) -> Manifest:
+    """What a checkpoint says beside its arrays, which are the `images`."""
     return Manifest(
-        format=FORMAT,
         ppema=VERSION,
         paddle=paddle.__version__,
         threads=threads_in_use(),
         state=Position(**asdict(state)),
+        random=step_seed(run.config.seed, state.step),
         lr=lr_state(run.programs.lr),
-        best=best,
+        best=dict(best),
         metrics={
             weights: {name: value if math.isfinite(value) else None for name, value in values.items()}
             for weights, values in metrics.items()
         },
+        interval=interval,
         averages={
-            name: SavedAverage(shadow_of=average.shadow_of, count=average.count, weight=average.weight)
+            name: SavedAverage(
+                shadow_of=average.shadow_of,
+                count=average.count,
+                weight=average.weight,
+                steps=int(images[f"average-{name}"].views[average.count]),
+                total_weight=float(images[f"average-{name}"].views[average.weight]),
+            )
             for name, average in run.programs.averages.items()
         },
         structured=run.programs.model.structured,
@@ -131,6 +187,10 @@ def _load(run: TrainingRun, checkpoint: Checkpoint) -> Start:
     state = State(**manifest.state.model_dump())
     if state.batch >= run.horizon.steps_per_epoch:
         raise CheckpointError(f"{checkpoint.path}: damaged: batch {state.batch} of {run.horizon.steps_per_epoch} in an epoch")
+    if manifest.random != step_seed(run.config.seed, state.step):
+        raise CheckpointError(
+            f"{checkpoint.path}: ppema {manifest.ppema} drew other random numbers: go on with that version, or train anew"
+        )
     run.write(checkpoint)
     try:
         set_lr_state(run.programs.lr, manifest.lr)
@@ -140,4 +200,4 @@ def _load(run: TrainingRun, checkpoint: Checkpoint) -> Start:
         weights: {name: math.nan if value is None else value for name, value in values.items()}
         for weights, values in manifest.metrics.items()
     }
-    return Start(state, manifest.best, metrics)
+    return Start(state, dict(manifest.best), metrics, manifest.interval)

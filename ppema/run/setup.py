@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from ppema.forward import building
 from ppema.ir import Program, backend, scope
 from ppema.programs import Horizon, Model, Programs, build_programs, build_test_model, train_statistics
 from ppema.recalibration import recalibration
-from ppema.run.best import check_monitor
-from ppema.run.checkpoint import Checkpoint, Checkpoints, check_fits
+from ppema.run.best import check_monitors
+from ppema.run.checkpoint import Checkpoint, check_fits
+from ppema.run.checkpoints import Checkpoints
 from ppema.run.device import place_of
 from ppema.run.execute import execute
-from ppema.run.folder import Arrays
 from ppema.run.recalibrate import Recalibrator
-from ppema.saved import read
+from ppema.run.tensors import Arrays, Image
+from ppema.saved import copy_into, read
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,19 @@ class TrainingRun:
         """A copy of the whole state, by part."""
         return {part: read(self.scope, names) for part, names in self.state_parts().items()}
 
+    def images(self) -> dict[str, Image]:
+        """Files for the whole state, by part, for `copy_into`. Raises ConfigError for a variable that no file can hold."""
+        try:
+            return {part: Image.of(arrays) for part, arrays in self.read().items()}
+        except ValueError as error:
+            with self.config.at("model"):
+                raise ConfigError.of(f"its variables can not be saved: {error}") from error
+
+    def copy_into(self, images: Mapping[str, Image]) -> None:
+        """Copy the whole state into the files that `images` made."""
+        for image in images.values():
+            copy_into(self.scope, image.views)
+
     def write(self, checkpoint: Checkpoint) -> None:
         """Put a checkpoint's state in place of the run's, whole or not at all. Raises CheckpointError where it is another's."""
         wanted = self.state_parts()
@@ -87,7 +101,7 @@ def prepare_training(config: Config) -> TrainingRun:
     horizon = Horizon(train_loader.steps_per_epoch, config.data.train.batch_size, config.train.epochs)
     programs = build_programs(config, train_loader.fields, horizon)
     with config.at("train"):
-        check_monitor(config.train.monitor, programs.model.test.measures)
+        check_monitors(config.train.monitors, programs.model.test.measures)
     executor, own = paddle.static.Executor(place), paddle.static.Scope()
     with paddle.static.scope_guard(own):
         _initialise(config, executor, programs.startup)
@@ -175,9 +189,11 @@ def output_of(config: Config) -> Path:
     return output
 
 
-def checkpoints_of(config: Config) -> Checkpoints:
-    """The checkpoints of the config's run."""
-    return Checkpoints(output_of(config) / "checkpoints", keep=config.train.keep)
+def checkpoints_of(config: Config, horizon: Horizon | None = None) -> Checkpoints:
+    """The checkpoints of the config's run; to prune them one has to say how long that is."""
+    every = config.train.keep_every
+    keep_every = horizon.steps(every) if horizon is not None and every is not None else None
+    return Checkpoints(output_of(config) / "checkpoints", keep=config.train.keep, keep_every=keep_every)
 
 
 def put(where: Any, source: Path, arrays: Arrays) -> None:

@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -22,9 +23,20 @@ from ppema.config import Config
 from ppema.errors import CheckpointError
 from ppema.ir import scope
 from ppema.programs import Horizon
-from ppema.run.folder import MANIFEST, read_arrays, step_folder, step_folders, step_of, write_folder
-from ppema.run.manifest import parse
+from ppema.run.folder import (
+    MANIFEST,
+    clear_partials,
+    problems,
+    read_manifest,
+    read_part,
+    step_folder,
+    step_folders,
+    step_of,
+    write_folder,
+)
+from ppema.run.manifest import FolderManifest
 from ppema.run.setup import TrainingRun, output_of
+from ppema.run.tensors import Image
 
 _REST = "rest"
 
@@ -57,12 +69,9 @@ class SavedHorizon(BaseModel):
     epochs: _Size
 
 
-class SnapshotManifest(BaseModel):
+class SnapshotManifest(FolderManifest):
     """The content of a snapshot's manifest.json: the averages by name, and the length of the run, for durations."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    format: Literal[1]
     step: PositiveInt
     averages: dict[str, Tracked]
     horizon: SavedHorizon
@@ -78,12 +87,9 @@ class Snapshot:
     @classmethod
     def open(cls, path: Path) -> Snapshot:
         """Read the manifest in the folder `path`. Raises CheckpointError where it is missing or damaged."""
-        file = path / MANIFEST
+        manifest, file = read_manifest(SnapshotManifest, path, "snapshot"), path / MANIFEST
         try:
-            manifest = parse(SnapshotManifest, file.read_text(encoding="utf-8"))
             profiles = [tracked.profile(manifest.step) for tracked in manifest.averages.values()]
-        except OSError as error:
-            raise CheckpointError(f"{file}: {error.strerror}: this is no snapshot of ppema") from error
         except ValueError as error:
             raise CheckpointError(f"{file}: damaged, or of another format: {error}") from error
         if not profiles or manifest.step != step_of(path):
@@ -101,11 +107,11 @@ class Snapshot:
 
     def average(self, name: str) -> dict[str, np.ndarray]:
         """The float32 values of the average `name`, by the variables' own names. Raises CheckpointError."""
-        return read_arrays(self.path / f"average-{name}.safetensors")
+        return read_part(self.path, self.manifest, f"average-{name}")
 
     def rest(self) -> dict[str, np.ndarray]:
         """The raw values of the variables that not every average covers, by their names. Raises CheckpointError."""
-        return read_arrays(self.path / f"{_REST}.safetensors")
+        return read_part(self.path, self.manifest, _REST)
 
 
 class Snapshots:
@@ -114,20 +120,21 @@ class Snapshots:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def forget_after(self, step: int) -> None:
+    def go_on_from(self, step: int) -> None:
         """Remove those of later steps: they belong to a run that was cut off, and the run goes on from `step`."""
+        clear_partials(self.folder)
         for path in step_folders(self.folder):
             if step_of(path) > step:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def save(self, run: TrainingRun, step: int) -> None:
-        """Take one of `run` as it stands after `step`, unless none of its averages has begun by then.
+    def take(self, run: TrainingRun, step: int) -> Callable[[], object] | None:
+        """Copy one out of `run` as it stands after `step`; None where none of its averages has begun by then.
 
-        Raises TrainingError when it can not be written; the earlier ones are then as they were.
+        Returns what writes it, and raises TrainingError when it can not be written; the earlier ones are then as they were.
         """
         tracked = _tracked(run, step)
         if not tracked:
-            return
+            return None
         parts = {}
         for name in tracked:
             average = run.programs.averages[name]
@@ -137,8 +144,9 @@ class Snapshots:
         covered = set.intersection(*(set(arrays) for arrays in parts.values()))
         names = [parameter.name for parameter in run.programs.model.parameters]
         parts[_REST] = {name: scope.get(run.scope, name) for name in names if name not in covered}
-        manifest = SnapshotManifest(format=1, step=step, averages=tracked, horizon=SavedHorizon(**asdict(run.horizon)))
-        write_folder(step_folder(self.folder, step), parts, manifest.model_dump_json(indent=1), "snapshot")
+        manifest = SnapshotManifest(step=step, averages=tracked, horizon=SavedHorizon(**asdict(run.horizon)))
+        images = {part: Image.of(arrays) for part, arrays in parts.items()}
+        return partial(write_folder, step_folder(self.folder, step), images, manifest, "snapshot")
 
     def steps(self) -> list[int]:
         """The steps of which there is one, in order."""
@@ -156,7 +164,11 @@ class Snapshots:
             )
         if step is not None and not steps[0] <= step <= steps[-1]:
             raise CheckpointError(f"{self.folder}: there are snapshots of steps {steps[0]} to {steps[-1]}, not of step {step}")
-        return [Snapshot.open(step_folder(self.folder, each)) for each in steps if step is None or each <= step]
+        found = [Snapshot.open(step_folder(self.folder, each)) for each in steps if step is None or each <= step]
+        for snapshot in found:
+            for problem in problems(snapshot.path, snapshot.manifest):
+                raise CheckpointError(problem)
+        return found
 
 
 def snapshots_of(config: Config) -> Snapshots:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from ppema.errors import CheckpointError, TrainingError, one_line
-from ppema.run.folder import Arrays, read_arrays, save_arrays
+from ppema.run.durable import replace_file
+from ppema.run.tensors import SUFFIX, Arrays, Image, read_arrays
 
-SUFFIX = ".safetensors"
 _FORMAT = "ppema weights 1"
 
 
@@ -23,14 +21,11 @@ def is_file(weights: str) -> bool:
 
 def write_weights(file: Path, arrays: Arrays, *, step: int, what: str) -> None:
     """Write `arrays`, the weights after `step`, that are what `what` says. Raises TrainingError where it can not be done."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_arrays(arrays, partial, {"format": _FORMAT, "step": str(step), "what": what})
-        partial.replace(file)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        image = Image.of(arrays, {"format": _FORMAT, "step": str(step), "what": what})
+        replace_file(file, image.header, image.data)
+    except OSError as error:
         raise TrainingError(f"{file}: the weights could not be written: {error}") from error
 
 

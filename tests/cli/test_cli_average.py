@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from posthoc_runs import small
 from safetensors.numpy import load_file, save_file
+from saved_runs import written_again
 from visualdl import LogReader
 
 from ppema.cli.average import main as average_main
 from ppema.cli.eval import main as eval_main
-from ppema.run.checkpoint import Checkpoints
+from ppema.run.checkpoints import Checkpoints
+from ppema.run.snapshots import SnapshotManifest
 from ppema.run.weights import description
 from ppema.training import train
 
@@ -222,13 +224,16 @@ def test_a_run_without_snapshots(here, capsys):
 
 
 def test_a_damaged_snapshot(here, capsys):
-    file = here / "run/snapshots/step-00000030/average-wide.safetensors"
-    arrays = load_file(file)
+    folder = here / "run/snapshots/step-00000030"
+    file = folder / "average-wide.safetensors"
+    whole, arrays = file.read_bytes(), load_file(file)
     file.write_bytes(file.read_bytes()[:-1])
     assert average("--sigma-rel", "0.1") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("run/snapshots/step-00000030/average-wide.safetensors: ")
-    save_file({name: array for name, array in arrays.items() if "linear" not in name}, file)
+    file.write_bytes(whole)
+    part = {name: array for name, array in arrays.items() if "linear" not in name}
+    written_again(SnapshotManifest, folder, {"average-wide": part})
     assert average("--sigma-rel", "0.1") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "run/snapshots/step-00000030: damaged: it lacks variable 'linear_0.b_0'"
@@ -296,9 +301,9 @@ def test_statistics_that_the_snapshots_do_not_have(tmp_path, capsys):
 
 
 def test_a_metric_that_is_never_a_number(here, capsys):
-    save = "run/snapshots/step-00000060/average-wide.safetensors"
-    arrays = load_file(save)
-    save_file({**arrays, "linear_0.b_0": np.full(3, np.nan, "float32")}, save)
+    folder = here / "run/snapshots/step-00000060"
+    arrays = load_file(folder / "average-wide.safetensors")
+    written_again(SnapshotManifest, folder, {"average-wide": {**arrays, "linear_0.b_0": np.full(3, np.nan, "float32")}})
     assert average("--search", "grid", "--points", "2", "--metric", "loss", "--recalibrate-batches", "0") == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
         "there is no best candidate: of each, loss is not a number or the profile far off"

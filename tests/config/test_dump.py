@@ -164,6 +164,8 @@ train:
   save_every: 1 epoch
   snapshot_every: null
   keep: 3
+  keep_every: null
+  failed_save: end
   monitor: null
   mode: null
 runtime:

@@ -1,44 +1,24 @@
-"""Checkpoints on disk: whole or not there, pruned but for the newest and the best, refused when they do not fit."""
+"""One checkpoint on disk: what it gives back, and that nothing damaged is ever read from it."""
 
 from __future__ import annotations
 
-import json
-import os
+import random
+import re
+import shutil
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import safe_open
+from saved_runs import AVERAGE, MANIFEST, PARTS, RAW, SAVED, save
 
-from ppema.errors import CheckpointError, TrainingError
-from ppema.run.best import Best
-from ppema.run.checkpoint import Checkpoint, Checkpoints, check_fits
-from ppema.run.manifest import Manifest, Position, SavedAverage
+from ppema.errors import CheckpointError
+from ppema.run.checkpoint import Checkpoint, check_fits
+from ppema.run.checkpoints import Checkpoints
+from ppema.run.manifest import Manifest, sealed
 
-RAW = {"w": np.array([[1.5, -2.0]], "float32"), "mean": np.array(3.0, "float32")}
-AVERAGE = {"w/ema": np.array([[0.5, 0.25]], "float32"), "ema/count": np.array(7), "ema/weight": np.array(0.125)}
-SAVED = SavedAverage(shadow_of={"w": "w/ema"}, count="ema/count", weight="ema/weight")
-MANIFEST = Manifest(
-    format=1,
-    ppema="0.1.0",
-    paddle="3.3.1",
-    threads=2,
-    state=Position(step=5, epoch=1, batch=2, samples=40),
-    lr={"last_epoch": 5, "last_lr": 0.1},
-    best=Best("ema/accuracy", 0.5, 4),
-    metrics={"raw": {"loss": None, "accuracy": 0.25}},
-    averages={"ema": SAVED},
-    structured={"0.weight": "w"},
-    config={"seed": 0},
-)
-
-
-def save(checkpoints, step, *, best=False):
-    return checkpoints.save(step, {"raw": RAW, "average-ema": AVERAGE}, MANIFEST, best=best)
-
-
-def names(folder):
-    return sorted(os.listdir(folder))
+GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.fixture
@@ -46,10 +26,21 @@ def checkpoints(tmp_path):
     return Checkpoints(tmp_path / "checkpoints", keep=2)
 
 
+def test_the_format_is_what_it_was(checkpoints):
+    """Byte for byte: a reader of version 2 that somebody else wrote must go on reading."""
+    path = save(checkpoints, 1)
+    files = {file.name: file.read_bytes() for file in path.iterdir()}
+    assert files.pop("manifest.json").decode() == (GOLDEN / "manifest.json").read_text(encoding="utf-8")
+    assert {name: content.hex(" ", 8) for name, content in files.items()} == {
+        file.stem: file.read_text().strip() for file in GOLDEN.glob("*.hex")
+    }
+    assert (checkpoints.folder / "last").read_text() == (GOLDEN / "last").read_text()
+
+
 def test_arrays_come_back_bit_for_bit(checkpoints):
-    save(checkpoints, 5)
+    save(checkpoints, 1)
     found = checkpoints.find("last")
-    for part, arrays in (("raw", RAW), ("average-ema", AVERAGE)):
+    for part, arrays in PARTS.items():
         read = found.arrays(part)
         assert {name: (a.dtype, a.shape, a.tobytes()) for name, a in read.items()} == {
             name: (a.dtype, a.shape, a.tobytes()) for name, a in arrays.items()
@@ -57,136 +48,112 @@ def test_arrays_come_back_bit_for_bit(checkpoints):
 
 
 def test_an_average_is_read_under_the_variables_own_names(checkpoints):
-    save(checkpoints, 5)
+    save(checkpoints, 1)
     weights = checkpoints.find("last").weights("ema")
     assert {name: value.tolist() for name, value in weights.items()} == {"w": [[0.5, 0.25]], "mean": 3.0}
     with pytest.raises(CheckpointError, match="there are no weights 'long'; there are raw, ema"):
         checkpoints.find("last").weights("long")
 
 
-def test_the_newest_and_the_best_are_kept(checkpoints):
-    for step in range(1, 6):
-        save(checkpoints, step, best=step == 2)
-    assert names(checkpoints.folder) == ["best", "last", "step-00000002", "step-00000004", "step-00000005"]
-    assert checkpoints.find("best").path.name == "step-00000002"
-    assert checkpoints.find("last").path.name == "step-00000005"
+def test_the_manifest_comes_back_with_its_files(checkpoints):
+    path = save(checkpoints, 5)
+    found = checkpoints.find("last").manifest
+    assert found.files.keys() == {"raw.safetensors", "average-ema.safetensors"}
+    assert all(record.size == (path / name).stat().st_size for name, record in found.files.items())
+    assert found.model_copy(update={"files": {}, "checksum": MANIFEST.checksum}) == MANIFEST
 
 
-def test_the_last_ones_are_those_that_were_saved_last(checkpoints):
-    for step in range(1, 6):
-        save(checkpoints, step, best=step == 2)
-    assert [each.path.name for each in checkpoints.newest(2)] == ["step-00000004", "step-00000005"]
-    with pytest.raises(CheckpointError, match="the last 3 checkpoints were asked for, and 2 are there: train.keep"):
-        checkpoints.newest(3)
+def cut(content: bytes, rng: random.Random) -> bytes:
+    return content[: rng.randrange(len(content))]
 
 
-def test_steps_of_nine_digits_come_after_those_of_eight(checkpoints):
-    for step in (99_999_999, 100_000_000, 100_000_001):
-        save(checkpoints, step)
-    assert names(checkpoints.folder) == ["last", "step-100000000", "step-100000001"]
+def flipped(content: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(content)
+    changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
 
 
-def test_saving_a_step_again_replaces_it(checkpoints):
+@pytest.mark.parametrize("damage", [cut, flipped])
+@pytest.mark.parametrize("name", ["raw.safetensors", "average-ema.safetensors", "manifest.json"])
+def test_a_damaged_file_is_never_loaded(checkpoints, name, damage):
+    """Cut at random lengths, or one bit flipped anywhere: `find` names the file, and resuming takes the one before."""
     save(checkpoints, 1)
-    path = checkpoints.save(1, {"raw": {"w": RAW["w"] + 1}}, MANIFEST, best=False)
-    assert names(path) == ["manifest.json", "raw.safetensors"]
-    assert checkpoints.find("last").arrays("raw")["w"].tolist() == [[2.5, -1.0]]
+    path, rng = save(checkpoints, 2), random.Random(0)
+    whole = (path / name).read_bytes()
+    for _ in range(60):
+        (path / name).write_bytes(damage(whole, rng))
+        check_falls_back(checkpoints, path, name)
+    (path / name).write_bytes(whole)
+    assert checkpoints.newest_intact()[0].path == path
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left")])
-def test_a_write_that_fails_leaves_the_earlier_ones(checkpoints, monkeypatch, error):
-    save(checkpoints, 1)
-    before = names(checkpoints.folder)
-
-    def full(*args, **kwargs):
-        raise error
-
-    monkeypatch.setattr("ppema.run.folder.save_file", full)
-    with pytest.raises(TrainingError, match="could not be written: .*No space left"):
-        save(checkpoints, 2)
-    assert names(checkpoints.folder) == before
-    assert checkpoints.find("last").path.name == "step-00000001"
+@pytest.mark.parametrize("name", ["raw.safetensors", "average-ema.safetensors", "manifest.json"])
+def test_a_missing_or_swapped_file_is_never_loaded(checkpoints, name):
+    other = {"raw": {name: -array for name, array in RAW.items()}, "average-ema": {n: a * 2 for n, a in AVERAGE.items()}}
+    first, path = save(checkpoints, 1, parts=other), save(checkpoints, 2)
+    shutil.copy(first / name, path / name)
+    check_falls_back(checkpoints, path, name)
+    (path / name).unlink()
+    check_falls_back(checkpoints, path, name)
 
 
-def test_what_is_not_a_checkpoint_is_named(checkpoints, tmp_path):
-    with pytest.raises(CheckpointError, match="last: there is no last checkpoint: train first"):
+def check_falls_back(checkpoints, path, name):
+    """Where a manifest is whole but another's, it is the files that are not as it says."""
+    with pytest.raises(CheckpointError, match=re.escape(f"{path}/")) as caught:
         checkpoints.find("last")
-    with pytest.raises(CheckpointError, match="best: there is no best checkpoint: set train.monitor"):
-        checkpoints.find("best")
-    with pytest.raises(CheckpointError, match=r"elsewhere: there is no such folder; a checkpoint is 'last', 'best' or"):
-        checkpoints.find(str(tmp_path / "elsewhere"))
-    with pytest.raises(CheckpointError, match=r"manifest.json: No such file or directory: this is no checkpoint"):
-        checkpoints.find(str(tmp_path))
+    assert (path.name, name) == ("step-00000002", name)
+    assert f"{path / name}: " in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    found, (skipped,) = checkpoints.newest_intact()
+    assert found.path.name == "step-00000001"
+    assert skipped == str(caught.value)
 
 
-def test_last_is_named_only_once_the_folder_is_whole(checkpoints, monkeypatch):
-    save(checkpoints, 1)
-
-    def fail(self, target):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr("pathlib.Path.rename", fail)
-    with pytest.raises(TrainingError, match="could not be written"):
-        save(checkpoints, 2)
-    assert checkpoints.find("last").path.name == "step-00000001"
-
-
-def test_an_interrupted_write_leaves_no_half_folder(checkpoints, monkeypatch):
-    def interrupt(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("ppema.run.folder.save_file", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        save(checkpoints, 1)
-    assert names(checkpoints.folder) == []
+def test_another_steps_folder_in_its_place_is_not_loaded(checkpoints):
+    first, path = save(checkpoints, 1), save(checkpoints, 2)
+    shutil.rmtree(path)
+    shutil.copytree(first, path)
+    with pytest.raises(CheckpointError, match=r"step-00000002/manifest.json: damaged: it is the manifest of step 1"):
+        checkpoints.find("last")
+    # A copy under a name of one's own is one's own business.
+    shutil.copytree(first, checkpoints.folder.parent / "mine")
+    assert checkpoints.find(str(checkpoints.folder.parent / "mine")).step == 1
 
 
-def changed(**values):
-    return json.dumps({**json.loads(MANIFEST.model_dump_json()), **values})
+def written_by_somebody(**values):
+    """A manifest whose checksum is right, and that says `values`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Pydantic serializer warnings")
+        return sealed(MANIFEST.model_copy(update=values))[0]
 
 
-DAMAGED = {
-    "empty": "",
-    "cut": "{",
-    "a list": "[]",
-    "no json": "\udcff",
-    "deep": "[" * 100_000,
-    "format alone": '{"format": 1}',
-    "format 2": changed(format=2),
-    "state": changed(state={"step": "x", "epoch": 0, "batch": 0, "samples": 0}),
-    "negative": changed(state={"step": -1, "epoch": 0, "batch": 0, "samples": 0}),
-    "average": changed(averages={"ema": {}}),
-    "best": changed(best={"a": 1}),
-    "lr": changed(lr=5),
+WRONG = {
+    "empty": b"",
+    "cut": b"{",
+    "a list": b"[]",
+    "no json": b"\xff",
+    "deep": b"[" * 100_000,
+    "an unsealed one": b'{"format": 1}',
+    "format 3": written_by_somebody(format=3),
+    "a state that is none": written_by_somebody(state={"step": "x", "epoch": 0, "batch": 0, "samples": 0}),
+    "a negative step": written_by_somebody(state={"step": -1, "epoch": 0, "batch": 0, "samples": 0}),
+    "an average that is none": written_by_somebody(averages={"ema": {}}),
+    "a best that is none": written_by_somebody(best={"ema/x": {"a": 1}}),
+    "a schedule that is none": written_by_somebody(lr=5),
+    "a file elsewhere": written_by_somebody(files={"../../raw.safetensors": {"size": 1, "xxh3_128": "0"}}),
+    "a file at the root": written_by_somebody(files={"/etc/passwd.safetensors": {"size": 1, "xxh3_128": "0"}}),
+    "a file of another kind": written_by_somebody(files={"raw.pkl": {"size": 1, "xxh3_128": "0"}}),
+    "a file of no size": written_by_somebody(files={"raw.safetensors": {"size": -1, "xxh3_128": "0"}}),
 }
 
 
-@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_manifest_is_refused_in_one_line(checkpoints, text):
+@pytest.mark.parametrize("content", WRONG.values(), ids=WRONG)
+def test_a_wrong_manifest_is_refused_in_one_line(checkpoints, content):
     path = save(checkpoints, 1)
-    (path / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
+    (path / "manifest.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"manifest.json: damaged, or of another format: ") as caught:
         Checkpoint.open(path)
     assert len(str(caught.value).splitlines()) == 1
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"../../elsewhere", b"step-1/..", b"step-00000001\nstep-00000002"])
-def test_a_damaged_pointer_is_refused(checkpoints, content):
-    save(checkpoints, 1)
-    (checkpoints.folder / "last").write_bytes(content)
-    with pytest.raises(CheckpointError, match="last: damaged: it names no checkpoint"):
-        checkpoints.find("last")
-
-
-def test_damaged_arrays_are_refused(checkpoints):
-    path = save(checkpoints, 1)
-    file = path / "raw.safetensors"
-    file.write_bytes(file.read_bytes()[:-3])
-    with pytest.raises(CheckpointError, match="raw.safetensors: "):
-        Checkpoint.open(path).arrays("raw")
-    file.unlink()
-    with pytest.raises(CheckpointError, match="raw.safetensors: "):
-        Checkpoint.open(path).arrays("raw")
 
 
 def test_another_models_checkpoint_is_refused(checkpoints):
@@ -198,16 +165,13 @@ def test_another_models_checkpoint_is_refused(checkpoints):
         check_fits(found.path, RAW, ["w"])
 
 
-def test_the_manifest_comes_back(checkpoints):
-    save(checkpoints, 1)
-    assert checkpoints.find("last").manifest == MANIFEST
-
-
-def test_an_average_that_lacks_a_shadow_is_named(checkpoints):
-    path = save(checkpoints, 1)
-    save_file({"ema/count": np.array(7)}, path / "average-ema.safetensors")
+def test_a_part_or_a_shadow_that_is_not_there_is_named(checkpoints):
+    save(checkpoints, 1, parts={"raw": RAW, "average-ema": {"ema/count": np.array(7)}})
+    found = checkpoints.find("last")
     with pytest.raises(CheckpointError, match="average-ema.safetensors: it lacks variable 'w/ema'"):
-        checkpoints.find("last").weights("ema")
+        found.weights("ema")
+    with pytest.raises(CheckpointError, match=r"manifest.json: it knows no file optimizer.safetensors"):
+        found.arrays("optimizer")
 
 
 def test_half_weights_keep_their_bits_and_get_an_average_rounded_to_their_type(checkpoints):
@@ -217,9 +181,9 @@ def test_half_weights_keep_their_bits_and_get_an_average_rounded_to_their_type(c
         "g/ema": np.array([1.2345678], "float32"),
         "d/ema": np.array([0.3]),
     }
-    saved = SavedAverage(shadow_of={name: f"{name}/ema" for name in raw}, count="ema/count", weight="ema/weight")
-    manifest = MANIFEST.model_copy(update={"averages": {"ema": saved}})
-    path = checkpoints.save(5, {"raw": raw, "average-ema": shadows}, manifest, best=False)
+    saved = SAVED.model_copy(update={"shadow_of": {name: f"{name}/ema" for name in raw}})
+    manifest: Manifest = MANIFEST.model_copy(update={"averages": {"ema": saved}})
+    path = save(checkpoints, 5, parts={"raw": raw, "average-ema": shadows}, manifest=manifest)
     found = checkpoints.find("last")
     read = found.arrays("raw")
     assert {name: (value.dtype, value.tobytes()) for name, value in read.items()} == {

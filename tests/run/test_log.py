@@ -7,9 +7,9 @@ import json
 import math
 import time
 
+from ppema.run.interval import Interval
 from ppema.run.log import RunLog, read_metrics, to_json
 from ppema.run.progress import progress
-from ppema.training import Interval
 
 
 class Terminal(io.StringIO):
@@ -73,10 +73,23 @@ def test_training_goes_on_when_nobody_listens(monkeypatch, tmp_path):
 
 def test_the_rate_leaves_out_what_is_not_training(monkeypatch):
     clock = iter([0.0, 2.0, 5.0, 6.0])
-    monkeypatch.setattr("ppema.training.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("ppema.run.interval.time.perf_counter", lambda: next(clock))
     interval = Interval()
     interval.add(1.0, samples=10)  # 2 s
     interval.resume()  # after 3 s of evaluation
     interval.add(2.0, samples=20)  # 1 s
     assert interval.rate == 10.0
     assert interval.loss == 1.5
+
+
+def test_an_interval_that_a_checkpoint_cut_in_two_has_the_mean_of_the_whole():
+    losses = [0.1, 0.2, 0.3, 0.4, 0.5]
+    whole, first = Interval(), Interval()
+    for loss in losses:
+        whole.add(loss, samples=1)
+    for loss in losses[:2]:
+        first.add(loss, samples=1)
+    second = Interval(first.saved)
+    for loss in losses[2:]:
+        second.add(loss, samples=1)
+    assert second.loss == whole.loss

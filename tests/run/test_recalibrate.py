@@ -12,7 +12,7 @@ from small_runs import loader
 from ppema.api import evaluate
 from ppema.cli.eval import main as eval_main
 from ppema.errors import CheckpointError, ConfigError, PpemaError
-from ppema.run.checkpoint import Checkpoints
+from ppema.run.checkpoints import Checkpoints
 from ppema.run.setup import prepare_training
 from ppema.training import dry_run, train
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
-from small_runs import COMPENSATED, PLATEAU, content, last, loader
+from saved_runs import written_again
+from small_runs import COMPENSATED, PLATEAU, content, last, loader, losses
 
+from ppema.api import evaluate
 from ppema.errors import CheckpointError
-from ppema.run.checkpoint import Checkpoints
+from ppema.run.checkpoints import Checkpoints
 from ppema.run.log import read_metrics
+from ppema.run.manifest import Manifest
 from ppema.training import train
 
 
@@ -52,14 +56,64 @@ def test_visualdl_continues_without_doubles(config, tmp_path):
     assert steps == [5, 10, 15, 20, 25, 28]
 
 
-def test_an_older_checkpoint_of_the_run_itself_is_not_gone_on_from(config, tmp_path):
-    """Its successors would be taken for newer, and pruned in favour of what was abandoned."""
+def test_an_older_checkpoint_of_the_run_itself_is_gone_on_from(config, tmp_path):
+    """The later ones are set aside, and the run ends where it did."""
     train(config())
-    older = tmp_path / "run/checkpoints/step-00000010"
-    before = content(last(tmp_path / "run"))
-    with pytest.raises(CheckpointError, match="going on from step-00000010 would mix two runs in one folder"):
-        train(config("train.stop_after=15 steps"), resume=str(older))
+    before, records = content(last(tmp_path / "run")), losses(tmp_path / "run")
+    folder = tmp_path / "run/checkpoints"
+    train(config(), resume=str(folder / "step-00000010"))
     assert content(last(tmp_path / "run")) == before
+    assert losses(tmp_path / "run") == records
+    assert sorted(path.name for path in folder.glob("*.aside")) == ["step-00000020.aside", "step-00000028.aside"]
+    said = (tmp_path / "run/log.txt").read_text()
+    assert f"set aside as {folder}/step-00000020.aside\n" in said
+    assert "resuming at step 10 of 28\n" in said
+
+
+def test_another_runs_checkpoint_is_not_gone_on_from_in_this_runs_folder(config, tmp_path):
+    train(config("train.stop_after=10 steps"))
+    train(config(f"output={tmp_path / 'other'}", "train.stop_after=5 steps"))
+    before = content(last(tmp_path / "run"))
+    with pytest.raises(CheckpointError, match="there are checkpoints of a run, and going on from .*other.* would mix two runs"):
+        train(config(), resume=str(last(tmp_path / "other")))
+    assert content(last(tmp_path / "run")) == before
+
+
+def test_auto_falls_back_to_the_newest_intact_one_and_says_so(config, tmp_path):
+    train(config("train.save_every=5 steps"))
+    whole, records = content(last(tmp_path / "run")), losses(tmp_path / "run")
+    folder = tmp_path / "run/checkpoints"
+    (folder / "step-00000028/optimizer.safetensors").unlink()
+    file = folder / "step-00000025/average-ema.safetensors"
+    size = file.stat().st_size
+    os.truncate(file, size - 1)
+    with pytest.raises(CheckpointError, match="step-00000028/optimizer.safetensors: No such file"):
+        evaluate(config(), checkpoint="last")
+    train(config("train.save_every=5 steps"))
+    assert content(last(tmp_path / "run")) == whole
+    assert losses(tmp_path / "run") == records
+    said = (tmp_path / "run/log.txt").read_text()
+    assert f"skipped {folder}/step-00000028/optimizer.safetensors: No such file or directory\n" in said
+    assert f"skipped {file}: damaged: it has {size - 1} bytes, and {size} were written\n" in said
+    assert "resuming at step 20 of 28\n" in said
+
+
+def test_a_run_of_which_nothing_is_intact_is_not_begun_anew(config, tmp_path):
+    train(config("train.stop_after=3 steps"))
+    (tmp_path / "run/checkpoints/step-00000003/manifest.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="none of its checkpoints is intact: .*step-00000003/manifest.json: damaged"):
+        train(config())
+    assert (tmp_path / "run/checkpoints/step-00000003/manifest.json").read_text() == "{}"
+
+
+def test_the_log_interval_goes_on_where_it_was_cut(config, tmp_path):
+    """Its mean loss is that of all its steps, also of those before the cut."""
+    train(config(f"output={tmp_path / 'whole'}"))
+    train(config("train.stop_after=7 steps", "train.log_every=15 steps"))
+    train(config("train.log_every=5 steps"))
+    cut, whole = dict(losses(tmp_path / "run")), dict(losses(tmp_path / "whole"))
+    assert cut.keys() == {7, 10, 15, 20, 25, 28}
+    assert {step: cut[step] for step in (15, 20, 25, 28)} == {step: whole[step] for step in (15, 20, 25, 28)}
 
 
 @pytest.mark.parametrize(
@@ -117,10 +171,10 @@ def test_resume_from_a_path_and_into_another_folder(config, tmp_path):
 
 def test_a_checkpoint_from_before_a_key_was_there_is_resumed_by_its_default(config, tmp_path):
     train(config("train.stop_after=3 steps"))
-    manifest = last(tmp_path / "run") / "manifest.json"
-    content = json.loads(manifest.read_text())
-    del content["config"]["averages"]["ema"]["precision"], content["config"]["train"]["snapshot_every"]
-    manifest.write_text(json.dumps(content))
+    saved = Checkpoints(tmp_path / "run/checkpoints").find("last")
+    before = saved.manifest.config
+    del before["averages"]["ema"]["precision"], before["train"]["snapshot_every"]
+    written_again(Manifest, saved.path, config=before)
     said = "averages.ema.precision: was 'float32', now 'compensated'"
     with pytest.raises(CheckpointError, match=said):
         train(config("averages.ema.precision=compensated"))

@@ -11,7 +11,7 @@ from small_runs import loader
 
 from ppema.averaging.power import gamma_of
 from ppema.ir import scope
-from ppema.run.checkpoint import Checkpoints
+from ppema.run.checkpoints import Checkpoints
 from ppema.run.health import Health
 from ppema.run.log import read_metrics
 from ppema.run.setup import prepare_training

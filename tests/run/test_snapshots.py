@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 
@@ -10,8 +9,9 @@ import pytest
 from posthoc_runs import small
 
 from ppema.errors import CheckpointError, ConfigError, TrainingError
-from ppema.run.checkpoint import Checkpoints
-from ppema.run.snapshots import snapshots_of
+from ppema.run.checkpoints import Checkpoints
+from ppema.run.manifest import parse, sealed
+from ppema.run.snapshots import SnapshotManifest, Tracked, snapshots_of
 from ppema.training import train
 
 
@@ -106,10 +106,10 @@ def test_there_is_nothing_to_snapshot(tmp_path):
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
     config = small(tmp_path, "train.save_every=100 steps")
 
-    def full(*args, **kwargs):
+    def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ppema.run.folder.save_file", full)
+    monkeypatch.setattr("ppema.run.folder.write_file", full)
     with pytest.raises(TrainingError, match="step-00000010: the snapshot could not be written: .*No space left"):
         train(config)
     assert os.listdir(tmp_path / "run/snapshots") == []
@@ -125,17 +125,23 @@ def test_steps_of_which_there_is_none(copied, tmp_path):
         snapshots.until(None)
 
 
+BACKWARDS = Tracked.model_construct(sigma_rel=0.1, gamma=-7.0, begin=0, every=1)
+
+
 def changed(file, **values):
-    return json.dumps({**json.loads(file.read_text()), **values})
+    """What a writer that is wrong, and not a disk, would have written."""
+    manifest = parse(SnapshotManifest, file.read_bytes())
+    return sealed(manifest.model_copy(update=values))[0].decode()
 
 
 DAMAGED = {
     "empty": lambda file: "",
-    "format": lambda file: changed(file, format=2),
+    "a byte": lambda file: file.read_text().replace('"step": 20', '"step": 30'),
+    "format": lambda file: changed(file, format=3),
     "another step": lambda file: changed(file, step=30),
-    "before its begin": lambda file: changed(file, averages={"a": {"sigma_rel": 0.1, "gamma": 7.0, "begin": 50, "every": 1}}),
+    "before its begin": lambda file: changed(file, averages={"a": Tracked(sigma_rel=0.1, gamma=7.0, begin=50, every=1)}),
     "no average": lambda file: changed(file, averages={}),
-    "negative": lambda file: changed(file, averages={"a": {"sigma_rel": 0.1, "gamma": -7.0, "begin": 0, "every": 1}}),
+    "negative": lambda file: changed(file, averages={"a": BACKWARDS}),
 }
 
 

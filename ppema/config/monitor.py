@@ -1,0 +1,42 @@
+"""What decides which checkpoint is the best: "<weights>/<metric>", or a list of such."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import PlainValidator, WithJsonSchema
+
+from ppema.config.wording import fault, faults, shown
+from ppema.errors import Path
+
+_MONITOR = "^[^/]+/.+$"
+
+
+def _check_monitors(value: Any) -> str | tuple[str, ...] | None:
+    if value is None or is_monitor(value):
+        return value
+    if not isinstance(value, (list, tuple)):
+        raise fault(f"expected '<weights>/<metric>' such as 'raw/accuracy', got {shown(value)}")
+    found: list[tuple[Path, str]] = []
+    for index, each in enumerate(value):
+        if not is_monitor(each):
+            found.append(((index,), f"expected '<weights>/<metric>' such as 'raw/accuracy', got {shown(each)}"))
+        elif each in value[:index]:
+            found.append(((index,), f"{each!r} stands there twice"))
+    if found:
+        raise faults(found)
+    return tuple(value)
+
+
+def is_monitor(value: Any) -> bool:
+    """Whether `value` is a text of that form."""
+    return isinstance(value, str) and re.match(_MONITOR, value) is not None
+
+
+_ONE_MONITOR = {"type": "string", "pattern": _MONITOR}
+Monitors = Annotated[
+    str | tuple[str, ...] | None,
+    PlainValidator(_check_monitors),
+    WithJsonSchema({"anyOf": [_ONE_MONITOR, {"type": "array", "items": _ONE_MONITOR}, {"type": "null"}]}),
+]

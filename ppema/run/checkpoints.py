@@ -1,0 +1,224 @@
+"""The checkpoints of one run: which are kept, which is the last and which the best, and which is still intact.
+
+<output>/checkpoints/step-00000450  a checkpoint (`checkpoint.py`)
+                     last           names the newest one, and the checksum of its manifest
+                     best           the same for the best by the first monitored metric
+                     best-<weights>-<metric>    by each further one
+                     step-00000500.aside        a checkpoint that a run which went on from an earlier one set aside
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ppema.errors import CheckpointError, TrainingError
+from ppema.run.best import Best
+from ppema.run.checkpoint import Checkpoint
+from ppema.run.durable import replace_file
+from ppema.run.folder import clear_partials, read_manifest, step_folder, step_folders, step_of, write_folder
+from ppema.run.manifest import Manifest
+from ppema.run.tensors import Image
+
+LAST = "last"
+BEST = "best"
+_POINTER = re.compile(r"(step-[0-9]+) ([0-9a-f]{32})\n")
+
+
+def is_pointer(name: str) -> bool:
+    """Whether `name`, as given to --checkpoint, is that of a pointer and not a path."""
+    return name in (LAST, BEST) or name.startswith(f"{BEST}-")
+
+
+def pointer_of(monitor: str, monitors: Sequence[str]) -> str:
+    """The name of the file that names the best checkpoint by `monitor`, one of the run's `monitors`."""
+    if monitor == monitors[0]:
+        return BEST
+    return f"{BEST}-{re.sub(r'[^A-Za-z0-9_.-]', '_', monitor.replace('/', '-'))}"
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder.
+
+    keep: number of the newest ones that are kept; keep_every: of every so many steps the first is kept for good, None: none is.
+    Beside those, what `last` and the best pointers name is kept. Nothing but the other checkpoints is ever deleted.
+    """
+
+    def __init__(self, folder: Path, keep: int = 3, keep_every: int | None = None):
+        self.folder = folder
+        self._keep = keep
+        self._keep_every = keep_every
+
+    def save(self, images: Mapping[str, Image], manifest: Manifest, best: Collection[str] = ()) -> Path:
+        """Write the parts `images` and the manifest as the checkpoint of its step, and name it the last.
+
+        best: the pointers that shall name it as well. The folder appears under its name only when it is whole. Older ones go,
+        as said above. Raises TrainingError when it can not be written; the earlier ones are then as they were.
+        """
+        target = step_folder(self.folder, manifest.state.step)
+        checksum = write_folder(target, images, manifest, "checkpoint")
+        try:
+            for pointer in (*best, LAST):
+                self._point(pointer, target, checksum)
+        except OSError as error:
+            raise TrainingError(f"{target}: the checkpoint could not be named: {error}") from error
+        self.prune()
+        return target
+
+    def find(self, which: str) -> Checkpoint:
+        """The checkpoint that a pointer of this run names, or the one in the folder that `which` is the path of.
+
+        Every file of it has been checked. Raises CheckpointError.
+        """
+        if is_pointer(which):
+            return self._named(which)
+        try:
+            found = Path(which).is_dir()
+        except OSError as error:
+            raise CheckpointError(f"{which}: {error.strerror}") from error
+        if not found:
+            raise CheckpointError(f"{which}: there is no such folder; a checkpoint is 'last', 'best' or the path of one")
+        return Checkpoint.intact(Path(which))
+
+    def newest_intact(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint that is intact, and for each that is newer a line that says why it is not.
+
+        None where there is no checkpoint at all. Raises CheckpointError where none of them is intact.
+        """
+        skipped = []
+        for folder in reversed(step_folders(self.folder)):
+            try:
+                return Checkpoint.intact(folder), skipped
+            except CheckpointError as error:
+                skipped.append(str(error))
+        if skipped:
+            found = "; ".join(skipped)
+            raise CheckpointError(f"{self.folder}: none of its checkpoints is intact: {found}; choose another output")
+        return None, []
+
+    def newest(self, count: int) -> list[Checkpoint]:
+        """The last `count` that were saved, in order; not those that are kept beside newer ones.
+
+        Raises CheckpointError where fewer are there.
+        """
+        steps = step_folders(self.folder)
+        # As the run kept them, which the config of today may not say.
+        train = Checkpoint.open(steps[-1]).manifest.config.get("train") if steps else None
+        keep = train.get("keep") if isinstance(train, dict) else None
+        keep = keep if isinstance(keep, int) and keep >= 1 else self._keep
+        there = steps[-keep:]
+        if len(there) < count:
+            raise CheckpointError(
+                f"{self.folder}: the last {count} checkpoints were asked for, and {len(there)} are there: train.keep, which "
+                f"was {keep}, says how many a run keeps"
+            )
+        return [Checkpoint.intact(path) for path in there[-count:]]
+
+    def exists(self) -> bool:
+        """Whether this run has checkpoints, intact or not."""
+        return bool(step_folders(self.folder))
+
+    def go_on_from(self, step: int, best: Mapping[str, Best]) -> list[Path]:
+        """Make the checkpoint of `step` the last, and what `best` says by pointer the best: a kill may have come in between.
+
+        Later checkpoints belong to what the run now does anew, and are set aside; what killed processes left half-written goes.
+        Returns where they are now. Raises CheckpointError where the folder can not be written.
+        """
+        self.clear()
+        steps = {LAST: step, **{pointer: each.step for pointer, each in best.items()}}
+        aside = []
+        try:
+            for folder in step_folders(self.folder):
+                if step_of(folder) > step:
+                    aside.append(_free(folder.with_name(f"{folder.name}.aside")))
+                    os.rename(folder, aside[-1])
+            for pointer in self._pointers_there():
+                if pointer not in steps:
+                    (self.folder / pointer).unlink()
+            for pointer, each in steps.items():
+                self._point_again(pointer, step_folder(self.folder, each))
+        except OSError as error:
+            raise CheckpointError(f"{self.folder}: the run can not go on in it: {error}") from error
+        return aside
+
+    def clear(self) -> None:
+        """Remove what killed processes left half-written. Raises CheckpointError where the folder can not be written."""
+        try:
+            clear_partials(self.folder, [LAST, *self._pointers_there()])
+        except OSError as error:
+            raise CheckpointError(f"{self.folder}: the run can not go on in it: {error}") from error
+
+    def prune(self) -> list[Path]:
+        """Delete all but what is kept; returns what was deleted. Nothing is, as long as a pointer is damaged."""
+        steps = step_folders(self.folder)
+        kept = {*steps[-self._keep :], *self._milestones(steps)}
+        try:
+            kept |= {self.folder / self._target(pointer)[0] for pointer in self._pointers_there()}
+        except CheckpointError:
+            return []
+        gone = [path for path in steps if path not in kept]
+        for path in gone:
+            shutil.rmtree(path, ignore_errors=True)
+        return gone
+
+    def pointers(self) -> dict[str, str]:
+        """What each pointer says: the name of a folder, or "damaged"."""
+        found = {}
+        for pointer in self._pointers_there():
+            try:
+                found[pointer] = self._target(pointer)[0]
+            except CheckpointError:
+                found[pointer] = "damaged"
+        return found
+
+    def _pointers_there(self) -> list[str]:
+        return sorted(path.name for path in self.folder.glob("*") if is_pointer(path.name) and path.is_file())
+
+    def _milestones(self, steps: Sequence[Path]) -> list[Path]:
+        """The first checkpoint of each `keep_every` steps but the first so many."""
+        if self._keep_every is None:
+            return []
+        first: dict[int, Path] = {}
+        for path in steps:
+            first.setdefault(step_of(path) // self._keep_every, path)
+        return [path for interval, path in first.items() if interval > 0]
+
+    def _named(self, pointer: str) -> Checkpoint:
+        target, checksum = self._target(pointer)
+        found = Checkpoint.intact(self.folder / target)
+        if found.manifest.checksum != checksum:
+            raise CheckpointError(f"{self.folder / pointer}: damaged: {target} is not the checkpoint that it named")
+        return found
+
+    def _target(self, pointer: str) -> tuple[str, str]:
+        """The folder's name in the file `pointer`, and the checksum of its manifest. Raises CheckpointError."""
+        file = self.folder / pointer
+        try:
+            content = file.read_bytes().decode("ascii", "replace")
+        except OSError as error:
+            hint = "train first" if pointer == LAST else "set train.monitor, then train"
+            raise CheckpointError(f"{file}: there is no {pointer} checkpoint: {hint}") from error
+        found = _POINTER.fullmatch(content)
+        if found is None:
+            raise CheckpointError(f"{file}: damaged: it names no checkpoint")
+        return found[1], found[2]
+
+    def _point_again(self, pointer: str, target: Path) -> None:
+        """Let `pointer` name `target`, unless that is not there any more, or damaged, which is seen when it is asked for."""
+        with suppress(CheckpointError):
+            self._point(pointer, target, read_manifest(Manifest, target, "checkpoint").checksum)
+
+    def _point(self, pointer: str, target: Path, checksum: str) -> None:
+        replace_file(self.folder / pointer, f"{target.name} {checksum}\n".encode())
+
+
+def _free(path: Path) -> Path:
+    """`path`, or with a number behind it where something is there already."""
+    number = 1
+    while os.path.lexists(free := path if number == 1 else path.with_name(f"{path.name}-{number}")):
+        number += 1
+    return free

@@ -1,0 +1,74 @@
+"""Writing so that it lasts: when a function here returns, what it wrote outlives the process and a power cut."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+Buffer = Any  # whatever has the buffer protocol: bytes, a contiguous numpy array
+
+
+class NewFile:
+    """A file that did not exist, to be written and then made to last. A context manager, which closes it."""
+
+    def __init__(self, path: Path):
+        """Raises OSError, as all methods do."""
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+    def __enter__(self) -> NewFile:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._handle)
+
+    def write(self, content: Buffer) -> None:
+        """Append all of `content`."""
+        left = memoryview(content)
+        left = left.cast("B") if left.nbytes else left[:0]
+        while left:
+            left = left[os.write(self._handle, left) :]
+
+    def sync(self) -> None:
+        """Wait until the disk has it."""
+        os.fsync(self._handle)
+
+
+def write_file(path: Path, *contents: Buffer) -> None:
+    """Write a new file of `contents`, one after the other. Raises OSError; its name lasts once `sync_folder` was called."""
+    with NewFile(path) as file:
+        for content in contents:
+            file.write(content)
+        file.sync()
+
+
+def replace_file(path: Path, *contents: Buffer) -> None:
+    """Let the file `path` be `contents`, at once and for good; on OSError it is what it was."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with suppress(FileNotFoundError):
+            partial.unlink()
+        write_file(partial, *contents)
+        os.replace(partial, path)
+        sync_folder(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was created, renamed and removed in `folder` last. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_all(files: Sequence[NewFile]) -> None:
+    """Wait until the disk has all of `files`, which it may write while each is waited for. Raises OSError."""
+    for file in files:
+        file.sync()

@@ -1,0 +1,95 @@
+"""One process at a time trains in a run's folder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ppema.errors import CheckpointError, SetupError, TrainingError
+
+_NAME = "lock"
+
+
+class Lock:
+    """The lock of the run in `output`, held by this process."""
+
+    def __init__(self, output: Path, handle: int):
+        self._output = output
+        self._handle = handle
+
+    def check(self) -> None:
+        """Raise TrainingError where the run's folder is not the one that was locked: somebody removed or replaced it."""
+        if not _is_at(self._output / _NAME, self._handle):
+            raise TrainingError(f"{self._output}: the run's folder was removed or replaced while the run went on; the run ends")
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[Lock]:
+    """Hold the lock of the run in `output`, which is made where it is missing.
+
+    It is the kernel's lock on the file `lock`, which says who holds it; however a process ends, it holds it no longer. A folder
+    that was made for it alone goes with it. Raises CheckpointError where another process holds it, and SetupError where the
+    folder can not be written.
+    """
+    path = output / _NAME
+    made = [folder for folder in (output, *output.parents) if not folder.exists()]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        handle = _acquired(path)
+    except OSError as error:
+        raise SetupError(f"{output}: the run's folder can not be written: {error}") from error
+    try:
+        yield Lock(output, handle)
+    finally:
+        if _is_at(path, handle):
+            path.unlink(missing_ok=True)
+        os.close(handle)
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+
+
+def _acquired(path: Path) -> int:
+    """A handle on the locked file. Raises CheckpointError where another process holds it, and OSError."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            _lock(handle)
+            # Whoever held it before may have removed it in between.
+            if _is_at(path, handle):
+                owner = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S %z')}\n"
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, owner.encode(), 0)
+                return handle
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                os.close(handle)
+                raise
+            owner = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+            os.close(handle)
+            raise CheckpointError(
+                f"{path}: {owner}, is using this run: wait until it has ended, or choose another output"
+            ) from error
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Some network file systems know no locks; a run there is better off without one than not at all.
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except OSError:
+        return False

@@ -1,0 +1,73 @@
+"""Saving a run beside its training: the loop waits for one copy of the state, and for the writing before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+
+from ppema.run.best import Best
+from ppema.run.checkpoints import pointer_of
+from ppema.run.lock import Lock
+from ppema.run.log import RunLog
+from ppema.run.manifest import SavedInterval
+from ppema.run.resume import Metrics, manifest_of
+from ppema.run.setup import TrainingRun, checkpoints_of
+from ppema.run.state import State
+from ppema.run.writer import BackgroundWriter
+
+
+class Saver:
+    """Writes what a run saves, in the background; a context manager, as `BackgroundWriter` is.
+
+    go_on: what can not be written is told in the log and the run goes on; else it ends the run. Whatever fails, earlier
+    checkpoints are as they were; and what the last one would have held is not lost in silence: `finish` raises for it.
+    """
+
+    def __init__(self, run: TrainingRun, lock: Lock, log: RunLog, *, go_on: bool):
+        self._run, self._lock, self._log, self._go_on = run, lock, log, go_on
+        self._checkpoints = checkpoints_of(run.config, run.horizon)
+        self._images = run.images()
+        self._writer = BackgroundWriter()
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._writer.__exit__(kind, error, trace)
+
+    def save(
+        self, state: State, metrics: Metrics, best: Mapping[str, Best], interval: SavedInterval, improved: Sequence[str]
+    ) -> None:
+        """Save the run as it stands after the step that led to `state`; improved: the monitored metrics that are best there."""
+        self._wait()
+        self._run.copy_into(self._images)
+        manifest = manifest_of(self._run, self._images, state, metrics, best, interval)
+        pointers = [pointer_of(monitor, self._run.config.train.monitors) for monitor in improved]
+        self._writer.submit(partial(self._checkpoints.save, self._images, manifest, pointers))
+
+    def submit(self, write: Callable[[], object] | None) -> None:
+        """Do `write`, if there is something to."""
+        if write is not None:
+            self._wait()
+            self._writer.submit(write)
+
+    def check(self) -> None:
+        """Raise TrainingError for what could not be written, or tell it."""
+        failure = self._writer.take_failure()
+        if failure is not None:
+            if not self._go_on:
+                raise failure
+            self._log.warn([f"{failure}; the run goes on"])
+
+    def finish(self) -> None:
+        """Wait until all is written. Raises TrainingError where the last piece was not."""
+        self._writer.wait()
+        failure = self._writer.take_failure()
+        if failure is not None:
+            raise failure
+
+    def _wait(self) -> None:
+        self._lock.check()
+        self._writer.wait()
+        self.check()

@@ -1,0 +1,138 @@
+"""Files of arrays (safetensors): written from memory that is laid out as the file is, and read only as what was written."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import xxhash
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
+from safetensors.numpy import load
+
+from ppema.averaging.precision import type_of
+from ppema.errors import CheckpointError, one_line
+
+SUFFIX = ".safetensors"
+Arrays = Mapping[str, np.ndarray]
+Form = tuple[np.dtype, tuple[int, ...]]
+
+_METADATA = "__metadata__"
+# What the format calls numpy's types, by their kind and size; large ones first, so that every array is aligned in the file.
+_TYPES = {
+    "u8": "U64",
+    "i8": "I64",
+    "f8": "F64",
+    "f4": "F32",
+    "u4": "U32",
+    "i4": "I32",
+    "f2": "F16",
+    "u2": "U16",
+    "i2": "I16",
+    "i1": "I8",
+    "u1": "U8",
+    "b1": "BOOL",
+}
+
+
+class Record(BaseModel):
+    """A file as a manifest describes it: its size in bytes, and the XXH3 checksum of 128 bits of them, in hexadecimal."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    size: NonNegativeInt
+    xxh3_128: str
+
+
+class Image:
+    """A safetensors file in memory.
+
+    `views` are arrays whose memory is the file's data: what is copied into them is in the file. Reused, it costs a save no
+    memory and one copy. What is bfloat16, which numpy does not know, stands there as uint16, its bits, and is named in the
+    file's metadata.
+    """
+
+    def __init__(self, forms: Mapping[str, Form], said: Mapping[str, str] | None = None):
+        """forms: type and shape of each array by name; said: the file's metadata.
+
+        Raises ValueError for a name that is the format's own or a path, and for a type that the format lacks.
+        """
+        names = sorted(forms, key=lambda name: (_rank(name, forms[name][0]), name))
+        halves = {name: "bfloat16" for name in names if forms[name][0] == np.uint16}
+        metadata = {**halves, **(said or {})}
+        header: dict[str, Any] = {_METADATA: dict(sorted(metadata.items()))} if metadata else {}
+        offset, places = 0, {}
+        for name in names:
+            check_name(name)
+            dtype, shape = forms[name]
+            end = offset + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+            header[name] = {"dtype": _TYPES[dtype.str[1:]], "shape": list(shape), "data_offsets": [offset, end]}
+            places[name], offset = slice(offset, end), end
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        # The data begins at a multiple of 8, so that every array in a mapped file is aligned.
+        text += b" " * (-len(text) % 8)
+        self.header = len(text).to_bytes(8, "little") + text
+        self.data = np.empty(offset, np.uint8)
+        self.views = {name: self.data[places[name]].view(forms[name][0]).reshape(forms[name][1]) for name in names}
+
+    @classmethod
+    def of(cls, arrays: Arrays, said: Mapping[str, str] | None = None) -> Image:
+        """The file that holds a copy of `arrays`."""
+        image = cls({name: (array.dtype, array.shape) for name, array in arrays.items()}, said)
+        for name, array in arrays.items():
+            np.copyto(image.views[name], array)
+        return image
+
+    def record(self) -> Record:
+        """The size and checksum of the file as it is now."""
+        digest = xxhash.xxh3_128(self.header)
+        digest.update(self.data.data)
+        return Record(size=len(self.header) + self.data.nbytes, xxh3_128=digest.hexdigest())
+
+
+def read_arrays(file: Path, record: Record | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file. Raises CheckpointError where it is missing, damaged, or not what `record` says."""
+    content = read_bytes(file, record)
+    try:
+        # The library gives them in no order.
+        arrays = dict(sorted(load(content).items()))
+        for name in arrays:
+            check_name(name)
+    except Exception as error:
+        # A damaged header makes safetensors raise whatever its content leads to.
+        raise CheckpointError(f"{file}: damaged: {one_line(error)}") from error
+    return arrays
+
+
+def read_bytes(file: Path, record: Record | None = None) -> bytes:
+    """The content of a regular file. Raises CheckpointError where there is none, and where it is not what `record` says."""
+    try:
+        kind = file.stat()
+        if not stat.S_ISREG(kind.st_mode):
+            raise CheckpointError(f"{file}: it is no regular file")
+        if record is not None and kind.st_size != record.size:
+            raise CheckpointError(f"{file}: damaged: it has {kind.st_size} bytes, and {record.size} were written")
+        content = file.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{file}: {error.strerror}") from error
+    if record is not None and xxhash.xxh3_128_hexdigest(content) != record.xxh3_128:
+        raise CheckpointError(f"{file}: damaged: its checksum is not that of what was written")
+    return content
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError for a name that is no variable's, but the format's own, or a path that leads somewhere."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not name or name == _METADATA or not name.isprintable() or ".." in parts or parts[0] == "/":
+        raise ValueError(f"{name!r} can be no variable's name")
+
+
+def _rank(name: str, dtype: np.dtype) -> int:
+    """Where in a file arrays of `dtype` stand."""
+    kind = dtype.str[1:]
+    if kind not in _TYPES:
+        raise ValueError(f"{name} is {type_of(np.empty(0, dtype))}, which a safetensors file can not hold")
+    return list(_TYPES).index(kind)

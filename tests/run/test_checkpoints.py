@@ -1,0 +1,276 @@
+"""The checkpoints of a run: which are kept, what is named last and best, and that a failing disk costs none of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from saved_runs import RAW, save
+
+from ppema.errors import CheckpointError, TrainingError
+from ppema.run.best import Best
+from ppema.run.checkpoints import Checkpoints, pointer_of
+
+CALLS = ("open", "write", "fsync", "mkdir", "rename", "replace")
+
+
+def names(folder):
+    return sorted(os.listdir(folder))
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    (tmp_path / "run").mkdir()
+    return Checkpoints(tmp_path / "run/checkpoints", keep=2)
+
+
+def test_the_newest_and_the_best_are_kept(checkpoints):
+    for step in range(1, 7):
+        save(checkpoints, step, *["best"] * (step == 2), *["best-raw-loss"] * (step == 3))
+    assert names(checkpoints.folder) == [
+        *("best", "best-raw-loss", "last"),
+        *("step-00000002", "step-00000003", "step-00000005", "step-00000006"),
+    ]
+    assert checkpoints.find("best").step == 2
+    assert checkpoints.find("best-raw-loss").step == 3
+    assert checkpoints.find("last").step == 6
+    assert checkpoints.pointers() == {"best": "step-00000002", "best-raw-loss": "step-00000003", "last": "step-00000006"}
+
+
+def test_the_first_of_every_so_many_steps_is_kept_for_good(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1, keep_every=10)
+    for step in (3, 9, 12, 15, 21, 24, 27, 40, 41):
+        save(checkpoints, step)
+    assert names(tmp_path) == ["last", *(f"step-{step:08d}" for step in (12, 21, 40, 41))]
+
+
+def test_nothing_else_is_deleted(checkpoints):
+    others = ("notes.txt", "step-mine", "step-00000001.aside", ".step-00000001")
+    for step in range(1, 6):
+        save(checkpoints, step)
+        for name in others:
+            (checkpoints.folder / name).mkdir(exist_ok=True)
+    assert set(others) < set(names(checkpoints.folder))
+    (checkpoints.folder / "best").write_text("damaged")
+    save(checkpoints, 6)
+    assert "step-00000004" in names(checkpoints.folder), "as long as nobody knows what the best is"
+
+
+def test_the_last_ones_are_those_that_were_saved_last(checkpoints):
+    for step in range(1, 6):
+        save(checkpoints, step, *["best"] * (step == 2))
+    assert [each.step for each in checkpoints.newest(2)] == [4, 5]
+    with pytest.raises(CheckpointError, match="the last 3 checkpoints were asked for, and 2 are there: train.keep"):
+        checkpoints.newest(3)
+
+
+def test_steps_of_nine_digits_come_after_those_of_eight(checkpoints):
+    for step in (99_999_999, 100_000_000, 100_000_001):
+        save(checkpoints, step)
+    assert names(checkpoints.folder) == ["last", "step-100000000", "step-100000001"]
+
+
+def test_saving_a_step_again_replaces_it(checkpoints):
+    save(checkpoints, 1)
+    path = save(checkpoints, 1, parts={"raw": {"w": RAW["w"] + 1}})
+    assert names(path) == ["manifest.json", "raw.safetensors"]
+    assert checkpoints.find("last").arrays("raw")["w"].tolist() == [[2.5, -1.0]]
+
+
+def test_the_names_of_the_best():
+    monitors = ("ema/accuracy", "raw/loss", "long-one/my metric")
+    assert [pointer_of(each, monitors) for each in monitors] == ["best", "best-raw-loss", "best-long-one-my_metric"]
+
+
+def test_what_is_not_a_checkpoint_is_named(checkpoints, tmp_path):
+    with pytest.raises(CheckpointError, match="last: there is no last checkpoint: train first"):
+        checkpoints.find("last")
+    with pytest.raises(CheckpointError, match="best-raw-loss: there is no best-raw-loss checkpoint: set train.monitor"):
+        checkpoints.find("best-raw-loss")
+    with pytest.raises(CheckpointError, match=r"elsewhere: there is no such folder; a checkpoint is 'last', 'best' or"):
+        checkpoints.find(str(tmp_path / "elsewhere"))
+    with pytest.raises(CheckpointError, match=r"manifest.json: No such file or directory: this is no checkpoint"):
+        checkpoints.find(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b"../../elsewhere", b"step-1/..", b"step-00000001\n", b"step-00000001 0\nstep-00000002 0\n"]
+)
+def test_a_damaged_pointer_is_refused(checkpoints, content):
+    save(checkpoints, 1)
+    (checkpoints.folder / "last").write_bytes(content)
+    with pytest.raises(CheckpointError, match="last: damaged: it names no checkpoint"):
+        checkpoints.find("last")
+    assert checkpoints.pointers() == {"last": "damaged"}
+
+
+def test_a_pointer_of_which_a_digit_changed_leads_nowhere(checkpoints):
+    """Not even to the checkpoint of the step that it names now."""
+    save(checkpoints, 2)
+    save(checkpoints, 3)
+    last = checkpoints.folder / "last"
+    last.write_text(last.read_text().replace("step-00000003", "step-00000002"))
+    with pytest.raises(CheckpointError, match="last: damaged: step-00000002 is not the checkpoint that it named"):
+        checkpoints.find("last")
+
+
+def test_none_that_is_intact_is_an_error_that_names_all(checkpoints):
+    for step in (1, 2):
+        (save(checkpoints, step) / "raw.safetensors").unlink()
+    said = "none of its checkpoints is intact: .*step-00000002/raw.safetensors: No such.*; .*step-00000001/raw.safetensors"
+    with pytest.raises(CheckpointError, match=said):
+        checkpoints.newest_intact()
+
+
+def test_going_on_from_an_earlier_one_sets_the_later_ones_aside(checkpoints):
+    checkpoints = Checkpoints(checkpoints.folder, keep=9)
+    for step in (1, 2, 3, 4):
+        save(checkpoints, step, *["best"] * (step == 3), *["best-raw-loss"] * (step == 1))
+    for left in (".step-00000004.123", ".last.77"):
+        (checkpoints.folder / left).mkdir()
+    best = {"best-raw-loss": Best("raw/loss", 0.5, 1)}
+    aside = checkpoints.go_on_from(2, best)
+    assert [path.name for path in aside] == ["step-00000003.aside", "step-00000004.aside"]
+    assert checkpoints.pointers() == {"best-raw-loss": "step-00000001", "last": "step-00000002"}
+    assert not list(checkpoints.folder.glob(".*"))
+    save(checkpoints, 3)
+    checkpoints.go_on_from(2, best)
+    assert (checkpoints.folder / "step-00000003.aside-2").is_dir()
+
+
+def test_what_a_kill_left_unnamed_is_named_on_going_on(checkpoints):
+    save(checkpoints, 1, "best")
+    before = {name: (checkpoints.folder / name).read_bytes() for name in ("best", "last")}
+    save(checkpoints, 2, "best")
+    for name, content in before.items():
+        (checkpoints.folder / name).write_bytes(content)
+    checkpoints.go_on_from(2, {"best": Best("raw/loss", 0.5, 2)})
+    assert checkpoints.find("last").step == checkpoints.find("best").step == 2
+
+
+@contextmanager
+def failing(number: int, code: int) -> Iterator[list[str]]:
+    """Let the `number`-th of all calls of CALLS from here on, and every later write, fail as on a full disk."""
+    made: list[str] = []
+
+    def wrapped(name, call):
+        def fail_or(*args, **kwargs):
+            made.append(name)
+            if len(made) == number or (len(made) > number and name == "write"):
+                raise OSError(code, os.strerror(code))
+            return call(*args, **kwargs)
+
+        return fail_or
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CALLS:
+            patch.setattr(os, name, wrapped(name, getattr(os, name)))
+        yield made
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
+def test_whichever_call_fails_the_newest_earlier_one_loads(checkpoints, code):
+    """Every call of a save in turn; the step is then as if it was never saved, or, once it stands there, whole."""
+    save(checkpoints, 1, "best")
+    with failing(10**9, code) as all_calls:
+        save(checkpoints, 2)
+    calls = len(all_calls)
+    assert calls > 20
+    for number in range(1, calls + 1):
+        step = 2 + number
+        before = checkpoints.newest_intact()[0].step
+        with failing(number, code), pytest.raises(TrainingError) as caught:
+            save(checkpoints, step, "best" if number % 2 else "best-raw-loss")
+        assert "could not be" in str(caught.value) and os.strerror(code) in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 1
+        newest, skipped = checkpoints.newest_intact()
+        assert newest.step in (before, step) and skipped == []
+        assert checkpoints.find("last").step <= newest.step
+        assert checkpoints.find("best").step <= newest.step
+        assert np.array_equal(newest.arrays("raw")["w"], RAW["w"] * newest.step)
+        assert not list(checkpoints.folder.glob(".*")), "nothing half-written is left"
+
+
+FILL = """
+import resource, sys, signal
+sys.path[:0] = {path!r}
+from saved_runs import save
+from ppema.run.checkpoints import Checkpoints
+checkpoints = Checkpoints(__import__("pathlib").Path({folder!r}), keep=9)
+for limit in range(0, {most}, 64):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        save(checkpoints, 2 + limit)
+    except Exception as error:
+        assert type(error).__name__ == "TrainingError", error
+"""
+
+
+def test_a_system_that_refuses_to_write_more_costs_nothing(checkpoints):
+    """The kernel itself cuts every write short, at each length in turn, until all fits."""
+    size = max(file.stat().st_size for file in save(checkpoints, 1).iterdir())
+    paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+    script = FILL.format(path=paths, folder=str(checkpoints.folder), most=size + 128)
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    there = [path.name for path in checkpoints.folder.glob("step-*")]
+    assert "step-00000001" in there and len(there) in (2, 3), "the first, and those that fitted"
+    found, skipped = checkpoints.newest_intact()
+    assert skipped == [] and found.step > size
+    assert checkpoints.find("last").step == found.step
+
+
+def test_an_interrupted_write_leaves_no_half_folder(checkpoints, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save(checkpoints, 1)
+    assert names(checkpoints.folder) == []
+
+
+def test_a_removed_run_folder_does_not_come_back(checkpoints):
+    save(checkpoints, 1)
+    for path in sorted(checkpoints.folder.parent.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    checkpoints.folder.parent.rmdir()
+    with pytest.raises(TrainingError, match="step-00000002: the checkpoint could not be written: .*No such file"):
+        save(checkpoints, 2)
+    assert not checkpoints.folder.parent.exists()
+
+
+def test_everything_is_synced_before_it_is_named(checkpoints, monkeypatch):
+    """A power cut can not leave a name without what it names: files, their folder, the folder's new name, then the pointer."""
+    events: list[str] = []
+    opened: dict[int, str] = {}
+    real = {name: getattr(os, name) for name in ("open", "fsync", "rename", "replace")}
+
+    def spy_open(path, *args, **kwargs):
+        handle = real["open"](path, *args, **kwargs)
+        opened[handle] = Path(path).name
+        return handle
+
+    def short(path):
+        name = Path(path).name
+        return name.rpartition(".")[0] if name.startswith(".") else name
+
+    monkeypatch.setattr(os, "open", spy_open)
+    monkeypatch.setattr(os, "fsync", lambda handle: (events.append(f"sync {short(opened[handle])}"), real["fsync"](handle)))
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, lambda a, b, call=real[name]: (events.append(f"name {short(b)}"), call(a, b)))
+    save(checkpoints, 1, "best")
+    assert events == [
+        *("sync raw.safetensors", "sync average-ema.safetensors", "sync manifest.json", "sync .step-00000001"),
+        *("name step-00000001", "sync checkpoints"),
+        *("sync .best", "name best", "sync checkpoints"),
+        *("sync .last", "name last", "sync checkpoints"),
+    ]

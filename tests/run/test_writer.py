@@ -1,0 +1,56 @@
+"""Writing in the background: in order, one piece at a time, with no failure lost."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+
+import pytest
+
+from ppema.errors import TrainingError
+from ppema.run.writer import BackgroundWriter
+
+
+def test_pieces_are_written_one_after_the_other_while_the_caller_goes_on():
+    done, begun, free = [], threading.Event(), threading.Event()
+
+    def first():
+        begun.set()
+        free.wait(10)
+        done.append(1)
+
+    with BackgroundWriter() as writer:
+        writer.submit(first)
+        assert begun.wait(10) and done == []
+        free.set()
+        writer.submit(lambda: done.append(2))
+        writer.wait()
+        assert done == [1, 2]
+        writer.submit(lambda: done.append(3))
+    assert done == [1, 2, 3]
+
+
+def fail(error):
+    raise error
+
+
+def test_a_failure_is_taken_once():
+    with BackgroundWriter() as writer:
+        writer.submit(lambda: fail(TrainingError("the disk is full")))
+        writer.wait()
+        assert str(writer.take_failure()) == "the disk is full"
+        assert writer.take_failure() is None
+        writer.submit(lambda: fail(ZeroDivisionError("a mistake of ours")))
+        writer.wait()
+        with pytest.raises(ZeroDivisionError):
+            writer.take_failure()
+
+
+def test_an_error_waits_for_the_piece_under_way_and_a_second_ctrl_c_does_not():
+    for error, waits in ((TrainingError("x"), True), (KeyboardInterrupt(), False)):
+        done, free = [], threading.Event()
+        with suppress(type(error)), BackgroundWriter() as writer:
+            writer.submit(lambda done=done, free=free: (free.wait(0.5), done.append(1)))
+            raise error
+        assert bool(done) is waits
+        free.set()
