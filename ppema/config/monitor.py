@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import PlainValidator, WithJsonSchema
+from pydantic import ValidatorFunctionWrapHandler, WithJsonSchema, WrapValidator
 
 from ppema.config.wording import fault, faults, shown
 from ppema.errors import Path
@@ -13,7 +13,7 @@ from ppema.errors import Path
 _MONITOR = "^[^/]+/.+$"
 
 
-def _check_monitors(value: Any) -> str | tuple[str, ...] | None:
+def _check_monitors(value: Any, _: ValidatorFunctionWrapHandler) -> str | tuple[str, ...] | None:
     if value is None or is_monitor(value):
         return value
     if not isinstance(value, (list, tuple)):
@@ -37,6 +37,6 @@ def is_monitor(value: Any) -> bool:
 _ONE_MONITOR = {"type": "string", "pattern": _MONITOR}
 Monitors = Annotated[
     str | tuple[str, ...] | None,
-    PlainValidator(_check_monitors),
+    WrapValidator(_check_monitors),
     WithJsonSchema({"anyOf": [_ONE_MONITOR, {"type": "array", "items": _ONE_MONITOR}, {"type": "null"}]}),
 ]

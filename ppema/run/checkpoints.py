@@ -152,18 +152,18 @@ class Checkpoints:
         except OSError as error:
             raise CheckpointError(f"{self.folder}: the run can not go on in it: {error}") from error
 
-    def prune(self) -> list[Path]:
-        """Delete all but what is kept; returns what was deleted. Nothing is, as long as a pointer is damaged."""
+    def superfluous(self) -> list[Path]:
+        """All but those that are kept, in order. Raises CheckpointError for a damaged pointer: what it names is to be kept."""
         steps = step_folders(self.folder)
         kept = {*steps[-self._keep :], *self._milestones(steps)}
-        try:
-            kept |= {self.folder / self._target(pointer)[0] for pointer in self._pointers_there()}
-        except CheckpointError:
-            return []
-        gone = [path for path in steps if path not in kept]
-        for path in gone:
-            shutil.rmtree(path, ignore_errors=True)
-        return gone
+        kept |= {self.folder / self._target(pointer)[0] for pointer in self._pointers_there()}
+        return [path for path in steps if path not in kept]
+
+    def prune(self) -> None:
+        """Delete what is superfluous. Nothing is as long as a pointer is damaged."""
+        with suppress(CheckpointError):
+            for path in self.superfluous():
+                shutil.rmtree(path, ignore_errors=True)
 
     def pointers(self) -> dict[str, str]:
         """What each pointer says: the name of a folder, or "damaged"."""

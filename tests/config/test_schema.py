@@ -314,3 +314,19 @@ def test_positions_are_ordered_by_file_and_line_with_options_last():
 
 def test_duration_is_a_frozen_dataclass():
     assert dataclasses.replace(Duration(1, "epochs"), value=2) == Duration(2, "epochs")
+
+
+def test_what_is_monitored_may_be_a_list():
+    config = Config.model_validate({**MINIMAL, "train": {"epochs": 1, "monitor": ["raw/loss", "raw/accuracy"]}})
+    assert config.train.monitors == ("raw/loss", "raw/accuracy")
+    assert config.model_dump(mode="json")["train"]["monitor"] == ["raw/loss", "raw/accuracy"]
+    assert Config.model_validate({**MINIMAL, "train": {"epochs": 1, "monitor": "raw/loss"}}).train.monitors == ("raw/loss",)
+    assert Config.model_validate({**MINIMAL, "train": {"epochs": 1}}).train.monitors == ()
+    assert errors(train={"epochs": 1, "monitor": ["raw/loss", 5, "raw/loss", "emma/x"]}, averages={"ema": {"decay": 0.9}}) == [
+        "train.monitor.3: no average is called 'emma'; did you mean 'ema'?",
+        "train.monitor.1: expected '<weights>/<metric>' such as 'raw/accuracy', got 5",
+        "train.monitor.2: 'raw/loss' stands there twice",
+    ]
+    assert errors(train={"epochs": 1, "monitor": {"a": 1}}) == [
+        "train.monitor: expected '<weights>/<metric>' such as 'raw/accuracy', got {a: 1}"
+    ]

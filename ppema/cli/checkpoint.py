@@ -1,0 +1,124 @@
+"""tools/checkpoint.py: list the checkpoints of a run, verify them, compare two, and delete superfluous ones."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppema.cli.common import add_json, print_json, print_table, run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 2 bad input, which a damaged checkpoint is."""
+    made = argparse.ArgumentParser(
+        prog="python tools/checkpoint.py", description="List, verify, compare and prune the checkpoints of a run."
+    )
+    commands = made.add_subparsers(dest="command", required=True, metavar="list|verify|diff|prune")
+    listing = commands.add_parser("list", help="the checkpoints of a run, and what names them")
+    listing.add_argument("run", type=Path, help="a run's output folder, or its checkpoints folder")
+    verify = commands.add_parser("verify", help="read every file and compare it with its checksum")
+    verify.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a run's output folder, or a checkpoint's folder")
+    diff = commands.add_parser("diff", help="the norms of every variable that differs between two checkpoints")
+    diff.add_argument("a", type=Path, help="a checkpoint's folder")
+    diff.add_argument("b", type=Path, help="a checkpoint's folder")
+    diff.add_argument("--all", action="store_true", help="the equal ones as well")
+    prune = commands.add_parser("prune", help="delete all but the newest, and what last and best name")
+    prune.add_argument("run", type=Path, help="a run's output folder")
+    prune.add_argument("--keep", type=_count, required=True, metavar="N", help="how many of the newest stay")
+    prune.add_argument("--keep-every", type=_count, metavar="STEPS", help="of each so many steps the first stays as well")
+    prune.add_argument("--dry-run", action="store_true", help="say what would go, and delete nothing")
+    for each in (listing, verify, diff, prune):
+        add_json(each)
+    return run(_checkpoint, made, argv)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer >= 1, got {text!r}")
+    return int(text)
+
+
+def _checkpoint(arguments: argparse.Namespace) -> int:
+    from ppema.environment import load_paddle
+
+    load_paddle()
+    command = {"list": _list, "verify": _verify, "diff": _diff, "prune": _prune}[arguments.command]
+    return command(arguments)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from ppema.run.inspection import entries, folder_of_run
+
+    found = entries(folder_of_run(arguments.run))
+    rows = [
+        (each.path.name, "-" if each.epoch is None else each.epoch, f"{each.size / 2**20:.2f}", ", ".join(each.named))
+        for each in found
+    ]
+    print_table(("checkpoint", "epoch", "MiB", "named"), rows)
+    for each in found:
+        if each.fault:
+            print(each.fault)
+    if arguments.json:
+        fields = ("step", "epoch", "size", "named", "fault")
+        print_json([{"path": str(each.path), **{field: getattr(each, field) for field in fields}} for each in found])
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from ppema.run.folder import MANIFEST
+    from ppema.run.inspection import check, check_pointers, entries, folder_of_run
+
+    found: dict[str, list[str]] = {}
+    for path in arguments.paths:
+        if (path / MANIFEST).exists():
+            found[str(path)] = check(path)
+            continue
+        folder = folder_of_run(path)
+        found |= {str(each.path): check(each.path) for each in entries(folder)}
+        found[str(folder)] = check_pointers(folder)
+    for path, faults in found.items():
+        print("\n".join(faults) if faults else f"{path}: intact")
+    if arguments.json:
+        print_json(found)
+    return 2 if any(found.values()) else 0
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from ppema.run.checkpoint import Checkpoint
+    from ppema.run.inspection import differences
+
+    found = list(differences(Checkpoint.intact(arguments.a), Checkpoint.intact(arguments.b)))
+    shown = sorted((each for each in found if arguments.all or not each.equal), key=lambda each: -each.relative)
+    rows = [(each.part, each.name, *map(_figure, (each.norm_a, each.norm_b, each.distance, each.relative))) for each in shown]
+    if rows:
+        print_table(("part", "variable", "‖A‖", "‖B‖", "‖A-B‖", "‖A-B‖/‖A‖"), rows)
+    equal = sum(each.equal for each in found)
+    print(f"{equal} of {len(found)} variables are equal, bit for bit")
+    if arguments.json:
+        fields = ("part", "name", "norm_a", "norm_b", "distance", "equal")
+        print_json([{field: getattr(each, field) for field in fields} for each in found])
+    return 0
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    from ppema.run.checkpoints import Checkpoints
+    from ppema.run.inspection import folder_of_run
+    from ppema.run.lock import locked
+
+    folder = folder_of_run(arguments.run)
+    with locked(folder.parent):
+        checkpoints = Checkpoints(folder, keep=arguments.keep, keep_every=arguments.keep_every)
+        gone = checkpoints.superfluous()
+        if not arguments.dry_run:
+            checkpoints.prune()
+    for path in gone:
+        print(f"{path}: {'would be deleted' if arguments.dry_run else 'deleted'}")
+    print(f"{len(gone)} checkpoints {'would be' if arguments.dry_run else 'were'} deleted")
+    if arguments.json:
+        print_json([str(path) for path in gone])
+    return 0

@@ -1,0 +1,120 @@
+"""Looking at checkpoints: which there are, whether they are intact, and how two of them differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppema.averaging.precision import widened
+from ppema.errors import CheckpointError
+from ppema.run.checkpoint import Checkpoint
+from ppema.run.checkpoints import Checkpoints
+from ppema.run.folder import problems, step_folders
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A checkpoint in a list. size: of its files in bytes; named: by which pointers; fault: what is wrong with its manifest."""
+
+    path: Path
+    step: int | None
+    epoch: float | None
+    size: int
+    named: tuple[str, ...]
+    fault: str | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A variable of two checkpoints A and B: Euclidean norms, in float64; None where one of them lacks it.
+
+    distance: ‖A - B‖; equal: bit for bit.
+    """
+
+    part: str
+    name: str
+    norm_a: float | None
+    norm_b: float | None
+    distance: float | None
+    equal: bool
+
+    @property
+    def relative(self) -> float:
+        """‖A - B‖ / ‖A‖; infinite where only one has the variable, or A is zero and B is not."""
+        if self.distance is None or self.norm_a is None or (self.distance and not self.norm_a):
+            return float("inf")
+        return self.distance / self.norm_a if self.distance else 0.0
+
+
+def folder_of_run(path: Path) -> Path:
+    """The folder of checkpoints that `path` is, or that the run in `path` has. Raises CheckpointError where there is none."""
+    for folder in (path / "checkpoints", path):
+        if folder.is_dir() and (step_folders(folder) or folder.name == "checkpoints"):
+            return folder
+    raise CheckpointError(f"{path}: there are no checkpoints: name a run's output folder, or the checkpoints folder in it")
+
+
+def entries(folder: Path) -> list[Entry]:
+    """The checkpoints in `folder`, in order, then those that were set aside."""
+    pointers = Checkpoints(folder).pointers()
+    found = []
+    for path in [*step_folders(folder), *sorted(folder.glob("step-*.aside*"))]:
+        named = tuple(pointer for pointer, target in pointers.items() if target == path.name)
+        size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+        try:
+            state = Checkpoint.open(path).manifest.state
+        except CheckpointError as error:
+            found.append(Entry(path, None, None, size, named, str(error)))
+        else:
+            found.append(Entry(path, state.step, state.epoch, size, named, None))
+    return found
+
+
+def check(path: Path) -> list[str]:
+    """What is wrong with the checkpoint in `path`, a line each; all its files are read."""
+    try:
+        found = Checkpoint.open(path)
+    except CheckpointError as error:
+        return [str(error)]
+    return problems(path, found.manifest)
+
+
+def check_pointers(folder: Path) -> list[str]:
+    """What is wrong with the files in `folder` that name a checkpoint, a line each."""
+    found = []
+    for pointer in Checkpoints(folder).pointers():
+        try:
+            Checkpoints(folder).find(pointer)
+        except CheckpointError as error:
+            found.append(str(error))
+    return found
+
+
+def differences(a: Checkpoint, b: Checkpoint) -> Iterator[Difference]:
+    """Every variable of either, part by part. Raises CheckpointError for a damaged file, or one of another shape."""
+    for file in sorted({*a.manifest.files, *b.manifest.files}):
+        part = Path(file).stem
+        ours, theirs = (each.arrays(part) if file in each.manifest.files else {} for each in (a, b))
+        for name in sorted({*ours, *theirs}):
+            yield _difference(part, name, ours.get(name), theirs.get(name))
+
+
+def _difference(part: str, name: str, a: np.ndarray | None, b: np.ndarray | None) -> Difference:
+    if a is None or b is None:
+        return Difference(part, name, None if a is None else _norm(a), None if b is None else _norm(b), None, False)
+    if a.shape != b.shape:
+        shapes = f"{list(a.shape)} in one checkpoint and {list(b.shape)} in the other"
+        raise CheckpointError(f"{part}: {name} has the shape {shapes}")
+    distance = float(np.linalg.norm(_wide(a) - _wide(b)))
+    return Difference(part, name, _norm(a), _norm(b), distance, (a.dtype, a.tobytes()) == (b.dtype, b.tobytes()))
+
+
+def _norm(array: np.ndarray) -> float:
+    return float(np.linalg.norm(_wide(array)))
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    return widened(array).astype(np.float64)

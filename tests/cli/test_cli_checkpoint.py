@@ -1,0 +1,122 @@
+"""tools/checkpoint.py: what it prints, and that it deletes nothing it should not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from saved_runs import PARTS, RAW, save
+
+from ppema.cli.checkpoint import main
+from ppema.run.checkpoints import Checkpoints
+from ppema.run.lock import locked
+
+
+@pytest.fixture
+def run(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run/checkpoints", keep=9)
+    (tmp_path / "run").mkdir()
+    for step in (2, 4, 6):
+        save(checkpoints, step, *["best"] * (step == 2))
+    return tmp_path / "run"
+
+
+def lines(capsys):
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_list(run, capsys):
+    (run / "checkpoints/step-00000004/manifest.json").write_text("{}")
+    (run / "checkpoints/step-00000006").rename(run / "checkpoints/step-00000006.aside")
+    assert main(["list", str(run), "--json"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in out[:4]] == [
+        ["checkpoint", "epoch", "MiB", "named"],
+        ["step-00000002", "1", "0.00", "best"],
+        ["step-00000004", "-", "0.00"],
+        ["step-00000006.aside", "1", "0.00"],
+    ]
+    assert out[4].startswith(f"{run}/checkpoints/step-00000004/manifest.json: damaged")
+    assert [each["step"] for each in json.loads(out[5])] == [2, None, 6]
+
+
+def test_verify(run, capsys):
+    assert main(["verify", str(run)]) == 0
+    folder = run / "checkpoints"
+    said = [f"{path}: intact" for path in (*sorted(folder.glob("step-*")), folder)]
+    assert capsys.readouterr().out.splitlines() == said
+    os.truncate(folder / "step-00000004/raw.safetensors", 5)
+    (folder / "last").write_text("step-00000002 0")
+    assert main(["verify", str(run), "--json"]) == 2
+    out = capsys.readouterr().out.splitlines()
+    assert out[1] == f"{folder}/step-00000004/raw.safetensors: damaged: it has 5 bytes, and 132 were written"
+    assert out[3] == f"{folder}/last: damaged: it names no checkpoint"
+    assert [len(faults) for faults in json.loads(out[4]).values()] == [0, 1, 0, 1]
+    assert main(["verify", str(folder / "step-00000002")]) == 0
+    assert main(["verify", str(folder / "step-00000004")]) == 2
+    assert main(["verify", str(run.parent)]) == 2
+    assert "there are no checkpoints: name a run's output folder" in capsys.readouterr().err
+
+
+def test_diff(run, capsys):
+    a, b = (str(run / f"checkpoints/step-0000000{step}") for step in (2, 4))
+    assert main(["diff", a, b]) == 0
+    assert lines(capsys) == [
+        ["part", "variable", "‖A‖", "‖B‖", "‖A-B‖", "‖A-B‖/‖A‖"],
+        ["raw", "mean", "6", "12", "6", "1"],
+        ["raw", "w", "5", "10", "5", "1"],
+        ["3", "of", "5", "variables", "are", "equal,", "bit", "for", "bit"],
+    ]
+    assert main(["diff", a, a, "--all"]) == 0
+    assert len(lines(capsys)) == 7
+    other = Checkpoints(run.parent / "other")
+    save(other, 1, parts={**PARTS, "raw": {"w": np.zeros((1, 2), "float32"), "new": np.ones(4, "float32")}})
+    assert main(["diff", a, str(run.parent / "other/step-00000001"), "--json"]) == 0
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out.splitlines()[-1]) if each["part"] == "raw"}
+    assert (found["new"]["norm_a"], found["new"]["norm_b"], found["new"]["distance"]) == (None, 2.0, None)
+    assert (found["mean"]["norm_a"], found["mean"]["norm_b"]) == (6.0, None)
+    assert (found["w"]["norm_b"], found["w"]["distance"]) == (0.0, 5.0)
+    save(other, 3, parts={**PARTS, "raw": {**RAW, "w": np.zeros(7, "float32")}})
+    assert main(["diff", a, str(run.parent / "other/step-00000003")]) == 2
+    assert capsys.readouterr().err == "raw: w has the shape [1, 2] in one checkpoint and [7] in the other\n"
+
+
+def test_prune(run, capsys):
+    folder = run / "checkpoints"
+    (folder / "mine").mkdir()
+    assert main(["prune", str(run), "--keep", "1", "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{folder}/step-00000004: would be deleted",
+        "1 checkpoints would be deleted",
+    ]
+    assert main(["prune", str(run), "--keep", "1", "--keep-every", "4"]) == 0
+    assert capsys.readouterr().out == "0 checkpoints were deleted\n"
+    assert main(["prune", str(run), "--keep", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == [f"{folder}/step-00000004"]
+    assert sorted(os.listdir(folder)) == ["best", "last", "mine", "step-00000002", "step-00000006"]
+    assert os.listdir(run) == ["checkpoints"]
+
+
+def test_prune_deletes_nothing_where_it_does_not_know_what_to_keep(run, capsys):
+    (run / "checkpoints/best").write_text("damaged")
+    assert main(["prune", str(run), "--keep", "1"]) == 2
+    assert capsys.readouterr().err == f"{run}/checkpoints/best: damaged: it names no checkpoint\n"
+    (run / "checkpoints/best").unlink()
+    with locked(run):
+        assert main(["prune", str(run), "--keep", "1"]) == 2
+    assert "is using this run" in capsys.readouterr().err
+    assert len(list((run / "checkpoints").glob("step-*"))) == 3
+    for count in ("0", "x", "-1"):
+        with pytest.raises(SystemExit) as caught:
+            main(["prune", str(run), "--keep", count])
+        assert caught.value.code == 2
+        assert f"expected an integer >= 1, got '{count}'" in capsys.readouterr().err
+
+
+def test_what_is_no_checkpoint_is_named(run, capsys):
+    shutil.rmtree(run / "checkpoints/step-00000002")
+    assert main(["diff", str(run), str(run / "checkpoints/step-00000002")]) == 2
+    assert capsys.readouterr().err == f"{run}/manifest.json: No such file or directory: this is no checkpoint of ppema\n"

@@ -1,0 +1,120 @@
+"""Runs that are killed at random moments, in the middle of writing too, end with the bytes of an undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from visualdl import LogReader
+
+from ppema.run.log import read_metrics
+
+ROOT = Path(__file__).parents[1]
+KILLS = 30
+# Dropout, BatchNorm, shuffling, worker processes, a warm-up and a cosine, averages of every kind; saving after each step.
+CONFIG = """
+model: {name: things.Nested, args: {classes: 3}}
+data:
+  train: {name: things.Images, batch_size: 3, shuffle: true, workers: 1}
+  eval: {name: things.Images, batch_size: 40}
+optimizer: {name: AdamW, weight_decay: 0.01, clip_norm: 1.0}
+lr: {name: CosineAnnealingDecay, args: {learning_rate: 0.01, T_max: 100 %}, warmup: 50 steps}
+averages:
+  ema: {decay: 0.99, thres_steps: true}
+  kept: {decay: 0.999, precision: compensated, update_every: 3, batch_norm: copy}
+  measured: {half_life: 30 steps, start: 20 steps, batch_norm: recalibrate, recalibrate_batches: 2}
+  narrow: {sigma_rel: 0.05}
+  wide: {sigma_rel: 0.10, overwrite_every: 70 steps}
+train:
+  epochs: 60
+  log_every: 7 steps
+  eval_every: 50 steps
+  save_every: 1 step
+  snapshot_every: 90 steps
+  keep: 2
+  keep_every: 200 steps
+  monitor: [ema/accuracy, raw/loss]
+runtime: {threads: 1}
+output: run
+"""
+
+
+def started(folder: Path) -> subprocess.Popen:
+    folder.mkdir(exist_ok=True)
+    (folder / "small.yml").write_text(CONFIG)
+    command = [sys.executable, str(ROOT / "tools/train.py"), "-c", "small.yml"]
+    environment = {"PYTHONPATH": str(ROOT / "tests"), "PATH": "/usr/bin:/bin"}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def wait_for_a_save(process: subprocess.Popen, run: Path) -> None:
+    """Wait until the process has saved something, or has ended."""
+    last = run / "checkpoints/last"
+    before = last.read_bytes() if last.exists() else b""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if last.exists() and last.read_bytes() != before:
+            return
+        time.sleep(0.001)
+
+
+def left_half_written(run: Path) -> list[Path]:
+    return list((run / "checkpoints").glob(".step-*")) + list((run / "snapshots").glob(".step-*"))
+
+
+def files(run: Path) -> dict[str, bytes]:
+    """All that a run keeps, but for its logs."""
+    return {
+        str(path.relative_to(run)): path.read_bytes()
+        for part in ("checkpoints", "snapshots", "config.yml")
+        for path in [run / part, *(run / part).rglob("*")]
+        if path.is_file()
+    }
+
+
+def records(run: Path) -> list[dict]:
+    return [{key: value for key, value in each.items() if key != "samples_per_second"} for each in read_metrics(run)]
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    (file,) = (run / "vdl").glob("*.log")
+    reader = LogReader(file_path=str(file))
+    return {tag: [(point.id, point.value) for point in reader.get_data("scalar", tag)] for tag in reader.get_tags()["scalar"]}
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path):
+    undisturbed = started(tmp_path / "whole")
+    _, said = undisturbed.communicate(timeout=300)
+    assert undisturbed.returncode == 0, said
+    rng, run = random.Random(), tmp_path / "killed/run"
+    kills = in_a_write = 0
+    while kills < KILLS or in_a_write < 3:
+        assert kills < 3 * KILLS, "no kill came while something was written"
+        process = started(tmp_path / "killed")
+        if kills % 5 == 4:
+            time.sleep(rng.uniform(0, 2))
+        else:
+            wait_for_a_save(process, run)
+            time.sleep(rng.uniform(0, 0.4))
+        process.send_signal(signal.SIGKILL)
+        _, said = process.communicate()
+        assert process.returncode in (-signal.SIGKILL, 0), said
+        kills += 1
+        in_a_write += bool(left_half_written(run))
+    last = started(tmp_path / "killed")
+    _, said = last.communicate(timeout=300)
+    assert last.returncode == 0, said
+    assert kills >= KILLS, f"the run ended after {kills} kills"
+    whole = tmp_path / "whole/run"
+    assert files(run).keys() == files(whole).keys()
+    assert files(run) == files(whole)
+    assert records(run) == records(whole)
+    assert scalars(run) == scalars(whole)
+    assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 14 * 60
