@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import paddle
 
 from ppema.averaging.search import golden_section, grid
-from ppema.config import DEFAULT_BATCHES, Config
+from ppema.config import DEFAULT_BATCHES, SAFETENSORS, Config
 from ppema.errors import CheckpointError, PpemaError, TrainingError
 from ppema.run.average import PostHoc, mean_of
 from ppema.run.bench import Bench, Measured, far_off
@@ -21,7 +21,7 @@ from ppema.run.lengths import BETWEEN, Kind, Length, length, parse
 from ppema.run.report import Report, write_report
 from ppema.run.setup import checkpoints_of, output_of, prepare_evaluation
 from ppema.run.snapshots import snapshots_of
-from ppema.run.weights import SUFFIX, write_weights
+from ppema.run.weights import write_weights
 
 POINTS = 9  # lengths that a search tries, unless told otherwise
 
@@ -187,7 +187,7 @@ class _Work:
         return bench.measure(str(wanted), wanted.value, self._posthoc.build(wanted.shape, str(wanted), bench.replaced))
 
     def _write(self, name: str, measured: Measured) -> Path:
-        file = self._folder / f"{name}{SUFFIX}"
+        file = self._folder / f"{name}{SAFETENSORS}"
         write_weights(file, measured.arrays, step=self._step, what=measured.what)
         return file
 

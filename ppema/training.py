@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +20,7 @@ from ppema.run.best import Best
 from ppema.run.evaluate import evaluate
 from ppema.run.execute import execute
 from ppema.run.health import Health
+from ppema.run.initial import Restored, begin_with
 from ppema.run.interval import Interval
 from ppema.run.lock import Lock, locked
 from ppema.run.log import RunLog
@@ -62,12 +63,19 @@ def train(config: Config, *, resume: str = "auto") -> Result:
         locked(output_of(config)) as lock,
     ):
         start = open_run(run, checkpoints_of(config, run.horizon), resume)
-        return Trainer(run, start).go(lock)
+        restored = None if start.state.step else begin_with(run)
+        return Trainer(run, start, restored).go(lock)
 
 
-def dry_run(config: Config) -> float:
-    """Build all of `config`, run one step and one evaluation, write nothing; returns the step's loss. Raises as `train`."""
+def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> float:
+    """Build all of `config`, run one step and one evaluation, write nothing; returns the step's loss. Raises as `train`.
+
+    say: is told what was loaded by `init_from`, which a run that has checkpoints already no longer needs.
+    """
     with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
+        restored = None if checkpoints_of(config).exists() else begin_with(run)
+        for line in restored.summary() if restored else ():
+            say(line)
         trainer = Trainer(run, Start())
         loss = trainer.step(next(iter(run.train_loader.epoch(0))), State())
         for weights, test in run.programs.tests.items():
@@ -79,9 +87,10 @@ def dry_run(config: Config) -> float:
 class Trainer:
     """The loop over one run, and what it keeps between steps: the best and the last evaluation so far."""
 
-    def __init__(self, run: TrainingRun, start: Start):
+    def __init__(self, run: TrainingRun, start: Start, restored: Restored | None = None):
         self._run = run
         self._start = start
+        self._restored = restored
         self._state = start.state
         self._best = dict(start.best)
         self._metrics = dict(start.metrics)
@@ -112,6 +121,10 @@ class Trainer:
                 log.say(line)
             if state.step:
                 log.say(f"resuming at step {state.step} of {last}")
+            if self._restored:
+                for line in self._restored.summary():
+                    log.say(line)
+                log.note(f"init_from: {'  '.join(filter(None, row))}" for row in self._restored.rows())
             health, interval = Health(run, state.step), Interval(self._start.interval)
             for batch in self._batches(state, last):
                 lr = float(run.programs.lr())

@@ -38,9 +38,12 @@ def _show(arguments: argparse.Namespace) -> int:
         draw_curves(output_of(config), arguments.metric, Path(arguments.curves))
         return 0
     from ppema.run.describe import describe
-    from ppema.run.setup import prepare_training
+    from ppema.run.initial import begin_with
+    from ppema.run.setup import checkpoints_of, prepare_training
 
-    for table in describe(prepare_training(config)):
+    run = prepare_training(config)
+    restored = None if checkpoints_of(config).exists() else begin_with(run)
+    for table in describe(run, restored):
         print(f"\n{table.title}")
         print_table(table.head, table.rows)
     return 0

@@ -28,7 +28,8 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         from ppema.training import dry_run
 
-        print(f"dry run: one step, loss {dry_run(config):.4f}; the evaluation ran; nothing was written", file=sys.stderr)
+        loss = dry_run(config, say=lambda line: print(line, file=sys.stderr))
+        print(f"dry run: one step, loss {loss:.4f}; the evaluation ran; nothing was written", file=sys.stderr)
         return 0
     from ppema.training import train
 

@@ -4,6 +4,7 @@ from ppema.config.average import DEFAULT_BATCHES, Average, Warmup
 from ppema.config.data import Csv, DataSpec, Digits, DottedData, Idx, ImageFolder, Npz, Synthetic
 from ppema.config.dump import to_yaml
 from ppema.config.duration import Duration
+from ppema.config.init_from import PDPARAMS, SAFETENSORS, InitFrom
 from ppema.config.json_schema import schema_json
 from ppema.config.load import load_config
 from ppema.config.named import LearningRate, Named, Optimizer
@@ -11,7 +12,9 @@ from ppema.config.schema import RAW, Config, Data, Runtime, Train
 
 __all__ = [
     "DEFAULT_BATCHES",
+    "PDPARAMS",
     "RAW",
+    "SAFETENSORS",
     "Average",
     "Config",
     "Csv",
@@ -22,6 +25,7 @@ __all__ = [
     "Duration",
     "Idx",
     "ImageFolder",
+    "InitFrom",
     "LearningRate",
     "Named",
     "Npz",

@@ -21,6 +21,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from ppema.config.average import Average
 from ppema.config.data import DataSpec
 from ppema.config.duration import Duration
+from ppema.config.init_from import InitFrom
 from ppema.config.monitor import Monitors, is_monitor
 from ppema.config.named import LearningRate, Named, Optimizer
 from ppema.config.positions import Positions
@@ -131,6 +132,9 @@ class Config(Section):
 
     seed: Seed = Field(default=0, description="Decides the first weights, the order of samples and dropout.")
     model: Named = Field(description="The network: a callable that returns a paddle.nn.Layer.")
+    init_from: InitFrom | None = Field(
+        default=None, description="Weights that a new run begins with; null: the random ones that the seed decides."
+    )
     data: Data = Field(description="The data sets.")
     loss: Named = Field(default=Named(name="cross_entropy"), description="What training makes small.")
     metrics: tuple[Named, ...] = Field(

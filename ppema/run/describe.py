@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppema.ir import Parameter, backend
+from ppema.run.initial import Restored
 from ppema.run.setup import TrainingRun
 
 
@@ -23,10 +24,13 @@ class Table:
 _FORM = ("name", "in the model", "shape", "type")
 
 
-def describe(run: TrainingRun) -> list[Table]:
-    """The variables, what each average covers, memory, programs and length of a run that is ready to start."""
+def describe(run: TrainingRun, restored: Restored | None = None) -> list[Table]:
+    """The variables, what they begin with where that is `restored`, what each average covers, memory, programs and length of a
+    run that is ready to start.
+    """
     averages = [_average(run, name) for name in run.programs.averages]
-    return [_variables(run), *averages, _memory(run), _programs(run), _length(run)]
+    initial = [_initial(run, restored)] if restored else []
+    return [_variables(run), *initial, *averages, _memory(run), _programs(run), _length(run)]
 
 
 def _variables(run: TrainingRun) -> Table:
@@ -36,6 +40,12 @@ def _variables(run: TrainingRun) -> Table:
         kind = "trained" if parameter.trainable else "statistic" if parameter.name in written else "frozen"
         rows.append((*_form(parameter, places), kind))
     return Table("Variables", (*_FORM, "kind"), rows)
+
+
+def _initial(run: TrainingRun, restored: Restored) -> Table:
+    places = _places(run)
+    rows = [(name or "-", places.get(name, ""), done, source) for name, done, source in restored.rows()]
+    return Table(f"Initial values from {restored.source}", ("name", "in the model", "init_from", "in the source"), rows)
 
 
 def _average(run: TrainingRun, name: str) -> Table:

@@ -80,6 +80,11 @@ class RunLog:
         with self._writing():
             self._text.append(f"{text}\n".encode(errors="backslashreplace"))
 
+    def note(self, lines: Iterable[str]) -> None:
+        """Lines that are too many for a terminal, in log.txt alone."""
+        with self._writing():
+            self._text.append("".join(f"{line}\n" for line in lines).encode(errors="backslashreplace"))
+
     def warn(self, warnings: Iterable[str]) -> None:
         """Each of them as a line for people."""
         for warning in warnings:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xxhash
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
-from safetensors.numpy import load
+from safetensors import deserialize
 
 from ppema.averaging.precision import type_of
 from ppema.errors import CheckpointError, one_line
@@ -36,6 +36,7 @@ _TYPES = {
     "u1": "U8",
     "b1": "BOOL",
 }
+_NUMPY_TYPES = {name: np.dtype(f"<{kind}") for kind, name in _TYPES.items()} | {"BF16": np.dtype(np.uint16)}
 
 
 class Record(BaseModel):
@@ -94,16 +95,26 @@ class Image:
 
 
 def read_arrays(file: Path, record: Record | None = None) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file. Raises CheckpointError where it is missing, damaged, or not what `record` says."""
+    """The arrays of a safetensors file, in the order of their names; those of bfloat16, by whatever program, as uint16.
+
+    Raises CheckpointError where it is missing, damaged, or not what `record` says.
+    """
     content = read_bytes(file, record)
     try:
         # The library gives them in no order.
-        arrays = dict(sorted(load(content).items()))
-        for name in arrays:
-            check_name(name)
+        found = sorted(deserialize(content), key=lambda item: item[0])
     except Exception as error:
         # A damaged header makes safetensors raise whatever its content leads to.
         raise CheckpointError(f"{file}: damaged: {one_line(error)}") from error
+    arrays = {}
+    for name, each in found:
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise CheckpointError(f"{file}: damaged: {error}") from error
+        if each["dtype"] not in _NUMPY_TYPES:
+            raise CheckpointError(f"{file}: {name} is {each['dtype']}, which ppema does not know")
+        arrays[name] = np.frombuffer(each["data"], _NUMPY_TYPES[each["dtype"]]).reshape(each["shape"])
     return arrays
 
 

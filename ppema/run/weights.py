@@ -7,24 +7,31 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
+from ppema.config import SAFETENSORS
 from ppema.errors import CheckpointError, TrainingError, one_line
-from ppema.run.durable import replace_file
-from ppema.run.tensors import SUFFIX, Arrays, Image, read_arrays
+from ppema.run.durable import Buffer, replace_file
+from ppema.run.tensors import Arrays, Image, read_arrays
 
 _FORMAT = "ppema weights 1"
 
 
 def is_file(weights: str) -> bool:
     """Whether `weights`, as given to --weights, is the path of such a file, and not "raw" or an average's name."""
-    return weights.endswith(SUFFIX)
+    return weights.endswith(SAFETENSORS)
 
 
-def write_weights(file: Path, arrays: Arrays, *, step: int, what: str) -> None:
+def write_weights(file: Path, arrays: Arrays, *, step: int | None, what: str) -> None:
     """Write `arrays`, the weights after `step`, that are what `what` says. Raises TrainingError where it can not be done."""
+    said = {"format": _FORMAT, "what": what} | ({} if step is None else {"step": str(step)})
+    image = Image.of(arrays, said)
+    write_whole(file, image.header, image.data)
+
+
+def write_whole(file: Path, *contents: Buffer) -> None:
+    """Let `contents`, one after the other, be the weights in `file`; where that fails it is as it was. Raises TrainingError."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        image = Image.of(arrays, {"format": _FORMAT, "step": str(step), "what": what})
-        replace_file(file, image.header, image.data)
+        replace_file(file, *contents)
     except OSError as error:
         raise TrainingError(f"{file}: the weights could not be written: {error}") from error
 
@@ -32,8 +39,8 @@ def write_weights(file: Path, arrays: Arrays, *, step: int, what: str) -> None:
 def read_weights(file: Path) -> dict[str, np.ndarray]:
     """The arrays in `file`, by the variables' names; any safetensors file will do, such as a checkpoint's raw.safetensors.
 
-    Whether they are a model's is seen when they are put in place of its variables. Raises CheckpointError where the file is
-    missing, damaged, or of a later format.
+    Those of bfloat16, by whatever program, are uint16. Whether they are a model's is seen when they are put in place of its
+    variables. Raises CheckpointError where the file is missing, damaged, or of a later format.
     """
     arrays = read_arrays(file)
     description(file)

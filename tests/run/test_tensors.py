@@ -49,7 +49,7 @@ def test_a_name_that_is_no_variables_is_neither_written_nor_read(tmp_path, name)
         return
     file = tmp_path / "a.safetensors"
     file.write_bytes(save({name: np.zeros(1)}))
-    with pytest.raises(CheckpointError, match=r"a.safetensors: damaged: ValueError: '.*' can be no variable's name"):
+    with pytest.raises(CheckpointError, match=r"a.safetensors: damaged: '.*' can be no variable's name"):
         read_arrays(file)
 
 

@@ -1,0 +1,182 @@
+"""Which array of a source becomes which variable of a model: by name, as TensorFlow's assignment map does it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppema.averaging.precision import HALF_TYPES, rounded, type_of, widened
+from ppema.config import InitFrom
+from ppema.config.init_from import Kind
+from ppema.errors import ConfigError, Problem
+from ppema.ir import Parameter
+
+_FLOATS = (*HALF_TYPES, "float32", "float64")
+_MOST_NAMED = 10  # of one kind, in an error
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A variable and the array of the source that it gets.
+
+    source: that array's name; kind: its type; value: it, as the variable's type; exact: it without the rounding to a half type.
+    """
+
+    parameter: Parameter
+    source: str
+    kind: str
+    value: np.ndarray
+    exact: np.ndarray
+
+    @property
+    def cast(self) -> str:
+        """ "float64 → float32", "" where the types are the same."""
+        return "" if self.kind == self.parameter.dtype else f"{self.kind} → {self.parameter.dtype}"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What becomes of a model's variables, and of a source's arrays.
+
+    missing: variables that no array leads to; unexpected: names in the source, and the forms, of arrays that lead to no
+    variable; misshaped: variables whose array does not fit, and why; left: variables that `include` and `exclude` leave out.
+    """
+
+    loaded: list[Loaded]
+    missing: list[Parameter]
+    unexpected: dict[str, str]
+    misshaped: list[tuple[Parameter, str]]
+    left: list[Parameter]
+
+
+def assign(
+    spec: InitFrom, arrays: Mapping[str, np.ndarray], model: Sequence[Parameter], places: Mapping[str, str]
+) -> Assignment:
+    """Find the variable of each of `arrays`, whose names `spec` renames: by its place in the model, else by its own name.
+
+    places: the variables' names by place. Raises ConfigError where two arrays lead to one variable, unless they are equal, as
+    those of tied weights are, and for a pattern that matches no variable.
+    """
+    left = _left(spec, model, places)
+    of_name = {parameter.name: parameter for parameter in model}
+    led: dict[str, str] = {}
+    unexpected = {}
+    for name, renamed in _renamed(spec.rename, arrays).items():
+        variable = places.get(renamed, renamed)
+        if variable not in of_name:
+            unexpected[name] = form(arrays[name])
+        elif variable not in led:
+            led[variable] = name
+        elif not _equal(arrays[led[variable]], arrays[name]):
+            raise ConfigError.of(f"{led[variable]!r} and {name!r} of the source both lead to variable {variable!r}", "rename")
+    loaded, missing, misshaped = [], [], []
+    for parameter in model:
+        if parameter.name in left:
+            continue
+        if parameter.name not in led:
+            missing.append(parameter)
+            continue
+        source = led[parameter.name]
+        try:
+            loaded.append(_fitted(parameter, source, arrays[source]))
+        except ValueError as error:
+            misshaped.append((parameter, str(error)))
+    return Assignment(loaded, missing, unexpected, misshaped, [each for each in model if each.name in left])
+
+
+def check(found: Assignment, strict: Iterable[Kind], titles: Mapping[str, str]) -> None:
+    """Raise ConfigError for what is not loaded and, by `strict`, must be; titles: how to call a variable, by its name."""
+    told: dict[Kind, tuple[str, list[str]]] = {
+        "missing": (
+            "the source has no array for",
+            [f"{titles[each.name]} {list(each.shape)} {each.dtype}" for each in found.missing],
+        ),
+        "unexpected": (
+            "the model has no variable for the source's",
+            [f"{name} {form}" for name, form in found.unexpected.items()],
+        ),
+        "misshaped": (
+            "the source's arrays do not fit",
+            [f"{titles[parameter.name]} ({why})" for parameter, why in found.misshaped],
+        ),
+    }
+    problems = [
+        Problem((), f"{kind}: {what} {listed(names, _MOST_NAMED)}: rename them, leave variables out, or take it out of strict")
+        for kind, (what, names) in told.items()
+        if names and kind in strict
+    ]
+    if not found.loaded and not problems:
+        problems = [Problem((), "nothing is loaded: no array of the source leads to a variable that is to be")]
+    if problems:
+        raise ConfigError(problems)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The names with commas between, the first `most` of them."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def form(array: np.ndarray) -> str:
+    """ "[3, 4] float32"."""
+    return f"{list(array.shape)} {type_of(array)}"
+
+
+def _renamed(rename: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """The new names by the old ones. Raises ConfigError where two become the same."""
+    made: dict[str, str] = {}
+    for name in names:
+        new = name
+        for pattern, replacement in rename.items():
+            new = re.sub(pattern, replacement, new)
+        if new in made:
+            raise ConfigError.of(f"{made[new]!r} and {name!r} of the source both become {new!r}", "rename")
+        made[new] = name
+    return {name: new for new, name in made.items()}
+
+
+def _left(spec: InitFrom, model: Sequence[Parameter], places: Mapping[str, str]) -> set[str]:
+    """The names of the variables that are not to be loaded. Raises ConfigError for a pattern that matches none."""
+    known = {parameter.name: [parameter.name] for parameter in model}
+    for place, name in places.items():
+        known.setdefault(name, [name]).append(place)
+
+    def matched(key: str) -> set[str]:
+        found: set[str] = set()
+        for index, pattern in enumerate(getattr(spec, key)):
+            names = {name for name, each in known.items() if any(re.search(pattern, text) for text in each)}
+            if not names:
+                raise ConfigError.of(f"{pattern!r} matches none of the model's {len(model)} variables", key, index)
+            found |= names
+        return found
+
+    included, excluded = matched("include"), matched("exclude")
+    return {name for name in known if name in excluded or (spec.include and name not in included)}
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+def _fitted(parameter: Parameter, source: str, array: np.ndarray) -> Loaded:
+    """Raises ValueError, with why, where the array can not become the variable."""
+    if array.shape != parameter.shape:
+        raise ValueError(f"{list(array.shape)} in the source, {list(parameter.shape)} in the model")
+    kind = type_of(array)
+    if kind == parameter.dtype:
+        return Loaded(parameter, source, kind, array, widened(array))
+    if kind in _FLOATS and parameter.dtype in _FLOATS:
+        exact = widened(array)
+        if parameter.dtype != "float64":
+            exact = rounded(exact, "float32")
+        value = rounded(exact, parameter.dtype)
+        if not np.array_equal(np.isfinite(widened(array)), np.isfinite(widened(value))):
+            raise ValueError(f"values of {kind} that are too large for {parameter.dtype}")
+        return Loaded(parameter, source, kind, value, exact)
+    whole = not {kind, parameter.dtype}.intersection(_FLOATS) and array.dtype.kind in "iu"
+    if whole and np.array_equal(value := array.astype(parameter.dtype), array):
+        return Loaded(parameter, source, kind, value, value)
+    raise ValueError(f"{kind} in the source, {parameter.dtype} in the model")

@@ -1,0 +1,92 @@
+"""The weights that a new run begins with, where its config takes them from elsewhere (`init_from`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppema.averaging.precision import SHADOW_TYPES, widened
+from ppema.errors import CheckpointError, ConfigError
+from ppema.ir import backend, scope
+from ppema.programs import Programs
+from ppema.run.assignment import Assignment, Loaded, assign, check, listed
+from ppema.run.setup import TrainingRun
+from ppema.run.source import open_source
+
+_MOST_NAMED = 5  # of one kind, on a terminal
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was loaded, and what was not. source: it is, in words; titles: how to call a variable, by its name."""
+
+    source: str
+    found: Assignment
+    titles: Mapping[str, str]
+
+    def summary(self) -> list[str]:
+        """The counts, and the names of what did not go by itself: all that one needs on a terminal."""
+        found, casts = self.found, [each for each in self.found.loaded if each.cast]
+        named = {
+            "cast": [f"{self.titles[each.parameter.name]} ({each.cast})" for each in casts],
+            "missing": [self.titles[each.name] for each in found.missing],
+            "unexpected": list(found.unexpected),
+            "misshaped": [f"{self.titles[each.name]} ({why})" for each, why in found.misshaped],
+            "left out": [self.titles[each.name] for each in found.left],
+        }
+        counts = ", ".join(f"{len(names)} {kind}" for kind, names in named.items())
+        return [
+            f"init_from {self.source}: {len(found.loaded)} of {len(self.titles)} variables loaded ({counts})",
+            *(f"init_from: {kind}: {listed(names, _MOST_NAMED)}" for kind, names in named.items() if names),
+        ]
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Variable, what became of it, and its array's name in the source; unexpected arrays last, with no variable."""
+        found = self.found
+        rows = [
+            *((each.parameter.name, f"loaded, {each.cast}" if each.cast else "loaded", each.source) for each in found.loaded),
+            *((each.name, "missing", "") for each in found.missing),
+            *((each.name, f"misshaped: {why}", "") for each, why in found.misshaped),
+            *((each.name, "left out", "") for each in found.left),
+        ]
+        return [*sorted(rows), *(("", f"unexpected: {form}", name) for name, form in found.unexpected.items())]
+
+
+def begin_with(run: TrainingRun) -> Restored | None:
+    """Put the weights that the run's config names in place of the random ones: all of them, or none.
+
+    What began as a copy of a weight becomes one of the new value: the master weight that an optimizer keeps for a half type,
+    and the shadow of an average that begins at its weight (`bias_correction: false`, statistics that are recalibrated).
+    Returns None where the config names no weights. Raises ConfigError, and has then changed nothing.
+    """
+    spec, model = run.config.init_from, run.programs.model
+    if spec is None:
+        return None
+    with run.config.at("init_from"):
+        try:
+            source = open_source(spec.path, spec.weights)
+        except CheckpointError as error:
+            raise ConfigError.of(str(error), "path") from error
+        titles = {parameter.name: parameter.name for parameter in model.parameters}
+        titles |= {name: place for place, name in reversed(model.structured.items()) if name in titles}
+        found = assign(spec, source.arrays, model.parameters, model.structured)
+        check(found, spec.strict, titles)
+    scope.put(run.scope, _values(run.programs, found.loaded))
+    return Restored(source.what, found, titles)
+
+
+def _values(programs: Programs, loaded: list[Loaded]) -> dict[str, np.ndarray]:
+    """The new values of variables, and of all that begins as a copy of one, by name."""
+    values = {each.parameter.name: each.value for each in loaded}
+    masters = backend().master_weights(programs.train)
+    copies = {masters[each.parameter.name][0]: each.exact for each in loaded if each.parameter.name in masters}
+    for name, average in programs.averages.items():
+        begins = set(average.recalibrated if programs.passes[name].bias_correction else average.shadow_of)
+        for each in loaded:
+            variable = each.parameter.name
+            if variable in begins:
+                value = each.exact if variable in average.master_of else widened(each.value)
+                copies[average.shadow_of[variable]] = value.astype(SHADOW_TYPES[each.parameter.dtype])
+    return values | copies

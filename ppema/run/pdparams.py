@@ -1,0 +1,72 @@
+"""Paddle's files of weights: *.pdparams, pickles of a mapping from names to arrays.
+
+`paddle.save(layer.state_dict(), file)` names them by their place in the model, and adds a table from these to the variables'
+names; `paddle.static.save` names them by their variables. Arrays of bfloat16 are uint16 in them, as everywhere in Paddle.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppema.errors import CheckpointError
+from ppema.run.folder import Arrays
+from ppema.run.pickled import read_pickle
+from ppema.run.pickled_arrays import RefusedError
+
+_TABLE = "StructuredToParameterName@@"
+_SLICED = "UnpackBigParamInfor@@"
+_PROTOCOL = 4  # Paddle's own; earlier ones end at 4 GiB.
+
+
+def read_pdparams(file: Path) -> dict[str, np.ndarray]:
+    """The arrays in `file`, by the names in it; nothing that it names is looked up or called.
+
+    Raises CheckpointError where it is missing, damaged, or holds anything but numbers.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{file}: {error.strerror}") from error
+    try:
+        found = read_pickle(content)
+        if type(found) is not dict:
+            raise RefusedError(f"it holds {_described(found)} and no mapping of arrays by name, such as a layer's state_dict()")
+        found.pop(_TABLE, None)
+        _join(found, found.pop(_SLICED, {}))
+        for name, value in found.items():
+            if type(name) is not str or not isinstance(value, np.ndarray):
+                raise RefusedError(
+                    f"{str(name)[:80]!r} is {_described(value)} and no array: save the model's state_dict() alone, as "
+                    "paddle.save(model.state_dict(), file)"
+                )
+    except RefusedError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+    return found
+
+
+def write_pdparams(file: Path, arrays: Arrays, places: Mapping[str, str] | None) -> None:
+    """Write `arrays`; places: the variables' names by their names in the file, where these are places. Raises OSError."""
+    table = {} if places is None else {_TABLE: dict(places)}
+    with file.open("wb") as opened:
+        pickle.dump({**arrays, **table}, opened, protocol=_PROTOCOL)
+
+
+def _join(arrays: dict[str, Any], sliced: Any) -> None:
+    """Put together what protocols 2 and 3 save in slices of a GiB: {name: {OriginShape, slices}}."""
+    try:
+        for name, each in sliced.items():
+            parts = [arrays.pop(part) for part in each["slices"]]
+            arrays[name] = np.concatenate(parts).reshape(each["OriginShape"])
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise RefusedError("damaged: large arrays whose slices do not fit") from error
+
+
+def _described(value: Any) -> str:
+    kind = "array" if isinstance(value, np.ndarray) else type(value).__name__
+    size = f" of {len(value)}" if isinstance(value, (dict, list, tuple)) else ""
+    return f"{'an' if kind[0] in 'aio' else 'a'} {kind}{size}"

@@ -1,0 +1,67 @@
+"""Where weights come from: a checkpoint of ppema, or a file that another program wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppema.config import PDPARAMS, RAW, SAFETENSORS
+from ppema.errors import CheckpointError
+from ppema.run.checkpoint import Checkpoint
+from ppema.run.checkpoints import Checkpoints, is_pointer
+from ppema.run.folder import MANIFEST
+from ppema.run.pdparams import read_pdparams
+from ppema.run.weights import read_weights
+
+
+@dataclass(frozen=True)
+class Source:
+    """Arrays by the names that the source has for them; what: it is, in words."""
+
+    what: str
+    arrays: dict[str, np.ndarray]
+
+
+def open_source(path: str, weights: str = RAW) -> Source:
+    """The weights that `path` leads to: a checkpoint's folder, that of a run or of its checkpoints (the last one), the file
+    `last` or `best` in it, or a file *.safetensors or *.pdparams.
+
+    weights: which of a checkpoint's, "raw" or an average's name. Its arrays have the names of their places in the model, as
+    the names of variables shift when a model becomes a part of another; those without a place, the variable's.
+
+    Raises CheckpointError for what is missing, damaged or none of these.
+    """
+    file = Path(path)
+    if path.endswith(SAFETENSORS):
+        return Source(path, read_weights(file))
+    if path.endswith(PDPARAMS):
+        return Source(path, read_pdparams(file))
+    found = _checkpoint(file)
+    return Source(f"{found.path} ({weights})", by_place(found.weights(weights), found.manifest.structured))
+
+
+def by_place(arrays: Mapping[str, np.ndarray], structured: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """`arrays`, by variables' names, under the places that `structured` gives them, all of them where there are several."""
+    placed = {place: arrays[name] for place, name in structured.items() if name in arrays}
+    with_place = set(structured.values())
+    return placed | {name: array for name, array in arrays.items() if name not in with_place}
+
+
+def _checkpoint(path: Path) -> Checkpoint:
+    try:
+        if is_pointer(path.name) and path.is_file():
+            return Checkpoints(path.parent).find(path.name)
+        if (path / MANIFEST).exists():
+            return Checkpoint.intact(path)
+        for folder in (path, path / "checkpoints"):
+            if (folder / "last").exists():
+                return Checkpoints(folder).find("last")
+        there = path.exists()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+    problem = "it holds no weights" if there else "there is no such file or folder"
+    kinds = f"a checkpoint, a run's output folder with checkpoints, or a file *{SAFETENSORS} or *{PDPARAMS}"
+    raise CheckpointError(f"{path}: {problem}: name {kinds}")
