@@ -71,6 +71,12 @@ class TrainingError(PpemaError):
     exit_code = 1
 
 
+def printable(text: str) -> str:
+    """`text` from a file that may hold anything, for a message: on one line, without control characters, and short."""
+    kept = "".join(each if each.isprintable() else "?" for each in text[:81])
+    return kept if len(text) <= 80 else f"{kept[:80]}..."
+
+
 def one_line(error: BaseException) -> str:
     """`ValueError: text`, on one line; our own errors without their type, Paddle's reports cut down to their summary."""
     text = str(error)

@@ -11,7 +11,7 @@ import numpy as np
 from ppema.averaging.precision import HALF_TYPES, rounded, type_of, widened
 from ppema.config import InitFrom
 from ppema.config.init_from import Kind
-from ppema.errors import ConfigError, Problem
+from ppema.errors import ConfigError, Problem, printable
 from ppema.ir import Parameter
 
 _FLOATS = (*HALF_TYPES, "float32", "float64")
@@ -41,8 +41,8 @@ class Loaded:
 class Assignment:
     """What becomes of a model's variables, and of a source's arrays.
 
-    missing: variables that no array leads to; unexpected: names in the source, and the forms, of arrays that lead to no
-    variable; misshaped: variables whose array does not fit, and why; left: variables that `include` and `exclude` leave out.
+    missing: variables that no array leads to; unexpected: arrays that lead to no variable, their forms by what messages call
+    them; misshaped: variables whose array does not fit, and why; left: variables that `include` and `exclude` leave out.
     """
 
     loaded: list[Loaded]
@@ -67,11 +67,12 @@ def assign(
     for name, renamed in _renamed(spec.rename, arrays).items():
         variable = places.get(renamed, renamed)
         if variable not in of_name:
-            unexpected[name] = form(arrays[name])
+            unexpected[_called(name, renamed)] = form(arrays[name])
         elif variable not in led:
             led[variable] = name
         elif not _equal(arrays[led[variable]], arrays[name]):
-            raise ConfigError.of(f"{led[variable]!r} and {name!r} of the source both lead to variable {variable!r}", "rename")
+            two = f"'{printable(led[variable])}' and '{printable(name)}'"
+            raise ConfigError.of(f"{two} of the source both lead to variable {variable!r}", "rename")
     loaded, missing, misshaped = [], [], []
     for parameter in model:
         if parameter.name in left:
@@ -104,7 +105,7 @@ def check(found: Assignment, strict: Iterable[Kind], titles: Mapping[str, str]) 
         ),
     }
     problems = [
-        Problem((), f"{kind}: {what} {listed(names, _MOST_NAMED)}: rename them, leave variables out, or take it out of strict")
+        Problem((), f"{kind}: {what} {listed(names, _MOST_NAMED)}: rename, exclude, or leave {kind} out of strict")
         for kind, (what, names) in told.items()
         if names and kind in strict
     ]
@@ -133,9 +134,15 @@ def _renamed(rename: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
         for pattern, replacement in rename.items():
             new = re.sub(pattern, replacement, new)
         if new in made:
-            raise ConfigError.of(f"{made[new]!r} and {name!r} of the source both become {new!r}", "rename")
+            two = f"'{printable(made[new])}' and '{printable(name)}'"
+            raise ConfigError.of(f"{two} of the source both become '{printable(new)}'", "rename")
         made[new] = name
     return {name: new for new, name in made.items()}
+
+
+def _called(name: str, renamed: str) -> str:
+    """The name of an array in the source, and what it was renamed to, for a message."""
+    return printable(name) if name == renamed else f"{printable(name)} (renamed {printable(renamed)})"
 
 
 def _left(spec: InitFrom, model: Sequence[Parameter], places: Mapping[str, str]) -> set[str]:

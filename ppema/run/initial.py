@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppema.averaging.precision import SHADOW_TYPES, widened
-from ppema.errors import CheckpointError, ConfigError
+from ppema.errors import CheckpointError, ConfigError, printable
 from ppema.ir import backend, scope
 from ppema.programs import Programs
 from ppema.run.assignment import Assignment, Loaded, assign, check, listed
@@ -46,11 +46,12 @@ class Restored:
         """Variable, what became of it, and its array's name in the source; unexpected arrays last, with no variable."""
         found = self.found
         rows = [
-            *((each.parameter.name, f"loaded, {each.cast}" if each.cast else "loaded", each.source) for each in found.loaded),
             *((each.name, "missing", "") for each in found.missing),
             *((each.name, f"misshaped: {why}", "") for each, why in found.misshaped),
             *((each.name, "left out", "") for each in found.left),
         ]
+        for each in found.loaded:
+            rows.append((each.parameter.name, f"loaded, {each.cast}" if each.cast else "loaded", printable(each.source)))
         return [*sorted(rows), *(("", f"unexpected: {form}", name) for name, form in found.unexpected.items())]
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ppema.errors import CheckpointError
-from ppema.run.folder import Arrays
+from ppema.errors import CheckpointError, printable
 from ppema.run.pickled import read_pickle
 from ppema.run.pickled_arrays import RefusedError
+from ppema.run.tensors import Arrays, read_bytes
 
 _TABLE = "StructuredToParameterName@@"
 _SLICED = "UnpackBigParamInfor@@"
@@ -28,10 +28,7 @@ def read_pdparams(file: Path) -> dict[str, np.ndarray]:
 
     Raises CheckpointError where it is missing, damaged, or holds anything but numbers.
     """
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{file}: {error.strerror}") from error
+    content = read_bytes(file)
     try:
         found = read_pickle(content)
         if type(found) is not dict:
@@ -41,7 +38,7 @@ def read_pdparams(file: Path) -> dict[str, np.ndarray]:
         for name, value in found.items():
             if type(name) is not str or not isinstance(value, np.ndarray):
                 raise RefusedError(
-                    f"{str(name)[:80]!r} is {_described(value)} and no array: save the model's state_dict() alone, as "
+                    f"'{printable(str(name))}' is {_described(value)} and no array: save the model's state_dict() alone, as "
                     "paddle.save(model.state_dict(), file)"
                 )
     except RefusedError as error:
@@ -49,11 +46,10 @@ def read_pdparams(file: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def write_pdparams(file: Path, arrays: Arrays, places: Mapping[str, str] | None) -> None:
-    """Write `arrays`; places: the variables' names by their names in the file, where these are places. Raises OSError."""
+def pdparams(arrays: Arrays, places: Mapping[str, str] | None) -> bytes:
+    """A file's content that holds `arrays`; places: the variables' names by their names in the file, where these are places."""
     table = {} if places is None else {_TABLE: dict(places)}
-    with file.open("wb") as opened:
-        pickle.dump({**arrays, **table}, opened, protocol=_PROTOCOL)
+    return pickle.dumps({**arrays, **table}, protocol=_PROTOCOL)
 
 
 def _join(arrays: dict[str, Any], sliced: Any) -> None:

@@ -11,7 +11,8 @@ import pickletools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ppema.run.pickled_arrays import ARRAY_CLASSES, CALLS, Budget, Global, NewArray, RefusedError, fill, kind_of, shown
+from ppema.errors import printable
+from ppema.run.pickled_arrays import ARRAY_CLASSES, CALLS, Budget, Global, NewArray, RefusedError, fill, kind_of
 
 # A state dict takes some 25 opcodes an array; more than this only costs time and memory.
 _MOST_OPCODES = 1_000_000
@@ -29,7 +30,7 @@ def read_pickle(content: bytes) -> Any:
             if index == _MOST_OPCODES:
                 raise RefusedError(f"it has more than {_MOST_OPCODES:,} opcodes, and no file of weights has")
             if opcode.name not in _STEPS:
-                named = f" ('{shown(str(argument))}')" if opcode.name == "INST" else ""
+                named = f" ('{printable(str(argument))}')" if opcode.name == "INST" else ""
                 raise RefusedError(f"it holds a {opcode.name}{named} at byte {position}, and only arrays are admitted")
             _STEPS[opcode.name](machine, argument)
         return machine.result()
@@ -106,7 +107,7 @@ def _extend(machine: _Machine, values: Sequence[Any]) -> None:
 
 def _look_up(machine: _Machine, name: str) -> None:
     if name not in CALLS and name not in ARRAY_CLASSES:
-        raise RefusedError(f"it would call '{shown(name)}', and only arrays are admitted")
+        raise RefusedError(f"it would call '{printable(name)}', and only arrays are admitted")
     machine.push(Global(name))
 
 
@@ -121,7 +122,7 @@ def _reduce(machine: _Machine) -> None:
     function, arguments = machine.pop_some(2)
     if type(function) is not Global or function.name not in CALLS:
         what = function.name if type(function) is Global else f"a {kind_of(function)}"
-        raise RefusedError(f"it would call '{shown(what)}', and only arrays are admitted")
+        raise RefusedError(f"it would call '{printable(what)}', and only arrays are admitted")
     if type(arguments) is not tuple:
         raise RefusedError(f"damaged: {function.name} without its arguments")
     machine.push(CALLS[function.name](machine.budget, arguments))

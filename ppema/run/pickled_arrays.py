@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ppema.errors import printable
+
 _MOST_DIMENSIONS = 32
 # Kind and bytes of an element, as numpy's dtype is called with them.
 _TYPES = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"})
@@ -78,7 +80,7 @@ def _dtype(budget: Budget, arguments: tuple[Any, ...]) -> ArrayType:
     """numpy's (letters, align, copy)."""
     letters = arguments[0] if len(arguments) == 3 else None
     if type(letters) is not str or letters not in _TYPES:
-        what = shown(letters) if type(letters) is str else kind_of(letters)
+        what = printable(letters) if type(letters) is str else kind_of(letters)
         raise RefusedError(f"it holds an array of type '{what}', and only numbers are admitted")
     return ArrayType(letters)
 
@@ -143,9 +145,3 @@ CALLS: dict[str, Callable[[Budget, tuple[Any, ...]], Any]] = {
 
 def kind_of(value: Any) -> str:
     return {NewArray: "array", ArrayType: "type", Global: "function"}.get(type(value), type(value).__name__)
-
-
-def shown(text: str) -> str:
-    """`text` from a file that may hold anything, for a message of one line."""
-    kept = "".join(each if each.isprintable() else "?" for each in text)
-    return kept if len(kept) <= 80 else f"{kept[:80]}..."

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import safe_open
 
 from ppema.config import SAFETENSORS
-from ppema.errors import CheckpointError, TrainingError, one_line
+from ppema.errors import CheckpointError, TrainingError, one_line, printable
 from ppema.run.durable import Buffer, replace_file
 from ppema.run.tensors import Arrays, Image, read_arrays
 
@@ -57,4 +57,4 @@ def description(file: Path) -> str:
     written = said.get("format", "")
     if written.startswith("ppema weights") and written != _FORMAT:
         raise CheckpointError(f"{file}: its format is {written!r}; this version of ppema reads {_FORMAT!r}")
-    return "".join(each if each.isprintable() else "?" for each in said.get("what", ""))
+    return printable(said.get("what", ""))

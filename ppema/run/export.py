@@ -1,0 +1,126 @@
+"""Weights of a run as one file that other programs read: safetensors, or Paddle's pdparams. No program is built for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ppema.config import PDPARAMS, RAW, SAFETENSORS, Config
+from ppema.errors import CheckpointError, PpemaError
+from ppema.run.checkpoint import Checkpoint
+from ppema.run.folder import MANIFEST
+from ppema.run.pdparams import pdparams
+from ppema.run.setup import checkpoints_of
+from ppema.run.source import by_place
+from ppema.run.tensors import Arrays
+from ppema.run.weights import description, is_file, read_weights, write_weights, write_whole
+
+Format = Literal["safetensors", "pdparams"]
+Names = Literal["variables", "places"]
+_SUFFIXES: dict[Format, str] = {"safetensors": SAFETENSORS, "pdparams": PDPARAMS}
+# What each is read by: our own tools by variables' names, Layer.set_state_dict by places.
+_USUAL: dict[Format, Names] = {"safetensors": "variables", "pdparams": "places"}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The file that was written; format, names: of it; weights: what is in it, in words; variables: their number."""
+
+    file: str
+    format: Format
+    names: Names
+    weights: str
+    variables: int
+
+
+def export(
+    config: Config,
+    to: str | os.PathLike[str],
+    *,
+    format: Format | None = None,
+    weights: str | os.PathLike[str] = RAW,
+    checkpoint: str | os.PathLike[str] | None = None,
+    names: Names | None = None,
+) -> Exported:
+    """Write weights of the run of `config` to the file `to`, in place of one that is there.
+
+    format: by default the one that the name `to` ends in; weights: "raw", an average's name, or the path of a file of weights
+    (*.safetensors) of the same model; checkpoint: "last" (the default), "best", or a path; names: "variables" or "places" in
+    the model, where what has no place keeps its variable's name; by default variables for safetensors, places for pdparams.
+
+    Raises PpemaError for arguments that make no sense, CheckpointError for what is missing or damaged, TrainingError where
+    the file can not be written.
+    """
+    file, weights = Path(to), os.fspath(weights)
+    _check_target(file)
+    made = _format(file, format)
+    named = _one_of("--names", names or _USUAL[made], Names)
+    found = _Weights.of_file(Path(weights)) if is_file(weights) else None
+    if found is None or named == "places":
+        origin = checkpoints_of(config).find(os.fspath(checkpoint or "last"))
+        found = found.placed(origin) if found else _Weights.of_checkpoint(origin, weights)
+    elif checkpoint is not None:
+        raise PpemaError(f"--checkpoint: {weights} is a file of weights: leave it out")
+    arrays = found.arrays if named == "variables" else by_place(found.arrays, found.structured)
+    if made == "safetensors":
+        write_weights(file, arrays, step=found.step, what=found.what)
+    else:
+        table = {place: name for place, name in found.structured.items() if place in arrays}
+        write_whole(file, pdparams(arrays, table if named == "places" else None))
+    return Exported(str(file), made, named, found.what, len(found.arrays))
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Arrays by variables' names; what: they are, in words; step: of their run, if known; structured: names by place."""
+
+    arrays: Arrays
+    what: str
+    step: int | None
+    structured: Mapping[str, str]
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Checkpoint, weights: str) -> _Weights:
+        manifest = checkpoint.manifest
+        what = f"{weights} at step {manifest.state.step}"
+        return cls(checkpoint.weights(weights), what, manifest.state.step, manifest.structured)
+
+    @classmethod
+    def of_file(cls, file: Path) -> _Weights:
+        return cls(read_weights(file), description(file) or str(file), None, {})
+
+    def placed(self, checkpoint: Checkpoint) -> _Weights:
+        """The same with the places of a checkpoint of the same run. Raises CheckpointError where it is another model's."""
+        structured = checkpoint.manifest.structured
+        if lost := sorted(set(structured.values()) - set(self.arrays)):
+            raise CheckpointError(f"{checkpoint.path}: its {lost[0]!r} is not among the weights: they are another model's")
+        return _Weights(self.arrays, self.what, self.step, structured)
+
+
+def _format(file: Path, asked: Format | None) -> Format:
+    """Raises PpemaError where the file's name tells another one, which its readers would believe."""
+    told: Format | None = next((each for each, suffix in _SUFFIXES.items() if file.name.endswith(suffix)), None)
+    if asked is None and told is None:
+        raise PpemaError(f"--to: {file}: expected a name that ends in {' or '.join(_SUFFIXES.values())}")
+    found: Format = _one_of("--format", asked or told, Format)
+    if told not in (None, found):
+        raise PpemaError(f"--to: {file}: a file of --format {found} ends in {_SUFFIXES[found]}")
+    return found
+
+
+def _check_target(file: Path) -> None:
+    if file.is_dir():
+        raise PpemaError(f"--to: {file}: it is a folder: name a file in it")
+    if (file.parent / MANIFEST).exists():
+        raise PpemaError(f"--to: {file}: it would be a part of the checkpoint in that folder: choose another one")
+
+
+def _one_of(option: str, value: Any, kind: Any) -> Any:
+    """`value`, one of those that the Literal `kind` lists. Raises PpemaError for another one."""
+    known = get_args(kind)
+    if value not in known:
+        raise PpemaError(f"{option}: expected {' or '.join(known)}, got {value!r}")
+    return value
