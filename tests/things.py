@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
+from ppema.models import CNN
+
 
 class Nested(paddle.nn.Layer):
     """BatchNorm, channel-wise dropout, code that asks `self.training`, and in a `cond` a dropout that does not ask."""
@@ -140,6 +142,18 @@ class SharedByName(paddle.nn.Layer):
         for layer in self.layers:
             h = paddle.nn.functional.relu(layer(h))
         return self.head(h)
+
+
+class Wrapped(paddle.nn.Layer):
+    """Another model as a part, after a layer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = paddle.nn.Linear(8, 8)
+        self.inner = CNN(1, 3, [4])
+
+    def forward(self, images):
+        return self.inner(self.first(images))
 
 
 class OfType(paddle.nn.Layer):

@@ -36,9 +36,11 @@ def read_pdparams(file: Path) -> dict[str, np.ndarray]:
         found.pop(_TABLE, None)
         _join(found, found.pop(_SLICED, {}))
         for name, value in found.items():
-            if type(name) is not str or not isinstance(value, np.ndarray):
+            if type(name) is not str:
+                raise RefusedError(f"it has the key {name}, which is no name of an array")
+            if not isinstance(value, np.ndarray):
                 raise RefusedError(
-                    f"'{printable(str(name))}' is {_described(value)} and no array: save the model's state_dict() alone, as "
+                    f"'{printable(name)}' is {_described(value)} and no array: save the model's state_dict() alone, as "
                     "paddle.save(model.state_dict(), file)"
                 )
     except RefusedError as error:

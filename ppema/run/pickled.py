@@ -31,7 +31,7 @@ def read_pickle(content: bytes) -> Any:
                 raise RefusedError(f"it has more than {_MOST_OPCODES:,} opcodes, and no file of weights has")
             if opcode.name not in _STEPS:
                 named = f" ('{printable(str(argument))}')" if opcode.name == "INST" else ""
-                raise RefusedError(f"it holds a {opcode.name}{named} at byte {position}, and only arrays are admitted")
+                raise RefusedError(f"it holds the opcode {opcode.name}{named} at byte {position}, and only arrays are admitted")
             _STEPS[opcode.name](machine, argument)
         return machine.result()
     except RefusedError:

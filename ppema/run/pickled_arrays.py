@@ -65,7 +65,7 @@ def fill(target: Any, state: Any, budget: Budget) -> None:
     elif type(target) is NewArray and target.value is None:
         target.value = _filled(budget, state)
     else:
-        raise RefusedError(f"it would change a {kind_of(target)}, and only arrays are admitted")
+        raise RefusedError(f"it would change what is no new array but of type '{kind_of(target)}'")
 
 
 def _reconstruct(budget: Budget, arguments: tuple[Any, ...]) -> NewArray:

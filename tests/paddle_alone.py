@@ -1,0 +1,98 @@
+"""Paddle as another program uses it, in a process of its own: with nothing of ppema but the class of a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# The model of the config below; its BatchNorm has other statistics than the initial ones.
+_MODEL = """
+import json, sys, zlib
+import numpy as np
+import paddle
+from ppema.models import CNN
+
+paddle.seed(7)
+"""
+_SAVE_DYNAMIC = """
+model = CNN(1, 3, [4])
+model(paddle.randn([16, 1, 8, 8]))
+paddle.save(model.state_dict(), sys.argv[1], protocol=int(sys.argv[2]))
+np.savez(sys.argv[1] + ".npz", **{name: value.numpy() for name, value in model.state_dict().items()})
+"""
+_STATIC = """
+paddle.enable_static()
+images = paddle.static.data("images", [-1, 1, 8, 8], "float32")
+model = CNN(1, 3, [4])
+model.eval()
+logits = model(images)
+exe, main = paddle.static.Executor(), paddle.static.default_main_program()
+exe.run(paddle.static.default_startup_program())
+"""
+_SAVE_STATIC = """
+paddle.static.save(main, sys.argv[1].removesuffix(".pdparams"), protocol=int(sys.argv[2]))
+names = [value.name for value in model.state_dict().values()]
+scope = paddle.static.global_scope()
+np.savez(sys.argv[1] + ".npz", **{name: np.array(scope.find_var(name).get_tensor()) for name in names})
+"""
+_PREDICT_DYNAMIC = """
+model = CNN(1, 3, [4])
+model.eval()
+state = paddle.load(sys.argv[1])
+table = state.get("StructuredToParameterName@@")
+missing, unexpected = model.set_state_dict(state)
+with paddle.no_grad():
+    predicted = model(paddle.to_tensor(np.load(sys.argv[2]))).numpy()
+np.save(sys.argv[3], predicted)
+print(json.dumps([missing, unexpected, table]))
+"""
+_PREDICT_STATIC = """
+paddle.static.set_program_state(main, paddle.static.load_program_state(sys.argv[1]))
+np.save(sys.argv[3], exe.run(main, feed={"images": np.load(sys.argv[2])}, fetch_list=[logits])[0])
+"""
+SMALL = """
+model: {name: cnn, args: {in_channels: 1, num_classes: 3, widths: [4]}}
+data:
+  train: {name: synthetic, samples: 50, shape: [1, 8, 8], classes: 3, batch_size: 8, shuffle: true}
+  eval: {name: synthetic, samples: 21, shape: [1, 8, 8], classes: 3, batch_size: 8, split: test}
+optimizer: {name: Momentum, args: {momentum: 0.9}}
+lr: 0.05
+averages:
+  ema: {decay: 0.9}
+  tensorflow: {decay: 0.9, bias_correction: false}
+  measured: {decay: 0.9, batch_norm: recalibrate}
+train: {epochs: 2, log_every: 5 steps}
+"""
+
+
+def paddle_alone(code: str, *arguments: object, python: str = sys.executable) -> str:
+    """What `code` prints, run by `python` in a process of its own."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [python, "-W", "ignore", "-c", _MODEL + code, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def save_dynamic(file: Path, protocol: int = 4, python: str = sys.executable) -> None:
+    """`paddle.save` of a model in dynamic mode, and its arrays, by place, in <file>.npz."""
+    paddle_alone(_SAVE_DYNAMIC, file, protocol, python=python)
+
+
+def save_static(file: Path, protocol: int = 4, python: str = sys.executable) -> None:
+    """`paddle.static.save` of its program, and its arrays, by variable's name, in <file>.npz."""
+    paddle_alone(_STATIC + _SAVE_STATIC, file, protocol, python=python)
+
+
+def predict_dynamic(file: Path, images: Path, to: Path, python: str = sys.executable) -> list:
+    """Write the logits of the model with the weights in `file`; returns what it missed, what it did not expect, and its table."""
+    return json.loads(paddle_alone(_PREDICT_DYNAMIC, file, images, to, python=python).splitlines()[-1])
+
+
+def predict_static(file: Path, images: Path, to: Path, python: str = sys.executable) -> None:
+    """The same in a static program."""
+    paddle_alone(_STATIC + _PREDICT_STATIC, file, images, to, python=python)
