@@ -43,7 +43,7 @@ _PREDICT_DYNAMIC = """
 model = CNN(1, 3, [4])
 model.eval()
 state = paddle.load(sys.argv[1])
-table = state.get("StructuredToParameterName@@")
+table = paddle.load(sys.argv[1], keep_name_table=True)["StructuredToParameterName@@"]
 missing, unexpected = model.set_state_dict(state)
 with paddle.no_grad():
     predicted = model(paddle.to_tensor(np.load(sys.argv[2]))).numpy()
@@ -89,7 +89,7 @@ def save_static(file: Path, protocol: int = 4, python: str = sys.executable) -> 
 
 
 def predict_dynamic(file: Path, images: Path, to: Path, python: str = sys.executable) -> list:
-    """Write the logits of the model with the weights in `file`; returns what it missed, what it did not expect, and its table."""
+    """Write the logits of the model with the weights in `file`; returns what it missed, did not expect, and its table."""
     return json.loads(paddle_alone(_PREDICT_DYNAMIC, file, images, to, python=python).splitlines()[-1])
 
 

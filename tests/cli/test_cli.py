@@ -95,7 +95,7 @@ def test_the_schema_in_configs_is_current(capsys):
     assert printed == (ROOT / "configs/schema.json").read_text(), "run: make schema"
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "show", "average"])
+@pytest.mark.parametrize("name", ["train", "eval", "show", "average", "export"])
 def test_help_needs_no_paddle_and_little_time(name, tmp_path):
     # A paddle that can not be imported stands in the way; time is the processor's, whatever else the machine does.
     (tmp_path / "paddle.py").write_text("raise RuntimeError('imported')")

@@ -1,5 +1,6 @@
 """A config written as YAML reads back equal, whatever its strings look like."""
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -35,6 +36,14 @@ averages = st.dictionaries(
     st.fixed_dictionaries({"decay": st.floats(0, 1, exclude_max=True)}, optional={"thres_steps": st.booleans()}),
     max_size=2,
 )
+init_from = st.none() | st.fixed_dictionaries(
+    {"path": texts},
+    optional={
+        "rename": st.dictionaries(keys.map(re.escape).filter(str.isprintable), st.sampled_from(["", "x.", "1e-3", "yes"])),
+        "exclude": st.lists(texts.map(re.escape), max_size=2),
+        "strict": st.lists(st.sampled_from(["missing", "misshaped"]), max_size=2),
+    },
+)
 configs = st.fixed_dictionaries(
     {
         "model": named,
@@ -54,6 +63,7 @@ configs = st.fixed_dictionaries(
         "loss": named,
         "metrics": st.lists(named, max_size=3),
         "averages": averages,
+        "init_from": init_from,
     },
 ).map(Config.model_validate)
 
@@ -96,6 +106,7 @@ seed: 0
 model:
   name: pkg.Net
   args: {}
+init_from: null
 data:
   train:
     batch_size: 3

@@ -1,0 +1,106 @@
+"""What `init_from` may say: whole messages, with their places in the file."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppema.config import Config, InitFrom, load_config, to_yaml
+from ppema.errors import ConfigError
+
+CONFIG = """\
+model: pkg.Net
+data:
+  train: {name: digits, split: train, batch_size: 8}
+  eval: {name: digits, split: test, batch_size: 8}
+optimizer: SGD
+lr: 0.1
+train: {epochs: 1}
+init_from:
+"""
+
+
+def config(tmp_path, text, *overrides):
+    (tmp_path / "a.yml").write_text(CONFIG + "".join(f"  {line}\n" for line in text.splitlines()))
+    return load_config(tmp_path / "a.yml", overrides)
+
+
+def refused(tmp_path, text, *overrides):
+    with pytest.raises(ConfigError) as caught:
+        config(tmp_path, text, *overrides)
+    return str(caught.value).replace(f"{tmp_path}/", "").splitlines()
+
+
+def test_all_that_may_be_said_reads_back(tmp_path):
+    text = """\
+path: runs/a
+weights: ema
+rename:
+  '^backbone\\.': 'body.'
+  '^a': ''
+  '(\\d)_(?P<x>.)': '\\g<x>\\1'
+include: ['^body']
+exclude: [bias, '[0-9]$']
+strict: [missing]
+"""
+    made = config(tmp_path, text)
+    assert made.init_from == InitFrom(
+        path="runs/a",
+        weights="ema",
+        rename={r"^backbone\.": "body.", "^a": "", r"(\d)_(?P<x>.)": r"\g<x>\1"},
+        include=("^body",),
+        exclude=("bias", "[0-9]$"),
+        strict=("missing",),
+    )
+    (tmp_path / "b.yml").write_text(to_yaml(made))
+    again = load_config(tmp_path / "b.yml")
+    assert again == made and again.init_from and made.init_from
+    assert list(again.init_from.rename) == list(made.init_from.rename)
+
+
+def test_little_need_be_said(tmp_path):
+    found = config(tmp_path, "path: x.pdparams").init_from
+    assert found == InitFrom(path="x.pdparams", weights="raw", strict=("missing", "unexpected", "misshaped"))
+    assert Config.model_fields["init_from"].default is None
+    assert config(tmp_path, "path: x", "init_from.strict=[]").init_from == InitFrom(path="x", strict=())
+    assert config(tmp_path, "path: x", "init_from=").init_from is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("weights: ema", ["a.yml:8:1: init_from.path: required key is missing"]),
+        ("path: ''", ["a.yml:9:3: init_from.path: expected a string that is not empty, got ''"]),
+        ("path: x\nstrikt: []", ["a.yml:10:3: init_from.strikt: unknown key; did you mean 'strict'?"]),
+        (
+            "path: x.safetensors\nweights: ema",
+            ["a.yml:10:3: init_from.weights: goes with a checkpoint alone: 'x.safetensors' holds one set of weights"],
+        ),
+        (
+            "path: x\nstrict: [missing, shapes]",
+            ["a.yml:10:21: init_from.strict.1: expected 'missing', 'unexpected' or 'misshaped', got 'shapes'"],
+        ),
+        ("path: x\nstrict: missing", ["a.yml:10:3: init_from.strict: expected a list, got 'missing'"]),
+        ("path: x\nrename: [a, b]", ["a.yml:10:3: init_from.rename: expected a mapping, got ['a', 'b']"]),
+        (
+            "path: x\nrename:\n  fine: fine\n  '(a': b\n  'c': '\\1'\n  '(?P<y>d)': '\\g<z>'\n  e: 5\n  'f': '\\'\n",
+            [
+                "a.yml:12:5: init_from.rename.(a: '(a' is not a regular expression: missing ), unterminated subpattern at "
+                "position 0",
+                "a.yml:13:5: init_from.rename.c: '\\\\1' does not fit this expression: invalid group reference 1 at position 1",
+                "a.yml:14:5: init_from.rename.(?P<y>d): '\\\\g<z>' does not fit this expression: unknown group name 'z'",
+                "a.yml:15:5: init_from.rename.e: expected a string, got 5",
+                "a.yml:16:5: init_from.rename.f: '\\\\' does not fit this expression: bad escape (end of pattern) at position 0",
+            ],
+        ),
+        (
+            "path: x\ninclude: ['[']\nexclude: [a, 'b{99999999999}']",
+            [
+                "a.yml:10:13: init_from.include.0: '[' is not a regular expression: unterminated character set at position 0",
+                "a.yml:11:16: init_from.exclude.1: 'b{99999999999}' is not a regular expression: the repetition number is too "
+                "large",
+            ],
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(tmp_path, text, said):
+    assert refused(tmp_path, text) == said
