@@ -80,7 +80,7 @@ BOTH = pytest.mark.parametrize(("first", "second"), [(sys.executable, OTHER), (O
 @BOTH
 @pytest.mark.parametrize("save", [save_dynamic, save_static])
 def test_a_file_of_one_paddle_is_what_a_run_on_the_other_begins_with(tmp_path, first, second, save):
-    """One step at a rate too small to move a float32 weight; BatchNorm's statistics do move, and are left out."""
+    """One step at a rate too small to move any but a zero; BatchNorm's statistics do move, and are left out."""
     save(tmp_path / "x.pdparams", python=first)
     only = ["-o", "init_from.path=x.pdparams", "-o", "train.stop_after=1 step", "-o", "lr=1e-30"]
     small(second, "train", *only, cwd=tmp_path)
@@ -90,7 +90,7 @@ def test_a_file_of_one_paddle_is_what_a_run_on_the_other_begins_with(tmp_path, f
     theirs = np.load(tmp_path / "x.pdparams.npz")
     weights = [name for name in theirs.files if name not in ("1._mean", "1._variance", *STATISTICS)]
     assert len(weights) == 5
-    assert all(found[names[name]].tobytes() == theirs[name].tobytes() for name in weights)
+    assert all(np.abs(found[names[name]] - theirs[name]).max() < 1e-25 for name in weights)
 
 
 @BOTH

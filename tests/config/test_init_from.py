@@ -82,14 +82,15 @@ def test_little_need_be_said(tmp_path):
         ("path: x\nstrict: missing", ["a.yml:10:3: init_from.strict: expected a list, got 'missing'"]),
         ("path: x\nrename: [a, b]", ["a.yml:10:3: init_from.rename: expected a mapping, got ['a', 'b']"]),
         (
-            "path: x\nrename:\n  fine: fine\n  '(a': b\n  'c': '\\1'\n  '(?P<y>d)': '\\g<z>'\n  e: 5\n  'f': '\\'\n",
+            "path: x\nrename:\n  fine: fine\n  '(a': b\n  'c': '\\1'\n  '(?P<y>d)': '\\g<z>'\n  e: 5\n  f: '\\'\n",
             [
                 "a.yml:12:5: init_from.rename.(a: '(a' is not a regular expression: missing ), unterminated subpattern at "
                 "position 0",
                 "a.yml:13:5: init_from.rename.c: '\\\\1' does not fit this expression: invalid group reference 1 at position 1",
                 "a.yml:14:5: init_from.rename.(?P<y>d): '\\\\g<z>' does not fit this expression: unknown group name 'z'",
                 "a.yml:15:5: init_from.rename.e: expected a string, got 5",
-                "a.yml:16:5: init_from.rename.f: '\\\\' does not fit this expression: bad escape (end of pattern) at position 0",
+                "a.yml:16:5: init_from.rename.f: '\\\\' does not fit this expression: bad escape (end of pattern) at "
+                "position 0",
             ],
         ),
         (
