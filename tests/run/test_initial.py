@@ -15,7 +15,7 @@ from small_runs import last, loader
 from ppema.config import RAW, load_config
 from ppema.errors import CheckpointError, ConfigError
 from ppema.ir import backend, scope
-from ppema.run.checkpoint import Checkpoints
+from ppema.run.checkpoints import Checkpoints
 from ppema.run.initial import begin_with
 from ppema.run.setup import prepare_training
 from ppema.run.weights import write_weights
