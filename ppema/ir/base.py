@@ -7,7 +7,7 @@ the variables of a scope, which are only names and arrays (`scope.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ import paddle
 
 Program = Any  # paddle.static.Program
 Variable = Any  # a variable of one program: what paddle's layers return in static mode
+Gradient = tuple[Variable, Variable]  # a trained parameter and the gradient of the loss by it
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class IR(Protocol):
     def create_state(
         self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float | Parameter
     ) -> Variable:
-        """A new persistable, non-trainable variable of `main`.
+        """A new persistable, non-trainable variable of `main`, in its outermost block wherever building goes on.
 
         `startup` fills it with the number `value`, or with the initial value of the parameter `value`, of the same shape, cast
         to `dtype`. Raises KeyError where `startup` does not initialise that parameter.
@@ -131,10 +132,29 @@ class IR(Protocol):
         ...
 
     def after_branches(self, main: Program, value: Variable) -> Variable:
-        """`value`, a 0-D float64, computed only after every `cond` and `while_loop` that `main` holds by now.
+        """`value`, a 0-D float, computed only after every `cond` and `while_loop` that `main` holds by now.
 
         BatchNorm inside a branch writes its statistics where the scheduler of operations may not see it from outside.
         """
+        ...
+
+    def early_copies(self, main: Program, parameters: Sequence[Parameter]) -> list[Variable]:
+        """Copies of what `parameters` of `main` hold when a run begins, before any operation writes them.
+
+        Operations inside a `cond` or `while_loop` that `main` holds by now are no exception.
+        """
+        ...
+
+    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[], None]:
+        """What appends `optimizer`'s update by `gradients` to the current block of `main`, be it that of a branch.
+
+        The optimizer's state, the learning rate included, is in the outermost block, where all of it is found. Raises
+        ConfigError where a gradient is sparse and the optimizer can not take it.
+        """
+        ...
+
+    def gradient_values(self, gradient: Variable) -> Variable:
+        """All numbers of a gradient as a dense variable: where it is sparse, as by `Embedding(sparse=True)`, of its rows."""
         ...
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:

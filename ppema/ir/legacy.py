@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import Any
 
 import paddle
 from paddle.base.framework import Parameter as PaddleParameter
+from paddle.nn.clip import get_tensor_from_selected_rows
 
+from ppema.errors import ConfigError
 from ppema.ir.base import (
+    Gradient,
     Operation,
     Parameter,
     Program,
@@ -20,6 +23,9 @@ from ppema.ir.base import (
     statistics_stand_still,
     user_frame,
 )
+
+# Measured: all others fail at the first step, AdamW by ending the process.
+_TAKE_SPARSE = ("SGD", "Momentum", "Adagrad", "Adam", "Lamb", "RMSProp")
 
 
 class Legacy:
@@ -70,7 +76,8 @@ class Legacy:
 
     def master_weights(self, program: Program) -> dict[str, tuple[str, Variable]]:
         outer, found = program.global_block(), {}
-        for op, _ in _walk(program, outer):
+        # Not by _walk: a branch that is still being built hangs from no operation yet.
+        for op in (op for block in program.blocks for op in block.ops):
             if "MasterParam" in op.input_names and keeps_master_weights(op.type):
                 # None where the optimizer keeps no master weights, else as many as parameters.
                 found |= {p: (m, outer.var(m)) for p, m in zip(op.input("Param"), op.input("MasterParam"), strict=False)}
@@ -126,6 +133,42 @@ class Legacy:
     def after_branches(self, main: Program, value: Variable) -> Variable:
         return value  # Operations run in the program's order.
 
+    def early_copies(self, main: Program, parameters: Sequence[Parameter]) -> list[Variable]:
+        block, copies = main.global_block(), []
+        for parameter in parameters:
+            source = parameter.variable
+            copy = block.create_var(
+                name=paddle.utils.unique_name.generate(f"{source.name}/early"),
+                shape=source.shape,
+                dtype=source.dtype,
+                stop_gradient=True,
+            )
+            block._prepend_op(type="assign", inputs={"X": [source]}, outputs={"Out": [copy]})
+            copies.append(copy)
+        return copies
+
+    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[], None]:
+        sparse = [parameter.name for parameter, gradient in gradients if _is_sparse(gradient)]
+        if sparse and type(optimizer).__name__ not in _TAKE_SPARSE:
+            known = ", ".join(_TAKE_SPARSE)
+            raise ConfigError.of(f"the gradient of {sparse[0]} is sparse, which Paddle 2.6 can give to {known} only", "name")
+
+        def update() -> None:
+            block, outer = main.current_block(), main.global_block()
+            # As Paddle's own GradientMergeOptimizer does: the optimizer, and the regularization by a gradient's block, append
+            # to this one.
+            block._set_forward_block_idx(block.idx)
+            for _, gradient in gradients:
+                gradient.block = block
+            optimizer.apply_gradients(list(gradients))
+            for _, gradient in gradients:
+                gradient.block = outer
+
+        return update
+
+    def gradient_values(self, gradient: Variable) -> Variable:
+        return get_tensor_from_selected_rows(gradient) if _is_sparse(gradient) else gradient
+
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         # The role by which `Program.clone(for_test=True)` knows what to leave out.
         return main._optimized_guard([])
@@ -180,6 +223,10 @@ def _writes(op, state: set[str]) -> tuple[str, ...]:
 
 def _source(op) -> str:
     return user_frame(op.attr("op_callstack") if op.has_attr("op_callstack") else ())
+
+
+def _is_sparse(gradient: Variable) -> bool:
+    return gradient.type == paddle.base.core.VarDesc.VarType.SELECTED_ROWS
 
 
 def _is_test(op) -> bool | None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import paddle
 from paddle import _C_ops
+from paddle.nn.clip import get_tensor_from_selected_rows
 from paddle.nn.initializer import Constant
 from paddle.pir.core import create_persistable_value
 
 from ppema.ir.base import (
+    Gradient,
     Operation,
     Parameter,
     Program,
@@ -114,6 +117,8 @@ class Pir:
         self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float | Parameter
     ) -> Variable:
         with paddle.static.program_guard(main, startup):
+            # Also where a branch is being built: `state_names` and the executor look in the outermost block only.
+            paddle.pir.set_insertion_point_to_block_end(main.global_block())
             initializer = _copy_of(startup, value.name, dtype) if isinstance(value, Parameter) else Constant(value)
             variable = create_persistable_value(dtype, list(shape), name=name, initializer=initializer)
         variable.stop_gradient = True
@@ -128,8 +133,37 @@ class Pir:
                 result = next((each for each in op.results() if each.is_dense_tensor_type()), None)
                 if result is not None:
                     # Nothing times the number of its elements: the value stays, and waits for the operation.
-                    value = value + paddle.cast(paddle.numel(result) * 0, "float64")
+                    value = value + paddle.cast(paddle.numel(result) * 0, value.dtype)
         return value
+
+    def early_copies(self, main: Program, parameters: Sequence[Parameter]) -> list[Variable]:
+        copies, written = {}, {op: _written_inside(op) for op in main.global_block().ops if op.blocks()}
+        with paddle.static.program_guard(main):
+            for parameter in parameters:
+                # Behind the declaration there is nothing yet but other declarations and copies.
+                paddle.pir.set_insertion_point_after(parameter.variable.get_defining_op())
+                copies[parameter.name] = paddle.assign(parameter.variable)
+            for op, names in written.items():
+                # The scheduler may not see from outside what a branch writes; so the branch is taken only after the copies.
+                for name in names & copies.keys():
+                    paddle.pir.set_insertion_point(op)
+                    copied = paddle.numel(copies[name]) >= 0
+                    op.operand(0).set_source(paddle.logical_and(op.operand_source(0), copied))
+        return list(copies.values())
+
+    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[], None]:
+        # What it would create in a branch would be declared there, and its rate be found by no executor.
+        optimizer._create_global_learning_rate()
+        optimizer._create_accumulators(main.global_block(), [parameter for parameter, _ in gradients])
+
+        def update() -> None:
+            # As `minimize` does: `apply_gradients` would sort, and clipping sum the squares in another order.
+            optimizer._apply_optimize(None, None, list(gradients))
+
+        return update
+
+    def gradient_values(self, gradient: Variable) -> Variable:
+        return get_tensor_from_selected_rows(gradient) if gradient.is_selected_row_type() else gradient
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         return nullcontext()
@@ -140,6 +174,11 @@ def _walk(block, depth: int = 0):
         yield op, depth
         for inner in op.blocks():
             yield from _walk(inner, depth + 1)
+
+
+def _written_inside(op) -> set[str]:
+    """The names of the persistable variables that operations in the blocks of `op` may write."""
+    return {name for inner in op.blocks() for each, _ in _walk(inner) for name in _writes(each)}
 
 
 def _kind(op) -> str:

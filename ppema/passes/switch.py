@@ -85,12 +85,12 @@ class SwitchPass:
             wide = paddle.cast(weight, shadow.dtype) if master is None else master
             value = wide + (shadow - wide) * paddle.full([], self.mix, shadow.dtype)
         if master is not None:
-            _assign(value, master)
+            assign(value, master)
         same = dtype_name(weight) == dtype_name(value)
-        _assign(value if same else paddle.cast(value, weight.dtype), weight)
+        assign(value if same else paddle.cast(value, weight.dtype), weight)
 
 
-def _assign(value: Variable, target: Variable) -> None:
+def assign(value: Variable, target: Variable) -> None:
     """Append target = value; Paddle would also make a target that is trained as constant as a value that is not."""
     before = target.stop_gradient
     paddle.assign(value, output=target)

@@ -11,12 +11,14 @@ import os
 from difflib import ndiff
 from pathlib import Path
 
+import paddle
 import pytest
 
 from ppema.averaging.decay import Constant, InverseGamma
 from ppema.clone import clone_for_test
 from ppema.ir import backend
 from ppema.passes.ema import EmaPass, read_shadows
+from ppema.passes.finite import FinitePass
 from ppema.passes.select import Selection, chosen
 from ppema.passes.switch import SwitchPass
 from ppema.recalibration import moving_statistics, recalibration
@@ -77,14 +79,45 @@ def report(built, selection, ema, switch) -> str:
     if measured:
         made = recalibration(test, average.recalibrated, average.shadow_of)
         parts["recalibration program"] = changes(listing(test), listing(made.program))
+    return as_text(parts)
+
+
+def guard_report(built) -> str:
+    """What a config builds: forward and backward pass, and behind the guard the optimizer and an average."""
+    ir, finite, parameters = backend(), FinitePass(), backend().parameters(built.main)
+    with built.guard():
+        momentum = paddle.optimizer.Momentum(0.1, 0.9)
+        gradients = momentum.backward(built.loss)
+        before, state = listing(built.main), ir.state_names(built.main)
+        minimize = ir.update_of(built.main, momentum, gradients)
+        guard = finite.check(ir, built.main, built.startup, built.loss, gradients)
+
+        def update() -> None:
+            minimize()
+            EmaPass("ema", DECAY).apply(ir, built.main, built.startup, parameters)
+
+        finite.gate(ir, built.main, built.startup, guard, update)
+    parts = {"train program": changes(before, listing(built.main)), "state": changes(state, ir.state_names(built.main))}
+    return as_text(parts)
+
+
+def as_text(parts: dict[str, list[str]]) -> str:
     return "\n".join(line for title, lines in parts.items() for line in (f"# {title}", *lines, ""))
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_programs_before_and_after(built, case):
+def compare(case: str, found: str) -> None:
+    """With the golden file of `case`, which is written first where that is asked for."""
     file = FOLDER / type(backend()).__name__.lower() / f"{case}.txt"
-    found = report(built, *CASES[case])
     if os.environ.get("PPEMA_WRITE_GOLDEN"):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(found, encoding="utf-8")
     assert found == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_programs_before_and_after(built, case):
+    compare(case, report(built, *CASES[case]))
+
+
+def test_a_guarded_program_before_and_after(built):
+    compare("finite", guard_report(built))
