@@ -66,8 +66,8 @@ def build_optimizer(spec: Any, lr: LRScheduler) -> Any:
         given["grad_clip"] = paddle.nn.ClipGradByGlobalNorm(spec.clip_norm)
     check_arguments(found, spec.args, given=(*given, "parameters"), what=spec.name)
     optimizer = _call(found, {**given, **spec.args})
-    if not hasattr(optimizer, "minimize"):
-        raise ConfigError.of(f"{spec.name} is not an optimizer: it has no minimize()", "name")
+    if not isinstance(optimizer, paddle.optimizer.Optimizer):
+        raise ConfigError.of(f"{spec.name} is not a paddle.optimizer.Optimizer", "name")
     return optimizer
 
 

@@ -20,6 +20,7 @@ from ppema.losses import per_sample
 from ppema.metrics import build_metrics
 from ppema.optimizers import LRScheduler, build_lr, build_optimizer
 from ppema.passes.ema import Average, EmaPass, read_shadows
+from ppema.passes.finite import FinitePass, Guard
 from ppema.passes.select import Choice, Selection, chosen
 from ppema.passes.switch import SwitchPass
 from ppema.recalibration import Recalibration, moving_statistics, recalibration
@@ -55,8 +56,9 @@ class Model:
 class Programs:
     """All programs of a training run.
 
-    model: its inputs are those of all programs; tests: by weights, "raw" first, then each average in the config's order;
-    passes: what made each average, which knows its decay at every step; choices: what each average covers, and why;
+    model: its inputs are those of all programs; guard: tells of a run of `train` whether it was a step, or changed nothing as
+    its gradients were not finite; tests: by weights, "raw" first, then each average in the config's order;
+    passes: what made each average, which knows its decay after every update; choices: what each average covers, and why;
     recalibrations: of those averages whose BatchNorm statistics are measured before their test program is right.
     """
 
@@ -65,6 +67,7 @@ class Programs:
     loss: Variable
     lr: LRScheduler
     model: Model
+    guard: Guard
     tests: dict[str, TestProgram]
     averages: dict[str, Average] = field(default_factory=dict)
     passes: dict[str, EmaPass] = field(default_factory=dict)
@@ -140,14 +143,26 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
         with config.at("optimizer"):
             optimizer = build_optimizer(config.optimizer, lr)
             with building():
-                _, gradients = optimizer.minimize(loss)
-            if not any(gradient is not None for _, gradient in gradients):
+                gradients = [pair for pair in optimizer.backward(loss) if pair[1] is not None]
+            if not gradients:
                 raise ConfigError.of("there is nothing to train: the loss depends on no trainable parameter of the model")
+            with building():
+                minimize = backend().update_of(main, optimizer, gradients)
         _check_same_variables(config, backend().parameters(main), model.parameters)
-        programs = Programs(startup, main, loss, lr, model, tests={RAW: model.test})
-        with config.at("averages"):
-            _append_averages(programs, config.averages, horizon)
-            _append_switches(programs, config.averages, horizon)
+        order = {name: index for index, name in enumerate(model.structured.values())}
+        ordered = sorted(gradients, key=lambda pair: order.get(pair[0].name, len(order)))
+        finite = FinitePass()
+        guard = finite.check(backend(), main, startup, loss, ordered)
+        programs = Programs(startup, main, loss, lr, model, guard, tests={RAW: model.test})
+
+        def update() -> None:
+            with config.at("optimizer"), building():
+                minimize()
+            with config.at("averages"):
+                _append_averages(programs, config.averages, horizon)
+                _append_switches(programs, config.averages, horizon)
+
+        finite.gate(backend(), main, startup, guard, update)
     return programs
 
 

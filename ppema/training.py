@@ -28,6 +28,7 @@ from ppema.run.progress import progress
 from ppema.run.resume import Start, open_run
 from ppema.run.saver import Saver
 from ppema.run.setup import TrainingRun, checkpoints_of, output_of, prepare_training
+from ppema.run.skipped import ADVICE, culprit, too_many, where
 from ppema.run.snapshots import snapshots_of
 from ppema.run.state import Every, State, step_seed
 from ppema.run.stop import stop_requests
@@ -54,8 +55,9 @@ def train(config: Config, *, resume: str = "auto") -> Result:
     resume: "auto" goes on from the run's newest checkpoint that is intact, where there is one, "never" refuses to touch a run
     that exists, anything else is the path of the checkpoint to go on from. Writes under the config's `output` only.
 
-    Raises ConfigError, DataError, CheckpointError or SetupError for bad input, and TrainingError for a loss that is not
-    finite and for what can not be written; what was saved before stays as it was.
+    Raises ConfigError, DataError, CheckpointError or SetupError for bad input, and TrainingError for more steps whose
+    gradients were not finite than `train.max_skipped` allows, the state being saved, and for what can not be written; what was
+    saved before stays as it was.
     """
     with (
         closing(prepare_training(config)) as run,
@@ -77,11 +79,21 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
         for line in restored.summary() if restored else ():
             say(line)
         trainer = Trainer(run, Start())
-        loss = trainer.step(next(iter(run.train_loader.epoch(0))), State())
+        step = trainer.step(next(iter(run.train_loader.epoch(0))), State())
+        if step.skipped is not None:
+            raise TrainingError(f"{where(State())} would be skipped: {step.skipped}: {ADVICE}")
         for weights, test in run.programs.tests.items():
             run.recalibrator.measure(weights)
             evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
-    return loss
+    return step.loss
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step came to: the batch's loss, and in words why it was skipped, None where it was not."""
+
+    loss: float
+    skipped: str | None
 
 
 class Trainer:
@@ -125,29 +137,35 @@ class Trainer:
                 for line in self._restored.summary():
                     log.say(line)
                 log.note(f"init_from: {'  '.join(filter(None, row))}" for row in self._restored.rows())
-            health, interval = Health(run, state.step), Interval(self._start.interval)
+            health, interval = Health(run, state.updates), Interval(self._start.interval)
             for batch in self._batches(state, last):
                 lr = float(run.programs.lr())
-                loss = self.step(batch, state)
-                state = state.advance(len(batch.indices), run.horizon.steps_per_epoch)
-                interval.add(loss, len(batch.indices))
-                bar.update(state.step, loss, lr, interval.rate)
+                before, step = state, self.step(batch, state)
+                state = state.advance(len(batch.indices), run.horizon.steps_per_epoch, skipped=step.skipped is not None)
+                interval.add(step.loss if step.skipped is None else None, len(batch.indices))
+                bar.update(state.step, step.loss, lr, interval.rate)
+                if step.skipped is not None:
+                    log.warn([f"{where(before)} is skipped: {step.skipped}"])
                 if log_every.due(state):
-                    found = health.measure(state.step)
-                    log.train(state.step, self._epoch(state), loss=interval.loss, lr=lr, health=found, rate=interval.rate)
+                    figures = {"loss": interval.loss, "lr": lr, "skipped": state.skipped, "rate": interval.rate}
+                    log.train(state.step, self._epoch(state), **figures, health=health.measure(state.updates))
                     log.warn(health.stopped())
                     interval = Interval()
                 improved: list[str] = []
                 if eval_every.due(state):
-                    log.warn(health.too_long(state.step))
+                    log.warn(health.too_long(state.updates))
                     improved = self._evaluate(state, log)
                 if eval_every.regular(state) and isinstance(run.programs.lr, ReduceOnPlateau):
                     run.programs.lr.step(self._metrics[RAW]["loss"])
                 if snapshot_every and snapshot_every.due(state):
-                    saver.submit(snapshots.take(run, state.step))
-                if improved or save_every.due(state) or stop.signal:
+                    saver.submit(snapshots.take(run, state))
+                failure = too_many(before, step.skipped, config.train.max_skipped)
+                if improved or save_every.due(state) or stop.signal or failure:
                     self._save(saver, state, interval, improved)
                 saver.check()
+                if failure:
+                    saver.finish()
+                    raise failure
                 if stop.signal:
                     saver.finish()
                     log.say(f"stopped by signal {stop.signal} after step {state.step}, which is saved")
@@ -165,22 +183,18 @@ class Trainer:
             left -= loader.steps_per_epoch - start
             epoch, start = epoch + 1, 0
 
-    def step(self, batch: Batch, state: State) -> float:
-        """One optimizer step, and with it one update of every average; returns the batch's loss."""
+    def step(self, batch: Batch, state: State) -> Step:
+        """One optimizer step, and with it one update of every average, or nothing where the gradients are not finite."""
         programs = self._run.programs
         paddle.seed(step_seed(self._run.config.seed, state.step))
         feed = programs.model.inputs.feed(batch, self._run.train_loader.label)
-        (value,) = execute(self._run.executor, programs.train, feed, [programs.loss])
-        loss = float(np.asarray(value).reshape(()))
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} at step {state.step + 1} (epoch {state.epoch}, batch {state.batch}): lower the learning "
-                "rate, set optimizer.clip_norm, or look for bad values in that batch"
-            )
+        loss, finite = execute(self._run.executor, programs.train, feed, [programs.loss, programs.guard.finite])
+        step = Step(float(np.asarray(loss).reshape(())), None if np.asarray(finite).all() else culprit(self._run))
         # After the last step there is no next one to prepare, and some schedules refuse to go beyond their length.
-        if not isinstance(programs.lr, ReduceOnPlateau) and state.step + 1 < self._run.horizon.total_steps:
+        last = state.step + 1 >= self._run.horizon.total_steps
+        if step.skipped is None and not isinstance(programs.lr, ReduceOnPlateau) and not last:
             programs.lr.step()
-        return loss
+        return step
 
     def _evaluate(self, state: State, log: RunLog) -> list[str]:
         """Measure every set of weights; returns those monitored metrics that are the best so far."""

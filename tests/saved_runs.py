@@ -18,7 +18,7 @@ MANIFEST = Manifest(
     ppema="0.1.0",
     paddle="3.3.1",
     threads=2,
-    state=Position(step=5, epoch=1, batch=2, samples=40),
+    state=Position(step=5, epoch=1, batch=2, samples=40, skipped=0),
     random=123,
     lr={"last_epoch": 5, "last_lr": 0.1},
     best={"ema/accuracy": Best("ema/accuracy", 0.5, 4)},

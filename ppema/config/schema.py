@@ -25,7 +25,7 @@ from ppema.config.init_from import InitFrom
 from ppema.config.monitor import Monitors, is_monitor
 from ppema.config.named import LearningRate, Named, Optimizer
 from ppema.config.positions import Positions
-from ppema.config.section import Count, Section, Seed, Text
+from ppema.config.section import Count, Count0, Section, Seed, Text
 from ppema.config.wording import expecting, faults, in_our_words, shown
 from ppema.errors import ConfigError, Path, Problem
 from ppema.names import did_you_mean
@@ -66,6 +66,10 @@ class Train(Section):
         default="end",
         description="When a checkpoint or a record can not be written (full disk, permissions): end the run, or go on, warn, "
         "and try again when the next one is due.",
+    )
+    max_skipped: Count0 | None = Field(
+        default=10,
+        description="Steps that the run may skip because a gradient is not finite; one more ends it. null: any number.",
     )
     monitor: Monitors = Field(
         default=None,

@@ -48,7 +48,7 @@ class PostHoc:
         self.horizon = last.horizon
         self._snapshots = snapshots
         self._terms = [(each, name) for each in snapshots for name in each.manifest.averages]
-        self._profiles = [each.manifest.averages[name].profile(each.step) for each, name in self._terms]
+        self._profiles = [each.profiles()[name] for each, name in self._terms]
         self._groups = _groups(last)
         self._finest = min(self._profiles, key=lambda profile: (profile.every, profile.begin))
 
@@ -57,8 +57,10 @@ class PostHoc:
 
         replaced: the names of variables whose values are measured anew afterwards, and whose error does not count.
         """
-        wanted = Profile(shape, self._finest.begin, self.step, self._finest.every)
         last, parts = self._snapshots[-1], len(self._snapshots)
+        # Averages count the steps that were not skipped; of those after the last snapshot none is known to be.
+        updates = self.step - (last.step - last.updates)
+        wanted = Profile(shape, self._finest.begin, updates, self._finest.every)
         arrays, error = last.rest(), 0.0
         for names, averages in self._groups:
             terms = [index for index, (_, name) in enumerate(self._terms) if name in averages]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from ppema.run.manifest import SavedInterval
 
 
 class Interval:
-    """Their mean loss, and samples per second without the time for evaluation and saving."""
+    """The mean loss of those that were not skipped, NaN where all were; samples per second without the time for evaluation and
+    saving.
+    """
 
     def __init__(self, saved: SavedInterval | None = None) -> None:
         """saved: the first part of an interval that a checkpoint cut in two; its rate is that of the second."""
@@ -21,15 +24,17 @@ class Interval:
         """Let the time since the last step not count."""
         self._mark = time.perf_counter()
 
-    def add(self, loss: float, samples: int) -> None:
-        self._steps += 1
-        self._loss += loss
+    def add(self, loss: float | None, samples: int) -> None:
+        """One more step, on `samples` samples; loss: None where it was skipped."""
+        if loss is not None:
+            self._steps += 1
+            self._loss += loss
         self._samples += samples
         self._seconds += time.perf_counter() - self._mark
 
     @property
     def loss(self) -> float:
-        return self._loss / self._steps
+        return self._loss / self._steps if self._steps else math.nan
 
     @property
     def rate(self) -> float:

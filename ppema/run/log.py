@@ -90,11 +90,14 @@ class RunLog:
         for warning in warnings:
             self.say(f"warning: {warning}")
 
-    def train(self, step: int, epoch: float, *, loss: float, lr: float, health: Mapping[str, Reading], rate: float) -> None:
-        """The figures of a log interval: mean loss, learning rate, each average's decay and health, samples per second."""
+    def train(
+        self, step: int, epoch: float, *, loss: float, lr: float, skipped: int, health: Mapping[str, Reading], rate: float
+    ) -> None:
+        """The figures of a log interval: mean loss, learning rate, steps skipped since the run began, each average's decay and
+        health, samples per second."""
         measured = {name: asdict(reading) for name, reading in health.items()}
         decays = {name: each.pop("decay") for name, each in measured.items()}
-        figures = {"loss": loss, "lr": lr, "decay": decays, "health": measured, "samples_per_second": rate}
+        figures = {"loss": loss, "lr": lr, "skipped": skipped, "decay": decays, "health": measured, "samples_per_second": rate}
         self._record({"kind": "train", "step": step, "epoch": epoch, **figures})
         self.say(f"step {step}  epoch {epoch:.2f}  loss {loss:.4f}  lr {lr:.4g}  {rate:.0f} samples/s")
         for name, reading in health.items():
@@ -111,11 +114,11 @@ class RunLog:
         self._draw(record)
 
     def _draw(self, record: Mapping[str, Any]) -> None:
-        """The scalars of a record: train/loss, train/lr, decay/<average>, those of `_health_scalars`; <metric>/<weights>."""
+        """The scalars of a record: train/loss, train/lr, train/skipped, decay/<average>, the health's; <metric>/<weights>."""
         if record["kind"] == "train":
-            scalars = {"train/loss": record["loss"], "train/lr": record["lr"]}
+            # Runs that began before there were some of the figures lack them.
+            scalars = {f"train/{name}": record.get(name) for name in ("loss", "lr", "skipped")}
             scalars |= {f"decay/{name}": decay for name, decay in record["decay"].items()}
-            # Runs that began before there were such figures have none.
             scalars |= _health_scalars(record.get("health", {}))
         else:
             measures = (key for key in record if key not in ("kind", "step", "epoch", "weights"))

@@ -42,6 +42,7 @@ class Position(BaseModel):
     epoch: NonNegativeInt
     batch: NonNegativeInt
     samples: NonNegativeInt
+    skipped: NonNegativeInt
 
 
 class SavedAverage(BaseModel):
@@ -60,7 +61,7 @@ class SavedAverage(BaseModel):
 
 
 class SavedInterval(BaseModel):
-    """The steps since the last log line: their number, and the sum of their losses."""
+    """The steps since the last log line that were not skipped: their number, and the sum of their losses."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 

@@ -38,6 +38,7 @@ _HARMLESS = (
     "train.keep",
     "train.keep_every",
     "train.failed_save",
+    "train.max_skipped",
 )
 # But for these, where evaluations decide about the learning rate.
 _OF_EVALUATION = ("data.eval", "train.eval_every")

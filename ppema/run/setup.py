@@ -57,7 +57,8 @@ class TrainingRun:
         """The variables a checkpoint holds, by the part of it that they are in."""
         raw = [parameter.name for parameter in self.programs.model.parameters]
         averages = {f"average-{name}": average.state_names for name, average in self.programs.averages.items()}
-        elsewhere = {*raw, *(name for names in averages.values() for name in names)}
+        # What the guard holds is of one step, and read right after it.
+        elsewhere = {*raw, *(name for names in averages.values() for name in names), self.programs.guard.state_name}
         optimizer = [name for name in backend().state_names(self.programs.train) if name not in elsewhere]
         return {RAW: raw, "optimizer": optimizer, **averages}
 

@@ -36,6 +36,7 @@ from ppema.run.folder import (
 )
 from ppema.run.manifest import FolderManifest
 from ppema.run.setup import TrainingRun, output_of
+from ppema.run.state import State
 from ppema.run.tensors import Image
 
 _REST = "rest"
@@ -51,9 +52,9 @@ class Tracked(BaseModel):
     begin: NonNegativeInt
     every: PositiveInt
 
-    def profile(self, step: int) -> Profile:
-        """What it is after step `step`. Raises ValueError before its first update."""
-        return Profile(Power(self.gamma), self.begin, step, self.every)
+    def profile(self, updates: int) -> Profile:
+        """What it is after that many steps that changed the weights. Raises ValueError before its first update."""
+        return Profile(Power(self.gamma), self.begin, updates, self.every)
 
 
 _Size = Annotated[int, Field(ge=1, le=10**15)]
@@ -70,9 +71,13 @@ class SavedHorizon(BaseModel):
 
 
 class SnapshotManifest(FolderManifest):
-    """The content of a snapshot's manifest.json: the averages by name, and the length of the run, for durations."""
+    """The content of a snapshot's manifest.json: the averages by name, and the length of the run, for durations.
+
+    updates: the steps up to `step` that were not skipped, which is what averages count.
+    """
 
     step: PositiveInt
+    updates: PositiveInt
     averages: dict[str, Tracked]
     horizon: SavedHorizon
 
@@ -89,16 +94,26 @@ class Snapshot:
         """Read the manifest in the folder `path`. Raises CheckpointError where it is missing or damaged."""
         manifest, file = read_manifest(SnapshotManifest, path, "snapshot"), path / MANIFEST
         try:
-            profiles = [tracked.profile(manifest.step) for tracked in manifest.averages.values()]
+            snapshot = cls(path, manifest)
+            profiles = snapshot.profiles()
         except ValueError as error:
             raise CheckpointError(f"{file}: damaged, or of another format: {error}") from error
-        if not profiles or manifest.step != step_of(path):
+        if not profiles or manifest.step != step_of(path) or snapshot.updates > manifest.step:
             raise CheckpointError(f"{file}: damaged: it is not that of a snapshot of step {step_of(path)}")
-        return cls(path, manifest)
+        return snapshot
 
     @property
     def step(self) -> int:
         return self.manifest.step
+
+    @property
+    def updates(self) -> int:
+        """The steps that changed the weights, up to `step`."""
+        return self.manifest.updates
+
+    def profiles(self) -> dict[str, Profile]:
+        """What each average in it is, by name, in updates. Raises ValueError for one before its first."""
+        return {name: tracked.profile(self.updates) for name, tracked in self.manifest.averages.items()}
 
     @property
     def horizon(self) -> Horizon:
@@ -127,12 +142,12 @@ class Snapshots:
             if step_of(path) > step:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def take(self, run: TrainingRun, step: int) -> Callable[[], object] | None:
-        """Copy one out of `run` as it stands after `step`; None where none of its averages has begun by then.
+    def take(self, run: TrainingRun, state: State) -> Callable[[], object] | None:
+        """Copy one out of `run` as it stands at `state`; None where none of its averages has begun by then.
 
         Returns what writes it, and raises TrainingError when it can not be written; the earlier ones are then as they were.
         """
-        tracked = _tracked(run, step)
+        tracked = _tracked(run, state.updates)
         if not tracked:
             return None
         parts = {}
@@ -144,9 +159,10 @@ class Snapshots:
         covered = set.intersection(*(set(arrays) for arrays in parts.values()))
         names = [parameter.name for parameter in run.programs.model.parameters]
         parts[_REST] = {name: scope.get(run.scope, name) for name in names if name not in covered}
-        manifest = SnapshotManifest(step=step, averages=tracked, horizon=SavedHorizon(**asdict(run.horizon)))
+        horizon = SavedHorizon(**asdict(run.horizon))
+        manifest = SnapshotManifest(step=state.step, updates=state.updates, averages=tracked, horizon=horizon)
         images = {part: Image.of(arrays) for part, arrays in parts.items()}
-        return partial(write_folder, step_folder(self.folder, step), images, manifest, "snapshot")
+        return partial(write_folder, step_folder(self.folder, state.step), images, manifest, "snapshot")
 
     def steps(self) -> list[int]:
         """The steps of which there is one, in order."""
@@ -176,13 +192,13 @@ def snapshots_of(config: Config) -> Snapshots:
     return Snapshots(output_of(config) / "snapshots")
 
 
-def _tracked(run: TrainingRun, step: int) -> dict[str, Tracked]:
-    """The averages of `run` that have a sigma_rel and have seen weights by `step`."""
+def _tracked(run: TrainingRun, updates: int) -> dict[str, Tracked]:
+    """The averages of `run` that have a sigma_rel and have seen weights by that many updates."""
     made = run.programs.passes
     return {
         name: Tracked(
             sigma_rel=spec.sigma_rel, gamma=gamma_of(spec.sigma_rel), begin=made[name].begin, every=made[name].update_every
         )
         for name, spec in run.config.averages.items()
-        if spec.sigma_rel is not None and step >= made[name].first
+        if spec.sigma_rel is not None and updates >= made[name].first
     }

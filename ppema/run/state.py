@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class State:
-    """The position of a run: optimizer steps done, the epoch and the batch in it that come next, samples seen."""
+    """The position of a run: steps done, the epoch and the batch in it that come next, samples seen, and steps skipped.
+
+    A skipped step is a step like others, with a batch of its own, but it changed nothing: its gradients were not finite.
+    """
 
     step: int = 0
     epoch: int = 0
     batch: int = 0
     samples: int = 0
+    skipped: int = 0
 
-    def advance(self, samples: int, steps_per_epoch: int) -> State:
-        """The position after one more step on `samples` samples."""
+    @property
+    def updates(self) -> int:
+        """The steps that changed the weights: what averages count."""
+        return self.step - self.skipped
+
+    def advance(self, samples: int, steps_per_epoch: int, *, skipped: bool = False) -> State:
+        """The position after one more step on `samples` samples, which may have been skipped."""
         batch = self.batch + 1
-        epoch = self.epoch + batch // steps_per_epoch
-        return replace(self, step=self.step + 1, epoch=epoch, batch=batch % steps_per_epoch, samples=self.samples + samples)
+        return State(
+            step=self.step + 1,
+            epoch=self.epoch + batch // steps_per_epoch,
+            batch=batch % steps_per_epoch,
+            samples=self.samples + samples,
+            skipped=self.skipped + skipped,
+        )
 
 
 @dataclass(frozen=True)

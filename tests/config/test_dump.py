@@ -177,6 +177,7 @@ train:
   keep: 3
   keep_every: null
   failed_save: end
+  max_skipped: 10
   monitor: null
   mode: null
 runtime:

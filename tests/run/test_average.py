@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from posthoc_runs import small
@@ -195,3 +197,30 @@ def test_the_mean_of_checkpoints_of_a_half_model_is_measured_and_written_in_its_
     written = read_weights(file)["of_type_0.w_0"]
     assert written.tobytes() == rounded((wide[0] + wide[1]) / 2, "bfloat16").tobytes()
     assert written.any()
+
+
+def test_averages_of_a_run_that_skipped_steps_count_its_updates(tmp_path):
+    """One batch of each epoch is bad; against a run that tracked the length, on the same data."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(80, 1, 8, 8)).astype("float32"), rng.integers(0, 3, 80)
+    images += labels[:, None, None, None]
+    images[17, 0, 3, 3] = np.nan
+    np.savez(tmp_path / "data.npz", images=images, labels=labels)
+    train_on = f"{{name: npz, path: {tmp_path / 'data.npz'}, inputs: [images], target: labels, batch_size: 8, shuffle: true}}"
+    given = (f"data.train={train_on}", "train.max_skipped=null", "train.snapshot_every=5 steps")
+    config = small(tmp_path, *given)
+    assert train(config).state.updates == 108
+    snapshots = snapshots_of(config).until(None)
+    assert [(each.step, each.updates) for each in snapshots[1::2]] == [(10 * n, 9 * n) for n in range(1, 13)]
+    again = PostHoc(snapshots).build(Power(gamma_of(0.10)), "wide")
+    assert again.error is not None and again.error < 1e-12
+    assert apart(again.arrays, snapshots[-1].average("wide")) <= 1e-6 * norm(snapshots[-1].average("wide"))
+    other = ("train.snapshot_every=null", "averages={x: {sigma_rel: 0.07}}", f"output={tmp_path / 'tracked'}")
+    tracked = small(tmp_path, *given[:2], *other)
+    train(tracked)
+    wanted = {name: each.astype("float64") for name, each in checkpoints_of(tracked).find("last").weights("x").items()}
+    counted = apart(PostHoc(snapshots).build(Power(gamma_of(0.07)), "x").arrays, wanted)
+    uncounted = [replace(each, manifest=each.manifest.model_copy(update={"updates": None})) for each in snapshots]
+    assert [each.updates for each in uncounted] == [each.step for each in uncounted]
+    assert counted < 0.05 * apart(checkpoints_of(tracked).find("last").arrays("raw"), wanted)
+    assert counted < 0.5 * apart(PostHoc(uncounted).build(Power(gamma_of(0.07)), "x").arrays, wanted)

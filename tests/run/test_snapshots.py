@@ -138,6 +138,7 @@ DAMAGED = {
     "empty": lambda file: "",
     "a byte": lambda file: file.read_text().replace('"step": 20', '"step": 30'),
     "format": lambda file: changed(file, format=3),
+    "more updates than steps": lambda file: changed(file, updates=21),
     "another step": lambda file: changed(file, step=30),
     "before its begin": lambda file: changed(file, averages={"a": Tracked(sigma_rel=0.1, gamma=7.0, begin=50, every=1)}),
     "no average": lambda file: changed(file, averages={}),

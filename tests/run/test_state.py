@@ -16,6 +16,13 @@ def test_a_position_advances_through_epochs():
     assert seen == [(1, 0, 1, 4), (2, 0, 2, 8), (3, 1, 0, 10), (4, 1, 1, 14)]
 
 
+def test_a_skipped_step_is_a_step_but_no_update():
+    state = State(step=5, epoch=1, batch=2, samples=20, skipped=1).advance(4, steps_per_epoch=3, skipped=True)
+    assert state == State(step=6, epoch=2, batch=0, samples=24, skipped=2)
+    assert state.updates == 4
+    assert state.advance(4, steps_per_epoch=3) == State(step=7, epoch=2, batch=1, samples=28, skipped=2)
+
+
 def test_due_every_so_often_and_at_the_end():
     assert [step for step in range(1, 11) if Every(4, last=10).due(State(step=step))] == [4, 8, 10]
 

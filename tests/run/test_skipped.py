@@ -1,0 +1,188 @@
+"""Steps that are skipped because a batch is bad: they leave no trace but a count, and too many of them end the run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+from small_runs import PLATEAU, content, last, loader
+
+from ppema.errors import TrainingError
+from ppema.ir import backend, scope
+from ppema.run.checkpoint import Checkpoints
+from ppema.run.log import read_metrics
+from ppema.run.resume import Start
+from ppema.run.setup import prepare_training
+from ppema.run.state import State
+from ppema.training import Trainer, dry_run, train
+
+TEXT = """
+model: {{name: things.Nested, args: {{classes: 3}}}}
+data:
+  train: {{name: npz, path: {path}, inputs: [images], target: labels, batch_size: 8}}
+  eval: {{name: synthetic, samples: 8, shape: [1, 8, 8], classes: 3, batch_size: 8, split: test}}
+optimizer: {{name: Momentum, args: {{momentum: 0.9}}}}
+lr: {{name: CosineAnnealingDecay, args: {{learning_rate: 0.05, T_max: 100 %}}, warmup: 5 steps}}
+averages: {{ema: {{decay: 0.9}}, quick: {{decay: 0.99, thres_steps: true, update_every: 3, precision: compensated}}}}
+train: {{epochs: 3, log_every: 5 steps, eval_every: 100 %, save_every: 100 %}}
+"""
+WHY = "the gradient of batch_norm2d_0.w_0 (norm.weight) is not finite"
+ADVICE = "lower the learning rate, set optimizer.clip_norm, or look for bad values in that batch"
+
+
+def data(folder, *bad):
+    """48 samples, 6 batches, of which those in `bad` hold a NaN; returns what loads the config of runs on them."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(48, 1, 8, 8)).astype("float32"), rng.integers(0, 3, 48)
+    for batch in bad:
+        images[8 * batch + 3, 0, 2, 5] = np.nan
+    np.savez(folder / "data.npz", images=images, labels=labels)
+    return loader(folder, TEXT.format(path=folder / "data.npz"))
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Batch 3 of each epoch, steps 4, 10 and 16 of 18, is bad."""
+    return data(tmp_path, 3)
+
+
+def arrays(run):
+    return {name: array.tobytes() for part in run.read().values() for name, array in part.items()}
+
+
+def everything(run):
+    """Every persistable variable of the train program, but what the guard holds and the rate, which the executor sets."""
+    names = set(backend().state_names(run.programs.train)) - {run.programs.guard.state_name, "learning_rate_0"}
+    return {name: scope.get(run.scope, name).tobytes() for name in names}
+
+
+SETTINGS = {
+    "momentum": [],
+    "adamw": ["optimizer={name: AdamW, weight_decay: 0.01, clip_norm: 1.0}"],
+    "copy": ["averages={ema: {decay: 0.9, batch_norm: copy}}"],
+    "recalibrate": ["averages={ema: {decay: 0.9, batch_norm: recalibrate}}"],
+    "switch": ["averages={ema: {decay: 0.9, overwrite_every: 2 steps, overwrite_mix: 0.5}}"],
+    "tensorflow": ["averages={ema: {decay: 0.9, bias_correction: false, update_every: 3}}"],
+    "branches": ["model=things.NormInBranch", "averages={ema: {decay: 0.9}, quick: {decay: 0.8, overwrite_every: 3 steps}}"],
+    "counter": ["model=things.CountsTraining"],
+    "bfloat16": ["model={name: things.OfType, args: {dtype: bfloat16, classes: 3}}", "optimizer={name: SGD}"],
+    "float64": ["model={name: things.OfType, args: {dtype: float64, classes: 3}}", "optimizer={name: SGD}"],
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_skipped_step_changes_no_byte_and_leaves_no_trace(config, setting):
+    """Each bad step by itself; and the end is that of a run that never saw the bad batches, bit for bit."""
+    ours, other = (prepare_training(config(*SETTINGS[setting])) for _ in "ab")
+    trainers = [Trainer(run, Start()) for run in (ours, other)]
+    skipped = 0
+    for epoch in range(3):
+        for index, batch in enumerate(ours.train_loader.epoch(epoch)):
+            bad = index == 3
+            before, state = everything(ours), State(step=6 * epoch + index)
+            with paddle.static.scope_guard(ours.scope):
+                step = trainers[0].step(batch, state)
+            assert (step.skipped is not None) == bad
+            assert (everything(ours) == before) == bad
+            skipped += bad
+            if not bad:
+                with paddle.static.scope_guard(other.scope):
+                    trainers[1].step(batch, state)
+    assert skipped == 3
+    assert arrays(ours) == arrays(other)
+    for run in (ours, other):
+        run.close()
+
+
+@pytest.mark.parametrize("stop", [3, 4, 5, 11])
+def test_a_run_cut_around_a_skipped_step_ends_as_the_whole_one(config, tmp_path, stop):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    result = train(config(f"output={whole}"))
+    assert (result.state.step, result.state.skipped, result.state.updates) == (18, 3, 15)
+    assert train(config(f"output={cut}", f"train.stop_after={stop} steps")).state.step == stop
+    train(config(f"output={cut}"))
+    ours, theirs = content(last(cut)), content(last(whole))
+    ours, theirs = ({name: value for name, value in each.items() if name != "manifest"} for each in (ours, theirs))
+    assert ours == theirs
+    ours, theirs = (Checkpoints(each / "checkpoints").find("last").manifest for each in (cut, whole))
+    assert (ours.state, ours.lr, ours.metrics) == (theirs.state, theirs.lr, theirs.metrics)
+    assert ours.state.skipped == 3
+
+
+def test_what_is_logged_of_a_skipped_step(config, tmp_path, monkeypatch):
+    losses, step = [], Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda self, *given: (losses.append(step(self, *given)), losses[-1])[1])
+    train(config())
+    lines = (tmp_path / "run/log.txt").read_text().splitlines()
+    places = [("4", "0"), ("10", "1"), ("16", "2")]
+    expected = [f"warning: step {number} (epoch {epoch}, batch 3) is skipped: {WHY}" for number, epoch in places]
+    assert [line for line in lines if "skipped" in line] == expected
+    records = [record for record in read_metrics(tmp_path / "run") if record["kind"] == "train"]
+    assert [(record["step"], record["skipped"]) for record in records] == [(5, 1), (10, 2), (15, 2), (18, 3)]
+    # The mean of what was not skipped; the rate waits for skipped steps, and the decays count updates.
+    assert records[0]["loss"] == np.mean([each.loss for each in losses[:5] if each.skipped is None])
+    assert records[0]["lr"] == pytest.approx(0.05 * 3 / 5)
+    made = prepare_training(config()).programs.passes["quick"]
+    assert records[1]["decay"]["quick"] == made.decay_at(8) != made.decay_at(10)
+
+
+def test_visualdl_counts_the_skipped(config, tmp_path):
+    from visualdl import LogReader
+
+    train(config())
+    (file,) = (tmp_path / "run" / "vdl").glob("*.log")
+    points = LogReader(file_path=str(file)).get_data("scalar", "train/skipped")
+    assert [(point.id, point.value) for point in points] == [(5, 1.0), (10, 2.0), (15, 2.0), (18, 3.0)]
+
+
+def test_too_many_end_the_run_which_goes_on_with_more(config, tmp_path):
+    with pytest.raises(TrainingError) as caught:
+        train(config("train.max_skipped=1"))
+    assert caught.value.exit_code == 1
+    assert str(caught.value) == (
+        f"step 10 (epoch 1, batch 3) is skipped: {WHY}; these are 2 skipped steps, and train.max_skipped is 1: {ADVICE}. "
+        "The state is saved: with a larger train.max_skipped the run goes on from it"
+    )
+    saved = Checkpoints(tmp_path / "run/checkpoints").find("last")
+    assert (saved.manifest.state.step, saved.manifest.state.skipped) == (10, 2)
+    assert all(
+        np.isfinite(array).all() for part in ("raw", "optimizer", "average-ema") for array in saved.arrays(part).values()
+    )
+    with pytest.raises(TrainingError, match=r"^step 16 .* these are 3 skipped steps, and train.max_skipped is 1"):
+        train(config("train.max_skipped=1"))
+    train(config("train.max_skipped=3"))
+    train(config(f"output={tmp_path / 'whole'}"))
+    ours, theirs = content(last(tmp_path / "run")), content(last(tmp_path / "whole"))
+    assert all(ours[name] == theirs[name] for name in theirs if name != "manifest")
+
+
+def test_none_is_too_many_without_a_limit(config, tmp_path):
+    """Here no step ever changes a weight."""
+    result = train(config("loss=things.nan_loss", "train.max_skipped=null", "data.eval.batch_size=4"))
+    assert (result.state.step, result.state.skipped) == (18, 18)
+    records = [record for record in read_metrics(tmp_path / "run") if record["kind"] == "train"]
+    assert [record["loss"] for record in records] == [None] * 4
+
+
+def test_a_dry_run_says_so(tmp_path):
+    with pytest.raises(TrainingError) as caught:
+        dry_run(data(tmp_path, 0)())
+    assert str(caught.value) == f"step 1 (epoch 0, batch 0) would be skipped: {WHY}: {ADVICE}"
+
+
+def test_a_checkpoint_from_before_steps_were_counted(config, tmp_path):
+    train(config("train.stop_after=3 steps"))
+    manifest = last(tmp_path / "run") / "manifest.json"
+    found = json.loads(manifest.read_text())
+    del found["state"]["skipped"], found["config"]["train"]["max_skipped"]
+    manifest.write_text(json.dumps(found))
+    assert train(config()).state.skipped == 3
+
+
+def test_a_plateau_is_none_the_wiser(config, tmp_path):
+    """Its rate goes by evaluations, which skipped steps do not disturb."""
+    train(config(PLATEAU % "1e9", "train.eval_every=1 epoch"))
+    rates = [record["lr"] for record in read_metrics(tmp_path / "run") if record["kind"] == "train"]
+    assert rates == pytest.approx([0.08, 0.08, 0.008, 0.008])
