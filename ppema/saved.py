@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,33 +26,15 @@ def read_state(program: Program | None = None) -> dict[str, np.ndarray]:
 def read(where: Any, names: Iterable[str]) -> dict[str, np.ndarray]:
     """The same for the variables `names` of the scope `where`."""
     applied, state = in_progress(where), {}
-    with _in_scope():
-        for name in names:
-            aside = _aside(applied, name)
+    for name in names:
+        aside = _aside(applied, name)
+        try:
             state[name] = scope.get(where, name) if aside is None else aside
+        except KeyError as error:
+            raise AverageError(f"the current scope lacks {error}: run the startup program in it first") from error
     return state
-
-
-def copy_into(where: Any, targets: Mapping[str, np.ndarray]) -> None:
-    """The same, into the arrays `targets` of the variables' shapes and types, with no other copy."""
-    applied = in_progress(where)
-    with _in_scope():
-        for name, target in targets.items():
-            aside = _aside(applied, name)
-            if aside is None:
-                scope.copy_into(where, name, target)
-            else:
-                np.copyto(target, aside)
 
 
 def _aside(applied: Sequence[Applied], name: str) -> np.ndarray | None:
     """The variable's own value, while one of `applied` is applied to it; None where it has it."""
     return next((value for each in applied if (value := each.aside(name)) is not None), None)
-
-
-@contextmanager
-def _in_scope() -> Iterator[None]:
-    try:
-        yield
-    except KeyError as error:
-        raise AverageError(f"the current scope lacks {error}: run the startup program in it first") from error

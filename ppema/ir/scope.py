@@ -31,9 +31,10 @@ _DTYPES = {
 def tensor(scope: Scope, name: str):
     """The tensor of variable `name`. Raises KeyError where the scope has no such variable, or it was never filled."""
     variable = scope.find_var(name)
-    if variable is None or not variable.get_tensor()._is_initialized():
+    found = None if variable is None else variable.get_tensor()
+    if found is None or not found._is_initialized():
         raise KeyError(name)
-    return variable.get_tensor()
+    return found
 
 
 def missing(scope: Scope, names: Iterable[str]) -> list[str]:
@@ -51,17 +52,26 @@ def get(scope: Scope, name: str) -> np.ndarray:
     return np.array(tensor(scope, name))
 
 
-def copy_into(scope: Scope, name: str, target: np.ndarray) -> None:
-    """Copy the variable's value into `target`, of its shape and type (uint16 for bfloat16). Raises KeyError, ValueError.
+class Copier:
+    """Copies variables of a scope into arrays, again and again, with one copy of memory and one look-up for all times."""
 
-    Where it can be, this is one copy of memory, which `get` would do twice.
-    """
-    source = tensor(scope, name)
-    shared = target.dtype in _SHARED and not source._place().is_gpu_place()
-    value = np.from_dlpack(_DLPack(source)) if shared else np.array(source)
-    if (value.shape, value.dtype) != (target.shape, target.dtype):
-        _same(f"variable {name}", _form(source), "the array", (target.shape, type_of(target)))
-    np.copyto(target, value)
+    def __init__(self, scope: Scope, targets: Mapping[str, np.ndarray]):
+        """targets: by variable's name, of its shape and type (uint16 for bfloat16). Raises KeyError for a missing variable."""
+        self._scope = scope  # whose variables the handles below belong to
+        self._pairs = [(name, tensor(scope, name), target) for name, target in targets.items()]
+        self._gpu = any(source._place().is_gpu_place() for _, source, _ in self._pairs)
+
+    def copy(self) -> None:
+        """Raises ValueError for a variable that has another shape or type by now."""
+        for name, source, target in self._pairs:
+            shared = target.dtype in _SHARED and not self._gpu
+            value = np.from_dlpack(_DLPack(source)) if shared else np.array(source)
+            # Paddle makes a learning rate of shape [] one of shape [1] when it sets it.
+            if value.size == 1 == target.size:
+                value = value.reshape(target.shape)
+            if value.shape != target.shape or value.dtype != target.dtype:
+                _same(f"variable {name}", _form(source), "the array", (target.shape, type_of(target)))
+            np.copyto(target, value)
 
 
 class _DLPack:

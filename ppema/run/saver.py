@@ -14,6 +14,7 @@ from ppema.run.manifest import SavedInterval
 from ppema.run.resume import Metrics, manifest_of
 from ppema.run.setup import TrainingRun, checkpoints_of
 from ppema.run.state import State
+from ppema.run.statecopy import StateCopy
 from ppema.run.writer import BackgroundWriter
 
 
@@ -27,7 +28,7 @@ class Saver:
     def __init__(self, run: TrainingRun, lock: Lock, log: RunLog, *, go_on: bool):
         self._run, self._lock, self._log, self._go_on = run, lock, log, go_on
         self._checkpoints = checkpoints_of(run.config, run.horizon)
-        self._images = run.images()
+        self._state = StateCopy(run)
         self._writer = BackgroundWriter()
 
     def __enter__(self) -> Saver:
@@ -41,10 +42,10 @@ class Saver:
     ) -> None:
         """Save the run as it stands after the step that led to `state`; improved: the monitored metrics that are best there."""
         self._wait()
-        self._run.copy_into(self._images)
-        manifest = manifest_of(self._run, self._images, state, metrics, best, interval)
+        self._state.take()
+        manifest = manifest_of(self._run, self._state.images, state, metrics, best, interval)
         pointers = [pointer_of(monitor, self._run.config.train.monitors) for monitor in improved]
-        self._writer.submit(partial(self._checkpoints.save, self._images, manifest, pointers))
+        self._writer.submit(partial(self._checkpoints.save, self._state.images, manifest, pointers))
 
     def submit(self, write: Callable[[], object] | None) -> None:
         """Do `write`, if there is something to."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from ppema.run.checkpoints import Checkpoints
 from ppema.run.device import place_of
 from ppema.run.execute import execute
 from ppema.run.recalibrate import Recalibrator
-from ppema.run.tensors import Arrays, Image
-from ppema.saved import copy_into, read
+from ppema.run.tensors import Arrays
+from ppema.saved import read
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,6 @@ class TrainingRun:
     def read(self) -> dict[str, dict[str, np.ndarray]]:
         """A copy of the whole state, by part."""
         return {part: read(self.scope, names) for part, names in self.state_parts().items()}
-
-    def images(self) -> dict[str, Image]:
-        """Files for the whole state, by part, for `copy_into`. Raises ConfigError for a variable that no file can hold."""
-        try:
-            return {part: Image.of(arrays) for part, arrays in self.read().items()}
-        except ValueError as error:
-            with self.config.at("model"):
-                raise ConfigError.of(f"its variables can not be saved: {error}") from error
-
-    def copy_into(self, images: Mapping[str, Image]) -> None:
-        """Copy the whole state into the files that `images` made."""
-        for image in images.values():
-            copy_into(self.scope, image.views)
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Put a checkpoint's state in place of the run's, whole or not at all. Raises CheckpointError where it is another's."""

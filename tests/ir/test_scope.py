@@ -115,3 +115,38 @@ def test_other_copies_between_types_are_refused_and_have_then_touched_nothing(ha
     with pytest.raises(ValueError, match=f"{pair[0]} is float.*{pair[1]} is"):
         scope.replace_with_copies(halves, [("a", "b"), pair])
     assert scope.get(halves, "a").tolist() == [1.0, 2.0]
+
+
+def filled(values):
+    made = paddle.static.Scope()
+    for name, value in values.items():
+        made.var(name).get_tensor().set(value, paddle.CPUPlace())
+    return made
+
+
+def test_a_copier_gives_what_is_there_now_in_the_arrays_given():
+    names = ["f4", "f8", "i8", "u2"]
+    values = {
+        "f4": np.arange(6, dtype="float32").reshape(2, 3),
+        "f8": np.array(0.5),
+        "i8": np.array([3, 4]),
+        "u2": np.array([0x3F80], "uint16"),
+    }
+    where = filled(values)
+    targets = {name: np.zeros_like(values[name]) for name in names}
+    copier = scope.Copier(where, targets)
+    for factor in (1, 2):
+        scope.put(where, {name: (values[name] * factor).astype(values[name].dtype) for name in names})
+        copier.copy()
+        for name in names:
+            assert targets[name].tobytes() == (values[name] * factor).astype(values[name].dtype).tobytes()
+    other = filled({"f4": -values["f4"]})
+    held = scope.tensor(where, "f4")
+    held._share_data_with(scope.tensor(other, "f4"))
+    copier.copy()
+    assert (targets["f4"] == -values["f4"]).all(), "also from memory that was exchanged"
+    held.set(np.zeros(7, "float32"), paddle.CPUPlace())
+    with pytest.raises(ValueError, match=r"variable f4 is float32 \[7\], the array is float32 \[2, 3\]"):
+        copier.copy()
+    with pytest.raises(KeyError, match="absent"):
+        scope.Copier(where, {"absent": np.zeros(1)})

@@ -1,0 +1,111 @@
+"""What saving costs: how long the loop waits for a checkpoint, and how fast it is written.
+
+ResNet-50 with AdamW and one average: weights, two moments and shadows, about 410 MB in some 850 arrays.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from ppema.benchmark.measure import Figure, side_by_side, timed
+from ppema.config import Config
+from ppema.run.checkpoints import Checkpoints
+from ppema.run.durable import write_file
+from ppema.run.lock import locked
+from ppema.run.log import RunLog
+from ppema.run.manifest import SavedInterval
+from ppema.run.progress import progress
+from ppema.run.resume import manifest_of
+from ppema.run.saver import Saver
+from ppema.run.setup import TrainingRun, prepare_training
+from ppema.run.state import State
+from ppema.run.statecopy import StateCopy
+
+
+def measure(rounds: int, folder: Path) -> list[Figure]:
+    """The two figures, measured in `folder`, on whose disk it depends. Raises PpemaError."""
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix="ppema-benchmark-") as output,
+        closing(prepare_training(_config(Path(output)))) as run,
+        paddle.static.scope_guard(run.scope),
+    ):
+        return [_stall(rounds, run, Path(output)), _speed(rounds, run, Path(output))]
+
+
+def _config(output: Path) -> Config:
+    data = {"name": "synthetic", "samples": 8, "shape": [3, 32, 32], "classes": 10, "batch_size": 4}
+    return Config.model_validate(
+        {
+            "model": {"name": "paddle.vision.models.resnet50", "args": {"num_classes": 1000}},
+            "data": {"train": data, "eval": {**data, "split": "test"}},
+            "optimizer": {"name": "AdamW"},
+            "lr": 0.001,
+            "averages": {"ema": {"decay": 0.999}},
+            "train": {"epochs": 1, "keep": 1},
+            "output": str(output),
+        }
+    )
+
+
+def _stall(rounds: int, run: TrainingRun, output: Path) -> Figure:
+    """The loop's wait for a save that finds nothing else being written, beside one copy of the same arrays by numpy."""
+    arrays = [array for part in run.read().values() for array in part.values()]
+    copies = [np.zeros_like(array) for array in arrays]
+    steps = count(1)
+
+    def copy() -> None:
+        for source, target in zip(arrays, copies, strict=True):
+            np.copyto(target, source)
+
+    with _saver(run, output) as saver:
+
+        def save() -> float:
+            state = State(step=next(steps))
+            seconds = timed(lambda: saver.save(state, {}, {}, SavedInterval(), []))
+            saver.finish()
+            return seconds
+
+        ours, theirs = side_by_side(rounds, save, lambda: timed(copy))
+    size = f"{sum(array.nbytes for array in arrays) / 1e6:.0f} MB in {len(arrays)} arrays"
+    return Figure(f"the loop's wait for a checkpoint of {size}", "a copy by numpy", "at most 1.3", ours, theirs)
+
+
+def _speed(rounds: int, run: TrainingRun, output: Path) -> Figure:
+    """The writing of a checkpoint, until it is named and lasts, beside one file of as many bytes that is written and synced."""
+    images = StateCopy(run).images
+    checkpoints, plain, steps = Checkpoints(output / "speed/checkpoints", keep=1000), output / "plain", count(1)
+    checkpoints.folder.parent.mkdir()
+    content = np.concatenate([image.data for image in images.values()])
+    manifest = manifest_of(run, images, State(), {}, {}, SavedInterval())
+
+    def save() -> float:
+        state = manifest.state.model_copy(update={"step": next(steps)})
+        made = manifest.model_copy(update={"state": state})
+        seconds = timed(lambda: checkpoints.save(images, made))
+        shutil.rmtree(checkpoints.folder)
+        return seconds
+
+    def write() -> float:
+        seconds = timed(lambda: write_file(plain, content))
+        plain.unlink()
+        return seconds
+
+    ours, theirs = side_by_side(rounds, save, write)
+    return Figure("the speed of writing it", "a plain write with fsync", "at least 0.9", ours, theirs, inverse=True)
+
+
+@contextmanager
+def _saver(run: TrainingRun, output: Path) -> Iterator[Saver]:
+    with ExitStack() as stack:
+        lock = stack.enter_context(locked(output))
+        bar = stack.enter_context(progress(1, 0))
+        log = stack.enter_context(RunLog(output, bar, step=0))
+        yield stack.enter_context(Saver(run, lock, log, go_on=False))

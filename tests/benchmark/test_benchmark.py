@@ -1,0 +1,63 @@
+"""What the benchmarks compute and print; how fast anything is, is no test's business."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ppema.benchmark import checkpoint
+from ppema.benchmark.measure import Figure, rows, side_by_side
+from ppema.cli.benchmark import main
+
+
+def test_a_figure_is_the_median_of_the_ratios_of_each_round():
+    figure = Figure("a", "b", "x", (1.0, 4.0, 9.0, 2.0), (2.0, 2.0, 3.0, 2.0))
+    assert figure.ratios == [0.5, 2.0, 3.0, 1.0]
+    assert (figure.ratio, figure.spread) == (1.5, (0.625, 2.75))
+    assert rows([figure]) == [("a", "b", "3000.0 ms", "2000.0 ms", "1.50 (0.62 to 2.75)", "x")]
+    assert Figure("a", "b", "x", (1.0, 4.0), (2.0, 2.0), inverse=True).ratios == [2.0, 0.5]
+
+
+def test_both_are_measured_in_turn_and_the_first_round_does_not_count():
+    order = []
+
+    def take(name):
+        order.append(name)
+        return float(len(order))
+
+    ours, theirs = side_by_side(3, lambda: take("a"), lambda: take("b"))
+    assert "".join(order) == "baabbaab"
+    assert (ours, theirs) == ((3.0, 6.0, 7.0), (4.0, 5.0, 8.0))
+
+
+def test_checkpoints_are_measured_and_leave_nothing(tmp_path, capsys, monkeypatch):
+    """On a small model, in place of ResNet-50."""
+    full = checkpoint._config
+    model = {"name": "mlp", "args": {"in_features": 3 * 32 * 32, "num_classes": 10}}
+    monkeypatch.setattr(checkpoint, "_config", lambda output: full(output).replace(model=model))
+    assert main(["checkpoint", "--folder", str(tmp_path), "--threads", "1", "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("processor ") and "threads 1" in lines[0]
+    assert [line.split("  ")[0] for line in lines[1:4]] == [
+        "what",
+        lines[2].split("  ")[0],
+        "the speed of writing it",
+    ]
+    found = json.loads(lines[4])["figures"]
+    assert [len(each["seconds"]) for each in found] == [15, 15]
+    assert all(min(each["seconds"] + each["seconds_beside"]) > 0 for each in found)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rounds", "3"], "--rounds: expected an integer >= 15, got 3: fewer tell nothing\n"),
+        (["--folder", "nowhere"], "--folder: nowhere: there is no such folder\n"),
+        (["--threads", "none"], "--threads: expected an integer >= 1 or auto, got 'none'\n"),
+    ],
+)
+def test_bad_arguments(arguments, said, capsys):
+    assert main(["checkpoint", "--threads", "1", *arguments]) == 2
+    assert capsys.readouterr().err == said
