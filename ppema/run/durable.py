@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -66,9 +65,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def sync_all(files: Sequence[NewFile]) -> None:
-    """Wait until the disk has all of `files`, which it may write while each is waited for. Raises OSError."""
-    for file in files:
-        file.sync()

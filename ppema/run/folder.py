@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from ppema.errors import CheckpointError, TrainingError
-from ppema.run.durable import NewFile, sync_all, sync_folder, write_file
+from ppema.run.durable import NewFile, sync_folder, write_file
 from ppema.run.manifest import FolderManifest, parse, sealed
 from ppema.run.tensors import SUFFIX, Image, Record, read_arrays, read_bytes
 
@@ -121,16 +121,19 @@ def clear_partials(parent: Path, files: Iterable[str] = ()) -> None:
 
 
 def _write_images(folder: Path, images: Mapping[str, Image]) -> dict[str, Record]:
-    """Write the files, and return what they are, by name: checksums are computed while the disk is waited for."""
+    """Write the files, and return what they are, by name: the disk works on each while the next is written and summed."""
     with ExitStack() as stack:
-        hasher = stack.enter_context(ThreadPoolExecutor(1))
-        records = {part: hasher.submit(image.record) for part, image in images.items()}
-        files = []
+        # Begun after the files, and so ended before they are closed.
+        files = {part: stack.enter_context(NewFile(folder / f"{part}{SUFFIX}")) for part in images}
+        summing, syncing = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
+        records = {part: summing.submit(image.record) for part, image in images.items()}
+        synced = []
         for part, image in images.items():
-            files.append(stack.enter_context(NewFile(folder / f"{part}{SUFFIX}")))
-            files[-1].write(image.header)
-            files[-1].write(image.data)
-        sync_all(files)
+            files[part].write(image.header)
+            files[part].write(image.data)
+            synced.append(syncing.submit(files[part].sync))
+        for each in synced:
+            each.result()
         return {f"{part}{SUFFIX}": record.result() for part, record in records.items()}
 
 
