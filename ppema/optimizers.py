@@ -72,11 +72,16 @@ def build_optimizer(spec: Any, lr: LRScheduler) -> Any:
 
 
 def lr_state(schedule: LRScheduler) -> dict[str, Any]:
-    """All numbers that a schedule holds, and a schedule inside it: its state_dict leaves some out (restarts forget theirs)."""
+    """All numbers that a schedule holds, and a schedule inside it: its state_dict leaves some out (restarts forget theirs).
+
+    Those that JSON lacks, as the best loss of a ReduceOnPlateau may be, stand there as "nan", "inf" and "-inf".
+    """
     state = {}
     for name, value in vars(schedule).items():
         if isinstance(value, LRScheduler):
             state[name] = lr_state(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            state[name] = str(float(value))
         elif value is None or isinstance(value, (bool, int, float)):
             state[name] = value
     return state
@@ -92,6 +97,8 @@ def set_lr_state(schedule: LRScheduler, state: Mapping[str, Any]) -> None:
             set_lr_state(getattr(schedule, name), value)
         elif value is None or isinstance(value, (bool, int, float)):
             setattr(schedule, name, value)
+        elif value in ("nan", "inf", "-inf"):
+            setattr(schedule, name, float(value))
         else:
             raise ValueError(f"{name}: expected a number, got {value!r}")
 

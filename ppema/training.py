@@ -207,7 +207,8 @@ class Trainer:
         for monitor in monitors:
             weights, _, metric = monitor.partition("/")
             candidate = Best(monitor, self._metrics[weights][metric], state.step)
-            if math.isnan(candidate.value):
+            # What is not a number, or without bound, is the best of nothing, and JSON has no word for it.
+            if not math.isfinite(candidate.value):
                 continue
             if monitor not in self._best or candidate.beats(self._best[monitor], run.config.train.mode):
                 self._best[monitor] = candidate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -96,6 +97,15 @@ def test_a_schedule_goes_on_where_it_stopped(name, stop, warmup):
     walk(cut, 0, stop)
     set_lr_state(resumed, json.loads(json.dumps(lr_state(cut))))
     assert walk(resumed, stop, 25) == expected[stop:]
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_plateau_whose_best_is_not_finite_goes_on_as_it_was(loss):
+    cut, resumed = (lr("ReduceOnPlateau", learning_rate=0.1, patience=1) for _ in range(2))
+    cut.step(loss)
+    set_lr_state(resumed, json.loads(json.dumps(lr_state(cut), allow_nan=False)))
+    assert repr(lr_state(resumed)) == repr(lr_state(cut))
+    assert repr(resumed.best) == repr(loss)
 
 
 def test_the_state_of_another_schedule_is_refused():
