@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 
+from ppema.errors import TrainingError
 from ppema.run.best import Best
 from ppema.run.checkpoints import pointer_of
 from ppema.run.lock import Lock
@@ -22,7 +24,8 @@ class Saver:
     """Writes what a run saves, in the background; a context manager, as `BackgroundWriter` is.
 
     go_on: what can not be written is told in the log and the run goes on; else it ends the run. Whatever fails, earlier
-    checkpoints are as they were; and what the last one would have held is not lost in silence: `finish` raises for it.
+    checkpoints are as they were; and what the last one would have held is not lost in silence: `finish` raises for it, and
+    where another error ends the run, the log tells it.
     """
 
     def __init__(self, run: TrainingRun, lock: Lock, log: RunLog, *, go_on: bool):
@@ -36,6 +39,10 @@ class Saver:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._writer.__exit__(kind, error, trace)
+        if kind is not None and issubclass(kind, Exception) and (failure := self._writer.take_failure()):
+            # The person reads it on the terminal even where the log can not be written either.
+            with suppress(TrainingError):
+                self._log.warn([str(failure)])
 
     def save(
         self, state: State, metrics: Metrics, best: Mapping[str, Best], interval: SavedInterval, improved: Sequence[str]

@@ -42,8 +42,12 @@ class BackgroundWriter:
 
     def take_failure(self) -> TrainingError | None:
         """Why the last piece that is done could not be written, once; raises what is no TrainingError."""
-        failure, self._failure = self._failure, None
-        if failure is None or isinstance(failure, TrainingError):
+        failure = self._failure
+        if failure is None:
+            # Not set to None again: the thread may have failed meanwhile.
+            return None
+        self._failure = None
+        if isinstance(failure, TrainingError):
             return failure
         raise failure
 

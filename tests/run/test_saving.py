@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import threading
@@ -10,7 +11,8 @@ import threading
 import pytest
 from small_runs import content, last, loader, losses
 
-from ppema.errors import CheckpointError, TrainingError
+from ppema import training
+from ppema.errors import CheckpointError, DataError, TrainingError
 from ppema.run.lock import locked
 from ppema.run.log import read_metrics
 from ppema.training import Trainer, train
@@ -95,6 +97,50 @@ def test_a_last_checkpoint_that_is_not_there_is_an_error_in_any_case(config, tmp
     with pytest.raises(TrainingError, match="No space left on device"):
         train(config(f"train.failed_save={policy}"))
     assert last(tmp_path / "run").name == "step-00000020"
+
+
+def test_a_checkpoint_that_fails_while_another_error_ends_the_run_is_told(config, tmp_path, monkeypatch, capsys):
+    begun = threading.Event()
+
+    def refuse(*args):
+        begun.wait(10)
+        raise OSError(errno.EACCES, "Permission denied")
+
+    def break_off(step):
+        if step == 3:
+            monkeypatch.setattr("ppema.run.folder.write_file", refuse)
+        if step == 5:
+            begun.set()
+            raise DataError("the data is gone")
+
+    step = Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda self, batch, state: (break_off(state.step + 1), step(self, batch, state))[1])
+    with pytest.raises(DataError, match="the data is gone"):
+        train(config("train.save_every=4 steps"))
+    said = (
+        f"warning: {tmp_path}/run/checkpoints/step-00000004: the checkpoint could not be written: [Errno 13] Permission denied"
+    )
+    assert said in capsys.readouterr().err
+    assert said in (tmp_path / "run/log.txt").read_text()
+
+
+@pytest.mark.parametrize("bound", [math.inf, -math.inf])
+def test_a_measure_without_bound_is_no_best_and_the_run_goes_on_from_its_checkpoints(config, tmp_path, monkeypatch, bound):
+    measured = iter([bound, 0.5, bound])
+    evaluate = training.evaluate
+
+    def changed(executor, test, *args):
+        found = evaluate(executor, test, *args)
+        return {**found, "loss": next(measured)}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "evaluate", changed)
+        short = ("averages={}", "train.monitor=raw/loss", "train.mode=max")
+        result = train(config(*short, "train.stop_after=10 steps"))
+        assert result.best == {}
+        result = train(config(*short, "train.eval_every=2 steps", "train.stop_after=14 steps"))
+    assert {monitor: (best.value, best.step) for monitor, best in result.best.items()} == {"raw/loss": (0.5, 12)}
+    assert train(config(*short)).state.step == 28
 
 
 def test_a_run_whose_folder_is_removed_ends_and_does_not_bring_it_back(config, tmp_path, monkeypatch):

@@ -46,6 +46,21 @@ def test_a_failure_is_taken_once():
             writer.take_failure()
 
 
+def test_a_failure_that_comes_while_one_is_asked_for_is_not_lost():
+    class Late(BackgroundWriter):
+        """Its piece fails between two lines of `take_failure`: right after it was seen that none had."""
+
+        def __getattribute__(self, name):
+            value = super().__getattribute__(name)
+            if name == "_failure" and value is None:
+                self.__dict__[name] = TrainingError("the disk is full")
+            return value
+
+    writer = Late()
+    assert writer.take_failure() is None
+    assert str(writer.take_failure()) == "the disk is full"
+
+
 def test_an_error_waits_for_the_piece_under_way_and_a_second_ctrl_c_does_not():
     for error, waits in ((TrainingError("x"), True), (KeyboardInterrupt(), False)):
         done, free = [], threading.Event()
