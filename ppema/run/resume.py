@@ -16,6 +16,7 @@ from ppema.optimizers import lr_state, set_lr_state
 from ppema.run.best import Best
 from ppema.run.checkpoint import Checkpoint
 from ppema.run.checkpoints import Checkpoints, pointer_of
+from ppema.run.folder import step_folder
 from ppema.run.log import read_metrics
 from ppema.run.manifest import Manifest, Position, SavedAverage, SavedInterval
 from ppema.run.setup import TrainingRun
@@ -79,11 +80,10 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str) -> Start:
     else:
         checkpoint = checkpoints.find(resume)
     ours = checkpoint.path.resolve().parent == checkpoints.folder.resolve()
-    if not ours and checkpoints.exists():
-        raise CheckpointError(
-            f"{checkpoints.folder}: there are checkpoints of a run, and going on from {checkpoint.path} would mix two runs "
-            "in one folder: choose another output"
-        )
+    if ours:
+        _check_in_place(checkpoint)
+    else:
+        _check_unmixed(checkpoints, checkpoint)
     _check_config(run, checkpoint)
     start = _load(run, checkpoint)
     if ours:
@@ -103,6 +103,29 @@ def _check_new(checkpoints: Checkpoints) -> None:
     else:
         return
     raise CheckpointError(f"{output}: {found}: resume it (--resume auto) or choose another output")
+
+
+def _check_in_place(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError for one of the run's own that was set aside: the records that led to it are gone."""
+    if checkpoint.path.name != step_folder(checkpoint.path.parent, checkpoint.step).name:
+        raise CheckpointError(f"{checkpoint.path}: it was set aside, or renamed: go on from it in another output")
+
+
+def _check_unmixed(checkpoints: Checkpoints, checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError where a run has begun in the folder.
+
+    Records of later steps are what a kill left of this one, before it saved.
+    """
+    output = checkpoints.folder.parent
+    if checkpoints.exists():
+        found = f"{checkpoints.folder}: there are checkpoints of a run"
+    elif any(record["step"] <= checkpoint.step for record in read_metrics(output)):
+        found = f"{output}: there are records of a run"
+    else:
+        return
+    raise CheckpointError(
+        f"{found}, and going on from {checkpoint.path} would mix two runs in one folder: choose another output"
+    )
 
 
 def _check_config(run: TrainingRun, checkpoint: Checkpoint) -> None:

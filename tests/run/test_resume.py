@@ -79,6 +79,32 @@ def test_another_runs_checkpoint_is_not_gone_on_from_in_this_runs_folder(config,
     assert content(last(tmp_path / "run")) == before
 
 
+def test_nor_where_there_are_records_of_another_run_alone(config, tmp_path):
+    train(config("train.stop_after=10 steps"))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "metrics.jsonl").write_text('{"kind": "train", "step": 10, "loss": 0.5, "decay": {}}\n')
+    with pytest.raises(CheckpointError, match=r"other: there are records of a run, and going on from .* would mix two runs"):
+        train(config(f"output={other}"), resume=str(last(tmp_path / "run")))
+    (other / "metrics.jsonl").write_text('{"kind": "train", "step": 11, "loss": 0.5, "decay": {}}\n')
+    train(config(f"output={other}"), resume=str(last(tmp_path / "run")))
+    assert [step for step, _ in losses(other)] == [15, 20, 25, 28]
+
+
+def test_what_was_set_aside_is_gone_on_from_in_another_folder(config, tmp_path):
+    """The records that led to it are gone."""
+    train(config())
+    folder, whole = tmp_path / "run/checkpoints", content(last(tmp_path / "run"))
+    train(config("train.stop_after=15 steps"), resume=str(folder / "step-00000010"))
+    before = content(last(tmp_path / "run"))
+    aside = folder / "step-00000020.aside"
+    with pytest.raises(CheckpointError, match="20.aside: it was set aside, or renamed: go on from it in another output"):
+        train(config(), resume=str(aside))
+    assert content(last(tmp_path / "run")) == before
+    train(config(f"output={tmp_path / 'other'}"), resume=str(aside))
+    assert content(last(tmp_path / "other")) == whole
+
+
 def test_auto_falls_back_to_the_newest_intact_one_and_says_so(config, tmp_path):
     train(config("train.save_every=5 steps"))
     whole, records = content(last(tmp_path / "run")), losses(tmp_path / "run")
