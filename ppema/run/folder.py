@@ -56,6 +56,7 @@ def write_folder(target: Path, images: Mapping[str, Image], manifest: FolderMani
         _remove(partial)
         with suppress(FileExistsError):
             os.mkdir(target.parent)
+            sync_folder(target.parent.parent)
         os.mkdir(partial)
         content, checksum = sealed(manifest.model_copy(update={"files": _write_images(partial, images)}))
         write_file(partial / MANIFEST, content)

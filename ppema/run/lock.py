@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ppema.errors import CheckpointError, SetupError, TrainingError
+from ppema.run.durable import sync_folder
 
 _NAME = "lock"
 
@@ -41,6 +42,8 @@ def locked(output: Path) -> Iterator[Lock]:
     made = [folder for folder in (output, *output.parents) if not folder.exists()]
     try:
         output.mkdir(parents=True, exist_ok=True)
+        for folder in made:
+            sync_folder(folder.parent)
         handle = _acquired(path)
     except OSError as error:
         raise SetupError(f"{output}: the run's folder can not be written: {error}") from error

@@ -269,6 +269,7 @@ def test_everything_is_synced_before_it_is_named(checkpoints, monkeypatch):
         monkeypatch.setattr(os, name, lambda a, b, call=real[name]: (events.append(f"name {short(b)}"), call(a, b)))
     save(checkpoints, 1, "best")
     assert events == [
+        "sync run",
         *("sync raw.safetensors", "sync average-ema.safetensors", "sync manifest.json", "sync .step-00000001"),
         *("name step-00000001", "sync checkpoints"),
         *("sync .best", "name best", "sync checkpoints"),

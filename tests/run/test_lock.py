@@ -58,6 +58,16 @@ def test_folders_that_were_made_for_the_lock_alone_go_with_it(tmp_path):
     assert os.listdir(tmp_path / "runs/a") == ["file"]
 
 
+def test_the_names_of_new_folders_outlast_a_power_cut(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("ppema.run.lock.sync_folder", synced.append)
+    with locked(tmp_path / "runs/a"):
+        assert synced == [tmp_path / "runs", tmp_path]
+        (tmp_path / "runs/a/file").touch()
+    with locked(tmp_path / "runs/a"):
+        assert len(synced) == 2
+
+
 def test_a_folder_that_was_removed_or_replaced_is_noticed(tmp_path):
     said = "run: the run's folder was removed or replaced while the run went on"
     with locked(tmp_path / "run") as lock:
