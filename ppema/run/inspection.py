@@ -63,7 +63,10 @@ def entries(folder: Path) -> list[Entry]:
     found = []
     for path in [*step_folders(folder), *sorted(folder.glob("step-*.aside*"))]:
         named = tuple(pointer for pointer, target in pointers.items() if target == path.name)
-        size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+        try:
+            size = sum(file.stat().st_size for file in path.iterdir())
+        except FileNotFoundError:
+            continue  # A run that goes on has just deleted it.
         try:
             state = Checkpoint.open(path).manifest.state
         except CheckpointError as error:

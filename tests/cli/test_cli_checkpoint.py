@@ -11,6 +11,7 @@ import pytest
 from saved_runs import PARTS, RAW, save
 
 from ppema.cli.checkpoint import main
+from ppema.run import inspection
 from ppema.run.checkpoints import Checkpoints
 from ppema.run.lock import locked
 
@@ -41,6 +42,13 @@ def test_list(run, capsys):
     ]
     assert out[4].startswith(f"{run}/checkpoints/step-00000004/manifest.json: damaged")
     assert [each["step"] for each in json.loads(out[5])] == [2, None, 6]
+
+
+def test_list_leaves_out_what_a_run_deletes_meanwhile(run, capsys, monkeypatch):
+    real = inspection.step_folders
+    monkeypatch.setattr(inspection, "step_folders", lambda folder: [*real(folder), folder / "step-00000007"])
+    assert main(["list", str(run)]) == 0
+    assert [line[0] for line in lines(capsys)] == ["checkpoint", *(f"step-0000000{step}" for step in (2, 4, 6))]
 
 
 def test_verify(run, capsys):

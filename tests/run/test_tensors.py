@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,3 +120,5 @@ def test_what_is_no_file_is_named(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(CheckpointError, match="fifo: it is no regular file"):
         read_arrays(tmp_path / "fifo")
+    with pytest.raises(CheckpointError, match=r"'a\\x00b': embedded null byte"):
+        read_arrays(Path("a\0b"))
