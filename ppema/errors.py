@@ -66,7 +66,7 @@ class SetupError(PpemaError):
 
 
 class TrainingError(PpemaError):
-    """The run itself failed, with good input: a loss that is not finite, a full disk. Exit code 1."""
+    """The run itself failed, with good input: too many gradients that are not finite, a full disk. Exit code 1."""
 
     exit_code = 1
 

@@ -16,7 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--resume",
         metavar="auto|never|PATH",
         default="auto",
-        help="auto: go on from the run's last checkpoint, if any; never: refuse a run that has one; PATH: from that checkpoint",
+        help="auto: go on from the run's newest intact checkpoint, if any; never: refuse a run that has begun; PATH: from that "
+        "checkpoint",
     )
     made.add_argument("--dry-run", action="store_true", help="build everything, run one step and one evaluation, write nothing")
     add_json(made)
