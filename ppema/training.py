@@ -160,15 +160,17 @@ class Trainer:
                 if snapshot_every and snapshot_every.due(state):
                     saver.submit(snapshots.take(run, state))
                 failure = too_many(before, step.skipped, config.train.max_skipped)
-                if improved or save_every.due(state) or stop.signal or failure:
+                # Looked at once: a signal that comes after this line finds the next step's state saved.
+                stopped_by = stop.signal
+                if improved or save_every.due(state) or stopped_by or failure:
                     self._save(saver, state, interval, improved)
                 saver.check()
                 if failure:
                     saver.finish()
                     raise failure
-                if stop.signal:
+                if stopped_by:
                     saver.finish()
-                    log.say(f"stopped by signal {stop.signal} after step {state.step}, which is saved")
+                    log.say(f"stopped by signal {stopped_by} after step {state.step}, which is saved")
                     break
                 interval.resume()
             saver.finish()

@@ -20,6 +20,7 @@ from ppema.config import load_config
 from ppema.errors import DataError, TrainingError
 from ppema.run.checkpoints import Checkpoints
 from ppema.run.log import read_metrics
+from ppema.run.saver import Saver
 from ppema.run.stop import stop_requests
 from ppema.training import dry_run, train
 
@@ -177,6 +178,22 @@ def test_a_stop_signal_to_the_whole_group_saves_first(config, tmp_path, number, 
     train(config(data, *length))
     train(config(data, *length, f"output={whole}"))
     assert content(last(tmp_path / "run"))["raw.safetensors"] == content(last(whole))["raw.safetensors"]
+
+
+def test_a_signal_between_saving_and_stopping_finds_the_next_step_saved(config, tmp_path, monkeypatch):
+    """Whenever it comes, what the run says to be saved is."""
+    check, calls = Saver.check, []
+
+    def stop_in_step_3(self):
+        calls.append(None)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        check(self)
+
+    monkeypatch.setattr(Saver, "check", stop_in_step_3)
+    result = train(config())
+    assert (result.stopped_by, result.state.step) == (signal.SIGTERM, 4)
+    assert last(tmp_path / "run").name == "step-00000004"
 
 
 def test_the_second_signal_takes_its_usual_effect():
