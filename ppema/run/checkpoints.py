@@ -137,7 +137,7 @@ class Checkpoints:
                     aside.append(_free(folder.with_name(f"{folder.name}.aside")))
                     os.rename(folder, aside[-1])
             for pointer in self._pointers_there():
-                if pointer not in steps:
+                if pointer not in steps and self._names_one(pointer):
                     (self.folder / pointer).unlink()
             for pointer, each in steps.items():
                 self._point_again(pointer, step_folder(self.folder, each))
@@ -206,6 +206,14 @@ class Checkpoints:
         if found is None:
             raise CheckpointError(f"{file}: damaged: it names no checkpoint")
         return found[1], found[2]
+
+    def _names_one(self, pointer: str) -> bool:
+        """Whether the file `pointer` is one of ours, and not somebody's best-notes.txt."""
+        try:
+            self._target(pointer)
+        except CheckpointError:
+            return False
+        return True
 
     def _point_again(self, pointer: str, target: Path) -> None:
         """Let `pointer` name `target`, unless that is not there any more, or damaged, which is seen when it is asked for."""

@@ -136,9 +136,12 @@ def test_going_on_from_an_earlier_one_sets_the_later_ones_aside(checkpoints):
         save(checkpoints, step, *["best"] * (step == 3), *["best-raw-loss"] * (step == 1))
     for left in (".step-00000004.123", ".last.77"):
         (checkpoints.folder / left).mkdir()
+    (checkpoints.folder / "best-notes.txt").write_text("mine")
     best = {"best-raw-loss": Best("raw/loss", 0.5, 1)}
     aside = checkpoints.go_on_from(2, best)
     assert [path.name for path in aside] == ["step-00000003.aside", "step-00000004.aside"]
+    assert (checkpoints.folder / "best-notes.txt").read_text() == "mine"
+    (checkpoints.folder / "best-notes.txt").unlink()
     assert checkpoints.pointers() == {"best-raw-loss": "step-00000001", "last": "step-00000002"}
     assert not list(checkpoints.folder.glob(".*"))
     save(checkpoints, 3)
