@@ -140,7 +140,7 @@ def read_bytes(file: Path, record: Record | None = None) -> bytes:
 def check_name(name: str) -> None:
     """Raise ValueError for a name that is no variable's, but the format's own, or a path that leads somewhere."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not name or name == _METADATA or not name.isprintable() or ".." in parts or parts[0] == "/":
+    if not parts or name == _METADATA or not name.isprintable() or ".." in parts or parts[0] == "/":
         raise ValueError(f"{name!r} can be no variable's name")
 
 

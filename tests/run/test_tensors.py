@@ -42,7 +42,7 @@ def test_what_is_copied_into_an_image_is_in_the_file(tmp_path):
     assert all((array == 1).all() for array in read.values())
 
 
-@pytest.mark.parametrize("name", ["__metadata__", "", "/etc/passwd", "../x", "a/../../x", "a\\..\\x", "a\0b", "a\nb"])
+@pytest.mark.parametrize("name", ["__metadata__", "", ".", "/etc/passwd", "../x", "a/../../x", "a\\..\\x", "a\0b", "a\nb"])
 def test_a_name_that_is_no_variables_is_neither_written_nor_read(tmp_path, name):
     with pytest.raises(ValueError, match="can be no variable's name"):
         Image.of({name: np.zeros(1)})
