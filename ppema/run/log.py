@@ -166,15 +166,23 @@ def _health_scalars(health: Mapping[str, Mapping[str, Any]]) -> dict[str, float 
 
 
 def read_metrics(output: Path) -> list[dict[str, Any]]:
-    """The records of a run's metrics.jsonl, in order; lines that are none, such as a half-written last one, are left out."""
+    """The records of a run's metrics.jsonl, in order; lines that are none, such as a half-written last one, are left out.
+
+    None where there is no such file. Raises SetupError for one that can not be read.
+    """
     file = output / "metrics.jsonl"
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SetupError(f"{file}: the run's records can not be read: {error.strerror}") from error
     records = []
-    if file.exists():
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                record = json.loads(line)
-                if isinstance(record, dict) and record.get("kind") in ("train", "eval") and isinstance(record.get("step"), int):
-                    records.append(record)
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict) and record.get("kind") in ("train", "eval") and isinstance(record.get("step"), int):
+                records.append(record)
     return records
 
 

@@ -140,7 +140,8 @@ def _check_config(run: TrainingRun, checkpoint: Checkpoint) -> None:
 
 def best_pointers(run: TrainingRun, best: Mapping[str, Best]) -> dict[str, Best]:
     """`best`, which is by monitored metric, by the name of the file that names its checkpoint."""
-    return {pointer_of(monitor, run.config.train.monitors): each for monitor, each in best.items()}
+    monitors = run.config.train.monitors
+    return {pointer_of(monitor, monitors): best[monitor] for monitor in monitors if monitor in best}
 
 
 def manifest_of(
@@ -209,8 +210,12 @@ def differences(before: Any, now: Any, harmless: Collection[str], path: str = ""
 def _load(run: TrainingRun, checkpoint: Checkpoint) -> Start:
     manifest = checkpoint.manifest
     state = State(**manifest.state.model_dump())
-    if state.batch >= run.horizon.steps_per_epoch:
-        raise CheckpointError(f"{checkpoint.path}: damaged: batch {state.batch} of {run.horizon.steps_per_epoch} in an epoch")
+    epoch = run.horizon.steps_per_epoch
+    if divmod(state.step, epoch) != (state.epoch, state.batch):
+        raise CheckpointError(
+            f"{checkpoint.path}: step {state.step} led to batch {state.batch} of epoch {state.epoch}, and an epoch has {epoch} "
+            "batches: the training data is not what it was"
+        )
     if manifest.random != step_seed(run.config.seed, state.step):
         raise CheckpointError(
             f"{checkpoint.path}: ppema {manifest.ppema} drew other random numbers: go on with that version, or train anew"

@@ -7,6 +7,9 @@ import json
 import math
 import time
 
+import pytest
+
+from ppema.errors import SetupError
 from ppema.run.interval import Interval
 from ppema.run.log import RunLog, read_metrics, to_json
 from ppema.run.progress import progress
@@ -35,6 +38,9 @@ def test_lines_that_are_no_records_are_left_out(tmp_path):
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines))
     assert read_metrics(tmp_path) == [{"kind": "train", "step": 1}]
     assert read_metrics(tmp_path / "absent") == []
+    (tmp_path / "run/metrics.jsonl").mkdir(parents=True)
+    with pytest.raises(SetupError, match=r"metrics.jsonl: the run's records can not be read: Is a directory"):
+        read_metrics(tmp_path / "run")
 
 
 def test_a_terminal_gets_a_bar_with_loss_rate_lr_and_time_left(monkeypatch):

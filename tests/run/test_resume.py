@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 
+import numpy as np
 import pytest
 from saved_runs import written_again
 from small_runs import COMPENSATED, PLATEAU, content, last, loader, losses
 
 from ppema.api import evaluate
 from ppema.errors import CheckpointError
+from ppema.run.best import Best
 from ppema.run.checkpoints import Checkpoints
 from ppema.run.log import read_metrics
 from ppema.run.manifest import Manifest
@@ -122,6 +124,32 @@ def test_auto_falls_back_to_the_newest_intact_one_and_says_so(config, tmp_path):
     assert f"skipped {folder}/step-00000028/optimizer.safetensors: No such file or directory\n" in said
     assert f"skipped {file}: damaged: it has {size - 1} bytes, and {size} were written\n" in said
     assert "resuming at step 20 of 28\n" in said
+
+
+def test_data_that_grew_or_shrank_is_another_runs(config, tmp_path):
+    file, rng = tmp_path / "data.npz", np.random.default_rng(0)
+
+    def of(samples):
+        np.savez(file, images=rng.normal(size=(samples, 1, 8, 8)).astype("float32"), labels=np.arange(samples) % 3)
+        return config(
+            f"data.train={{name: npz, path: {file}, inputs: [images], target: labels, batch_size: 8}}",
+            "train.stop_after=7 steps",
+        )
+
+    train(of(48))
+    before = content(last(tmp_path / "run"))
+    said = "step-00000007: step 7 led to batch 1 of epoch 1, and an epoch has 5 batches: the training data is not what it was"
+    with pytest.raises(CheckpointError, match=said):
+        train(of(40))
+    assert content(last(tmp_path / "run")) == before
+
+
+def test_the_best_by_what_nobody_monitors_is_nobodys(config, tmp_path):
+    train(config("train.stop_after=3 steps"))
+    saved = last(tmp_path / "run")
+    written_again(Manifest, saved, best={"long/loss": Best("long/loss", 0.5, 3)})
+    assert train(config("train.stop_after=5 steps")).state.step == 5
+    assert not (tmp_path / "run/checkpoints/best-long-loss").exists()
 
 
 def test_a_run_of_which_nothing_is_intact_is_not_begun_anew(config, tmp_path):
