@@ -10,7 +10,7 @@ from ppema.cli.common import add_json, print_json, print_table, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 2 bad input, which a damaged checkpoint is."""
+    """Returns the exit code: 0 done, 1 something could not be deleted, 2 bad input, which a damaged checkpoint is."""
     made = argparse.ArgumentParser(
         prog="python tools/checkpoint.py", description="List, verify, compare and prune the checkpoints of a run."
     )
@@ -116,9 +116,10 @@ def _prune(arguments: argparse.Namespace) -> int:
         gone = checkpoints.superfluous()
         if not arguments.dry_run:
             checkpoints.prune()
+    left = [] if arguments.dry_run else [path for path in gone if path.exists()]
     for path in gone:
-        print(f"{path}: {'would be deleted' if arguments.dry_run else 'deleted'}")
-    print(f"{len(gone)} checkpoints {'would be' if arguments.dry_run else 'were'} deleted")
+        print(f"{path}: {'would be deleted' if arguments.dry_run else 'could not be deleted' if path in left else 'deleted'}")
+    print(f"{len(gone) - len(left)} checkpoints {'would be' if arguments.dry_run else 'were'} deleted")
     if arguments.json:
-        print_json([str(path) for path in gone])
-    return 0
+        print_json([str(path) for path in gone if path not in left])
+    return 1 if left else 0

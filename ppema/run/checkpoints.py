@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ppema.errors import CheckpointError, TrainingError
+from ppema.errors import CheckpointError, ConfigError, TrainingError
 from ppema.run.best import Best
 from ppema.run.checkpoint import Checkpoint
 from ppema.run.durable import replace_file
@@ -39,6 +39,17 @@ def pointer_of(monitor: str, monitors: Sequence[str]) -> str:
     if monitor == monitors[0]:
         return BEST
     return f"{BEST}-{re.sub(r'[^A-Za-z0-9_.-]', '_', monitor.replace('/', '-'))}"
+
+
+def check_pointers(monitors: Sequence[str]) -> None:
+    """Raise ConfigError where the best checkpoints by two of `monitors` would be named by one file."""
+    named: dict[str, str] = {}
+    for monitor in monitors:
+        other = named.setdefault(pointer_of(monitor, monitors), monitor)
+        if other != monitor:
+            raise ConfigError.of(
+                f"{other!r} and {monitor!r} would both have their best in one file: rename an average", "monitor"
+            )
 
 
 class Checkpoints:

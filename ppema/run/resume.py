@@ -26,6 +26,7 @@ from ppema.version import VERSION
 
 # Keys that may differ between a checkpoint and the run that goes on from it: they change no weight of any step.
 _HARMLESS = (
+    "init_from",
     "output",
     "runtime",
     "metrics",
@@ -88,10 +89,17 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str) -> Start:
     start = _load(run, checkpoint)
     if ours:
         aside = checkpoints.go_on_from(start.state.step, best_pointers(run, start.best))
-        skipped = [f"skipped {each}" for each in skipped]
-        return replace(start, said=(*skipped, *(f"set aside as {path}" for path in aside)))
+        told = [*(f"skipped {each}" for each in skipped), *(f"set aside as {path}" for path in aside)]
+        return replace(start, said=(*told, *_other_bits(checkpoint.manifest)))
     checkpoints.clear()
-    return start
+    return replace(start, said=tuple(_other_bits(checkpoint.manifest)))
+
+
+def _other_bits(manifest: Manifest) -> list[str]:
+    """Why the run may not end with the bytes of an undisturbed one, which does not hinder it."""
+    found = {"threads": (manifest.threads, threads_in_use()), "paddle": (manifest.paddle, paddle.__version__)}
+    differing = [f"{name} was {before}, now {now}" for name, (before, now) in found.items() if before != now]
+    return [f"warning: {'; '.join(differing)}: the last bits of the weights may differ from now on"] if differing else []
 
 
 def _check_new(checkpoints: Checkpoints) -> None:

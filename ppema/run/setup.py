@@ -23,7 +23,7 @@ from ppema.programs import Horizon, Model, Programs, build_programs, build_test_
 from ppema.recalibration import recalibration
 from ppema.run.best import check_monitors
 from ppema.run.checkpoint import Checkpoint, check_fits
-from ppema.run.checkpoints import Checkpoints
+from ppema.run.checkpoints import Checkpoints, check_pointers
 from ppema.run.device import place_of
 from ppema.run.execute import execute
 from ppema.run.recalibrate import Recalibrator
@@ -90,6 +90,7 @@ def prepare_training(config: Config) -> TrainingRun:
     programs = build_programs(config, train_loader.fields, horizon)
     with config.at("train"):
         check_monitors(config.train.monitors, programs.model.test.measures)
+        check_pointers(config.train.monitors)
     executor, own = paddle.static.Executor(place), paddle.static.Scope()
     with paddle.static.scope_guard(own):
         _initialise(config, executor, programs.startup)

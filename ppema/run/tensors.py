@@ -29,14 +29,14 @@ _TYPES = {
     "f4": "F32",
     "u4": "U32",
     "i4": "I32",
+    "u2": "BF16",
     "f2": "F16",
-    "u2": "U16",
     "i2": "I16",
     "i1": "I8",
     "u1": "U8",
     "b1": "BOOL",
 }
-_NUMPY_TYPES = {name: np.dtype(f"<{kind}") for kind, name in _TYPES.items()} | {"BF16": np.dtype(np.uint16)}
+_NUMPY_TYPES = {name: np.dtype(f"<{kind}") for kind, name in _TYPES.items()} | {"U16": np.dtype("<u2")}
 
 
 class Record(BaseModel):
@@ -52,8 +52,7 @@ class Image:
     """A safetensors file in memory.
 
     `views` are arrays whose memory is the file's data: what is copied into them is in the file. Reused, it costs a save no
-    memory and one copy. What is bfloat16, which numpy does not know, stands there as uint16, its bits, and is named in the
-    file's metadata.
+    memory and one copy. Arrays of uint16 are bfloat16, which numpy does not know, and in the file they are.
     """
 
     def __init__(self, forms: Mapping[str, Form], said: Mapping[str, str] | None = None):
@@ -62,9 +61,7 @@ class Image:
         Raises ValueError for a name that is the format's own or a path, and for a type that the format lacks.
         """
         names = sorted(forms, key=lambda name: (_rank(name, forms[name][0]), name))
-        halves = {name: "bfloat16" for name in names if forms[name][0] == np.uint16}
-        metadata = {**halves, **(said or {})}
-        header: dict[str, Any] = {_METADATA: dict(sorted(metadata.items()))} if metadata else {}
+        header: dict[str, Any] = {_METADATA: dict(sorted(said.items()))} if said else {}
         offset, places = 0, {}
         for name in names:
             check_name(name)

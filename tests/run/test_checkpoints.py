@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from saved_runs import RAW, save
 
-from ppema.errors import CheckpointError, TrainingError
+from ppema.errors import CheckpointError, ConfigError, TrainingError
 from ppema.run.best import Best
-from ppema.run.checkpoints import Checkpoints, pointer_of
+from ppema.run.checkpoints import Checkpoints, check_pointers, pointer_of
 
 CALLS = ("open", "write", "fsync", "mkdir", "rename", "replace")
 
@@ -88,6 +88,12 @@ def test_saving_a_step_again_replaces_it(checkpoints):
 def test_the_names_of_the_best():
     monitors = ("ema/accuracy", "raw/loss", "long-one/my metric")
     assert [pointer_of(each, monitors) for each in monitors] == ["best", "best-raw-loss", "best-long-one-my_metric"]
+
+
+def test_two_monitors_that_would_share_a_file_are_refused():
+    check_pointers(("x/a", "a/b", "a/c"))
+    with pytest.raises(ConfigError, match=r"monitor: 'a/b-c' and 'a-b/c' would both have their best in one file: rename an"):
+        check_pointers(("x/a", "a/b-c", "a-b/c"))
 
 
 def test_what_is_not_a_checkpoint_is_named(checkpoints, tmp_path):

@@ -160,6 +160,19 @@ def test_a_run_of_which_nothing_is_intact_is_not_begun_anew(config, tmp_path):
     assert (tmp_path / "run/checkpoints/step-00000003/manifest.json").read_text() == "{}"
 
 
+def test_another_thread_count_or_paddle_is_told(config, tmp_path):
+    """The last bits may differ then, which is no reason to refuse."""
+    train(config("train.stop_after=3 steps"))
+    saved = Checkpoints(tmp_path / "run/checkpoints").find("last")
+    written_again(Manifest, saved.path, threads=64, paddle="9.9")
+    train(config("train.stop_after=4 steps"))
+    said = (tmp_path / "run/log.txt").read_text()
+    assert (
+        f"warning: threads was 64, now {saved.manifest.threads}; paddle was 9.9, now {saved.manifest.paddle}: the last" in said
+    )
+    assert said.count("the last bits of the weights may differ") == 1
+
+
 def test_the_log_interval_goes_on_where_it_was_cut(config, tmp_path):
     """Its mean loss is that of all its steps, also of those before the cut."""
     train(config(f"output={tmp_path / 'whole'}"))
