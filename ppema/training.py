@@ -137,7 +137,7 @@ class Trainer:
                 for line in self._restored.summary():
                     log.say(line)
                 log.note(f"init_from: {'  '.join(filter(None, row))}" for row in self._restored.rows())
-            health, interval = Health(run, state.updates), Interval(self._start.interval)
+            health, interval, stopped_by = Health(run, state.updates), Interval(self._start.interval), None
             for batch in self._batches(state, last):
                 lr = float(run.programs.lr())
                 before, step = state, self.step(batch, state)
@@ -156,7 +156,7 @@ class Trainer:
                     log.warn(health.too_long(state.updates))
                     improved = self._evaluate(state, log)
                 if eval_every.regular(state) and isinstance(run.programs.lr, ReduceOnPlateau):
-                    run.programs.lr.step(self._metrics[RAW]["loss"])
+                    self._judge(run.programs.lr, state, log)
                 if snapshot_every and snapshot_every.due(state):
                     saver.submit(snapshots.take(run, state))
                 failure = too_many(before, step.skipped, config.train.max_skipped)
@@ -174,7 +174,7 @@ class Trainer:
                     break
                 interval.resume()
             saver.finish()
-        return Result(state, self._metrics, self._best, output, stop.signal)
+        return Result(state, self._metrics, self._best, output, stopped_by)
 
     def _batches(self, state: State, last: int) -> Iterator[Batch]:
         """The batches from `state` on, until step `last`."""
@@ -216,6 +216,17 @@ class Trainer:
                 self._best[monitor] = candidate
                 improved.append(monitor)
         return improved
+
+    def _judge(self, schedule: ReduceOnPlateau, state: State, log: RunLog) -> None:
+        """Let the last evaluation decide about the learning rate, unless its loss is no number.
+
+        Paddle would keep a NaN, or an infinity, as the best loss, which no later one is ever better than.
+        """
+        loss = self._metrics[RAW]["loss"]
+        if math.isfinite(loss):
+            schedule.step(loss)
+        else:
+            log.warn([f"the evaluation after step {state.step} has the loss {loss}: it does not change the learning rate"])
 
     def _save(self, saver: Saver, state: State, interval: Interval, improved: Sequence[str]) -> None:
         for weights in self._run.programs.recalibrations:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ppema.config import Config, load_config
 from ppema.run.checkpoints import Checkpoints
-from ppema.run.log import read_metrics
+from ppema.run.records import read_metrics
 
 SMALL = """
 model: {name: things.Nested, args: {classes: 3}}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from visualdl import LogReader
 
-from ppema.run.log import read_metrics
+from ppema.run.records import read_metrics
 
 ROOT = Path(__file__).parents[1]
 KILLS = 30

@@ -19,7 +19,7 @@ from ppema.api import evaluate
 from ppema.config import load_config
 from ppema.errors import DataError, TrainingError
 from ppema.run.checkpoints import Checkpoints
-from ppema.run.log import read_metrics
+from ppema.run.records import read_metrics
 from ppema.run.saver import Saver
 from ppema.run.stop import stop_requests
 from ppema.training import dry_run, train

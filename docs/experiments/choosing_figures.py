@@ -50,7 +50,7 @@ def trained(name: str) -> Config:
 
 def draw_epochs(configs: dict[str, Config]) -> None:
     """Accuracy against epochs, a panel for each run."""
-    from ppema.run.log import read_metrics
+    from ppema.run.records import read_metrics
 
     figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     for axes, (name, config) in zip(panels, configs.items(), strict=True):
@@ -95,7 +95,7 @@ def draw_lengths(configs: dict[str, Config]) -> None:
 def print_ends(configs: dict[str, Config]) -> None:
     """Accuracy of every set of weights at the end of each run."""
     from ppema.api import evaluate
-    from ppema.run.log import read_metrics
+    from ppema.run.records import read_metrics
 
     ends = {name: evaluate(config) for name, config in configs.items()}
     for weights in ends["constant"]:

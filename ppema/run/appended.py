@@ -12,7 +12,8 @@ class AppendedFile:
 
     def __init__(self, path: Path):
         """Go on at the end of the file, which is made where it is missing. Raises OSError."""
-        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        # A pipe of that name is an error, and not a wait for who may read it.
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
         self._end = os.fstat(self._handle).st_size
         self._pending = b""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ppema.config import RAW
 from ppema.errors import DataError
-from ppema.run.log import read_metrics
+from ppema.run.records import read_metrics
 
 
 def draw_curves(output: Path, metric: str, file: Path) -> None:
@@ -27,17 +27,24 @@ def draw_curves(output: Path, metric: str, file: Path) -> None:
         raise DataError(f"{output / 'metrics.jsonl'}: {metric!r} is not measured; measured are {', '.join(measures)}")
     with figure(file) as axes:
         for weights in dict.fromkeys(record["weights"] for record in records):
-            points = [(record["epoch"], record[metric]) for record in records if record["weights"] == weights]
+            # What was not finite stands as null in the records, and as a gap in the line.
+            points = [(record["epoch"], _number(record.get(metric))) for record in records if record["weights"] == weights]
             style: dict[str, Any] = {"color": "0.65", "linewidth": 1} if weights == RAW else {"linewidth": 2}
             epochs, values = zip(*points, strict=True)
             axes.plot(epochs, values, label=weights, **style)
         # The first evaluations, far off, would flatten all that follows.
-        low, high = np.quantile([record[metric] for record in records], (0.05, 0.95))
-        margin = 0.1 * (high - low) or 0.1
-        axes.set_ylim(low - margin, high + margin)
+        finite = [record[metric] for record in records if record.get(metric) is not None]
+        if finite:
+            low, high = np.quantile(finite, (0.05, 0.95))
+            margin = 0.1 * (high - low) or 0.1
+            axes.set_ylim(low - margin, high + margin)
         axes.set_xlabel("epoch")
         axes.set_ylabel(metric)
         axes.legend(frameon=False)
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from ppema.errors import SetupError, TrainingError
 from ppema.run.appended import AppendedFile
 from ppema.run.durable import replace_file
 from ppema.run.progress import Bar
+from ppema.run.records import read_metrics
 
 
 class RunLog:
@@ -42,7 +43,8 @@ class RunLog:
             replace_file(output / "metrics.jsonl", "".join(to_json(record) + "\n" for record in kept).encode())
             self._metrics = self._opened(output / "metrics.jsonl")
             self._text = self._opened(output / "log.txt")
-            shutil.rmtree(output / "vdl", ignore_errors=True)
+            if (output / "vdl").is_dir():
+                shutil.rmtree(output / "vdl", ignore_errors=True)
             (output / "vdl").mkdir()
             self._vdl = self._opened(output / "vdl" / f"vdlrecords.{int(time.time()):010d}.log")
         except OSError as error:
@@ -163,27 +165,6 @@ def _health_scalars(health: Mapping[str, Mapping[str, Any]]) -> dict[str, float 
         # VisualDL refuses "%" in a tag; a layer may be called so.
         scalars |= {f"distance/{name}/{group.replace('%', '_')}": value for group, value in each["groups"].items()}
     return scalars
-
-
-def read_metrics(output: Path) -> list[dict[str, Any]]:
-    """The records of a run's metrics.jsonl, in order; lines that are none, such as a half-written last one, are left out.
-
-    None where there is no such file. Raises SetupError for one that can not be read.
-    """
-    file = output / "metrics.jsonl"
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise SetupError(f"{file}: the run's records can not be read: {error.strerror}") from error
-    records = []
-    for line in lines:
-        with contextlib.suppress(ValueError):
-            record = json.loads(line)
-            if isinstance(record, dict) and record.get("kind") in ("train", "eval") and isinstance(record.get("step"), int):
-                records.append(record)
-    return records
 
 
 def to_json(value: Any) -> str:

@@ -17,8 +17,8 @@ from ppema.run.best import Best
 from ppema.run.checkpoint import Checkpoint
 from ppema.run.checkpoints import Checkpoints, pointer_of
 from ppema.run.folder import step_folder
-from ppema.run.log import read_metrics
 from ppema.run.manifest import Manifest, Position, SavedAverage, SavedInterval
+from ppema.run.records import read_metrics
 from ppema.run.setup import TrainingRun
 from ppema.run.state import State, step_seed
 from ppema.run.tensors import Image

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import time
 
 import pytest
 
 from ppema.errors import SetupError
 from ppema.run.interval import Interval
-from ppema.run.log import RunLog, read_metrics, to_json
+from ppema.run.log import RunLog, to_json
 from ppema.run.progress import progress
+from ppema.run.records import read_metrics
 
 
 class Terminal(io.StringIO):
@@ -26,8 +28,23 @@ def test_json_has_no_nan():
 
 
 def test_lines_that_are_no_records_are_left_out(tmp_path):
+    record = {"kind": "train", "step": 1, "epoch": 0.5, "loss": None, "lr": 0.1, "decay": {"ema": 0.5}}
+    reading = {"window": None, "distance": 0.5, "stalled": 0.0, "groups": {"": None}}
+    evaluation = {"kind": "eval", "step": 2, "epoch": 1.0, "weights": "ema", "loss": 0.25, "accuracy": None}
+    kept = [record, {**record, "skipped": 0, "health": {"ema": reading}}, evaluation]
     lines = [
+        *(json.dumps(each).encode() for each in kept),
         b'{"kind": "train", "step": 1}',
+        b'{"kind": "eval", "step": 1, "epoch": 0.5}',
+        b'{"kind": "eval", "step": 1, "epoch": 0.5, "weights": "ema", "loss": "x"}',
+        b'{"kind": "eval", "step": 1, "epoch": 0.5, "weights": "\\ud800"}',
+        json.dumps({**evaluation, "step": -1}).encode(),
+        json.dumps({**evaluation, "step": True}).encode(),
+        json.dumps({**evaluation, "step": 2**63}).encode(),
+        json.dumps({**record, "health": {"ema": {"window": 1.0}}}).encode(),
+        json.dumps({**record, "decay": ["ema"]}).encode(),
+        json.dumps({**record, "kind": ["train"]}).encode(),
+        b"[" * 100_000,
         b"5",
         b"null",
         b'{"step": 2}',
@@ -36,7 +53,7 @@ def test_lines_that_are_no_records_are_left_out(tmp_path):
         b'{"ki',
     ]
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines))
-    assert read_metrics(tmp_path) == [{"kind": "train", "step": 1}]
+    assert read_metrics(tmp_path) == kept
     assert read_metrics(tmp_path / "absent") == []
     (tmp_path / "run/metrics.jsonl").mkdir(parents=True)
     with pytest.raises(SetupError, match=r"metrics.jsonl: the run's records can not be read: Is a directory"):
@@ -99,3 +116,16 @@ def test_an_interval_that_a_checkpoint_cut_in_two_has_the_mean_of_the_whole():
     for loss in losses[2:]:
         second.add(loss, samples=1)
     assert second.loss == whole.loss
+
+
+@pytest.mark.parametrize("name", ["log.txt", "vdl"])
+def test_a_pipe_in_the_place_of_a_record_is_an_error_and_no_wait(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with progress(1, 0) as bar, pytest.raises(SetupError, match="the run's folder can not be written"):
+        RunLog(tmp_path, bar, step=0)
+
+
+def test_a_pipe_in_the_place_of_the_metrics_is_replaced(tmp_path):
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with progress(1, 0) as bar, RunLog(tmp_path, bar, step=0):
+        assert (tmp_path / "metrics.jsonl").read_bytes() == b""

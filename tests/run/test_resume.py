@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 
 import numpy as np
@@ -14,8 +15,8 @@ from ppema.api import evaluate
 from ppema.errors import CheckpointError
 from ppema.run.best import Best
 from ppema.run.checkpoints import Checkpoints
-from ppema.run.log import read_metrics
 from ppema.run.manifest import Manifest
+from ppema.run.records import read_metrics
 from ppema.training import train
 
 
@@ -282,3 +283,14 @@ def test_another_precision_is_another_run(config):
     train(config("train.stop_after=5 steps"))
     with pytest.raises(CheckpointError, match="averages.quick.precision: was 'float32', now 'compensated'"):
         train(config(COMPENSATED))
+
+
+@pytest.mark.parametrize("loss", [math.inf, math.nan])
+def test_evaluations_that_are_not_finite_leave_checkpoints_that_load(config, tmp_path, monkeypatch, loss):
+    measured = iter([loss, 0.5, loss, 0.25] * 9)
+    monkeypatch.setattr("ppema.training.evaluate", lambda *given: {"loss": next(measured), "accuracy": loss})
+    monitored = "train.monitor=[ema/loss,ema/accuracy]"
+    result = train(config(PLATEAU % "0.0", monitored))
+    assert "ema/accuracy" not in result.best and result.best["ema/loss"].value == 0.25
+    assert Checkpoints(tmp_path / "run/checkpoints").find("last").manifest.lr["best"] == 0.25
+    assert train(config(PLATEAU % "0.0", monitored)).state == result.state

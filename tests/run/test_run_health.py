@@ -13,7 +13,7 @@ from ppema.averaging.power import gamma_of
 from ppema.ir import scope
 from ppema.run.checkpoints import Checkpoints
 from ppema.run.health import Health
-from ppema.run.log import read_metrics
+from ppema.run.records import read_metrics
 from ppema.run.setup import prepare_training
 from ppema.training import train
 

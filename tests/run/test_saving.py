@@ -14,7 +14,7 @@ from small_runs import content, last, loader, losses
 from ppema import training
 from ppema.errors import CheckpointError, DataError, TrainingError
 from ppema.run.lock import locked
-from ppema.run.log import read_metrics
+from ppema.run.records import read_metrics
 from ppema.training import Trainer, train
 
 

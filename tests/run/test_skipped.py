@@ -10,7 +10,7 @@ from small_runs import PLATEAU, content, last, loader
 from ppema.errors import TrainingError
 from ppema.ir import backend, scope
 from ppema.run.checkpoints import Checkpoints
-from ppema.run.log import read_metrics
+from ppema.run.records import read_metrics
 from ppema.run.resume import Start
 from ppema.run.setup import prepare_training
 from ppema.run.state import State

@@ -1,0 +1,83 @@
+"""The records of a run, the lines of its metrics.jsonl, as they are read back: what is none of them is left out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ppema.errors import SetupError
+
+_Step = Annotated[int, Field(ge=0, lt=2**63)]
+_Figure = float | None  # null: one that was not finite
+
+
+class _Evaluation(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[str, _Figure]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    kind: Literal["eval"]
+    step: _Step
+    epoch: float
+    weights: str
+
+
+class _Health(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    window: _Figure
+    distance: _Figure
+    stalled: _Figure
+    groups: dict[str, _Figure]
+
+
+class _Interval(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    kind: Literal["train"]
+    step: _Step
+    epoch: float
+    loss: _Figure
+    lr: _Figure
+    decay: dict[str, _Figure]
+    # Runs that began before there were these lack them.
+    skipped: _Figure = None
+    health: dict[str, _Health] = {}
+
+
+_KINDS: dict[Any, type[BaseModel]] = {"eval": _Evaluation, "train": _Interval}
+
+
+def read_metrics(output: Path) -> list[dict[str, Any]]:
+    """The records of a run's metrics.jsonl, in order; lines that are none, such as a half-written last one, are left out.
+
+    None where there is no such file. Raises SetupError for one that can not be read.
+    """
+    file = output / "metrics.jsonl"
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    except OSError as error:
+        raise SetupError(f"{file}: the run's records can not be read: {error.strerror}") from error
+    records = []
+    for line in lines:
+        # RecursionError: brackets without end.
+        with contextlib.suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            if _is_record(record, line):
+                records.append(record)
+    return records
+
+
+def _is_record(value: Any, line: str) -> bool:
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in _KINDS:
+        return False
+    try:
+        # The line, as a text of half a character is refused only there.
+        _KINDS[kind].model_validate_json(line)
+    except ValidationError:
+        return False
+    return True
