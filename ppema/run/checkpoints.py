@@ -22,11 +22,12 @@ from ppema.run.checkpoint import Checkpoint
 from ppema.run.durable import replace_file
 from ppema.run.folder import clear_partials, read_manifest, step_folder, step_folders, step_of, write_folder
 from ppema.run.manifest import Manifest
-from ppema.run.tensors import Image
+from ppema.run.tensors import Image, read_bytes
 
 LAST = "last"
 BEST = "best"
 _POINTER = re.compile(r"(step-[0-9]+) ([0-9a-f]{32})\n")
+_LONGEST_POINTER = 1000  # bytes; a folder's name has 255 at most
 
 
 def is_pointer(name: str) -> bool:
@@ -187,7 +188,7 @@ class Checkpoints:
         return found
 
     def _pointers_there(self) -> list[str]:
-        return sorted(path.name for path in self.folder.glob("*") if is_pointer(path.name) and path.is_file())
+        return sorted(path.name for path in self.folder.glob("*") if is_pointer(path.name) and not path.is_dir())
 
     def _milestones(self, steps: Sequence[Path]) -> list[Path]:
         """The first checkpoint of each `keep_every` steps but the first so many."""
@@ -208,12 +209,10 @@ class Checkpoints:
     def _target(self, pointer: str) -> tuple[str, str]:
         """The folder's name in the file `pointer`, and the checksum of its manifest. Raises CheckpointError."""
         file = self.folder / pointer
-        try:
-            content = file.read_bytes().decode("ascii", "replace")
-        except OSError as error:
+        if not os.path.lexists(file):
             hint = "train first" if pointer == LAST else "set train.monitor, then train"
-            raise CheckpointError(f"{file}: there is no {pointer} checkpoint: {hint}") from error
-        found = _POINTER.fullmatch(content)
+            raise CheckpointError(f"{file}: there is no {pointer} checkpoint: {hint}")
+        found = _POINTER.fullmatch(read_bytes(file, most=_LONGEST_POINTER).decode("ascii", "replace"))
         if found is None:
             raise CheckpointError(f"{file}: damaged: it names no checkpoint")
         return found[1], found[2]

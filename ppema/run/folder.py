@@ -20,6 +20,7 @@ from ppema.run.tensors import SUFFIX, Image, Record, read_arrays, read_bytes
 
 MANIFEST = "manifest.json"
 _PREFIX = "step-"
+_LARGEST_MANIFEST = 2**28  # bytes; some hundred for each variable
 
 AnyManifest = TypeVar("AnyManifest", bound=FolderManifest)
 
@@ -78,7 +79,7 @@ def read_manifest(kind: type[AnyManifest], folder: Path, what: str) -> AnyManife
     """
     file = folder / MANIFEST
     try:
-        content = read_bytes(file)
+        content = read_bytes(file, most=_LARGEST_MANIFEST)
     except CheckpointError as error:
         raise CheckpointError(f"{error}: this is no {what} of ppema") from error
     try:
@@ -109,8 +110,11 @@ def problems(folder: Path, manifest: FolderManifest) -> list[str]:
 def clear_partials(parent: Path, files: Iterable[str] = ()) -> None:
     """Remove what killed processes left half-written in `parent`: folders of steps, and those of the `files`.
 
-    Only who alone may write there calls it.
+    Only who alone may write there calls it. Raises CheckpointError where something else than a folder is there, which a run
+    had better know before it has anything to save.
     """
+    if os.path.lexists(parent) and not parent.is_dir():
+        raise CheckpointError(f"{parent}: it is no folder, which the run needs there: remove it, or choose another output")
     names = "|".join([rf"{_PREFIX}[0-9]+", *map(re.escape, files)])
     for path in parent.glob(".*"):
         if not re.fullmatch(rf"\.({names})\.[0-9]+", path.name):
@@ -139,5 +143,6 @@ def _write_images(folder: Path, images: Mapping[str, Image]) -> dict[str, Record
 
 
 def _remove(folder: Path) -> None:
-    if folder.exists():
+    # Anything else in its place makes the rename fail; rmtree would wait for the writer of a pipe.
+    if folder.is_dir():
         shutil.rmtree(folder)

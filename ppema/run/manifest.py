@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import xxhash
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, ValidationError
 
+from ppema.errors import printable
 from ppema.run.best import Best
 from ppema.run.tensors import Record
 
@@ -117,4 +118,4 @@ def parse(kind: type[AnyManifest], content: bytes) -> AnyManifest:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{key}: {first['msg']}" if key else first["msg"]) from error
+        raise ValueError(f"{printable(key)}: {first['msg']}" if key else first["msg"]) from error

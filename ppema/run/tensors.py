@@ -111,18 +111,26 @@ def read_arrays(file: Path, record: Record | None = None) -> dict[str, np.ndarra
             raise CheckpointError(f"{file}: damaged: {error}") from error
         if each["dtype"] not in _NUMPY_TYPES:
             raise CheckpointError(f"{file}: {name} is {each['dtype']}, which ppema does not know")
-        arrays[name] = np.frombuffer(each["data"], _NUMPY_TYPES[each["dtype"]]).reshape(each["shape"])
+        try:
+            arrays[name] = np.frombuffer(each["data"], _NUMPY_TYPES[each["dtype"]]).reshape(each["shape"])
+        except ValueError as error:
+            # More dimensions than numpy knows.
+            raise CheckpointError(f"{file}: {name}: {one_line(error)}") from error
     return arrays
 
 
-def read_bytes(file: Path, record: Record | None = None) -> bytes:
-    """The content of a regular file. Raises CheckpointError where there is none, and where it is not what `record` says."""
+def read_bytes(file: Path, record: Record | None = None, most: int | None = None) -> bytes:
+    """The content of a regular file. Raises CheckpointError where there is none, where it is not what `record` says, and where
+    it has more than `most` bytes: what a damaged size promises is not even read.
+    """
     try:
         kind = file.stat()
         if not stat.S_ISREG(kind.st_mode):
             raise CheckpointError(f"{file}: it is no regular file")
         if record is not None and kind.st_size != record.size:
             raise CheckpointError(f"{file}: damaged: it has {kind.st_size} bytes, and {record.size} were written")
+        if most is not None and kind.st_size > most:
+            raise CheckpointError(f"{file}: damaged: it has {kind.st_size} bytes, and never more than {most} were written")
         content = file.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{file}: {error.strerror}") from error

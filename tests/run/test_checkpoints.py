@@ -284,3 +284,46 @@ def test_everything_is_synced_before_it_is_named(checkpoints, monkeypatch):
         *("sync .best", "name best", "sync checkpoints"),
         *("sync .last", "name last", "sync checkpoints"),
     ]
+
+
+def test_a_pointer_that_is_no_small_file_is_refused(checkpoints):
+    save(checkpoints, 1)
+    last = checkpoints.folder / "last"
+    last.unlink()
+    os.mkfifo(last)
+    with pytest.raises(CheckpointError, match=f"^{last}: it is no regular file$"):
+        checkpoints.find("last")
+    with pytest.raises(CheckpointError, match=f"^{last}: it is no regular file$"):
+        checkpoints.superfluous()
+    last.unlink()
+    last.touch()
+    os.truncate(last, 2**40)
+    with pytest.raises(CheckpointError, match=f"^{last}: damaged: it has {2**40} bytes, and never more than 1000 were writ"):
+        checkpoints.find("last")
+
+
+def test_a_manifest_that_claims_to_be_huge_is_not_read(checkpoints):
+    save(checkpoints, 1)
+    save(checkpoints, 2)
+    os.truncate(checkpoints.folder / "step-00000002/manifest.json", 2**40)
+    found, skipped = checkpoints.newest_intact()
+    assert found is not None and found.step == 1
+    assert [f"has {2**40} bytes" in line for line in skipped] == [True]
+
+
+def test_a_pipe_in_the_place_of_a_step_is_an_error_and_no_wait(checkpoints):
+    save(checkpoints, 1)
+    os.mkfifo(checkpoints.folder / "step-00000002")
+    with pytest.raises(TrainingError, match="the checkpoint could not be written: .*Not a directory"):
+        save(checkpoints, 2)
+    assert checkpoints.find("last").step == 1
+
+
+@pytest.mark.parametrize("place", ["file", "dangling link"])
+def test_what_is_no_folder_in_the_place_of_the_checkpoints_is_said_before_the_run(checkpoints, place):
+    if place == "file":
+        checkpoints.folder.touch()
+    else:
+        checkpoints.folder.symlink_to("nowhere")
+    with pytest.raises(CheckpointError, match="it is no folder, which the run needs there: remove it, or choose an"):
+        checkpoints.clear()

@@ -120,3 +120,11 @@ def test_what_is_no_file_is_named(tmp_path):
         read_arrays(tmp_path / "fifo")
     with pytest.raises(CheckpointError, match=r"'a\\x00b': embedded null byte"):
         read_arrays(Path("a\0b"))
+
+
+def test_more_dimensions_than_numpy_knows_are_refused(tmp_path):
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1] * 70, "data_offsets": [0, 4]}}).encode()
+    file = tmp_path / "deep.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(CheckpointError, match=f"^{file}: w: ValueError: .*70"):
+        read_arrays(file)
