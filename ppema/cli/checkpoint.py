@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     found: dict[str, list[str]] = {}
     for path in arguments.paths:
-        if (path / MANIFEST).exists():
+        if os.path.exists(path / MANIFEST):
             found[str(path)] = check(path)
             continue
         folder = folder_of_run(path)
@@ -111,7 +112,8 @@ def _prune(arguments: argparse.Namespace) -> int:
     from ppema.run.lock import locked
 
     folder = folder_of_run(arguments.run)
-    with locked(folder.parent):
+    # From the whole path, as "." has no parent by name.
+    with locked(Path(os.path.abspath(folder)).parent):
         checkpoints = Checkpoints(folder, keep=arguments.keep, keep_every=arguments.keep_every)
         gone = checkpoints.superfluous()
         if not arguments.dry_run:

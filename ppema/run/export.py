@@ -112,7 +112,11 @@ def _format(file: Path, asked: Format | None) -> Format:
 
 
 def _check_target(file: Path) -> None:
-    if file.is_dir():
+    try:
+        folder = file.is_dir()
+    except OSError as error:
+        raise PpemaError(f"--to: {file}: {error.strerror}") from error
+    if folder:
         raise PpemaError(f"--to: {file}: it is a folder: name a file in it")
     if (file.parent / MANIFEST).exists():
         raise PpemaError(f"--to: {file}: it would be a part of the checkpoint in that folder: choose another one")

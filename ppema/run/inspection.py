@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,8 @@ class Difference:
 def folder_of_run(path: Path) -> Path:
     """The folder of checkpoints that `path` is, or that the run in `path` has. Raises CheckpointError where there is none."""
     for folder in (path / "checkpoints", path):
-        if folder.is_dir() and (step_folders(folder) or folder.name == "checkpoints"):
+        # Not the path's own is_dir, which raises OSError for a name that is too long.
+        if os.path.isdir(folder) and (step_folders(folder) or folder.name == "checkpoints"):
             return folder
     raise CheckpointError(f"{path}: there are no checkpoints: name a run's output folder, or the checkpoints folder in it")
 
@@ -61,7 +63,8 @@ def entries(folder: Path) -> list[Entry]:
     """The checkpoints in `folder`, in order, then those that were set aside."""
     pointers = Checkpoints(folder).pointers()
     found = []
-    for path in [*step_folders(folder), *sorted(folder.glob("step-*.aside*"))]:
+    aside = sorted(path for path in folder.glob("step-*.aside*") if path.is_dir())
+    for path in [*step_folders(folder), *aside]:
         named = tuple(pointer for pointer, target in pointers.items() if target == path.name)
         try:
             size = sum(file.stat().st_size for file in path.iterdir())

@@ -128,3 +128,25 @@ def test_what_is_no_checkpoint_is_named(run, capsys):
     shutil.rmtree(run / "checkpoints/step-00000002")
     assert main(["diff", str(run), str(run / "checkpoints/step-00000002")]) == 2
     assert capsys.readouterr().err == f"{run}/manifest.json: No such file or directory: this is no checkpoint of ppema\n"
+
+
+def test_prune_within_the_folder_takes_the_lock_of_the_run(run, capsys, monkeypatch):
+    monkeypatch.chdir(run / "checkpoints")
+    with locked(run):
+        assert main(["prune", ".", "--keep", "1"]) == 2
+    assert capsys.readouterr().err.startswith(f"{run / 'lock'}: process {os.getpid()} on ")
+    assert main(["prune", ".", "--keep", "1"]) == 0
+
+
+def test_a_file_beside_those_set_aside_is_not_listed(run, capsys):
+    (run / "checkpoints/step-00000004.aside").touch()
+    (run / "checkpoints/step-00000005.aside").symlink_to("nowhere")
+    assert main(["list", str(run)]) == 0
+    assert [line[0] for line in lines(capsys)] == ["checkpoint", "step-00000002", "step-00000004", "step-00000006"]
+
+
+@pytest.mark.parametrize("command", ["list", "verify"])
+def test_a_name_that_is_too_long_is_one_line(tmp_path, capsys, command):
+    path = tmp_path / ("x" * 300)
+    assert main([command, str(path)]) == 2
+    assert capsys.readouterr().err.startswith(f"{path}: there are no checkpoints: ")

@@ -73,3 +73,10 @@ def test_a_folder_that_can_not_be_written_is_exit_code_1(here, capsys):
     (here / "file").write_text("")
     assert export_main([*CONFIG, "--to", "file/x.pdparams"]) == 1
     assert "x.pdparams: the weights could not be written: " in capsys.readouterr().err
+
+
+def test_a_name_that_is_too_long_is_one_line(here, capsys):
+    capsys.readouterr()
+    name = "x" * 300 + ".pdparams"
+    assert export_main([*CONFIG, "--to", name]) == 2
+    assert capsys.readouterr().err == f"--to: {name}: File name too long\n"
