@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ppema.errors import PpemaError
@@ -79,12 +81,42 @@ def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentPar
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     arguments = made.parse_args(argv)
+    with _ctrl_c() as pressed:
+        code = _code(command, arguments, pressed)
+    return 130 if pressed and code in (1, 2) else code
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[list[int]]:
+    """A list that is empty until Ctrl-C is pressed, which raises KeyboardInterrupt as ever.
+
+    Where that comes in the middle of Paddle's building of a program, Paddle makes an error of its own of it.
+    """
+    pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+
+    def note(number: int, frame: object) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace, pressed: list[int]) -> int:
+    """The exit code of `command`, whose errors are told unless Ctrl-C was pressed."""
     try:
         code = command(arguments)
         sys.stdout.flush()
         return code
     except PpemaError as error:
-        print(error, file=sys.stderr)
+        if not pressed:
+            print(error, file=sys.stderr)
         return error.exit_code
     except MemoryError as error:
         print(f"there is not enough memory: {error}", file=sys.stderr)

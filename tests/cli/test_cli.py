@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +15,12 @@ from pathlib import Path
 import pytest
 
 from ppema.cli.average import main as average_main
+from ppema.cli.common import run
 from ppema.cli.eval import main as eval_main
 from ppema.cli.show import main as show_main
 from ppema.cli.train import main as train_main
+from ppema.errors import SetupError
+from ppema.run.curves import draw_curves
 
 ROOT = Path(__file__).parents[2]
 CNN = str(ROOT / "configs/digits_cnn.yml")
@@ -295,3 +300,27 @@ def test_the_digits_cnn_reaches_97_percent_with_ema_weights(here, capsys):
     metrics = json.loads(capsys.readouterr().out.splitlines()[-1])["metrics"]
     assert metrics["ema"]["accuracy"] >= 0.97
     assert metrics["ema"]["accuracy"] >= metrics["raw"]["accuracy"] - 0.01
+
+
+def test_ctrl_c_that_paddle_makes_an_error_of_is_still_a_ctrl_c(capsys):
+    def command(arguments):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt as interrupt:
+            raise SetupError("SystemError: returned a result with an exception set") from interrupt
+        return 0
+
+    before = signal.getsignal(signal.SIGINT)
+    assert run(command, argparse.ArgumentParser(), []) == 130
+    assert capsys.readouterr().err == ""
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_curves_have_a_gap_where_an_evaluation_was_not_finite(tmp_path):
+    evaluation = {"kind": "eval", "epoch": 1.0, "weights": "raw", "loss": None}
+    records = [{**evaluation, "step": 1}, {**evaluation, "step": 2, "epoch": 2.0, "loss": 0.5}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records[:1]))
+    draw_curves(tmp_path, "loss", tmp_path / "none.png")
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+    draw_curves(tmp_path, "loss", tmp_path / "one.png")
+    assert (tmp_path / "none.png").read_bytes() != (tmp_path / "one.png").read_bytes()
