@@ -123,6 +123,8 @@ def read_bytes(file: Path, record: Record | None = None, most: int | None = None
     """The content of a regular file. Raises CheckpointError where there is none, where it is not what `record` says, and where
     it has more than `most` bytes: what a damaged size promises is not even read.
     """
+    if "\0" in str(file):
+        raise CheckpointError(f"{str(file)!r}: it can be no file's name")
     try:
         kind = file.stat()
         if not stat.S_ISREG(kind.st_mode):

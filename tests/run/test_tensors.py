@@ -128,3 +128,8 @@ def test_more_dimensions_than_numpy_knows_are_refused(tmp_path):
     file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     with pytest.raises(CheckpointError, match=f"^{file}: w: ValueError: .*70"):
         read_arrays(file)
+
+
+def test_a_name_that_no_file_has_is_refused():
+    with pytest.raises(CheckpointError, match="it can be no file's name$"):
+        read_arrays(Path("a\0b.safetensors"))
