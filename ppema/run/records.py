@@ -57,8 +57,12 @@ def read_metrics(output: Path) -> list[dict[str, Any]]:
     None where there is no such file. Raises SetupError for one that can not be read.
     """
     file = output / "metrics.jsonl"
+    if not file.exists():
+        return []
+    if not file.is_file():
+        raise SetupError(f"{file}: the run's records can not be read: it is no regular file")
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise SetupError(f"{file}: the run's records can not be read: {error.strerror}") from error
     records = []

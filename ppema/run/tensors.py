@@ -136,9 +136,6 @@ def read_bytes(file: Path, record: Record | None = None, most: int | None = None
         content = file.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{file}: {error.strerror}") from error
-    except ValueError as error:
-        # A path with a NUL in it.
-        raise CheckpointError(f"{str(file)!r}: {error}") from error
     if record is not None and xxhash.xxh3_128_hexdigest(content) != record.xxh3_128:
         raise CheckpointError(f"{file}: damaged: its checksum is not that of what was written")
     return content

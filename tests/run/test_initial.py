@@ -280,8 +280,9 @@ def test_a_resumed_run_does_not_look_at_it_again(config, tmp_path, trained):
     ours, theirs = (load_file(last(tmp_path / name) / "raw.safetensors") for name in ("run", "whole"))
     assert same(ours, theirs)
     assert "resuming at step 9" in (tmp_path / "run/log.txt").read_text()
-    assert train(config()).state.step == 28
-    assert train(config(spec, "init_from.weights=ema")).state.step == 28
+    # Nor does it matter what it names by then.
+    assert train(config()).state.step == 14
+    assert train(config(spec, "init_from.weights=ema")).state.step == 14
 
 
 def test_all_or_nothing(config, tmp_path, trained):

@@ -56,7 +56,7 @@ def test_lines_that_are_no_records_are_left_out(tmp_path):
     assert read_metrics(tmp_path) == kept
     assert read_metrics(tmp_path / "absent") == []
     (tmp_path / "run/metrics.jsonl").mkdir(parents=True)
-    with pytest.raises(SetupError, match=r"metrics.jsonl: the run's records can not be read: Is a directory"):
+    with pytest.raises(SetupError, match=r"metrics.jsonl: the run's records can not be read: it is no regular file"):
         read_metrics(tmp_path / "run")
 
 

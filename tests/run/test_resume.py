@@ -86,10 +86,10 @@ def test_nor_where_there_are_records_of_another_run_alone(config, tmp_path):
     train(config("train.stop_after=10 steps"))
     other = tmp_path / "other"
     other.mkdir()
-    (other / "metrics.jsonl").write_text('{"kind": "train", "step": 10, "loss": 0.5, "decay": {}}\n')
+    (other / "metrics.jsonl").write_text('{"kind": "train", "step": 10, "epoch": 1.0, "loss": 0.5, "lr": 0.1, "decay": {}}\n')
     with pytest.raises(CheckpointError, match=r"other: there are records of a run, and going on from .* would mix two runs"):
         train(config(f"output={other}"), resume=str(last(tmp_path / "run")))
-    (other / "metrics.jsonl").write_text('{"kind": "train", "step": 11, "loss": 0.5, "decay": {}}\n')
+    (other / "metrics.jsonl").write_text('{"kind": "train", "step": 11, "epoch": 1.0, "loss": 0.5, "lr": 0.1, "decay": {}}\n')
     train(config(f"output={other}"), resume=str(last(tmp_path / "run")))
     assert [step for step, _ in losses(other)] == [15, 20, 25, 28]
 
