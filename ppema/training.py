@@ -107,6 +107,7 @@ class Trainer:
         self._best = dict(start.best)
         self._metrics = dict(start.metrics)
         self._recalibrated: dict[str, int] = {}
+        self._broken: TrainingError | None = None
 
     def go(self, lock: Lock) -> Result:
         """Train to the end, or until a signal asks to stop. Call it in the scope of the run, whose folder `lock` holds."""
@@ -159,12 +160,14 @@ class Trainer:
                     self._judge(run.programs.lr, state, log)
                 if snapshot_every and snapshot_every.due(state):
                     saver.submit(snapshots.take(run, state))
-                failure = too_many(before, step.skipped, config.train.max_skipped)
+                failure = too_many(before, step.skipped, config.train.max_skipped) or self._broken
                 # Looked at once: a signal that comes after this line finds the next step's state saved.
                 stopped_by = stop.signal
                 if improved or save_every.due(state) or stopped_by or failure:
                     self._save(saver, state, interval, improved)
                 saver.check()
+                # Saving recalibrates too.
+                failure = failure or self._broken
                 if failure:
                     saver.finish()
                     raise failure
@@ -199,15 +202,19 @@ class Trainer:
         return step
 
     def _evaluate(self, state: State, log: RunLog) -> list[str]:
-        """Measure every set of weights; returns those monitored metrics that are the best so far."""
-        run, monitors = self._run, self._run.config.train.monitors
+        """Measure every set of weights that can be; returns those monitored metrics that are the best so far."""
+        run, measured = self._run, set()
         for weights, test in run.programs.tests.items():
-            self._recalibrate(weights, state)
+            if not self._recalibrate(weights, state):
+                continue
+            measured.add(weights)
             self._metrics[weights] = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
             log.evaluation(state.step, self._epoch(state), weights, self._metrics[weights])
         improved = []
-        for monitor in monitors:
+        for monitor in run.config.train.monitors:
             weights, _, metric = monitor.partition("/")
+            if weights not in measured:
+                continue
             candidate = Best(monitor, self._metrics[weights][metric], state.step)
             # What is not a number, or without bound, is the best of nothing, and JSON has no word for it.
             if not math.isfinite(candidate.value):
@@ -233,14 +240,22 @@ class Trainer:
             self._recalibrate(weights, state)
         saver.save(state, self._metrics, self._best, interval.saved, improved)
 
-    def _recalibrate(self, weights: str, state: State) -> None:
-        """Measure the statistics of `weights`, once for what they are after the step that led to `state`."""
+    def _recalibrate(self, weights: str, state: State) -> bool:
+        """Measure the statistics of `weights`, once for what they are after the step that led to `state`.
+
+        Returns whether that could be done. Where not, the run ends, but not before its state is saved.
+        """
         if self._recalibrated.get(weights) != state.step:
             try:
                 self._run.recalibrator.measure(weights)
             except AverageError as error:
-                raise TrainingError(f"the average {weights!r} after step {state.step}: {error}") from error
+                why = (
+                    f"the average {weights!r} after step {state.step}: {error}. The state is saved, with the statistics before"
+                )
+                self._broken = self._broken or TrainingError(why)
+                return False
             self._recalibrated[weights] = state.step
+        return True
 
     def _epoch(self, state: State) -> float:
         return state.step / self._run.horizon.steps_per_epoch

@@ -125,7 +125,7 @@ def test_a_pipe_in_the_place_of_a_record_is_an_error_and_no_wait(tmp_path, name)
         RunLog(tmp_path, bar, step=0)
 
 
-def test_a_pipe_in_the_place_of_the_metrics_is_replaced(tmp_path):
+def test_a_pipe_in_the_place_of_the_metrics_is_refused(tmp_path):
     os.mkfifo(tmp_path / "metrics.jsonl")
-    with progress(1, 0) as bar, RunLog(tmp_path, bar, step=0):
-        assert (tmp_path / "metrics.jsonl").read_bytes() == b""
+    with progress(1, 0) as bar, pytest.raises(SetupError, match=r"metrics.jsonl: the run's records can not be read: it is no"):
+        RunLog(tmp_path, bar, step=0)

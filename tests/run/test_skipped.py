@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import paddle
 import pytest
@@ -175,3 +177,23 @@ def test_a_plateau_is_none_the_wiser(config, tmp_path):
     train(config(PLATEAU % "1e9", "train.eval_every=1 epoch"))
     rates = [record["lr"] for record in read_metrics(tmp_path / "run") if record["kind"] == "train"]
     assert rates == pytest.approx([0.08, 0.08, 0.008, 0.008])
+
+
+RECALIBRATED = "averages={ema: {decay: 0.9, batch_norm: recalibrate, recalibrate_batches: 6}}"
+
+
+def test_the_state_is_saved_and_the_culprit_named_where_recalibration_meets_the_bad_batch_as_well(tmp_path):
+    config = data(tmp_path, *range(6))
+    with pytest.raises(TrainingError, match=re.escape(f"step 1 (epoch 0, batch 0) is skipped: {WHY}; these are 1 skipped")):
+        train(config(RECALIBRATED, "train.max_skipped=0"))
+    assert last(tmp_path / "run").name == "step-00000001"
+
+
+def test_an_average_that_can_not_be_recalibrated_ends_the_run_once_its_state_is_saved(config, tmp_path):
+    run = [RECALIBRATED, "train.eval_every=6 steps", "train.monitor=ema/loss"]
+    said = "the average 'ema' after step 6: recalibrate: .* is not finite.*The state is saved, with the statistics before"
+    with pytest.raises(TrainingError, match=said):
+        train(config(*run))
+    found = Checkpoints(tmp_path / "run/checkpoints").find("last").manifest
+    assert found.state.step == 6
+    assert list(found.metrics) == ["raw"] and found.best == {}
