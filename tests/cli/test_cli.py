@@ -186,6 +186,23 @@ def test_a_missing_config_or_none_is_said(here, capsys, main, rest):
     assert "nowhere.yml" in lines[1]
 
 
+def test_eval_of_a_damaged_checkpoint_names_the_file_and_train_falls_back(here, capsys):
+    train = ["-c", CNN, "-o", "train.epochs=1", "-o", "train.save_every=20 steps"]
+    assert train_main(train) == 0
+    file = Path("runs/digits_cnn/checkpoints/step-00000046/optimizer.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    capsys.readouterr()
+    assert eval_main(["-c", CNN, "--checkpoint", "last"]) == 2
+    assert capsys.readouterr().err == f"{file}: damaged: its checksum is not that of what was written\n"
+    assert train_main(train) == 0
+    said = capsys.readouterr().err
+    assert f"skipped {file}: damaged: its checksum is not that of what was written\n" in said
+    assert "resuming at step 40 of 46\n" in said
+    assert eval_main(["-c", CNN, "--checkpoint", "last"]) == 0
+
+
 def test_eval_of_what_is_not_there(here, capsys):
     assert eval_main(["-c", CNN]) == 2
     assert "there is no last checkpoint: train first" in capsys.readouterr().err

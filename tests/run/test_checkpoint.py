@@ -174,6 +174,15 @@ def test_a_part_or_a_shadow_that_is_not_there_is_named(checkpoints):
         found.arrays("optimizer")
 
 
+@pytest.mark.parametrize("part", ["raw", "average-ema"])
+def test_a_manifest_that_leaves_a_file_out_is_damaged(checkpoints, part):
+    save(checkpoints, 1)
+    path = save(checkpoints, 2, parts={name: arrays for name, arrays in PARTS.items() if name != part})
+    with pytest.raises(CheckpointError, match=f"{path}/manifest.json: damaged: it knows no file {part}.safetensors"):
+        checkpoints.find("last")
+    assert checkpoints.newest_intact()[0].step == 1
+
+
 def test_half_weights_keep_their_bits_and_get_an_average_rounded_to_their_type(checkpoints):
     raw = {"f": np.array([1.5], "float16"), "g": np.array([0x3F80], "uint16"), "d": np.array([0.1])}
     shadows = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from saved_runs import RAW, save
+from saved_runs import PARTS, RAW, save
 
 from ppema.errors import CheckpointError, ConfigError, TrainingError
 from ppema.run.best import Best
@@ -80,8 +80,9 @@ def test_steps_of_nine_digits_come_after_those_of_eight(checkpoints):
 
 def test_saving_a_step_again_replaces_it(checkpoints):
     save(checkpoints, 1)
-    path = save(checkpoints, 1, parts={"raw": {"w": RAW["w"] + 1}})
-    assert names(path) == ["manifest.json", "raw.safetensors"]
+    (checkpoints.folder / "step-00000001/more").touch()
+    path = save(checkpoints, 1, parts={**PARTS, "raw": {"w": RAW["w"] + 1}})
+    assert names(path) == ["average-ema.safetensors", "manifest.json", "raw.safetensors"]
     assert checkpoints.find("last").arrays("raw")["w"].tolist() == [[2.5, -1.0]]
 
 
