@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 
 from ppema.run.best import Best
+from ppema.run.checkpoints import Checkpoints
 from ppema.run.folder import read_manifest, read_part, write_folder
 from ppema.run.manifest import Manifest, Position, SavedAverage, SavedInterval
 from ppema.run.tensors import Image
@@ -36,6 +38,16 @@ def written_again(kind, folder, parts=(), **changes):
     manifest = read_manifest(kind, folder, "folder")
     arrays = {Path(name).stem: read_part(folder, manifest, Path(name).stem) for name in manifest.files}
     write_folder(folder, images({**arrays, **dict(parts)}), manifest.model_copy(update=changes), "folder")
+
+
+def checkpoints_in(folder):
+    """The checkpoints, of which two are kept, of a run in the new folder `run` in `folder`."""
+    (folder / "run").mkdir()
+    return Checkpoints(folder / "run/checkpoints", keep=2)
+
+
+def names(folder):
+    return sorted(os.listdir(folder))
 
 
 def images(parts=None):

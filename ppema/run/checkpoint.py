@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from ppema.averaging.precision import fitted, type_of
-from ppema.config import RAW
+from ppema.config import RAW, SAFETENSORS
 from ppema.errors import CheckpointError
 from ppema.run.folder import MANIFEST, is_step, problems, read_manifest, read_part, step_of
 from ppema.run.manifest import Manifest
-from ppema.run.tensors import SUFFIX, Arrays
+from ppema.run.tensors import Arrays
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Checkpoint:
         manifest = read_manifest(Manifest, path, "checkpoint")
         if is_step(path) and step_of(path) != manifest.state.step:
             raise CheckpointError(f"{path / MANIFEST}: damaged: it is the manifest of step {manifest.state.step}")
-        needed = [f"{part}{SUFFIX}" for part in (RAW, *(f"average-{name}" for name in manifest.averages))]
+        needed = [f"{part}{SAFETENSORS}" for part in (RAW, *(f"average-{name}" for name in manifest.averages))]
         for name in needed:
             if name not in manifest.files:
                 raise CheckpointError(f"{path / MANIFEST}: damaged: it knows no file {name}")

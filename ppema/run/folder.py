@@ -13,10 +13,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from ppema.config import SAFETENSORS
 from ppema.errors import CheckpointError, TrainingError
 from ppema.run.durable import NewFile, sync_folder, write_file
 from ppema.run.manifest import FolderManifest, parse, sealed
-from ppema.run.tensors import SUFFIX, Image, Record, read_arrays, read_bytes
+from ppema.run.tensors import Image, Record, read_arrays, read_bytes
 
 MANIFEST = "manifest.json"
 _PREFIX = "step-"
@@ -90,7 +91,7 @@ def read_manifest(kind: type[AnyManifest], folder: Path, what: str) -> AnyManife
 
 def read_part(folder: Path, manifest: FolderManifest, part: str) -> dict[str, np.ndarray]:
     """The arrays of a part of the folder. Raises CheckpointError where they are not those that were written."""
-    name = f"{part}{SUFFIX}"
+    name = f"{part}{SAFETENSORS}"
     if name not in manifest.files:
         raise CheckpointError(f"{folder / MANIFEST}: it knows no file {name}")
     return read_arrays(folder / name, manifest.files[name])
@@ -129,7 +130,7 @@ def _write_images(folder: Path, images: Mapping[str, Image]) -> dict[str, Record
     """Write the files, and return what they are, by name: the disk works on each while the next is written and summed."""
     with ExitStack() as stack:
         # Begun after the files, and so ended before they are closed.
-        files = {part: stack.enter_context(NewFile(folder / f"{part}{SUFFIX}")) for part in images}
+        files = {part: stack.enter_context(NewFile(folder / f"{part}{SAFETENSORS}")) for part in images}
         summing, syncing = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
         records = {part: summing.submit(image.record) for part, image in images.items()}
         synced = []
@@ -139,7 +140,7 @@ def _write_images(folder: Path, images: Mapping[str, Image]) -> dict[str, Record
             synced.append(syncing.submit(files[part].sync))
         for each in synced:
             each.result()
-        return {f"{part}{SUFFIX}": record.result() for part, record in records.items()}
+        return {f"{part}{SAFETENSORS}": record.result() for part, record in records.items()}
 
 
 def _remove(folder: Path) -> None:

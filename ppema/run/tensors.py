@@ -16,7 +16,6 @@ from safetensors import deserialize
 from ppema.averaging.precision import type_of
 from ppema.errors import CheckpointError, one_line
 
-SUFFIX = ".safetensors"
 Arrays = Mapping[str, np.ndarray]
 Form = tuple[np.dtype, tuple[int, ...]]
 

@@ -5,21 +5,16 @@ from __future__ import annotations
 import os
 
 import pytest
-from saved_runs import PARTS, RAW, save
+from saved_runs import PARTS, RAW, checkpoints_in, names, save
 
 from ppema.errors import CheckpointError, ConfigError, TrainingError
 from ppema.run.best import Best
 from ppema.run.checkpoints import Checkpoints, check_pointers, pointer_of
 
 
-def names(folder):
-    return sorted(os.listdir(folder))
-
-
 @pytest.fixture
 def checkpoints(tmp_path):
-    (tmp_path / "run").mkdir()
-    return Checkpoints(tmp_path / "run/checkpoints", keep=2)
+    return checkpoints_in(tmp_path)
 
 
 def test_the_newest_and_the_best_are_kept(checkpoints):

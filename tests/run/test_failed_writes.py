@@ -13,22 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from saved_runs import RAW, save
+from saved_runs import RAW, checkpoints_in, names, save
 
 from ppema.errors import TrainingError
-from ppema.run.checkpoints import Checkpoints
 
 CALLS = ("open", "write", "fsync", "mkdir", "rename", "replace")
 
 
-def names(folder):
-    return sorted(os.listdir(folder))
-
-
 @pytest.fixture
 def checkpoints(tmp_path):
-    (tmp_path / "run").mkdir()
-    return Checkpoints(tmp_path / "run/checkpoints", keep=2)
+    return checkpoints_in(tmp_path)
 
 
 @contextmanager
@@ -77,7 +71,7 @@ def test_whichever_call_fails_the_newest_earlier_one_loads(checkpoints, code):
 FILL = """
 import resource, sys, signal
 sys.path[:0] = {path!r}
-from saved_runs import save
+from saved_runs import checkpoints_in, names, save
 from ppema.run.checkpoints import Checkpoints
 checkpoints = Checkpoints(__import__("pathlib").Path({folder!r}), keep=9)
 for limit in range(0, {most}, 64):
