@@ -11,7 +11,7 @@ import paddle
 
 from ppema.errors import AverageError
 from ppema.ir import Program, TestSwitches, backend, scope
-from ppema.passes.ema import Average
+from ppema.passes.average import Average
 
 # Those in progress, of whatever object: two that share a variable would put each other's average aside as the raw weights.
 # Weakly, so that one which nobody can restore any more stands in nobody's way.

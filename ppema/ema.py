@@ -16,7 +16,8 @@ from ppema.averaging.precision import Precision
 from ppema.clone import is_trained
 from ppema.errors import AverageError
 from ppema.ir import Parameter, Program, Variable, backend
-from ppema.passes.ema import Average, EmaPass
+from ppema.passes.average import Average
+from ppema.passes.ema import EmaPass
 from ppema.passes.select import POLICIES, BatchNormPolicy, Selection, chosen
 from ppema.passes.switch import SwitchPass
 from ppema.recalibration import moving_statistics, recalibration

@@ -19,7 +19,8 @@ from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers
 from ppema.losses import per_sample
 from ppema.metrics import build_metrics
 from ppema.optimizers import LRScheduler, build_lr, build_optimizer
-from ppema.passes.ema import Average, EmaPass, read_shadows
+from ppema.passes.average import Average, read_shadows
+from ppema.passes.ema import EmaPass, append_updates
 from ppema.passes.finite import FinitePass, Guard
 from ppema.passes.select import Choice, Selection, chosen
 from ppema.passes.switch import SwitchPass
@@ -179,12 +180,13 @@ def _append_averages(programs: Programs, specs: Mapping[str, AverageSpec], horiz
             choices = selection.choose(parameters, written, statistics, places)
             covered, measured = chosen(choices, "average"), chosen(choices, "recalibrate")
             made = ema_pass(name, spec, horizon)
-            average = made.apply(ir, main, programs.startup, covered, measured)
+            average = made.declare(ir, main, programs.startup, covered, measured)
             programs.choices[name], programs.passes[name], programs.averages[name] = choices, made, average
             programs.tests[name] = rewired(test, average.shadow_of)
             if measured:
                 names = [each.name for each in measured]
                 programs.recalibrations[name] = recalibration(test.program, names, average.shadow_of)
+    append_updates(ir, main, programs.startup, [(programs.passes[name], programs.averages[name]) for name in specs])
 
 
 def _append_switches(programs: Programs, specs: Mapping[str, AverageSpec], horizon: Horizon) -> None:

@@ -12,7 +12,7 @@ from ppema.averaging.moments import Moments
 from ppema.clone import is_trained
 from ppema.errors import AverageError
 from ppema.ir import Program, backend, scope
-from ppema.passes.ema import read_shadows
+from ppema.passes.average import read_shadows
 
 Feed = Mapping[str, np.ndarray]
 

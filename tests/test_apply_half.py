@@ -12,7 +12,7 @@ from ppema.clone import clone_for_test
 from ppema.ema import ExponentialMovingAverage
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
-from ppema.passes.ema import read_shadows
+from ppema.passes.average import read_shadows
 from ppema.saved import read_state
 
 

@@ -5,10 +5,22 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ppema.errors import SetupError
-from ppema.ir.base import IR, Gradient, Operation, Parameter, Program, TestSwitches, Variable, draws_random_numbers, dtype_name
+from ppema.ir.base import (
+    IR,
+    AverageOp,
+    Gradient,
+    Operation,
+    Parameter,
+    Program,
+    TestSwitches,
+    Variable,
+    draws_random_numbers,
+    dtype_name,
+)
 
 __all__ = [
     "IR",
+    "AverageOp",
     "Gradient",
     "Operation",
     "Parameter",

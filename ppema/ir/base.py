@@ -62,6 +62,18 @@ class TestSwitches:
     before: tuple[tuple[Any, bool], ...]
 
 
+@dataclass(frozen=True)
+class AverageOp:
+    """The inputs and attributes of the operation ppema_average, as native/average.cc describes them."""
+
+    values: Sequence[Variable]
+    state: Sequence[Variable]
+    scalars: Sequence[Variable]
+    conditional: bool
+    layout: Sequence[int]
+    decays: Sequence[str]
+
+
 class IR(Protocol):
     """What each version of Paddle must offer."""
 
@@ -128,6 +140,19 @@ class IR(Protocol):
         """Append `target += weight·(value - target)`, in place, to the default main program.
 
         target, value: float32 or float64, of one shape; weight: 0-D, of their type.
+
+        As a step of SGD on ½|target - value|², with the rate `weight`: the same bits as Paddle's `lerp`, which goes through
+        broadcasting for more than one axis and takes twice as long.
+        """
+        ...
+
+    def append_average_op(self, op: AverageOp) -> None:
+        """Append the operation ppema_average, which updates its averages in place, to the default main program."""
+        ...
+
+    def append_finite_op(self, values: Sequence[Variable]) -> tuple[Variable, Variable]:
+        """Append the operation ppema_finite: of each of n values, float and of any shape, whether all its numbers are finite,
+        [n] bool, and whether all of them are, [] bool.
         """
         ...
 

@@ -12,6 +12,7 @@ from paddle.nn.clip import get_tensor_from_selected_rows
 
 from ppema.errors import ConfigError
 from ppema.ir.base import (
+    AverageOp,
     Gradient,
     Operation,
     Parameter,
@@ -127,8 +128,27 @@ class Legacy:
         return main.global_block().create_var(**form)
 
     def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
-        inputs = {"X": [target], "Y": [value], "Weight": [weight]}
-        paddle.static.default_main_program().current_block().append_op(type="lerp", inputs=inputs, outputs={"Out": [target]})
+        inputs = {"Param": [target], "Grad": [target - value], "LearningRate": [weight]}
+        paddle.static.default_main_program().current_block().append_op(
+            type="sgd", inputs=inputs, outputs={"ParamOut": [target]}
+        )
+
+    def append_average_op(self, op: AverageOp) -> None:
+        inputs = {"values@VECTOR": list(op.values), "state@VECTOR": list(op.state), "scalars@VECTOR": list(op.scalars)}
+        attributes = {"conditional": op.conditional, "layout": list(op.layout), "decays": list(op.decays)}
+        block = paddle.static.default_main_program().current_block()
+        block.append_op(type="ppema_average", inputs=inputs, outputs={"state_out@VECTOR": list(op.state)}, attrs=attributes)
+
+    def append_finite_op(self, values: Sequence[Variable]) -> tuple[Variable, Variable]:
+        block = paddle.static.default_main_program().current_block()
+        each, every = (
+            block.create_var(name=paddle.utils.unique_name.generate("finite"), shape=shape, dtype="bool", stop_gradient=True)
+            for shape in ([len(values)], [])
+        )
+        block.append_op(
+            type="ppema_finite", inputs={"values@VECTOR": list(values)}, outputs={"each": [each], "every": [every]}, attrs={}
+        )
+        return each, every
 
     def after_branches(self, main: Program, value: Variable) -> Variable:
         return value  # Operations run in the program's order.

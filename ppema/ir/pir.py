@@ -13,6 +13,7 @@ from paddle.nn.initializer import Constant
 from paddle.pir.core import create_persistable_value
 
 from ppema.ir.base import (
+    AverageOp,
     Gradient,
     Operation,
     Parameter,
@@ -24,6 +25,8 @@ from ppema.ir.base import (
     statistics_stand_still,
     user_frame,
 )
+
+_ops: Any = _C_ops  # whose stubs know neither custom operators nor which arguments may be None
 
 
 class Pir:
@@ -53,7 +56,7 @@ class Pir:
     def operations(self, program: Program) -> Iterator[Operation]:
         for op, depth in _walk(program.global_block()):
             source = user_frame(op.attrs().get("op_callstack", ()))
-            reads = _named(operand.source() for operand in op.operands())
+            reads = _named(_sources(op))
             yield Operation(_kind(op), _is_test(op), reads, _writes(op), depth, source)
 
     def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
@@ -125,7 +128,16 @@ class Pir:
         return variable
 
     def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
-        _C_ops.lerp_(target, value, weight)
+        _ops.sgd_(target, weight, target - value, None, False)
+
+    def append_average_op(self, op: AverageOp) -> None:
+        inputs = (list(op.values), list(op.state), list(op.scalars))
+        _ops._run_custom_op("ppema_average", *inputs, op.conditional, list(op.layout), list(op.decays))
+
+    def append_finite_op(self, values: Sequence[Variable]) -> tuple[Variable, Variable]:
+        each, every = _ops._run_custom_op("ppema_finite", list(values))
+        each.stop_gradient = every.stop_gradient = True
+        return each, every
 
     def after_branches(self, main: Program, value: Variable) -> Variable:
         for op in main.global_block().ops:
@@ -182,7 +194,7 @@ def _written_inside(op) -> set[str]:
 
 
 def _kind(op) -> str:
-    return op.name().removeprefix("pd_op.")
+    return op.name().removeprefix("pd_op.").removeprefix("custom_op.")
 
 
 def _state_name(op) -> str | None:
@@ -221,7 +233,25 @@ def _copy_of(startup: Program, name: str, dtype: str) -> Callable[..., Variable]
 
 
 # Which operands an in-place operation writes, where it reads persistable variables too.
-_WRITTEN = {"pd_op.lerp_": (0,), "pd_op.assign_out_": (1,), "pd_op.batch_norm_": (1, 2), "pd_op.sync_batch_norm_": (1, 2)}
+_WRITTEN = {
+    "pd_op.sgd_": (0, 3),
+    "pd_op.assign_out_": (1,),
+    "pd_op.batch_norm_": (1, 2),
+    "pd_op.sync_batch_norm_": (1, 2),
+    "custom_op.ppema_average_": (1,),
+}
+
+
+def _sources(op) -> list[Variable]:
+    return [member for operand in op.operands() for member in _members(operand.source())]
+
+
+def _members(value: Variable) -> list[Variable]:
+    """The variables of a list of them; of any other value itself."""
+    made_by = value.get_defining_op()
+    if made_by is None or made_by.name() != "builtin.combine":
+        return [value]
+    return [operand.source() for operand in made_by.operands()]
 
 
 def _named(values: Iterable[Variable]) -> tuple[str, ...]:
@@ -238,10 +268,10 @@ def _writes(op) -> tuple[str, ...]:
         return ()
     if "batch_norm" in op.name() and statistics_stand_still(op.attrs()):
         return ()
-    sources = [operand.source() for operand in op.operands()]
-    everything = range(1) if op.num_results() == 1 else range(len(sources))
-    written = [sources[index] for index in _WRITTEN.get(op.name(), everything)]
-    return _named(written)
+    operands = op.operands()
+    everything = range(1) if op.num_results() == 1 else range(len(operands))
+    written = [operands[index].source() for index in _WRITTEN.get(op.name(), everything)]
+    return _named(member for value in written for member in _members(value))
 
 
 def _is_test(op) -> bool | None:

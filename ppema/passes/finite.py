@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppema.ir import IR, Gradient, Parameter, Program, Variable
+from ppema.ir.native import why_missing
 from ppema.passes.switch import assign
 
 
@@ -60,8 +61,11 @@ class FinitePass:
         copies = tuple(ir.early_copies(main, moved))
         with paddle.static.program_guard(main, startup), ir.update_section(main):
             values = [*(ir.gradient_values(gradient) for _, gradient in gradients), ir.after_branches(main, loss)]
-            each = paddle.stack([paddle.all(paddle.isfinite(value)) for value in values])
-            finite = paddle.all(each)
+            if why_missing() is None:
+                each, finite = ir.append_finite_op(values)
+            else:
+                each = paddle.stack([paddle.all(paddle.isfinite(value)) for value in values])
+                finite = paddle.all(each)
         variables = tuple(parameter.name for parameter, _ in gradients)
         return Guard(finite, variables, each, held, state_name, moved, copies)
 

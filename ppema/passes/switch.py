@@ -9,7 +9,8 @@ import paddle
 
 from ppema.errors import AverageError
 from ppema.ir import IR, Parameter, Program, Variable, dtype_name
-from ppema.passes.ema import Average, EmaPass, divides
+from ppema.passes.average import Average, Rule
+from ppema.passes.ema_graph import divides
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class SwitchPass:
         if not (isinstance(self.every, int) and self.every >= 1 and 0 < self.mix <= 1):
             raise ValueError(f"expected overwrite_every >= 1 and overwrite_mix in (0, 1], got {self.every!r} and {self.mix!r}")
 
-    def first(self, made: EmaPass) -> int:
+    def first(self, made: Rule) -> int:
         """The first step that an average made by `made` overwrites after."""
         due = (made.begin // self.every + 1) * self.every
         return -(-due // made.update_every) * made.update_every
@@ -44,7 +45,7 @@ class SwitchPass:
         ir: IR,
         main: Program,
         startup: Program,
-        made: EmaPass,
+        made: Rule,
         average: Average,
         parameters: Sequence[Parameter],
         when: Variable | None = None,

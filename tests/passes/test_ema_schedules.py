@@ -15,6 +15,8 @@ from ppema.averaging.decay import Constant, Exponential, HalfLife, InverseGamma,
 from ppema.ir import backend, scope
 from ppema.passes.ema import EmaPass
 
+pytestmark = pytest.mark.usefixtures("kernels")
+
 # Each schedule with its decay over k steps, n steps after the average began, written down anew from the sources.
 decays = st.sampled_from([0.0, 0.5, 0.9, 0.99, 0.9999])
 SCHEDULES = st.one_of(

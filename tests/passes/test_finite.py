@@ -14,6 +14,8 @@ from ppema.passes.ema import EmaPass
 from ppema.passes.finite import FinitePass
 from ppema.passes.switch import SwitchPass
 
+pytestmark = pytest.mark.usefixtures("kernels")
+
 BAD = [np.nan, np.inf, -np.inf]
 # What takes another argument than the rate.
 ARGUMENTS = {"ASGD": {"batch_num": 2}}

@@ -8,16 +8,20 @@ and then read the difference, on both Paddles: PPEMA_WRITE_GOLDEN=1 python -m py
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from difflib import ndiff
 from pathlib import Path
 
 import paddle
 import pytest
+from kernels import paddle_kernels
 
 from ppema.averaging.decay import Constant, InverseGamma
 from ppema.clone import clone_for_test
 from ppema.ir import backend
-from ppema.passes.ema import EmaPass, read_shadows
+from ppema.ir.native import why_missing
+from ppema.passes.average import read_shadows
+from ppema.passes.ema import EmaPass
 from ppema.passes.finite import FinitePass
 from ppema.passes.select import Selection, chosen
 from ppema.passes.switch import SwitchPass
@@ -26,6 +30,7 @@ from ppema.recalibration import moving_statistics, recalibration
 FOLDER = Path(__file__).parent / "golden"
 DECAY = Constant(0.99)
 
+# Those without "native" are of Paddle's own operations.
 CASES = {
     "average": (Selection(), EmaPass("ema", DECAY), None),
     "copy": (Selection(batch_norm="copy"), EmaPass("ema", DECAY), None),
@@ -35,6 +40,8 @@ CASES = {
     "tensorflow": (Selection(), EmaPass("ema", DECAY, bias_correction=False), None),
     "compensated": (Selection(include=("linear",)), EmaPass("ema", DECAY, precision="compensated"), None),
     "switch": (Selection(), EmaPass("ema", DECAY), SwitchPass(100, 0.5)),
+    "native": (Selection(), EmaPass("ema", InverseGamma(0.99), start=10, update_every=4), None),
+    "native_compensated": (Selection(batch_norm="recalibrate"), EmaPass("ema", DECAY, precision="compensated"), None),
 }
 
 
@@ -116,8 +123,19 @@ def compare(case: str, found: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_programs_before_and_after(built, case):
-    compare(case, report(built, *CASES[case]))
+    with kernels_of(case):
+        compare(case, report(built, *CASES[case]))
 
 
-def test_a_guarded_program_before_and_after(built):
-    compare("finite", guard_report(built))
+@pytest.mark.parametrize("case", ["finite", "native_finite"])
+def test_a_guarded_program_before_and_after(built, case):
+    with kernels_of(case):
+        compare(case, guard_report(built))
+
+
+def kernels_of(case: str):
+    if not case.startswith("native"):
+        return paddle_kernels()
+    if reason := why_missing():
+        pytest.skip(f"there are no C++ operations: {reason}")
+    return nullcontext()

@@ -17,6 +17,8 @@ from ppema.ir import backend, scope
 from ppema.passes.ema import EmaPass
 from ppema.passes.switch import SwitchPass
 
+pytestmark = pytest.mark.usefixtures("kernels")
+
 # With the steps after which an average of these settings overwrites, where it is to do so every 5 steps.
 SETTINGS = [
     ({}, (5, 10, 15)),

@@ -1,0 +1,148 @@
+"""ppema's own operations in C++: built where a compiler is, when they are first needed, and kept in the user's cache.
+
+    ppema_average: one update of several averages (average.cc)
+    ppema_finite: whether all numbers of each of several tensors are finite (finite.cc)
+
+They are Paddle custom operators for the CPU: on a GPU no kernel of ours runs, as nobody has run one there. Not built by
+Paddle's `cpp_extension.load`, which needs Python's headers, takes a second even where everything is built, and is not safe
+where two processes build at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import paddle
+from paddle.base import libpaddle
+from paddle.utils.cpp_extension.extension_utils import load_op_meta_info_and_register_op
+
+from ppema.errors import SetupError, one_line
+
+SOURCES = Path(__file__).parent
+COMPILE_SECONDS = 300.0
+OFF = "PPEMA_NATIVE"  # 0 in this environment variable: as if there were no compiler
+
+
+@lru_cache(maxsize=1)
+def why_missing() -> str | None:
+    """Give Paddle the operations, once for the process. Returns None, or in a line why there are none.
+
+    Says on stderr when they were built just now, and when that failed.
+    """
+    if os.environ.get(OFF) == "0":
+        return f"{OFF}=0"
+    if paddle.is_compiled_with_cuda():
+        return "this is a GPU build of Paddle, and they are for the CPU"
+    try:
+        _load()
+    except (SetupError, OSError) as error:
+        reason = one_line(error)
+        _say(f"without its C++ operations, averages are updated by Paddle's, which are slower: {reason}")
+        return reason
+    return None
+
+
+def _load() -> None:
+    command, key = _command()
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "ppema"
+        cache.mkdir(parents=True, exist_ok=True)
+        library = _kept(cache, key) or _build(cache, key, command)
+    except OSError:
+        # A read-only home, a full disk: built for this process alone.
+        with tempfile.TemporaryDirectory(prefix="ppema-") as folder:
+            _register(_build(Path(folder), key, command))
+    else:
+        _register(library)
+
+
+def _kept(cache: Path, key: str) -> Path | None:
+    """The library of that key which `cache` holds. One that is not what was built would end the process."""
+    return next((path for path in cache.glob(f"native-{key}-*.so") if path.name == _name(key, path)), None)
+
+
+def _name(key: str, library: Path) -> str:
+    return f"native-{key}-{hashlib.sha256(library.read_bytes()).hexdigest()[:16]}.so"
+
+
+def _register(library: Path) -> None:
+    try:
+        load_op_meta_info_and_register_op(str(library))
+    except Exception as error:
+        raise SetupError(f"{library} can not be loaded: {one_line(error)}") from error
+
+
+def _build(folder: Path, key: str, command: list[str]) -> Path:
+    begin = time.perf_counter()
+    # Moved there when it is whole: another process may build the same, and this one be killed.
+    with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as place:
+        made = Path(place) / "native.so"
+        try:
+            done = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, timeout=COMPILE_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise SetupError(f"{command[0]} did not end within {COMPILE_SECONDS:.0f} s") from error
+        if done.returncode != 0:
+            raise SetupError(f"{command[0]} failed: {_first_error(done.stderr)}")
+        library = folder / _name(key, made)
+        os.replace(made, library)
+    seconds = time.perf_counter() - begin
+    _say(f"built its C++ operations for Paddle {paddle.__version__} in {seconds:.0f} s, once: {library}")
+    return library
+
+
+def _say(line: str) -> None:
+    print(f"ppema: {line}", file=sys.stderr)
+
+
+def _first_error(output: str) -> str:
+    lines = [line for line in output.splitlines() if "error" in line] or output.splitlines()[-1:] or ["it said nothing"]
+    return lines[0]
+
+
+def _command() -> tuple[list[str], str]:
+    """What compiles and links the sources, but for the output; and a key that changes with whatever the result depends on."""
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++")), None)
+    if compiler is None:
+        raise SetupError("there is no C++ compiler (g++)")
+    include, libraries, core = paddle.sysconfig.get_include(), Path(paddle.sysconfig.get_lib()), Path(libpaddle.__file__)
+    sources = sorted(SOURCES.glob("*.cc"))
+    linked = [libraries / name for name in ("libphi.so", "libphi_core.so", "libcommon.so", "libiomp5.so")]
+    command = [
+        *(compiler, "-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared"),
+        # Each operation rounds once, so that a compensated average is the same on every machine.
+        "-ffp-contract=off",
+        *("-isystem", include, "-isystem", f"{include}/third_party", "-DPADDLE_WITH_CUSTOM_KERNEL"),
+        *map(str, sources),
+        *(f"-L{core.parent}", f"-L{libraries}", f"-l:{core.name}"),
+        # libiomp5 is the OpenMP that Paddle runs with: a second one would bring threads of its own.
+        *(f"-l:{library.name}" for library in linked if library.exists()),
+        f"-Wl,-rpath,{core.parent}:{libraries}",
+        # A symbol that this Paddle lacks fails here, or when it is loaded, and does not end the process when it is called.
+        *("-Wl,-z,defs", "-Wl,-z,now", "-Wl,--allow-shlib-undefined"),
+    ]
+    try:
+        version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SetupError(f"{compiler} can not be run: {one_line(error)}") from error
+    texts = [paddle.__version__, version, _processor(), *command]
+    contents = [path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]*"))]
+    key = hashlib.sha256(b"\0".join([*(text.encode() for text in texts), *contents])).hexdigest()[:16]
+    return command, key
+
+
+def _processor() -> str:
+    """What -march=native makes of this machine depends on it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        return platform.processor()

@@ -1,0 +1,200 @@
+// ppema_average: one update of several averages of weights, in one pass over memory.
+//
+// For each average that is due, with its decay d_t (the formulas and their sources: passes/ema.py, averaging/decay.py):
+//   W_t = d_t W_{t-1} + (1 - d_t),   alpha = (1 - d_t)/W_t,   s += alpha (v - s)   for each value v that it covers.
+//
+// values: [n] tensors of any shape, float32, float64, float16 or bfloat16. None is written.
+// state: of each average in turn its count (int64 []), its weight (float64 []), a shadow for each value that it covers (of the
+//   value's shape; float64 of float64, else float32), and, where it is compensated, as many rests of rounding. Written in place.
+// scalars: with `conditional` the condition (bool, 1 element), then for each decay "input" its value (float64, 1 element). What
+//   else is here is only waited for.
+// layout: for each average `first`, `update_every`, 1 with bias correction else 0, 1 if compensated else 0, the number of values
+//   that it covers, and their indices.
+// decays: for each average its decay as a function of n, the number of steps since it began; see expression.h.
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "expression.h"
+#include "paddle/phi/api/all.h"
+
+namespace {
+
+using paddle::DataType;
+using paddle::Tensor;
+
+// Values are read once for all averages: a block stays in the first-level cache while each of them follows it.
+constexpr int64_t kBlock = 2048;
+// Below this many elements threads cost more than they save.
+constexpr int64_t kWorthThreads = 1 << 15;
+
+struct Follower {
+  void* shadow;
+  void* rest;  // null where rounding is not compensated
+  double alpha;
+};
+
+struct Value {
+  const void* data;
+  DataType type;
+  int64_t begin;  // its first element's place among those of all values
+  int64_t size;
+  std::vector<Follower> followers;
+};
+
+template <typename V, typename S>
+void follow(const V* value, S* shadow, S alpha, int64_t size) {
+  if (alpha == S(1)) {  // exactly, where s + (v - s) would round
+    for (int64_t i = 0; i < size; ++i) shadow[i] = static_cast<S>(value[i]);
+    return;
+  }
+  for (int64_t i = 0; i < size; ++i) {
+    const S s = shadow[i];
+    shadow[i] = s + alpha * (static_cast<S>(value[i]) - s);
+  }
+}
+
+// Kahan's summation, each operation rounded once: what averaging/precision.py computes, bit for bit.
+template <typename V, typename S>
+void follow_compensated(const V* value, S* shadow, S* rest, S alpha, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) {
+    const S s = shadow[i];
+    const S step = (static_cast<S>(value[i]) - s) * alpha + rest[i];
+    const S updated = s + step;
+    rest[i] = step - (updated - s);
+    shadow[i] = updated;
+  }
+}
+
+template <typename V, typename S>
+void follow_block(const Value& value, int64_t offset, int64_t size) {
+  const V* data = static_cast<const V*>(value.data) + offset;
+  for (const Follower& each : value.followers) {
+    S* shadow = static_cast<S*>(each.shadow) + offset;
+    const S alpha = static_cast<S>(each.alpha);
+    if (each.rest == nullptr) {
+      follow(data, shadow, alpha, size);
+    } else {
+      follow_compensated(data, shadow, static_cast<S*>(each.rest) + offset, alpha, size);
+    }
+  }
+}
+
+bool has_average(DataType type) {
+  return type == DataType::FLOAT32 || type == DataType::FLOAT64 || type == DataType::FLOAT16 || type == DataType::BFLOAT16;
+}
+
+void follow_range(const std::vector<Value>& values, int64_t begin, int64_t end) {
+  const auto starts_after = [](int64_t place, const Value& value) { return place < value.begin; };
+  auto value = std::upper_bound(values.begin(), values.end(), begin, starts_after) - 1;
+  while (begin < end) {
+    while (begin >= value->begin + value->size) ++value;
+    const int64_t offset = begin - value->begin;
+    const int64_t size = std::min({kBlock, end - begin, value->size - offset});
+    switch (value->type) {
+      case DataType::FLOAT32: follow_block<float, float>(*value, offset, size); break;
+      case DataType::FLOAT64: follow_block<double, double>(*value, offset, size); break;
+      case DataType::FLOAT16: follow_block<phi::dtype::float16, float>(*value, offset, size); break;
+      case DataType::BFLOAT16: follow_block<phi::dtype::bfloat16, float>(*value, offset, size); break;
+      default: break;  // excluded by has_average
+    }
+    begin += size;
+  }
+}
+
+class Averages {
+ public:
+  Averages(const std::vector<Tensor>& values, std::vector<Tensor>& state, const std::vector<Tensor>& scalars,
+           bool conditional, const std::vector<int64_t>& layout, const std::vector<std::string>& decays)
+      : state_(state), scalars_(scalars), happens_(!conditional || *scalars[0].data<bool>()), next_scalar_(conditional) {
+    for (const Tensor& tensor : values) {
+      if (!has_average(tensor.dtype())) throw std::invalid_argument("ppema_average: a value of a type that has no average");
+      values_.push_back({tensor.data(), tensor.dtype(), 0, tensor.numel(), {}});
+    }
+    auto field = layout.begin();
+    for (const std::string& decay : decays) field = add(field, decay);
+  }
+
+  void update() {
+    int64_t total = 0;
+    std::vector<Value> due;
+    for (Value& value : values_) {
+      if (value.followers.empty() || value.size == 0) continue;
+      value.begin = total;
+      total += value.size;
+      due.push_back(std::move(value));
+    }
+    if (total < kWorthThreads) {
+      follow_range(due, 0, total);
+      return;
+    }
+    // Shares of the elements, not of the tensors: the largest of these may be most of all.
+#pragma omp parallel
+    {
+      const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
+      follow_range(due, total * thread / threads, total * (thread + 1) / threads);
+    }
+  }
+
+ private:
+  std::vector<int64_t>::const_iterator add(std::vector<int64_t>::const_iterator field, const std::string& decay) {
+    const int64_t first = *field++, every = *field++;
+    const bool bias_correction = *field++, compensated = *field++;
+    const int64_t covered = *field++;
+    int64_t* count = state_[next_state_].data<int64_t>();
+    double* weight = state_[next_state_ + 1].data<double>();
+    const size_t shadows = next_state_ + 2, rests = shadows + covered;
+    next_state_ = rests + (compensated ? covered : 0);
+    const bool given = decay == "input";
+    const double* input = given ? scalars_[next_scalar_++].data<double>() : nullptr;
+
+    const int64_t step = *count + (happens_ ? 1 : 0);
+    *count = step;
+    // With bias correction the first step of all ends an interval too, as the shadow holds nothing before it.
+    const bool due = happens_ && (step % every == 0 || (bias_correction && step == 1));
+    if (due) {
+      const int64_t since = step - first;
+      double alpha = 1;
+      if (since < 0) {
+        *weight = 0;  // until the average begins the shadow is the weights themselves
+      } else {
+        const double d = given ? *input : evaluate(decay, static_cast<double>(since));
+        *weight = bias_correction ? d * *weight + (1 - d) : 1;
+        alpha = (1 - d) / *weight;
+      }
+      for (int64_t i = 0; i < covered; ++i) {
+        void* rest = compensated ? state_[rests + i].data() : nullptr;
+        values_[field[i]].followers.push_back({state_[shadows + i].data(), rest, alpha});
+      }
+    }
+    return field + covered;
+  }
+
+  std::vector<Tensor>& state_;
+  const std::vector<Tensor>& scalars_;
+  const bool happens_;
+  size_t next_scalar_;
+  size_t next_state_ = 0;
+  std::vector<Value> values_;
+};
+
+std::vector<Tensor> update_averages(const std::vector<Tensor>& values, std::vector<Tensor>& state,
+                                    const std::vector<Tensor>& scalars, bool conditional, const std::vector<int64_t>& layout,
+                                    const std::vector<std::string>& decays) {
+  Averages(values, state, scalars, conditional, layout, decays).update();
+  return {};
+}
+
+}  // namespace
+
+PD_BUILD_OP(ppema_average)
+    .Inputs({paddle::Vec("values"), paddle::Vec("state"), paddle::Vec("scalars")})
+    .Outputs({paddle::Vec("state_out")})
+    .Attrs({"conditional: bool", "layout: std::vector<int64_t>", "decays: std::vector<std::string>"})
+    .SetInplaceMap({{paddle::Vec("state"), paddle::Vec("state_out")}})
+    .SetKernelFn(PD_KERNEL(update_averages));

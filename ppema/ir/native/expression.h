@@ -1,0 +1,55 @@
+// Decay schedules as text: expressions in reverse Polish notation, evaluated in float64.
+//
+// Tokens, separated by one space: numbers in hexadecimal ("1.8p+0"), "n" for the variable, "+ - * / min max exp log". The
+// functions are those of averaging/decay.py, which are written down once, there; log of 0 or less is minus infinity.
+
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+inline double evaluate(const std::string& expression, double n) {
+  std::vector<double> stack;
+  const auto pop = [&stack] {
+    if (stack.empty()) throw std::invalid_argument("ppema: a decay is no expression");
+    const double top = stack.back();
+    stack.pop_back();
+    return top;
+  };
+  size_t begin = 0;
+  while (begin < expression.size()) {
+    const size_t end = std::min(expression.find(' ', begin), expression.size());
+    const std::string token = expression.substr(begin, end - begin);
+    begin = end + 1;
+    if (token == "n") {
+      stack.push_back(n);
+    } else if (token == "exp") {
+      stack.push_back(std::exp(pop()));
+    } else if (token == "log") {
+      const double x = pop();
+      stack.push_back(x > 0 ? std::log(x) : -std::numeric_limits<double>::infinity());
+    } else if (token == "+" || token == "-" || token == "*" || token == "/" || token == "min" || token == "max") {
+      const double b = pop(), a = pop();
+      stack.push_back(token == "+"     ? a + b
+                      : token == "-"   ? a - b
+                      : token == "*"   ? a * b
+                      : token == "/"   ? a / b
+                      : token == "min" ? std::min(a, b)
+                                       : std::max(a, b));
+    } else {
+      // Not strtod, which would look for the decimal point of the process's locale.
+      double number = 0;
+      const char* last = token.data() + token.size();
+      if (std::from_chars(token.data(), last, number, std::chars_format::hex).ptr != last) {
+        throw std::invalid_argument("ppema: a decay has the unknown token " + token);
+      }
+      stack.push_back(number);
+    }
+  }
+  return pop();
+}

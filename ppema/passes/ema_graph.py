@@ -1,0 +1,121 @@
+"""An average's update by Paddle's own operations, for wherever there is no C++ one."""
+
+from __future__ import annotations
+
+import paddle
+
+from ppema.averaging.decay import step_size, weight_after
+from ppema.averaging.precision import compensated
+from ppema.ir import IR, Program, Variable, dtype_name
+from ppema.passes.average import Average, Rule
+
+
+class _GraphArithmetic:
+    """Schedule arithmetic on 0-D float64 variables of the default main program.
+
+    Float64 because 1 - d keeps only half of float32's digits when d is near 1. Constants enter as `full` ops: an operand
+    given as a Python number passes through float32 inside Paddle, which only whole numbers survive.
+    """
+
+    def constant(self, value: float) -> Variable:
+        return paddle.full([], value, "float64")
+
+    def minimum(self, a: Variable, b: Variable) -> Variable:
+        return paddle.minimum(a, b)
+
+    def maximum(self, a: Variable, b: Variable) -> Variable:
+        return paddle.maximum(a, b)
+
+    def exp(self, a: Variable) -> Variable:
+        return paddle.exp(a)
+
+    def log(self, a: Variable) -> Variable:
+        return paddle.log(a)
+
+
+GRAPH = _GraphArithmetic()
+
+
+def append_update(ir: IR, main: Program, rule: Rule, average: Average, when: Variable | None) -> None:
+    """Append the operations of one update to the default main program, `main`; when: as for `EmaPass.apply`."""
+    happens = None if when is None else paddle.reshape(when, [])
+    step = count_after(average, happens)
+    new_weight, alpha = _scalars(rule, step, average.total)
+    early, alpha = alpha, ir.after_branches(main, alpha)
+    alphas = {dtype: alpha.astype(dtype) for dtype in sorted({dtype_name(average.shadows[name]) for name in average.followed})}
+
+    def update() -> None:
+        for name, value in average.followed.items():
+            shadow = average.shadows[name]
+            _follow(ir, shadow, average.rests.get(name), value, alphas[dtype_name(shadow)])
+        paddle.assign(new_weight, output=average.total)
+
+    due = _due(rule, step, happens)
+    if due is None and alpha is not early:
+        # Operations that do not take alpha, such as casts, may read too soon what the model's branches write. In a
+        # branch of their own all of them wait for alpha.
+        due = alpha >= GRAPH.constant(0.0)
+    if due is None:
+        update()
+    else:
+        paddle.static.nn.cond(due, update, None)
+    paddle.assign(step, output=average.step)
+
+
+def count_after(average: Average, happens: Variable | None) -> Variable:
+    """The average's number of steps, this run included where it `happens`."""
+    return average.step + 1 if happens is None else average.step + paddle.cast(happens, "int64")
+
+
+def steps_since(rule: Rule, step: Variable) -> Variable:
+    """The steps since the average began, 0-D float64; negative before."""
+    return paddle.cast(step, "float64") - float(rule.first)
+
+
+def decay(rule: Rule, since: Variable) -> Variable:
+    """d_t, 0-D float64, of an update so many steps after the average began."""
+    return rule.schedule(GRAPH.maximum(since, GRAPH.constant(0.0)), rule.interval, GRAPH)
+
+
+def divides(interval: int, step: Variable) -> Variable:
+    """Whether `step`, 0-D int64, is a multiple of `interval`."""
+    return paddle.equal(paddle.remainder(step, paddle.full([], interval, "int64")), paddle.full([], 0, "int64"))
+
+
+def _scalars(rule: Rule, step: Variable, weight: Variable) -> tuple[Variable, Variable]:
+    """W and α of an update after `step`, 0-D float64."""
+    since = steps_since(rule, step)
+    d = decay(rule, since)
+    new_weight = weight_after(weight, d) if rule.bias_correction else GRAPH.constant(1.0)
+    alpha = step_size(new_weight, d)
+    if rule.first > 1:
+        # Until the average begins the shadow is the weights themselves, and no observation has weight.
+        begun = since >= GRAPH.constant(0.0)
+        new_weight = paddle.where(begun, new_weight, GRAPH.constant(0.0))
+        alpha = paddle.where(begun, alpha, GRAPH.constant(1.0))
+    return new_weight, alpha
+
+
+def _due(rule: Rule, step: Variable, happens: Variable | None) -> Variable | None:
+    """Whether a run updates the average, None for every run: it is an optimizer step, and ends an interval.
+
+    The very first step ends one too where the shadow holds nothing yet.
+    """
+    if rule.update_every == 1:
+        return happens
+    due = divides(rule.update_every, step)
+    if rule.bias_correction:
+        due = paddle.logical_or(due, paddle.equal(step, paddle.full([], 1, "int64")))
+    return due if happens is None else paddle.logical_and(happens, due)
+
+
+def _follow(ir: IR, shadow: Variable, rest: Variable | None, value: Variable, alpha: Variable) -> None:
+    """Append shadow += alpha·(value - shadow), with what rounding loses kept in `rest`, if there is one."""
+    if dtype_name(value) != dtype_name(shadow):
+        value = paddle.cast(value, shadow.dtype)
+    if rest is None:
+        ir.append_lerp(shadow, value, alpha)
+        return
+    updated, lost = compensated(shadow, rest, value, alpha)
+    paddle.assign(updated, output=shadow)
+    paddle.assign(lost, output=rest)

@@ -1,0 +1,45 @@
+"""The update of several averages by one C++ operation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import paddle
+
+from ppema.averaging.expression import recorded
+from ppema.ir import IR, AverageOp, Program, Variable
+from ppema.passes.average import Average, Rule
+from ppema.passes.ema_graph import GRAPH, count_after, decay, steps_since
+
+INPUT = "input"  # in place of a decay's expression: the program's own operations compute it
+
+
+def append_update(ir: IR, main: Program, averages: Sequence[tuple[Rule, Average]], when: Variable | None) -> None:
+    """Append the operation of one update of each average to the default main program, `main`.
+
+    when: as for `EmaPass.apply`. A weight that several averages follow is read once for all of them.
+    """
+    places: dict[str, int] = {}
+    values: list[Variable] = []
+    state: list[Variable] = []
+    scalars: list[Variable] = [] if when is None else [when]
+    layout: list[int] = []
+    decays: list[str] = []
+    for rule, average in averages:
+        for name, value in average.followed.items():
+            if name not in places:
+                places[name] = len(values)
+                values.append(value)
+        indices = [places[name] for name in average.followed]
+        switches = (int(rule.bias_correction), int(bool(average.rests)))
+        layout += [rule.first, rule.update_every, *switches, len(indices), *indices]
+        state += [average.step, average.total, *(average.shadows[name] for name in average.followed), *average.rests.values()]
+        expression = recorded(rule.schedule, rule.interval)
+        if expression is None:
+            happens = None if when is None else paddle.reshape(when, [])
+            scalars.append(decay(rule, steps_since(rule, count_after(average, happens))))
+        decays.append(expression or INPUT)
+    zero = GRAPH.constant(0.0)
+    # The operation reads what branches write, and has to wait for them.
+    scalars.append(ir.after_branches(main, zero))
+    ir.append_average_op(AverageOp(values, state, scalars, when is not None, layout, decays))

@@ -1,0 +1,204 @@
+"""The C++ operations against numpy in float64, and what happens where they can not be built."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from ppema.averaging.decay import FLOATS, Constant, HalfLife, InverseGamma, PowerFunction
+from ppema.averaging.precision import compensated
+from ppema.ir import backend, scope
+from ppema.ir.native import why_missing
+from ppema.passes.ema import EmaPass, append_updates
+
+built = pytest.mark.skipif(why_missing() is not None, reason=f"there are no C++ operations: {why_missing()}")
+# More elements than one thread is given, and sizes that no block divides.
+SHAPES = {"a": [7, 4099], "b": [], "c": [3], "d": [257, 129, 3]}
+
+
+class Moving:
+    """A program that does nothing but update averages, of variables that a test sets."""
+
+    def __init__(self, dtypes=("float32", "float32", "float64", "float32"), **covers):
+        main, startup = paddle.static.Program(), paddle.static.Program()
+        self.dtypes = dict(zip(SHAPES, dtypes, strict=True))
+        with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+            for name, shape in SHAPES.items():
+                paddle.static.create_parameter(shape, self.dtypes[name], name=name)
+            parameters = {each.name: each for each in backend().parameters(main)}
+            wanted = [
+                (made, made.declare(backend(), main, startup, [parameters[name] for name in names]))
+                for names, made in covers.values()
+            ]
+            append_updates(backend(), main, startup, wanted)
+        self.main, self.averages = main, dict(zip(covers, (average for _, average in wanted), strict=True))
+        self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        with paddle.static.scope_guard(self.scope):
+            self._executor.run(startup)
+
+    def step(self, rng) -> dict[str, np.ndarray]:
+        values = {name: rng.normal(size=shape).astype(self.dtypes[name]) for name, shape in SHAPES.items()}
+        scope.put(self.scope, values)
+        with paddle.static.scope_guard(self.scope):
+            self._executor.run(self.main)
+        return values
+
+    def shadow(self, average: str, name: str) -> np.ndarray:
+        return scope.get(self.scope, self.averages[average].shadow_of[name])
+
+
+@built
+def test_several_averages_of_different_weights_are_one_operation():
+    rules = {
+        "all": (list(SHAPES), EmaPass("all", InverseGamma(0.99))),
+        "few": (["d", "b"], EmaPass("few", HalfLife(3.0), start=4, update_every=2)),
+        "last": (["c", "a"], EmaPass("last", PowerFunction(3.0))),
+    }
+    moving, rng, seen = Moving(**rules), np.random.default_rng(0), []
+    kinds = [op.kind.rstrip("_") for op in backend().operations(moving.main)]
+    assert kinds.count("ppema_average") == 1 and "sgd" not in kinds
+    for _ in range(11):
+        seen.append(moving.step(rng))
+        for average, (names, rule) in rules.items():
+            for name in names:
+                expected = by_definition(rule, [values[name].astype("float64") for values in seen])
+                got = moving.shadow(average, name)
+                assert got.dtype == moving.dtypes[name]
+                bound = 1e-12 if got.dtype == np.float64 else 1e-6
+                assert np.linalg.norm(got - expected) <= bound * np.linalg.norm(expected), (average, name, len(seen))
+
+
+def by_definition(rule, values):
+    """The weighted mean of what the rule has taken in after all of `values`; before its first, the newest it follows."""
+    every = rule.update_every
+    taken = [t for t in range(1, len(values) + 1) if t % every == 0 and t >= rule.first]
+    if not taken:
+        followed = [t for t in range(1, len(values) + 1) if t % every == 0 or t == 1]
+        return values[followed[-1] - 1]
+    total, weight = 0.0, 0.0
+    for t in taken:
+        d = rule.schedule(float(t - rule.first), rule.interval, FLOATS)
+        total, weight = d * total + (1 - d) * values[t - 1], d * weight + (1 - d)
+    return total / weight
+
+
+@built
+def test_a_compensated_average_has_the_bits_of_the_formula():
+    moving, rng = Moving(ema=(["a", "c"], EmaPass("ema", Constant(0.999), precision="compensated"))), np.random.default_rng(1)
+    state = {name: (np.zeros(SHAPES[name], moving.dtypes[name]),) * 2 for name in ("a", "c")}
+    weight = 0.0
+    for _ in range(20):
+        values = moving.step(rng)
+        weight = 0.999 * weight + (1 - 0.999)
+        for name, (shadow, rest) in state.items():
+            alpha = np.asarray((1 - 0.999) / weight, moving.dtypes[name])
+            state[name] = compensated(shadow, rest, values[name], alpha)
+            assert moving.shadow("ema", name).tobytes() == state[name][0].tobytes()
+
+
+@built
+def test_the_first_update_is_the_weights_bit_for_bit():
+    moving = Moving(ema=(list(SHAPES), EmaPass("ema", Constant(0.9))))
+    values = moving.step(np.random.default_rng(2))
+    for name, value in values.items():
+        assert moving.shadow("ema", name).tobytes() == value.tobytes()
+
+
+EXTREMES = {
+    "float32": (3.4e38, -1e-45, 0.0),
+    "float64": (1.7e308, -5e-324, 0.0),
+    "float16": (65504.0, -6e-8, 0.0),
+}
+
+
+@built
+@pytest.mark.parametrize("dtype", EXTREMES)
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
+def test_finite_finds_each_bad_number_and_no_other(dtype, bad):
+    rng = np.random.default_rng(3)
+    arrays = [np.full(shape, 1, dtype) for shape in ([33, 5003], [], [7])]
+    for array in arrays:
+        array.reshape(-1)[: len(EXTREMES[dtype])] = EXTREMES[dtype][: array.size]
+    main = paddle.static.Program()
+    with paddle.static.program_guard(main):
+        fed = [paddle.static.data(f"x{index}", list(array.shape), dtype) for index, array in enumerate(arrays)]
+        each, every = backend().append_finite_op(fed)
+    executor = paddle.static.Executor(paddle.CPUPlace())
+
+    def check() -> tuple[list[bool], bool]:
+        flags, flag = executor.run(main, {f"x{i}": array for i, array in enumerate(arrays)}, [each, every])
+        return flags.tolist(), bool(flag)
+
+    assert check() == ([True, True, True], True)
+    for index, array in enumerate(arrays):
+        place = rng.integers(array.size)
+        kept, array.reshape(-1)[place] = array.reshape(-1)[place], bad
+        assert check() == ([other != index for other in range(3)], False)
+        array.reshape(-1)[place] = kept
+
+
+def say(home: Path, **environment: str) -> subprocess.CompletedProcess:
+    """What a new process says when it needs the operations; the last line of stdout is why there are none."""
+    code = (
+        "from ppema.environment import load_paddle; load_paddle(); "
+        "from ppema.ir.native import why_missing; why_missing(); print(why_missing())"
+    )
+    root = Path(__file__).parents[2]
+    clean = {key: value for key, value in os.environ.items() if key not in ("XDG_CACHE_HOME", "CXX", "PPEMA_NATIVE")}
+    variables = clean | {"HOME": str(home), "OMP_NUM_THREADS": "1"} | environment
+    return subprocess.run([sys.executable, "-c", code], cwd=root, env=variables, capture_output=True, text=True, timeout=300)
+
+
+def lines(done: subprocess.CompletedProcess) -> list[str]:
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stderr.splitlines() if line.startswith("ppema: ")]
+
+
+@built
+def test_they_are_built_once_and_said_so(tmp_path):
+    first = say(tmp_path)
+    (library,) = (tmp_path / ".cache/ppema").iterdir()
+    (line,) = lines(first)
+    assert line.startswith(f"ppema: built its C++ operations for Paddle {paddle.__version__} in ")
+    assert line.endswith(f" s, once: {library}")
+    assert lines(say(tmp_path)) == []
+    whole = library.read_bytes()
+    library.write_bytes(whole[:1000])
+    # What somebody damaged, and what would end the process, is built again.
+    assert lines(say(tmp_path))
+    assert library.read_bytes()[:1000] == whole[:1000]
+
+
+@built
+def test_where_nothing_can_be_kept_they_are_built_for_the_process(tmp_path):
+    (tmp_path / "file").touch()
+    done = say(tmp_path, XDG_CACHE_HOME=str(tmp_path / "file"))
+    assert done.stdout.splitlines()[-1] == "None" and len(lines(done)) == 1
+    assert list(tmp_path.rglob("native*")) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"CXX": "/no/such/compiler"}, "/no/such/compiler can not be run: FileNotFoundError"),
+        ({"CXX": "false"}, "false failed: it said nothing"),
+        ({"PATH": "/nowhere"}, "there is no C++ compiler (g++)"),
+    ],
+)
+def test_without_a_compiler_one_line_says_so(tmp_path, environment, reason):
+    done = say(tmp_path, **environment)
+    (line,) = lines(done)
+    expected = f"ppema: without its C++ operations, averages are updated by Paddle's, which are slower: {reason}"
+    assert line.startswith(expected)
+    assert done.stdout.splitlines()[-1].startswith(reason)
+
+
+def test_they_can_be_turned_off(tmp_path):
+    done = say(tmp_path, PPEMA_NATIVE="0")
+    assert lines(done) == [] and done.stdout.splitlines()[-1] == "PPEMA_NATIVE=0"

@@ -1,0 +1,31 @@
+"""Which operations the passes append: our own in C++, or Paddle's."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+
+from ppema.ir.native import why_missing
+from ppema.passes import ema, finite
+
+
+@contextmanager
+def paddle_kernels():
+    """Inside, the passes find no C++ operations."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (ema, finite):
+            patch.setattr(module, "why_missing", lambda: "this test wants Paddle's")
+        yield
+
+
+@pytest.fixture(scope="module", params=["native", "paddle"])
+def kernels(request):
+    """Every test that uses it runs with both; for a module: `pytestmark = pytest.mark.usefixtures("kernels")`."""
+    if request.param == "paddle":
+        with paddle_kernels():
+            yield request.param
+    elif reason := why_missing():
+        pytest.skip(f"there are no C++ operations: {reason}")
+    else:
+        yield request.param
