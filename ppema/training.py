@@ -18,7 +18,6 @@ from ppema.data import Batch
 from ppema.errors import AverageError, TrainingError
 from ppema.run.best import Best
 from ppema.run.evaluate import evaluate
-from ppema.run.execute import execute
 from ppema.run.health import Health
 from ppema.run.initial import Restored, begin_with
 from ppema.run.interval import Interval
@@ -193,7 +192,7 @@ class Trainer:
         programs = self._run.programs
         paddle.seed(step_seed(self._run.config.seed, state.step))
         feed = programs.model.inputs.feed(batch, self._run.train_loader.label)
-        loss, finite = execute(self._run.executor, programs.train, feed, [programs.loss, programs.guard.finite])
+        loss, finite = self._run.executor.run(programs.train, feed, [programs.loss, programs.guard.finite])
         step = Step(float(np.asarray(loss).reshape(())), None if np.asarray(finite).all() else culprit(self._run))
         # After the last step there is no next one to prepare, and some schedules refuse to go beyond their length.
         last = state.step + 1 >= self._run.horizon.total_steps

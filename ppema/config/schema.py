@@ -98,6 +98,11 @@ class Runtime(Section):
         Field(pattern="^(auto|cpu|gpu(:(0|[1-9][0-9]*))?)$"),
         expecting("'auto', 'cpu', 'gpu' or 'gpu:N'"),
     ] = Field(default="auto", description="Where to compute; auto: a GPU when paddle can use one.")
+    executor: Literal["auto", "plain"] = Field(
+        default="auto",
+        description="What runs the programs; auto: on a CPU with Paddle 3.3 the executor inside Paddle's Executor.run, without "
+        "what that repeats at every step; plain: Executor.run itself.",
+    )
 
 
 _AVERAGE_NAME = "[A-Za-z][A-Za-z0-9_-]*"

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import paddle
 
 Program = Any  # paddle.static.Program
@@ -72,6 +73,14 @@ class AverageOp:
     conditional: bool
     layout: Sequence[int]
     decays: Sequence[str]
+
+
+class Runner(Protocol):
+    """Runs one program in one scope, and fetches the same variables each time."""
+
+    def run(self, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Returns copies of what is fetched. Whatever an operation raises comes through."""
+        ...
 
 
 class IR(Protocol):
@@ -180,6 +189,10 @@ class IR(Protocol):
 
     def gradient_values(self, gradient: Variable) -> Variable:
         """All numbers of a gradient as a dense variable: where it is sparse, as by `Embedding(sparse=True)`, of its rows."""
+        ...
+
+    def runner(self, executor: Any, scope: Any, program: Program, fetch: Sequence[Variable]) -> Runner:
+        """What runs `program`, as it is at its first run, on the executor's device and in `scope`, which must be current."""
         ...
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:

@@ -17,6 +17,7 @@ from ppema.ir.base import (
     Operation,
     Parameter,
     Program,
+    Runner,
     TestSwitches,
     Variable,
     dtype_name,
@@ -24,6 +25,7 @@ from ppema.ir.base import (
     statistics_stand_still,
     user_frame,
 )
+from ppema.ir.plain import Plain
 
 # Measured: all others fail at the first step, AdamW by ending the process.
 _TAKE_SPARSE = ("SGD", "Momentum", "Adagrad", "Adam", "Lamb", "RMSProp")
@@ -188,6 +190,9 @@ class Legacy:
 
     def gradient_values(self, gradient: Variable) -> Variable:
         return get_tensor_from_selected_rows(gradient) if _is_sparse(gradient) else gradient
+
+    def runner(self, executor: Any, scope: Any, program: Program, fetch: Sequence[Variable]) -> Runner:
+        return Plain(executor, program, fetch)
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         # The role by which `Program.clone(for_test=True)` knows what to leave out.

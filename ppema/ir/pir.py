@@ -18,6 +18,7 @@ from ppema.ir.base import (
     Operation,
     Parameter,
     Program,
+    Runner,
     TestSwitches,
     Variable,
     dtype_name,
@@ -25,6 +26,8 @@ from ppema.ir.base import (
     statistics_stand_still,
     user_frame,
 )
+from ppema.ir.direct import Direct
+from ppema.ir.plain import Plain
 
 _ops: Any = _C_ops  # whose stubs know neither custom operators nor which arguments may be None
 
@@ -176,6 +179,12 @@ class Pir:
 
     def gradient_values(self, gradient: Variable) -> Variable:
         return get_tensor_from_selected_rows(gradient) if gradient.is_selected_row_type() else gradient
+
+    def runner(self, executor: Any, scope: Any, program: Program, fetch: Sequence[Variable]) -> Runner:
+        # What a GPU needs of it nobody has tried.
+        if isinstance(executor.place, paddle.CPUPlace):
+            return Direct(executor.place, scope, program, fetch)
+        return Plain(executor, program, fetch)
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         return nullcontext()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ppema.data import Loader
 from ppema.inputs import Inputs
 from ppema.programs import TestProgram
-from ppema.run.execute import execute
+from ppema.run.execute import Executor
 
 
-def evaluate(executor: Any, test: TestProgram, inputs: Inputs, loader: Loader) -> dict[str, float]:
+def evaluate(executor: Executor, test: TestProgram, inputs: Inputs, loader: Loader) -> dict[str, float]:
     """Run `test` over `loader` in the current scope; returns each measure's mean over all samples.
 
     Each batch counts by its size, in float64, so that a short last one counts for what it is. Changes no variable of the scope.
@@ -21,7 +19,7 @@ def evaluate(executor: Any, test: TestProgram, inputs: Inputs, loader: Loader) -
     samples = 0
     for batch in loader.epoch(0):
         size = len(batch.indices)
-        values = execute(executor, test.program, inputs.feed(batch, loader.label), list(test.measures.values()))
+        values = executor.run(test.program, inputs.feed(batch, loader.label), list(test.measures.values()))
         for name, value in zip(totals, values, strict=True):
             # One value per sample, or one for the batch: either way the mean stands for `size` samples.
             totals[name] += float(np.asarray(value, dtype=np.float64).mean()) * size

@@ -1,19 +1,53 @@
-"""Running a program, with Paddle's reports of many lines told in one."""
+"""Running programs in a run's scope, with Paddle's reports of many lines told in one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import paddle
 
 from ppema.errors import TrainingError, one_line
-from ppema.ir import Program, Variable
+from ppema.ir import Program, Runner, Variable, backend
+from ppema.ir.plain import Plain
 
 
-def execute(executor: Any, program: Program, feed: Mapping[str, np.ndarray], fetch: Sequence[Variable]) -> list[np.ndarray]:
-    """Run `program` once in the current scope; returns the fetched arrays. Raises TrainingError when an operation fails."""
+class Executor:
+    """Runs programs on one device and in one scope, which must be current then.
+
+    plain: by Paddle's `exe.run` throughout, in place of what is faster for programs that run again and again.
+    """
+
+    def __init__(self, place: Any, scope: Any, *, plain: bool = False):
+        self._executor = paddle.static.Executor(place)
+        self._scope = scope
+        self._plain = plain
+        # What a runner is found by is held, so that nothing else can get its identity.
+        self._runners: dict[tuple[int, ...], tuple[Runner, Program, tuple[Variable, ...]]] = {}
+
+    def once(self, program: Program, feed: Mapping[str, np.ndarray], fetch: Sequence[Variable] = ()) -> list[np.ndarray]:
+        """Run a program that is not run again, such as a startup program. Returns and raises as `run`."""
+        return _told(Plain(self._executor, program, fetch).run, feed)
+
+    def run(self, program: Program, feed: Mapping[str, np.ndarray], fetch: Sequence[Variable] = ()) -> list[np.ndarray]:
+        """Run `program`, which must not change after its first run; returns the fetched arrays.
+
+        Raises TrainingError when an operation fails.
+        """
+        key = (id(program), *map(id, fetch))
+        if key not in self._runners:
+            self._runners[key] = (self._runner(program, fetch), program, tuple(fetch))
+        return _told(self._runners[key][0].run, feed)
+
+    def _runner(self, program: Program, fetch: Sequence[Variable]) -> Runner:
+        if self._plain:
+            return Plain(self._executor, program, fetch)
+        return backend().runner(self._executor, self._scope, program, fetch)
+
+
+def _told(run: Callable[[Mapping[str, np.ndarray]], list[np.ndarray]], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     try:
-        return executor.run(program, feed=dict(feed), fetch_list=list(fetch))
+        return run(feed)
     except Exception as error:
         raise TrainingError(f"an operation failed: {one_line(error)}") from error

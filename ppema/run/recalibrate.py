@@ -9,7 +9,7 @@ from typing import Any
 from ppema.data import Loader
 from ppema.inputs import Inputs
 from ppema.recalibration import Recalibration
-from ppema.run.execute import execute
+from ppema.run.execute import Executor
 
 
 class Recalibrator:
@@ -19,7 +19,7 @@ class Recalibrator:
     """
 
     def __init__(
-        self, executor: Any, scope: Any, inputs: Inputs, train: Loader, wanted: Mapping[str, tuple[Recalibration, int]]
+        self, executor: Executor, scope: Any, inputs: Inputs, train: Loader, wanted: Mapping[str, tuple[Recalibration, int]]
     ):
         """train: is not read itself; wanted: the recalibration of weights, and the most batches it takes, by their name."""
         self._executor = executor
@@ -36,7 +36,7 @@ class Recalibrator:
         recalibration, batches = self._wanted[weights]
         most = min(batches, self._loader.steps_per_epoch)
         feeds = (self._inputs.feed(batch, self._loader.label) for batch in islice(self._loader.epoch(0), most))
-        return recalibration.measure(self._scope, feeds, lambda program, feed: execute(self._executor, program, feed, []))
+        return recalibration.measure(self._scope, feeds, self._executor.run)
 
     def close(self) -> None:
         """End what reads the data."""

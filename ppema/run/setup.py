@@ -25,7 +25,7 @@ from ppema.run.best import check_monitors
 from ppema.run.checkpoint import Checkpoint, check_fits
 from ppema.run.checkpoints import Checkpoints, check_pointers
 from ppema.run.device import place_of
-from ppema.run.execute import execute
+from ppema.run.execute import Executor
 from ppema.run.recalibrate import Recalibrator
 from ppema.run.tensors import Arrays
 from ppema.saved import read
@@ -43,7 +43,7 @@ class TrainingRun:
     train_loader: Loader
     eval_loader: Loader
     programs: Programs
-    executor: Any
+    executor: Executor
     scope: Any
     recalibrator: Recalibrator
 
@@ -91,7 +91,8 @@ def prepare_training(config: Config) -> TrainingRun:
     with config.at("train"):
         check_monitors(config.train.monitors, programs.model.test.measures)
         check_pointers(config.train.monitors)
-    executor, own = paddle.static.Executor(place), paddle.static.Scope()
+    own = paddle.static.Scope()
+    executor = Executor(place, own, plain=config.runtime.executor == "plain")
     with paddle.static.scope_guard(own):
         _initialise(config, executor, programs.startup)
         for loader in (train_loader, eval_loader):
@@ -108,7 +109,7 @@ class EvaluationRun:
     config: Config
     model: Model
     eval_loader: Loader
-    executor: Any
+    executor: Executor
     scope: Any
 
     def close(self) -> None:
@@ -158,7 +159,8 @@ def prepare_evaluation(config: Config) -> EvaluationRun:
     _seed(config.seed)
     eval_loader = _eval_loader(config)
     model = build_test_model(config, eval_loader.fields)
-    executor, own = paddle.static.Executor(place), paddle.static.Scope()
+    own = paddle.static.Scope()
+    executor = Executor(place, own, plain=config.runtime.executor == "plain")
     with paddle.static.scope_guard(own):
         _initialise(config, executor, model.startup)
         _try_out(config, executor, model, eval_loader)
@@ -210,16 +212,16 @@ def _eval_loader(config: Config) -> Loader:
         return build_loader(config.data.eval, seed=config.seed, label="data.eval")
 
 
-def _initialise(config: Config, executor: Any, startup: Program) -> None:
+def _initialise(config: Config, executor: Executor, startup: Program) -> None:
     """Give every variable its initial value in the current scope; one that does not fit the memory is the model's fault."""
     with config.at("model"):
         try:
-            execute(executor, startup, {}, [])
+            executor.once(startup, {})
         except TrainingError as error:
             raise ConfigError.of(f"the initial values can not be made: {error}") from error
 
 
-def _try_out(config: Config, executor: Any, model: Model, loader: Loader) -> None:
+def _try_out(config: Config, executor: Executor, model: Model, loader: Loader) -> None:
     """Find what does not fit before anything is written: labels, and shapes that Paddle checks no sooner than it runs.
 
     The test program, which changes nothing, is run on a sample of the first batch.
@@ -232,7 +234,7 @@ def _try_out(config: Config, executor: Any, model: Model, loader: Loader) -> Non
     with config.at("model"):
         try:
             feed = model.inputs.feed(one, loader.label)
-            execute(executor, model.test.program, feed, list(model.test.measures.values()))
+            executor.once(model.test.program, feed, list(model.test.measures.values()))
         except TrainingError as error:
             raise ConfigError.of(f"model, loss and metrics do not run on the data: {error}") from error
 

@@ -183,5 +183,6 @@ train:
 runtime:
   threads: auto
   device: auto
+  executor: auto
 output: null
 """
