@@ -1,4 +1,4 @@
-"""Measure what ppema costs: python tools/benchmark.py checkpoint"""
+"""Measure what ppema costs: python tools/benchmark.py [COMMAND]"""
 
 import sys
 from pathlib import Path

@@ -1,13 +1,16 @@
-"""Measuring side by side: machines are noisy, so every figure is a ratio of two times that were taken in turn."""
+"""Measuring side by side: machines are noisy, so every figure compares times that were taken in turn, in one run."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import paddle
@@ -17,50 +20,79 @@ from ppema.version import VERSION
 
 LEAST_ROUNDS = 15
 
+# ratio: a/b, of seconds a to the other's b; speed: b/a; share: a/b - 1, in percent; difference: a - b, and time: a, in seconds.
+Kind = Literal["ratio", "speed", "share", "difference", "time"]
+_VALUE: dict[Kind, Callable[[float, float], float]] = {
+    "ratio": lambda a, b: a / b,
+    "speed": lambda a, b: b / a,
+    "share": lambda a, b: 100 * (a / b - 1),
+    "difference": lambda a, b: a - b,
+    "time": lambda a, b: a,
+}
+
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured, and beside what: seconds of each round; aim: of the ratio, in words."""
+    """What was measured, and beside what: seconds of each round; aim: of its value, in words."""
 
     name: str
     beside: str
     aim: str
     seconds: tuple[float, ...]
     seconds_beside: tuple[float, ...]
-    inverse: bool = False
+    kind: Kind = "ratio"
 
     @property
-    def ratios(self) -> list[float]:
-        """By round: seconds over those of the other, or with `inverse`, for speeds, the other way round."""
-        pairs = zip(self.seconds, self.seconds_beside, strict=True)
-        return [b / a if self.inverse else a / b for a, b in pairs]
+    def values(self) -> list[float]:
+        """By round."""
+        return [_VALUE[self.kind](*pair) for pair in zip(self.seconds, self.seconds_beside, strict=True)]
 
     @property
-    def ratio(self) -> float:
+    def value(self) -> float:
         """Their median."""
-        return statistics.median(self.ratios)
+        return statistics.median(self.values)
 
     @property
     def spread(self) -> tuple[float, float]:
         """The first and the third quartile."""
-        first, _, third = statistics.quantiles(self.ratios, n=4)
+        first, _, third = statistics.quantiles(self.values, n=4)
         return first, third
 
+    @property
+    def text(self) -> str:
+        """The median with its quartiles: "1.05 (1.01 to 1.10)", "4.1 % (3.9 to 4.4)", "35.2 µs (33.0 to 40.1)"."""
+        first, third = self.spread
+        if self.kind in ("ratio", "speed"):
+            return f"{self.value:.2f} ({first:.2f} to {third:.2f})"
+        scale, unit = (1.0, "%") if self.kind == "share" else _unit(self.value)
+        return f"{self.value * scale:.1f} {unit} ({first * scale:.1f} to {third * scale:.1f})"
 
-def side_by_side(
-    rounds: int, ours: Callable[[], float], theirs: Callable[[], float]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The seconds that each returns, over `rounds` rounds of both, in alternating order, after one that does not count."""
-    found: list[tuple[float, float]] = []
+
+@dataclass(frozen=True)
+class Found:
+    """What a command measured, and in words what it could not measure here, and why."""
+
+    figures: list[Figure]
+    skipped: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Options:
+    """rounds: how often everything is measured; folder: where may be written; models: those whose steps are measured."""
+
+    rounds: int
+    folder: Path
+    models: tuple[str, ...]
+
+
+def side_by_side(rounds: int, *sides: Callable[[], float]) -> list[tuple[float, ...]]:
+    """The seconds that each side returns, over `rounds` rounds of all, in alternating order, after one that does not count."""
+    found: list[list[float]] = [[] for _ in sides]
     for number in range(rounds + 1):
-        if number % 2:
-            first = ours()
-            found.append((first, theirs()))
-        else:
-            second = theirs()
-            found.append((ours(), second))
-    a, b = zip(*found[1:], strict=True)
-    return a, b
+        order = list(zip(sides, found, strict=True))
+        for side, seconds in order if number % 2 else reversed(order):
+            seconds.append(side())
+    return [tuple(seconds[1:]) for seconds in found]
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -78,24 +110,44 @@ def machine() -> dict[str, object]:
         "threads": threads_in_use(),
         "python": platform.python_version(),
         "paddle": paddle.__version__,
+        "torch": _torch(),
         "numpy": np.__version__,
         "ppema": VERSION,
     }
 
 
 def rows(figures: Sequence[Figure]) -> list[tuple[str, str, str, str, str, str]]:
-    """The figures as a table's rows: what, beside what, the medians in ms, the ratio with its quartiles, the aim."""
+    """The figures as a table's rows: what, beside what, the medians of both times, the value with its quartiles, the aim."""
     return [
         (
             each.name,
             each.beside,
-            f"{statistics.median(each.seconds) * 1e3:.1f} ms",
-            f"{statistics.median(each.seconds_beside) * 1e3:.1f} ms",
-            f"{each.ratio:.2f} ({each.spread[0]:.2f} to {each.spread[1]:.2f})",
+            in_words(statistics.median(each.seconds)),
+            in_words(statistics.median(each.seconds_beside)),
+            each.text,
             each.aim,
         )
         for each in figures
     ]
+
+
+def in_words(seconds: float) -> str:
+    """ "12.3 ms"."""
+    scale, unit = _unit(seconds)
+    return f"{seconds * scale:.1f} {unit}"
+
+
+def _unit(seconds: float) -> tuple[float, str]:
+    """What makes seconds of this size readable: a factor, and the unit that they are in then."""
+    size = abs(seconds)
+    return (1.0, "s") if size >= 1 else (1e3, "ms") if size >= 1e-3 else (1e6, "µs")
+
+
+def _torch() -> str | None:
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:

@@ -1,28 +1,45 @@
-"""tools/benchmark.py: what ppema costs on this machine, as ratios measured side by side."""
+"""tools/benchmark.py: what ppema costs on this machine, in figures measured side by side."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppema.cli.common import add_json, print_json, print_table, run
 from ppema.errors import PpemaError
 
+if TYPE_CHECKING:
+    from ppema.benchmark.measure import Found, Options
+
+COMMANDS = {
+    "ema": "one update of ResNet-50's averages, beside the memory limit, PyTorch and stock Paddle",
+    "step": "training steps with EMA, beside PyTorch and stock Paddle, and what the EMA adds to them",
+    "swap": "apply and restore of an average",
+    "loop": "what the training loop adds to the bare run of its program",
+    "checkpoint": "the loop's wait for a checkpoint, and the speed of writing it",
+    "loader": "a step on real data, beside one on a repeated batch",
+    "startup": "from the start of the process until the first step is done",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 2 bad input."""
+    """Returns the exit code: 0 done, 1 a measurement that failed, 2 bad input, 130 Ctrl-C."""
     made = argparse.ArgumentParser(
         prog="python tools/benchmark.py",
         description="Measure what ppema costs on this machine, beside what it is to match.",
+        epilog="commands:\n" + "\n".join(f"  {name:<12}{said}" for name, said in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = made.add_subparsers(dest="command", required=True, metavar="checkpoint")
-    checkpoint = commands.add_parser("checkpoint", help="the loop's wait for a checkpoint, and the speed of writing it")
-    checkpoint.add_argument("--folder", type=Path, default=Path(), help="where to write, 3 GB at most (default: here)")
-    checkpoint.add_argument("--rounds", type=int, default=15, metavar="N", help="how often to measure (default: 15, the least)")
-    checkpoint.add_argument("--threads", default="auto", metavar="N", help="OpenMP threads (default: the machine's cores)")
-    add_json(checkpoint)
+    made.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND", help="what to measure (default: everything)")
+    made.add_argument("--folder", type=Path, default=Path(), help="where checkpoint and loop write, up to 3 GB (default: here)")
+    made.add_argument("--models", metavar="A,B", help="those that step measures (default: all)")
+    made.add_argument("--rounds", type=int, default=15, metavar="N", help="how often to measure (default: 15, the least)")
+    made.add_argument("--threads", default="auto", metavar="N", help="OpenMP threads (default: the machine's cores)")
+    add_json(made)
     return run(_benchmark, made, argv)
 
 
@@ -33,17 +50,44 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         raise PpemaError(f"--threads: expected an integer >= 1 or auto, got {arguments.threads!r}")
     choose_threads("auto" if arguments.threads == "auto" else int(arguments.threads))
     load_paddle()
-    from ppema.benchmark.checkpoint import measure
-    from ppema.benchmark.measure import LEAST_ROUNDS, machine, rows
+    from ppema.benchmark.measure import machine, rows
+
+    options, found = _options(arguments), []
+    print(", ".join(f"{key} {value}" for key, value in machine().items() if value is not None), flush=True)
+    for name in [arguments.command] if arguments.command else COMMANDS:
+        print(f"measuring: {name} ...", file=sys.stderr, flush=True)
+        measured = _measures()[name](options)
+        found.append(measured)
+        if measured.figures:
+            print_table(("what", "beside", "ours", "theirs", "value (quartiles)", "aim"), rows(measured.figures))
+        for line in measured.skipped:
+            print(f"skipped: {line}")
+        sys.stdout.flush()
+    if arguments.json:
+        figures = [{**asdict(f), "value": f.value, "spread": f.spread} for each in found for f in each.figures]
+        print_json({"machine": machine(), "figures": figures, "skipped": [line for each in found for line in each.skipped]})
+    return 0
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    from ppema.benchmark.measure import LEAST_ROUNDS, Options
+    from ppema.benchmark.subjects import SUBJECTS
 
     if arguments.rounds < LEAST_ROUNDS:
         raise PpemaError(f"--rounds: expected an integer >= {LEAST_ROUNDS}, got {arguments.rounds}: fewer tell nothing")
     if not arguments.folder.is_dir():
         raise PpemaError(f"--folder: {arguments.folder}: there is no such folder")
-    figures = measure(arguments.rounds, arguments.folder)
-    print(", ".join(f"{key} {value}" for key, value in machine().items()))
-    print_table(("what", "beside", "ours", "theirs", "ratio (quartiles)", "aim"), rows(figures))
-    if arguments.json:
-        found = [{**asdict(each), "ratio": each.ratio, "spread": each.spread} for each in figures]
-        print_json({"machine": machine(), "figures": found})
-    return 0
+    models = tuple(SUBJECTS) if arguments.models is None else tuple(arguments.models.split(","))
+    for name in models:
+        if name not in SUBJECTS:
+            raise PpemaError(f"--models: expected some of {', '.join(SUBJECTS)}, got {name!r}")
+    if arguments.models is not None and arguments.command not in (None, "step"):
+        raise PpemaError(f"--models: {arguments.command} measures no models of one's choice: it goes with step")
+    return Options(arguments.rounds, arguments.folder, models)
+
+
+def _measures() -> dict[str, Callable[[Options], Found]]:
+    from ppema.benchmark import checkpoint, ema, loader, loop, startup, step, swap
+
+    modules = {"ema": ema, "step": step, "swap": swap, "loop": loop, "checkpoint": checkpoint, "loader": loader}
+    return {name: module.measure for name, module in {**modules, "startup": startup}.items()}

@@ -7,16 +7,33 @@ import json
 import pytest
 
 from ppema.benchmark import checkpoint
-from ppema.benchmark.measure import Figure, rows, side_by_side
+from ppema.benchmark.measure import Figure, in_words, rows, side_by_side
 from ppema.cli.benchmark import main
 
 
 def test_a_figure_is_the_median_of_the_ratios_of_each_round():
     figure = Figure("a", "b", "x", (1.0, 4.0, 9.0, 2.0), (2.0, 2.0, 3.0, 2.0))
-    assert figure.ratios == [0.5, 2.0, 3.0, 1.0]
-    assert (figure.ratio, figure.spread) == (1.5, (0.625, 2.75))
-    assert rows([figure]) == [("a", "b", "3000.0 ms", "2000.0 ms", "1.50 (0.62 to 2.75)", "x")]
-    assert Figure("a", "b", "x", (1.0, 4.0), (2.0, 2.0), inverse=True).ratios == [2.0, 0.5]
+    assert figure.values == [0.5, 2.0, 3.0, 1.0]
+    assert (figure.value, figure.spread) == (1.5, (0.625, 2.75))
+    assert rows([figure]) == [("a", "b", "3.0 s", "2.0 s", "1.50 (0.62 to 2.75)", "x")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "text"),
+    [
+        ("speed", [2.0, 0.5, 0.5], "0.50 (0.50 to 2.00)"),
+        ("share", [-50.0, 100.0, 100.0], "100.0 % (-50.0 to 100.0)"),
+        ("difference", [-0.0005, 0.001, 0.002], "1.0 ms (-0.5 to 2.0)"),
+        ("time", [0.0005, 0.002, 0.004], "2.0 ms (0.5 to 4.0)"),
+    ],
+)
+def test_the_other_kinds_of_figures(kind, values, text):
+    figure = Figure("a", "b", "x", (0.0005, 0.002, 0.004), (0.001, 0.001, 0.002), kind)
+    assert (figure.values, figure.text) == (values, text)
+
+
+def test_times_are_told_in_the_unit_that_fits():
+    assert [in_words(each) for each in (1.5, 0.0123, 0.0000456)] == ["1.5 s", "12.3 ms", "45.6 µs"]
 
 
 def test_both_are_measured_in_turn_and_the_first_round_does_not_count():
@@ -53,6 +70,11 @@ def test_checkpoints_are_measured_and_leave_nothing(tmp_path, capsys, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--models", "mlp"], "--models: checkpoint measures no models of one's choice: it goes with step\n"),
+        (
+            ["--models", "mlp,vgg"],
+            "--models: expected some of mlp, lenet, resnet18-32, resnet18-64, resnet50, mobilenet, got 'vgg'\n",
+        ),
         (["--rounds", "3"], "--rounds: expected an integer >= 15, got 3: fewer tell nothing\n"),
         (["--folder", "nowhere"], "--folder: nowhere: there is no such folder\n"),
         (["--threads", "none"], "--threads: expected an integer >= 1 or auto, got 'none'\n"),

@@ -1,0 +1,22 @@
+"""What reading the data costs a run: Fashion-MNIST's batches beside one that is repeated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ppema.benchmark.measure import Figure, Found, Options
+from ppema.benchmark.ours import FASHION
+from ppema.benchmark.peer import compare
+from ppema.config import load_config
+
+OURS = "ppema.benchmark.ours:fashion"
+
+
+def measure(options: Options) -> Found:
+    """Skipped where the data set is not installed."""
+    train = load_config(FASHION, []).data.train.model_dump()
+    for path in (train["images"], train["labels"]):
+        if not Path(path).exists():
+            return Found([], [f"loader: there is no {path}: on Debian and Ubuntu, apt-get install dataset-fashion-mnist"])
+    real, repeated = compare(options.rounds, (OURS, False), (OURS, True))
+    return Found([Figure("Fashion-MNIST CNN: a step on real data", "on one repeated batch", "at most 1.05", real, repeated)])

@@ -1,0 +1,93 @@
+"""What the training loop costs beside the program that it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import paddle
+
+from ppema.benchmark.measure import Figure, Found, Options, timed
+from ppema.benchmark.subjects import DECAY, SUBJECTS
+from ppema.config import Config
+from ppema.data import Batch, Loader
+from ppema.run.execute import execute
+from ppema.run.lock import locked
+from ppema.run.resume import Start
+from ppema.run.setup import TrainingRun, prepare_training
+from ppema.training import Trainer
+
+STEPS = 1000  # of the loop in one round, as many as runs of the bare program
+WARM = 100  # of either before them
+
+
+def measure(options: Options) -> Found:
+    """A whole step of the MLP's run, between two log lines, less the run of its program with the feed ready."""
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="ppema-benchmark-") as output:
+        config = _config(Path(output) / "run", options.rounds)
+        with contextlib.closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
+            paced = _Paced(run)
+            with locked(Path(output) / "run") as lock, contextlib.redirect_stderr(io.StringIO()):
+                # Whoever reads a loader's batches asks it for no more than what _Paced has.
+                result = Trainer(replace(run, train_loader=cast(Loader, paced)), Start()).go(lock)
+    if result.stopped_by is not None:
+        raise KeyboardInterrupt
+    # The first round does not count.
+    pairs = paced.seconds[1 : options.rounds + 1]
+    ours, bare = (tuple(side) for side in zip(*pairs, strict=True))
+    figure = Figure("MLP 64-128-10, 64: a step of the loop", "the bare run", "at most 40 µs more", ours, bare, "difference")
+    return Found([figure])
+
+
+def _config(output: Path, rounds: int) -> Config:
+    """A run that is as long as all rounds, with nothing due before its last step."""
+    end, batches = "100 %", 200
+    made = SUBJECTS["mlp"].config({"ema": {"decay": DECAY}})
+    made["data"]["train"] |= {"samples": SUBJECTS["mlp"].batch * batches, "shuffle": True}
+    epochs = (rounds + 2) * (STEPS + WARM) // batches + 1
+    train = {"epochs": epochs, "log_every": end, "eval_every": end, "save_every": end}
+    return Config.model_validate({**made, "train": train, "output": str(output)})
+
+
+class _Paced:
+    """The run's training data, with a look at the clock before each batch; between two rounds the bare program has its turn.
+
+    seconds: of one step of the loop and of one bare run, by round.
+    """
+
+    def __init__(self, run: TrainingRun):
+        self._run = run
+        self._loader = run.train_loader
+        self.label, self.steps_per_epoch = self._loader.label, self._loader.steps_per_epoch
+        self.seconds: list[tuple[float, float]] = []
+        self._steps = 0
+        self._begin = 0.0
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """As the loader's."""
+        for batch in self._loader.epoch(epoch, start):
+            if self._steps == WARM + STEPS:
+                whole = (time.perf_counter() - self._begin) / STEPS
+                self.seconds.append((whole, self._bare(batch)))
+                self._steps = 0
+            if self._steps == WARM:
+                self._begin = time.perf_counter()
+            self._steps += 1
+            yield batch
+
+    def _bare(self, batch: Batch) -> float:
+        programs = self._run.programs
+        feed, fetch = programs.model.inputs.feed(batch, self.label), [programs.loss, programs.guard.finite]
+
+        def runs(count: int) -> None:
+            for _ in range(count):
+                execute(self._run.executor, programs.train, feed, fetch)
+
+        runs(WARM)
+        return timed(lambda: runs(STEPS)) / STEPS

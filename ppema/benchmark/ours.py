@@ -1,0 +1,82 @@
+"""ppema's side: training steps and updates of averages as its own programs and its own loop make them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import count
+from typing import Any
+
+import paddle
+
+from ppema.averaging.decay import Constant
+from ppema.benchmark.peer import ROOT
+from ppema.benchmark.subjects import DECAY, SUBJECTS
+from ppema.config import Config, load_config
+from ppema.data import Batch, Loader
+from ppema.errors import TrainingError
+from ppema.ir import backend
+from ppema.passes.ema import EmaPass
+from ppema.run.execute import execute
+from ppema.run.resume import Start
+from ppema.run.setup import TrainingRun, prepare_training
+from ppema.run.state import State
+from ppema.training import Trainer
+
+FASHION = ROOT / "configs/fashion_cnn.yml"
+
+
+@contextmanager
+def step(name: str, averages: int) -> Iterator[Callable[[], object]]:
+    """A step of the Trainer on one batch, with this number of averages."""
+    specs = {f"ema{index}": {"decay": DECAY} for index in range(averages)}
+    with started(Config.model_validate(SUBJECTS[name].config(specs))) as (run, work):
+        batch = next(iter(run.train_loader.epoch(0)))
+        yield lambda: work(batch)
+
+
+@contextmanager
+def fashion(repeated: bool) -> Iterator[Callable[[], object]]:
+    """A step of configs/fashion_cnn.yml, on the batches of its data or on the first of them again and again."""
+    with started(load_config(FASHION, [])) as (run, work):
+        batches = _endless(run.train_loader)
+        first = next(batches)
+        yield (lambda: work(first)) if repeated else (lambda: work(next(batches)))
+
+
+@contextmanager
+def update(shapes: Sequence[Sequence[int]], averages: int, update_every: int) -> Iterator[Callable[[], object]]:
+    """A run of a program that only updates averages of float32 parameters of these shapes; of none, it only counts."""
+    ir, main, startup = backend(), paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        half = paddle.nn.initializer.Constant(0.5)
+        for shape in shapes:
+            paddle.create_parameter(list(shape), "float32", default_initializer=half)
+        parameters = ir.parameters(main)
+        for index in range(averages):
+            EmaPass(f"ema{index}", Constant(DECAY), update_every=update_every).apply(ir, main, startup, parameters)
+        if not averages:
+            paddle.increment(ir.create_state(main, startup, "count", [1], "float32", 0.0))
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        execute(executor, startup, {}, [])
+        yield lambda: execute(executor, main, {}, [])
+
+
+@contextmanager
+def started(config: Config) -> Iterator[tuple[TrainingRun, Callable[[Batch], object]]]:
+    """A run of `config` in its scope, and its Trainer's step, which must not be skipped: a skipped one does less."""
+    with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
+        trainer = Trainer(run, Start())
+
+        def work(batch: Batch) -> None:
+            skipped = trainer.step(batch, State()).skipped
+            if skipped is not None:
+                raise TrainingError(f"a step of the benchmark was skipped: {skipped}")
+
+        yield run, work
+
+
+def _endless(loader: Loader) -> Iterator[Any]:
+    for epoch in count():
+        yield from loader.epoch(epoch)

@@ -1,0 +1,99 @@
+"""The sides of a benchmark, each in a process of its own, so that none meets the other's libraries, flags or threads."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+
+from ppema.benchmark.measure import side_by_side
+from ppema.errors import TrainingError
+
+ROOT = Path(__file__).parents[2]
+NO_TORCH = "beside PyTorch nothing is measured: pip install -r requirements-bench.txt"
+# OpenMP's threads spin for a while after their last work, Intel's for 200 ms: until then they would take the next side's cores.
+# No side's own policy is changed for it.
+QUIET = 0.25
+ROUND_SECONDS = 0.4
+MOST_CALLS = 1000
+
+
+def has_torch() -> bool:
+    """Whether PyTorch is installed."""
+    return find_spec("torch") is not None
+
+
+def command(*arguments: str) -> subprocess.Popen[str]:
+    """`python arguments`, which finds ppema as this process does, in a session of its own: Ctrl-C is the parent's matter."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=pipe,
+        stdout=pipe,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+class Peer:
+    """The work that `builder` ("module:function") gives, in a process of its own; a context manager, which ends it."""
+
+    def __init__(self, builder: str, *arguments: object):
+        self._builder = builder
+        self._process = command("-m", "ppema.benchmark.child", builder, json.dumps(arguments))
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        end(self._process)
+
+    def seconds(self, count: int) -> float:
+        """Of one call, over `count` of them, when all processes have come to rest.
+
+        Raises TrainingError where the process has ended, after it has said why on stderr.
+        """
+        time.sleep(QUIET)
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            print(count, file=stdin, flush=True)
+            answer = stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            raise TrainingError(f"the process of {self._builder} ended with {self._process.wait()}")
+        return float(answer)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End the process, whatever it is at, and close its pipes."""
+    process.kill()
+    process.communicate()
+
+
+def compare(rounds: int, *builders: tuple[object, ...]) -> list[tuple[float, ...]]:
+    """The seconds of one call of each builder's work, by round, in turn; as many calls a round of each as the first needs.
+
+    builders: the arguments of a Peer. Raises TrainingError.
+    """
+    with ExitStack() as stack:
+        peers = [stack.enter_context(Peer(str(name), *arguments)) for name, *arguments in builders]
+        for peer in peers:
+            peer.seconds(1)
+        count = min(max(math.ceil(ROUND_SECONDS / peers[0].seconds(1)), 2), MOST_CALLS)
+        return side_by_side(rounds, *map(_turn(count), peers))
+
+
+def _turn(count: int) -> Callable[[Peer], Callable[[], float]]:
+    return lambda peer: lambda: peer.seconds(count)

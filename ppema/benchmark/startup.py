@@ -1,0 +1,53 @@
+"""How long a run takes to begin: from the start of the process until its first step is done."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+from ppema.benchmark.measure import Figure, Found, Options, side_by_side
+from ppema.benchmark.peer import command, end
+from ppema.errors import TrainingError
+
+RUNS = {"digits": "configs/digits_cnn.yml", "resnet50": "ResNet-50"}
+# Quietly: what paddle says at import is no news in a benchmark.
+_IMPORT = "import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 2); import paddle; print()"
+PARTS = ("importing", "building", "the first step")
+
+
+def measure(options: Options) -> Found:
+    """Of two runs, beside a process that imports paddle and does nothing else; and what the time goes into."""
+    parts: dict[str, list[list[float]]] = {name: [] for name in RUNS}
+    sides = [_begin(name, parts[name]) for name in RUNS]
+    *ours, alone = side_by_side(options.rounds, *sides, lambda: _until_said("-W", "ignore", "-c", _IMPORT)[0])
+    figures = []
+    for (name, title), seconds in zip(RUNS.items(), ours, strict=True):
+        figures.append(Figure(f"{title}: until the first step is done", "import paddle", "-", seconds, alone))
+        for part, taken in zip(PARTS, zip(*parts[name][1:], strict=True), strict=True):
+            figures.append(Figure(f"{title}: {part}", "the whole", "-", tuple(taken), seconds, "time"))
+    return Found(figures)
+
+
+def _begin(name: str, parts: list[list[float]]) -> Callable[[], float]:
+    def side() -> float:
+        seconds, said = _until_said("-m", "ppema.benchmark.first_step", name)
+        parts.append(json.loads(said))
+        return seconds
+
+    return side
+
+
+def _until_said(*arguments: str) -> tuple[float, str]:
+    """Seconds until `python arguments` prints a line, and the line. Raises TrainingError where it ends without."""
+    begin = time.perf_counter()
+    process = command(*arguments)
+    try:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        seconds = time.perf_counter() - begin
+        if not said:
+            raise TrainingError(f"python {' '.join(arguments)} ended with {process.wait()}")
+        return seconds, said
+    finally:
+        end(process)

@@ -1,0 +1,73 @@
+"""Stock Paddle's side: static programs written by hand, with nothing of ppema in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import paddle
+
+from ppema.benchmark.subjects import DECAY, MOMENTUM, RATE, SUBJECTS
+from ppema.ir import Variable
+from ppema.models import MODELS
+from ppema.names import resolve
+
+
+@contextmanager
+def step(name: str, official: bool) -> Iterator[Callable[[], object]]:
+    """Forward, backward and Momentum by one `exe.run` that fetches the loss; official: with the official EMA's operations."""
+    subject = SUBJECTS[name]
+    with program() as exe:
+        loss = trained(name)
+        if official:
+            block = paddle.static.default_main_program().global_block()
+            _official([each for each in block.all_parameters() if str(each.dtype).lower().endswith(("float32", "fp32"))])
+        exe.run(paddle.static.default_startup_program())
+        inputs, labels = subject.arrays()
+        yield lambda: float(np.asarray(exe.run(feed={"input": inputs, "target": labels}, fetch_list=[loss])[0]).reshape(()))
+
+
+@contextmanager
+def update(shapes: Sequence[Sequence[int]]) -> Iterator[Callable[[], object]]:
+    """One update of averages of float32 parameters of these shapes by the official EMA's operations."""
+    with program() as exe:
+        half = paddle.nn.initializer.Constant(0.5)
+        _official([paddle.create_parameter(list(shape), "float32", default_initializer=half) for shape in shapes])
+        exe.run(paddle.static.default_startup_program())
+        yield exe.run
+
+
+def trained(name: str) -> Variable:
+    """Build the subject `name` and its training by Momentum in the default main program, and return the loss."""
+    subject = SUBJECTS[name]
+    inputs = paddle.static.data("input", [-1, *subject.shape], "float32")
+    target = paddle.static.data("target", [-1], "int64")
+    model = resolve(subject.model, MODELS, "model")(**subject.args)
+    loss = paddle.nn.functional.cross_entropy(model(inputs), target)
+    paddle.optimizer.Momentum(RATE, MOMENTUM).minimize(loss)
+    return loss
+
+
+def _official(parameters: Sequence[Variable]) -> None:
+    """What `paddle.static.ExponentialMovingAverage.update` appends: two products, a sum and an assignment per parameter."""
+    zero = paddle.nn.initializer.Constant(0.0)
+    for parameter in parameters:
+        shadow = paddle.create_parameter(
+            list(parameter.shape), "float32", f"{parameter.name}/official", default_initializer=zero
+        )
+        shadow.stop_gradient = True
+        paddle.assign(shadow * DECAY + parameter * (1 - DECAY), output=shadow)
+
+
+@contextmanager
+def program() -> Iterator[paddle.static.Executor]:
+    """Programs, names and a scope of their own."""
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    paddle.seed(0)
+    with (
+        paddle.utils.unique_name.guard(),
+        paddle.static.program_guard(main, startup),
+        paddle.static.scope_guard(paddle.static.Scope()),
+    ):
+        yield paddle.static.Executor(paddle.CPUPlace())

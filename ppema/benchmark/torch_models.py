@@ -1,0 +1,107 @@
+"""The measured models in plain PyTorch, layer by layer as paddle.vision.models and ppema.models have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
+
+
+def mlp(in_features: int, num_classes: int, hidden: Sequence[int]) -> nn.Module:
+    """Linear layers with ReLU between them."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for width, next_width in zip((in_features, *hidden), hidden, strict=False):
+        layers += [nn.Linear(width, next_width), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(hidden[-1], num_classes))
+
+
+def lenet(num_classes: int) -> nn.Module:
+    """As Paddle has it: no activation between its Linear layers."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, num_classes)),
+    )
+
+
+def resnet18(num_classes: int) -> nn.Module:
+    """Two 3 x 3 convolutions a block."""
+    return _resnet(_basic, 1, (2, 2, 2, 2), num_classes)
+
+
+def resnet50(num_classes: int) -> nn.Module:
+    """Bottlenecks, with the stride in their 3 x 3 convolution."""
+    return _resnet(_bottleneck, 4, (3, 4, 6, 3), num_classes)
+
+
+def mobilenet_v2(num_classes: int) -> nn.Module:
+    """Inverted residuals of width 1.0."""
+    layers: list[nn.Module] = [_conv(3, 32, 3, 2, activation=nn.ReLU6)]
+    channels = 32
+    settings = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+    for expansion, out, count, stride in settings:
+        for index in range(count):
+            layers.append(_inverted(channels, out, stride if index == 0 else 1, expansion))
+            channels = out
+    layers.append(_conv(channels, 1280, 1, activation=nn.ReLU6))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(1280, num_classes))
+
+
+class _Residual(nn.Module):
+    """x ↦ after(body(x) + shortcut(x))."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module, after: nn.Module):
+        super().__init__()
+        self.body, self.shortcut, self.after = body, shortcut, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        y += self.shortcut(x)
+        return self.after(y)
+
+
+def _conv(
+    inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1, activation: Callable[..., nn.Module] | None = None
+) -> nn.Sequential:
+    layers = [nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False), nn.BatchNorm2d(outputs)]
+    return nn.Sequential(*layers, *([activation(inplace=True)] if activation else []))
+
+
+def _basic(inputs: int, width: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(_conv(inputs, width, 3, stride, activation=nn.ReLU), _conv(width, width, 3))
+
+
+def _bottleneck(inputs: int, width: int, stride: int) -> nn.Sequential:
+    reduce = _conv(inputs, width, 1, activation=nn.ReLU)
+    return nn.Sequential(reduce, _conv(width, width, 3, stride, activation=nn.ReLU), _conv(width, 4 * width, 1))
+
+
+def _resnet(body: Callable[[int, int, int], nn.Module], expansion: int, blocks: Sequence[int], num_classes: int) -> nn.Module:
+    layers: list[nn.Module] = [_conv(3, 64, 7, 2, activation=nn.ReLU), nn.MaxPool2d(3, 2, 1)]
+    channels = 64
+    for stage, count in enumerate(blocks):
+        for index in range(count):
+            width, stride = 64 * 2**stage, 2 if stage and index == 0 else 1
+            out = width * expansion
+            shortcut = nn.Identity() if (channels, stride) == (out, 1) else _conv(channels, out, 1, stride)
+            layers.append(_Residual(body(channels, width, stride), shortcut, nn.ReLU(inplace=True)))
+            channels = out
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+
+
+def _inverted(inputs: int, outputs: int, stride: int, expansion: int) -> nn.Module:
+    width = inputs * expansion
+    body = nn.Sequential(
+        *([_conv(inputs, width, 1, activation=nn.ReLU6)] if expansion > 1 else []),
+        *(_conv(width, width, 3, stride, width, nn.ReLU6), _conv(width, outputs, 1)),
+    )
+    return _Residual(body, nn.Identity(), nn.Identity()) if (stride, inputs) == (1, outputs) else body
+
+
+MODELS = {
+    "mlp": mlp,
+    "paddle.vision.models.LeNet": lenet,
+    "paddle.vision.models.resnet18": resnet18,
+    "paddle.vision.models.resnet50": resnet50,
+    "paddle.vision.models.mobilenet_v2": mobilenet_v2,
+}

@@ -1,0 +1,231 @@
+"""What the sides of a benchmark do; how fast they are, is no test's business."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+
+from ppema.benchmark import ema, loader, loop, ours, peer, startup, step, stock, swap
+from ppema.benchmark.child import serve
+from ppema.benchmark.measure import Options
+from ppema.benchmark.numpy_side import add
+from ppema.benchmark.subjects import CLASSES, SUBJECTS, Subject
+from ppema.cli.benchmark import main
+from ppema.errors import TrainingError
+from ppema.ir import backend, scope
+
+SHAPES = [[3, 2], [4], [1]]
+needs_torch = pytest.mark.skipif(not peer.has_torch(), reason="torch is not installed: requirements-bench.txt")
+
+
+@pytest.fixture
+def options(tmp_path):
+    return Options(15, tmp_path, ("mlp",))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Short rounds, and no rest between them."""
+    monkeypatch.setattr(peer, "QUIET", 0.0)
+    monkeypatch.setattr(peer, "ROUND_SECONDS", 0.001)
+
+
+def test_a_side_answers_each_number_with_the_seconds_of_one_call():
+    calls, answers = [], io.StringIO()
+    serve(lambda: calls.append(1), io.StringIO("5\n20\n"), answers)
+    # One call in ten, and one more, wake it first.
+    assert len(calls) == 1 + 5 + 3 + 20
+    assert len([float(line) for line in answers.getvalue().splitlines()]) == 2
+
+
+def test_our_update_moves_every_average():
+    with ours.update(SHAPES, 2, 1) as work:
+        for _ in range(3):
+            work()
+        here = paddle.static.global_scope()
+        for name in ("ema0", "ema1"):
+            shadows = [scope.get(here, f"create_parameter_{index}.w_0/{name}") for index in range(3)]
+            assert [each.shape for each in shadows] == [tuple(shape) for shape in SHAPES]
+            assert all((each == 0.5).all() for each in shadows)
+            assert scope.get(here, f"create_parameter_0.w_0/{name}/count") == 3
+
+
+def test_our_program_without_an_average_counts():
+    with ours.update([[1]], 0, 1) as work:
+        for _ in range(3):
+            work()
+        assert scope.get(paddle.static.global_scope(), "count") == 3
+
+
+def test_the_official_pattern_is_that_of_a_moving_average():
+    with stock.update([[2]]) as work:
+        for _ in range(3):
+            work()
+        shadow = scope.get(paddle.static.global_scope(), "create_parameter_0.w_0/official")
+    np.testing.assert_allclose(shadow, [0.5 * (1 - 0.999**3)] * 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_memory_limit_adds_to_every_array(threads, monkeypatch):
+    made = []
+    zeros = np.zeros
+    monkeypatch.setattr(np, "zeros", lambda *args: made.append(zeros(*args)) or made[-1])
+    with add(SHAPES, threads) as work:
+        work()
+        work()
+    assert [each.tolist() for each in made] == [[[1.0, 1.0]] * 3, [1.0] * 4, [1.0]]
+
+
+@pytest.mark.parametrize("official", [False, True])
+def test_stock_paddle_takes_steps(official):
+    with stock.step("mlp", official) as work:
+        losses = [work() for _ in range(50)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_our_step_with_and_without_an_average():
+    for averages in (0, 1):
+        with ours.step("mlp", averages) as work:
+            work()
+
+
+@needs_torch
+def test_torch_takes_steps():
+    from ppema.benchmark import torch_side
+
+    with torch_side.step("mlp") as work:
+        losses = [work() for _ in range(50)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@needs_torch
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_torch_has_the_same_models(name):
+    """By the number of parameters and BatchNorm statistics, and of tensors."""
+    from ppema.benchmark.torch_models import MODELS
+
+    subject = SUBJECTS[name]
+    theirs = [each for each in MODELS[subject.model](**subject.args).state_dict().values() if each.is_floating_point()]
+    main_program = paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main_program, paddle.static.Program()):
+        stock.trained(name)
+    parameters = backend().parameters(main_program)
+    assert len(theirs) == len(parameters)
+    assert sum(each.numel() for each in theirs) == sum(int(np.prod(each.shape)) for each in parameters)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_torch_models_give_a_number_for_each_class(name):
+    import torch
+
+    from ppema.benchmark.torch_models import MODELS
+
+    subject = SUBJECTS[name]
+    assert MODELS[subject.model](**subject.args)(torch.zeros(2, *subject.shape)).shape == (2, CLASSES)
+
+
+def test_resnet50_has_267_tensors():
+    shapes = ema.tensors()
+    assert (len(shapes), sum(int(np.prod(shape)) for shape in shapes)) == (267, 25_610_152)
+
+
+def test_updates_are_measured(options, monkeypatch):
+    """With the sides of it in this process, each of which works, and made-up times: 1, 2, ... ms."""
+
+    def compare(rounds, *builders):
+        for name, *arguments in builders:
+            module, _, function = name.partition(":")
+            with getattr(importlib.import_module(module), function)(*arguments) as work:
+                work()
+        return [(1e-3 * (index + 1),) * rounds for index in range(len(builders))]
+
+    monkeypatch.setattr(ema, "tensors", lambda: SHAPES)
+    monkeypatch.setattr(ema, "has_torch", lambda: False)
+    monkeypatch.setattr(ema, "compare", compare)
+    found = ema.measure(options)
+    assert [(each.name, each.aim) for each in found.figures] == [
+        ("EMA update of 3 tensors", "at most 1.3"),
+        ("EMA update of 3 tensors", "-"),
+        ("2 averages", "-"),
+        ("4 averages", "-"),
+        ("a step between two updates (update_every)", "nothing"),
+    ]
+    assert found.figures[0].beside == "the memory limit: numpy's a += b in one thread"
+    assert [each.value for each in found.figures] == pytest.approx([1 / 6, 1 / 8, 2, 3, -0.001])
+    assert found.skipped == ["beside PyTorch nothing is measured: pip install -r requirements-bench.txt"]
+
+
+def test_steps_are_measured(options, quick, capsys):
+    """By the command line, as a person would."""
+    arguments = ["step", "--models", "mlp", "--threads", "1", "--folder", str(options.folder), "--json"]
+    assert main(arguments) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    torch = ["torch with foreach EMA"] if peer.has_torch() else []
+    besides = [*torch, "stock Paddle with the official pattern", "stock Paddle without EMA", "a step without"]
+    assert [each["beside"] for each in found["figures"]] == besides
+    assert found["figures"][-1]["kind"] == "share"
+    assert len(found["skipped"]) == (0 if torch else 1)
+
+
+def test_the_swap_is_measured(options, monkeypatch):
+    monkeypatch.setattr(swap, "NAME", "mlp")
+    (figure,) = swap.measure(options).figures
+    assert figure.name == "apply and restore of 0 MB in 4 arrays"
+    assert (figure.kind, len(figure.values)) == ("time", 15)
+
+
+def test_the_loop_is_measured_beside_its_bare_program(options, monkeypatch):
+    monkeypatch.setattr(loop, "STEPS", 10)
+    monkeypatch.setattr(loop, "WARM", 2)
+    (figure,) = loop.measure(options).figures
+    assert (figure.kind, len(figure.values)) == ("difference", 15)
+    assert min(figure.seconds + figure.seconds_beside) > 0
+    assert list(options.folder.iterdir()) == []
+
+
+def test_a_data_set_that_is_not_there_is_skipped(options, tmp_path, monkeypatch):
+    text = ours.FASHION.read_text().replace("/usr/share/datasets", str(tmp_path)).replace("_base_: [", "_base_: [../")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "_base_").mkdir()
+    (tmp_path / "_base_/runtime.yml").write_text((ours.FASHION.parent / "_base_/runtime.yml").read_text())
+    (tmp_path / "configs/fashion_cnn.yml").write_text(text)
+    monkeypatch.setattr(loader, "FASHION", tmp_path / "configs/fashion_cnn.yml")
+    found = loader.measure(options)
+    images = tmp_path / "fashion-mnist/train-images-idx3-ubyte.gz"
+    said = f"loader: there is no {images}: on Debian and Ubuntu, apt-get install dataset-fashion-mnist"
+    assert (found.figures, found.skipped) == ([], [said])
+
+
+def test_the_start_of_a_run_is_timed_in_its_parts():
+    parts = []
+    seconds = startup._begin("digits", parts)()
+    assert len(parts[0]) == len(startup.PARTS)
+    assert 0 < sum(parts[0]) < seconds
+
+
+def test_a_process_that_ends_without_an_answer(quick):
+    with pytest.raises(TrainingError, match=r"^the process of ppema.benchmark.ours:nothing ended with 1$"):
+        peer.compare(15, ("ppema.benchmark.ours:nothing",))
+    with pytest.raises(TrainingError, match=r"^python -c pass ended with 0$"):
+        startup._until_said("-c", "pass")
+
+
+def test_help_names_every_command():
+    command = [sys.executable, peer.ROOT / "tools/benchmark.py", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    listed = [line.split()[0] for line in done.stdout.partition("commands:\n")[2].splitlines()]
+    assert listed == ["ema", "step", "swap", "loop", "checkpoint", "loader", "startup"]
+
+
+def test_a_subject_is_a_config_of_one_batch():
+    made = Subject("A", "mlp", {}, 4, (3,)).config({})
+    assert made["data"]["train"]["samples"] == made["data"]["train"]["batch_size"] == 4
+    assert step.OURS == "ppema.benchmark.ours:step"
