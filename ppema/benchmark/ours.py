@@ -11,6 +11,7 @@ import paddle
 
 from ppema.averaging.decay import Constant
 from ppema.benchmark.peer import ROOT
+from ppema.benchmark.stock import weights
 from ppema.benchmark.subjects import DECAY, SUBJECTS
 from ppema.config import Config, load_config
 from ppema.data import Batch, Loader
@@ -49,9 +50,7 @@ def update(shapes: Sequence[Sequence[int]], averages: int, update_every: int) ->
     """A run of a program that only updates averages of float32 parameters of these shapes; of none, it only counts."""
     ir, main, startup = backend(), paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
-        half = paddle.nn.initializer.Constant(0.5)
-        for shape in shapes:
-            paddle.create_parameter(list(shape), "float32", default_initializer=half)
+        weights(shapes)
         parameters = ir.parameters(main)
         for index in range(averages):
             EmaPass(f"ema{index}", Constant(DECAY), update_every=update_every).apply(ir, main, startup, parameters)

@@ -32,8 +32,7 @@ def step(name: str, official: bool) -> Iterator[Callable[[], object]]:
 def update(shapes: Sequence[Sequence[int]]) -> Iterator[Callable[[], object]]:
     """One update of averages of float32 parameters of these shapes by the official EMA's operations."""
     with program() as exe:
-        half = paddle.nn.initializer.Constant(0.5)
-        _official([paddle.create_parameter(list(shape), "float32", default_initializer=half) for shape in shapes])
+        _official(weights(shapes))
         exe.run(paddle.static.default_startup_program())
         yield exe.run
 
@@ -47,6 +46,15 @@ def trained(name: str) -> Variable:
     loss = paddle.nn.functional.cross_entropy(model(inputs), target)
     paddle.optimizer.Momentum(RATE, MOMENTUM).minimize(loss)
     return loss
+
+
+def weights(shapes: Sequence[Sequence[int]]) -> list[Variable]:
+    """Parameters w0, w1, ... of these shapes in the default main program, float32, that begin as 0.5."""
+    half = paddle.nn.initializer.Constant(0.5)
+    return [
+        paddle.create_parameter(list(shape), "float32", f"w{index}", default_initializer=half)
+        for index, shape in enumerate(shapes)
+    ]
 
 
 def _official(parameters: Sequence[Variable]) -> None:

@@ -51,10 +51,10 @@ def test_our_update_moves_every_average():
             work()
         here = paddle.static.global_scope()
         for name in ("ema0", "ema1"):
-            shadows = [scope.get(here, f"create_parameter_{index}.w_0/{name}") for index in range(3)]
+            shadows = [scope.get(here, f"w{index}/{name}") for index in range(3)]
             assert [each.shape for each in shadows] == [tuple(shape) for shape in SHAPES]
             assert all((each == 0.5).all() for each in shadows)
-            assert scope.get(here, f"create_parameter_0.w_0/{name}/count") == 3
+            assert scope.get(here, f"w0/{name}/count") == 3
 
 
 def test_our_program_without_an_average_counts():
@@ -68,7 +68,7 @@ def test_the_official_pattern_is_that_of_a_moving_average():
     with stock.update([[2]]) as work:
         for _ in range(3):
             work()
-        shadow = scope.get(paddle.static.global_scope(), "create_parameter_0.w_0/official")
+        shadow = scope.get(paddle.static.global_scope(), "w0/official")
     np.testing.assert_allclose(shadow, [0.5 * (1 - 0.999**3)] * 2, rtol=1e-5)
 
 
