@@ -21,8 +21,8 @@ def step(name: str) -> Iterator[Callable[[], object]]:
     torch.manual_seed(0)
     subject = SUBJECTS[name]
     model = MODELS[subject.model](**subject.args).train()
-    # The foreach form, which on a CPU is no default, is the faster one for a small model.
-    optimizer = torch.optim.SGD(model.parameters(), RATE, MOMENTUM, foreach=True)
+    # Of its three forms the fastest one on a CPU, where it is not the default.
+    optimizer = torch.optim.SGD(model.parameters(), RATE, MOMENTUM, fused=True)
     loss_of, follow = torch.nn.CrossEntropyLoss(), get_ema_multi_avg_fn(DECAY)
     live = _floats(model)
     shadows = _floats(deepcopy(model))
