@@ -7,7 +7,7 @@ VENV ?= .venv$(patsubst requirements%.txt,%,$(REQUIREMENTS))
 CONFIG ?= configs/digits_cnn.yml
 BIN := $(VENV)/bin
 
-.PHONY: train test test-all check schema clean
+.PHONY: train test test-all check bench schema clean
 
 train: $(VENV)/.installed
 	$(BIN)/python tools/train.py -c $(CONFIG)
@@ -22,6 +22,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python tools/benchmark.py
 
 schema: $(VENV)/.installed
 	$(BIN)/python tools/show.py --schema > configs/schema.json
@@ -40,4 +43,8 @@ $(VENV)/.installed: $(REQUIREMENTS) requirements-core.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed requirements-bench.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@

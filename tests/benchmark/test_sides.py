@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -216,6 +218,17 @@ def test_a_process_that_ends_without_an_answer(quick):
         peer.compare(15, ("ppema.benchmark.ours:nothing",))
     with pytest.raises(TrainingError, match=r"^python -c pass ended with 0$"):
         startup._until_said("-c", "pass")
+
+
+def test_ctrl_c_ends_all_processes():
+    """While the sides begin: whoever holds stderr open would keep this test waiting."""
+    command, pipe = [sys.executable, peer.ROOT / "tools/benchmark.py", "ema"], subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == ""
+    assert (said, process.returncode) == ("measuring: ema ...\n", 130)
 
 
 def test_help_names_every_command():
