@@ -55,7 +55,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     options, found = _options(arguments), []
     print(", ".join(f"{key} {value}" for key, value in machine().items() if value is not None), flush=True)
     for name in [arguments.command] if arguments.command else COMMANDS:
-        print(f"measuring: {name} ...", file=sys.stderr, flush=True)
+        options.say(name)
         measured = _measures()[name](options)
         found.append(measured)
         if measured.figures:
@@ -83,7 +83,11 @@ def _options(arguments: argparse.Namespace) -> Options:
             raise PpemaError(f"--models: expected some of {', '.join(SUBJECTS)}, got {name!r}")
     if arguments.models is not None and arguments.command not in (None, "step"):
         raise PpemaError(f"--models: {arguments.command} measures no models of one's choice: it goes with step")
-    return Options(arguments.rounds, arguments.folder, models)
+    return Options(arguments.rounds, arguments.folder, models, _say)
+
+
+def _say(what: str) -> None:
+    print(f"measuring: {what} ...", file=sys.stderr, flush=True)
 
 
 def _measures() -> dict[str, Callable[[Options], Found]]:
