@@ -78,14 +78,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Options:
-    """rounds: how often everything is measured; folder: where may be written; models: those whose steps are measured; say: is
-    told what is measured next, where that takes minutes.
-    """
+    """rounds: how often everything is measured; folder: where may be written; models: those whose steps are measured."""
 
     rounds: int
     folder: Path
     models: tuple[str, ...]
-    say: Callable[[str], None] = lambda line: None
 
 
 def side_by_side(rounds: int, *sides: Callable[[], float]) -> list[tuple[float, ...]]:

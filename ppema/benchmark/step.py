@@ -11,12 +11,11 @@ OURS, STOCK, TORCH = (f"ppema.benchmark.{name}:step" for name in ("ours", "stock
 
 def measure(options: Options) -> Found:
     """Of each of the chosen models."""
-    figures = [figure for name in options.models for figure in _of(name, options)]
+    figures = [figure for name in options.models for figure in _of(name, options.rounds)]
     return Found(figures, [] if has_torch() else [NO_TORCH])
 
 
-def _of(name: str, options: Options) -> list[Figure]:
-    options.say(f"step, {name}")
+def _of(name: str, rounds: int) -> list[Figure]:
     sides = {
         "ours": (OURS, name, 1),
         "without": (OURS, name, 0),
@@ -24,7 +23,7 @@ def _of(name: str, options: Options) -> list[Figure]:
         "stock": (STOCK, name, False),
         **({"torch": (TORCH, name)} if has_torch() else {}),
     }
-    seconds = dict(zip(sides, compare(options.rounds, *sides.values()), strict=True))
+    seconds = dict(zip(sides, compare(rounds, *sides.values()), strict=True))
     subject, ours = SUBJECTS[name], seconds["ours"]
     title = f"{subject.title}: a step with EMA"
     figures = [Figure(title, "torch with foreach EMA", subject.aim, ours, seconds["torch"])] if "torch" in seconds else []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,21 +52,30 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     load_paddle()
     from ppema.benchmark.measure import machine, rows
 
-    options, found = _options(arguments), []
+    options, figures, skipped = _options(arguments), [], []
     print(", ".join(f"{key} {value}" for key, value in machine().items() if value is not None), flush=True)
-    for name in [arguments.command] if arguments.command else COMMANDS:
-        options.say(name)
-        measured = _measures()[name](options)
-        found.append(measured)
-        if measured.figures:
-            print_table(("what", "beside", "ours", "theirs", "value (quartiles)", "aim"), rows(measured.figures))
-        for line in measured.skipped:
-            print(f"skipped: {line}")
+    for name, part in _parts([arguments.command] if arguments.command else COMMANDS, options):
+        found = _measures()[name](part)
+        figures += found.figures
+        if found.figures:
+            print_table(("what", "beside", "ours", "theirs", "value (quartiles)", "aim"), rows(found.figures))
+        for line in found.skipped:
+            if line not in skipped:
+                skipped.append(line)
+                print(f"skipped: {line}")
         sys.stdout.flush()
     if arguments.json:
-        figures = [{**asdict(f), "value": f.value, "spread": f.spread} for each in found for f in each.figures]
-        print_json({"machine": machine(), "figures": figures, "skipped": [line for each in found for line in each.skipped]})
+        told = [{**asdict(each), "value": each.value, "spread": each.spread} for each in figures]
+        print_json({"machine": machine(), "figures": told, "skipped": skipped})
     return 0
+
+
+def _parts(commands: Iterable[str], options: Options) -> Iterator[tuple[str, Options]]:
+    """What is measured together, and told before the next: each command, and of step each model, which takes minutes."""
+    for name in commands:
+        for models in [(each,) for each in options.models] if name == "step" else [options.models]:
+            print(f"measuring: {' '.join((name, *models)) if name == 'step' else name} ...", file=sys.stderr, flush=True)
+            yield name, replace(options, models=models)
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -83,11 +92,7 @@ def _options(arguments: argparse.Namespace) -> Options:
             raise PpemaError(f"--models: expected some of {', '.join(SUBJECTS)}, got {name!r}")
     if arguments.models is not None and arguments.command not in (None, "step"):
         raise PpemaError(f"--models: {arguments.command} measures no models of one's choice: it goes with step")
-    return Options(arguments.rounds, arguments.folder, models, _say)
-
-
-def _say(what: str) -> None:
-    print(f"measuring: {what} ...", file=sys.stderr, flush=True)
+    return Options(arguments.rounds, arguments.folder, models)
 
 
 def _measures() -> dict[str, Callable[[Options], Found]]:
