@@ -31,7 +31,10 @@ def main() -> None:
         load_paddle()
     builder = getattr(importlib.import_module(module), name)
     with builder(*json.loads(sys.argv[2])) as work:
-        serve(work, sys.stdin, answers)
+        try:
+            serve(work, sys.stdin, answers)
+        except BrokenPipeError:
+            os._exit(1)  # whoever asked has gone: nobody is to hear of it
 
 
 def serve(work: Callable[[], object], questions: TextIO, answers: TextIO) -> None:
