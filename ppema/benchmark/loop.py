@@ -17,7 +17,6 @@ from ppema.benchmark.measure import Figure, Found, Options, timed
 from ppema.benchmark.subjects import DECAY, SUBJECTS
 from ppema.config import Config
 from ppema.data import Batch, Loader
-from ppema.run.execute import execute
 from ppema.run.lock import locked
 from ppema.run.resume import Start
 from ppema.run.setup import TrainingRun, prepare_training
@@ -87,7 +86,7 @@ class _Paced:
 
         def runs(count: int) -> None:
             for _ in range(count):
-                execute(self._run.executor, programs.train, feed, fetch)
+                self._run.executor.run(programs.train, feed, fetch)
 
         runs(WARM)
         return timed(lambda: runs(STEPS)) / STEPS

@@ -17,8 +17,8 @@ from ppema.config import Config, load_config
 from ppema.data import Batch, Loader
 from ppema.errors import TrainingError
 from ppema.ir import backend
-from ppema.passes.ema import EmaPass
-from ppema.run.execute import execute
+from ppema.passes.ema import EmaPass, append_updates
+from ppema.run.execute import Executor
 from ppema.run.resume import Start
 from ppema.run.setup import TrainingRun, prepare_training
 from ppema.run.state import State
@@ -52,14 +52,15 @@ def update(shapes: Sequence[Sequence[int]], averages: int, update_every: int) ->
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         weights(shapes)
         parameters = ir.parameters(main)
-        for index in range(averages):
-            EmaPass(f"ema{index}", Constant(DECAY), update_every=update_every).apply(ir, main, startup, parameters)
+        made = [EmaPass(f"ema{index}", Constant(DECAY), update_every=update_every) for index in range(averages)]
+        append_updates(ir, main, startup, [(each, each.declare(ir, main, startup, parameters)) for each in made])
         if not averages:
             paddle.increment(ir.create_state(main, startup, "count", [1], "float32", 0.0))
-    executor = paddle.static.Executor(paddle.CPUPlace())
-    with paddle.static.scope_guard(paddle.static.Scope()):
-        execute(executor, startup, {}, [])
-        yield lambda: execute(executor, main, {}, [])
+    own = paddle.static.Scope()
+    executor = Executor(paddle.CPUPlace(), own)
+    with paddle.static.scope_guard(own):
+        executor.once(startup, {})
+        yield lambda: executor.run(main, {})
 
 
 @contextmanager
