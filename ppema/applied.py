@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
-import paddle
 
 from ppema.errors import AverageError
 from ppema.ir import Program, TestSwitches, backend, scope
@@ -18,32 +18,49 @@ from ppema.passes.average import Average
 _IN_PROGRESS: WeakSet[Applied] = WeakSet()
 
 
+class Places:
+    """Where an average and its weights are in one scope, looked up once for every `apply`.
+
+    exchange: of the weights that can trade places with their shadows; half: the pairs of weight and shadow that can not, being
+    of two types.
+    """
+
+    def __init__(self, where: Any, average: Average):
+        """Raises AverageError where the scope lacks one of them, or holds another's."""
+        check_complete(where, average)
+        pairs = list(average.shadow_of.items())
+        self.scope = where
+        self.half = [pair for pair in pairs if scope.dtype(where, pair[0]) != scope.dtype(where, pair[1])]
+        self.traded = dict(pair for pair in pairs if pair not in self.half)
+        try:
+            self.exchange = scope.Exchange(where, self.traded.items())
+        except ValueError as error:
+            raise _misfit(average, error) from error
+
+
 class Applied:
     """One `apply` in progress: in which scope, what was put aside, and the test switches as they were."""
 
-    def __init__(self, where: Any, average: Average, exchange: bool, kept: dict[str, Any], switches: list[TestSwitches]):
-        self._scope = where
+    def __init__(self, places: Places, average: Average, exchange: bool, kept: dict[str, Any], switches: list[TestSwitches]):
+        self._scope = places.scope
+        self._places = places
         self._average = average
         self._exchange = exchange
         self._kept = kept
         self._switches = switches
-        self._count = updates(where, average)
-        traded = _uncopied(average, kept)
-        # Where each variable's own value is meanwhile.
-        self._traded = dict(traded) | {shadow: weight for weight, shadow in traded}
+        self._count = updates(places.scope, average)
 
     @classmethod
-    def start(cls, average: Average, programs: Sequence[Program], *, exchange: bool) -> Applied:
-        """Let `average` and the weights trade places in the current scope, or with exchange=False give them copies of it.
+    def start(cls, places: Places, average: Average, programs: Sequence[Program], *, exchange: bool) -> Applied:
+        """Let `average` and the weights trade places in the scope of `places`, or with exchange=False give them copies of it.
 
         A weight of another type than its shadow gets a copy in any case, rounded; with exchange=False so does its master
         weight, from which the next step of training would make it anew. Either all of it happens or none.
 
-        Raises AverageError when the scope lacks a variable, before the first update, and while another average of the same
-        variables is applied in this scope.
+        Raises AverageError before the first update, and while another average of the same variables is applied in this scope.
         """
-        where = paddle.static.global_scope()
-        check_started(where, average)
+        where = places.scope
+        check_updated(where, average)
         for other in in_progress(where):
             if not other._average.shadow_of.keys().isdisjoint(average.shadow_of):
                 raise AverageError(
@@ -51,20 +68,21 @@ class Applied:
                     f"{average.name!r}, or the raw weights would be lost"
                 )
         switches = [backend().set_test(program) for program in programs]
-        pairs = list(average.shadow_of.items())
-        if exchange:
-            copied = [pair for pair in pairs if scope.dtype(where, pair[0]) != scope.dtype(where, pair[1])]
-        else:
-            copied = [*pairs, *((master, average.shadow_of[name]) for name, master in average.master_of.items())]
+        copied = places.half
+        if not exchange:
+            masters = ((master, average.shadow_of[name]) for name, master in average.master_of.items())
+            copied = [*average.shadow_of.items(), *masters]
         kept = {}
         try:
             kept = scope.replace_with_copies(where, copied)
-            scope.exchange(where, _uncopied(average, kept))
+            if exchange:
+                places.exchange.check()
+                places.exchange.trade()
         except (KeyError, ValueError) as error:
             scope.give_back(where, kept)
             _reset(switches)
-            raise AverageError(f"the average {average.name!r} does not fit the current scope: {error}") from error
-        applied = cls(where, average, exchange, kept, switches)
+            raise _misfit(average, error) from error
+        applied = cls(places, average, exchange, kept, switches)
         _IN_PROGRESS.add(applied)
         return applied
 
@@ -75,7 +93,8 @@ class Applied:
 
     def undo(self) -> None:
         """Put the raw weights and the switches back."""
-        scope.exchange(self._scope, _uncopied(self._average, self._kept))
+        if self._exchange:
+            self._places.exchange.trade()
         scope.give_back(self._scope, self._kept)
         _IN_PROGRESS.discard(self)
         _reset(self._switches)
@@ -88,7 +107,13 @@ class Applied:
         if name in self._kept:
             unchanged = self._exchange or updates(self._scope, self._average) == self._count
             return np.array(self._kept[name]) if unchanged else None
-        return scope.get(self._scope, self._traded[name]) if name in self._traded else None
+        return scope.get(self._scope, self._elsewhere[name]) if name in self._elsewhere else None
+
+    @cached_property
+    def _elsewhere(self) -> dict[str, str]:
+        """Where the value of each variable that traded places is meanwhile."""
+        traded = self._places.traded if self._exchange else {}
+        return traded | {shadow: weight for weight, shadow in traded.items()}
 
     def check(self) -> None:
         """After `undo`: raise AverageError when the train program ran while the weights and the average had traded places."""
@@ -105,9 +130,8 @@ def in_progress(where: Any) -> list[Applied]:
     return [each for each in _IN_PROGRESS if each._scope is where]
 
 
-def _uncopied(average: Average, kept: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The weights that trade places with their shadows, as no copy took theirs."""
-    return [pair for pair in average.shadow_of.items() if pair[0] not in kept]
+def _misfit(average: Average, error: Exception) -> AverageError:
+    return AverageError(f"the average {average.name!r} does not fit the current scope: {error}")
 
 
 def _reset(switches: Sequence[TestSwitches]) -> None:
@@ -123,11 +147,21 @@ def updates(where: Any, average: Average) -> int:
 
 def check_started(where: Any, average: Average) -> None:
     """Raise AverageError unless the scope `where` holds weights and average, after one step at least."""
+    check_complete(where, average)
+    check_updated(where, average)
+
+
+def check_complete(where: Any, average: Average) -> None:
+    """Raise AverageError unless the scope `where` holds weights and average."""
     absent = scope.missing(where, [*average.shadow_of, *average.state_names, *average.master_of.values()])
     if absent:
         raise AverageError(
             f"the current scope lacks {absent[0]!r}: run the startup program in it first, after update(), and apply "
             "under the same paddle.static.scope_guard as training"
         )
+
+
+def check_updated(where: Any, average: Average) -> None:
+    """Raise AverageError before the first update of `average` in the scope `where`."""
     if updates(where, average) == 0:
         raise AverageError(f"the average {average.name!r} has seen no update yet: run the train program first")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppema.applied import Applied, check_started, in_progress, updates
+from ppema.applied import Applied, Places, check_started, in_progress, updates
 from ppema.arguments import as_float64, check_patterns, check_programs, check_steps
 from ppema.averaging.decay import Constant, PowerFunction, Schedule, ThresSteps, check_decay
 from ppema.averaging.precision import Precision
@@ -126,6 +126,7 @@ class ExponentialMovingAverage:
         self._average: Average | None = None
         self._parameters: list[Parameter] = []
         self._applied: Applied | None = None
+        self._places: Places | None = None  # in the scope where it was applied last
         self._recalibrated: tuple[Any, int] | None = None  # in which scope, after how many updates
 
     def update(self, when: Variable | None = None) -> None:
@@ -186,7 +187,11 @@ class ExponentialMovingAverage:
                 f"the average {self._name!r} has no BatchNorm statistics of its weights as they are now: call "
                 "recalibrate(executor, test_program, feeds) before apply"
             )
-        self._applied = Applied.start(average, (*self._programs, *check_programs(programs)), exchange=need_restore)
+        if self._places is None or self._places.scope is not where:
+            self._places = Places(where, average)
+        self._applied = Applied.start(
+            self._places, average, (*self._programs, *check_programs(programs)), exchange=need_restore
+        )
         try:
             yield
         except BaseException:

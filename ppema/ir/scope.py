@@ -106,28 +106,39 @@ def put(scope: Scope, values: Mapping[str, np.ndarray]) -> None:
         target.set(np.ascontiguousarray(values[name]).reshape(values[name].shape), _place(target))
 
 
-def exchange(scope: Scope, pairs: Iterable[tuple[str, str]]) -> None:
-    """Let the two variables of each pair trade their memory, without copying: all pairs, or none.
+class Exchange:
+    """Lets the two variables of each pair trade their memory, without copying, and again and again with one look-up.
 
-    Executors built before see the exchange. Raises KeyError and ValueError as `put` does, before anything is touched.
+    Executors built before see it. The variables must not be erased from the scope meanwhile.
     """
-    handles = []
-    for first, second in pairs:
-        a, b = tensor(scope, first), tensor(scope, second)
-        _same(first, _form(a), second, _form(b))
-        handles.append((a, b))
-    for a, b in handles:
+
+    def __init__(self, scope: Scope, pairs: Iterable[tuple[str, str]]):
+        """Raises KeyError for a variable that the scope lacks, and ValueError as `check`."""
+        self._scope = scope  # whose variables the handles below belong to
+        self._pairs = [(first, tensor(scope, first), second, tensor(scope, second)) for first, second in pairs]
+        for first, a, second, b in self._pairs:
+            _same(first, _form(a), second, _form(b))
+
+    def check(self) -> None:
+        """Raise ValueError where two variables that would trade places differ in shape by now."""
+        for first, a, second, b in self._pairs:
+            if a.shape() != b.shape():
+                _same(first, _form(a), second, _form(b))
+
+    def trade(self) -> None:
+        """Every pair trades places. Twice is nothing."""
         held = _Tensor()
-        held._share_data_with(a)
-        a._share_data_with(b)
-        b._share_data_with(held)
+        for _, a, _, b in self._pairs:
+            held._share_data_with(a)
+            a._share_data_with(b)
+            b._share_data_with(held)
 
 
 def replace_with_copies(scope: Scope, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Give the first variable of each pair a copy of the second's value in new memory; all pairs, or none.
 
     Where a float32 value goes into a half type, its copy is rounded to nearest, ties to even. Returns, by name, the memory that
-    the first ones had, for `give_back`. Raises as `exchange`.
+    the first ones had, for `give_back`. Raises KeyError and ValueError as `put` does, before anything is touched.
     """
     handles = []
     for first, second in pairs:

@@ -57,20 +57,29 @@ def test_put_refuses_another_form_and_has_then_touched_nothing(where, value, sai
 
 def test_exchange_trades_memory_and_twice_is_nothing(where):
     before = [scope.tensor(where, name)._ptr() for name in "ab"]
-    scope.exchange(where, [("a", "b")])
+    exchange = scope.Exchange(where, [("a", "b")])
+    exchange.check()
+    exchange.trade()
     assert scope.get(where, "a").tolist() == [3.0, 4.0]
     assert scope.get(where, "b").tolist() == [1.0, 2.0]
     assert [scope.tensor(where, name)._ptr() for name in "ba"] == before
-    scope.exchange(where, [("a", "b")])
+    exchange.trade()
     assert [scope.tensor(where, name)._ptr() for name in "ab"] == before
 
 
+def test_an_exchange_sees_a_shape_that_changed(where):
+    exchange = scope.Exchange(where, [("a", "b")])
+    scope.tensor(where, "b").set(np.zeros([3], "float32"), paddle.CPUPlace())
+    with pytest.raises(ValueError, match=r"a is float32 \[2\], b is float32 \[3\]"):
+        exchange.check()
+
+
 @pytest.mark.parametrize("pair", [("b", "c"), ("b", "n")])
-def test_exchange_is_all_or_none(where, pair):
+def test_what_can_not_be_exchanged_is_told_before(where, pair):
     with pytest.raises(ValueError, match="b is float32"):
-        scope.exchange(where, [("a", "b"), pair])
+        scope.Exchange(where, [("a", "b"), pair])
     with pytest.raises(KeyError):
-        scope.exchange(where, [("a", "b"), ("b", "absent")])
+        scope.Exchange(where, [("a", "b"), ("b", "absent")])
     assert scope.get(where, "a").tolist() == [1.0, 2.0]
 
 
