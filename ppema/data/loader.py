@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,13 +29,18 @@ class Batch:
     indices: np.ndarray
 
 
+# A batch in memory that is no larger than this is copied sooner than a thread hands it over, which takes some 50 µs.
+QUICK_BYTES = 1 << 20
+
+
 class Loader:
-    """Reads `dataset` in batches, ahead of their use.
+    """Reads `dataset` in batches, ahead of their use unless they are there at once.
 
     batch_size: samples a batch, ≥ 1; the last batch of an epoch may be shorter, or with `drop_last` is left out if so.
     shuffle: a new permutation each epoch, from (seed, epoch).
-    workers: 0 reads in a thread; n ≥ 1 in n processes, each of which opens the data set anew by `open_dataset()`, a
-        picklable callable; without one, `dataset` itself is pickled. An ArrayDataset is always read in a thread.
+    workers: 0 reads in a thread, or small batches of an ArrayDataset when they are asked for; n ≥ 1 in n processes, each of
+        which opens the data set anew by `open_dataset()`, a picklable callable; without one, `dataset` itself is pickled. An
+        ArrayDataset is never read in processes.
     seed: ≥ 0; of the order, and of what the data set draws from `random` and `np.random` (see `ppema.data.read`).
     label: what errors call this data, such as "data.train".
 
@@ -68,6 +74,8 @@ class Loader:
         self._workers = min(workers, self.steps_per_epoch)
         self._open_dataset = open_dataset or functools.partial(_itself, dataset)
         self._pool: WorkerPool | None = None
+        row = sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in self.fields)
+        self._quick = isinstance(dataset, ArrayDataset) and row * batch_size <= QUICK_BYTES
         self._handover: Handover[Batch] = Handover()
 
     @property
@@ -117,7 +125,8 @@ class Loader:
         if self._workers and (self._pool is None or not self._pool.alive):
             task = Task(self._open_dataset, self.fields, self._plan)
             self._pool = WorkerPool(task, self._workers, self.label)
-        return prefetch(functools.partial(self._read, epoch, start, handover.closed), handover)
+        read = functools.partial(self._read, epoch, start, handover.closed)
+        return _at_once(read, handover) if self._quick else prefetch(read, handover)
 
     def close(self) -> None:
         """End the thread and the processes. Idempotent; a later `epoch` starts them anew."""
@@ -144,6 +153,17 @@ class Loader:
                 cancelled=closed,
             )
             yield Batch(arrays, indices)
+
+
+def _at_once(make: Callable[[], Iterator[Batch]], handover: Handover[Batch]) -> Iterator[Batch]:
+    """The items of `make()`, each read when it is asked for. Ends as `prefetch` does once the hand-over is closed."""
+    try:
+        for batch in make():
+            handover.check_open()
+            yield batch
+            handover.check_open()
+    finally:
+        handover.close()
 
 
 def _itself(dataset: Dataset) -> Dataset:

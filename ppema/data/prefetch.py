@@ -34,6 +34,11 @@ class Handover(Generic[T]):
         """Whether nobody takes items any more."""
         return self._closed
 
+    def check_open(self) -> None:
+        """Raises RuntimeError once closed."""
+        if self._closed:
+            raise RuntimeError("this epoch is over: its loader was closed or has begun another epoch")
+
     def put(self, item: T | Done) -> None:
         """Wait for room and add `item`; once closed, do nothing."""
         with self._changed:
@@ -46,8 +51,7 @@ class Handover(Generic[T]):
         """Wait for the next item. Raises RuntimeError once closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._items) > 0)
-            if self._closed:
-                raise RuntimeError("this epoch is over: its loader was closed or has begun another epoch")
+            self.check_open()
             item = self._items.popleft()
             self._changed.notify_all()
             return item

@@ -168,6 +168,35 @@ def test_keyboard_interrupt_passes_through():
         next(epoch)
 
 
+def in_memory(size: int) -> ArrayDataset:
+    """Eight samples, of which a batch of four is read when it is asked for, or where `size` is large, in a thread."""
+    return ArrayDataset([np.zeros((8, size), "float32"), np.arange(8)], "memory")
+
+
+@pytest.mark.parametrize(("size", "threads"), [(65534, 0), (65535, 1)])
+def test_large_batches_in_memory_are_read_ahead_in_a_thread(size, threads):
+    loader = Loader(in_memory(size), batch_size=4)
+    epoch, before = loader.epoch(0), threading.active_count()
+    assert next(epoch).indices.tolist() == [0, 1, 2, 3]
+    assert threading.active_count() - before == threads
+    epoch.close()
+    assert threading.active_count() == before
+
+
+def test_small_batches_in_memory_end_with_their_epoch_too():
+    loader = Loader(in_memory(1), batch_size=4)
+    first = loader.epoch(0)
+    next(first)
+    second = loader.epoch(1)
+    with pytest.raises(RuntimeError, match="this epoch is over"):
+        next(first)
+    assert [batch.indices.tolist() for batch in second] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    third = loader.epoch(2)
+    loader.close()
+    with pytest.raises(RuntimeError, match="this epoch is over"):
+        next(third)
+
+
 def test_one_epoch_at_a_time():
     loader = Loader(Squares(10), batch_size=1)
     first = loader.epoch(0)
