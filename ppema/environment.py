@@ -12,16 +12,38 @@ import io
 import os
 import sys
 import warnings
+from pathlib import Path
 
 from ppema.errors import SetupError
 
 MOST_THREADS = 1024  # with tens of thousands OpenMP aborts the process
+_CONTROL_GROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 BUILDS = ("paddlepaddle", "paddlepaddle-gpu")
 
 
 def available_cores() -> int:
     """The number of cores this process may run on, at least 1 (its affinity mask, not the machine's total)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> int:
+    """The bytes of memory that this process may still take: the system's, or what its control group leaves of a limit."""
+    found = [int(line.split()[1]) << 10 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable:")]
+    for folder, limit, used in _CONTROL_GROUPS:
+        bounds = [*_lines(f"{folder}/{limit}"), *_lines(f"{folder}/{used}")]
+        if len(bounds) == 2 and all(each.isdecimal() for each in bounds):  # "max": there is no limit
+            found.append(max(0, int(bounds[0]) - int(bounds[1])))
+    return min(found, default=0)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
 
 
 def choose_threads(threads: int | str) -> int:

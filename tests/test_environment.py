@@ -65,3 +65,23 @@ def test_from_python_another_number_of_threads_is_not_silently_ignored():
 def test_the_lower_layers_load_no_paddle():
     code = "import sys, ppema, ppema.config, ppema.data, ppema.names, ppema.averaging.decay; sys.exit('paddle' in sys.modules)"
     assert python(code).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"/proc/meminfo": ["MemTotal: 9 kB", "MemAvailable:     512 kB"]}, 512 << 10),
+        ({"/sys/fs/cgroup/memory.max": ["300000"], "/sys/fs/cgroup/memory.current": ["100000"]}, 200_000),
+        ({"/sys/fs/cgroup/memory.max": ["max"], "/sys/fs/cgroup/memory.current": ["100000"]}, 512 << 10),
+        ({"/sys/fs/cgroup/memory.max": ["5"], "/sys/fs/cgroup/memory.current": ["7"]}, 0),
+    ],
+)
+def test_the_memory_that_is_left_is_the_least_that_anybody_says(monkeypatch, files, expected):
+    told = {"/proc/meminfo": ["MemAvailable:     512 kB"]} | files
+    monkeypatch.setattr(environment, "_lines", lambda path: told.get(path, []))
+    assert environment.available_memory() == expected
+
+
+def test_where_nobody_says_there_is_no_memory_to_keep(monkeypatch):
+    monkeypatch.setattr(environment, "_lines", lambda path: [])
+    assert environment.available_memory() == 0
