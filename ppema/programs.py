@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import paddle
 
@@ -20,8 +20,10 @@ from ppema.losses import per_sample
 from ppema.metrics import build_metrics
 from ppema.optimizers import LRScheduler, build_lr, build_optimizer
 from ppema.passes.average import Average, read_shadows
+from ppema.passes.channel_bias import ChannelBiasPass
 from ppema.passes.ema import EmaPass, append_updates
 from ppema.passes.finite import FinitePass, Guard
+from ppema.passes.onednn import OnednnPass, Placement
 from ppema.passes.select import Choice, Selection, chosen
 from ppema.passes.switch import SwitchPass
 from ppema.recalibration import Recalibration, moving_statistics, recalibration
@@ -60,7 +62,8 @@ class Programs:
     model: its inputs are those of all programs; guard: tells of a run of `train` whether it was a step, or changed nothing as
     its gradients were not finite; tests: by weights, "raw" first, then each average in the config's order;
     passes: what made each average, which knows its decay after every update; choices: what each average covers, and why;
-    recalibrations: of those averages whose BatchNorm statistics are measured before their test program is right.
+    recalibrations: of those averages whose BatchNorm statistics are measured before their test program is right; placement:
+    which operations of `train` oneDNN computes, None where it was not asked to.
     """
 
     startup: Program
@@ -74,6 +77,12 @@ class Programs:
     passes: dict[str, EmaPass] = field(default_factory=dict)
     choices: dict[str, list[Choice]] = field(default_factory=dict)
     recalibrations: dict[str, Recalibration] = field(default_factory=dict)
+    placement: Placement | None = None
+
+    @property
+    def on_onednn(self) -> bool:
+        """Whether oneDNN computes any operation of `train`."""
+        return self.placement is not None and bool(self.placement.placed)
 
 
 @dataclass(frozen=True)
@@ -132,8 +141,8 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
     )
 
 
-def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) -> Programs:
-    """All programs of a training run on samples of `fields`. Raises ConfigError."""
+def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *, onednn: bool = False) -> Programs:
+    """All programs of a training run on samples of `fields`; with `onednn` convolutions are oneDNN's. Raises ConfigError."""
     model = build_test_model(config, fields)
     startup, main = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
@@ -164,7 +173,7 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon) ->
                 _append_switches(programs, config.averages, horizon)
 
         finite.gate(backend(), main, startup, guard, update)
-    return programs
+    return _on_onednn(programs) if onednn else programs
 
 
 def _append_averages(programs: Programs, specs: Mapping[str, AverageSpec], horizon: Horizon) -> None:
@@ -244,6 +253,25 @@ def rewired(test: TestProgram, names: Mapping[str, str]) -> TestProgram:
     """A copy of `test` that reads the shadow `names[p]` in place of each parameter p."""
     program, values = backend().clone(test.program, list(test.measures.values()))
     read_shadows(backend(), program, names)
+    return TestProgram(program, dict(zip(test.measures, values, strict=True)))
+
+
+def _on_onednn(programs: Programs) -> Programs:
+    """All that is run at every step, or batch, on oneDNN; the model's own test program stays what it is."""
+    made = OnednnPass()
+    fetched = [programs.loss, programs.guard.finite]
+    placement = made.apply(backend(), programs.train, fetched)
+    ChannelBiasPass().apply(backend(), programs.train, fetched)
+    for each in programs.recalibrations.values():
+        made.apply(backend(), each.program, [])
+    return replace(programs, tests={name: on_onednn(test) for name, test in programs.tests.items()}, placement=placement)
+
+
+def on_onednn(test: TestProgram) -> TestProgram:
+    """A copy of `test` on oneDNN."""
+    program, values = backend().clone(test.program, list(test.measures.values()))
+    OnednnPass().apply(backend(), program, values)
+    ChannelBiasPass().apply(backend(), program, values)
     return TestProgram(program, dict(zip(test.measures, values, strict=True)))
 
 

@@ -137,6 +137,8 @@ class Trainer:
                 for line in self._restored.summary():
                     log.say(line)
                 log.note(f"init_from: {'  '.join(filter(None, row))}" for row in self._restored.rows())
+            if run.programs.placement is not None and run.programs.placement.any:
+                log.note([f"onednn: {run.kernels}"])
             health, interval, stopped_by = Health(run, state.updates), Interval(self._start.interval), None
             for batch in self._batches(state, last):
                 lr = float(run.programs.lr())

@@ -7,7 +7,8 @@ the variables of a scope, which are only names and arrays (`scope.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -201,6 +202,19 @@ class IR(Protocol):
 
     def runner(self, executor: Any, scope: Any, program: Program, fetch: Sequence[Variable]) -> Runner:
         """What runs `program`, as it is at its first run, on the executor's device and in `scope`, which must be current."""
+        ...
+
+    def onednn_hindrance(self) -> str | None:
+        """Why no operation can be computed by oneDNN, None where they can be, on a CPU."""
+        ...
+
+    def place_on_onednn(self, program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
+        """Let oneDNN compute the operations of `program` whose kind is in `kinds`; returns how many there are, by kind.
+
+        Those in nested blocks stay as they are, and so do those of other types than float32, with channels last, or with a
+        result that is in `fetched`. Of a placed operation the kind is "onednn_op.conv2d" and `is_test` None. All results but
+        for rounding, and the layouts of all other variables, are what they were. Only where there is no hindrance.
+        """
         ...
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:

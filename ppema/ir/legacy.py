@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -196,6 +197,12 @@ class Legacy:
 
     def runner(self, executor: Any, scope: Any, program: Program, fetch: Sequence[Variable]) -> Runner:
         return Plain(executor, program, fetch)
+
+    def onednn_hindrance(self) -> str | None:
+        return f"paddle {paddle.__version__} can not place single operations there"
+
+    def place_on_onednn(self, program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
+        raise NotImplementedError(self.onednn_hindrance())
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         # The role by which `Program.clone(for_test=True)` knows what to leave out.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -12,7 +13,7 @@ from paddle.nn.clip import get_tensor_from_selected_rows
 from paddle.nn.initializer import Constant
 from paddle.pir.core import create_persistable_value
 
-from ppema.ir import channel_bias
+from ppema.ir import channel_bias, onednn
 from ppema.ir.base import (
     AverageOp,
     Gradient,
@@ -190,6 +191,12 @@ class Pir:
             return Direct(executor.place, scope, program, fetch)
         return Plain(executor, program, fetch)
 
+    def onednn_hindrance(self) -> str | None:
+        return onednn.hindrance()
+
+    def place_on_onednn(self, program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
+        return onednn.place(program, kinds, fetched)
+
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         return nullcontext()
 
@@ -288,4 +295,5 @@ def _writes(op) -> tuple[str, ...]:
 
 
 def _is_test(op) -> bool | None:
-    return op.attrs()["is_test"] if op.has_attr("is_test") else None
+    # On oneDNN it is no switch between training and testing: see `onednn.place`.
+    return op.attrs()["is_test"] if op.has_attr("is_test") and op.name().startswith("pd_op.") else None

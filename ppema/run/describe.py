@@ -25,12 +25,12 @@ _FORM = ("name", "in the model", "shape", "type")
 
 
 def describe(run: TrainingRun, restored: Restored | None = None) -> list[Table]:
-    """The variables, what they begin with where that is `restored`, what each average covers, memory, programs and length of a
-    run that is ready to start.
+    """The variables, what they begin with where that is `restored`, what each average covers, memory, programs, kernels and
+    length of a run that is ready to start.
     """
     averages = [_average(run, name) for name in run.programs.averages]
     initial = [_initial(run, restored)] if restored else []
-    return [_variables(run), *initial, *averages, _memory(run), _programs(run), _length(run)]
+    return [_variables(run), *initial, *averages, _memory(run), _programs(run), _kernels(run), _length(run)]
 
 
 def _variables(run: TrainingRun) -> Table:
@@ -93,6 +93,10 @@ def _programs(run: TrainingRun) -> Table:
         mode = f"{sum(switches)} of {len(switches)}" if switches else "-"
         rows.append((name, len(operations), mode))
     return Table("Programs", ("program", "operations", "switched to test"), rows)
+
+
+def _kernels(run: TrainingRun) -> Table:
+    return Table("Kernels", ("oneDNN",), [(run.kernels,)])
 
 
 def _length(run: TrainingRun) -> Table:

@@ -1,12 +1,15 @@
-"""The device a run computes on."""
+"""The device a run computes on, and by which kernels."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import paddle
 
-from ppema.errors import SetupError
+from ppema.config import Config
+from ppema.errors import ConfigError, SetupError
+from ppema.ir import backend
 
 
 def place_of(device: str) -> Any:
@@ -22,3 +25,23 @@ def place_of(device: str) -> Any:
         reason = f"this machine has {gpus}" if paddle.is_compiled_with_cuda() else "the installed paddle is a CPU build"
         raise SetupError(f"runtime.device: {device}: there is no such GPU: {reason}; use device: cpu or auto")
     return paddle.CUDAPlace(index)
+
+
+@dataclass(frozen=True)
+class Onednn:
+    """Whether oneDNN computes what it can, and where not, why, in words."""
+
+    used: bool
+    why: str = ""
+
+
+def onednn_of(config: Config, place: Any) -> Onednn:
+    """What `runtime.onednn` comes to on the paddle place `place`. Raises ConfigError for `on` where it can not be."""
+    wanted = config.runtime.onednn
+    if wanted == "off":
+        return Onednn(False, "turned off by runtime.onednn")
+    hindrance = backend().onednn_hindrance() if isinstance(place, paddle.CPUPlace) else "it computes on CPUs only"
+    if hindrance is not None and wanted == "on":
+        with config.at("runtime"):
+            raise ConfigError.of(f"oneDNN can not be used: {hindrance}; use auto or off", "onednn")
+    return Onednn(hindrance is None, hindrance or "")

@@ -10,7 +10,17 @@ import re
 from typing import Annotated, Any, Literal, TypeVar
 
 import xxhash
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeFloat,
+    NonNegativeInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from ppema.errors import printable
 from ppema.run.best import Best
@@ -73,17 +83,18 @@ class SavedInterval(BaseModel):
 class Manifest(FolderManifest):
     """The content of a checkpoint's manifest.json.
 
-    ppema, paddle, threads: what wrote it; state: the run's position, epoch and batch being those in the order of the data,
-    which is a pure function of the config's seed and the epoch; random: the seed that the next step will draw from, a pure
-    function of the config's seed and the step, and all that there is of the state of random generators; lr: the schedule's
-    numbers (`optimizers.lr_state`); best: by monitored metric; metrics: as in the run's result, a measure that was not finite
-    being null; interval: of the log; averages: by name; structured: the variables' names by their place in the model; config:
-    the resolved config.
+    ppema, paddle, threads, onednn: what wrote it, and whether oneDNN computed any of it; state: the run's position, epoch and
+    batch being those in the order of the data, which is a pure function of the config's seed and the epoch; random: the seed
+    that the next step will draw from, a pure function of the config's seed and the step, and all that there is of the state of
+    random generators; lr: the schedule's numbers (`optimizers.lr_state`); best: by monitored metric; metrics: as in the run's
+    result, a measure that was not finite being null; interval: of the log; averages: by name; structured: the variables' names
+    by their place in the model; config: the resolved config.
     """
 
     ppema: str
     paddle: str
     threads: int
+    onednn: bool = False
     state: Position
     random: int
     lr: dict[str, Any]
@@ -93,6 +104,11 @@ class Manifest(FolderManifest):
     averages: dict[str, SavedAverage]
     structured: dict[str, str]
     config: dict[str, Any]
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Without oneDNN a manifest is what it was before there was the choice.
+        return {key: value for key, value in handler(self).items() if key != "onednn" or value}
 
 
 AnyManifest = TypeVar("AnyManifest", bound=FolderManifest)

@@ -90,14 +90,19 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str) -> Start:
     if ours:
         aside = checkpoints.go_on_from(start.state.step, best_pointers(run, start.best))
         told = [*(f"skipped {each}" for each in skipped), *(f"set aside as {path}" for path in aside)]
-        return replace(start, said=(*told, *_other_bits(checkpoint.manifest)))
+        return replace(start, said=(*told, *_other_bits(run, checkpoint.manifest)))
     checkpoints.clear()
-    return replace(start, said=tuple(_other_bits(checkpoint.manifest)))
+    return replace(start, said=tuple(_other_bits(run, checkpoint.manifest)))
 
 
-def _other_bits(manifest: Manifest) -> list[str]:
+def _other_bits(run: TrainingRun, manifest: Manifest) -> list[str]:
     """Why the run may not end with the bytes of an undisturbed one, which does not hinder it."""
-    found = {"threads": (manifest.threads, threads_in_use()), "paddle": (manifest.paddle, paddle.__version__)}
+    onednn = tuple("used" if each else "not used" for each in (manifest.onednn, run.programs.on_onednn))
+    found = {
+        "threads": (manifest.threads, threads_in_use()),
+        "paddle": (manifest.paddle, paddle.__version__),
+        "oneDNN": onednn,
+    }
     differing = [f"{name} was {before}, now {now}" for name, (before, now) in found.items() if before != now]
     return [f"warning: {'; '.join(differing)}: the last bits of the weights may differ from now on"] if differing else []
 
@@ -165,6 +170,7 @@ def manifest_of(
         ppema=VERSION,
         paddle=paddle.__version__,
         threads=threads_in_use(),
+        onednn=run.programs.on_onednn,
         state=Position(**asdict(state)),
         random=step_seed(run.config.seed, state.step),
         lr=lr_state(run.programs.lr),

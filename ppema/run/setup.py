@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from ppema.environment import choose_threads
 from ppema.errors import CheckpointError, ConfigError, TrainingError, one_line
 from ppema.forward import building
 from ppema.ir import Program, backend, scope
-from ppema.programs import Horizon, Model, Programs, build_programs, build_test_model, train_statistics
+from ppema.programs import Horizon, Model, Programs, build_programs, build_test_model, on_onednn, train_statistics
 from ppema.recalibration import recalibration
 from ppema.run.best import check_monitors
 from ppema.run.checkpoint import Checkpoint, check_fits
 from ppema.run.checkpoints import Checkpoints, check_pointers
-from ppema.run.device import place_of
+from ppema.run.device import Onednn, onednn_of, place_of
 from ppema.run.execute import Executor
 from ppema.run.recalibrate import Recalibrator
 from ppema.run.tensors import Arrays
@@ -35,7 +35,8 @@ from ppema.saved import read
 class TrainingRun:
     """A training run, ready for its first step: the scope holds the initial values.
 
-    recalibrator: measures the BatchNorm statistics of an average whose policy says so, by the average's name.
+    recalibrator: measures the BatchNorm statistics of an average whose policy says so, by the average's name; onednn: whether
+    convolutions are computed by oneDNN.
     """
 
     config: Config
@@ -46,6 +47,13 @@ class TrainingRun:
     executor: Executor
     scope: Any
     recalibrator: Recalibrator
+    onednn: Onednn
+
+    @property
+    def kernels(self) -> str:
+        """In words, which operations of the train program oneDNN computes, or why none."""
+        placement = self.programs.placement
+        return f"not used: {self.onednn.why}" if placement is None else str(placement)
 
     def close(self) -> None:
         """End what reads the data."""
@@ -83,11 +91,12 @@ def prepare_training(config: Config) -> TrainingRun:
     choose_threads(config.runtime.threads)
     output_of(config)
     place = place_of(config.runtime.device)
+    onednn = onednn_of(config, place)
     _seed(config.seed)
     eval_loader = _eval_loader(config)
     train_loader = _train_loader(config, eval_loader)
     horizon = Horizon(train_loader.steps_per_epoch, config.data.train.batch_size, config.train.epochs)
-    programs = build_programs(config, train_loader.fields, horizon)
+    programs = build_programs(config, train_loader.fields, horizon, onednn=onednn.used)
     with config.at("train"):
         check_monitors(config.train.monitors, programs.model.test.measures)
         check_pointers(config.train.monitors)
@@ -99,12 +108,15 @@ def prepare_training(config: Config) -> TrainingRun:
             _try_out(config, executor, programs.model, loader)
     wanted = {name: (each, config.averages[name].batches) for name, each in programs.recalibrations.items()}
     recalibrator = Recalibrator(executor, own, programs.model.inputs, train_loader, wanted)
-    return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own, recalibrator)
+    return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own, recalibrator, onednn)
 
 
 @dataclass(frozen=True)
 class EvaluationRun:
-    """A model ready to be evaluated; `load` fills the scope with weights."""
+    """A model ready to be evaluated; `load` fills the scope with weights.
+
+    model: its test program computes as those of a training run do, on oneDNN where that can be.
+    """
 
     config: Config
     model: Model
@@ -156,11 +168,14 @@ def prepare_evaluation(config: Config) -> EvaluationRun:
     """Load the evaluation data and build the test program alone. Raises ConfigError, DataError or SetupError."""
     choose_threads(config.runtime.threads)
     place = place_of(config.runtime.device)
+    onednn = onednn_of(config, place)
     _seed(config.seed)
     eval_loader = _eval_loader(config)
     model = build_test_model(config, eval_loader.fields)
     own = paddle.static.Scope()
     executor = Executor(place, own, plain=config.runtime.executor == "plain")
+    if onednn.used:
+        model = replace(model, test=on_onednn(model.test))
     with paddle.static.scope_guard(own):
         _initialise(config, executor, model.startup)
         _try_out(config, executor, model, eval_loader)

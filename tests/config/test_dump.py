@@ -184,5 +184,6 @@ runtime:
   threads: auto
   device: auto
   executor: auto
+  onednn: auto
 output: null
 """

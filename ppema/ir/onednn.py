@@ -1,0 +1,95 @@
+"""Single operations of a Paddle 3 program on oneDNN, Intel's library of kernels for CPUs.
+
+Paddle's own switch, FLAGS_use_onednn, is global: it is read whenever a program is prepared for its first run, moves every
+operation that oneDNN knows, and some of those are slower there, wrong or crash. So it stays off, and what Paddle does with one
+operation under it is done here to chosen ones: on a copy of the program Paddle's `onednn_placement_pass` makes a twin of each
+operation, "onednn_op.conv2d" of "pd_op.conv2d", and the twin is cloned into the program in the place of the operation.
+
+A twin's results are in a layout of oneDNN's own. An operation outside oneDNN that reads one has it converted first, each reader
+anew and, within a branch, perhaps not at all. So one operation that shares data stands behind each result, and is all that ever
+reads it: behind that, everything is laid out as numpy has it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+
+import paddle
+from paddle import _C_ops
+
+from ppema.ir.base import Program, Variable, dtype_name
+
+_NATIVE, _PLACED = "pd_op.", "onednn_op."
+
+
+@lru_cache(maxsize=1)
+def hindrance() -> str | None:
+    """Why no operation can be placed, None where it can be: tried on a convolution."""
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        images, weights = (paddle.static.data(name, [1, 1, 1, 1], "float32") for name in ("images", "weights"))
+        paddle.nn.functional.conv2d(images, weights)
+    try:
+        placed = place(program, ["conv2d"], [])
+    except Exception:  # whatever another Paddle lacks of what is used here
+        placed = Counter()
+    return None if placed else f"paddle {paddle.__version__} was built without oneDNN, or places operations in another way"
+
+
+def place(program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
+    """As `base.IR.place_on_onednn`."""
+    kept = {value.get_defining_op().id() for value in fetched}
+    placed: Counter[str] = Counter()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        twins = _placed_copy(program)
+        for op, twin in zip(program.global_block().ops, twins.global_block().ops, strict=True):
+            kind = op.name().removeprefix(_NATIVE)
+            if kind in kinds and twin.name() == _PLACED + kind and op.id() not in kept and _fits(op):
+                _replace(op, twin)
+                placed[kind] += 1
+    return placed
+
+
+def _placed_copy(program: Program) -> Program:
+    """A copy of `program` with every operation placed that can be; its operations live as long as it does."""
+    _load_dialect()
+    copy = program.clone(paddle.pir.IrMapping())
+    passes = paddle.pir.PassManager()
+    passes.add_pass("onednn_placement_pass", {})
+    passes.run(copy)
+    return copy
+
+
+@lru_cache(maxsize=1)
+def _load_dialect() -> None:
+    # Until a first program is prepared for running Paddle does not know oneDNN's operations, and the pass leaves all alone.
+    paddle.static.Executor(paddle.CPUPlace()).run(paddle.static.Program())
+
+
+def _fits(op) -> bool:
+    """Whether the operation is of float32 and channels first, as its kernels on oneDNN were checked for."""
+    values = [*op.operands_source(), *op.results()]
+    dense = all(dtype_name(value) == "float32" for value in values if value.initialized())
+    return dense and op.attrs().get("data_format", "NCHW") == "NCHW"
+
+
+def _replace(op, twin) -> None:
+    """Put a clone of `twin`, which reads what `op` reads, in the place of `op`."""
+    mapping = paddle.pir.IrMapping()
+    for theirs, ours in zip(twin.operands_source(), op.operands_source(), strict=True):
+        mapping.add(theirs, ours)
+    paddle.pir.set_insertion_point(op)
+    clone = twin.clone(mapping, paddle.pir.CloneOptions(False, True, False))
+    if clone.has_attr("is_test"):
+        # The pass is made for inference. In test mode gradients are refused, and the kernel keeps a reordered copy of the
+        # weights of the first run, for ever: a test program would go on evaluating those.
+        clone.set_bool_attr("is_test", False)
+    for old, new in zip(op.results(), clone.results(), strict=True):
+        # That of an input which needs no gradient is not there.
+        if old.initialized():
+            dense = _C_ops.share_data(new)
+            dense.stop_gradient = old.stop_gradient
+            old.replace_all_uses_with(dense)
+    op.get_parent_block().remove_op(op)
