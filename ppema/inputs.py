@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppema.data import Batch
+from ppema.data import Batch, Loader
 from ppema.errors import DataError
 
 
@@ -21,10 +21,16 @@ class Inputs:
     names: tuple[str, ...]
     classes: int | None
 
-    def feed(self, batch: Batch, label: str) -> dict[str, np.ndarray]:
-        """`batch` by the programs' input names, checked as by `check`."""
-        self.check(batch.arrays[-1], batch.indices, label)
+    def feed(self, batch: Batch, loader: Loader) -> dict[str, np.ndarray]:
+        """`batch` of `loader` by the programs' input names, checked as by `check` unless that was `check_all`'s part."""
+        if loader.known_targets is None:
+            self.check(batch.arrays[-1], batch.indices, loader.label)
         return dict(zip(self.names, batch.arrays, strict=True))
+
+    def check_all(self, loader: Loader) -> None:
+        """`check` for all targets of a loader whose data is in memory."""
+        if loader.known_targets is not None:
+            self.check(loader.known_targets, np.arange(loader.samples), loader.label)
 
     def check(self, targets: np.ndarray, indices: np.ndarray, label: str) -> None:
         """Raise DataError for a class outside the model's outputs, which Paddle would read out of bounds.

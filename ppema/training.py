@@ -16,6 +16,7 @@ from paddle.optimizer.lr import ReduceOnPlateau
 from ppema.config import RAW, Config, to_yaml
 from ppema.data import Batch
 from ppema.errors import AverageError, TrainingError
+from ppema.ir import generators
 from ppema.run.best import Best
 from ppema.run.evaluate import evaluate
 from ppema.run.health import Health
@@ -192,8 +193,8 @@ class Trainer:
     def step(self, batch: Batch, state: State) -> Step:
         """One optimizer step, and with it one update of every average, or nothing where the gradients are not finite."""
         programs = self._run.programs
-        paddle.seed(step_seed(self._run.config.seed, state.step))
-        feed = programs.model.inputs.feed(batch, self._run.train_loader.label)
+        generators.seed(step_seed(self._run.config.seed, state.step))
+        feed = programs.model.inputs.feed(batch, self._run.train_loader)
         loss, finite = self._run.executor.run(programs.train, feed, [programs.loss, programs.guard.finite])
         step = Step(float(np.asarray(loss).reshape(())), None if np.asarray(finite).all() else culprit(self._run))
         # After the last step there is no next one to prepare, and some schedules refuse to go beyond their length.

@@ -33,7 +33,7 @@ def steps(run, count):
         if batch is None:
             batches = run.train_loader.epoch(1)
             batch = next(batches)
-        feed = run.programs.model.inputs.feed(batch, "data.train")
+        feed = run.programs.model.inputs.feed(batch, run.train_loader)
         with paddle.static.scope_guard(run.scope):
             run.executor.run(run.programs.train, feed, [run.programs.loss])
         yield

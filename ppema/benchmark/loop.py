@@ -64,6 +64,7 @@ class _Paced:
         self._run = run
         self._loader = run.train_loader
         self.label, self.steps_per_epoch = self._loader.label, self._loader.steps_per_epoch
+        self.known_targets = self._loader.known_targets
         self.seconds: list[tuple[float, float]] = []
         self._steps = 0
         self._begin = 0.0
@@ -82,7 +83,7 @@ class _Paced:
 
     def _bare(self, batch: Batch) -> float:
         programs = self._run.programs
-        feed, fetch = programs.model.inputs.feed(batch, self.label), [programs.loss, programs.guard.finite]
+        feed, fetch = programs.model.inputs.feed(batch, self._loader), [programs.loss, programs.guard.finite]
 
         def runs(count: int) -> None:
             for _ in range(count):

@@ -19,7 +19,7 @@ def evaluate(executor: Executor, test: TestProgram, inputs: Inputs, loader: Load
     samples = 0
     for batch in loader.epoch(0):
         size = len(batch.indices)
-        values = executor.run(test.program, inputs.feed(batch, loader.label), list(test.measures.values()))
+        values = executor.run(test.program, inputs.feed(batch, loader), list(test.measures.values()))
         for name, value in zip(totals, values, strict=True):
             # One value per sample, or one for the batch: either way the mean stands for `size` samples.
             totals[name] += float(np.asarray(value, dtype=np.float64).mean()) * size

@@ -21,7 +21,11 @@ class Recalibrator:
     def __init__(
         self, executor: Executor, scope: Any, inputs: Inputs, train: Loader, wanted: Mapping[str, tuple[Recalibration, int]]
     ):
-        """train: is not read itself; wanted: the recalibration of weights, and the most batches it takes, by their name."""
+        """train: is not read itself; wanted: the recalibration of weights, and the most batches it takes, by their name.
+
+        Raises DataError for a class that the model does not have.
+        """
+        inputs.check_all(train)
         self._executor = executor
         self._scope = scope
         self._inputs = inputs
@@ -35,7 +39,7 @@ class Recalibrator:
             return 0
         recalibration, batches = self._wanted[weights]
         most = min(batches, self._loader.steps_per_epoch)
-        feeds = (self._inputs.feed(batch, self._loader.label) for batch in islice(self._loader.epoch(0), most))
+        feeds = (self._inputs.feed(batch, self._loader) for batch in islice(self._loader.epoch(0), most))
         return recalibration.measure(self._scope, feeds, self._executor.run)
 
     def close(self) -> None:

@@ -241,14 +241,13 @@ def _try_out(config: Config, executor: Executor, model: Model, loader: Loader) -
 
     The test program, which changes nothing, is run on a sample of the first batch.
     """
-    if loader.known_targets is not None:
-        model.inputs.check(loader.known_targets, np.arange(loader.samples), loader.label)
+    model.inputs.check_all(loader)
     batch = next(iter(loader.epoch(0)))
     model.inputs.check(batch.arrays[-1], batch.indices, loader.label)
     one = Batch(tuple(array[:1] for array in batch.arrays), batch.indices[:1])
     with config.at("model"):
         try:
-            feed = model.inputs.feed(one, loader.label)
+            feed = model.inputs.feed(one, loader)
             executor.once(model.test.program, feed, list(model.test.measures.values()))
         except TrainingError as error:
             raise ConfigError.of(f"model, loss and metrics do not run on the data: {error}") from error

@@ -130,7 +130,7 @@ def test_stalled_is_what_the_next_update_leaves(health_of, correct):
     scope.put(run.scope, {shadow_of[name]: array for name, array in shadows.items()})
     scope.put(run.scope, {run.programs.averages["ema"].weight: np.array(0.9, "float64")})
     predicted = health.measure(0)["ema"].stalled
-    feed = run.programs.model.inputs.feed(next(iter(run.train_loader.epoch(0))), "data.train")
+    feed = run.programs.model.inputs.feed(next(iter(run.train_loader.epoch(0))), run.train_loader)
     with paddle.static.scope_guard(run.scope):
         run.executor.run(run.programs.train, feed=feed)
     trained = [p.name for p in run.programs.model.parameters if p.trainable]
