@@ -20,7 +20,6 @@ from ppema.losses import per_sample
 from ppema.metrics import build_metrics
 from ppema.optimizers import LRScheduler, build_lr, build_optimizer
 from ppema.passes.average import Average, read_shadows
-from ppema.passes.channel_bias import ChannelBiasPass
 from ppema.passes.ema import EmaPass, append_updates
 from ppema.passes.finite import FinitePass, Guard
 from ppema.passes.onednn import OnednnPass, Placement
@@ -259,9 +258,7 @@ def rewired(test: TestProgram, names: Mapping[str, str]) -> TestProgram:
 def _on_onednn(programs: Programs) -> Programs:
     """All that is run at every step, or batch, on oneDNN; the model's own test program stays what it is."""
     made = OnednnPass()
-    fetched = [programs.loss, programs.guard.finite]
-    placement = made.apply(backend(), programs.train, fetched)
-    ChannelBiasPass().apply(backend(), programs.train, fetched)
+    placement = made.apply(backend(), programs.train, [programs.loss, programs.guard.finite])
     for each in programs.recalibrations.values():
         made.apply(backend(), each.program, [])
     return replace(programs, tests={name: on_onednn(test) for name, test in programs.tests.items()}, placement=placement)
@@ -271,7 +268,6 @@ def on_onednn(test: TestProgram) -> TestProgram:
     """A copy of `test` on oneDNN."""
     program, values = backend().clone(test.program, list(test.measures.values()))
     OnednnPass().apply(backend(), program, values)
-    ChannelBiasPass().apply(backend(), program, values)
     return TestProgram(program, dict(zip(test.measures, values, strict=True)))
 
 

@@ -166,14 +166,6 @@ class IR(Protocol):
         """
         ...
 
-    def replace_channel_biases(self, program: Program, fetched: Sequence[Variable]) -> int:
-        """Let ppema_channel_add and ppema_channel_sum do the additions of [1, C, 1, ...] to [N, C, ...], and their gradients.
-
-        Of float32, in the outermost block of `program`, and but for those with a result in `fetched`. Returns how many there
-        were. Only where there are the C++ operations.
-        """
-        ...
-
     def after_branches(self, main: Program, value: Variable) -> Variable:
         """`value`, a 0-D float, computed only after every `cond` and `while_loop` that `main` holds by now.
 

@@ -153,9 +153,6 @@ class Legacy:
         )
         return each, every
 
-    def replace_channel_biases(self, program: Program, fetched: Sequence[Variable]) -> int:
-        return 0  # Here Paddle's own convolution is what takes the time.
-
     def after_branches(self, main: Program, value: Variable) -> Variable:
         return value  # Operations run in the program's order.
 

@@ -13,7 +13,7 @@ from paddle.nn.clip import get_tensor_from_selected_rows
 from paddle.nn.initializer import Constant
 from paddle.pir.core import create_persistable_value
 
-from ppema.ir import channel_bias, onednn
+from ppema.ir import onednn
 from ppema.ir.base import (
     AverageOp,
     Gradient,
@@ -143,9 +143,6 @@ class Pir:
         each, every = _ops._run_custom_op("ppema_finite", list(values))
         each.stop_gradient = every.stop_gradient = True
         return each, every
-
-    def replace_channel_biases(self, program: Program, fetched: Sequence[Variable]) -> int:
-        return channel_bias.replace(program, fetched)
 
     def after_branches(self, main: Program, value: Variable) -> Variable:
         for op in main.global_block().ops:

@@ -2,7 +2,6 @@
 
     ppema_average: one update of several averages (average.cc)
     ppema_finite: whether all numbers of each of several tensors are finite (finite.cc)
-    ppema_channel_add, ppema_channel_sum: a bias of each channel, and its gradient (channel_bias.cc)
 
 They are Paddle custom operators for the CPU: on a GPU no kernel of ours runs, as nobody has run one there. Not built by
 Paddle's `cpp_extension.load`, which needs Python's headers, takes a second even where everything is built, and is not safe
