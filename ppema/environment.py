@@ -7,6 +7,7 @@ module imports nothing of paddle and is called first by every command line.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.metadata
 import io
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from ppema.errors import SetupError
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 MOST_THREADS = 1024  # with tens of thousands OpenMP aborts the process
 _CONTROL_GROUPS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current"),
@@ -63,6 +65,22 @@ def choose_threads(threads: int | str) -> int:
         )
     os.environ["OMP_NUM_THREADS"] = str(wanted)
     return wanted
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep large blocks that are freed for the next ones of this process; returns whether it does.
+
+    It gives large blocks, and what is free at the end of its heap, back to the system at once, and so each step of a ResNet-18
+    got 75 MiB anew, page by page, zeroed: a fifth of the step. The price: the process stays as large as it ever was. Whoever
+    set one of glibc's own variables is left alone.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False  # another libc
+    return bool(mallopt(_M_MMAP_THRESHOLD, 2**30)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def threads_in_use() -> int:

@@ -80,8 +80,8 @@ class Programs:
 
     @property
     def on_onednn(self) -> bool:
-        """Whether oneDNN computes any operation of `train`."""
-        return self.placement is not None and bool(self.placement.placed)
+        """Whether any operation of `train` is another than Paddle's own."""
+        return self.placement is not None and self.placement.changed
 
 
 @dataclass(frozen=True)

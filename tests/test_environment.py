@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +87,11 @@ def test_the_memory_that_is_left_is_the_least_that_anybody_says(monkeypatch, fil
 def test_where_nobody_says_there_is_no_memory_to_keep(monkeypatch):
     monkeypatch.setattr(environment, "_lines", lambda path: [])
     assert environment.available_memory() == 0
+
+
+def test_glibc_keeps_freed_memory_unless_the_user_decided(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    assert environment.keep_freed_memory() == hasattr(ctypes.CDLL(None), "mallopt")
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "100000")
+    assert not environment.keep_freed_memory()

@@ -209,6 +209,14 @@ class IR(Protocol):
         """
         ...
 
+    def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:
+        """Replace operations of `program` that Paddle computes slowly on a CPU by others of the same meaning.
+
+        Returns how many, by kind. Those in nested blocks, and those with a result that is in `fetched`, stay as they are. Only
+        where nothing hinders oneDNN.
+        """
+        ...
+
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         """What is appended to `main` inside belongs to the update of weights, not to the model."""
         ...

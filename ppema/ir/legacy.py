@@ -201,6 +201,9 @@ class Legacy:
     def place_on_onednn(self, program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
         raise NotImplementedError(self.onednn_hindrance())
 
+    def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:
+        raise NotImplementedError(self.onednn_hindrance())
+
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         # The role by which `Program.clone(for_test=True)` knows what to leave out.
         return main._optimized_guard([])

@@ -19,7 +19,8 @@ from functools import lru_cache
 import paddle
 from paddle import _C_ops
 
-from ppema.ir.base import Program, Variable, dtype_name
+from ppema.ir.base import Program, Variable
+from ppema.ir.quicken import is_plain
 
 _NATIVE, _PLACED = "pd_op.", "onednn_op."
 
@@ -27,15 +28,17 @@ _NATIVE, _PLACED = "pd_op.", "onednn_op."
 @lru_cache(maxsize=1)
 def hindrance() -> str | None:
     """Why no operation can be placed, None where it can be: tried on a convolution."""
+    if not paddle.__version__.startswith("3.3."):
+        return f"it was checked with paddle 3.3, and this is {paddle.__version__}"
     program = paddle.static.Program()
     with paddle.static.program_guard(program, paddle.static.Program()):
         images, weights = (paddle.static.data(name, [1, 1, 1, 1], "float32") for name in ("images", "weights"))
         paddle.nn.functional.conv2d(images, weights)
     try:
         placed = place(program, ["conv2d"], [])
-    except Exception:  # whatever another Paddle lacks of what is used here
+    except Exception:  # whatever a build without it lacks
         placed = Counter()
-    return None if placed else f"paddle {paddle.__version__} was built without oneDNN, or places operations in another way"
+    return None if placed else f"this build of paddle {paddle.__version__} has no oneDNN"
 
 
 def place(program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
@@ -46,7 +49,7 @@ def place(program: Program, kinds: Collection[str], fetched: Sequence[Variable])
         twins = _placed_copy(program)
         for op, twin in zip(program.global_block().ops, twins.global_block().ops, strict=True):
             kind = op.name().removeprefix(_NATIVE)
-            if kind in kinds and twin.name() == _PLACED + kind and op.id() not in kept and _fits(op):
+            if kind in kinds and twin.name() == _PLACED + kind and op.id() not in kept and is_plain(op):
                 _replace(op, twin)
                 placed[kind] += 1
     return placed
@@ -64,15 +67,8 @@ def _placed_copy(program: Program) -> Program:
 
 @lru_cache(maxsize=1)
 def _load_dialect() -> None:
-    # Until a first program is prepared for running Paddle does not know oneDNN's operations, and the pass leaves all alone.
+    # Until a first program is prepared for running Paddle does not know oneDNN's operations: the pass leaves all as they are.
     paddle.static.Executor(paddle.CPUPlace()).run(paddle.static.Program())
-
-
-def _fits(op) -> bool:
-    """Whether the operation is of float32 and channels first, as its kernels on oneDNN were checked for."""
-    values = [*op.operands_source(), *op.results()]
-    dense = all(dtype_name(value) == "float32" for value in values if value.initialized())
-    return dense and op.attrs().get("data_format", "NCHW") == "NCHW"
 
 
 def _replace(op, twin) -> None:

@@ -30,6 +30,7 @@ from ppema.ir.base import (
 )
 from ppema.ir.direct import Direct
 from ppema.ir.plain import Plain
+from ppema.ir.quicken import quicken
 
 _ops: Any = _C_ops  # whose stubs know neither custom operators nor which arguments may be None
 
@@ -193,6 +194,9 @@ class Pir:
 
     def place_on_onednn(self, program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
         return onednn.place(program, kinds, fetched)
+
+    def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:
+        return quicken(program, fetched)
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         return nullcontext()

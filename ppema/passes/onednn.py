@@ -16,15 +16,24 @@ KINDS = frozenset({*CONVOLUTIONS, *(f"{kind}_grad" for kind in CONVOLUTIONS)})
 
 @dataclass(frozen=True)
 class Placement:
-    """What a pass came to: the number of operations that oneDNN computes, and of convolutions that it does not, by kind."""
+    """What a pass came to, as numbers of operations by kind.
+
+    placed: computed by oneDNN; native: convolutions that are not; replaced: by others of Paddle's.
+    """
 
     placed: Counter[str]
     native: Counter[str]
+    replaced: Counter[str]
 
     @property
     def any(self) -> bool:
         """Whether the program has a convolution at all."""
         return bool(self.placed or self.native)
+
+    @property
+    def changed(self) -> bool:
+        """Whether results may differ from Paddle's own in rounding."""
+        return bool(self.placed or self.replaced)
 
     def __str__(self) -> str:
         """In words, for people."""
@@ -36,6 +45,9 @@ class Placement:
 class OnednnPass:
     """Let oneDNN compute the operations `kinds` of a finished program, forward and backward.
 
+    Beside them, what Paddle computes slowly for no reason is replaced (`IR.quicken`): adding the bias of a convolution, and the
+    gradient of max pooling.
+
     Takes any program: test programs, and train programs once they hold the backward pass and all updates. Replaces each
     operation by one of the same meaning, so that all values stay what they were but for rounding. Nothing is rewritten before
     gradients are built, and so they are Paddle's own. Programs that are to be exported are left out by whoever applies it.
@@ -46,9 +58,10 @@ class OnednnPass:
 
     def apply(self, ir: IR, program: Program, fetched: Sequence[Variable]) -> Placement:
         """Change `program` in place. fetched: the variables of it that runs will ask for."""
+        replaced = ir.quicken(program, fetched)
         placed = ir.place_on_onednn(program, self.kinds, fetched)
         native = Counter(op.kind for op in ir.operations(program) if "conv" in op.kind and not op.kind.startswith("onednn_op."))
-        return Placement(placed, native)
+        return Placement(placed, native, replaced)
 
 
 def _counted(kinds: Counter[str]) -> str:

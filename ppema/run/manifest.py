@@ -83,12 +83,12 @@ class SavedInterval(BaseModel):
 class Manifest(FolderManifest):
     """The content of a checkpoint's manifest.json.
 
-    ppema, paddle, threads, onednn: what wrote it, and whether oneDNN computed any of it; state: the run's position, epoch and
-    batch being those in the order of the data, which is a pure function of the config's seed and the epoch; random: the seed
-    that the next step will draw from, a pure function of the config's seed and the step, and all that there is of the state of
-    random generators; lr: the schedule's numbers (`optimizers.lr_state`); best: by monitored metric; metrics: as in the run's
-    result, a measure that was not finite being null; interval: of the log; averages: by name; structured: the variables' names
-    by their place in the model; config: the resolved config.
+    ppema, paddle, threads, onednn: what wrote it, and whether `runtime.onednn` changed what computed it; state: the run's
+    position, epoch and batch being those in the order of the data, which is a pure function of the config's seed and the epoch;
+    random: the seed that the next step will draw from, a pure function of the config's seed and the step, and all that there is
+    of the state of random generators; lr: the schedule's numbers (`optimizers.lr_state`); best: by monitored metric; metrics:
+    as in the run's result, a measure that was not finite being null; interval: of the log; averages: by name; structured: the
+    variables' names by their place in the model; config: the resolved config.
     """
 
     ppema: str

@@ -15,7 +15,7 @@ import paddle
 from ppema.averaging.precision import fitted
 from ppema.config import RAW, Config
 from ppema.data import Batch, Loader, build_loader
-from ppema.environment import choose_threads
+from ppema.environment import choose_threads, keep_freed_memory
 from ppema.errors import CheckpointError, ConfigError, TrainingError, one_line
 from ppema.forward import building
 from ppema.ir import Program, backend, scope
@@ -92,6 +92,8 @@ def prepare_training(config: Config) -> TrainingRun:
     output_of(config)
     place = place_of(config.runtime.device)
     onednn = onednn_of(config, place)
+    if onednn.used:
+        keep_freed_memory()
     _seed(config.seed)
     eval_loader = _eval_loader(config)
     train_loader = _train_loader(config, eval_loader)

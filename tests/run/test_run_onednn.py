@@ -1,0 +1,124 @@
+"""`runtime.onednn` in a run: where it is used, what a run says of it, and what its checkpoints record."""
+
+from __future__ import annotations
+
+import json
+
+import paddle
+import pytest
+import small_runs
+
+from ppema.cli.show import main as show
+from ppema.errors import ConfigError
+from ppema.ir import backend
+from ppema.run.device import onednn_of
+from ppema.run.setup import prepare_evaluation, prepare_training
+from ppema.training import train
+
+WHY = backend().onednn_hindrance()
+placing = pytest.mark.skipif(WHY is not None, reason=f"oneDNN: {WHY}")
+SAID = "computes 2 conv2d, 2 conv2d_grad"
+CNN = "model: {name: cnn, args: {in_channels: 1, num_classes: 3, widths: [4, 5]}}"
+
+
+@pytest.fixture
+def config(tmp_path):
+    return small_runs.loader(tmp_path, small_runs.SMALL.replace("model: {name: things.Nested, args: {classes: 3}}", CNN))
+
+
+def kinds(program):
+    return {op.kind for op in backend().operations(program) if "conv2d" in op.kind}
+
+
+def lines(output):
+    return [line for line in (output / "log.txt").read_text().splitlines() if "onednn" in line.lower()]
+
+
+def manifest(output):
+    return json.loads((small_runs.last(output) / "manifest.json").read_text())
+
+
+@placing
+def test_what_is_run_at_every_step_or_batch_is_on_it_and_the_models_own_test_program_is_not(config):
+    made = config("averages.quick.batch_norm=recalibrate")
+    run = prepare_training(made)
+    assert kinds(run.programs.train) == {"onednn_op.conv2d", "onednn_op.conv2d_grad"}
+    for program in (*run.programs.tests.values(), *run.programs.recalibrations.values()):
+        assert kinds(program.program) == {"onednn_op.conv2d"}
+    assert kinds(run.programs.model.test.program) == {"conv2d"}
+    assert kinds(prepare_evaluation(made).model.test.program) == {"onednn_op.conv2d"}
+
+
+def test_turned_off_it_is_nowhere(config):
+    made = config("runtime.onednn=off")
+    run = prepare_training(made)
+    tests = [*run.programs.tests.values(), prepare_evaluation(made).model.test]
+    programs = [run.programs.train, *(test.program for test in tests)]
+    assert set().union(*map(kinds, programs)) == {"conv2d", "conv2d_grad"}
+    assert run.kernels == "not used: turned off by runtime.onednn"
+
+
+@placing
+def test_a_run_says_what_it_computes_and_its_checkpoints_record_it(config, tmp_path):
+    train(config("train.stop_after=4 steps"))
+    assert lines(tmp_path / "run") == [f"onednn: {SAID}"]
+    assert manifest(tmp_path / "run")["onednn"] is True
+
+
+@placing
+def test_going_on_without_it_is_said(config, tmp_path):
+    train(config("train.stop_after=4 steps"))
+    train(config("train.stop_after=8 steps", "runtime.onednn=off"))
+    warning = "warning: oneDNN was used, now not used: the last bits of the weights may differ from now on"
+    assert lines(tmp_path / "run") == [f"onednn: {SAID}", warning]
+    assert "onednn" not in manifest(tmp_path / "run")
+
+
+def test_a_model_without_convolutions_says_and_records_nothing(config, tmp_path):
+    train(config("model={name: mlp, args: {in_features: 64, num_classes: 3}}", "train.stop_after=2 steps"))
+    assert lines(tmp_path / "run") == []
+    assert "onednn" not in manifest(tmp_path / "run")
+
+
+@placing
+def test_a_resumed_run_ends_with_the_bytes_of_an_undisturbed_one(config, tmp_path):
+    train(config())
+    train(config(f"output={tmp_path / 'cut'}", "train.stop_after=10 steps"))
+    train(config(f"output={tmp_path / 'cut'}"))
+    assert small_runs.content(small_runs.last(tmp_path / "cut")) == small_runs.content(small_runs.last(tmp_path / "run"))
+
+
+@placing
+def test_on_is_auto_where_it_can_be(config):
+    assert onednn_of(config("runtime.onednn=on"), paddle.CPUPlace()) == onednn_of(config(), paddle.CPUPlace())
+
+
+def test_on_where_paddle_can_not(config, monkeypatch):
+    monkeypatch.setattr(type(backend()), "onednn_hindrance", lambda _: "it is raining")
+    assert onednn_of(config(), paddle.CPUPlace()).why == "it is raining"
+    with pytest.raises(ConfigError) as error:
+        prepare_training(config("runtime.onednn=on"))
+    said = "-o runtime.onednn: runtime.onednn: oneDNN can not be used: it is raining; use auto or off"
+    assert str(error.value) == said
+
+
+def test_on_a_gpu_it_is_not_used(config):
+    place = object()  # a CUDAPlace can not be made without a GPU
+    assert onednn_of(config(), place).why == "it computes on CPUs only"
+    with pytest.raises(ConfigError, match="runtime.onednn: oneDNN can not be used: it computes on CPUs only; use auto or off"):
+        onednn_of(config("runtime.onednn=on"), place)
+
+
+def test_show_says_which_it_is(config, tmp_path, capsys):
+    config()
+    for setting, said in (
+        ("auto", SAID if WHY is None else f"not used: {WHY}"),
+        ("off", "not used: turned off by runtime.onednn"),
+    ):
+        assert show(["-c", str(tmp_path / "small.yml"), "-o", f"runtime.onednn={setting}"]) == 0
+        assert capsys.readouterr().out.partition("\nKernels\n")[2].splitlines()[:2] == ["oneDNN", said]
+
+
+def test_what_it_can_be(tmp_path):
+    with pytest.raises(ConfigError, match="runtime.onednn: expected 'auto', 'on' or 'off', got 'yes'"):
+        small_runs.loader(tmp_path)("runtime.onednn=yes")
