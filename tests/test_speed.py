@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import paddle
 import pytest
 from kernels import paddle_kernels
 from safetensors.numpy import load_file
@@ -61,3 +62,18 @@ def test_paddles_operations_give_the_same_run_but_for_rounding(config, tmp_path,
             scale = np.linalg.norm(b[variable].astype("float64"))
             difference = np.linalg.norm(a[variable].astype("float64") - b[variable].astype("float64"))
             assert difference <= 2e-6 * scale, (name, variable)
+
+
+@pytest.mark.parametrize("executor", ["auto", "plain"])
+def test_a_closed_run_has_freed_its_activations_and_can_run_again(config, executor):
+    run = prepare_training(config(f"runtime.executor={executor}"))
+    batch = next(iter(run.train_loader.epoch(0)))
+    feed = run.programs.model.inputs.feed(batch, run.train_loader)
+    with paddle.static.scope_guard(run.scope):
+        test = run.programs.tests["raw"]
+        before = run.executor.run(test.program, feed, [test.measures["loss"]])
+        run.close()
+        run.close()
+        again = run.executor.run(test.program, feed, [test.measures["loss"]])
+    assert before[0].tobytes() == again[0].tobytes()
+    run.close()

@@ -21,6 +21,7 @@ class Executor:
 
     def __init__(self, place: Any, scope: Any, *, plain: bool = False):
         self._executor = paddle.static.Executor(place)
+        self._place = place
         self._scope = scope
         self._plain = plain
         # What a runner is found by is held, so that nothing else can get its identity.
@@ -39,6 +40,14 @@ class Executor:
         if key not in self._runners:
             self._runners[key] = (self._runner(program, fetch), program, tuple(fetch))
         return _told(self._runners[key][0].run, feed)
+
+    def close(self) -> None:
+        """Free what programs that have run keep for their next run. Idempotent; whoever runs one again begins anew."""
+        self._runners.clear()
+        # Its executors hold the scopes that are dropped below.
+        self._executor = paddle.static.Executor(self._place)
+        # Paddle keeps every scope until the process ends, and in a scope of each program below it the program's activations.
+        self._scope.drop_kids()
 
     def _runner(self, program: Program, fetch: Sequence[Variable]) -> Runner:
         if self._plain:

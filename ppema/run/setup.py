@@ -56,10 +56,11 @@ class TrainingRun:
         return f"not used: {self.onednn.why}" if placement is None else str(placement)
 
     def close(self) -> None:
-        """End what reads the data."""
+        """End what reads the data, and free the memory of activations."""
         self.train_loader.close()
         self.eval_loader.close()
         self.recalibrator.close()
+        self.executor.close()
 
     def state_parts(self) -> dict[str, list[str]]:
         """The variables a checkpoint holds, by the part of it that they are in."""
@@ -127,8 +128,9 @@ class EvaluationRun:
     scope: Any
 
     def close(self) -> None:
-        """End what reads the data."""
+        """End what reads the data, and free the memory of activations."""
         self.eval_loader.close()
+        self.executor.close()
 
     def load(self, checkpoint: Checkpoint, weights: str, copied: Collection[str] = ()) -> None:
         """Put the weights "raw" or an average's under the variables' own names, but of the raw ones those in `copied`.
