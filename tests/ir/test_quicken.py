@@ -1,0 +1,51 @@
+"""What takes the place of slow operations computes the same where values are no common numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+
+from ppema.ir import backend
+
+pytestmark = pytest.mark.skipif(backend().onednn_hindrance() is not None, reason=f"oneDNN: {backend().onednn_hindrance()}")
+
+
+def gradients(images: np.ndarray, window: dict[str, Any], *, quick: bool) -> list[np.ndarray]:
+    """What max pooling makes of images, and the gradient by them of Σ i·y_i."""
+    main = paddle.static.Program()
+    with paddle.static.program_guard(main, paddle.static.Program()):
+        x = paddle.static.data("x", list(images.shape), "float32")
+        x.stop_gradient = False
+        pooled = paddle.nn.functional.max_pool2d(x, **window)
+        weights = paddle.arange(1, pooled.size + 1, dtype="float32").reshape(pooled.shape)
+        (gradient,) = paddle.static.gradients([pooled], [x], [weights])
+        fetched = [paddle.assign(pooled), paddle.assign(gradient)]
+    if quick:
+        assert backend().quicken(main, fetched) == {"pool2d_grad": 1}
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        return paddle.static.Executor(paddle.CPUPlace()).run(main, {"x": images}, fetched)
+
+
+NOTHING = {"nan": np.nan, "minus infinity": -np.inf}
+
+
+@pytest.mark.parametrize("value", NOTHING)
+def test_a_window_without_a_maximum_sends_no_gradient_anywhere(value):
+    """Its index is -1: of the second channel that is the first one's last pixel, of the first it is foreign memory."""
+    images = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype("float32")
+    images[0, :2] = NOTHING[value]
+    images[1, 1, 2:4, :4] = NOTHING[value]
+    found, wanted = (gradients(images, {"kernel_size": 2}, quick=quick) for quick in (True, False))
+    assert [each.tobytes() for each in found] == [each.tobytes() for each in wanted]
+    assert not found[1][0, :2].any()
+
+
+def test_nor_does_a_window_beyond_the_edge():
+    images = np.arange(2 * 3 * 3, dtype="float32").reshape(1, 2, 3, 3)
+    window = {"kernel_size": 1, "stride": 3, "ceil_mode": True}
+    found, wanted = (gradients(images, window, quick=quick) for quick in (True, False))
+    assert [each.tobytes() for each in found] == [each.tobytes() for each in wanted]
+    assert found[1].reshape(2, 9)[:, 0].tolist() == [1.0, 5.0] and found[1].sum() == 6.0
