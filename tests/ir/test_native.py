@@ -176,9 +176,10 @@ def test_they_are_built_once_and_said_so(tmp_path):
 
 
 @built
-def test_where_nothing_can_be_kept_they_are_built_for_the_process(tmp_path):
-    (tmp_path / "file").touch()
-    done = say(tmp_path, XDG_CACHE_HOME=str(tmp_path / "file"))
+# A home of "~" is what a process finds that has none.
+@pytest.mark.parametrize("environment", [{"XDG_CACHE_HOME": "/dev/null"}, {"HOME": "~"}], ids=["no folder", "no home"])
+def test_where_nothing_can_be_kept_they_are_built_for_the_process(tmp_path, environment):
+    done = say(tmp_path, **environment)
     assert done.stdout.splitlines()[-1] == "None" and len(lines(done)) == 1
     assert list(tmp_path.rglob("native*")) == []
 

@@ -57,8 +57,8 @@ def _load() -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "ppema"
         cache.mkdir(parents=True, exist_ok=True)
         library = _kept(cache, key) or _build(cache, key, command)
-    except OSError:
-        # A read-only home, a full disk: built for this process alone.
+    except (OSError, RuntimeError):
+        # A read-only home, or (RuntimeError) none at all: built for this process alone.
         with tempfile.TemporaryDirectory(prefix="ppema-") as folder:
             _register(_build(Path(folder), key, command))
     else:
@@ -133,7 +133,7 @@ def _command() -> tuple[list[str], str]:
         version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SetupError(f"{compiler} can not be run: {one_line(error)}") from error
-    texts = [paddle.__version__, version, _processor(), *command]
+    texts = [paddle.__version__, paddle.__git_commit__, version, _processor(), *command]
     contents = [path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]*"))]
     key = hashlib.sha256(b"\0".join([*(text.encode() for text in texts), *contents])).hexdigest()[:16]
     return command, key
