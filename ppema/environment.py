@@ -80,7 +80,8 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False  # another libc
-    return bool(mallopt(_M_MMAP_THRESHOLD, 2**30)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+    # Before 2.35 glibc refuses more than 32 MiB.
+    return any(mallopt(_M_MMAP_THRESHOLD, size) for size in (2**30, 2**25)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def threads_in_use() -> int:

@@ -95,3 +95,19 @@ def test_glibc_keeps_freed_memory_unless_the_user_decided(monkeypatch):
     assert environment.keep_freed_memory() == hasattr(ctypes.CDLL(None), "mallopt")
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "100000")
     assert not environment.keep_freed_memory()
+
+
+def test_an_older_glibc_keeps_what_it_lets_one_keep(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    kept = {}
+
+    def mallopt(option, value):
+        if option == -3 and value > 32 << 20:
+            return 0
+        kept[option] = value
+        return 1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    assert environment.keep_freed_memory()
+    assert kept == {-3: 32 << 20, -1: 2**31 - 1}
