@@ -103,9 +103,9 @@ def _flags(wanted: Mapping[str, Any]) -> Iterator[None]:
     """Inside, Paddle's flags are `wanted`; other programs find them as they were."""
     flags = core.globals()
     before = {name: flags[name] for name in wanted}
-    for name, value in wanted.items():
-        flags[name] = value
     try:
+        for name, value in wanted.items():
+            flags[name] = value
         yield
     finally:
         for name, value in before.items():
