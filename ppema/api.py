@@ -23,6 +23,8 @@ from ppema.run.weights import is_file, read_weights
 def build(config: Config) -> Programs:
     """All programs of `config`: startup, train, and a test program for the raw weights and each average.
 
+    With `runtime.onednn` they are made to run here, on a CPU; what is to run elsewhere is built with "off".
+
     Raises ConfigError, DataError or SetupError.
     """
     with closing(prepare_training(config)) as run:

@@ -42,7 +42,10 @@ class Executor:
         return _told(self._runners[key][0].run, feed)
 
     def close(self) -> None:
-        """Free what programs that have run keep for their next run. Idempotent; whoever runs one again begins anew."""
+        """Free what programs that have run keep for their next run. Idempotent; whoever runs one again begins anew.
+
+        That goes for other executors too: one that ran a program in this scope must not run it again.
+        """
         self._runners.clear()
         # Its executors hold the scopes that are dropped below.
         self._executor = paddle.static.Executor(self._place)
