@@ -93,7 +93,8 @@ def _pool2d_grad(op) -> tuple[Variable, ...]:
     _, where = _C_ops.max_pool2d_with_index(x, *form, attributes["ceil_mode"])
     # -1 for a window with nothing above float32's least number: NaN, minus infinity, or beyond the edge under ceil_mode.
     # Nothing is sent there, as by `pool2d_grad`; the other gradient would write it to memory in front of the image.
-    sent = paddle.where(where >= 0, gradient, paddle.zeros_like(gradient))
+    there = paddle.cast(where + 1, "bool")  # where >= 0 takes twice as long
+    sent = paddle.where(there, gradient, paddle.zeros_like(gradient))
     return (_C_ops.max_pool2d_with_index_grad(x, paddle.clip(where, min=0), sent, *form, attributes["ceil_mode"]),)
 
 
