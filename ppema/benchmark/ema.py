@@ -12,6 +12,7 @@ from ppema.environment import threads_in_use
 from ppema.ir import backend
 
 OURS, STOCK, TORCH = (f"ppema.benchmark.{name}:update" for name in ("ours", "stock", "torch_side"))
+FALLBACK = f"{OURS}_without_compiler"
 NUMPY = "ppema.benchmark.numpy_side:add"
 NEVER = 10**9  # an interval that no benchmark reaches the end of
 
@@ -25,6 +26,7 @@ def measure(options: Options) -> Found:
         "4": (OURS, shapes, 4, 1),
         "between": (OURS, shapes, 1, NEVER),
         "none": (OURS, [[1]], 0, 1),
+        "fallback": (FALLBACK, shapes),
         "add": (NUMPY, shapes, 1),
         "adds": (NUMPY, shapes, threads),
         "stock": (STOCK, shapes),
@@ -34,7 +36,11 @@ def measure(options: Options) -> Found:
     one, name = seconds["1"], f"EMA update of {len(shapes)} tensors"
     limit = min(seconds["add"], seconds["adds"], key=statistics.median)
     many = f"in {threads} threads" if limit is seconds["adds"] else "in one thread"
-    figures = [Figure(name, f"the memory limit: numpy's a += b {many}", "at most 1.3", one, limit)]
+    beside = f"the memory limit: numpy's a += b {many}"
+    figures = [
+        Figure(name, beside, "at most 1.3", one, limit),
+        Figure("the same, where there is no compiler", beside, "at most 3", seconds["fallback"], limit),
+    ]
     if "torch" in seconds:
         figures.append(Figure(name, "torch _foreach_lerp_", "at most 1.4", one, seconds["torch"]))
     figures.append(Figure(name, "stock Paddle, the official pattern", "-", one, seconds["stock"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import count
@@ -16,7 +17,7 @@ from ppema.benchmark.subjects import DECAY, SUBJECTS
 from ppema.config import Config, load_config
 from ppema.data import Batch, Loader
 from ppema.errors import TrainingError
-from ppema.ir import backend
+from ppema.ir import backend, native
 from ppema.passes.ema import EmaPass, append_updates
 from ppema.run.execute import Executor
 from ppema.run.resume import Start
@@ -61,6 +62,14 @@ def update(shapes: Sequence[Sequence[int]], averages: int, update_every: int) ->
     with paddle.static.scope_guard(own):
         executor.once(startup, {})
         yield lambda: executor.run(main, {})
+
+
+@contextmanager
+def update_without_compiler(shapes: Sequence[Sequence[int]]) -> Iterator[Callable[[], object]]:
+    """As `update` of one average at every step, by Paddle's own operations. For a process that has not built anything yet."""
+    os.environ[native.OFF] = "0"
+    with update(shapes, 1, 1) as work:
+        yield work
 
 
 @contextmanager

@@ -66,6 +66,17 @@ def test_our_program_without_an_average_counts():
         assert scope.get(paddle.static.global_scope(), "count") == 3
 
 
+def test_our_update_without_a_compiler_is_by_paddles_operations():
+    """In a process of its own, as a side has it."""
+    script = (
+        "from ppema.environment import load_paddle; load_paddle()\n"
+        "from ppema.benchmark import ours; from ppema.ir import native\n"
+        "with ours.update_without_compiler([[2]]) as work: work(); print(native.why_missing())"
+    )
+    with peer.command("-c", script) as process:
+        assert (process.communicate()[0], process.returncode) == ("PPEMA_NATIVE=0\n", 0)
+
+
 def test_the_official_pattern_is_that_of_a_moving_average():
     with stock.update([[2]]) as work:
         for _ in range(3):
@@ -152,16 +163,18 @@ def test_updates_are_measured(options, monkeypatch):
     monkeypatch.setattr(ema, "tensors", lambda: SHAPES)
     monkeypatch.setattr(ema, "has_torch", lambda: False)
     monkeypatch.setattr(ema, "compare", compare)
+    monkeypatch.setenv("PPEMA_NATIVE", os.environ.get("PPEMA_NATIVE", "1"))  # put back, what a side sets for its process
     found = ema.measure(options)
     assert [(each.name, each.aim) for each in found.figures] == [
         ("EMA update of 3 tensors", "at most 1.3"),
+        ("the same, where there is no compiler", "at most 3"),
         ("EMA update of 3 tensors", "-"),
         ("2 averages", "-"),
         ("4 averages", "-"),
         ("a step between two updates (update_every)", "nothing"),
     ]
-    assert found.figures[0].beside == "the memory limit: numpy's a += b in one thread"
-    assert [each.value for each in found.figures] == pytest.approx([1 / 6, 1 / 8, 2, 3, -0.001])
+    assert found.figures[0].beside == found.figures[1].beside == "the memory limit: numpy's a += b in one thread"
+    assert [each.value for each in found.figures] == pytest.approx([1 / 7, 6 / 7, 1 / 9, 2, 3, -0.001])
     assert found.skipped == ["beside PyTorch nothing is measured: pip install -r requirements-bench.txt"]
 
 
