@@ -2,108 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import paddle
 import pytest
+from placed import Side, both, distance
 
 from ppema.ir import backend
-from ppema.passes.onednn import CONVOLUTIONS, KINDS, OnednnPass
+from ppema.passes.onednn import CONVOLUTIONS, KINDS
 
 if (why := backend().onednn_hindrance()) is not None:
     pytest.skip(f"oneDNN: {why}", allow_module_level=True)
 
 F = paddle.nn.functional
-
-
-class Side:
-    """A program made by `build`, which returns the inputs' variables and what is fetched, and the scope that it runs in."""
-
-    def __init__(self, build, *, onednn: bool, scope=None):
-        self.main, self.startup = paddle.static.Program(), paddle.static.Program()
-        with paddle.utils.unique_name.guard(), paddle.static.program_guard(self.main, self.startup):
-            self.fetched = build()
-        self.placement = OnednnPass().apply(backend(), self.main, self.fetched) if onednn else None
-        self.scope, self.executor = scope or paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
-        if scope is None:
-            paddle.seed(0)
-            self._run(self.startup, {}, [])
-
-    def _run(self, program, feed, fetched):
-        with paddle.static.scope_guard(self.scope):
-            return self.executor.run(program, feed=feed, fetch_list=fetched)
-
-    def __call__(self, **feed):
-        paddle.seed(1)  # dropout draws the same
-        return self._run(self.main, feed, self.fetched)
-
-    def kinds(self) -> Counter:
-        return Counter(op.kind for op in backend().operations(self.main))
-
-
-def both(build) -> tuple[Side, Side]:
-    """The program on oneDNN, and as Paddle has it, over the same variables."""
-    native = Side(build, onednn=False)
-    return Side(build, onednn=True, scope=native.scope), native
-
-
-def distance(found, wanted) -> float:
-    """‖found - wanted‖ / ‖wanted‖, over all arrays together."""
-    pairs = [(np.float64(a), np.float64(b)) for a, b in zip(found, wanted, strict=True)]
-    return np.sqrt(sum(((a - b) ** 2).sum() for a, b in pairs) / sum((b**2).sum() for _, b in pairs))
-
-
-def encoder(**_):
-    layer = paddle.nn.TransformerEncoderLayer(16, 2, 32)
-    layers = [paddle.nn.Linear(8, 16), paddle.nn.TransformerEncoder(layer, 2), paddle.nn.Flatten(), paddle.nn.Linear(96, 10)]
-    return paddle.nn.Sequential(*layers)
-
-
-MODELS = {
-    "LeNet": (1, 28, 28),
-    "resnet18": (3, 64, 64),
-    "resnet50": (3, 64, 64),
-    "mobilenet_v2": (3, 64, 64),
-    "mobilenet_v3_small": (3, 32, 32),
-    "vgg11": (3, 32, 32),
-    "densenet121": (3, 32, 32),
-    "shufflenet_v2_x1_0": (3, 32, 32),
-    "encoder": (6, 8),
-}
-
-
-def learning(name):
-    """Builds the model, its loss and all gradients."""
-
-    def build():
-        net = encoder() if name == "encoder" else getattr(paddle.vision.models, name)(num_classes=10)
-        images = paddle.static.data("images", [-1, *MODELS[name]], "float32")
-        loss = F.cross_entropy(net(images), paddle.static.data("labels", [-1], "int64"))
-        pairs = paddle.static.append_backward(loss)
-        # Copies, for what is fetched stays as it is.
-        return [loss, *(paddle.assign(gradient) for _, gradient in pairs if gradient is not None)]
-
-    return build
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_losses_and_gradients_are_those_of_paddles_own_kernels(name):
-    """But for rounding: they differ about as much as Paddle's own do where the images are changed by a millionth.
-
-    By no more than 4 times, since every layer rounds anew, and the images are changed once. (ResNet-50 makes 0.02 of it.)
-    """
-    rng = np.random.default_rng(0)
-    images, labels = rng.normal(size=(4, *MODELS[name])).astype("float32"), rng.integers(0, 10, 4)
-    noise = rng.normal(size=images.shape).astype("float32") * np.float32(1e-6)
-    placed, native = both(learning(name))
-    wanted, found = native(images=images, labels=labels), placed(images=images, labels=labels)
-    control = native(images=images + noise, labels=labels)
-    assert distance(found[1:], wanted[1:]) <= 4 * distance(control[1:], wanted[1:])
-    assert [a.tobytes() for a in placed(images=images, labels=labels)] == [a.tobytes() for a in found]
-    convolutions = sum(native.kinds()[kind] for kind in KINDS)
-    assert sum(placed.placement.placed.values()) == convolutions
-    assert sum(count for kind, count in placed.kinds().items() if kind.startswith("onednn_op.")) == convolutions
 
 
 def slopes(function, shapes, dtype="float32"):
