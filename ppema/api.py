@@ -23,7 +23,7 @@ from ppema.run.weights import is_file, read_weights
 def build(config: Config) -> Programs:
     """All programs of `config`: startup, train, and a test program for the raw weights and each average.
 
-    With `runtime.onednn` they are made to run here, on a CPU; what is to run elsewhere is built with "off".
+    With `runtime.onednn` the train program is made to run on this CPU; test programs can be saved and run anywhere.
 
     Raises ConfigError, DataError or SetupError.
     """

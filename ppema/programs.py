@@ -256,12 +256,12 @@ def rewired(test: TestProgram, names: Mapping[str, str]) -> TestProgram:
 
 
 def _on_onednn(programs: Programs) -> Programs:
-    """All that is run at every step, or batch, on oneDNN; the model's own test program stays what it is."""
+    """What trains and what recalibrates on oneDNN; test programs may leave the run, and stay what they are."""
     made = OnednnPass()
     placement = made.apply(backend(), programs.train, [programs.loss, programs.guard.finite])
     for each in programs.recalibrations.values():
         made.apply(backend(), each.program, [])
-    return replace(programs, tests={name: on_onednn(test) for name, test in programs.tests.items()}, placement=placement)
+    return replace(programs, placement=placement)
 
 
 def on_onednn(test: TestProgram) -> TestProgram:

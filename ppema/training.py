@@ -82,7 +82,7 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
         step = trainer.step(next(iter(run.train_loader.epoch(0))), State())
         if step.skipped is not None:
             raise TrainingError(f"{where(State())} would be skipped: {step.skipped}: {ADVICE}")
-        for weights, test in run.programs.tests.items():
+        for weights, test in run.tests.items():
             run.recalibrator.measure(weights)
             evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
     return step.loss
@@ -206,7 +206,7 @@ class Trainer:
     def _evaluate(self, state: State, log: RunLog) -> list[str]:
         """Measure every set of weights that can be; returns those monitored metrics that are the best so far."""
         run, measured = self._run, set()
-        for weights, test in run.programs.tests.items():
+        for weights, test in run.tests.items():
             if not self._recalibrate(weights, state):
                 continue
             measured.add(weights)

@@ -100,8 +100,8 @@ def test_evaluating_changes_no_byte():
         pass
     before = state(run)
     with paddle.static.scope_guard(run.scope):
-        first = [evaluate(run.executor, t, run.programs.model.inputs, run.eval_loader) for t in run.programs.tests.values()]
-        again = [evaluate(run.executor, t, run.programs.model.inputs, run.eval_loader) for t in run.programs.tests.values()]
+        first = [evaluate(run.executor, t, run.programs.model.inputs, run.eval_loader) for t in run.tests.values()]
+        again = [evaluate(run.executor, t, run.programs.model.inputs, run.eval_loader) for t in run.tests.values()]
     assert first == again
     assert state(run) == before
 
@@ -111,9 +111,7 @@ def test_evaluating_a_model_that_always_trains_changes_no_byte():
     run = prepare_training(config("model=things.AlwaysTraining"))
     before = state(run)
     with paddle.static.scope_guard(run.scope):
-        first, again = (
-            evaluate(run.executor, run.programs.tests["raw"], run.programs.model.inputs, run.eval_loader) for _ in "ab"
-        )
+        first, again = (evaluate(run.executor, run.tests["raw"], run.programs.model.inputs, run.eval_loader) for _ in "ab")
     assert first == again
     assert state(run) == before
 
@@ -183,7 +181,7 @@ def test_with_copied_statistics_a_test_program_reads_the_raw_ones():
         by_hand = evaluate(other.executor, other.model.test, other.model.inputs, other.eval_loader)
     with paddle.static.scope_guard(run.scope):
         inputs, loader = run.programs.model.inputs, run.eval_loader
-        found = {name: evaluate(run.executor, test, inputs, loader) for name, test in run.programs.tests.items()}
+        found = {name: evaluate(run.executor, test, inputs, loader) for name, test in run.tests.items()}
     assert found["copied"] == by_hand != found["averaged"]
 
 
@@ -200,7 +198,7 @@ def test_do_model_average_opts_out_of_config_runs_too():
     for _ in steps(run, 2):
         pass
     with paddle.static.scope_guard(run.scope):
-        evaluate(run.executor, run.programs.tests["ema"], run.programs.model.inputs, run.eval_loader)
+        evaluate(run.executor, run.tests["ema"], run.programs.model.inputs, run.eval_loader)
 
 
 def test_variables_shared_by_name_are_averaged_once():

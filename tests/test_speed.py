@@ -70,7 +70,7 @@ def test_a_closed_run_has_freed_its_activations_and_can_run_again(config, execut
     batch = next(iter(run.train_loader.epoch(0)))
     feed = run.programs.model.inputs.feed(batch, run.train_loader)
     with paddle.static.scope_guard(run.scope):
-        test = run.programs.tests["raw"]
+        test = run.tests["raw"]
         before = run.executor.run(test.program, feed, [test.measures["loss"]])
         run.close()
         run.close()

@@ -19,7 +19,7 @@ from ppema.environment import choose_threads, keep_freed_memory
 from ppema.errors import CheckpointError, ConfigError, TrainingError, one_line
 from ppema.forward import building
 from ppema.ir import Program, backend, scope
-from ppema.programs import Horizon, Model, Programs, build_programs, build_test_model, on_onednn, train_statistics
+from ppema.programs import Horizon, Model, Programs, TestProgram, build_programs, build_test_model, on_onednn, train_statistics
 from ppema.recalibration import recalibration
 from ppema.run.best import check_monitors
 from ppema.run.checkpoint import Checkpoint, check_fits
@@ -36,7 +36,7 @@ class TrainingRun:
     """A training run, ready for its first step: the scope holds the initial values.
 
     recalibrator: measures the BatchNorm statistics of an average whose policy says so, by the average's name; onednn: whether
-    convolutions are computed by oneDNN.
+    convolutions are computed by oneDNN; tests: what evaluates here, `programs.tests` or copies of them on oneDNN.
     """
 
     config: Config
@@ -48,6 +48,7 @@ class TrainingRun:
     scope: Any
     recalibrator: Recalibrator
     onednn: Onednn
+    tests: dict[str, TestProgram]
 
     @property
     def kernels(self) -> str:
@@ -111,7 +112,8 @@ def prepare_training(config: Config) -> TrainingRun:
             _try_out(config, executor, programs.model, loader)
     wanted = {name: (each, config.averages[name].batches) for name, each in programs.recalibrations.items()}
     recalibrator = Recalibrator(executor, own, programs.model.inputs, train_loader, wanted)
-    return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own, recalibrator, onednn)
+    tests = {name: on_onednn(test) if onednn.used else test for name, test in programs.tests.items()}
+    return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own, recalibrator, onednn, tests)
 
 
 @dataclass(frozen=True)

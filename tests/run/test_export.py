@@ -86,7 +86,7 @@ def test_a_run_that_begins_with_it_evaluates_the_same(config, tmp_path, name, na
     restored = begin_with(run)
     assert restored is not None and len(restored.found.loaded) == 7 and not restored.found.unexpected
     with paddle.static.scope_guard(run.scope):
-        found = measure(run.executor, run.programs.tests[RAW], run.programs.model.inputs, run.eval_loader)
+        found = measure(run.executor, run.tests[RAW], run.programs.model.inputs, run.eval_loader)
     assert found == evaluate(config(), weights)[weights]
 
 

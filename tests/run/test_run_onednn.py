@@ -39,20 +39,24 @@ def manifest(output):
 
 
 @placing
-def test_what_is_run_at_every_step_or_batch_is_on_it_and_the_models_own_test_program_is_not(config):
+def test_what_is_run_at_every_step_or_batch_is_on_it_and_what_may_leave_the_run_is_not(config, tmp_path):
     made = config("averages.quick.batch_norm=recalibrate")
     run = prepare_training(made)
     assert kinds(run.programs.train) == {"onednn_op.conv2d", "onednn_op.conv2d_grad"}
-    for program in (*run.programs.tests.values(), *run.programs.recalibrations.values()):
+    assert set(run.tests) == set(run.programs.tests)
+    for program in (*run.tests.values(), *run.programs.recalibrations.values()):
         assert kinds(program.program) == {"onednn_op.conv2d"}
-    assert kinds(run.programs.model.test.program) == {"conv2d"}
+    for test in (run.programs.model.test, *run.programs.tests.values()):
+        assert kinds(test.program) == {"conv2d"}
+        paddle.save(test.program, str(tmp_path / "test.json"))
+        assert kinds(paddle.load(str(tmp_path / "test.json"))) == {"conv2d"}
     assert kinds(prepare_evaluation(made).model.test.program) == {"onednn_op.conv2d"}
 
 
 def test_turned_off_it_is_nowhere(config):
     made = config("runtime.onednn=off")
     run = prepare_training(made)
-    tests = [*run.programs.tests.values(), prepare_evaluation(made).model.test]
+    tests = [*run.tests.values(), *run.programs.tests.values(), prepare_evaluation(made).model.test]
     programs = [run.programs.train, *(test.program for test in tests)]
     assert set().union(*map(kinds, programs)) == {"conv2d", "conv2d_grad"}
     assert run.kernels == "not used: turned off by runtime.onednn"
