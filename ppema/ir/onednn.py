@@ -23,6 +23,7 @@ from ppema.ir.base import Program, Variable
 from ppema.ir.quicken import is_plain
 
 _NATIVE, _PLACED = "pd_op.", "onednn_op."
+_CHANNELS_LAST = ("NHWC", "NDHWC", "NWC", "NLC")
 
 
 @lru_cache(maxsize=1)
@@ -43,7 +44,7 @@ def hindrance() -> str | None:
 
 def place(program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
     """As `base.IR.place_on_onednn`."""
-    kept = {value.get_defining_op().id() for value in fetched}
+    kept = {value.get_defining_op().id() for value in fetched} | _behind_channels_last(program)
     placed: Counter[str] = Counter()
     with paddle.static.program_guard(program, paddle.static.Program()):
         twins = _placed_copy(program)
@@ -53,6 +54,28 @@ def place(program: Program, kinds: Collection[str], fetched: Sequence[Variable])
                 _replace(op, twin)
                 placed[kind] += 1
     return placed
+
+
+def _behind_channels_last(program: Program) -> set[int]:
+    """The ids of the operations with channels last, and of all that read, by however many others, what such a one gives.
+
+    Memory that it gave says of itself that channels are last, and so does what is made of that, even by a transposition that
+    puts them first. Paddle goes by it where it lays out memory for oneDNN: shapes, or only numbers, would be wrong.
+    """
+    found: set[int] = set()
+    for op in program.global_block().ops:
+        sources = (value.get_defining_op() for value in op.operands_source())
+        # A branch reads what it likes.
+        reads = found if any(op.blocks()) else found & {source.id() for source in sources if source is not None}
+        if reads or _has_channels_last(op):
+            found.add(op.id())
+    return found
+
+
+def _has_channels_last(op) -> bool:
+    """Whether it says so, or an operation in one of its blocks does."""
+    says = any(value in _CHANNELS_LAST for value in op.attrs().values() if isinstance(value, str))
+    return says or any(_has_channels_last(inner) for block in op.blocks() for inner in block.ops)
 
 
 def _placed_copy(program: Program) -> Program:
