@@ -13,7 +13,7 @@ import pytest
 
 from ppema.averaging.decay import FLOATS, Constant, HalfLife, InverseGamma, PowerFunction
 from ppema.averaging.precision import compensated
-from ppema.ir import backend, scope
+from ppema.ir import backend, native, scope
 from ppema.ir.native import why_missing
 from ppema.passes.ema import EmaPass, append_updates
 
@@ -176,12 +176,21 @@ def test_they_are_built_once_and_said_so(tmp_path):
 
 
 @built
-# A home of "~" is what a process finds that has none.
-@pytest.mark.parametrize("environment", [{"XDG_CACHE_HOME": "/dev/null"}, {"HOME": "~"}], ids=["no folder", "no home"])
-def test_where_nothing_can_be_kept_they_are_built_for_the_process(tmp_path, environment):
-    done = say(tmp_path, **environment)
-    assert done.stdout.splitlines()[-1] == "None" and len(lines(done)) == 1
+def test_where_nothing_can_be_kept_they_are_built_for_the_process(tmp_path):
+    (tmp_path / "file").touch()
+    done = say(tmp_path, XDG_CACHE_HOME=str(tmp_path / "file"))
+    (line,) = lines(done)
+    assert done.stdout.splitlines()[-1] == "None" and " s, for this process alone: " in line
+    assert line.endswith(f"[Errno 20] Not a directory: '{tmp_path / 'file' / 'ppema'}'")
     assert list(tmp_path.rglob("native*")) == []
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch):
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(native.os, "getuid", lambda: 2**31 - 2)
+    with pytest.raises(OSError, match="home"):
+        native._cache()
 
 
 @pytest.mark.parametrize(
@@ -189,6 +198,8 @@ def test_where_nothing_can_be_kept_they_are_built_for_the_process(tmp_path, envi
     [
         ({"CXX": "/no/such/compiler"}, "/no/such/compiler can not be run: FileNotFoundError"),
         ({"CXX": "false"}, "false failed: it said nothing"),
+        ({"CXX": "sh -c 'exit 1'"}, "sh failed: it said nothing"),
+        ({"CXX": "g++ '"}, "CXX=g++ ': No closing quotation"),
         ({"PATH": "/nowhere"}, "there is no C++ compiler (g++)"),
     ],
 )

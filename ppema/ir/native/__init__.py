@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -54,15 +55,23 @@ def why_missing() -> str | None:
 def _load() -> None:
     command, key = _command()
     try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "ppema"
+        cache = _cache()
         cache.mkdir(parents=True, exist_ok=True)
         library = _kept(cache, key) or _build(cache, key, command)
-    except (OSError, RuntimeError):
-        # A read-only home, or (RuntimeError) none at all: built for this process alone.
+    except OSError as error:
+        # A read-only home, a full disk, no home at all.
         with tempfile.TemporaryDirectory(prefix="ppema-") as folder:
-            _register(_build(Path(folder), key, command))
+            _register(_build(Path(folder), key, command, f"for this process alone: {one_line(error)}"))
     else:
         _register(library)
+
+
+def _cache() -> Path:
+    """Where libraries are kept. Raises OSError where this user has no home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "ppema"
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 def _kept(cache: Path, key: str) -> Path | None:
@@ -81,7 +90,8 @@ def _register(library: Path) -> None:
         raise SetupError(f"{library} can not be loaded: {one_line(error)}") from error
 
 
-def _build(folder: Path, key: str, command: list[str]) -> Path:
+def _build(folder: Path, key: str, command: list[str], why: str = "") -> Path:
+    """why: it is done for this process alone; "" where it is kept."""
     begin = time.perf_counter()
     # Moved there when it is whole: another process may build the same, and this one be killed.
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as place:
@@ -95,7 +105,7 @@ def _build(folder: Path, key: str, command: list[str]) -> Path:
         library = folder / _name(key, made)
         os.replace(made, library)
     seconds = time.perf_counter() - begin
-    _say(f"built its C++ operations for Paddle {paddle.__version__} in {seconds:.0f} s, once: {library}")
+    _say(f"built its C++ operations for Paddle {paddle.__version__} in {seconds:.0f} s, {why or f'once: {library}'}")
     return library
 
 
@@ -110,14 +120,15 @@ def _first_error(output: str) -> str:
 
 def _command() -> tuple[list[str], str]:
     """What compiles and links the sources, but for the output; and a key that changes with whatever the result depends on."""
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++")), None)
-    if compiler is None:
+    # CXX may hold a launcher and options too, as make has it: "ccache g++".
+    compiler = _words(os.environ.get("CXX", "")) or list(filter(shutil.which, ("g++", "c++")))[:1]
+    if not compiler:
         raise SetupError("there is no C++ compiler (g++)")
     include, libraries, core = paddle.sysconfig.get_include(), Path(paddle.sysconfig.get_lib()), Path(libpaddle.__file__)
     sources = sorted(SOURCES.glob("*.cc"))
     linked = [libraries / name for name in ("libphi.so", "libphi_core.so", "libcommon.so", "libiomp5.so")]
     command = [
-        *(compiler, "-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared"),
+        *(*compiler, "-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared"),
         # Each operation rounds once, so that a compensated average is the same on every machine.
         "-ffp-contract=off",
         *("-isystem", include, "-isystem", f"{include}/third_party", "-DPADDLE_WITH_CUSTOM_KERNEL"),
@@ -130,13 +141,20 @@ def _command() -> tuple[list[str], str]:
         *("-Wl,-z,defs", "-Wl,-z,now", "-Wl,--allow-shlib-undefined"),
     ]
     try:
-        version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=60).stdout
+        version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise SetupError(f"{compiler} can not be run: {one_line(error)}") from error
+        raise SetupError(f"{shlex.join(compiler)} can not be run: {one_line(error)}") from error
     texts = [paddle.__version__, paddle.__git_commit__, version, _processor(), *command]
     contents = [path.read_bytes() for path in sorted(SOURCES.glob("*.[ch]*"))]
     key = hashlib.sha256(b"\0".join([*(text.encode() for text in texts), *contents])).hexdigest()[:16]
     return command, key
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise SetupError(f"CXX={command}: {error}") from error
 
 
 def _processor() -> str:
