@@ -44,11 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _benchmark(arguments: argparse.Namespace) -> int:
-    from ppema.environment import choose_threads, load_paddle
+    from ppema.environment import MOST_THREADS, choose_threads, load_paddle
 
-    if arguments.threads != "auto" and not (arguments.threads.isdecimal() and int(arguments.threads) >= 1):
-        raise PpemaError(f"--threads: expected an integer >= 1 or auto, got {arguments.threads!r}")
-    choose_threads("auto" if arguments.threads == "auto" else int(arguments.threads))
+    threads = arguments.threads
+    # By length first: int refuses numbers of thousands of digits.
+    if threads != "auto" and not (threads.isdecimal() and len(threads) <= 9 and 1 <= int(threads) <= MOST_THREADS):
+        raise PpemaError(f"--threads: expected an integer from 1 to {MOST_THREADS} or auto, got {threads!r}")
+    choose_threads("auto" if threads == "auto" else int(threads))
     load_paddle()
     from ppema.benchmark.measure import machine, rows
 

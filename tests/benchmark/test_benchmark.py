@@ -77,7 +77,8 @@ def test_checkpoints_are_measured_and_leave_nothing(tmp_path, capsys, monkeypatc
         ),
         (["--rounds", "3"], "--rounds: expected an integer >= 15, got 3: fewer tell nothing\n"),
         (["--folder", "nowhere"], "--folder: nowhere: there is no such folder\n"),
-        (["--threads", "none"], "--threads: expected an integer >= 1 or auto, got 'none'\n"),
+        (["--threads", "none"], "--threads: expected an integer from 1 to 1024 or auto, got 'none'\n"),
+        (["--threads", "1025"], "--threads: expected an integer from 1 to 1024 or auto, got '1025'\n"),
     ],
 )
 def test_bad_arguments(arguments, said, capsys):

@@ -10,6 +10,7 @@ where two processes build at once.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -93,6 +94,7 @@ def _register(library: Path) -> None:
 def _build(folder: Path, key: str, command: list[str], why: str = "") -> Path:
     """why: it is done for this process alone; "" where it is kept."""
     begin = time.perf_counter()
+    _sweep(folder)
     # Moved there when it is whole: another process may build the same, and this one be killed.
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as place:
         made = Path(place) / "native.so"
@@ -107,6 +109,14 @@ def _build(folder: Path, key: str, command: list[str], why: str = "") -> Path:
     seconds = time.perf_counter() - begin
     _say(f"built its C++ operations for Paddle {paddle.__version__} in {seconds:.0f} s, {why or f'once: {library}'}")
     return library
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what builds left behind whose process was killed."""
+    for left in folder.glob("building-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 2 * COMPILE_SECONDS:
+                shutil.rmtree(left)
 
 
 def _say(line: str) -> None:
