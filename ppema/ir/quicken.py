@@ -49,9 +49,10 @@ def is_plain(op) -> bool:
 
 def _adds_per_channel(op) -> bool:
     """Whether it adds [1, C, 1, 1] to [N, C, H, W], as a convolution its bias; in the gradient, whether both are wanted."""
+    if not all(result.initialized() for result in op.results()):
+        return False
     x, y = (list(value.shape) for value in op.operands_source()[:2])
-    same = len(x) == 4 and x[1] > 1 and y == [1, x[1], 1, 1] and list(op.result(0).shape) == x
-    return same and all(result.initialized() for result in op.results())
+    return len(x) == 4 and x[1] > 1 and y == [1, x[1], 1, 1] and list(op.result(0).shape) == x
 
 
 def _add(op) -> tuple[Variable, ...]:

@@ -1,4 +1,4 @@
-"""What takes the place of slow operations computes the same where values are no common numbers."""
+"""What takes the place of slow operations, at its edges: numbers that are none, and gradients that nobody wants."""
 
 from __future__ import annotations
 
@@ -49,3 +49,20 @@ def test_nor_does_a_window_beyond_the_edge():
     found, wanted = (gradients(images, window, quick=quick) for quick in (True, False))
     assert [each.tobytes() for each in found] == [each.tobytes() for each in wanted]
     assert found[1].reshape(2, 9)[:, 0].tolist() == [1.0, 5.0] and found[1].sum() == 6.0
+
+
+@pytest.mark.parametrize("wanted", ["images", "bias"])
+def test_a_bias_whose_gradient_is_wanted_alone_or_not_at_all_is_left(wanted):
+    """As behind a frozen convolution: one of the two results of the gradient is not there."""
+    images = np.linspace(-1, 1, 32, dtype="float32").reshape(1, 2, 4, 4)
+    main = paddle.static.Program()
+    with paddle.static.program_guard(main, paddle.static.Program()):
+        values = {"images": paddle.static.data("images", [-1, 2, 4, 4]), "bias": paddle.static.data("bias", [1, 2, 1, 1])}
+        values[wanted].stop_gradient = False
+        loss = (values["images"] + values["bias"]).square().sum()
+        fetched = [paddle.assign(each) for each in paddle.static.gradients([loss], [values[wanted]])]
+    assert backend().quicken(main, fetched) == {"add": 1}
+    feed = {"images": images, "bias": np.ones([1, 2, 1, 1], "float32")}
+    slopes = 2 * (images + 1)
+    (found,) = paddle.static.Executor(paddle.CPUPlace()).run(main, feed=feed, fetch_list=fetched)
+    np.testing.assert_allclose(found, slopes if wanted == "images" else slopes.sum((0, 2, 3), keepdims=True), rtol=1e-5)
