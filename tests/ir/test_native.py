@@ -161,6 +161,20 @@ def lines(done: subprocess.CompletedProcess) -> list[str]:
 
 
 @built
+@pytest.mark.parametrize("name", ["a", "a/all"])
+@pytest.mark.parametrize("other", [np.zeros([7, 4099], "float64"), np.zeros([7], "float32")])
+def test_tensors_of_another_form_are_refused(name, other):
+    """What users set a variable to is read and written as what it is, or not at all."""
+    moving = Moving(all=(list(SHAPES), EmaPass("all", Constant(0.9))))
+    rng = np.random.default_rng(0)
+    moving.step(rng)
+    scope.tensor(moving.scope, name).set(other, paddle.CPUPlace())
+    with pytest.raises(Exception, match="a weight and what follows it differ in type or in size: one of them was set to"):
+        with paddle.static.scope_guard(moving.scope):
+            moving._executor.run(moving.main)
+
+
+@built
 def test_they_are_built_once_and_said_so(tmp_path):
     left = tmp_path / ".cache/ppema/building-killed"
     left.mkdir(parents=True)

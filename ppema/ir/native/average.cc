@@ -16,12 +16,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "expression.h"
 #include "paddle/phi/api/all.h"
+#include "require.h"
 
 namespace {
 
@@ -89,6 +89,8 @@ bool has_average(DataType type) {
   return type == DataType::FLOAT32 || type == DataType::FLOAT64 || type == DataType::FLOAT16 || type == DataType::BFLOAT16;
 }
 
+DataType shadow_type(DataType type) { return type == DataType::FLOAT64 ? type : DataType::FLOAT32; }
+
 void follow_range(const std::vector<Value>& values, int64_t begin, int64_t end) {
   const auto starts_after = [](int64_t place, const Value& value) { return place < value.begin; };
   auto value = std::upper_bound(values.begin(), values.end(), begin, starts_after) - 1;
@@ -113,7 +115,7 @@ class Averages {
            bool conditional, const std::vector<int64_t>& layout, const std::vector<std::string>& decays)
       : state_(state), scalars_(scalars), happens_(!conditional || *scalars[0].data<bool>()), next_scalar_(conditional) {
     for (const Tensor& tensor : values) {
-      if (!has_average(tensor.dtype())) throw std::invalid_argument("ppema_average: a value of a type that has no average");
+      require(has_average(tensor.dtype()), "a weight is of a type that has no average");
       values_.push_back({tensor.data(), tensor.dtype(), 0, tensor.numel(), {}});
     }
     auto field = layout.begin();
@@ -168,11 +170,19 @@ class Averages {
         alpha = (1 - d) / *weight;
       }
       for (int64_t i = 0; i < covered; ++i) {
-        void* rest = compensated ? state_[rests + i].data() : nullptr;
-        values_[field[i]].followers.push_back({state_[shadows + i].data(), rest, alpha});
+        Value& value = values_[field[i]];
+        void* rest = compensated ? follows(value, state_[rests + i]) : nullptr;
+        value.followers.push_back({follows(value, state_[shadows + i]), rest, alpha});
       }
     }
     return field + covered;
+  }
+
+  // Anybody may put other tensors into a scope's variables, of which the program knows nothing.
+  static void* follows(const Value& value, Tensor& tensor) {
+    require(tensor.dtype() == shadow_type(value.type) && tensor.numel() == value.size,
+            "a weight and what follows it differ in type or in size: one of them was set to something else");
+    return tensor.data();
   }
 
   std::vector<Tensor>& state_;

@@ -9,14 +9,15 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
-#include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "require.h"
 
 inline double evaluate(const std::string& expression, double n) {
   std::vector<double> stack;
   const auto pop = [&stack] {
-    if (stack.empty()) throw std::invalid_argument("ppema: a decay is no expression");
+    require(!stack.empty(), "a decay is no expression");
     const double top = stack.back();
     stack.pop_back();
     return top;
@@ -45,9 +46,8 @@ inline double evaluate(const std::string& expression, double n) {
       // Not strtod, which would look for the decimal point of the process's locale.
       double number = 0;
       const char* last = token.data() + token.size();
-      if (std::from_chars(token.data(), last, number, std::chars_format::hex).ptr != last) {
-        throw std::invalid_argument("ppema: a decay has the unknown token " + token);
-      }
+      const bool whole = std::from_chars(token.data(), last, number, std::chars_format::hex).ptr == last;
+      require(whole, "a decay has the unknown token ", token);
       stack.push_back(number);
     }
   }

@@ -6,10 +6,10 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <stdexcept>
 #include <vector>
 
 #include "paddle/phi/api/all.h"
+#include "require.h"
 
 namespace {
 
@@ -50,9 +50,8 @@ std::vector<Tensor> check(const std::vector<Tensor>& values) {
   int64_t total = 0;
   for (size_t i = 0; i < values.size(); ++i) {
     const DataType type = values[i].dtype();
-    if (type != DataType::FLOAT32 && type != DataType::FLOAT64 && type != DataType::FLOAT16 && type != DataType::BFLOAT16) {
-      throw std::invalid_argument("ppema_finite: a value that is no floating-point number");
-    }
+    require(type == DataType::FLOAT32 || type == DataType::FLOAT64 || type == DataType::FLOAT16 || type == DataType::BFLOAT16,
+            "what is to be finite is no floating-point number");
     const int64_t size = values[i].numel();
     total += size;
     for (int64_t offset = 0; offset < size; offset += kBlock) blocks.push_back({i, offset, std::min(kBlock, size - offset)});
