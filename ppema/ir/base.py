@@ -203,11 +203,19 @@ class IR(Protocol):
     def place_on_onednn(self, program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
         """Let oneDNN compute the operations of `program` whose kind is in `kinds`; returns how many there are, by kind.
 
-        Those in nested blocks stay as they are, and so do those of other types than float32, with channels last or with values
-        that come from there, or with a result that is in `fetched`. Of a placed operation the kind is "onednn_op.conv2d" and
-        `is_test` None. All results but for rounding, and the layouts of all other variables, are what they were. Only where
-        there is no hindrance.
+        Those in nested blocks stay as they are, and so do those of other types than float32, or with a result in `fetched`. Of
+        a placed operation the kind is "onednn_op.conv2d" and `is_test` None. All results but for rounding, and the layouts of
+        all other variables, are what they were, if `settle` comes before every run. Only where there is no hindrance, and for
+        programs without channels last.
         """
+        ...
+
+    def channels_last(self, program: Program) -> str | None:
+        """The kind of the first operation of `program` with channels last, in nested blocks too; None: there is none."""
+        ...
+
+    def settle(self) -> None:
+        """Undo what other programs that ran in this thread left there, and what would change results on oneDNN."""
         ...
 
     def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:

@@ -201,6 +201,12 @@ class Legacy:
     def place_on_onednn(self, program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
         raise NotImplementedError(self.onednn_hindrance())
 
+    def channels_last(self, program: Program) -> str | None:
+        raise NotImplementedError(self.onednn_hindrance())
+
+    def settle(self) -> None:
+        pass  # Nothing is computed by oneDNN.
+
     def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:
         raise NotImplementedError(self.onednn_hindrance())
 

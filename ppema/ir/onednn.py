@@ -8,13 +8,19 @@ operation, "onednn_op.conv2d" of "pd_op.conv2d", and the twin is cloned into the
 A twin's results are in a layout of oneDNN's own. An operation outside oneDNN that reads one has it converted first, each reader
 anew and, within a branch, perhaps not at all. So one operation that shares data stands behind each result, and is all that ever
 reads it: behind that, everything is laid out as numpy has it.
+
+How oneDNN's results are laid out then is no property of a program but a state of the thread, in which any program with channels
+last, on oneDNN or not, leaves that they are last; later programs would fail, or compute with wrong numbers. So nothing of a
+program with channels last is placed, and `settle` comes before every run.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import paddle
 from paddle import _C_ops
@@ -24,6 +30,9 @@ from ppema.ir.quicken import is_plain
 
 _NATIVE, _PLACED = "pd_op.", "onednn_op."
 _CHANNELS_LAST = ("NHWC", "NDHWC", "NWC", "NLC")
+_CHANNELS_FIRST = 2  # NCHW among common::DataLayout
+_OF_THREAD = "_ZN3phi25OneDNNContextThreadLocals5fetchEv"
+_PUT_LAYOUT = "_ZN3phi25OneDNNContextThreadLocals4Body26set_cur_paddle_data_layoutEN6common10DataLayoutE"
 
 
 @lru_cache(maxsize=1)
@@ -36,15 +45,15 @@ def hindrance() -> str | None:
         images, weights = (paddle.static.data(name, [1, 1, 1, 1], "float32") for name in ("images", "weights"))
         paddle.nn.functional.conv2d(images, weights)
     try:
-        placed = place(program, ["conv2d"], [])
+        placed = _thread_layout() and place(program, ["conv2d"], [])
     except Exception:  # whatever a build without it lacks
-        placed = Counter()
+        placed = None
     return None if placed else f"this build of paddle {paddle.__version__} has no oneDNN"
 
 
 def place(program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
     """As `base.IR.place_on_onednn`."""
-    kept = {value.get_defining_op().id() for value in fetched} | _behind_channels_last(program)
+    kept = {value.get_defining_op().id() for value in fetched}
     placed: Counter[str] = Counter()
     with paddle.static.program_guard(program, paddle.static.Program()):
         twins = _placed_copy(program)
@@ -56,26 +65,39 @@ def place(program: Program, kinds: Collection[str], fetched: Sequence[Variable])
     return placed
 
 
-def _behind_channels_last(program: Program) -> set[int]:
-    """The ids of the operations with channels last, and of all that read, by however many others, what such a one gives.
+def channels_last(program: Program) -> str | None:
+    """As `base.IR.channels_last`."""
+    return next(_with_channels_last(program.global_block()), None)
 
-    Memory that it gave says of itself that channels are last, and so does what is made of that, even by a transposition that
-    puts them first. Paddle goes by it where it lays out memory for oneDNN: shapes, or only numbers, would be wrong.
+
+def _with_channels_last(block) -> Iterator[str]:
+    for op in block.ops:
+        if any(value in _CHANNELS_LAST for value in op.attrs().values() if isinstance(value, str)):
+            yield op.name().removeprefix(_NATIVE)
+        for inner in op.blocks():
+            yield from _with_channels_last(inner)
+
+
+def settle() -> None:
+    """As `base.IR.settle`."""
+    if layout := _thread_layout():
+        of_thread, put = layout
+        put(of_thread(), _CHANNELS_FIRST)
+
+
+@lru_cache(maxsize=1)
+def _thread_layout() -> tuple[Callable[[], int], Callable[[int, int], None]] | None:
+    """What gives this thread's state, and what writes the layout in it, that oneDNN's results are brought into.
+
+    Python has no other way to it: by the names that C++ gives them, as of Paddle 3.3; None where they are not there.
     """
-    found: set[int] = set()
-    for op in program.global_block().ops:
-        sources = (value.get_defining_op() for value in op.operands_source())
-        # A branch reads what it likes.
-        reads = found if any(op.blocks()) else found & {source.id() for source in sources if source is not None}
-        if reads or _has_channels_last(op):
-            found.add(op.id())
-    return found
-
-
-def _has_channels_last(op) -> bool:
-    """Whether it says so, or an operation in one of its blocks does."""
-    says = any(value in _CHANNELS_LAST for value in op.attrs().values() if isinstance(value, str))
-    return says or any(_has_channels_last(inner) for block in op.blocks() for inner in block.ops)
+    try:
+        library = ctypes.CDLL(str(Path(paddle.sysconfig.get_lib()) / "libphi_core.so"))
+        of_thread, put = library[_OF_THREAD], library[_PUT_LAYOUT]
+    except (OSError, AttributeError):
+        return None
+    of_thread.restype, put.restype, put.argtypes = ctypes.c_void_p, None, (ctypes.c_void_p, ctypes.c_int)
+    return of_thread, put
 
 
 def _placed_copy(program: Program) -> Program:

@@ -195,6 +195,12 @@ class Pir:
     def place_on_onednn(self, program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
         return onednn.place(program, kinds, fetched)
 
+    def channels_last(self, program: Program) -> str | None:
+        return onednn.channels_last(program)
+
+    def settle(self) -> None:
+        onednn.settle()
+
     def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:
         return quicken(program, fetched)
 

@@ -18,12 +18,14 @@ KINDS = frozenset({*CONVOLUTIONS, *(f"{kind}_grad" for kind in CONVOLUTIONS)})
 class Placement:
     """What a pass came to, as numbers of operations by kind.
 
-    placed: computed by oneDNN; native: convolutions that are not; replaced: by others of Paddle's.
+    placed: computed by oneDNN; native: convolutions that are not; replaced: by others of Paddle's; last: the kind of an
+    operation with channels last, because of which nothing was placed, or None.
     """
 
     placed: Counter[str]
     native: Counter[str]
     replaced: Counter[str]
+    last: str | None = None
 
     @property
     def any(self) -> bool:
@@ -38,7 +40,8 @@ class Placement:
     def __str__(self) -> str:
         """In words, for people."""
         left = f"; Paddle's own kernels compute {_counted(self.native)}" if self.native else ""
-        return f"computes {_counted(self.placed) or 'nothing'}{left}"
+        why = f", as there is a {self.last} with channels last" if self.last else ""
+        return f"computes {_counted(self.placed) or 'nothing'}{why}{left}"
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,10 @@ class OnednnPass:
     def apply(self, ir: IR, program: Program, fetched: Sequence[Variable]) -> Placement:
         """Change `program` in place. fetched: the variables of it that runs will ask for."""
         replaced = ir.quicken(program, fetched)
-        placed = ir.place_on_onednn(program, self.kinds, fetched)
+        last = ir.channels_last(program)
+        placed = Counter() if last else ir.place_on_onednn(program, self.kinds, fetched)
         native = Counter(op.kind for op in ir.operations(program) if "conv" in op.kind and not op.kind.startswith("onednn_op."))
-        return Placement(placed, native, replaced)
+        return Placement(placed, native, replaced, last)
 
 
 def _counted(kinds: Counter[str]) -> str:

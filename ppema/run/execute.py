@@ -39,6 +39,7 @@ class Executor:
         key = (id(program), *map(id, fetch))
         if key not in self._runners:
             self._runners[key] = (self._runner(program, fetch), program, tuple(fetch))
+        backend().settle()
         return _told(self._runners[key][0].run, feed)
 
     def close(self) -> None:

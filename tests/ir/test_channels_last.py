@@ -1,12 +1,15 @@
-"""What must not be put on oneDNN, since Paddle would lay its memory out wrongly."""
+"""Programs with channels last, and the word of it that they leave in their thread."""
 
 from __future__ import annotations
 
 import numpy as np
 import paddle
 import pytest
+from placed import Side, distance
 
 from ppema.ir import backend
+from ppema.passes.onednn import OnednnPass
+from ppema.run.execute import Executor
 
 if (why := backend().onednn_hindrance()) is not None:
     pytest.skip(f"oneDNN: {why}", allow_module_level=True)
@@ -23,33 +26,63 @@ def after(images, weights):
     return F.conv2d(F.relu(last(images, weights)), weights)
 
 
-def before(images, weights):
-    return last(F.conv2d(images, weights), weights)
+def beside(images, weights):
+    return F.conv2d(images, weights, padding=1) + last(images, weights)
 
 
-def behind_a_branch(images, weights):
-    taken = paddle.static.nn.cond(images.sum() > 0, lambda: last(images, weights), lambda: images * 2)
+def in_a_branch(images, weights):
+    taken = paddle.static.nn.cond(images.sum() < 1e6, lambda: last(images, weights), lambda: images * 2)
     return F.conv2d(taken, weights)
 
 
-@pytest.mark.parametrize(
-    ("compute", "kinds"), [(after, {}), (before, {"conv2d": 1}), (behind_a_branch, {})], ids=["after", "before", "branch"]
-)
-def test_channels_last_keep_what_reads_their_results_off_onednn(compute, kinds):
-    """Forward that is what comes after them, and in the backward pass what came before."""
-    rng = np.random.default_rng(0)
-    feed = {
-        "images": rng.normal(size=[2, 4, 6, 5]).astype("float32"),
-        "weights": rng.normal(size=[4, 4, 3, 3]).astype("float32"),
-    }
-    main = paddle.static.Program()
-    with paddle.static.program_guard(main, paddle.static.Program()):
-        images, weights = (paddle.static.data(name, value.shape, "float32") for name, value in feed.items())
+def resized(images, weights):
+    larger = F.interpolate(images.transpose([0, 2, 3, 1]), scale_factor=2, data_format="NHWC")
+    return F.conv2d(larger.transpose([0, 3, 1, 2]), weights)
+
+
+def slopes(compute):
+    """Builds a convolution's values, and the gradients of the sum of their squares."""
+
+    def build():
+        images, weights = (paddle.static.data(name, value.shape, "float32") for name, value in drawn().items())
         images.stop_gradient = weights.stop_gradient = False
         loss = compute(images, weights).square().sum()
-        fetched = [paddle.assign(each) for each in (loss, *paddle.static.gradients([loss], [images, weights]))]
-    executor = paddle.static.Executor(paddle.CPUPlace())
-    wanted = executor.run(main, feed=feed, fetch_list=fetched)
-    assert backend().place_on_onednn(main, ["conv2d", "conv2d_grad"], fetched) == kinds
-    for a, b in zip(executor.run(main, feed=feed, fetch_list=fetched), wanted, strict=True):
-        assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(b)
+        return [paddle.assign(each) for each in (loss, *paddle.static.gradients([loss], [images, weights]))]
+
+    return build
+
+
+def drawn():
+    # As many pixels in height as in width, and as many channels: what is laid out wrongly has the right shape.
+    rng = np.random.default_rng(0)
+    shapes = {"images": [2, 4, 4, 4], "weights": [4, 4, 3, 3]}
+    return {name: rng.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    ("compute", "kind", "number"),
+    [(after, "conv2d", 2), (beside, "conv2d", 2), (in_a_branch, "conv2d", 2), (resized, "nearest_interp", 1)],
+)
+def test_a_program_with_channels_last_stays_as_it_is(compute, kind, number):
+    placed = Side(slopes(compute), onednn=True).placement
+    native = f"{number} conv2d, {number} conv2d_grad"
+    assert str(placed) == f"computes nothing, as there is a {kind} with channels last; Paddle's own kernels compute {native}"
+    assert not placed.changed
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("first", [after, resized])
+def test_programs_that_ran_before_change_nothing(first, plain):
+    """Neither when a program on oneDNN is prepared nor between two runs of it."""
+    wanted = Side(slopes(lambda x, w: F.conv2d(x, w, padding=1)), onednn=False)(**drawn())
+    disturbing = Side(slopes(first), onednn=False)
+    main = paddle.static.Program()
+    with paddle.static.program_guard(main, paddle.static.Program()):
+        fetched = slopes(lambda x, w: F.conv2d(x, w, padding=1))()
+    assert OnednnPass().apply(backend(), main, fetched).placed == {"conv2d": 1, "conv2d_grad": 1}
+    scope = paddle.static.Scope()
+    executor = Executor(paddle.CPUPlace(), scope, plain=plain)
+    for _ in range(3):
+        disturbing(**drawn())
+        with paddle.static.scope_guard(scope):
+            assert distance(executor.run(main, drawn(), fetched), wanted) <= 1e-6
