@@ -7,6 +7,7 @@ program, as JSON.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from itertools import pairwise
@@ -34,7 +35,10 @@ def main(name: str) -> None:
         marks.append(time.perf_counter())
         work(batch)
         marks.append(time.perf_counter())
-        print(json.dumps([after - before for before, after in pairwise(marks)]), flush=True)
+        try:
+            print(json.dumps([after - before for before, after in pairwise(marks)]), flush=True)
+        except BrokenPipeError:
+            os._exit(1)  # whoever asked has gone: nobody is to hear of it
 
 
 if __name__ == "__main__":

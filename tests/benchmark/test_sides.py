@@ -235,6 +235,16 @@ def test_a_process_that_ends_without_an_answer(quick):
         startup._until_said("-c", "pass")
 
 
+def test_a_first_step_whose_asker_has_gone_ends_without_a_word():
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "ppema.benchmark.first_step", "digits"]
+    process = subprocess.Popen(command, cwd=peer.ROOT, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert "BrokenPipeError" not in process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+
+
 def test_ctrl_c_ends_all_processes():
     """While the sides begin: whoever holds stderr open would keep this test waiting."""
     command, pipe = [sys.executable, peer.ROOT / "tools/benchmark.py", "ema"], subprocess.PIPE
