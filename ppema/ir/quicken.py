@@ -85,8 +85,9 @@ def _pools_max(op) -> bool:
 
 
 def _pool2d_grad(op) -> tuple[Variable, ...]:
-    """Pools again, to know where each maximum is (the first of equal ones, as there), and sends the gradient there,
-    where `pool2d_grad` searches each window: with the forward pass it takes two thirds as long. The forward pass stays, for with indices it makes something else of NaN.
+    """Pools again, to know where each maximum is (the first of equal ones, as there), and sends the gradient there, where
+    `pool2d_grad` searches each window: with the forward pass it takes two thirds as long. The forward pass stays, for with
+    indices it makes something else of NaN.
     """
     x, _, gradient, size = op.operands_source()
     attributes = op.attrs()
