@@ -15,7 +15,7 @@ import numpy as np
 
 from ppema.errors import CheckpointError, printable
 from ppema.run.pickled import read_pickle
-from ppema.run.pickled_arrays import RefusedError
+from ppema.run.pickled_arrays import Budget, RefusedError
 from ppema.run.tensors import Arrays, read_bytes
 
 _TABLE = "StructuredToParameterName@@"
@@ -34,10 +34,10 @@ def read_pdparams(file: Path) -> dict[str, np.ndarray]:
         if type(found) is not dict:
             raise RefusedError(f"it holds {_described(found)} and no mapping of arrays by name, such as a layer's state_dict()")
         found.pop(_TABLE, None)
-        _join(found, found.pop(_SLICED, {}))
+        _join(found, found.pop(_SLICED, {}), Budget(len(content)))
         for name, value in found.items():
             if type(name) is not str:
-                raise RefusedError(f"it has the key {name}, which is no name of an array")
+                raise RefusedError(f"it has the key {printable(str(name))}, which is no name of an array")
             if not isinstance(value, np.ndarray):
                 raise RefusedError(
                     f"'{printable(name)}' is {_described(value)} and no array: save the model's state_dict() alone, as "
@@ -54,14 +54,31 @@ def pdparams(arrays: Arrays, places: Mapping[str, str] | None) -> bytes:
     return pickle.dumps({**arrays, **table}, protocol=_PROTOCOL)
 
 
-def _join(arrays: dict[str, Any], sliced: Any) -> None:
-    """Put together what protocols 2 and 3 save in slices of a GiB: {name: {OriginShape, slices}}."""
+def _join(arrays: dict[str, Any], sliced: Any, budget: Budget) -> None:
+    """Put together what protocols 2 and 3 save in slices of a GiB: {name: {OriginShape, slices}}.
+
+    Every slice is checked before numpy or a hash sees it: lists and tuples that hold one another twice double at each level,
+    and one array may be in the file under many names.
+    """
     try:
         for name, each in sliced.items():
-            parts = [arrays.pop(part) for part in each["slices"]]
+            parts = [_slice(arrays, part) for part in each["slices"]]
+            if len({part.dtype for part in parts}) != 1:
+                raise ValueError
+            budget.spend("arrays", sum(part.nbytes for part in parts))
             arrays[name] = np.concatenate(parts).reshape(each["OriginShape"])
+    except RefusedError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise RefusedError("damaged: large arrays whose slices do not fit") from error
+
+
+def _slice(arrays: dict[str, Any], name: Any) -> np.ndarray:
+    """Take the slice `name` out of `arrays`. Raises ValueError for what is no array of one dimension."""
+    part = arrays.pop(name) if type(name) is str else None
+    if not isinstance(part, np.ndarray) or part.ndim != 1:
+        raise ValueError
+    return part
 
 
 def _described(value: Any) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -34,6 +37,24 @@ def test_what_we_write_is_what_paddle_writes(tmp_path):
     assert list(pickle.loads(pdparams(arrays, None))) == list(arrays)
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_slices_that_paddle_makes_are_put_together(tmp_path, protocol):
+    """Paddle's own function, in which a GiB is made 64 bytes."""
+    from paddle.framework import io_utils
+
+    source = inspect.getsource(io_utils._unpack_saved_dict)
+    assert source.count("2**30") == 1
+    names = dict(vars(io_utils))
+    exec(source.replace("2**30", "2**6"), names)
+    arrays = {"w": np.arange(100, dtype="float32").reshape(4, 25), "b": np.ones(3), "h": np.arange(99, dtype="uint16")}
+    saved = names["_unpack_saved_dict"](dict(arrays), protocol)
+    assert len(saved["UnpackBigParamInfor@@"]["w"]["slices"]) == 7 and "w" not in saved
+    (tmp_path / "a.pdparams").write_bytes(pickle.dumps(saved, protocol))
+    found = read_pdparams(tmp_path / "a.pdparams")
+    assert sorted(found) == ["b", "h", "w"]
+    assert all(found[n].dtype == a.dtype and np.array_equal(found[n], a) for n, a in arrays.items())
+
+
 def test_slices_of_large_arrays_are_put_together(tmp_path):
     """As protocols 2 and 3 save what is larger than a GiB."""
     file = tmp_path / "a.pdparams"
@@ -46,6 +67,56 @@ def test_slices_of_large_arrays_are_put_together(tmp_path):
         file.write_bytes(pickle.dumps({**parts, "UnpackBigParamInfor@@": bad}, 2))
         with pytest.raises(CheckpointError, match="a.pdparams: damaged: large arrays whose slices do not fit$"):
             read_pdparams(file)
+
+
+def doubling(kind, levels=40):
+    """A value of 2^levels parts in a file of 10 bytes a level: each level holds the one below it twice, from the memo."""
+    value = kind([1.0])
+    for _ in range(levels):
+        value = kind([value, value])
+    return value
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize(
+    "parts, sliced",
+    [
+        ({"a": doubling(list)}, {"slices": ["a"], "OriginShape": (2,)}),
+        ({"a": doubling(tuple)}, {"slices": ["a"], "OriginShape": (2,)}),
+        ({"a": np.ones(1)}, {"slices": doubling(tuple), "OriginShape": (2,)}),
+        ({"a": np.ones(1)}, {"slices": ["a"], "OriginShape": doubling(list)}),
+        ({"a": np.ones(1), "b": np.ones(1, "int8")}, {"slices": ["a", "b"], "OriginShape": (2,)}),
+    ],
+    ids=["list", "tuple", "names", "shape", "types"],
+)
+def test_slices_that_double_are_refused_at_once(tmp_path, parts, sliced, protocol):
+    """40 levels would be 2^40 numbers: read in a process that may have 3 GiB, and 20 seconds."""
+    file = tmp_path / "a.pdparams"
+    file.write_bytes(pickle.dumps({**parts, "UnpackBigParamInfor@@": {"w": sliced}}, protocol))
+    assert file.stat().st_size < 1000
+    assert read_apart(file) == f"{file}: damaged: large arrays whose slices do not fit\n"
+
+
+def test_one_array_under_many_names_is_no_larger_than_the_file(tmp_path):
+    """100,000 names of one array of 100 kB: 10 GB of slices."""
+    file, shared = tmp_path / "a.pdparams", np.zeros(12_500)
+    parts = {f"{index}": shared for index in range(100_000)}
+    file.write_bytes(
+        pickle.dumps({**parts, "UnpackBigParamInfor@@": {"w": {"slices": [*parts], "OriginShape": (1_250_000_000,)}}}, 2)
+    )
+    assert read_apart(file) == f"{file}: its arrays would take more memory than the file has bytes\n"
+
+
+def read_apart(file) -> str:
+    """What reading `file` says, in a process that is not let have much."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (3 << 30,) * 2)\n"
+        "from pathlib import Path; from ppema.errors import CheckpointError; from ppema.run.pdparams import read_pdparams\n"
+        "try: read_pdparams(Path(sys.argv[1]))\nexcept CheckpointError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, timeout=20)
+    assert done.stderr == ""
+    return done.stdout
 
 
 INSTEAD = "and no array: save the model's state_dict() alone, as paddle.save(model.state_dict(), file)"
