@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ppema.errors import DataError, one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+# Whatever a file is called, Pillow looks for these only: its other readers run programs (Ghostscript for PostScript).
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MODES = {1: "L", 3: "RGB"}
 DEEP_MODES = ("I", "F")  # more than 8 bits a pixel: Pillow would clip these, not scale them
 
@@ -20,7 +22,8 @@ class ImageFolder:
     """Images [channels, H, W] float32 in [0, 1] and labels int64; sample order is by class, then by file name.
 
     path: its direct subfolders are the classes; `classes`, their sorted names, gives label i its name. The images are
-        the files right in a class's folder whose suffix is one of SUFFIXES; names that begin with a dot are left out.
+        the files right in a class's folder whose suffix is one of SUFFIXES; names that begin with a dot are left out. Their
+        content is in one of FORMATS, whichever of the suffixes they have.
     size: (H, W), to which images are resized bilinearly (Pillow's, antialiased), not keeping proportions.
     channels: 1 converts to grey, 3 to RGB. Transparency is dropped. EXIF orientation is not applied.
 
@@ -54,6 +57,8 @@ class ImageFolder:
             return self._decode(path), np.int64(label)
         except DataError:
             raise
+        except UnidentifiedImageError as error:
+            raise DataError(f"{path}: not an image, or none of the formats {', '.join(FORMATS)}") from error
         except Exception as error:
             raise DataError(f"{path}: {one_line(error)}") from error
 
@@ -61,7 +66,7 @@ class ImageFolder:
         if not path.is_file():
             raise DataError(f"{path}: not a regular file, or a link to nothing")
         height, width = self.size
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.mode.startswith(DEEP_MODES):
                 raise DataError(f"{path}: mode {image.mode}; expected 8 bits a channel")
             resized = image.convert(MODES[self.channels]).resize((width, height), Image.Resampling.BILINEAR)

@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
-from ppema.data.image_folder import ImageFolder
+from ppema.data.image_folder import FORMATS, ImageFolder
 from ppema.data.loader import Loader
 from ppema.errors import DataError
 
@@ -75,8 +75,37 @@ def test_a_broken_image_is_named(tmp_path, content):
     loader = Loader(ImageFolder(str(tmp_path), (1, 1), 1), batch_size=2, label="data.eval")
     with pytest.raises(DataError) as caught:
         list(loader.epoch(0))
-    assert str(caught.value).startswith(f"data.eval: sample 1: {tmp_path}/a/y.png: UnidentifiedImageError: ")
-    assert "\n" not in str(caught.value)
+    said = "not an image, or none of the formats PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM"
+    assert str(caught.value) == f"data.eval: sample 1: {tmp_path}/a/y.png: {said}"
+
+
+def test_no_interpreter_sees_a_file_of_another_format(tmp_path, monkeypatch):
+    """Pillow hands PostScript to Ghostscript, whatever the file is called."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "cat.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n")
+    ran = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments, **options: ran.append(arguments))
+    dataset = ImageFolder(str(tmp_path), (2, 2), 3)
+    with pytest.raises(DataError, match=r"cat\.png: not an image, or none of the formats PNG, JPEG"):
+        dataset[0]
+    assert ran == []
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_under_any_suffix(tmp_path, kind):
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "a" / "x.jpg", format=kind)
+    pixels, _ = ImageFolder(str(tmp_path), (2, 2), 3)[0]
+    np.testing.assert_allclose(pixels[:, 0, 0], [1, 0, 0], atol=0.02)
+
+
+def test_a_photograph_with_a_second_picture_inside(tmp_path):
+    """Cameras write MPO: a JPEG file with more pictures behind the first."""
+    (tmp_path / "a").mkdir()
+    first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "a" / "x.jpg", format="MPO", save_all=True, append_images=[second])
+    pixels, _ = ImageFolder(str(tmp_path), (2, 2), 3)[0]
+    np.testing.assert_allclose(pixels[:, 0, 0], [1, 0, 0], atol=0.02)
 
 
 def test_a_truncated_image_is_named(tmp_path):

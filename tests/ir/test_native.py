@@ -13,6 +13,7 @@ import pytest
 
 from ppema.averaging.decay import FLOATS, Constant, HalfLife, InverseGamma, PowerFunction
 from ppema.averaging.precision import compensated
+from ppema.errors import SetupError
 from ppema.ir import backend, native, scope
 from ppema.ir.native import why_missing
 from ppema.passes.ema import EmaPass, append_updates
@@ -192,6 +193,71 @@ def test_they_are_built_once_and_said_so(tmp_path):
     # What somebody damaged, and what would end the process, is built again.
     assert lines(say(tmp_path))
     assert library.read_bytes()[:1000] == whole[:1000]
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@built
+def test_nobody_else_can_write_where_they_are_kept(tmp_path):
+    cache = tmp_path / ".cache/ppema"
+    cache.mkdir(parents=True)
+    cache.chmod(0o777)
+    assert len(lines(say(tmp_path))) == 1
+    (library,) = cache.iterdir()
+    assert mode(cache) == 0o700 and mode(library) == 0o700
+    # Whoever could write to it may have put anything there, with the name that its content wants.
+    library.chmod(0o770)
+    assert len(lines(say(tmp_path))) == 1
+    assert mode(library) == 0o700 and list(cache.iterdir()) == [library]
+    assert lines(say(tmp_path)) == []
+
+
+@pytest.fixture
+def another_user(monkeypatch):
+    """From here on this process is another user than the one who owns its files."""
+    monkeypatch.setattr(native.os, "geteuid", lambda: os.getuid() + 1)
+    return "belongs to another user (number " + str(os.getuid()) + "), and is not used: "
+
+
+def test_another_users_folder_is_refused(tmp_path, another_user):
+    tmp_path.chmod(0o755)
+    with pytest.raises(SetupError) as caught:
+        native._make_private(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path} {another_user}")
+    assert mode(tmp_path) == 0o755
+
+
+def test_another_users_library_is_refused(tmp_path, another_user):
+    (tmp_path / "made").write_bytes(b"\x7fELF")
+    library = tmp_path / native._name("key", tmp_path / "made")
+    (tmp_path / "made").rename(library)
+    with pytest.raises(SetupError) as caught:
+        native._kept(tmp_path, "key")
+    assert str(caught.value).startswith(f"{library} {another_user}")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_with_another_users_library_one_line_says_why_there_are_none(tmp_path, what):
+    cache = tmp_path / ".cache/ppema"
+    say(tmp_path)
+    (library,) = cache.iterdir()
+    os.chown(given := cache if what == "folder" else library, 12345, 12345)
+    done = say(tmp_path)
+    (line,) = lines(done)
+    why = f"{given} belongs to another user (number 12345), and is not used: remove it, or set XDG_CACHE_HOME to a folder of your own"
+    assert line == f"ppema: without its C++ operations, averages are updated by Paddle's, which are slower: {why}"
+    assert done.stdout.splitlines()[-1] == why
+    assert list(cache.iterdir()) == [library]
+
+
+@built
+def test_a_link_in_place_of_a_library_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere").write_bytes(b"\x7fELF")
+    (tmp_path / native._name("key", tmp_path / "elsewhere")).symlink_to(tmp_path / "elsewhere")
+    assert native._kept(tmp_path, "key") is None
 
 
 @built

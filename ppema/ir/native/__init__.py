@@ -16,6 +16,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from ppema.errors import SetupError, one_line
 
 SOURCES = Path(__file__).parent
 COMPILE_SECONDS = 300.0
+_PRIVATE = 0o700
 OFF = "PPEMA_NATIVE"  # 0 in this environment variable: as if there were no compiler
 
 
@@ -57,7 +59,8 @@ def _load() -> None:
     command, key = _command()
     try:
         cache = _cache()
-        cache.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        _make_private(cache)
         library = _kept(cache, key) or _build(cache, key, command)
     except OSError as error:
         # A read-only home, a full disk, no home at all.
@@ -75,13 +78,36 @@ def _cache() -> Path:
         raise OSError(str(error)) from error
 
 
+def _make_private(cache: Path) -> None:
+    """Nobody else may write to `cache`, whose libraries become a part of this process. Raises SetupError, OSError."""
+    _check_owner(cache, cache.stat())
+    cache.chmod(_PRIVATE)
+
+
+def _check_owner(path: Path, found: os.stat_result) -> None:
+    if found.st_uid != os.geteuid():
+        raise SetupError(
+            f"{path} belongs to another user (number {found.st_uid}), and is not used: remove it, or set XDG_CACHE_HOME to a "
+            "folder of your own"
+        )
+
+
 def _kept(cache: Path, key: str) -> Path | None:
-    """The library of that key which `cache` holds. One that is not what was built would end the process."""
-    return next((path for path in cache.glob(f"native-{key}-*.so") if path.name == _name(key, path)), None)
+    """The library of that key which `cache` holds, if it is what was built: its checksum is a part of its name.
+
+    One that others may write to is built again. Raises SetupError for another user's, OSError.
+    """
+    for path in sorted(cache.glob(f"native-{key}-*.so")):
+        found = path.lstat()
+        _check_owner(path, found)
+        ours = stat.S_ISREG(found.st_mode) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if ours and path.name == _name(key, path):
+            return path
+    return None
 
 
 def _name(key: str, library: Path) -> str:
-    return f"native-{key}-{hashlib.sha256(library.read_bytes()).hexdigest()[:16]}.so"
+    return f"native-{key}-{hashlib.sha256(library.read_bytes()).hexdigest()}.so"
 
 
 def _register(library: Path) -> None:
@@ -104,6 +130,7 @@ def _build(folder: Path, key: str, command: list[str], why: str = "") -> Path:
             raise SetupError(f"{command[0]} did not end within {COMPILE_SECONDS:.0f} s") from error
         if done.returncode != 0:
             raise SetupError(f"{command[0]} failed: {_first_error(done.stderr)}")
+        made.chmod(_PRIVATE)
         library = folder / _name(key, made)
         os.replace(made, library)
     seconds = time.perf_counter() - begin
