@@ -1,0 +1,85 @@
+"""The table in docs/choosing.md: with the settings of a row, our average is that of the package which the row names.
+
+recorded.json holds theirs, as record.py ran them: a weight [5] that begins at 1 and is moved by `by` at each of ten steps.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+from moving import Moving
+
+from ppema.config.average import Average as Spec
+from ppema.ema import ExponentialMovingAverage
+from ppema.ir import backend
+from ppema.passes.ema import EmaPass
+from ppema.passes.switch import SwitchPass
+from ppema.programs import Horizon, ema_pass
+
+RECORDED = json.loads((Path(__file__).parent / "recorded.json").read_text(encoding="utf-8"))
+PEERS = RECORDED["peers"]
+CHOOSING = (Path(__file__).parents[2] / "docs/choosing.md").read_text(encoding="utf-8")
+ROWS = {name.replace("`", ""): settings for name, settings in re.findall(r"^\| (\w+: `.+?) \| `(\{.*?\})` \|$", CHOOSING, re.M)}
+HORIZON = Horizon(steps_per_epoch=10, batch_size=1, epochs=1)
+
+
+def averages_of(program: Moving, shadow: str) -> np.ndarray:
+    """[steps, 5]: the average after each step of the recorded course."""
+    program.start()
+    found = []
+    for by in RECORDED["by"]:
+        program.step(by)
+        found.append(program.get(shadow))
+    return np.array(found)
+
+
+def ours(text: str) -> np.ndarray:
+    spec, program, ir = Spec.model_validate(yaml.safe_load(text)), Moving("float32"), backend()
+    program.move()
+    made: EmaPass = ema_pass("ema", spec, HORIZON)
+    covered = [each for each in ir.parameters(program.main) if each.name == "w"]
+    with program.guard():
+        average = made.apply(ir, program.main, program.startup, covered)
+        if spec.overwrite_every is not None:
+            switch = SwitchPass(HORIZON.steps(spec.overwrite_every), spec.overwrite_mix)
+            switch.apply(ir, program.main, program.startup, made, average, covered)
+    return averages_of(program, average.shadow_of["w"])
+
+
+def test_every_row_was_recorded_and_every_record_has_its_row():
+    assert ROWS.keys() == PEERS.keys()
+
+
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.usefixtures("kernels")
+def test_with_these_settings_it_is_theirs(peer):
+    theirs = np.array(PEERS[peer]["averages"])
+    assert np.abs(ours(ROWS[peer]) - theirs).max() <= 2e-6 * np.abs(theirs).max()
+
+
+def test_the_settings_are_not_all_one():
+    """What the bound above would not notice: each two records that differ do so by far more."""
+    courses = [np.array(each["averages"]) for each in PEERS.values()]
+    apart = [np.abs(a - b).max() for a in courses for b in courses]
+    assert all(each <= 2e-6 or each > 0.05 for each in apart) and max(apart) > 1
+
+
+def test_the_class_takes_the_same_settings():
+    """The line under the table, against torch's AveragedModel."""
+    (line,) = re.findall(r"^ +ema = ppema\.(ExponentialMovingAverage\(.*\))$", CHOOSING, re.MULTILINE)
+    program = Moving("float32")
+    program.move()
+    with program.guard():
+        (weight,) = [each for each in backend().parameters(program.main) if each.name == "w"]
+        paddle.optimizer.SGD(0.0).minimize(program.outer.sum())
+        ema = eval(line, {"ExponentialMovingAverage": ExponentialMovingAverage})
+        ema.update()
+    found = averages_of(program, ema.average_name(weight.name))
+    theirs = np.array(PEERS["torch: AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9))"]["averages"])
+    assert np.abs(found - theirs).max() <= 2e-6 * np.abs(theirs).max()

@@ -1,0 +1,72 @@
+"""TensorFlow 2.21, tensorflow/python/training/moving_averages_test.py: the values that its tests expect.
+
+TensorFlow's average of a variable begins with the initial value: `bias_correction=False`. Its average of a tensor begins with
+zero; here that is a variable that was zero before the first step, and with `zero_debias` our own correction.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from assigned import Assigned
+
+from ppema.ir import backend
+
+# testAverageVariables[No]NumUpdates_{Scalar,Vector}[_Debias]: num_updates, decay after it, and the average of 40 that began
+# with 0 after one update and after two, without zero_debias and with it.
+CASES = [(None, 0.25, (30.0, 37.5), (40.0, 40.0)), (1, 0.181818, (32.72728, 38.67769), (40.0, 40.0))]
+
+
+def close(found, expected):
+    """TensorFlow's assertAllClose."""
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("debias", [False, True])
+@pytest.mark.parametrize("shape", [(), (5,)], ids=["scalar", "vector"])
+@pytest.mark.parametrize(("updates", "decay", "plain", "debiased"), CASES, ids=["no_num_updates", "num_updates"])
+def test_averages_of_variables_and_of_a_tensor(updates, decay, plain, debiased, shape, debias):
+    """The 24 numeric cases: 10 and 30 stay, and the tensor's average goes from 0 to 40."""
+    initial = {"v0": np.full(shape, 10.0), "v1": np.full(shape, 30.0), "tensor": np.zeros(shape)}
+    program = Assigned(initial, decay=0.25, thres_steps=updates, bias_correction=debias)
+    for tensor in debiased if debias else plain:
+        found = program.step(tensor=np.full(shape, 40.0))
+        close(found["v0"], np.full(shape, 10.0))
+        close(found["v1"], np.full(shape, 30.0))
+        close(found["tensor"], np.full(shape, tensor))
+
+
+def test_other_values():
+    """testAssignMovingAverage[WithoutZeroDebias], testAverageVariablesWithControlDeps, testBasicEager."""
+    program = Assigned({"v": [10.0, 11.0]}, decay=0.25, bias_correction=False)
+    close(program.step(v=[1.0, 2.0])["v"], [3.25, 4.25])
+    program = Assigned({"v": [0.0, 0.0]}, decay=0.25)
+    close(program.step(v=[1.0, 2.0])["v"], [1.0, 2.0])
+    program = Assigned({"v": [10.0]}, decay=0.25, bias_correction=False)
+    close(program.step(v=[20.0])["v"], [17.5])
+    program = Assigned({"v0": 1.0, "v1": 2.0}, decay=0.25, bias_correction=False)
+    program.step()
+    found = program.step(v0=2.0, v1=4.0)
+    close(found["v0"], 1.75)
+    close(found["v1"], 3.5)
+
+
+def test_the_example_of_the_documentation():
+    """A variable that begins with 0 and is set to 10: after one update at 0.99 its average is 0.1."""
+    close(Assigned({"v": 0.0}, decay=0.99, bias_correction=False).step(v=10.0)["v"], 0.1)
+
+
+def test_names():
+    """testAverageVariablesNames[NoDebias] and testImportedGraphVariablesToRestore."""
+    for debias in (True, False):
+        program = Assigned({"v0": 10.0, "v1": 30.0, "v2": 20.0}, frozen=("v2",), name="foo", bias_correction=debias)
+        ema, variables = program.ema, program.variables
+        names = {name: ema.average_name(variables[name]) for name in ("v0", "v1")}
+        assert len(set(names.values())) == 2 and all("foo" in each for each in names.values())
+        assert {ema.average(variables[name]).name: name for name in names} == {each: name for name, each in names.items()}
+        restored = ema.variables_to_restore()
+        assert sorted(restored) == sorted([*names.values(), "v2"])
+        assert {name: restored[ema.average_name(name)].name for name in names} == {"v0": "v0", "v1": "v1"}
+        assert {each.name for each in backend().parameters(program.main)} == {"v0", "v1", "v2"}
+    alone = Assigned({"v": 10.0}, name="foo_avg")
+    assert list(alone.ema.variables_to_restore()) == [alone.ema.average_name("v")]
