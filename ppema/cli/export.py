@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ppema.cli.common import add_json, load, parser, print_json, run
+from ppema.errors import PpemaError
+
+if TYPE_CHECKING:
+    from ppema.run.export import Exported
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,9 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     made.add_argument("--to", metavar="FILE", required=True, help="the file; one that is there is replaced")
     made.add_argument("--format", choices=("safetensors", "pdparams"), help="default: what the file's name ends in")
-    made.add_argument(
-        "--weights", metavar="raw|NAME|PATH", default="raw", help="or those in a file *.safetensors (default: raw)"
-    )
+    made.add_argument("--weights", metavar="raw|NAME|PATH", help="or those in a file *.safetensors (default: raw)")
     made.add_argument("--checkpoint", metavar="PATH|best|last", help="default: last")
     made.add_argument(
         "--names",
@@ -27,25 +30,65 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="how arrays are called: by their variables, as in static programs (default for safetensors), or by their place in "
         "the model, as in state_dict() (default for pdparams)",
     )
+    official = made.add_argument_group(
+        "from Paddle 2's own class", "Convert a checkpoint of a static program with paddle.static.ExponentialMovingAverage."
+    )
+    official.add_argument(
+        "--from-official",
+        metavar="PATH",
+        help="X of paddle.static.save(program, X), or a folder of one file a variable, in place of -c; --weights is raw or ema",
+    )
+    official.add_argument("--decay", type=float, metavar="D", help="its decay, where the checkpoint lacks it")
+    official.add_argument("--updates", type=int, metavar="N", help="how many updates it made, where the checkpoint lacks that")
     add_json(made)
     return run(_export, made, argv)
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    config = load(arguments)
+    done = _of_run(arguments) if arguments.from_official is None else _of_official(arguments)
     from dataclasses import asdict
 
-    from ppema.run.export import export
-
-    done = export(
-        config,
-        arguments.to,
-        format=arguments.format,
-        weights=arguments.weights,
-        checkpoint=arguments.checkpoint,
-        names=arguments.names,
-    )
     print(f"{done.file}: {done.weights}, {done.variables} variables by {'name' if done.names == 'variables' else 'place'}")
     if arguments.json:
         print_json(asdict(done))
     return 0
+
+
+def _of_run(arguments: argparse.Namespace) -> Exported:
+    for option in ("decay", "updates"):
+        if getattr(arguments, option) is not None:
+            raise PpemaError(f"--{option}: it goes with --from-official alone")
+    config = load(arguments)
+    from ppema.run.export import export
+
+    return export(
+        config,
+        arguments.to,
+        format=arguments.format,
+        weights=arguments.weights or "raw",
+        checkpoint=arguments.checkpoint,
+        names=arguments.names,
+    )
+
+
+def _of_official(arguments: argparse.Namespace) -> Exported:
+    for option, value in (("-c", arguments.config), ("-o", arguments.override), ("--checkpoint", arguments.checkpoint)):
+        if value:
+            raise PpemaError(f"{option}: it does not go with --from-official, which names the checkpoint")
+    if arguments.names == "places":
+        raise PpemaError("--names: variables of a static program have no places in a model: leave it out")
+    if arguments.weights is None:
+        raise PpemaError("--weights is missing: with --from-official, raw or ema (the averages)")
+    from ppema.environment import load_paddle
+
+    load_paddle()
+    from ppema.run.export import export_official
+
+    return export_official(
+        arguments.from_official,
+        arguments.to,
+        weights=arguments.weights,
+        format=arguments.format,
+        decay=arguments.decay,
+        updates=arguments.updates,
+    )

@@ -12,6 +12,7 @@ from ppema.config import PDPARAMS, RAW, SAFETENSORS, Config
 from ppema.errors import CheckpointError, PpemaError
 from ppema.run.checkpoint import Checkpoint
 from ppema.run.folder import MANIFEST
+from ppema.run.official import read_official, same_weights
 from ppema.run.pdparams import pdparams
 from ppema.run.setup import checkpoints_of
 from ppema.run.source import by_place
@@ -71,6 +72,44 @@ def export(
         table = {place: name for place, name in found.structured.items() if place in arrays}
         write_whole(file, pdparams(arrays, table if named == "places" else None))
     return Exported(str(file), made, named, found.what, len(found.arrays))
+
+
+def export_official(
+    path: str | os.PathLike[str],
+    to: str | os.PathLike[str],
+    *,
+    weights: Literal["raw", "ema"],
+    format: Format | None = None,
+    decay: float | None = None,
+    updates: int | None = None,
+) -> Exported:
+    """Write weights of a checkpoint of Paddle 2's static graph with `paddle.static.ExponentialMovingAverage` to the file `to`.
+
+    path: X, X.pdparams or X.pdopt of `paddle.static.save(program, X)`, or a folder of one file a variable; weights: the raw
+    ones, or the averages divided by 1 - d^t; decay, updates: d and t where the checkpoint lacks them. The arrays have the names
+    of their variables.
+
+    Raises PpemaError, CheckpointError and TrainingError, as `export` and `read_official` do.
+    """
+    file, path = Path(to), Path(path)
+    _check_target(file)
+    made = _format(file, format)
+    _one_of("--weights", weights, Literal["raw", "ema"])
+    found = read_official(path, decay, updates)
+    if weights == RAW and same_weights(found):
+        raise CheckpointError(
+            f"{path}: its weights are the averages: it was saved while they were applied, and has no raw weights; give "
+            "--weights ema"
+        )
+    arrays = found.raw if weights == RAW else found.averages
+    what = f"{weights} of {path.name} after {found.updates} updates"
+    if weights != RAW:
+        what += f" of decay {found.decay:g}, divided by {found.correction:.6g}"
+    if made == "safetensors":
+        write_weights(file, arrays, step=found.updates, what=what)
+    else:
+        write_whole(file, pdparams(arrays, None))
+    return Exported(str(file), made, "variables", what, len(arrays))
 
 
 @dataclass(frozen=True)
