@@ -6,19 +6,16 @@ import warnings
 from collections.abc import Sequence
 
 from ppema.ir import Program, Variable, backend, draws_random_numbers
-
-
-def is_trained(program: Program) -> bool:
-    """Whether an operation of `program` updates its weights, as an optimizer's `minimize` makes it do."""
-    trainable = {parameter.name for parameter in backend().parameters(program) if parameter.trainable}
-    return any(not trainable.isdisjoint(op.writes) for op in backend().operations(program))
+from ppema.trained import is_trained
 
 
 def clone_for_test(program: Program, values: Sequence[Variable] = ()) -> tuple[Program, list[Variable]]:
     """A copy of `program` with BatchNorm and dropout in test mode, and the copies in it of `values`.
 
     Call it on the forward program, before the optimizer's `minimize`, and fetch from the copy by the values it returns.
-    Parameters are shared through the scope by their names. Blocks nested in `cond` and `while_loop` are switched as well.
+    Parameters are shared through the scope by their names: a copy of the forward program that is trained reads the trained
+    weights, a copy of another program only those that have the same names there. Blocks nested in `cond` and `while_loop` are
+    switched as well.
 
     Raises ValueError when the program already updates its weights: its copy would train.
     Warns for each operation that would still draw random numbers (Dropout2D, AlphaDropout) or change a variable of the scope

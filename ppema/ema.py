@@ -13,14 +13,15 @@ from ppema.applied import Applied, Places, check_started, in_progress, updates
 from ppema.arguments import as_float64, check_patterns, check_programs, check_steps
 from ppema.averaging.decay import Constant, PowerFunction, Schedule, ThresSteps, check_decay
 from ppema.averaging.precision import Precision
-from ppema.clone import is_trained
 from ppema.errors import AverageError
+from ppema.foreign import check_test_program
 from ppema.ir import Parameter, Program, Variable, backend
 from ppema.passes.average import Average
 from ppema.passes.ema import EmaPass
 from ppema.passes.select import POLICIES, BatchNormPolicy, Selection, chosen
 from ppema.passes.switch import SwitchPass
 from ppema.recalibration import moving_statistics, recalibration
+from ppema.trained import check_trained
 
 ThresStepsArgument = int | float | Variable | Callable[[Variable], Variable | float] | None
 
@@ -138,7 +139,9 @@ class ExponentialMovingAverage:
         gradients over several: other runs neither update the average nor count. None: every run is a step.
 
         Raises AverageError when called twice or before `minimize`, when the program has no parameters, one of a type that has
-        no shadow (float8), or already an average of this name.
+        no shadow (float8), or already an average of this name, when `minimize` trains a parameter that is marked
+        `trainable = False`, and where one of the constructor's programs does not read the train program's parameters. Warns
+        where `minimize` trains inside a branch and `when` is None.
         """
         if self._average is not None:
             raise AverageError(f"update() of the average {self._name!r} was called twice: each run would count double")
@@ -147,8 +150,9 @@ class ExponentialMovingAverage:
         parameters = ir.parameters(main)
         if not parameters:
             raise AverageError("the default main program has no parameters to average: build the model first")
-        if not is_trained(main):
-            raise AverageError("update() comes after minimize: before it, a run would average the former weights")
+        check_trained(main, when)
+        for program in self._programs:
+            check_test_program(program, parameters)
         written = {name for op in ir.operations(main) for name in op.writes}
         choices = self._selection.choose(parameters, written, moving_statistics(main), {})
         covered, recalibrated = chosen(choices, "average"), chosen(choices, "recalibrate")
@@ -169,10 +173,13 @@ class ExponentialMovingAverage:
 
         Args:
             executor: as in paddle.static's class; the scope alone decides, so it is not used.
-            programs: test programs to put in test mode meanwhile, beside those given to the constructor.
+            programs: test programs to put in test mode meanwhile, beside those given to the constructor. All their parameters
+                must be the train program's, by name, shape and type; others must be frozen. What else runs inside the block
+                is not checked: a parameter whose name the train program does not have is read as it is in the scope.
 
         Raises AverageError: before the first update, while this or another average of the same variables is applied, where
-        BatchNorm's statistics are still to be recalibrated, or, at the end of the block, when the train program ran inside it.
+        a program reads parameters that nothing trains, where BatchNorm's statistics are still to be recalibrated, or, at the
+        end of the block, when the train program ran inside it.
         """
         average = self._require_update("apply")
         if self._applied is not None:
@@ -180,6 +187,9 @@ class ExponentialMovingAverage:
                 f"the average {self._name!r} is already applied: call restore(executor) before applying it again, or the "
                 "raw weights would be lost"
             )
+        tests = (*self._programs, *check_programs(programs))
+        for program in tests:
+            check_test_program(program, self._parameters)
         where = paddle.static.global_scope()
         scope, count = self._recalibrated or (None, 0)
         if average.recalibrated and not (scope is where and count == updates(where, average)):
@@ -189,9 +199,7 @@ class ExponentialMovingAverage:
             )
         if self._places is None or self._places.scope is not where:
             self._places = Places(where, average)
-        self._applied = Applied.start(
-            self._places, average, (*self._programs, *check_programs(programs)), exchange=need_restore
-        )
+        self._applied = Applied.start(self._places, average, tests, exchange=need_restore)
         try:
             yield
         except BaseException:
@@ -215,7 +223,7 @@ class ExponentialMovingAverage:
         reads the averages' own variables: no weight is touched, and nothing is applied.
 
         Raises AverageError for another policy, before the first update, for a program that lacks a BatchNorm of the train
-        program, for no feeds at all, and while an average is applied in this scope.
+        program or reads parameters that nothing trains, for no feeds at all, and while an average is applied in this scope.
         """
         average, where = self._require_update("recalibrate"), paddle.static.global_scope()
         if not average.recalibrated:
@@ -226,6 +234,7 @@ class ExponentialMovingAverage:
                 f"the average {other.name!r} is applied, so that raw weights and averages are not in their places: restore it "
                 "before recalibrating"
             )
+        check_test_program(test_program, self._parameters)
         made = recalibration(test_program, average.recalibrated, average.shadow_of)
         measured = {name for pair in made.statistics for name in pair}
         absent = [name for name in average.recalibrated if average.shadow_of[name] not in measured]

@@ -7,7 +7,7 @@ ours and keeps its traceback.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Path = tuple[str | int, ...]
@@ -75,6 +75,12 @@ def printable(text: str) -> str:
     """`text` from a file that may hold anything, for a message: on one line, without control characters, and short."""
     kept = "".join(each if each.isprintable() else "?" for each in text[:81])
     return kept if len(text) <= 80 else f"{kept[:80]}..."
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of `names` and how many more there are, for a message: "a, b, c and 2 more"."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def one_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from ppema.averaging.power import gamma_of
 from ppema.config import RAW, Config, Duration
 from ppema.config import Average as AverageSpec
 from ppema.data import Field
-from ppema.errors import ConfigError
+from ppema.errors import ConfigError, listed
 from ppema.forward import building, class_count, forward, measure
 from ppema.inputs import Inputs
 from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers
@@ -113,7 +113,7 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
     fields: shape and type of a sample's inputs and target. Raises ConfigError.
     """
     startup, main = paddle.static.Program(), paddle.static.Program()
-    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+    with backend().fresh_names(), paddle.static.program_guard(main, startup):
         model, feeds, predictions, loss = forward(config, fields, train=False)
         with config.at("metrics"):
             metrics = build_metrics(config.metrics)
@@ -144,8 +144,9 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *,
     """All programs of a training run on samples of `fields`; with `onednn` convolutions are oneDNN's. Raises ConfigError."""
     model = build_test_model(config, fields)
     startup, main = paddle.static.Program(), paddle.static.Program()
-    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+    with backend().fresh_names(), paddle.static.program_guard(main, startup):
         _, _, _, loss = forward(config, fields, train=True)
+        backend().freeze_marked(main)
         loss = paddle.mean(loss)
         with config.at("lr"):
             lr = build_lr(config.lr, horizon.steps, horizon.total_steps)
@@ -213,7 +214,7 @@ def _append_switches(programs: Programs, specs: Mapping[str, AverageSpec], horiz
 def train_statistics(config: Config, fields: Sequence[Field]) -> set[str]:
     """The names of the BatchNorm statistics that training a config's model moves. Raises ConfigError."""
     main = paddle.static.Program()
-    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, paddle.static.Program()):
+    with backend().fresh_names(), paddle.static.program_guard(main, paddle.static.Program()):
         forward(config, fields, train=True)
     return moving_statistics(main)
 
@@ -278,6 +279,6 @@ def _check_same_variables(config: Config, train: Sequence[Parameter], test: Sequ
         differing = sorted(name for name in {**forms[0], **forms[1]} if forms[0].get(name) != forms[1].get(name))
         with config.at("model"):
             raise ConfigError.of(
-                f"built twice, for training and for evaluation, the model differs in {differing[0]!r}: its constructor and "
+                f"built twice, for training and for evaluation, the model differs in {listed(differing)}: its constructor and "
                 "forward must not depend on chance or on train() and eval()"
             )

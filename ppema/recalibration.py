@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ppema.averaging.moments import Moments
-from ppema.clone import is_trained
 from ppema.errors import AverageError
 from ppema.ir import Program, backend, scope
 from ppema.passes.average import read_shadows
+from ppema.trained import is_trained
 
 Feed = Mapping[str, np.ndarray]
 

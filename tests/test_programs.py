@@ -257,7 +257,11 @@ def test_evaluation_is_exact_when_the_last_batch_is_short():
         (["model=things.raising_model"], "-o model: model.args: RuntimeError: no weights"),
         (["model=things.not_a_layer"], "-o model: model.name: things.not_a_layer returns a int, not a paddle.nn.Layer"),
         (["model=things.TwoOutputs"], "-o model: model: the model must return one variable, it returns a tuple"),
-        (["model=things.Unstable"], "differs in 'linear_0.b_0'"),
+        (["model=things.Unstable"], "differs in linear_0.b_0"),
+        (
+            ["model=things.AllFrozen"],
+            "optimizer: there is nothing to train: the loss depends on no trainable parameter of the model",
+        ),
         (["loss=mse"], "-o loss: loss: mse wants float32 targets of the predictions' shape"),
         (["metrics=[{name: accuracy, args: {k: 11}}]"], "metrics.0: the top 11 of predictions float32 [N, 10]"),
         (["optimizer=Momentun"], "optimizer.name: unknown optimizer 'Momentun'; did you mean 'Momentum'?"),

@@ -281,3 +281,33 @@ def numpy_loss(predictions, targets):
 
 def scalar_loss(predictions, targets):
     return paddle.nn.functional.cross_entropy(predictions, targets)
+
+
+class MarkedFrozen(paddle.nn.Layer):
+    """A first layer whose parameters are marked after creation, one by the constructor and one by forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = paddle.nn.Linear(64, 64)
+        self.first.weight.trainable = False
+        self.head = paddle.nn.Linear(64, 10)
+
+    def forward(self, images):
+        self.first.bias.trainable = False
+        return self.head(paddle.nn.functional.relu(self.first(images.flatten(1))))
+
+
+class StaticHead(paddle.nn.Layer):
+    """A layer of paddle.static.nn, which has no place in the model."""
+
+    def forward(self, images):
+        return paddle.static.nn.fc(images.flatten(1), 10)
+
+
+class AllFrozen(MarkedFrozen):
+    """Nothing is left to train."""
+
+    def __init__(self):
+        super().__init__()
+        for parameter in self.head.parameters():
+            parameter.trainable = False

@@ -26,7 +26,8 @@ class Parameter:
     """One parameter or statistic of a program.
 
     name: the name of its variable in the scope; shape: its dimensions; dtype: as in numpy ("float32");
-    trainable: False for BatchNorm's running mean and variance and for frozen weights;
+    trainable: False for BatchNorm's running mean and variance, and for weights that are frozen by `stop_gradient = True` or
+    `trainable = False`;
     averaged: False where its author set `ParamAttr(do_model_average=False)`, and for whole numbers such as counters.
     """
 
@@ -44,14 +45,16 @@ class Operation:
 
     kind: Paddle's name of it without prefix, which differs between versions ("batch_norm_", "batch_norm"); is_test: its
     switch, None where it has none; reads: the persistable variables among its operands; writes: those that it writes, or may
-    write where its form does not tell, without those of nested blocks, which have operations of their own; depth: of its
-    block, 0 for the outermost; source: "file:line" of the user's code that built it, "" where unknown.
+    write where its form does not tell, without those of nested blocks, which have operations of their own; trains: the
+    variables that it updates by their gradients, as an optimizer's operation does; depth: of its block, 0 for the outermost;
+    source: "file:line" of the user's code that built it, "" where unknown.
     """
 
     kind: str
     is_test: bool | None
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    trains: tuple[str, ...]
     depth: int
     source: str
 
@@ -89,6 +92,20 @@ class IR(Protocol):
 
     def parameters(self, program: Program) -> list[Parameter]:
         """The parameters and statistics of `program`, in the order of their names."""
+        ...
+
+    def freeze_marked(self, program: Program) -> None:
+        """Let no parameter of `program` that is marked `trainable = False` get a gradient. Before the loss's `backward`.
+
+        Paddle 3.3 trains a parameter that is marked after its creation; Paddle 2.6 computes its gradient in vain.
+        """
+        ...
+
+    def fresh_names(self) -> AbstractContextManager[None]:
+        """Inside, names of layers and parameters are counted from 0, and outside they go on from where they were.
+
+        Paddle's own `unique_name.guard` does not count those of `paddle.static.nn` and `create_parameter` anew on Paddle 3.3.
+        """
         ...
 
     def state_names(self, program: Program) -> list[str]:

@@ -41,7 +41,7 @@ class Legacy:
                 name=variable.name,
                 shape=tuple(variable.shape),
                 dtype=dtype_name(variable),
-                trainable=not variable.stop_gradient,
+                trainable=variable.trainable and not variable.stop_gradient,
                 averaged=variable.do_model_average is not False and "float" in dtype_name(variable),
                 variable=variable,
             )
@@ -49,6 +49,14 @@ class Legacy:
             if isinstance(variable, PaddleParameter)
         ]
         return sorted(found, key=lambda parameter: parameter.name)
+
+    def freeze_marked(self, program: Program) -> None:
+        for parameter in self.parameters(program):
+            if not parameter.trainable:
+                parameter.variable.stop_gradient = True
+
+    def fresh_names(self) -> AbstractContextManager[None]:
+        return paddle.utils.unique_name.guard()  # All else is counted by each program.
 
     def state_names(self, program: Program) -> list[str]:
         # The executor's own variables "feed" and "fetch" are persistable too, but hold no tensor.
@@ -59,7 +67,7 @@ class Legacy:
         state = set(self.state_names(program))
         for op, depth in _walk(program, program.global_block()):
             reads = tuple(sorted(state.intersection(op.input_arg_names)))
-            yield Operation(op.type, _is_test(op), reads, _writes(op, state), depth, _source(op))
+            yield Operation(op.type, _is_test(op), reads, _writes(op, state), _trains(op), depth, _source(op))
 
     def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
         copy = program.clone()
@@ -260,6 +268,10 @@ def _writes(op, state: set[str]) -> tuple[str, ...]:
     if _inner_blocks(op) or still:
         return ()
     return tuple(sorted(state.intersection(op.output_arg_names)))
+
+
+def _trains(op) -> tuple[str, ...]:
+    return tuple(sorted(op.input("Param"))) if {"Param", "Grad"}.issubset(op.input_names) else ()
 
 
 def _source(op) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import paddle
 from paddle import _C_ops
+from paddle.base.unique_name import UniqueNameGenerator
 from paddle.nn.clip import get_tensor_from_selected_rows
 from paddle.nn.initializer import Constant
 from paddle.pir.core import create_persistable_value
@@ -39,21 +40,40 @@ class Pir:
     """The Protocol of `base.IR` on `paddle.pir` programs. Stateless."""
 
     def parameters(self, program: Program) -> list[Parameter]:
+        values = _parameters(program)
+        stopped = any(value.trainable and value.stop_gradient for value in values)
+        # LookAhead assigns to the weights without gradients, which turns their stop_gradient on.
+        updated = {name for op, _ in _walk(program.global_block()) for name in _trains(op)} if stopped else set()
+        trainable = {v.name for v in values if v.trainable and (not v.stop_gradient or v.name in updated)}
         # By name: two layers may share a variable by giving it the same name.
         found = {
             value.name: Parameter(
                 name=value.name,
                 shape=tuple(value.shape),
                 dtype=dtype_name(value),
-                trainable=not value.stop_gradient,
+                trainable=value.name in trainable,
                 averaged=value.do_model_average is not False and "float" in dtype_name(value),
                 variable=value,
             )
-            for value in program.global_block().all_parameters()
-            # An LR scheduler's rate is a builtin.parameter as well, but nobody's weight.
-            if value.get_defining_op().has_attr("is_parameter")
+            for value in values
         }
         return [found[name] for name in sorted(found)]
+
+    def freeze_marked(self, program: Program) -> None:
+        for value in _parameters(program):
+            if not value.trainable:
+                value.stop_gradient = True
+
+    @contextmanager
+    def fresh_names(self) -> Iterator[None]:
+        # The default program of the former representation, which has a counter and nothing else.
+        counting = paddle.base.framework.default_main_program()
+        before, counting._name_generator = counting._name_generator, UniqueNameGenerator()
+        try:
+            with paddle.utils.unique_name.guard():
+                yield
+        finally:
+            counting._name_generator = before
 
     def state_names(self, program: Program) -> list[str]:
         names = {_state_name(op) for op in program.global_block().ops}
@@ -63,7 +83,7 @@ class Pir:
         for op, depth in _walk(program.global_block()):
             source = user_frame(op.attrs().get("op_callstack", ()))
             reads = _named(_sources(op))
-            yield Operation(_kind(op), _is_test(op), reads, _writes(op), depth, source)
+            yield Operation(_kind(op), _is_test(op), reads, _writes(op), _trains(op), depth, source)
 
     def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
         mapping = paddle.pir.IrMapping()
@@ -208,6 +228,11 @@ class Pir:
         return nullcontext()
 
 
+def _parameters(program: Program) -> list[Variable]:
+    # An LR scheduler's rate is a builtin.parameter as well, but nobody's weight.
+    return [v for v in program.global_block().all_parameters() if v.get_defining_op().has_attr("is_parameter")]
+
+
 def _walk(block, depth: int = 0):
     for op in block.ops:
         yield op, depth
@@ -262,6 +287,7 @@ def _copy_of(startup: Program, name: str, dtype: str) -> Callable[..., Variable]
 # Which operands an in-place operation writes, where it reads persistable variables too.
 _WRITTEN = {
     "pd_op.sgd_": (0, 3),
+    "pd_op.average_accumulates_": (1, 2, 3, 4, 5, 6),
     "pd_op.assign_out_": (1,),
     "pd_op.batch_norm_": (1, 2),
     "pd_op.sync_batch_norm_": (1, 2),
@@ -299,6 +325,11 @@ def _writes(op) -> tuple[str, ...]:
     everything = range(1) if op.num_results() == 1 else range(len(operands))
     written = [operands[index].source() for index in _WRITTEN.get(op.name(), everything)]
     return _named(member for value in written for member in _members(value))
+
+
+def _trains(op) -> tuple[str, ...]:
+    parameter = _operand(op, "param")
+    return _named(_members(parameter)) if parameter is not None and _operand(op, "grad") is not None else ()
 
 
 def _is_test(op) -> bool | None:

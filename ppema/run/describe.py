@@ -35,9 +35,10 @@ def describe(run: TrainingRun, restored: Restored | None = None) -> list[Table]:
 
 def _variables(run: TrainingRun) -> Table:
     written = {name for op in backend().operations(run.programs.train) for name in op.writes}
+    trainable = {parameter.name for parameter in backend().parameters(run.programs.train) if parameter.trainable}
     rows, places = [], _places(run)
     for parameter in run.programs.model.parameters:
-        kind = "trained" if parameter.trainable else "statistic" if parameter.name in written else "frozen"
+        kind = "trained" if parameter.name in trainable else "statistic" if parameter.name in written else "frozen"
         rows.append((*_form(parameter, places), kind))
     return Table("Variables", (*_FORM, "kind"), rows)
 

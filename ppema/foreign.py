@@ -1,0 +1,52 @@
+"""Test programs that read parameters which the train program does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ppema.errors import AverageError, listed
+from ppema.ir import Parameter, Program, backend
+
+
+def check_test_program(test: Program, train: Sequence[Parameter]) -> None:
+    """Check that the test program `test` reads the weights that are trained.
+
+    train: the parameters of the train program; both share the scope by their names. `test` may lack some of them. It may have
+    others of its own where they are frozen, such as those of a teacher or of a metric's network.
+
+    Raises AverageError where it has a trainable parameter, or BatchNorm statistics, that the train program does not have, and
+    where it has one of another shape or type.
+    """
+    ours = {parameter.name: parameter for parameter in train}
+    parameters = backend().parameters(test)
+    for each in parameters:
+        here, there = _form(each), _form(ours.get(each.name, each))
+        if here != there:
+            raise AverageError(
+                f"the test program has {each.name!r} as {here}, the train program as {there}: build both from the same model"
+            )
+    others = [parameter for parameter in parameters if parameter.name not in ours]
+    frozen = {parameter.name for parameter in others if not parameter.trainable}
+    moving = _statistics_of_trained(test, frozen)
+    untrained = [parameter.name for parameter in others if parameter.trainable or parameter.name in moving]
+    if untrained:
+        raise AverageError(
+            f"the test program reads {listed(untrained)}, which the train program does not have and nothing trains: make it "
+            "with ppema.clone_for_test, or give its layers the names that they have in training (on Paddle 3, paddle.static.nn "
+            "counts on from program to program); weights that are not to be trained need stop_gradient = True"
+        )
+
+
+def _statistics_of_trained(test: Program, frozen: set[str]) -> set[str]:
+    """Those of `frozen` that are the statistics of a BatchNorm with a weight or bias outside of it.
+
+    Paddle marks all statistics as frozen, so that they say nothing themselves.
+    """
+    if not frozen:
+        return set()
+    norms = [set(op.reads) for op in backend().operations(test) if "batch_norm" in op.kind]
+    return {name for reads in norms if not reads <= frozen for name in reads & frozen}
+
+
+def _form(parameter: Parameter) -> str:
+    return f"{list(parameter.shape)} {parameter.dtype}"
