@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import numbers
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import paddle
 
+from ppema.averaging.decay import MOST_STEPS
+from ppema.config.wording import number, shown
 from ppema.ir import Program
 
 
@@ -27,14 +29,21 @@ def check_patterns(name: str, given: Sequence[str]) -> tuple[str, ...]:
     return patterns
 
 
+def check_count(name: str, given: Any, least: int) -> int:
+    """`given` itself. Raises ValueError unless it is an integer from `least` to 1e15."""
+    if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= MOST_STEPS:
+        raise ValueError(f"{name}: expected an integer from {least} to {number(MOST_STEPS)}, got {shown(given)}")
+    return given
+
+
 def check_steps(given: Any) -> Any:
     """thres_steps itself. Raises TypeError or ValueError for what it can not be."""
     if given is None or callable(given) or hasattr(given, "stop_gradient"):
         return given
     if isinstance(given, bool) or not isinstance(given, numbers.Real):
         raise TypeError(f"thres_steps: expected a number, a Variable or a callable, got {given!r}")
-    if not 0 <= float(given) < math.inf:
-        raise ValueError(f"thres_steps: expected a number of steps, 0 or more, got {given!r}")
+    if not 0 <= given <= sys.float_info.max:
+        raise ValueError(f"thres_steps: expected a number of steps, 0 or more, got {shown(given)}")
     return float(given)
 
 

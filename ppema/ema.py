@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 
 from ppema.applied import Applied, Places, check_started, in_progress, updates
-from ppema.arguments import as_float64, check_patterns, check_programs, check_steps
+from ppema.arguments import as_float64, check_count, check_patterns, check_programs, check_steps
 from ppema.averaging.decay import Constant, PowerFunction, Schedule, ThresSteps, check_decay
 from ppema.averaging.precision import Precision
 from ppema.errors import AverageError
@@ -96,8 +96,12 @@ class ExponentialMovingAverage:
         self._thres_steps = check_steps(thres_steps)
         if schedule is not None and thres_steps is not None:
             raise ValueError("schedule: it takes the place of decay and thres_steps; give one or the other")
-        if not (isinstance(start, int) and start >= 0 and isinstance(update_every, int) and update_every >= 1):
-            raise ValueError(f"expected start >= 0 and update_every >= 1, got {start!r} and {update_every!r}")
+        check_count("start", start, 0)
+        check_count("update_every", update_every, 1)
+        if overwrite_every is not None:
+            check_count("overwrite_every", overwrite_every, 1)
+            if overwrite_every < update_every:
+                raise ValueError(f"overwrite_every: expected update_every, {update_every}, or more, got {overwrite_every}")
         if not (isinstance(scale, (int, float)) and 1e-6 <= scale <= 1e6):
             raise ValueError(f"scale: expected a number in [1e-6, 1e6], got {scale!r}")
         if scale != 1 and isinstance(schedule, PowerFunction):
@@ -105,8 +109,6 @@ class ExponentialMovingAverage:
         if overwrite_every is None and overwrite_mix != 1:
             raise ValueError("overwrite_mix: it goes with overwrite_every alone")
         self._switch = SwitchPass(overwrite_every, overwrite_mix) if overwrite_every is not None else None
-        if overwrite_every is not None and overwrite_every < update_every:
-            raise ValueError(f"overwrite_every: expected update_every, {update_every}, or more, got {overwrite_every}")
         if precision not in ("float32", "compensated"):
             raise ValueError(f"precision: expected 'float32' or 'compensated', got {precision!r}")
         if batch_norm not in POLICIES:

@@ -23,7 +23,8 @@ from ppema.run.setup import checkpoints_of, output_of, prepare_evaluation
 from ppema.run.snapshots import snapshots_of
 from ppema.run.weights import write_weights
 
-POINTS = 9  # lengths that a search tries, unless told otherwise
+POINTS = 9  # lengths that a search tries by default
+MOST_POINTS = 10_000  # each is an evaluation
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Search:
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, get_args(Kind))
         _one_of("method", self.method, ("grid", "golden"))
-        if self.points < 2:
-            raise PpemaError(f"--points: expected 2 or more, got {self.points}")
+        if not 2 <= self.points <= MOST_POINTS:
+            raise PpemaError(f"--points: expected an integer from 2 to {MOST_POINTS}, got {self.points}")
 
     def __str__(self) -> str:
         return f"{self.method}-{self.kind}"

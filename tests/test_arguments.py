@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
-from averages import averaged
+from averages import averaged, averages, same
 
-from ppema.averaging.decay import HalfLife
+from ppema.averaging.decay import Exponential, HalfLife, InverseGamma, PowerFunction
 from ppema.ema import ExponentialMovingAverage
 from ppema.errors import AverageError
 from ppema.ir import backend
@@ -30,10 +30,51 @@ def test_patterns_and_programs_may_be_any_iterable(built, here):
         assert False not in {op.is_test for op in backend().operations(built.main)}
 
 
-@pytest.mark.parametrize("settings", [{"start": -1}, {"update_every": 0}, {"update_every": 1.5}])
-def test_settings_out_of_range(settings):
-    with pytest.raises(ValueError, match="expected start >= 0 and update_every >= 1"):
-        ExponentialMovingAverage(0.9, **settings)
+@pytest.mark.parametrize(
+    ("setting", "least", "given", "shown"),
+    [
+        ("start", 0, -1, "-1"),
+        ("start", 0, 2**63, "9223372036854775808"),
+        ("update_every", 1, 0, "0"),
+        ("update_every", 1, 1.5, "1.5"),
+        ("update_every", 1, True, "true"),
+        ("update_every", 1, 10**15 + 1, "1000000000000001"),
+        ("update_every", 1, 10**200, "an integer of 665 bits"),
+        ("overwrite_every", 1, 2**63, "9223372036854775808"),
+    ],
+)
+def test_settings_out_of_range(setting, least, given, shown):
+    """2^63 and more end in a segmentation fault or an OverflowError once they are in a program."""
+    with pytest.raises(ValueError, match=f"^{setting}: expected an integer from {least} to 1e15, got {shown}$"):
+        ExponentialMovingAverage(0.9, **{setting: given})
+
+
+def test_the_largest_settings_are_built_and_run(built):
+    settings = {"start": 10**15, "update_every": 10**15, "overwrite_every": 10**15}
+    ema = averaged(built, 0.9, bias_correction=False, **settings)
+    before = averages(built, ema)
+    built.steps(2)
+    assert same(averages(built, ema), before)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ExponentialMovingAverage(10**400),
+        lambda: ExponentialMovingAverage(0.9, thres_steps=10**400),
+        lambda: ExponentialMovingAverage(0.9, scale=10**400),
+        lambda: HalfLife(10**400),
+        lambda: HalfLife(3.0, 10**400),
+        lambda: InverseGamma(0.9, gamma=10**400),
+        lambda: InverseGamma(0.9, power=10**400),
+        lambda: InverseGamma(0.9, minimum=10**400),
+        lambda: Exponential(0.9, 10**400),
+        lambda: PowerFunction(10**400),
+    ],
+)
+def test_integers_that_no_float_holds(make):
+    with pytest.raises(ValueError, match="expected a number"):
+        make()
 
 
 def test_a_schedule_takes_the_place_of_thres_steps():

@@ -284,6 +284,10 @@ def test_evaluation_is_exact_when_the_last_batch_is_short():
             ["averages.ema.reference_batch=999999999999999"],
             "averages.ema: ValueError: a batch 3.2e-14 times as large",
         ),
+        (
+            ["train.epochs=999999999999999"],
+            "-o train.epochs: train.epochs: 999999999999999 epochs of 46 steps are more than 1e15 steps",
+        ),
         (["train.monitor=ema/acuracy"], "train.monitor: 'acuracy' is not measured; measured are loss, accuracy"),
         (["data.eval.drop_last=true"], "data.eval.drop_last: an evaluation covers every sample"),
         (["data.eval={name: synthetic, samples: 4, shape: [3], classes: 2, batch_size: 4}"], "-o data.eval: data.eval: "),

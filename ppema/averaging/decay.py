@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 Scalar = Any  # a Python float, or a 0-D float64 variable of a program
+
+MOST_STEPS = 10**15  # of any number of steps: sums and products of two stay far from the limits of int64 and float64
+_LARGEST = sys.float_info.max  # a Python integer may be larger than every float
 
 
 class Arithmetic(Protocol):
@@ -52,13 +56,13 @@ Schedule = Callable[[Scalar, float, Arithmetic], Scalar]
 
 def check_decay(decay: float) -> float:
     """`decay` itself, as a float; raises ValueError unless it is a number in [0, 1)."""
-    if isinstance(decay, bool) or not isinstance(decay, numbers.Real) or not 0 <= float(decay) < 1:
+    if isinstance(decay, bool) or not isinstance(decay, numbers.Real) or not 0 <= decay < 1:
         raise ValueError(f"decay: expected a number in [0, 1), got {decay!r}")
     return float(decay)
 
 
 def _positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
+    if not 0 < value <= _LARGEST:
         raise ValueError(f"{name}: expected a number > 0, got {value!r}")
 
 
@@ -167,7 +171,7 @@ class PowerFunction:
     gamma: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma < math.inf:
+        if not 0 <= self.gamma <= _LARGEST:
             raise ValueError(f"gamma: expected a number >= 0, got {self.gamma!r}")
 
     def __call__(self, n: Scalar, k: float, ops: Arithmetic) -> Scalar:

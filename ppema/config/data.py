@@ -15,8 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-from ppema.config.section import Args, Count, Count0, Flag, NotNegative, Section, Seed, Text
-from ppema.config.wording import expecting, fault, faults, in_our_words, shown
+from ppema.averaging.decay import MOST_STEPS
+from ppema.config.section import Args, Count, Flag, NotNegative, Section, Seed, Text
+from ppema.config.wording import counting, expecting, fault, faults, in_our_words, shown
 from ppema.names import did_you_mean
 
 
@@ -27,10 +28,13 @@ def _integer(value: Any) -> int:
     return value
 
 
+_MOST_WORKERS = 1024  # more are a slip of the pen: each is a process
+Workers = Annotated[int, Strict(), Field(ge=0, le=_MOST_WORKERS), counting("an integer", 0, _MOST_WORKERS)]
+Classes = Annotated[int, Strict(), Field(ge=2, le=MOST_STEPS), counting("an integer", 2, MOST_STEPS)]
 Size = Annotated[tuple[Count, Count], expecting("[height, width], two integers >= 1")]
 Channels = Annotated[Literal[1, 3], BeforeValidator(_integer), expecting("1 or 3")]
 Column = Annotated[
-    Annotated[str, Strict(), Field(min_length=1)] | Annotated[int, Strict()],
+    Annotated[str, Strict(), Field(min_length=1)] | Annotated[int, Strict(), Field(ge=-MOST_STEPS, le=MOST_STEPS)],
     expecting("a column's name or its index"),
 ]
 Character = Annotated[str, Strict(), Field(min_length=1, max_length=1), expecting("one character")]
@@ -42,7 +46,7 @@ class DataSection(Section):
     batch_size: Count = Field(description="Samples in a batch.")
     shuffle: Flag = Field(default=False, description="Draw the samples in a new random order in each epoch.")
     drop_last: Flag = Field(default=False, description="Leave out a last batch with fewer than batch_size samples.")
-    workers: Count0 = Field(default=0, description="Processes that load samples; 0: the main process does it.")
+    workers: Workers = Field(default=0, description="Processes that load samples; 0: the main process does it.")
 
 
 class Digits(DataSection):
@@ -102,7 +106,7 @@ class Synthetic(DataSection):
     name: Literal["synthetic"] = Field(default="synthetic", description="Random points around a centre for each class.")
     samples: Count = Field(description="Number of samples.")
     shape: tuple[Count, ...] = Field(min_length=1, description="Shape of one sample's input.")
-    classes: Annotated[int, Strict(), Field(ge=2), expecting("an integer >= 2")] = Field(description="Number of classes.")
+    classes: Classes = Field(description="Number of classes.")
     noise: NotNegative = Field(default=0.5, description="Standard deviation of the points around their centre.")
     seed: Seed = Field(default=0, description="Decides the centres; the same for both splits of one task.")
     split: Literal["train", "test"] = Field(default="train", description="Each split has points of its own.")

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from ppema.averaging.decay import MOST_STEPS
 from ppema.config.wording import fault, shown
 from ppema.errors import ConfigError
 
@@ -23,7 +24,6 @@ _UNITS: dict[str, Unit] = {
     "%": "percent",
 }
 _FORMS = "'50 steps', '1 epoch', '2000 samples' or '10 %'"
-_LONGEST = 1e15  # so that every product with a step count stays an exact enough, finite float
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Duration:
     unit: Unit
 
     def __post_init__(self) -> None:
-        if not 0 < self.value <= _LONGEST:
+        if not 0 < self.value <= MOST_STEPS:
             raise ConfigError.of(f"expected a duration above 0 and up to 1e15, got {shown(str(self))}")
         if self.unit in ("steps", "samples") and self.value != int(self.value):
             raise ConfigError.of(f"expected a whole number of {self.unit}, got {shown(str(self))}")

@@ -8,12 +8,12 @@ import stat
 from ppema.config.merge import merge
 from ppema.config.positions import Position
 from ppema.config.wording import shown
-from ppema.config.yaml_tree import Entry, read_yaml
+from ppema.config.yaml_tree import MAX_BYTES, Entry, read_yaml
 from ppema.errors import ConfigError, Problem
 
 BASE = "_base_"
-_MAX_BYTES = 1_000_000
 _MAX_LEVELS = 20
+_MAX_BASES = 100  # of one file
 
 
 class Files:
@@ -55,7 +55,10 @@ class Files:
 
         bases = own.value.get(BASE)
         tree = None
-        for base in self._bases(bases) if bases else ():
+        named = self._bases(bases) if bases else []
+        if len(named) > _MAX_BASES:
+            return self._fail(f"{len(named)} files, and a config may name {_MAX_BASES}", bases.position, BASE)
+        for base in named:
             inherited = self.read(_beside(file, str(base.value)), chain, base.position)
             tree = merge(tree, inherited) if inherited else tree
         own = Entry({key: entry for key, entry in own.value.items() if key != BASE}, own.position)
@@ -67,15 +70,15 @@ class Files:
     def _bases(self, entry: Entry) -> list[Entry]:
         """The items of `_base_` that are usable paths."""
         items = entry.value if isinstance(entry.value, list) else [entry]
-        usable: list[Entry] = []
+        usable: dict[str, Entry] = {}
         for item in items:
             if not isinstance(item.value, str) or not item.value or not item.value.isprintable():
                 self._fail(f"expected a path or a list of paths, got {shown(item.plain())}", item.position, BASE)
-            elif item.value in [earlier.value for earlier in usable]:
+            elif item.value in usable:
                 self._fail(f"{item.value!r} is listed twice", item.position, BASE)
             else:
-                usable.append(item)
-        return usable
+                usable[item.value] = item
+        return list(usable.values())
 
     def _fail(self, message: str, position: Position | None, *path: str) -> None:
         self.problems.append(Problem(path, message, str(position or "")))
@@ -104,13 +107,13 @@ def _text(file: str) -> str:
         if not stat.S_ISREG(mode):
             raise _UnreadableError("expected a YAML file, but this is not a regular file")
         with open(file, "rb") as stream:
-            data = stream.read(_MAX_BYTES + 1)
+            data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise _UnreadableError("no such file") from None
     except OSError as error:
         raise _UnreadableError(f"can not be read: {error.strerror}") from None
-    if len(data) > _MAX_BYTES:
-        raise _UnreadableError(f"larger than {_MAX_BYTES} bytes")
+    if len(data) > MAX_BYTES:
+        raise _UnreadableError(f"larger than {MAX_BYTES} bytes")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

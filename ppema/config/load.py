@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path as FilePath
+from typing import Any
 
+from ppema.config.dump import to_yaml
 from ppema.config.files import Files
 from ppema.config.merge import assign, without_marks
 from ppema.config.positions import Position, Positions
 from ppema.config.schema import Config
 from ppema.config.wording import key_fault
-from ppema.config.yaml_tree import Entry, read_yaml
+from ppema.config.yaml_tree import MAX_BYTES, MAX_DEPTH, MAX_NODES, TOO_DEEP, Entry, extent, read_yaml
 from ppema.errors import ConfigError, Problem
 
 
@@ -22,6 +24,8 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     ones, and the file itself over all of them (`ppema.config.merge.merge` has the rules, `_replace_: true` among
     them). An override `a.b.0.c=value` sets exactly the one key that it names, whatever stood there: the value is YAML,
     nothing after the `=` is null, a number is an index where a list stands, and missing mappings are made.
+
+    The resolved config is one that its own file, config.yml, can hold: at most MAX_NODES keys and values and MAX_BYTES bytes.
 
     What can not be read at all is reported first; then everything that is wrong with the keys and values, of all files
     and overrides together. An `output` that is not set becomes `runs/<the file's name>`.
@@ -37,13 +41,33 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
             problems += error.problems
     if problems:
         raise ConfigError(problems)
+    plain = tree.plain()
+    _check_extent(path, plain)
     positions = Positions(tree.positions())
     try:
-        config = Config.model_validate(tree.plain())
+        config = Config.model_validate(plain)
     except ConfigError as error:
         raise positions.locate(error) from None
     output = config.output or f"runs/{FilePath(path).stem}"
-    return config.replace(output=output).at_positions(positions)
+    config = config.replace(output=output).at_positions(positions)
+    _check_extent(path, config.model_dump())
+    if len(to_yaml(config).encode()) > MAX_BYTES:
+        raise _too_large(path, f"{MAX_BYTES} bytes")
+    return config
+
+
+def _check_extent(path: str | os.PathLike[str], plain: Any) -> None:
+    """Raise ConfigError for what a file could not hold: the resolved config is written to one, and read from it."""
+    nodes, characters = extent(plain)
+    if nodes > MAX_NODES:
+        raise _too_large(path, f"{MAX_NODES} keys and values")
+    if characters > MAX_BYTES:
+        raise _too_large(path, f"{MAX_BYTES} characters")
+
+
+def _too_large(path: str | os.PathLike[str], what: str) -> ConfigError:
+    message = f"the config has more than {what}, with its bases, options, aliases and defaults"
+    return ConfigError([Problem((), message, os.fspath(path))])
 
 
 def _override(tree: Entry, override: str) -> Entry:
@@ -55,6 +79,8 @@ def _override(tree: Entry, override: str) -> Entry:
         if not equals or any(map(key_fault, keys)):
             raise ConfigError.of(f"expected key=value with a key such as train.epochs, got {override!r}")
         value = read_yaml(text, lambda mark: position) or Entry(None, position)
+        if len(keys) + value.depth() > MAX_DEPTH:
+            raise ConfigError.of(TOO_DEEP)
         return assign(tree, keys, value)
     except ConfigError as error:
         where = str(position)

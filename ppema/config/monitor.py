@@ -19,11 +19,14 @@ def _check_monitors(value: Any, _: ValidatorFunctionWrapHandler) -> str | tuple[
     if not isinstance(value, (list, tuple)):
         raise fault(f"expected '<weights>/<metric>' such as 'raw/accuracy', got {shown(value)}")
     found: list[tuple[Path, str]] = []
+    seen: set[str] = set()
     for index, each in enumerate(value):
         if not is_monitor(each):
             found.append(((index,), f"expected '<weights>/<metric>' such as 'raw/accuracy', got {shown(each)}"))
-        elif each in value[:index]:
+        elif each in seen:
             found.append(((index,), f"{each!r} stands there twice"))
+        else:
+            seen.add(each)
     if found:
         raise faults(found)
     return tuple(value)

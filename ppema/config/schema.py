@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
+from ppema.averaging.decay import MOST_STEPS
 from ppema.config.average import Average
 from ppema.config.data import DataSpec
 from ppema.config.duration import Duration
@@ -26,13 +27,14 @@ from ppema.config.monitor import Monitors, is_monitor
 from ppema.config.named import LearningRate, Named, Optimizer
 from ppema.config.positions import Positions
 from ppema.config.section import Count, Count0, Section, Seed, Text
-from ppema.config.wording import expecting, faults, in_our_words, shown
+from ppema.config.wording import counting, expecting, faults, in_our_words, shown
 from ppema.errors import ConfigError, Path, Problem
 from ppema.names import did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_MOST_UNKNOWN = 20
 RAW = "raw"  # the weights themselves, beside the averages' names
 
 
@@ -89,7 +91,7 @@ class Train(Section):
 class Runtime(Section):
     """The machine's part."""
 
-    threads: Annotated[Literal["auto"] | Count, expecting("'auto' or an integer >= 1")] = Field(
+    threads: Annotated[Literal["auto"] | Count, counting("'auto' or an integer", 1, MOST_STEPS)] = Field(
         default="auto", description="OpenMP threads; auto: the machine's cores."
     )
     device: Annotated[
@@ -206,7 +208,7 @@ def _unknown_weights(value: Any) -> list[tuple[Path, str]]:
     if not isinstance(averages, Mapping):
         return []
     several = isinstance(monitor, (list, tuple))
-    names = [RAW, *map(str, averages)]
+    names = dict.fromkeys([RAW, *map(str, averages)])
     found: list[tuple[Path, str]] = []
     for index, each in enumerate(monitor if several else [monitor]):
         weights = each.partition("/")[0] if is_monitor(each) else RAW
@@ -214,6 +216,8 @@ def _unknown_weights(value: Any) -> list[tuple[Path, str]]:
             hint = did_you_mean(weights, names) or f"; known: {', '.join(names)}"
             path = ("train", "monitor", index) if several else ("train", "monitor")
             found.append((path, f"no average is called {shown(weights)}{hint}"))
+            if len(found) == _MOST_UNKNOWN:  # each is compared with all names
+                break
     return found
 
 

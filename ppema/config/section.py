@@ -17,7 +17,8 @@ from pydantic import (
 )
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
-from ppema.config.wording import expecting, fault, faults, in_our_words, key_fault, shown
+from ppema.averaging.decay import MOST_STEPS
+from ppema.config.wording import counting, expecting, fault, faults, in_our_words, key_fault, shown
 from ppema.errors import ConfigError, Path, Problem
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ def _plain_args(value: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any, path: Path, found: list[tuple[Path, str]]) -> Any:
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        # Paddle 3 ends in a segmentation fault on a larger one.
+        found.append((path, f"expected an integer of 64 bits, got {shown(value)}"))
+        return None
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Mapping):
@@ -71,8 +76,8 @@ def _plain(value: Any, path: Path, found: list[tuple[Path, str]]) -> Any:
 # Strict: YAML has told numbers, strings and booleans apart already, so "5" is not 5 and true is not 1.
 Flag = Annotated[bool, Strict(), expecting("true or false")]
 Text = Annotated[str, Strict(), Field(min_length=1), expecting("a string that is not empty")]
-Count = Annotated[int, Strict(), Field(ge=1), expecting("an integer >= 1")]
-Count0 = Annotated[int, Strict(), Field(ge=0), expecting("an integer >= 0")]
+Count = Annotated[int, Strict(), Field(ge=1, le=MOST_STEPS), counting("an integer", 1, MOST_STEPS)]
+Count0 = Annotated[int, Strict(), Field(ge=0, le=MOST_STEPS), counting("an integer", 0, MOST_STEPS)]
 # numpy seeds its generators with 32 bits.
 Seed = Annotated[int, Strict(), Field(ge=0, le=2**32 - 1), expecting("an integer in [0, 4294967295]")]
 Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False), expecting("a number > 0")]

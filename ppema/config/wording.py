@@ -13,6 +13,7 @@ from ppema.errors import Path
 from ppema.names import did_you_mean
 
 _LONGEST = 60
+_MOST_BITS = 400
 _EXPECTED = {"model_type": "a mapping", "dict_type": "a mapping", "tuple_type": "a list"}
 
 
@@ -27,6 +28,8 @@ def shown(value: object) -> str:
             return ".nan"
         case float() if math.isinf(value):
             return ".inf" if value > 0 else "-.inf"
+        case int() if value.bit_length() > _MOST_BITS:  # Python spells out no more than 4,300 digits.
+            return f"an integer of {value.bit_length()} bits"
         case int() | float():
             return str(value)
         case str():
@@ -38,6 +41,11 @@ def shown(value: object) -> str:
             return _bracketed("[", map(shown, value), "]") or f"a list of {len(value)} items"
         case _:
             return f"an object of type {type(value).__name__}"
+
+
+def number(value: int) -> str:
+    """A bound as a message shows it: 1024, 1e15."""
+    return f"{value:.15g}".replace("+", "")
 
 
 def _bracketed(opening: str, items: Iterable[str], closing: str) -> str | None:
@@ -69,6 +77,19 @@ def expecting(what: str) -> WrapValidator:
             return handler(value)
         except ValidationError:
             raise fault(f"expected {what}, got {shown(value)}") from None
+
+    return WrapValidator(validate)
+
+
+def counting(what: str, least: int, most: int) -> WrapValidator:
+    """Annotates a whole number from `least` to `most`, which `what` names: "expected an integer >= 1, got 0"."""
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            bound = f"up to {number(most)}" if type(value) is int and value > most else f">= {least}"
+            raise fault(f"expected {what} {bound}, got {shown(value)}") from None
 
     return WrapValidator(validate)
 

@@ -20,6 +20,7 @@ from ppema.errors import ConfigError, Path, Problem
 
 MAX_DEPTH = 50
 MAX_NODES = 20_000
+MAX_BYTES = 1_000_000  # of a file
 _MAX_DIGITS = 100
 
 Scalar = str | int | float | bool | None
@@ -43,6 +44,16 @@ class Entry:
                 return [entry.plain() for entry in self.value]
             case _:
                 return self.value
+
+    def depth(self) -> int:
+        """The number of mappings and lists around the innermost value."""
+        match self.value:
+            case dict():
+                return 1 + max((entry.depth() for entry in self.value.values()), default=0)
+            case list():
+                return 1 + max((entry.depth() for entry in self.value), default=0)
+            case _:
+                return 0
 
     def positions(self, path: Path = ()) -> dict[Path, Position]:
         """The position of every path in this tree, this entry itself being at `path`."""
@@ -79,6 +90,18 @@ def read_yaml(text: str, place: Place) -> Entry | None:
     return tree
 
 
+def extent(value: Any) -> tuple[int, int]:
+    """The number of keys and values in plain data, and of the characters of their text: what `read_yaml` limits."""
+    match value:
+        case dict():
+            inner = [extent(each) for pair in value.items() for each in pair]
+        case list() | tuple():
+            inner = [extent(each) for each in value]
+        case _:
+            return 1, len(value) if isinstance(value, str) else 0
+    return 1 + sum(nodes for nodes, _ in inner), sum(characters for _, characters in inner)
+
+
 _START = yaml.Mark("", 0, 0, 0, None, 0)
 
 
@@ -107,16 +130,16 @@ class _Loader(yaml.SafeLoader):
         self._nodes += 1
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=self.peek_event().start_mark)
+            raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=self.peek_event().start_mark)
         if self._nodes > MAX_NODES:
-            raise yaml.MarkedYAMLError(problem=_TOO_LARGE, problem_mark=self.peek_event().start_mark)
+            raise yaml.MarkedYAMLError(problem=TOO_LARGE, problem_mark=self.peek_event().start_mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
 
 
-_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
-_TOO_LARGE = f"more than {MAX_NODES} keys and values"
+TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+TOO_LARGE = f"more than {MAX_NODES} keys and values"
 
 
 def _to_int(text: str) -> int:
@@ -150,15 +173,16 @@ class _Builder:
         self._place = place
         self._open: set[int] = set()
         self._nodes = 0
+        self._characters = 0
 
     def build(self, node: yaml.Node, position: Position, path: Path) -> Entry:
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise _invalid(position, f"{_TOO_LARGE}, aliases expanded")
+            raise _invalid(position, f"{TOO_LARGE}, aliases expanded")
         if id(node) in self._open:
             return self._fail(position, path, "the alias stands inside what it repeats")
         if len(path) > MAX_DEPTH:
-            return self._fail(position, path, _TOO_DEEP)
+            return self._fail(position, path, TOO_DEEP)
         self._open.add(id(node))
         try:
             match node:
@@ -177,6 +201,9 @@ class _Builder:
             self._open.remove(id(node))
 
     def _scalar(self, node: yaml.ScalarNode, position: Position, path: Path) -> Entry:
+        self._characters += len(node.value)
+        if self._characters > MAX_BYTES:
+            raise _invalid(position, f"more than {MAX_BYTES} characters, aliases expanded")
         kind = node.tag.removeprefix(_TAG)
         if kind == "str":
             if any("\ud800" <= character <= "\udfff" for character in node.value):

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ppema.averaging.decay import MOST_STEPS
 from ppema.averaging.precision import fitted
 from ppema.config import RAW, Config
+from ppema.config.wording import number
 from ppema.data import Batch, Loader, build_loader
 from ppema.environment import choose_threads, keep_freed_memory
 from ppema.errors import CheckpointError, ConfigError, TrainingError, one_line
@@ -100,6 +102,10 @@ def prepare_training(config: Config) -> TrainingRun:
     eval_loader = _eval_loader(config)
     train_loader = _train_loader(config, eval_loader)
     horizon = Horizon(train_loader.steps_per_epoch, config.data.train.batch_size, config.train.epochs)
+    if horizon.total_steps > MOST_STEPS:
+        with config.at("train"):
+            steps = f"{horizon.epochs} epochs of {horizon.steps_per_epoch} steps"
+            raise ConfigError.of(f"{steps} are more than {number(MOST_STEPS)} steps", "epochs")
     programs = build_programs(config, train_loader.fields, horizon, onednn=onednn.used)
     with config.at("train"):
         check_monitors(config.train.monitors, programs.model.test.measures)

@@ -12,7 +12,7 @@ from ppema.config import Config, load_config, to_yaml
 
 keys = st.text(min_size=1, max_size=8).filter(lambda text: text.isprintable() and text != "_replace_")
 traps = st.sampled_from(["1e-3", "yes", "on", "null", "~", "", "1:30", "2024-01-01", "0x1F", "017", "<<", "=", "*a", "- x"])
-scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text() | traps
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text() | traps
 plain = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3))
 args = st.dictionaries(keys, plain, max_size=3)
 texts = st.text(min_size=1, max_size=20) | traps.filter(bool)
@@ -25,9 +25,9 @@ spec = st.fixed_dictionaries(
 ) | st.fixed_dictionaries(
     {
         "name": st.just("csv"),
-        "batch_size": st.integers(1),
+        "batch_size": st.integers(1, 10**15),
         "path": texts,
-        "target": texts | st.integers(),
+        "target": texts | st.integers(-(10**15), 10**15),
         "delimiter": st.characters(exclude_categories=["Cs"]),
     }
 )
@@ -53,7 +53,7 @@ configs = st.fixed_dictionaries(
         ),
         "lr": positive | st.fixed_dictionaries({"name": texts}, optional={"args": args, "warmup": durations}),
         "train": st.fixed_dictionaries(
-            {"epochs": st.integers(1)},
+            {"epochs": st.integers(1, 10**15)},
             optional={"stop_after": durations, "log_every": durations, "monitor": st.just("raw/x"), "mode": st.none()},
         ),
         "output": texts,

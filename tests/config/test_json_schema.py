@@ -37,6 +37,13 @@ def test_every_key_of_every_section_has_a_description():
             assert value.get("description"), f"{name}.{key}"
 
 
+def test_every_integer_has_a_largest():
+    """A number beyond int64 ends in Paddle's C++, or an OverflowError, so that none may enter."""
+    integers = [node for node in schemas(SCHEMA) if node.get("type") == "integer" and "enum" not in node]
+    assert len(integers) > 15
+    assert all(node["maximum"] <= 10**15 and "minimum" in node for node in integers)
+
+
 def test_bases_are_a_path_or_a_list_of_paths():
     assert [kind["type"] for kind in SCHEMA["properties"]["_base_"]["anyOf"]] == ["string", "array"]
 

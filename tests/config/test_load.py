@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ppema.config import Average, LearningRate, Named, load_config
+from ppema.config import Average, LearningRate, Named, load_config, to_yaml
 from ppema.errors import ConfigError
 
 MINIMAL = """\
@@ -368,3 +368,66 @@ def test_overrides_that_can_not_be_used(files, override, line):
 def test_indexes_outside_a_list(files, index):
     line = f"-o metrics.{index}: expected an index into metrics, a list of 2 counted from 0, got '{index}'"
     assert errors("minimal.yml", "metrics=[mse, mae]", f"metrics.{index}=mse") == [line]
+
+
+def test_options_are_no_deeper_than_files(tmp_path):
+    """The deepest one is written to a file that loads; one level more, in the key or in the value, is refused."""
+    file = written(tmp_path)
+    key = ".".join(["model.args", *["a"] * 40])
+    config = load_config(file, [f"{key}={'[' * 8}{']' * 8}"])
+    (tmp_path / "again.yml").write_text(to_yaml(config))
+    assert load_config(tmp_path / "again.yml") == config
+    for option in (f"{key}={'[' * 9}{']' * 9}", f"{key}{'.a' * 9}=1", f"{key}{'.a' * 900}=1"):
+        with pytest.raises(ConfigError) as caught:
+            load_config(file, [option])
+        assert str(caught.value) == f"-o {option.partition('=')[0]}: nested more than 50 levels deep"
+
+
+LARGE = "the config has more than {}, with its bases, options, aliases and defaults"
+
+
+@pytest.mark.parametrize(
+    ("option", "most"),
+    [
+        (f"averages={{{','.join(f'a{index}: {{simple: true}}' for index in range(1000))}}}", "20000 keys and values"),
+        (f"model.args.a=[{','.join(['x'] * 19_990)}]", "20000 keys and values"),
+        (f"model.args.a={'é' * 600_000}", "1000000 bytes"),
+    ],
+    ids=["defaults", "options", "bytes"],
+)
+def test_a_config_that_its_own_file_could_not_hold(tmp_path, option, most):
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path), [option])
+    assert str(caught.value) == f"{tmp_path / 'a.yml'}: {LARGE.format(most)}"
+
+
+def test_text_that_aliases_repeat_is_refused_at_once(tmp_path):
+    """Each of the characters was looked at again: 19,000 times 900,000 of them took a quarter of an hour."""
+    option = f"model.args.a=[&a {'z' * 900_000}, *a, *a]"
+    with pytest.raises(ConfigError, match="^-o model.args.a: more than 1000000 characters, aliases expanded$"):
+        load_config(written(tmp_path), [option])
+
+
+def test_more_bases_than_anybody_has(tmp_path):
+    names = ", ".join(f"b{index}" for index in range(19_000))
+    (tmp_path / "a.yml").write_text(f"_base_: [{names}]\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "a.yml")
+    assert str(caught.value) == f"{tmp_path / 'a.yml'}:1:1: _base_: 19000 files, and a config may name 100"
+
+
+def test_many_monitors_are_compared_once(tmp_path):
+    """Each was compared with those before it, and each unknown average with all averages."""
+    averages = ",".join(f"ave{index}: {{simple: true}}" for index in range(500))
+    monitors = ",".join(f"avf{index}/loss" for index in range(9_000))
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path), [f"averages={{{averages}}}", f"train.monitor=[{monitors}]"])
+    assert len(str(caught.value).splitlines()) == 20
+
+
+def written(tmp_path):
+    (tmp_path / "a.yml").write_text(
+        "model: pkg.Net\noptimizer: SGD\nlr: 0.1\ntrain: {epochs: 1}\n"
+        "data: {train: &d {name: digits, split: train, batch_size: 8}, eval: *d}\n"
+    )
+    return tmp_path / "a.yml"

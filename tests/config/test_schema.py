@@ -156,6 +156,13 @@ def test_an_empty_config_lacks_every_required_key():
             "averages.9: expected a name made of letters, digits, '_' and '-' that starts with a letter",
         ),
         ({"train": {"epochs": 0}}, "train.epochs: expected an integer >= 1, got 0"),
+        ({"train": {"epochs": 2**63}}, "train.epochs: expected an integer up to 1e15, got 9223372036854775808"),
+        ({"train": {"epochs": 10**5000}}, "train.epochs: expected an integer up to 1e15, got an integer of 16610 bits"),
+        (
+            {"averages": {"ema": {"decay": 0.9, "update_every": 10**15 + 1}}},
+            "averages.ema.update_every: expected an integer up to 1e15, got 1000000000000001",
+        ),
+        ({"runtime": {"threads": 2**63}}, "runtime.threads: expected 'auto' or an integer up to 1e15, got 9223372036854775808"),
         ({"train": {"epochs": 1, "mode": "most"}}, "train.mode: expected 'max' or 'min', got 'most'"),
         (
             {"train": {"epochs": 1, "log_every": 50}},
@@ -180,6 +187,18 @@ def test_one_problem(changes, message):
     (line,) = errors(**changes)
     assert line.startswith(message)
     assert line == message or message.endswith("of type ")
+
+
+@pytest.mark.parametrize("section", ["model", "loss", "optimizer", "lr"])
+def test_arguments_are_integers_that_paddle_can_take(section):
+    """From 2^63 on Paddle 3.3 ends in a segmentation fault, as with paddle.create_parameter([2**63], "float32")."""
+    args = {"many": 2**63, "widths": [-(2**63) - 1, True, 2**63 - 1, -(2**63), {"deep": 10**21}], "rate": 1e300}
+    said = "expected an integer of 64 bits, got"
+    assert errors(**{section: {"name": "x.y", "args": args}}) == [
+        f"{section}.args.many: {said} 9223372036854775808",
+        f"{section}.args.widths.0: {said} -9223372036854775809",
+        f"{section}.args.widths.4.deep: {said} 1000000000000000000000",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -231,6 +250,16 @@ def test_one_problem(changes, message):
                 "noise: expected a number >= 0, got -0.1",
             ],
         ),
+        (
+            {"name": "synthetic", "samples": 2**63, "shape": [3, 10**16], "classes": 10**16, "workers": 1025},
+            [
+                "workers: expected an integer up to 1024, got 1025",
+                "samples: expected an integer up to 1e15, got 9223372036854775808",
+                "shape.1: expected an integer up to 1e15, got 10000000000000000",
+                "classes: expected an integer up to 1e15, got 10000000000000000",
+            ],
+        ),
+        ({"name": "pkg.Data", "args": {"n": [2**64]}}, ["args.n.0: expected an integer of 64 bits, got 18446744073709551616"]),
         ({"name": "pkg.Data", "arg": {}}, ["arg: unknown key; did you mean 'args'?"]),
     ],
 )

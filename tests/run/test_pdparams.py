@@ -79,7 +79,7 @@ def doubling(kind, levels=40):
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 @pytest.mark.parametrize(
-    "parts, sliced",
+    ("parts", "sliced"),
     [
         ({"a": doubling(list)}, {"slices": ["a"], "OriginShape": (2,)}),
         ({"a": doubling(tuple)}, {"slices": ["a"], "OriginShape": (2,)}),
