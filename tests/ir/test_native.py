@@ -247,7 +247,8 @@ def test_with_another_users_library_one_line_says_why_there_are_none(tmp_path, w
     os.chown(given := cache if what == "folder" else library, 12345, 12345)
     done = say(tmp_path)
     (line,) = lines(done)
-    why = f"{given} belongs to another user (number 12345), and is not used: remove it, or set XDG_CACHE_HOME to a folder of your own"
+    advice = "remove it, or set XDG_CACHE_HOME to a folder of your own"
+    why = f"{given} belongs to another user (number 12345), and is not used: {advice}"
     assert line == f"ppema: without its C++ operations, averages are updated by Paddle's, which are slower: {why}"
     assert done.stdout.splitlines()[-1] == why
     assert list(cache.iterdir()) == [library]
