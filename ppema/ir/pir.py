@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -26,10 +26,10 @@ from ppema.ir.base import (
     Variable,
     dtype_name,
     keeps_master_weights,
-    statistics_stand_still,
     user_frame,
 )
 from ppema.ir.direct import Direct
+from ppema.ir.operations import is_test, kind_of, operand_of, reads, state_name, trains, walk, writes, written_inside
 from ppema.ir.plain import Plain
 from ppema.ir.quicken import quicken
 
@@ -43,7 +43,7 @@ class Pir:
         values = _parameters(program)
         stopped = any(value.trainable and value.stop_gradient for value in values)
         # LookAhead assigns to the weights without gradients, which turns their stop_gradient on.
-        updated = {name for op, _ in _walk(program.global_block()) for name in _trains(op)} if stopped else set()
+        updated = {name for op, _ in walk(program.global_block()) for name in trains(op)} if stopped else set()
         trainable = {v.name for v in values if v.trainable and (not v.stop_gradient or v.name in updated)}
         # By name: two layers may share a variable by giving it the same name.
         found = {
@@ -76,14 +76,13 @@ class Pir:
             counting._name_generator = before
 
     def state_names(self, program: Program) -> list[str]:
-        names = {_state_name(op) for op in program.global_block().ops}
+        names = {state_name(op) for op in program.global_block().ops}
         return sorted(name for name in names if name is not None)
 
     def operations(self, program: Program) -> Iterator[Operation]:
-        for op, depth in _walk(program.global_block()):
+        for op, depth in walk(program.global_block()):
             source = user_frame(op.attrs().get("op_callstack", ()))
-            reads = _named(_sources(op))
-            yield Operation(_kind(op), _is_test(op), reads, _writes(op), _trains(op), depth, source)
+            yield Operation(kind_of(op), is_test(op), reads(op), writes(op), trains(op), depth, source)
 
     def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
         mapping = paddle.pir.IrMapping()
@@ -103,15 +102,15 @@ class Pir:
 
     def master_weights(self, program: Program) -> dict[str, tuple[str, Variable]]:
         found = {}
-        for op, _ in _walk(program.global_block()):
-            parameter, master = (_operand(op, name) for name in ("param", "master_param"))
-            if parameter is not None and master is not None and keeps_master_weights(_kind(op).rstrip("_")):
-                found[parameter.name] = (_state_name(master.get_defining_op()), master)
+        for op, _ in walk(program.global_block()):
+            parameter, master = (operand_of(op, name) for name in ("param", "master_param"))
+            if parameter is not None and master is not None and keeps_master_weights(kind_of(op).rstrip("_")):
+                found[parameter.name] = (state_name(master.get_defining_op()), master)
         return found
 
     def set_test(self, program: Program) -> TestSwitches:
         # Paddle's own set_is_test_attr stops at the top level and would leave a dropout inside a `cond` running.
-        switches = [(op, _is_test(op)) for op, _ in _walk(program.global_block())]
+        switches = [(op, is_test(op)) for op, _ in walk(program.global_block())]
         before = tuple((op, switch) for op, switch in switches if switch is not None)
         for op, _ in before:
             op.set_bool_attr("is_test", True)
@@ -123,11 +122,11 @@ class Pir:
 
     def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
         pairs = []
-        for op, _ in list(_walk(program.global_block())):
+        for op, _ in list(walk(program.global_block())):
             if op.name() not in ("pd_op.batch_norm_", "pd_op.sync_batch_norm_"):
                 continue
             x, mean, variance, scale, bias = (operand.source() for operand in op.operands())
-            pair = (_state_name(mean.get_defining_op()), _state_name(variance.get_defining_op()))
+            pair = (state_name(mean.get_defining_op()), state_name(variance.get_defining_op()))
             if names.isdisjoint(pair):
                 continue
             # PIR can not set an attribute that is a float, such as the momentum: another operation takes its place.
@@ -175,7 +174,7 @@ class Pir:
         return value
 
     def early_copies(self, main: Program, parameters: Sequence[Parameter]) -> list[Variable]:
-        copies, written = {}, {op: _written_inside(op) for op in main.global_block().ops if op.blocks()}
+        copies, written = {}, {op: written_inside(op) for op in main.global_block().ops if op.blocks()}
         with paddle.static.program_guard(main):
             for parameter in parameters:
                 # Behind the declaration there is nothing yet but other declarations and copies.
@@ -233,36 +232,6 @@ def _parameters(program: Program) -> list[Variable]:
     return [v for v in program.global_block().all_parameters() if v.get_defining_op().has_attr("is_parameter")]
 
 
-def _walk(block, depth: int = 0):
-    for op in block.ops:
-        yield op, depth
-        for inner in op.blocks():
-            yield from _walk(inner, depth + 1)
-
-
-def _written_inside(op) -> set[str]:
-    """The names of the persistable variables that operations in the blocks of `op` may write."""
-    return {name for inner in op.blocks() for each, _ in _walk(inner) for name in _writes(each)}
-
-
-def _kind(op) -> str:
-    return op.name().removeprefix("pd_op.").removeprefix("custom_op.")
-
-
-def _state_name(op) -> str | None:
-    """The name of the persistable variable that an operation stands for, None for any other operation."""
-    if op.name() == "builtin.parameter":
-        return op.attrs()["parameter_name"]
-    return op.attrs()["name"] if op.name() == "pd_op.data" and op.result(0).persistable else None
-
-
-def _operand(op, name: str) -> Variable | None:
-    """The operand of that name of an in-place operation; None where it has none, or leaves it out."""
-    names = op.get_input_names() if op.name().endswith("_") else ()
-    source = op.operand_source(names.index(name)) if name in names else None
-    return source if source is not None and source.initialized() else None
-
-
 def _read_through_cast(program: Program, parameter, new: str, dtype: str) -> None:
     """Put the variable `new`, of type `dtype`, and its cast in place of the operation that stands for a parameter."""
     replaced = parameter.result(0)
@@ -282,56 +251,3 @@ def _copy_of(startup: Program, name: str, dtype: str) -> Callable[..., Variable]
             # A cast to its own type would be the value itself, and not a copy.
             return lambda meta, block: paddle.assign(value) if dtype_name(value) == dtype else value.astype(dtype)
     raise KeyError(name)
-
-
-# Which operands an in-place operation writes, where it reads persistable variables too.
-_WRITTEN = {
-    "pd_op.sgd_": (0, 3),
-    "pd_op.average_accumulates_": (1, 2, 3, 4, 5, 6),
-    "pd_op.assign_out_": (1,),
-    "pd_op.batch_norm_": (1, 2),
-    "pd_op.sync_batch_norm_": (1, 2),
-    "custom_op.ppema_average_": (1,),
-}
-
-
-def _sources(op) -> list[Variable]:
-    return [member for operand in op.operands() for member in _members(operand.source())]
-
-
-def _members(value: Variable) -> list[Variable]:
-    """The variables of a list of them; of any other value itself."""
-    made_by = value.get_defining_op()
-    if made_by is None or made_by.name() != "builtin.combine":
-        return [value]
-    return [operand.source() for operand in made_by.operands()]
-
-
-def _named(values: Iterable[Variable]) -> tuple[str, ...]:
-    """The names of the persistable variables among `values`, sorted."""
-    names = [_state_name(value.get_defining_op()) for value in values if value.get_defining_op() is not None]
-    return tuple(sorted({name for name in names if name is not None}))
-
-
-def _writes(op) -> tuple[str, ...]:
-    """An operation whose name ends in "_" works in place: on the operands of _WRITTEN, else on the first, which becomes its
-    only result, or with several results (optimizers: weights, moments, powers) for all we know on any.
-    """
-    if not op.name().endswith("_"):
-        return ()
-    if "batch_norm" in op.name() and statistics_stand_still(op.attrs()):
-        return ()
-    operands = op.operands()
-    everything = range(1) if op.num_results() == 1 else range(len(operands))
-    written = [operands[index].source() for index in _WRITTEN.get(op.name(), everything)]
-    return _named(member for value in written for member in _members(value))
-
-
-def _trains(op) -> tuple[str, ...]:
-    parameter = _operand(op, "param")
-    return _named(_members(parameter)) if parameter is not None and _operand(op, "grad") is not None else ()
-
-
-def _is_test(op) -> bool | None:
-    # On oneDNN it is no switch between training and testing: see `onednn.place`.
-    return op.attrs()["is_test"] if op.has_attr("is_test") and op.name().startswith("pd_op.") else None

@@ -1,0 +1,98 @@
+"""What one operation of a Paddle 3 program is: its kind, and which persistable variables it reads, writes and trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ppema.ir.base import Variable, statistics_stand_still
+
+
+def walk(block: Any, depth: int = 0) -> Iterator[tuple[Any, int]]:
+    """The operations of `block` in order with their depth, those of nested blocks after the one that holds them."""
+    for op in block.ops:
+        yield op, depth
+        for inner in op.blocks():
+            yield from walk(inner, depth + 1)
+
+
+def written_inside(op: Any) -> set[str]:
+    """The names of the persistable variables that operations in the blocks of `op` may write."""
+    return {name for inner in op.blocks() for each, _ in walk(inner) for name in writes(each)}
+
+
+def kind_of(op: Any) -> str:
+    """Paddle's name of it without prefix: "conv2d", "batch_norm_"."""
+    return op.name().removeprefix("pd_op.").removeprefix("custom_op.")
+
+
+def state_name(op: Any) -> str | None:
+    """The name of the persistable variable that an operation stands for, None for any other operation."""
+    if op.name() == "builtin.parameter":
+        return op.attrs()["parameter_name"]
+    return op.attrs()["name"] if op.name() == "pd_op.data" and op.result(0).persistable else None
+
+
+def operand_of(op: Any, name: str) -> Variable | None:
+    """The operand of that name of an in-place operation; None where it has none, or leaves it out."""
+    names = op.get_input_names() if op.name().endswith("_") else ()
+    source = op.operand_source(names.index(name)) if name in names else None
+    return source if source is not None and source.initialized() else None
+
+
+# Which operands an in-place operation writes, where it reads persistable variables too.
+_WRITTEN = {
+    "pd_op.sgd_": (0, 3),
+    "pd_op.average_accumulates_": (1, 2, 3, 4, 5, 6),
+    "pd_op.assign_out_": (1,),
+    "pd_op.batch_norm_": (1, 2),
+    "pd_op.sync_batch_norm_": (1, 2),
+    "custom_op.ppema_average_": (1,),
+}
+
+
+def _members(value: Variable) -> list[Variable]:
+    """The variables of a list of them; of any other value itself."""
+    made_by = value.get_defining_op()
+    if made_by is None or made_by.name() != "builtin.combine":
+        return [value]
+    return [operand.source() for operand in made_by.operands()]
+
+
+def _named(values: Iterable[Variable]) -> tuple[str, ...]:
+    """The names of the persistable variables among `values`, sorted."""
+    names = [state_name(value.get_defining_op()) for value in values if value.get_defining_op() is not None]
+    return tuple(sorted({name for name in names if name is not None}))
+
+
+def reads(op: Any) -> tuple[str, ...]:
+    """The names of the persistable variables among the operands of `op`."""
+    return _named(member for operand in op.operands() for member in _members(operand.source()))
+
+
+def writes(op: Any) -> tuple[str, ...]:
+    """The names of the persistable variables that `op` writes, or may write.
+
+    An operation whose name ends in "_" works in place: on the operands of _WRITTEN, else on the first, which becomes its
+    only result, or with several results (optimizers: weights, moments, powers) for all we know on any.
+    """
+    if not op.name().endswith("_"):
+        return ()
+    if "batch_norm" in op.name() and statistics_stand_still(op.attrs()):
+        return ()
+    operands = op.operands()
+    everything = range(1) if op.num_results() == 1 else range(len(operands))
+    written = [operands[index].source() for index in _WRITTEN.get(op.name(), everything)]
+    return _named(member for value in written for member in _members(value))
+
+
+def trains(op: Any) -> tuple[str, ...]:
+    """The names of the variables that `op` updates by their gradients, as an optimizer's operation does."""
+    parameter = operand_of(op, "param")
+    return _named(_members(parameter)) if parameter is not None and operand_of(op, "grad") is not None else ()
+
+
+def is_test(op: Any) -> bool | None:
+    """Its switch between training and testing, None where it has none."""
+    # On oneDNN it is no switch between training and testing: see `onednn.place`.
+    return op.attrs()["is_test"] if op.has_attr("is_test") and op.name().startswith("pd_op.") else None
