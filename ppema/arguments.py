@@ -14,6 +14,15 @@ from ppema.config.wording import number, shown
 from ppema.ir import Program
 
 
+def check_name(given: str | None) -> None:
+    if given is None:
+        return
+    if not isinstance(given, str):
+        raise TypeError(f"name: expected a string, got {given!r}")
+    if not given or "/" in given or not given.isprintable():
+        raise ValueError(f"name: expected printable characters and no '/', as files are named after it, got {given!r}")
+
+
 def check_programs(programs: Sequence[Program]) -> tuple[Program, ...]:
     given = tuple(programs)
     for program in given:

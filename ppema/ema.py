@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 
 from ppema.applied import Applied, Places, check_started, in_progress, updates
-from ppema.arguments import as_float64, check_count, check_patterns, check_programs, check_steps
+from ppema.arguments import as_float64, check_count, check_name, check_patterns, check_programs, check_steps
 from ppema.averaging.decay import Constant, PowerFunction, Schedule, ThresSteps, check_decay
 from ppema.averaging.precision import Precision
 from ppema.errors import AverageError
@@ -49,7 +49,7 @@ class ExponentialMovingAverage:
         thres_steps: None, or m in the decay of a step, min(d, (1 + m)/(10 + m)). A number; a Variable of the program (one
             element, any numeric type), read at every run; or a callable, called once by `update` with the number of updates
             made so far (a 0-D float64 Variable, updated at every run), that returns a number or a Variable.
-        name: of the average: its variables are saved as "<parameter>/<name>". Default: "ema", "ema_1", ... in one process.
+        name: of the average: its variables are saved as "<parameter>.<name>". Default: "ema", "ema_1", ... in one process.
         schedule: in place of decay and thres_steps, one of those in `ppema.averaging.decay`, such as HalfLife(1000).
         start: steps that the average leaves out; until then it is the weights themselves.
         update_every: steps between two updates; a decay keeps its meaning per step.
@@ -122,8 +122,7 @@ class ExponentialMovingAverage:
             "bias_correction": bias_correction,
             "precision": precision,
         }
-        if not (name is None or (isinstance(name, str) and name)):
-            raise TypeError(f"name: expected a string, got {name!r}")
+        check_name(name)
         self._name = name or paddle.utils.unique_name.generate("ema").removesuffix("_0")
         self._programs = check_programs(programs)
         self._average: Average | None = None
@@ -168,10 +167,13 @@ class ExponentialMovingAverage:
     def apply(self, executor: Any, need_restore: bool = True, *, programs: Sequence[Program] = ()) -> Iterator[None]:
         """Put the averages in place of the parameters, in the scope that is current.
 
-        With need_restore the two exchange their memory, and leaving the block exchanges them back, also after an exception;
-        the train program must not run inside it. Without, the parameters get copies of the averages: training may go on
-        from them without touching the shadows, and `restore` brings the raw weights back whenever it is called. A half weight
-        gets a copy either way, rounded to nearest; its master weight only without.
+        With need_restore the parameters share the shadows' memory, and leaving the block gives them their own back, also after
+        an exception; the train program must not run inside it. Without, the parameters get copies of the averages: training
+        may go on from them without touching the shadows, and `restore` brings the raw weights back whenever it is called. A
+        half weight gets a copy either way, rounded to nearest; its master weight only without.
+
+        What Paddle saves inside the block (`static.save`, `save_vars`) has the averages under the parameters' names, as with
+        Paddle's own class, and not the raw weights. `ppema.read_state` gives both, each under its own names.
 
         Args:
             executor: as in paddle.static's class; the scope alone decides, so it is not used.
@@ -201,7 +203,7 @@ class ExponentialMovingAverage:
             )
         if self._places is None or self._places.scope is not where:
             self._places = Places(where, average)
-        self._applied = Applied.start(self._places, average, tests, exchange=need_restore)
+        self._applied = Applied.start(self._places, average, tests, lend=need_restore)
         try:
             yield
         except BaseException:

@@ -32,7 +32,7 @@ class Fed:
             self._executor.run(self._main)
 
     def shadows(self, average):
-        return {name: scope.get(self.scope, f"{name}/{average}").astype("float64") for name in SHAPES}
+        return {name: scope.get(self.scope, f"{name}.{average}").astype("float64") for name in SHAPES}
 
 
 def walk(seed, steps):

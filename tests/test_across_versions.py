@@ -62,7 +62,7 @@ def test_a_checkpoint_of_one_version_goes_on_with_the_other(tmp_path, first, sec
     close(resumed[0]["metrics"], resumed[1]["metrics"])
     for index in (0, 1):
         saved = load_file(tmp_path / str(index) / LAST)
-        assert [int(value) for name, value in saved.items() if name.endswith("/count")] == [95]
+        assert [int(value) for name, value in saved.items() if name.endswith(".count")] == [95]
 
 
 def small(python: str, name: str, *arguments: str, cwd: Path):

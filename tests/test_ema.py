@@ -142,7 +142,7 @@ def test_variables_to_restore_gives_a_program_without_averages_the_averaged_weig
         (expected,) = built.run(test, [logits], feed)
     mapping = ema.variables_to_restore()
     assert {name: variable.name for name, variable in mapping.items()} == {
-        name if name == "linear_0.b_0" else f"{name}/ema": name for name in weights(built)
+        name if name == "linear_0.b_0" else f"{name}.ema": name for name in weights(built)
     }
     plain = type(built)()
     plain.start()
@@ -155,7 +155,7 @@ def test_variables_to_restore_gives_a_program_without_averages_the_averaged_weig
 def test_what_the_class_may_leave_out(built, here):
     ema = averaged(built, 0.9, include=["linear|norm"], exclude=["b_0"], batch_norm="copy")
     covered = ["batch_norm2d_0.w_0", "linear_0.w_0"]
-    assert [ema.average_name(name) for name in covered] == [f"{name}/ema" for name in covered]
+    assert [ema.average_name(name) for name in covered] == [f"{name}.ema" for name in covered]
     for name in set(weights(built)) - set(covered):
         with pytest.raises(AverageError, match="is not averaged"):
             ema.average_name(name)
@@ -167,7 +167,7 @@ def test_a_compensated_average_and_what_precision_can_not_be(built, here):
     ema = averaged(built, 0.9, precision="compensated", update_every=2)
     trajectory = recorded(built, 10)
     check_average(built, ema, trajectory[1::2], Constant(0.9**2))
-    rests = [scope.get(built.scope, ema.average_name(name) + "/rest") for name in weights(built)]
+    rests = [scope.get(built.scope, ema.average_name(name) + ".rest") for name in weights(built)]
     assert any(rest.any() for rest in rests)
     with pytest.raises(ValueError, match="precision: expected 'float32' or 'compensated', got 'float16'"):
         ExponentialMovingAverage(0.9, precision="float16")
@@ -181,7 +181,7 @@ def test_several_averages_in_one_program(built, here):
             ema.update()
     built.start()
     trajectory = recorded(built, 12)
-    assert [ema.average_name("linear_0.w_0") for ema in made] == [f"linear_0.w_0/{n}" for n in ("ema", "ema_1", "slow")]
+    assert [ema.average_name("linear_0.w_0") for ema in made] == [f"linear_0.w_0.{n}" for n in ("ema", "ema_1", "slow")]
     for ema, decay in zip(made, (0.5, 0.9, 0.99), strict=True):
         check_average(built, ema, trajectory, Constant(decay))
 
@@ -230,7 +230,7 @@ def test_do_model_average_false_opts_out():
         paddle.optimizer.SGD(0.1).minimize(out.mean())
         ema = ExponentialMovingAverage()
         ema.update()
-    assert ema.average_name("linear_0.b_0") == "linear_0.b_0/ema"
+    assert ema.average_name("linear_0.b_0") == "linear_0.b_0.ema"
     with pytest.raises(AverageError, match="'linear_0.w_0' is not averaged"):
         ema.average_name("linear_0.w_0")
 

@@ -106,7 +106,7 @@ def test_what_has_been_trained_is_averaged_once_it_is_no_longer_marked():
         update(main, startup, ema)
     weight.trainable = True
     update(main, startup, ema)
-    assert ema.average_name("linear_0.w_0") == "linear_0.w_0/ema"
+    assert ema.average_name("linear_0.w_0") == "linear_0.w_0.ema"
 
 
 def test_what_is_stopped_is_frozen():

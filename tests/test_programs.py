@@ -203,13 +203,13 @@ def test_do_model_average_opts_out_of_config_runs_too():
 
 def test_variables_shared_by_name_are_averaged_once():
     run = prepare_training(config("model=things.SharedByName", "averages={ema: {decay: 0.5}}"))
-    assert run.programs.averages["ema"].shadow_of["shared"] == "shared/ema"
+    assert run.programs.averages["ema"].shadow_of["shared"] == "shared.ema"
     values = []
     for _ in steps(run, 3):
         values.append(scope.get(run.scope, "shared").astype("float64"))
     # Weights 1/8, 1/4 and 1/2, of which the sum is 7/8.
     expected = (values[0] + 2 * values[1] + 4 * values[2]) / 7
-    np.testing.assert_allclose(scope.get(run.scope, "shared/ema"), expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(scope.get(run.scope, "shared.ema"), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_after_200_steps_every_average_is_the_float64_average():

@@ -173,7 +173,7 @@ def test_batches_that_can_not_be_taken_together(built, recalibrated):
     for feeds, said in (
         ([built.feed(8), built.feed(5)], r"batches must be of one size, and not empty: images is \[5, 1, 6, 6\]"),
         ([built.feed(0)], r"batches must be of one size, and not empty: images is \[0, 1, 6, 6\]"),
-        ([built.feed(), nan], "batch_norm2d_0.w_1/ema is not finite: look for bad values"),
+        ([built.feed(), nan], "batch_norm2d_0.w_1.ema is not finite: look for bad values"),
     ):
         with pytest.raises(AverageError, match=said):
             ema.recalibrate(built.executor, test, feeds)

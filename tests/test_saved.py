@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import paddle
 import pytest
-from averages import averaged, same
+from averages import averaged, averages, same, weights
 
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
@@ -54,3 +54,34 @@ def test_a_scope_without_the_variables(built):
     with paddle.static.scope_guard(paddle.static.Scope()):
         with pytest.raises(AverageError, match="the current scope lacks 'batch_norm2d_0.b_0': run the startup program"):
             saved(built)
+
+
+def test_paddles_files_of_one_variable_each_take_every_name(built, here, tmp_path):
+    """The name of a variable is that of its file, which a slash would make a folder's."""
+    averaged(built, 0.9, precision="compensated")
+    built.steps(3)
+    before = saved(built)
+    paddle.static.io.save_vars(built.executor, str(tmp_path / "each"), built.main, predicate=lambda each: each.persistable)
+    assert {path.name for path in (tmp_path / "each").iterdir()} == set(before)
+    built.steps(2)
+    paddle.static.io.load_vars(built.executor, str(tmp_path / "each"), built.main, predicate=lambda each: each.persistable)
+    assert same(saved(built), before)
+
+
+@pytest.mark.parametrize("need_restore", [True, False])
+def test_what_paddle_saves_while_applied_is_the_average_as_with_its_own_class(built, here, tmp_path, need_restore):
+    """Under the weights' names and under the shadows'; the raw weights are in neither."""
+    ema = averaged(built, 0.9)
+    built.steps(4)
+    raw, mean = weights(built), averages(built, ema)
+    with ema.apply(built.executor, need_restore=need_restore):
+        paddle.static.save(built.main, str(tmp_path / "all"))
+        paddle.static.io.save_vars(built.executor, str(tmp_path / "each"), built.main, predicate=lambda each: each.persistable)
+    if not need_restore:
+        ema.restore(built.executor)
+    state = paddle.static.load_program_state(str(tmp_path / "all"))
+    for name, value in mean.items():
+        assert state[name].tobytes() == state[ema.average_name(name)].tobytes() == value.tobytes() != raw[name].tobytes()
+    assert same(weights(built), raw)
+    paddle.static.io.load_vars(built.executor, str(tmp_path / "each"), built.main, predicate=lambda each: each.persistable)
+    assert same(weights(built), mean) and same(averages(built, ema), mean)

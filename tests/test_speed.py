@@ -57,7 +57,7 @@ def test_paddles_operations_give_the_same_run_but_for_rounding(config, tmp_path,
         a, b = load_file(ours / name), load_file(theirs / name)
         assert a.keys() == b.keys()
         for variable in a:
-            if variable.endswith("/rest"):
+            if variable.endswith(".rest"):
                 continue  # of what rounding lost nothing is alike
             scale = np.linalg.norm(b[variable].astype("float64"))
             difference = np.linalg.norm(a[variable].astype("float64") - b[variable].astype("float64"))

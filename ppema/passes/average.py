@@ -91,8 +91,17 @@ class Average:
 
 
 def shadow_name(parameter: str, average: str) -> str:
-    """The name under which `average` keeps `parameter`, as in TensorFlow: the variable's own name first."""
-    return f"{parameter}/{average}"
+    """The name under which `average` keeps `parameter`, as in TensorFlow: the variable's own name first.
+
+    Joined by a dot rather than TensorFlow's slash: `paddle.static.save_vars` and `save_persistables` name a file after each
+    variable, and a slash would make the parameter's own file a folder.
+    """
+    return f"{parameter}.{average}"
+
+
+def rest_name(shadow: str) -> str:
+    """The name of what rounding lost of `shadow`, under precision="compensated"."""
+    return f"{shadow}.rest"
 
 
 def read_shadows(ir: IR, program: Program, shadow_of: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from ppema.errors import AverageError
 from ppema.ir import IR, Parameter, Program, Variable
 from ppema.ir.native import why_missing
 from ppema.passes import ema_graph, ema_native
-from ppema.passes.average import Average, Rule, shadow_name
+from ppema.passes.average import Average, Rule, rest_name, shadow_name
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,13 @@ class EmaPass(Rule):
         Raises AverageError where there is no parameter, the name is taken, a parameter is of a type that has no shadow, or,
         without bias correction, `startup` gives a parameter no initial value.
         """
-        shadow_of = self._names(ir, main, parameters, recalibrated)
+        shadow_of = self._names(parameters, recalibrated)
+        rest_of = {p.name: rest_name(shadow_of[p.name]) for p in parameters if self.precision == "compensated"}
+        # By the first shadow's name, as two programs may share a scope and call their averages alike.
+        count, weight = (f"{next(iter(shadow_of.values()))}.{each}" for each in ("count", "weight"))
+        clash = {*shadow_of.values(), *rest_of.values(), count, weight}.intersection(ir.state_names(main))
+        if clash:
+            raise AverageError(f"the program already has an average named {self.name!r} ({min(clash)})")
         try:
             # Zero, and not the initial value, so that the first update gives the weights bit for bit.
             initial = {p.name: 0.0 if self.bias_correction else p for p in parameters} | {p.name: p for p in recalibrated}
@@ -64,21 +70,20 @@ class EmaPass(Rule):
             }
         except KeyError as error:
             raise AverageError(f"the startup program gives {error} no initial value, with which its average begins") from error
-        rest_of, rests = {}, {}
-        for p in parameters if self.precision == "compensated" else ():
-            rest_of[p.name] = f"{shadow_of[p.name]}/rest"
-            rests[p.name] = ir.create_state(main, startup, rest_of[p.name], p.shape, SHADOW_TYPES[p.dtype], 0.0)
+        rests = {
+            p.name: ir.create_state(main, startup, rest_of[p.name], p.shape, SHADOW_TYPES[p.dtype], 0.0)
+            for p in parameters
+            if p.name in rest_of
+        }
         masters = {name: each for name, each in ir.master_weights(main).items() if name in shadow_of}
-        # By the first shadow's name, as two programs may share a scope and call their averages alike.
-        prefix = f"{next(iter(shadow_of.values()))}/"
         return Average(
             self.name,
             shadow_of,
             shadows,
-            count=prefix + "count",
-            weight=prefix + "weight",
-            step=ir.create_state(main, startup, prefix + "count", [], "int64", 0),
-            total=ir.create_state(main, startup, prefix + "weight", [], "float64", 0.0),
+            count=count,
+            weight=weight,
+            step=ir.create_state(main, startup, count, [], "int64", 0),
+            total=ir.create_state(main, startup, weight, [], "float64", 0.0),
             followed={p.name: masters[p.name][1] if p.name in masters else p.variable for p in parameters},
             recalibrated=tuple(p.name for p in recalibrated),
             rest_of=rest_of,
@@ -86,9 +91,7 @@ class EmaPass(Rule):
             master_of={name: master for name, (master, _) in masters.items()},
         )
 
-    def _names(
-        self, ir: IR, main: Program, parameters: Sequence[Parameter], recalibrated: Sequence[Parameter]
-    ) -> dict[str, str]:
+    def _names(self, parameters: Sequence[Parameter], recalibrated: Sequence[Parameter]) -> dict[str, str]:
         """The shadows' names by parameter's name. Raises AverageError for what can not be averaged."""
         for parameter in (*parameters, *recalibrated):
             if parameter.dtype not in SHADOW_TYPES:
@@ -96,11 +99,7 @@ class EmaPass(Rule):
                 raise AverageError(f"{parameter.name} is {parameter.dtype}; averages cover {known}: exclude it")
         if not parameters:
             raise AverageError(f"there is nothing for the average {self.name!r} to cover")
-        shadow_of = {parameter.name: shadow_name(parameter.name, self.name) for parameter in (*parameters, *recalibrated)}
-        clash = set(shadow_of.values()).intersection(ir.state_names(main))
-        if clash:
-            raise AverageError(f"the program already has an average named {self.name!r} ({min(clash)})")
-        return shadow_of
+        return {parameter.name: shadow_name(parameter.name, self.name) for parameter in (*parameters, *recalibrated)}
 
 
 def append_updates(

@@ -56,7 +56,7 @@ class FinitePass:
         """Append to `main`, and the initial flags to `startup`. loss: 0-D; gradients: in the order of `Guard.culprit`."""
         written = {name for op in ir.operations(main) for name in op.writes}
         moved = tuple(parameter for parameter in ir.parameters(main) if parameter.name in written)
-        state_name = f"{self.name}/flags"
+        state_name = f"{self.name}.flags"
         held = ir.create_state(main, startup, state_name, [len(gradients) + 1], "bool", 1.0)
         copies = tuple(ir.early_copies(main, moved))
         with paddle.static.program_guard(main, startup), ir.update_section(main):

@@ -21,6 +21,7 @@ from ppema.environment import choose_threads, keep_freed_memory
 from ppema.errors import CheckpointError, ConfigError, TrainingError, one_line
 from ppema.forward import building
 from ppema.ir import Program, backend, scope
+from ppema.passes.average import Average
 from ppema.programs import Horizon, Model, Programs, TestProgram, build_programs, build_test_model, on_onednn, train_statistics
 from ppema.recalibration import recalibration
 from ppema.run.best import check_monitors
@@ -28,6 +29,7 @@ from ppema.run.checkpoint import Checkpoint, check_fits
 from ppema.run.checkpoints import Checkpoints, check_pointers
 from ppema.run.device import Onednn, onednn_of, place_of
 from ppema.run.execute import Executor
+from ppema.run.manifest import SavedAverage
 from ppema.run.recalibrate import Recalibrator
 from ppema.run.tensors import Arrays
 from ppema.saved import read
@@ -82,6 +84,9 @@ class TrainingRun:
         """Put a checkpoint's state in place of the run's, whole or not at all. Raises CheckpointError where it is another's."""
         wanted = self.state_parts()
         found = {part: checkpoint.arrays(part) for part in wanted}
+        for name, average in self.programs.averages.items():
+            saved = checkpoint.manifest.averages[name]
+            found[f"average-{name}"] = _renamed(found[f"average-{name}"], saved, average)
         for part, names in wanted.items():
             check_fits(checkpoint.path, found[part], names)
         put(self.scope, checkpoint.path, {name: array for arrays in found.values() for name, array in arrays.items()})
@@ -212,6 +217,20 @@ def checkpoints_of(config: Config, horizon: Horizon | None = None) -> Checkpoint
     every = config.train.keep_every
     keep_every = horizon.steps(every) if horizon is not None and every is not None else None
     return Checkpoints(output_of(config) / "checkpoints", keep=config.train.keep, keep_every=keep_every)
+
+
+def _renamed(arrays: Arrays, saved: SavedAverage, average: Average) -> Arrays:
+    """The state of an average by the names of its variables; the manifest says by which names it was saved.
+
+    These were "w/ema", "w/ema/rest" and "w/ema/count" before they were "w.ema", "w.ema.rest" and "w.ema.count".
+    """
+    names = {saved.count: average.count, saved.weight: average.weight}
+    for parameter, shadow in average.shadow_of.items():
+        before = saved.shadow_of.get(parameter, shadow)
+        names[before] = shadow
+        if parameter in average.rest_of:
+            names[f"{before}/rest"] = average.rest_of[parameter]
+    return {names.get(name, name): array for name, array in arrays.items()}
 
 
 def put(where: Any, source: Path, arrays: Arrays) -> None:

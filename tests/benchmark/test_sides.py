@@ -53,10 +53,10 @@ def test_our_update_moves_every_average():
             work()
         here = paddle.static.global_scope()
         for name in ("ema0", "ema1"):
-            shadows = [scope.get(here, f"w{index}/{name}") for index in range(3)]
+            shadows = [scope.get(here, f"w{index}.{name}") for index in range(3)]
             assert [each.shape for each in shadows] == [tuple(shape) for shape in SHAPES]
             assert all((each == 0.5).all() for each in shadows)
-            assert scope.get(here, f"w0/{name}/count") == 3
+            assert scope.get(here, f"w0.{name}.count") == 3
 
 
 def test_our_program_without_an_average_counts():

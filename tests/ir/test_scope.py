@@ -55,31 +55,58 @@ def test_put_refuses_another_form_and_has_then_touched_nothing(where, value, sai
     assert scope.get(where, "a").tolist() == [1.0, 2.0]
 
 
-def test_exchange_trades_memory_and_twice_is_nothing(where):
-    before = [scope.tensor(where, name)._ptr() for name in "ab"]
-    exchange = scope.Exchange(where, [("a", "b")])
-    exchange.check()
-    exchange.trade()
-    assert scope.get(where, "a").tolist() == [3.0, 4.0]
-    assert scope.get(where, "b").tolist() == [1.0, 2.0]
-    assert [scope.tensor(where, name)._ptr() for name in "ba"] == before
-    exchange.trade()
-    assert [scope.tensor(where, name)._ptr() for name in "ab"] == before
+def test_a_loan_shares_memory_and_the_own_comes_back(where):
+    own, other = (scope.tensor(where, name)._ptr() for name in "ab")
+    loan = scope.Loan(where, [("a", "b")])
+    for _ in range(2):
+        loan.start()
+        assert scope.get(where, "a").tolist() == scope.get(where, "b").tolist() == [3.0, 4.0]
+        assert [scope.tensor(where, name)._ptr() for name in "ab"] == [other, other]
+        assert loan.own("a").tolist() == [1.0, 2.0]
+        loan.stop()
+        assert [scope.tensor(where, name)._ptr() for name in "ab"] == [own, other]
+    assert scope.get(where, "a").tolist() == [1.0, 2.0] and scope.get(where, "b").tolist() == [3.0, 4.0]
 
 
-def test_an_exchange_sees_a_shape_that_changed(where):
-    exchange = scope.Exchange(where, [("a", "b")])
+def test_a_loan_finds_variables_that_were_made_anew(where):
+    """Erased and made again, a variable has another tensor at another place, or another variable's former one."""
+    loan = scope.Loan(where, [("a", "b"), ("b2", "a2")])
+    for name in ("a2", "b2"):
+        where.var(name).get_tensor().set(np.array([9, 9], "float32"), paddle.CPUPlace())
+    loan.start()
+    loan.stop()
+    where.erase(["a", "b", "a2", "b2"])
+    with pytest.raises(KeyError, match="a"):
+        loan.start()
+    values = {"b2": [5, 6], "a2": [7, 8], "b": [1, 2], "a": [3, 4]}
+    for name, value in values.items():
+        where.var(name).get_tensor().set(np.array(value, "float32"), paddle.CPUPlace())
+    loan.start()
+    assert [scope.get(where, name).tolist() for name in ("a", "b", "b2", "a2")] == [[1, 2], [1, 2], [7, 8], [7, 8]]
+    where.erase(["a"])
+    with pytest.raises(KeyError, match="a"):
+        loan.stop()
+    assert scope.get(where, "b2").tolist() == [7, 8], "nothing was given back"
+
+
+def test_a_loan_sees_a_shape_that_changed(where):
+    loan = scope.Loan(where, [("a", "b")])
+    loan.start()
+    loan.stop()
     scope.tensor(where, "b").set(np.zeros([3], "float32"), paddle.CPUPlace())
     with pytest.raises(ValueError, match=r"a is float32 \[2\], b is float32 \[3\]"):
-        exchange.check()
+        loan.start()
+    assert scope.get(where, "a").tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("pair", [("b", "c"), ("b", "n")])
-def test_what_can_not_be_exchanged_is_told_before(where, pair):
+def test_what_can_not_be_lent_is_refused_before(where, pair):
     with pytest.raises(ValueError, match="b is float32"):
-        scope.Exchange(where, [("a", "b"), pair])
-    with pytest.raises(KeyError):
-        scope.Exchange(where, [("a", "b"), ("b", "absent")])
+        scope.Loan(where, [("a", "b"), pair]).start()
+    with pytest.raises(KeyError, match="absent"):
+        scope.Loan(where, [("a", "b"), ("b", "absent")]).start()
+    with pytest.raises(KeyError, match="unfilled"):
+        scope.Loan(where, [("a", "b"), ("b", "unfilled")]).start()
     assert scope.get(where, "a").tolist() == [1.0, 2.0]
 
 

@@ -41,7 +41,7 @@ def test_a_program_computes_what_the_formula_says_bit_for_bit(schedule, every):
         if t % 10 == 0:
             for name in SHAPES:
                 expected = [np.asarray(part, "float32").tobytes() for part in state[name]]
-                assert bits(fed.scope, f"{name}/ema", f"{name}/ema/rest") == expected, (t, name)
+                assert bits(fed.scope, f"{name}.ema", f"{name}.ema.rest") == expected, (t, name)
 
 
 def test_the_first_compensated_update_is_the_value_itself_bit_for_bit():
@@ -49,8 +49,8 @@ def test_the_first_compensated_update_is_the_value_itself_bit_for_bit():
     (values,) = walk(0, 1)
     fed.step(values)
     for name in SHAPES:
-        assert bits(fed.scope, f"{name}/ema") == [values[name].tobytes()]
-        assert not scope.get(fed.scope, f"{name}/ema/rest").any()
+        assert bits(fed.scope, f"{name}.ema") == [values[name].tobytes()]
+        assert not scope.get(fed.scope, f"{name}.ema.rest").any()
 
 
 def test_a_run_that_is_no_step_leaves_shadow_and_rest_alone():
@@ -77,7 +77,7 @@ def test_the_state_of_a_compensated_average_holds_the_rests(built):
         made = EmaPass("ema", Constant(0.9), precision="compensated")
         average = made.apply(backend(), built.main, built.startup, parameters)
     assert plain.rest_of == {}
-    assert average.rest_of == {p.name: f"{p.name}/ema/rest" for p in parameters}
+    assert average.rest_of == {p.name: f"{p.name}.ema.rest" for p in parameters}
     assert set(average.rest_of.values()) < set(average.state_names) <= set(backend().state_names(built.main))
 
 
@@ -99,10 +99,10 @@ def test_the_average_of_another_type_is_the_mean_of_its_values(dtype, bound, pre
             seen.append(program.get("w").astype("float64"))
     factors = 0.95 ** (2.0 * np.arange(20)[::-1])
     expected = sum(f * value for f, value in zip(factors, seen, strict=True)) / factors.sum()
-    shadow = program.get("w/ema")
+    shadow = program.get("w.ema")
     assert shadow.dtype == ("float64" if dtype == "float64" else "float32")
     np.testing.assert_allclose(shadow, expected, rtol=bound * (1 if precision == "compensated" else 5))
-    assert program.get("b/ema").dtype == np.float32
+    assert program.get("b.ema").dtype == np.float32
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
@@ -113,9 +113,9 @@ def test_without_bias_correction_the_average_begins_with_the_weights_of_any_type
         made = EmaPass("ema", Constant(0.5), bias_correction=False)
         made.apply(backend(), program.main, program.startup, backend().parameters(program.main))
     program.start()
-    assert program.get("w/ema").tolist() == [1.0] * 5
+    assert program.get("w.ema").tolist() == [1.0] * 5
     program.step(0.5)
-    assert program.get("w/ema").tolist() == [1.25] * 5
+    assert program.get("w.ema").tolist() == [1.25] * 5
 
 
 def with_masters(program, monkeypatch):
@@ -136,7 +136,7 @@ def test_master_weights_are_averaged_in_place_of_the_half_weights(monkeypatch):
     for value in values:
         scope.put(program.scope, {"w_fp32_master_0": np.full(5, value, "float32")})
         program.step(0.25)
-    assert program.get("w/ema").tolist() == pytest.approx([(values[0] + 2 * values[1]) / 3] * 5, rel=2e-7)
+    assert program.get("w.ema").tolist() == pytest.approx([(values[0] + 2 * values[1]) / 3] * 5, rel=2e-7)
     assert (program.get("w") < 0.6).all()
 
 
@@ -173,7 +173,7 @@ def test_every_optimizers_master_weights_are_found_and_read(name, monkeypatch):
     for each in names:
         # Kernels for the CPU do not update a master weight; the shadow is it, and not the weight.
         master = scope.get(where, f"{each}_fp32_master_0")
-        assert bits(where, f"{each}/ema") == [master.tobytes()] != bits(where, each)
+        assert bits(where, f"{each}.ema") == [master.tobytes()] != bits(where, each)
 
 
 MULTI_TENSOR = {"multi_precision": True, "use_multi_tensor": True}
@@ -204,8 +204,8 @@ def test_the_update_of_a_half_model_reads_the_master_weights(dtype, name, settin
             average = EmaPass("ema", Constant(0.5)).apply(backend(), main, startup, backend().parameters(main))
     assert average.master_of == {each: f"{each}_fp32_master_0" for each in names}
     subtractions = [op for op in main.global_block().ops if op.type == "elementwise_sub"]
-    assert [(op.input("X"), op.input("Y")) for op in subtractions if op.input("X")[0].endswith("/ema")] == [
-        ([f"{each}/ema"], [f"{each}_fp32_master_0"]) for each in names
+    assert [(op.input("X"), op.input("Y")) for op in subtractions if op.input("X")[0].endswith(".ema")] == [
+        ([f"{each}.ema"], [f"{each}_fp32_master_0"]) for each in names
     ]
 
 

@@ -102,7 +102,7 @@ def test_tensorflows_seed_numbers_without_bias_correction():
         executor.run(startup)
         scope.put(where, {"v": np.array([10.0], "float32")})
         executor.run(main)
-    assert scope.get(where, "v/ema")[0] == pytest.approx(0.0999999, abs=1e-7)
+    assert scope.get(where, "v.ema")[0] == pytest.approx(0.0999999, abs=1e-7)
 
 
 @pytest.mark.parametrize("precision", ["float32", "compensated"])

@@ -61,8 +61,8 @@ def test_a_checkpoints_weights_are_the_first_ones(config, trained, weights):
     for average, begin in (("tensorflow", set(expected)), ("measured", STATISTICS)):
         shadows = state[f"average-{average}"]
         for name in expected:
-            now = expected[name] if name in begin else fresh[f"average-{average}"][f"{name}/{average}"]
-            assert shadows[f"{name}/{average}"].tobytes() == now.tobytes(), (average, name)
+            now = expected[name] if name in begin else fresh[f"average-{average}"][f"{name}.{average}"]
+            assert shadows[f"{name}.{average}"].tobytes() == now.tobytes(), (average, name)
     assert len(restored.found.loaded) == 7
 
 
@@ -73,7 +73,7 @@ def test_after_a_step_the_average_of_tensorflow_holds_what_was_loaded(config, tm
     shadows, raw = after.arrays("average-tensorflow"), after.arrays(RAW)
     for name, value in before.items():
         expected = 0.9 * value.astype("float64") + 0.1 * raw[name]
-        np.testing.assert_allclose(shadows[f"{name}/tensorflow"], expected, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(shadows[f"{name}.tensorflow"], expected, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("save", [save_dynamic, save_static])
@@ -148,9 +148,9 @@ def test_master_weights_and_their_averages_begin_with_what_is_loaded(tmp_path, d
     run, loaded, value = half(tmp_path, dtype, MULTI)
     name = loaded.parameter.name
     master, _ = backend().master_weights(run.programs.train)[name]
-    for each in (master, f"{name}/tensorflow"):
+    for each in (master, f"{name}.tensorflow"):
         assert scope.get(run.scope, each).tobytes() == value.tobytes()
-    assert not scope.get(run.scope, f"{name}/ema").any()
+    assert not scope.get(run.scope, f"{name}.ema").any()
     assert scope.get(run.scope, name).tobytes() == loaded.value.tobytes()
 
 
@@ -161,7 +161,7 @@ def test_averages_of_half_weights_without_masters_begin_with_the_rounded_value(t
     ours = scope.get(run.scope, name)
     widened = (ours.astype("uint32") << 16).view("float32")
     assert ours.dtype == "uint16" and np.abs(widened - value).max() < 2**-8
-    assert scope.get(run.scope, f"{name}/tensorflow").tobytes() == widened.tobytes() != value.tobytes()
+    assert scope.get(run.scope, f"{name}.tensorflow").tobytes() == widened.tobytes() != value.tobytes()
 
 
 @pytest.mark.filterwarnings("ignore:Accumulating with FP16/BF16")

@@ -265,7 +265,7 @@ def test_half_weights_are_measured_as_the_numbers_they_are(config, tmp_path):
     train(config(*OF_TYPE, "averages={ema: {decay: 0.9, include: [of_type]}}"))
     checkpoint = Checkpoints(tmp_path / "run/checkpoints").find("last")
     theta = (checkpoint.arrays("raw")["of_type_0.w_0"].astype("uint32") << 16).view("float32").astype("float64")
-    shadow = checkpoint.arrays("average-ema")["of_type_0.w_0/ema"].astype("float64")
+    shadow = checkpoint.arrays("average-ema")["of_type_0.w_0.ema"].astype("float64")
     expected = np.linalg.norm(theta - shadow) / np.linalg.norm(theta)
     assert 0 < expected < 1
     assert healths(tmp_path / "run")[28]["ema"]["distance"] == pytest.approx(expected, rel=1e-6)
