@@ -90,7 +90,7 @@ def test_an_average_for_a_program_that_already_runs(tmp_path):
 
 
 @pytest.mark.skipif(PADDLE_2, reason="on Paddle 2.6 the old lines work")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*is deprecated since")
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("old", "error"), [row[:2] for row in rows("What Paddle 3.3 says, and what to write")])
 def test_what_paddle_3_says(old, error, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
