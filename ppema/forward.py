@@ -62,6 +62,20 @@ def measure(name: str, value: Any) -> Variable:
     return value
 
 
+def each_sample(name: str, value: Any) -> Variable:
+    """What a metric returned, as float32 [N]. Raises ConfigError for one number for the batch, such as an F1.
+
+    The mean of such numbers over batches is not the metric of the set, and depends on the batch size.
+    """
+    value = measure(name, value)
+    if list(value.shape) != [-1]:
+        raise ConfigError.of(
+            f"{name} returns one number for the batch, {form(value)}, and the mean of such numbers depends on "
+            "data.eval.batch_size: return one value per sample, of shape [N]"
+        )
+    return value
+
+
 def class_count(loss: str, predictions: Variable, targets: Variable) -> int | None:
     """The number of classes where targets are class labels and the predictions' last axis is known to be theirs."""
     flat = len(predictions.shape) == 2 and len(targets.shape) == 1

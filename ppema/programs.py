@@ -13,7 +13,7 @@ from ppema.config import RAW, Config, Duration
 from ppema.config import Average as AverageSpec
 from ppema.data import Field
 from ppema.errors import ConfigError, listed
-from ppema.forward import building, class_count, forward, measure
+from ppema.forward import building, class_count, each_sample, forward
 from ppema.inputs import Inputs
 from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers
 from ppema.losses import per_sample
@@ -32,12 +32,16 @@ from ppema.recalibration import Recalibration, moving_statistics, recalibration
 class TestProgram:
     """A program that evaluates one set of weights; it reads variables of the scope and changes none.
 
-    measures: "loss" and each metric, as the variable to fetch: [N] float32, or a scalar mean over the batch.
+    measures: "loss" and each metric, as the variable to fetch: [N] float32; of the loss also a scalar, the mean over the batch.
     """
 
     __test__ = False  # the name is not meant for pytest
     program: Program
     measures: dict[str, Variable]
+
+    def without_loss(self) -> TestProgram:
+        """The same program, whose loss is not measured."""
+        return replace(self, measures={name: value for name, value in self.measures.items() if name != "loss"})
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,10 @@ class Model:
     inputs: Inputs
     parameters: list[Parameter]
     structured: dict[str, str]
+
+    def without_loss(self) -> Model:
+        """The same model, whose loss is not measured."""
+        return replace(self, test=self.test.without_loss())
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,11 @@ class Programs:
     def on_onednn(self) -> bool:
         """Whether any operation of `train` is another than Paddle's own."""
         return self.placement is not None and self.placement.changed
+
+    def without_loss(self) -> Programs:
+        """The same programs, of which none measures the loss in evaluation."""
+        tests = {weights: test.without_loss() for weights, test in self.tests.items()}
+        return replace(self, model=replace(self.model, test=tests[RAW]), tests=tests)
 
 
 @dataclass(frozen=True)
@@ -120,7 +133,7 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
             measures = {"loss": per_sample(loss)}
             for index, (name, metric) in enumerate(metrics.items()):
                 with building(index):
-                    measures[name] = measure(name, metric(predictions, feeds[-1]))
+                    measures[name] = each_sample(config.metrics[index].name, metric(predictions, feeds[-1]))
         structured = {place: value.name for place, value in model.state_dict().items()}
     # Beside eval mode, for what does not ask it: F.dropout and F.batch_norm train unless they are told not to.
     backend().set_test(main)

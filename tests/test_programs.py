@@ -127,6 +127,7 @@ def test_dropout_draws_anew_at_every_step():
     assert losses[0] == losses[2]
 
 
+@pytest.mark.filterwarnings("ignore:the model's predictions of a sample depend")
 @pytest.mark.parametrize("precision", ["float32", "compensated"])
 def test_statistics_written_inside_branches_are_averaged_as_they_are_written(precision):
     """An update that read them before the branch had run would be off by a step, and differently in every run."""
@@ -246,6 +247,55 @@ def test_evaluation_is_exact_when_the_last_batch_is_short():
         assert abs(each["loss"] - found[0]["loss"]) < 1e-6
 
 
+OF_THE_BATCH = ["rooted_loss", "summed_loss", "weighted_loss", "contrastive_loss", "in_batch_loss"]
+
+
+@pytest.mark.parametrize("model", ["cnn", "things.ZeroHead"])
+@pytest.mark.parametrize("loss", OF_THE_BATCH)
+def test_a_loss_that_is_no_mean_over_samples_is_trained_with_and_not_evaluated(loss, model):
+    overrides = [f"loss=things.{loss}", *([f"model={model}"] if model != "cnn" else [])]
+    with pytest.warns(UserWarning, match=f"the loss things.{loss} is no mean over samples: .* return"):
+        run = prepare_training(config(*overrides))
+    assert [list(test.measures) for test in run.tests.values()] == [["accuracy"]] * 3
+    before = state(run)
+    for _ in steps(run, 1):
+        pass
+    assert state(run) != before
+    with pytest.warns(UserWarning, match="is no mean over samples"):
+        assert list(prepare_evaluation(config(*overrides)).model.test.measures) == ["accuracy"]
+
+
+def test_predictions_that_depend_on_the_batch_are_told():
+    with pytest.warns(UserWarning, match="the model's predictions of a sample depend on the other samples of its batch"):
+        run = prepare_training(config("model=things.Centred"))
+    assert list(run.programs.model.test.measures) == ["loss", "accuracy"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_a_loss_that_is_no_mean_is_found_at_any_batch_size(size):
+    with pytest.warns(UserWarning, match="is no mean over samples"):
+        prepare_evaluation(config("loss=things.rooted_loss", f"data.eval.batch_size={size}"))
+
+
+def test_trying_out_changes_no_weight():
+    """It moves the weights by noise meanwhile."""
+    loss = "loss=things.scalar_loss"
+    assert state(prepare_training(config(loss))) == state(prepare_training(config()))
+
+
+def test_what_needs_the_loss_of_evaluations_says_that_it_is_left_out():
+    with (
+        pytest.warns(UserWarning, match="is no mean over samples"),
+        pytest.raises(ConfigError, match="train.monitor: 'loss' is not measured; measured are accuracy"),
+    ):
+        prepare_training(config("loss=things.rooted_loss", "train.monitor=ema/loss"))
+    with (
+        pytest.warns(UserWarning, match="is no mean over samples"),
+        pytest.raises(ConfigError, match="lr.name: ReduceOnPlateau goes by the evaluation's loss, and this loss is no mean"),
+    ):
+        prepare_training(config("loss=things.rooted_loss", "lr={name: ReduceOnPlateau, args: {learning_rate: 0.1}}"))
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -264,6 +314,17 @@ def test_evaluation_is_exact_when_the_last_batch_is_short():
         ),
         (["loss=mse"], "-o loss: loss: mse wants float32 targets of the predictions' shape"),
         (["metrics=[{name: accuracy, args: {k: 11}}]"], "metrics.0: the top 11 of predictions float32 [N, 10]"),
+        (
+            ["metrics=[accuracy, things.macro_f1]"],
+            "metrics.1: things.macro_f1 returns one number for the batch, float32 [], and the mean of such numbers depends on "
+            "data.eval.batch_size: return one value per sample, of shape [N]",
+        ),
+        (
+            ["metrics=[things.f1_for_each]"],
+            "metrics.0: f1_for_each of a sample depends on the other samples of its batch, so that its mean depends on "
+            "data.eval.batch_size: return one value per sample, of shape [N], each of its own sample alone",
+        ),
+        (["metrics=[things.of_some]"], "metrics.0: of_some of a sample depends on the other samples of its batch"),
         (["optimizer=Momentun"], "optimizer.name: unknown optimizer 'Momentun'; did you mean 'Momentum'?"),
         (["optimizer.args.momentumm=0.9"], "optimizer.args.momentumm: unknown argument of Momentum"),
         (["optimizer={name: Lamb, weight_decay: 0.1}"], "weight_decay: Lamb takes no weight_decay"),

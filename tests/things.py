@@ -188,6 +188,31 @@ class Unstable(paddle.nn.Layer):
         return self.linear(images.flatten(1))
 
 
+class ZeroHead(paddle.nn.Layer):
+    """A last layer that begins with zeros, as those of vision transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        zero = paddle.nn.initializer.Constant(0.0)
+        self.first = paddle.nn.Linear(64, 32)
+        self.head = paddle.nn.Linear(32, 10, weight_attr=paddle.ParamAttr(initializer=zero))
+
+    def forward(self, images):
+        return self.head(paddle.nn.functional.relu(self.first(images.flatten(1))))
+
+
+class Centred(paddle.nn.Layer):
+    """Predictions that depend on the mean of the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = paddle.nn.Linear(64, 10)
+
+    def forward(self, images):
+        predictions = self.linear(images.flatten(1))
+        return predictions - predictions.mean(axis=0)
+
+
 class TwoOutputs(paddle.nn.Layer):
     def forward(self, images):
         return images, images
@@ -311,3 +336,49 @@ class AllFrozen(MarkedFrozen):
         super().__init__()
         for parameter in self.head.parameters():
             parameter.trainable = False
+
+
+def rooted_loss(predictions, targets):
+    """The root of a mean: with one sample a batch, the mean of roots."""
+    one_hot = paddle.nn.functional.one_hot(targets, predictions.shape[-1])
+    return paddle.sqrt(paddle.square(predictions - one_hot).mean())
+
+
+def summed_loss(predictions, targets):
+    return paddle.nn.functional.cross_entropy(predictions, targets, reduction="sum")
+
+
+def weighted_loss(predictions, targets):
+    """A mean whose weights are the classes': Σ w·l / Σ w over the batch."""
+    weights = paddle.cast(targets, "float32") + 1.0
+    each = paddle.nn.functional.cross_entropy(predictions, targets, reduction="none").reshape([-1])
+    return (weights * each).sum() / weights.sum()
+
+
+def contrastive_loss(predictions, targets):
+    """One value per sample, each against all samples of the batch."""
+    similar = paddle.matmul(predictions, predictions, transpose_y=True)
+    return paddle.logsumexp(similar, axis=1) - paddle.square(predictions).sum(axis=1)
+
+
+def in_batch_loss(predictions, targets):
+    """The values of those samples whose class is below 5."""
+    each = paddle.nn.functional.cross_entropy(predictions, targets, reduction="none").reshape([-1])
+    return paddle.masked_select(each, targets < 5)
+
+
+def macro_f1(predictions, targets):
+    """The mean of the classes' F1 over the batch."""
+    classes = predictions.shape[-1]
+    guessed = paddle.nn.functional.one_hot(paddle.argmax(predictions, axis=-1), classes)
+    true = paddle.nn.functional.one_hot(targets, classes)
+    return (2 * (guessed * true).sum(axis=0) / (guessed.sum(axis=0) + true.sum(axis=0) + 1e-9)).mean()
+
+
+def f1_for_each(predictions, targets):
+    """The same number for each sample of the batch."""
+    return macro_f1(predictions, targets) + paddle.zeros_like(predictions[:, 0])
+
+
+def of_some(predictions, targets):
+    return paddle.masked_select(predictions[:, 0], targets > 2)

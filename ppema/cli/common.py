@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,11 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         print("  ".join(row).rstrip())
 
 
+def _one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object, **__: object) -> str:
+    """A warning without the line of our code that it comes from."""
+    return f"warning: {message}\n"
+
+
 def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse, run, and turn errors into one line per problem and their exit code; Ctrl-C is 130."""
     if sys.stderr is None:
@@ -80,6 +86,7 @@ def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentPar
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = _one_line
     arguments = made.parse_args(argv)
     with _ctrl_c() as pressed:
         code = _code(command, arguments, pressed)

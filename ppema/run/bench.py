@@ -107,7 +107,7 @@ class Bench:
 
         Infinite where the metric is not a number, and for what is not the average that it is called.
         """
-        value, loss = row.metrics[self.metric], row.metrics["loss"]
+        value, loss = row.metrics[self.metric], row.metrics.get("loss", 0.0)
         return (math.inf, math.inf) if math.isnan(value) or far_off(row.error) else (value if self.less else -value, loss)
 
 

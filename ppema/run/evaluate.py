@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ppema.data import Loader
+from ppema.errors import TrainingError
 from ppema.inputs import Inputs
 from ppema.programs import TestProgram
 from ppema.run.execute import Executor
@@ -13,7 +14,8 @@ from ppema.run.execute import Executor
 def evaluate(executor: Executor, test: TestProgram, inputs: Inputs, loader: Loader) -> dict[str, float]:
     """Run `test` over `loader` in the current scope; returns each measure's mean over all samples.
 
-    Each batch counts by its size, in float64, so that a short last one counts for what it is. Changes no variable of the scope.
+    Each batch counts by its size, in float64, so that the batch size changes no mean. Changes no variable of the scope.
+    Raises TrainingError for a measure that has neither one value per sample nor one for the batch.
     """
     totals = dict.fromkeys(test.measures, 0.0)
     samples = 0
@@ -21,7 +23,9 @@ def evaluate(executor: Executor, test: TestProgram, inputs: Inputs, loader: Load
         size = len(batch.indices)
         values = executor.run(test.program, inputs.feed(batch, loader), list(test.measures.values()))
         for name, value in zip(totals, values, strict=True):
-            # One value per sample, or one for the batch: either way the mean stands for `size` samples.
+            if value.size not in (1, size):
+                raise TrainingError(f"evaluation: {name} has {value.size} values for a batch of {size} samples")
+            # A loss of one value is the mean over its batch: either way the mean stands for `size` samples.
             totals[name] += float(np.asarray(value, dtype=np.float64).mean()) * size
         samples += size
     return {name: total / samples for name, total in totals.items()}

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import paddle
+from paddle.optimizer.lr import ReduceOnPlateau
 
 from ppema.averaging.decay import MOST_STEPS
 from ppema.averaging.precision import fitted
 from ppema.config import RAW, Config
 from ppema.config.wording import number
-from ppema.data import Batch, Loader, build_loader
+from ppema.data import Loader, build_loader
 from ppema.environment import choose_threads, keep_freed_memory
 from ppema.errors import CheckpointError, ConfigError, TrainingError, one_line
 from ppema.forward import building
@@ -32,6 +33,7 @@ from ppema.run.execute import Executor
 from ppema.run.manifest import SavedAverage
 from ppema.run.recalibrate import Recalibrator
 from ppema.run.tensors import Arrays
+from ppema.run.trial import loss_is_a_mean, try_out
 from ppema.saved import read
 
 
@@ -112,18 +114,23 @@ def prepare_training(config: Config) -> TrainingRun:
             steps = f"{horizon.epochs} epochs of {horizon.steps_per_epoch} steps"
             raise ConfigError.of(f"{steps} are more than {number(MOST_STEPS)} steps", "epochs")
     programs = build_programs(config, train_loader.fields, horizon, onednn=onednn.used)
-    with config.at("train"):
-        check_monitors(config.train.monitors, programs.model.test.measures)
-        check_pointers(config.train.monitors)
     own = paddle.static.Scope()
     executor = Executor(place, own, plain=config.runtime.executor == "plain")
     with paddle.static.scope_guard(own):
         _initialise(config, executor, programs.startup)
         for loader in (train_loader, eval_loader):
-            _try_out(config, executor, programs.model, loader)
+            try_out(config, executor, programs.model, loader)
+        tests = {name: on_onednn(test) if onednn.used else test for name, test in programs.tests.items()}
+        if not loss_is_a_mean(config, executor, own, replace(programs.model, test=tests[RAW]), eval_loader):
+            programs, tests = programs.without_loss(), {name: test.without_loss() for name, test in tests.items()}
+    with config.at("train"):
+        check_monitors(config.train.monitors, programs.model.test.measures)
+        check_pointers(config.train.monitors)
+    if isinstance(programs.lr, ReduceOnPlateau) and "loss" not in programs.model.test.measures:
+        with config.at("lr"):
+            raise ConfigError.of("ReduceOnPlateau goes by the evaluation's loss, and this loss is no mean over samples", "name")
     wanted = {name: (each, config.averages[name].batches) for name, each in programs.recalibrations.items()}
     recalibrator = Recalibrator(executor, own, programs.model.inputs, train_loader, wanted)
-    tests = {name: on_onednn(test) if onednn.used else test for name, test in programs.tests.items()}
     return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own, recalibrator, onednn, tests)
 
 
@@ -195,7 +202,9 @@ def prepare_evaluation(config: Config) -> EvaluationRun:
         model = replace(model, test=on_onednn(model.test))
     with paddle.static.scope_guard(own):
         _initialise(config, executor, model.startup)
-        _try_out(config, executor, model, eval_loader)
+        try_out(config, executor, model, eval_loader)
+        if not loss_is_a_mean(config, executor, own, model, eval_loader):
+            model = model.without_loss()
     return EvaluationRun(config, model, eval_loader, executor, own)
 
 
@@ -265,23 +274,6 @@ def _initialise(config: Config, executor: Executor, startup: Program) -> None:
             executor.once(startup, {})
         except TrainingError as error:
             raise ConfigError.of(f"the initial values can not be made: {error}") from error
-
-
-def _try_out(config: Config, executor: Executor, model: Model, loader: Loader) -> None:
-    """Find what does not fit before anything is written: labels, and shapes that Paddle checks no sooner than it runs.
-
-    The test program, which changes nothing, is run on a sample of the first batch.
-    """
-    model.inputs.check_all(loader)
-    batch = next(iter(loader.epoch(0)))
-    model.inputs.check(batch.arrays[-1], batch.indices, loader.label)
-    one = Batch(tuple(array[:1] for array in batch.arrays), batch.indices[:1])
-    with config.at("model"):
-        try:
-            feed = model.inputs.feed(one, loader)
-            executor.once(model.test.program, feed, list(model.test.measures.values()))
-        except TrainingError as error:
-            raise ConfigError.of(f"model, loss and metrics do not run on the data: {error}") from error
 
 
 def _seed(seed: int) -> None:

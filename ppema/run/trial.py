@@ -1,0 +1,147 @@
+"""A model tried out on its data before anything is written: does it run, and are its figures free of the batch size?"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ppema.averaging.precision import HALF_TYPES
+from ppema.config import Config
+from ppema.data import Batch, Loader
+from ppema.errors import ConfigError, TrainingError
+from ppema.ir import Parameter, scope
+from ppema.losses import LOSSES
+from ppema.metrics import METRICS
+from ppema.programs import Model
+from ppema.run.execute import Executor
+from ppema.saved import read
+
+# A batch is compared with parts of these sizes. Two samples do for measures of ours, which only a model can make depend on it.
+_PARTS, _PARTS_OF_OURS = (1, 2, 5), (1, 1)
+# Relative to the largest value: above what rounding makes, in float32 and in half types.
+_ROUNDING = {False: 1e-4, True: 2e-2}
+# Rounding may turn an argmax here and there; a figure that depends on the batch differs for most samples.
+_FLIPPED = 0.25
+
+
+def try_out(config: Config, executor: Executor, model: Model, loader: Loader) -> None:
+    """Run the test program, which changes nothing, on one sample of `loader`; check all labels that are in memory.
+
+    Paddle checks some shapes no sooner than it runs, and labels never. Raises ConfigError and DataError.
+    """
+    model.inputs.check_all(loader)
+    batch = next(iter(loader.epoch(0)))
+    model.inputs.check(batch.arrays[-1], batch.indices, loader.label)
+    _run(config, executor, model, loader, _slice(batch, 0, 1))
+
+
+def loss_is_a_mean(config: Config, executor: Executor, where: Any, model: Model, loader: Loader) -> bool:
+    """Compare the figures of the first samples of `loader` in one batch with those in smaller ones.
+
+    Returns whether the loss can be evaluated. A loss that is no mean over samples can not: its figure over a data set would
+    depend on the batch size. Warns then, and where the model's predictions depend on the batch. Raises ConfigError for a
+    metric that does. `where`: the current scope, which holds the initial weights before and after.
+    """
+    measures = list(model.test.measures)
+    ours = {"loss"} if config.loss.name in LOSSES else set()
+    ours |= {name for name, spec in zip(measures[1:], config.metrics, strict=True) if spec.name in METRICS}
+    parts = _PARTS if ours < set(measures) else _PARTS_OF_OURS
+    differ = _differing(config, executor, where, model, loader, parts)
+    if not ours.isdisjoint(differ):
+        _warn(
+            "the model's predictions of a sample depend on the other samples of its batch: all figures of evaluation depend "
+            "on data.eval.batch_size"
+        )
+        return True
+    wrong = [name for name in differ if name != "loss"]
+    if wrong:
+        with config.at("metrics", measures.index(wrong[0]) - 1):
+            raise ConfigError.of(
+                f"{wrong[0]} of a sample depends on the other samples of its batch, so that its mean depends on "
+                "data.eval.batch_size: return one value per sample, of shape [N], each of its own sample alone"
+            )
+    if differ:
+        _warn(
+            f"the loss {config.loss.name} is no mean over samples: its figure over data.eval would depend on the batch size. "
+            "Training uses it, evaluation leaves it out; a loss that returns one value per sample, of shape [N], is evaluated"
+        )
+    return not differ
+
+
+def _differing(config: Config, executor: Executor, where: Any, model: Model, loader: Loader, parts: Sequence[int]) -> list[str]:
+    """The measures of one batch that are others in batches of the sizes `parts`."""
+    batch = _first(loader, sum(parts))
+    size, starts = len(batch.indices), np.cumsum((0, *parts[:-1]))
+    sizes = [min(part, size - start) for start, part in zip(starts, parts, strict=True) if start < size]
+    with _varied(where, model.parameters):
+        together = _run(config, executor, model, loader, batch)
+        apart = [
+            _run(config, executor, model, loader, _slice(batch, start, part))
+            for start, part in zip(starts, sizes, strict=False)
+        ]
+    rounding = _ROUNDING[any(parameter.dtype in HALF_TYPES for parameter in model.parameters)]
+    columns = zip(model.test.measures, together, zip(*apart, strict=True), strict=True)
+    return [name for name, whole, each in columns if _depends(whole, each, sizes, rounding)]
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=4)
+
+
+def _depends(together: np.ndarray, apart: Sequence[np.ndarray], sizes: Sequence[int], rounding: float) -> bool:
+    """Whether a measure of a batch is another than that of its parts, which have `sizes` samples."""
+    if len(sizes) < 2:
+        return False
+    if together.size == sum(sizes) and all(part.size == size for part, size in zip(apart, sizes, strict=True)):
+        return np.mean(_differ(together.ravel(), np.concatenate([part.ravel() for part in apart]), rounding)) > _FLIPPED
+    if together.size == 1 and all(part.size == 1 for part in apart):
+        mean = np.average([part.item() for part in apart], weights=sizes)
+        return bool(_differ(together.ravel(), np.array([mean]), rounding)[0])
+    return True
+
+
+def _differ(a: np.ndarray, b: np.ndarray, rounding: float) -> np.ndarray:
+    scale = np.nanmax(np.abs(np.where(np.isfinite(a), a, 0)), initial=0.0)
+    return ~np.isclose(a, b, rtol=0, atol=rounding * float(scale), equal_nan=True)
+
+
+@contextmanager
+def _varied(where: Any, parameters: Sequence[Parameter]) -> Iterator[None]:
+    """Matrices of the scope that hold one number throughout filled with noise: a last layer of zeros makes samples alike."""
+    names = [each.name for each in parameters if each.trainable and each.dtype == "float32" and len(each.shape) > 1]
+    constant = {name: value for name, value in read(where, names).items() if value.size and value.min() == value.max()}
+    noise = np.random.default_rng(0).normal(size=4093).astype("float32")
+    filled = {name: np.resize(noise, value.shape) / np.float32(value.shape[0] ** 0.5) for name, value in constant.items()}
+    scope.put(where, filled)
+    try:
+        yield
+    finally:
+        scope.put(where, constant)
+
+
+def _run(config: Config, executor: Executor, model: Model, loader: Loader, batch: Batch) -> list[np.ndarray]:
+    with config.at("model"):
+        try:
+            found = executor.once(model.test.program, model.inputs.feed(batch, loader), list(model.test.measures.values()))
+        except TrainingError as error:
+            raise ConfigError.of(f"model, loss and metrics do not run on the data: {error}") from error
+    return [np.asarray(each, dtype=np.float64) for each in found]
+
+
+def _first(loader: Loader, samples: int) -> Batch:
+    """The first samples of epoch 0 in one batch; all of them where there are fewer."""
+    batches: list[Batch] = []
+    for batch in loader.epoch(0):
+        batches.append(batch)
+        if sum(len(each.indices) for each in batches) >= samples:
+            break
+    arrays = tuple(np.concatenate(parts)[:samples] for parts in zip(*(each.arrays for each in batches), strict=True))
+    return Batch(arrays, np.concatenate([each.indices for each in batches])[:samples])
+
+
+def _slice(batch: Batch, start: int, size: int) -> Batch:
+    return Batch(tuple(array[start : start + size] for array in batch.arrays), batch.indices[start : start + size])
