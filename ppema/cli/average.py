@@ -107,3 +107,7 @@ def _wanted(arguments: argparse.Namespace) -> Request:
     return (
         Given("sigma_rel", arguments.sigma_rel) if arguments.sigma_rel is not None else Given("half_life", arguments.half_life)
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -102,3 +102,7 @@ def _measures() -> dict[str, Callable[[Options], Found]]:
 
     modules = {"ema": ema, "step": step, "swap": swap, "loop": loop, "checkpoint": checkpoint, "loader": loader}
     return {name: module.measure for name, module in {**modules, "startup": startup}.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

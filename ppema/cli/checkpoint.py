@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -125,3 +126,7 @@ def _prune(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json([str(path) for path in gone if path not in left])
     return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

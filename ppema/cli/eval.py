@@ -54,3 +54,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(results)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -92,3 +93,7 @@ def _of_official(arguments: argparse.Namespace) -> Exported:
         decay=arguments.decay,
         updates=arguments.updates,
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,3 +48,7 @@ def _show(arguments: argparse.Namespace) -> int:
         print(f"\n{table.title}")
         print_table(table.head, table.rows)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

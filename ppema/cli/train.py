@@ -43,3 +43,7 @@ def _train(arguments: argparse.Namespace) -> int:
         best = {monitor: {"value": each.value, "step": each.step} for monitor, each in result.best.items()}
         print_json({"step": result.state.step, "metrics": result.metrics, "best": best, "output": str(result.output)})
     return 128 + result.stopped_by if result.stopped_by else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -40,6 +40,30 @@ def tool(name: str, *arguments: str, cwd: Path, **environment: str) -> subproces
     return subprocess.run(command, cwd=cwd, env=bare, capture_output=True, text=True, timeout=120, check=False)
 
 
+COMMANDS = sorted(path.stem for path in (ROOT / "ppema/cli").glob("[a-z]*.py") if path.stem != "common")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_module_of_a_command_runs_it(command, here):
+    """As `python -m` calls it, which does nothing for a module that only defines functions."""
+    wrong = ["-c", "missing.yml"] if command not in ("benchmark", "checkpoint") else ["missing"]
+    done = [
+        subprocess.run(
+            [sys.executable, "-m", f"ppema.cli.{command}", *arguments],
+            cwd=here,
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        for arguments in (["--help"], wrong)
+    ]
+    assert [each.returncode for each in done] == [0, 2]
+    assert done[0].stdout.startswith("usage: ")
+    assert "missing" in done[1].stderr or "required" in done[1].stderr
+
+
 def test_train_then_eval_then_show(here, capsys):
     assert train_main(["-c", CNN, "-o", "train.stop_after=60 steps", "--json"]) == 0
     out, log = capsys.readouterr()
