@@ -126,7 +126,9 @@ class InverseGamma:
 class HalfLife:
     """2^(-1/h): an observation weighs half as much after h steps (Composer's EMA).
 
-    With a ramp, h = min(steps, ramp·n): the memory grows with the run at first. EDM2 uses 0.09, torchtitan 0.05.
+    With a ramp, h = min(steps, ramp·(n + 1)): the memory grows with the run at first. n + 1 counts steps after the update, as
+    in EDM2 (Karras et al. 2024, TraditionalEMA, ramp 0.09). EDM (2022) counts the steps before it, with ramp 0.05: its decay is
+    this one of the step before.
     """
 
     steps: float
@@ -140,9 +142,8 @@ class HalfLife:
     def __call__(self, n: Scalar, k: float, ops: Arithmetic) -> Scalar:
         if self.ramp is None:
             return ops.constant(_that_moves(2.0 ** (-k / self.steps)))
-        h = ops.minimum(ops.constant(self.steps), n * ops.constant(self.ramp))
-        # At n = 0 the half-life is 0, and so is the decay: 2 to a large negative power.
-        return ops.exp(ops.constant(-k * math.log(2)) / ops.maximum(h, ops.constant(1e-6)))
+        h = ops.minimum(ops.constant(self.steps), (n + 1) * ops.constant(self.ramp))
+        return ops.exp(ops.constant(-k * math.log(2)) / h)
 
 
 @dataclass(frozen=True)

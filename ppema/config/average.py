@@ -43,7 +43,9 @@ class Average(Section):
     thres_steps: Flag = Field(default=False, description="The decay is at most (1 + n) / (10 + n) after n steps.")
     warmup: Warmup | None = Field(default=None, description="The decay grows as 1 - (1 + n / gamma) ** -power.")
     tau: Positive | None = Field(default=None, description="The decay grows as decay * (1 - exp(-(n + 1) / tau)), in steps.")
-    ramp: Positive | None = Field(default=None, description="The half-life is at most this share of the steps so far.")
+    ramp: Positive | None = Field(
+        default=None, description="The half-life is at most this share of the steps so far, this one included; EDM2: 0.09."
+    )
     start: Duration | None = Field(
         default=None, description="Leave out this much of the run; until then the average is the weights."
     )

@@ -49,12 +49,27 @@ def test_a_half_life_halves():
     assert at(HalfLife(10), 5) ** 10 == pytest.approx(1 / 2)
 
 
-def test_a_ramped_half_life_is_a_share_of_the_steps_so_far():
-    """EDM2: 0.09; at 100 steps the half-life is 9, at 10,000 it is the 500 asked for."""
+def test_a_ramped_half_life_is_that_of_edm2():
+    """EDM2's loop adds the batch to the count first, and then takes 0.5 ** (batch / min(half-life, 0.09 · count)).
+
+    With counts in steps: after step 1 the half-life is 0.09, after step 100 it is 9, and after step 10,000 the 500 asked for.
+    """
     schedule = HalfLife(500, ramp=0.09)
-    assert at(schedule, 0) == 0
-    assert at(schedule, 100) == pytest.approx(2 ** (-1 / 9))
-    assert at(schedule, 10_000) == pytest.approx(2 ** (-1 / 500))
+    assert at(schedule, 0) == pytest.approx(0.5 ** (1 / 0.09), rel=1e-12)
+    assert at(schedule, 99) == pytest.approx(0.5 ** (1 / 9), rel=1e-12)
+    assert at(schedule, 9_999) == pytest.approx(0.5 ** (1 / 500), rel=1e-12)
+
+
+def test_the_first_averages_of_edm2():
+    """Three steps of EDM2's loop with ramp 1/2 from the initial weight 8 to the weights 4, 2, 0.
+
+    The half-lives are 1/2, 1 and 3/2, the decays 1/4, 1/2 and 2^(-2/3), the averages 5, 3.5 and 3.5 · 2^(-2/3).
+    """
+    schedule, average, found = HalfLife(100, ramp=0.5), 8.0, []
+    for step, weight in enumerate((4.0, 2.0, 0.0)):
+        average += (1 - at(schedule, step)) * (weight - average)
+        found.append(average)
+    assert found == pytest.approx([5.0, 3.5, 3.5 * 2 ** (-2 / 3)], rel=1e-12)
 
 
 def test_exponential_follows_paddledetection():

@@ -27,7 +27,7 @@ SCHEDULES = st.one_of(
     ),
     st.sampled_from([0.5, 3, 40, 1e4]).map(lambda h: (HalfLife(h), lambda n, k: 2 ** (-k / h))),
     st.tuples(st.sampled_from([3, 40]), st.sampled_from([0.05, 0.5])).map(
-        lambda p: (HalfLife(*p), lambda n, k: 2 ** (-k / min(p[0], p[1] * n)) if n else 0)
+        lambda p: (HalfLife(*p), lambda n, k: 2 ** (-k / min(p[0], p[1] * (n + 1))))
     ),
     st.tuples(decays, st.sampled_from([5.0, 2000.0])).map(
         lambda p: (Exponential(*p), lambda n, k: (p[0] * (1 - math.exp(-(n + 1) / p[1]))) ** k)
