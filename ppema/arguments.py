@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import sys
 from collections.abc import Sequence
@@ -9,9 +10,9 @@ from typing import Any
 
 import paddle
 
-from ppema.averaging.decay import MOST_STEPS
+from ppema.averaging.decay import MOST_STEPS, Constant, Schedule, ThresSteps
 from ppema.config.wording import number, shown
-from ppema.ir import Program
+from ppema.ir import Program, Variable, dtype_name
 
 
 def check_name(given: str | None) -> None:
@@ -54,6 +55,26 @@ def check_steps(given: Any) -> Any:
     if not 0 <= given <= sys.float_info.max:
         raise ValueError(f"thres_steps: expected a number of steps, 0 or more, got {shown(given)}")
     return float(given)
+
+
+def check_when(given: Variable | None) -> Variable | None:
+    """`given` itself. Raises TypeError unless it is a bool Variable of one element."""
+    if given is None:
+        return None
+    if not hasattr(given, "stop_gradient"):
+        raise TypeError(f"when: expected a bool Variable of one element, got {given!r}")
+    if dtype_name(given) != "bool" or math.prod(given.shape) not in (1, -1):
+        raise TypeError(f"when: expected a bool Variable of one element, got {dtype_name(given)} {list(given.shape)}")
+    return given
+
+
+def schedule_of(schedule: Schedule | None, decay: float, thres_steps: Any) -> Schedule:
+    """The schedule that ExponentialMovingAverage's arguments say."""
+    if schedule is not None:
+        return schedule
+    if thres_steps is None:
+        return Constant(decay)
+    return ThresSteps(decay, lambda n: as_float64(thres_steps(n) if callable(thres_steps) else thres_steps))
 
 
 def as_float64(value: Any) -> Any:

@@ -10,18 +10,17 @@ import numpy as np
 import paddle
 
 from ppema.applied import Applied, Places, check_started, in_progress, updates
-from ppema.arguments import as_float64, check_count, check_name, check_patterns, check_programs, check_steps
-from ppema.averaging.decay import Constant, PowerFunction, Schedule, ThresSteps, check_decay
+from ppema.arguments import check_count, check_name, check_patterns, check_programs, check_steps, check_when, schedule_of
+from ppema.attached import Attached, attach, names_to_be
+from ppema.averaging.decay import PowerFunction, Schedule, check_decay
 from ppema.averaging.precision import Precision
-from ppema.errors import AverageError
+from ppema.errors import AverageError, listed
 from ppema.foreign import check_test_program
-from ppema.ir import Parameter, Program, Variable, backend
-from ppema.passes.average import Average
+from ppema.ir import Program, Variable, backend
 from ppema.passes.ema import EmaPass
-from ppema.passes.select import POLICIES, BatchNormPolicy, Selection, chosen
+from ppema.passes.select import POLICIES, BatchNormPolicy, Selection
 from ppema.passes.switch import SwitchPass
-from ppema.recalibration import moving_statistics, recalibration
-from ppema.trained import check_trained
+from ppema.recalibration import recalibration
 
 ThresStepsArgument = int | float | Variable | Callable[[Variable], Variable | float] | None
 
@@ -114,7 +113,7 @@ class ExponentialMovingAverage:
         if batch_norm not in POLICIES:
             raise ValueError(f"batch_norm: expected one of {', '.join(POLICIES)}, got {batch_norm!r}")
         self._selection = Selection(check_patterns("include", include), check_patterns("exclude", exclude), batch_norm)
-        self._given_schedule = schedule
+        self._schedule = schedule
         self._settings: dict[str, Any] = {
             "start": start,
             "update_every": update_every,
@@ -125,8 +124,7 @@ class ExponentialMovingAverage:
         check_name(name)
         self._name = name or paddle.utils.unique_name.generate("ema").removesuffix("_0")
         self._programs = check_programs(programs)
-        self._average: Average | None = None
-        self._parameters: list[Parameter] = []
+        self._attached: Attached | None = None
         self._applied: Applied | None = None
         self._places: Places | None = None  # in the scope where it was applied last
         self._recalibrated: tuple[Any, int] | None = None  # in which scope, after how many updates
@@ -139,29 +137,23 @@ class ExponentialMovingAverage:
         when: a bool Variable of one element that says whether a run is an optimizer step, for programs that accumulate
         gradients over several: other runs neither update the average nor count. None: every run is a step.
 
+        A program that already runs gets an average by a startup program of its own:
+        `with paddle.static.program_guard(main, new): ema.update()`, then `executor.run(new)`.
+
         Raises AverageError when called twice or before `minimize`, when the program has no parameters, one of a type that has
         no shadow (float8), or already an average of this name, when `minimize` trains a parameter that is marked
-        `trainable = False`, and where one of the constructor's programs does not read the train program's parameters. Warns
-        where `minimize` trains inside a branch and `when` is None.
+        `trainable = False`, and where one of the constructor's programs does not read the train program's parameters. Raises
+        TypeError for another `when`. Warns where `minimize` trains inside a branch and `when` is None, and where the startup
+        program is another model's or seems to have run.
         """
-        if self._average is not None:
+        if self._attached is not None:
             raise AverageError(f"update() of the average {self._name!r} was called twice: each run would count double")
-        ir = backend()
-        main, startup = paddle.static.default_main_program(), paddle.static.default_startup_program()
-        parameters = ir.parameters(main)
-        if not parameters:
-            raise AverageError("the default main program has no parameters to average: build the model first")
-        check_trained(main, when)
+        check_when(when)
         for program in self._programs:
-            check_test_program(program, parameters)
-        written = {name for op in ir.operations(main) for name in op.writes}
-        choices = self._selection.choose(parameters, written, moving_statistics(main), {})
-        covered, recalibrated = chosen(choices, "average"), chosen(choices, "recalibrate")
-        made = EmaPass(self._name, self._schedule(), **self._settings)
-        self._average = made.apply(ir, main, startup, covered, recalibrated, when)
-        self._parameters = parameters
-        if self._switch is not None:
-            self._switch.apply(ir, main, startup, made, self._average, covered, when)
+            check_test_program(program, backend().parameters(paddle.static.default_main_program()))
+        made = EmaPass(self._name, schedule_of(self._schedule, self._decay, self._thres_steps), **self._settings)
+        self._attached = attach(made, self._selection, self._switch, when)
+        self._attached.warn_of_startup(paddle.static.default_startup_program())
 
     @contextmanager
     def apply(self, executor: Any, need_restore: bool = True, *, programs: Sequence[Program] = ()) -> Iterator[None]:
@@ -181,11 +173,14 @@ class ExponentialMovingAverage:
                 must be the train program's, by name, shape and type; others must be frozen. What else runs inside the block
                 is not checked: a parameter whose name the train program does not have is read as it is in the scope.
 
-        Raises AverageError: before the first update, while this or another average of the same variables is applied, where
+        Raises AverageError: before the first update, where weights or updates of weights came into the train program after
+        `update`, while this or another average of the same variables is applied, where
         a program reads parameters that nothing trains, where BatchNorm's statistics are still to be recalibrated, or, at the
         end of the block, when the train program ran inside it.
         """
-        average = self._require_update("apply")
+        attached = self._require_update("apply")
+        attached.check()
+        average = attached.average
         if self._applied is not None:
             raise AverageError(
                 f"the average {self._name!r} is already applied: call restore(executor) before applying it again, or the "
@@ -193,7 +188,7 @@ class ExponentialMovingAverage:
             )
         tests = (*self._programs, *check_programs(programs))
         for program in tests:
-            check_test_program(program, self._parameters)
+            check_test_program(program, attached.parameters)
         where = paddle.static.global_scope()
         scope, count = self._recalibrated or (None, 0)
         if average.recalibrated and not (scope is where and count == updates(where, average)):
@@ -229,7 +224,8 @@ class ExponentialMovingAverage:
         Raises AverageError for another policy, before the first update, for a program that lacks a BatchNorm of the train
         program or reads parameters that nothing trains, for no feeds at all, and while an average is applied in this scope.
         """
-        average, where = self._require_update("recalibrate"), paddle.static.global_scope()
+        attached, where = self._require_update("recalibrate"), paddle.static.global_scope()
+        average = attached.average
         if not average.recalibrated:
             raise AverageError(f"the average {self._name!r} was not made with batch_norm='recalibrate', or has no BatchNorm")
         check_started(where, average)
@@ -238,7 +234,7 @@ class ExponentialMovingAverage:
                 f"the average {other.name!r} is applied, so that raw weights and averages are not in their places: restore it "
                 "before recalibrating"
             )
-        check_test_program(test_program, self._parameters)
+        check_test_program(test_program, attached.parameters)
         made = recalibration(test_program, average.recalibrated, average.shadow_of)
         measured = {name for pair in made.statistics for name in pair}
         absent = [name for name in average.recalibrated if average.shadow_of[name] not in measured]
@@ -261,47 +257,52 @@ class ExponentialMovingAverage:
 
         Raises AverageError for what is not averaged, or before `update`.
         """
-        return self._require_update("average").shadows[self._key(var)]
+        return self._require_update("average").average.shadows[self._key(var, self._shadow_of())]
 
     def average_name(self, var: Any) -> str:
-        """The name of the variable that holds the average of `var` in the scope and in saved files.
+        """The name of the variable that holds the average of `var` (a parameter, or its name) in the scope and in saved files.
 
-        Raises AverageError for what is not averaged, or before `update`.
+        Before `update`, as in a program for evaluation, it is the name that the average has in a train program of the model in
+        the default main program, if it was made there with the same arguments and name. Raises AverageError for what is not
+        averaged.
         """
-        return self._require_update("average_name").shadow_of[self._key(var)]
+        shadow_of = self._shadow_of()
+        return shadow_of[self._key(var, shadow_of)]
 
-    def variables_to_restore(self) -> dict[str, Variable]:
-        """The live variable by the name under which a file of this program holds the value to load into it.
+    def variables_to_restore(self, variables: Iterable[Any] | None = None) -> dict[str, Variable]:
+        """The live variable by the name under which a file of the train program holds the value to load into it.
 
         As in TensorFlow: an averaged variable by its shadow's name, every other by its own. A program without averages that
-        loads each variable from the name it has here gets the averaged weights. Raises AverageError before `update`.
+        loads each variable from the name it has here gets the averaged weights. Before `update` these are the variables of the
+        default main program, and names as `average_name` gives them.
+
+        variables: those that are to get their averages (parameters, or their names); all others their own values. None: all
+        that are averaged. Raises AverageError for one that is not averaged, and for a program without parameters.
         """
-        average = self._require_update("variables_to_restore")
-        return {average.shadow_of.get(each.name, each.name): each.variable for each in self._parameters}
+        shadow_of, attached = self._shadow_of(), self._attached
+        if variables is not None:
+            shadow_of = {name: shadow_of[name] for name in [self._key(each, shadow_of) for each in variables]}
+        parameters = attached.parameters if attached else backend().parameters(paddle.static.default_main_program())
+        return {shadow_of.get(each.name, each.name): each.variable for each in parameters}
 
-    def _schedule(self) -> Schedule:
-        if self._given_schedule is not None:
-            return self._given_schedule
-        given = self._thres_steps
-        if given is None:
-            return Constant(self._decay)
-        if not callable(given):
-            return ThresSteps(self._decay, lambda n: as_float64(given))
-        return ThresSteps(self._decay, lambda n: as_float64(given(n)))
+    def _shadow_of(self) -> dict[str, str]:
+        """The names of shadows by parameter's name."""
+        if self._attached is not None:
+            return self._attached.average.shadow_of
+        return names_to_be(paddle.static.default_main_program(), self._selection, self._name)
 
-    def _require_update(self, caller: str) -> Average:
-        if self._average is None:
+    def _require_update(self, caller: str) -> Attached:
+        if self._attached is None:
             raise AverageError(f"{caller}() of the average {self._name!r}: call update() on the train program first")
-        return self._average
+        return self._attached
 
-    def _key(self, var: Any) -> str:
-        average = self._require_update("average")
+    def _key(self, var: Any, shadow_of: Mapping[str, str]) -> str:
         try:
             name = var if isinstance(var, str) else var.name
         except (AttributeError, ValueError):
             # What is no variable, or on Paddle 3 a variable that has no name, being neither an input nor a parameter.
             name = None
-        if name not in average.shadow_of:
+        if name not in shadow_of:
             what = repr(name or "what was given")
-            raise AverageError(f"{what} is not averaged by {self._name!r}; it averages {', '.join(average.shadow_of)}")
+            raise AverageError(f"{what} is not averaged by {self._name!r}; it averages {listed(list(shadow_of))}")
         return name

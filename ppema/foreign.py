@@ -27,7 +27,7 @@ def check_test_program(test: Program, train: Sequence[Parameter]) -> None:
             )
     others = [parameter for parameter in parameters if parameter.name not in ours]
     frozen = {parameter.name for parameter in others if not parameter.trainable}
-    moving = _statistics_of_trained(test, frozen)
+    moving = statistics_of_trained(test, frozen)
     untrained = [parameter.name for parameter in others if parameter.trainable or parameter.name in moving]
     if untrained:
         raise AverageError(
@@ -37,14 +37,14 @@ def check_test_program(test: Program, train: Sequence[Parameter]) -> None:
         )
 
 
-def _statistics_of_trained(test: Program, frozen: set[str]) -> set[str]:
-    """Those of `frozen` that are the statistics of a BatchNorm with a weight or bias outside of it.
+def statistics_of_trained(program: Program, frozen: set[str]) -> set[str]:
+    """Those of `frozen` that are the statistics of a BatchNorm of `program` with a weight or bias outside of it.
 
     Paddle marks all statistics as frozen, so that they say nothing themselves.
     """
     if not frozen:
         return set()
-    norms = [set(op.reads) for op in backend().operations(test) if "batch_norm" in op.kind]
+    norms = [set(op.reads) for op in backend().operations(program) if "batch_norm" in op.kind]
     return {name for reads in norms if not reads <= frozen for name in reads & frozen}
 
 

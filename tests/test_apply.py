@@ -70,8 +70,8 @@ def test_training_goes_on_from_the_average_without_touching_the_shadow(built, he
 
 def test_an_apply_that_nobody_can_restore_stands_in_nobodys_way(built, here):
     ema = averaged(built, 0.9)
-    with built.guard():
-        other = ExponentialMovingAverage(0.5, name="other")
+    other = ExponentialMovingAverage(0.5, name="other")
+    with built.guard(), pytest.warns(UserWarning, match="if the startup program has run, run it again after update"):
         other.update()
     built.start()
     built.steps(2)

@@ -26,6 +26,7 @@ LAYERS = {
     "optimizers": 3,
     "applied": 4,
     "arguments": 4,
+    "attached": 4,
     "ema": 4,
     "foreign": 4,
     "clone": 4,

@@ -195,7 +195,7 @@ def test_average_is_a_variable_that_can_be_fetched(built, here):
     np.testing.assert_array_equal(fetched, scope.get(built.scope, ema.average_name(parameter)))
 
 
-@pytest.mark.parametrize("call", ["apply", "average", "average_name"])
+@pytest.mark.parametrize("call", ["apply", "average"])
 def test_before_update_every_use_says_so(built, here, call):
     ema = ExponentialMovingAverage(0.9, name="e")
     with pytest.raises(AverageError, match=rf"{call}\(\) of the average 'e': call update\(\)"):

@@ -112,6 +112,14 @@ class IR(Protocol):
         """The names of all persistable variables of `program` (parameters, accumulators, shadows, LR), sorted."""
         ...
 
+    def size(self, program: Program) -> int:
+        """The number of operations of `program`, nested blocks included."""
+        ...
+
+    def initialised(self, startup: Program) -> set[str]:
+        """The names of the variables that the startup program fills."""
+        ...
+
     def operations(self, program: Program) -> Iterator[Operation]:
         """Every operation of `program` in order, those of nested blocks after the one that holds them."""
         ...

@@ -63,6 +63,12 @@ class Legacy:
         kinds = {paddle.base.core.VarDesc.VarType.FEED_MINIBATCH, paddle.base.core.VarDesc.VarType.FETCH_LIST}
         return sorted(v.name for v in program.list_vars() if v.persistable and v.type not in kinds)
 
+    def size(self, program: Program) -> int:
+        return sum(len(block.ops) for block in program.blocks)
+
+    def initialised(self, startup: Program) -> set[str]:
+        return {name for op in startup.global_block().ops for name in op.output_arg_names}
+
     def operations(self, program: Program) -> Iterator[Operation]:
         state = set(self.state_names(program))
         for op, depth in _walk(program, program.global_block()):

@@ -79,6 +79,13 @@ class Pir:
         names = {state_name(op) for op in program.global_block().ops}
         return sorted(name for name in names if name is not None)
 
+    def size(self, program: Program) -> int:
+        return program.num_ops()
+
+    def initialised(self, startup: Program) -> set[str]:
+        ops = startup.global_block().ops
+        return {op.attrs()["parameter_name"] for op in ops if op.name() == "builtin.set_parameter"}
+
     def operations(self, program: Program) -> Iterator[Operation]:
         for op, depth in walk(program.global_block()):
             source = user_frame(op.attrs().get("op_callstack", ()))

@@ -1,0 +1,128 @@
+"""An average in the train program that it was appended to, and what was built there after it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import paddle
+
+from ppema.errors import AverageError, listed
+from ppema.foreign import statistics_of_trained
+from ppema.ir import Operation, Parameter, Program, Variable, backend, scope
+from ppema.passes.average import Average, shadow_name
+from ppema.passes.ema import EmaPass
+from ppema.passes.select import Selection, chosen
+from ppema.passes.switch import SwitchPass
+from ppema.recalibration import moving_statistics
+from ppema.trained import check_trained
+
+
+@dataclass
+class Attached:
+    """An average of the train program `main`, which had the parameters `parameters` when it was appended."""
+
+    main: Program
+    average: Average
+    parameters: list[Parameter]
+    selection: Selection
+    _checked: int = field(default=0, init=False)  # operations of `main` when nothing was found
+
+    def check(self) -> None:
+        """Raise AverageError for what was built after the average and is not in it: weights, and updates of weights.
+
+        It costs some microseconds where the program has grown by nothing since the last time.
+        """
+        size = backend().size(self.main)
+        if size == self._checked:
+            return
+        operations = list(backend().operations(self.main))
+        self._check_updates(operations)
+        self._check_parameters(operations)
+        self._checked = size
+
+    def _check_updates(self, operations: Sequence[Operation]) -> None:
+        average = self.average
+        own = max(index for index, op in enumerate(operations) if average.count in op.writes)
+        followed = {*average.followed, *average.master_of.values()}
+        for op in operations[own + 1 :]:
+            late = followed.intersection(op.writes)
+            if late and not _ours_in_a_branch(op):
+                raise AverageError(
+                    f"{op.source or 'the program'}: '{op.kind}' changes {listed(sorted(late))} after update() of the average "
+                    f"{average.name!r}, which would be a step behind: call update() after the last minimize"
+                )
+
+    def _check_parameters(self, operations: Sequence[Operation]) -> None:
+        average, parameters = self.average, backend().parameters(self.main)
+        choices = self.selection.choose(parameters, _written(operations), moving_statistics(self.main), {})
+        missed = sorted({each.parameter.name for each in choices if each.how != "leave"}.difference(average.shadow_of))
+        if missed:
+            raise AverageError(
+                f"update() of the average {average.name!r} did not cover {listed(missed)}, which came into training after it: "
+                "call update() when the model is complete, after the last minimize"
+            )
+
+    def warn_of_startup(self, startup: Program) -> None:
+        """Warn where a run of the train program would not find the average, after `startup` or without."""
+        where, weights = paddle.static.global_scope(), list(self.average.shadow_of)
+        started = not scope.missing(where, weights)
+        if set(weights).isdisjoint(backend().initialised(startup)):
+            if not started:
+                warnings.warn(
+                    "the default startup program fills none of the weights, and the averages' initial values went there: run "
+                    "it too, or call update() under paddle.static.program_guard(main, startup) with the model's own",
+                    stacklevel=3,
+                )
+        elif started and scope.missing(where, self.average.state_names):
+            warnings.warn(
+                f"the current scope has the weights, but not the average {self.average.name!r}: if the startup program has "
+                "run, run it again after update(), or append the average with a new one: with "
+                "paddle.static.program_guard(main, new): ema.update(); executor.run(new)",
+                stacklevel=3,
+            )
+
+
+def attach(made: EmaPass, selection: Selection, switch: SwitchPass | None, when: Variable | None) -> Attached:
+    """Append the update of a new average to the default main program, and its initial values to the default startup program.
+
+    Raises AverageError and warns as `ExponentialMovingAverage.update` does.
+    """
+    ir = backend()
+    main, startup = paddle.static.default_main_program(), paddle.static.default_startup_program()
+    parameters = ir.parameters(main)
+    if not parameters:
+        raise AverageError("the default main program has no parameters to average: build the model first")
+    check_trained(main, when)
+    choices = selection.choose(parameters, _written(ir.operations(main)), moving_statistics(main), {})
+    covered, recalibrated = chosen(choices, "average"), chosen(choices, "recalibrate")
+    average = made.apply(ir, main, startup, covered, recalibrated, when)
+    if switch is not None:
+        switch.apply(ir, main, startup, made, average, covered, when)
+    return Attached(main, average, parameters, selection)
+
+
+def names_to_be(program: Program, selection: Selection, name: str) -> dict[str, str]:
+    """The shadow's name by parameter's name, as an average `name` of the model in `program` has them in its train program.
+
+    Covered is what `program` shows to change in training: trainable parameters, and the statistics of BatchNorm layers with a
+    trainable weight or bias. Raises AverageError where it has no parameters.
+    """
+    parameters = backend().parameters(program)
+    if not parameters:
+        raise AverageError("the default main program has no parameters: build the model first")
+    statistics = statistics_of_trained(program, {each.name for each in parameters if not each.trainable})
+    choices = selection.choose(parameters, statistics, statistics, {})
+    return {each.parameter.name: shadow_name(each.parameter.name, name) for each in choices if each.how != "leave"}
+
+
+def _ours_in_a_branch(operation: Operation) -> bool:
+    """Whether ppema itself built `operation` in a branch, as it overwrites weights by their average."""
+    return operation.depth > 0 and operation.source.startswith(f"{Path(__file__).parent}{os.sep}")
+
+
+def _written(operations: Iterable[Operation]) -> set[str]:
+    return {name for op in operations for name in op.writes}

@@ -1,0 +1,186 @@
+"""What is built after update(), before it, or elsewhere: noticed in a line, or right."""
+
+from __future__ import annotations
+
+import paddle
+import pytest
+from averages import averaged, averages, same, weights
+
+from ppema.clone import clone_for_test
+from ppema.ema import ExponentialMovingAverage
+from ppema.errors import AverageError
+from ppema.ir import backend, scope
+
+
+def second_loss(built):
+    """Another head on the logits, as the discriminator's or an auxiliary one."""
+    return paddle.nn.Linear(4, 1)(built.logits).mean()
+
+
+def test_update_between_two_minimize_calls_is_noticed(built, here):
+    built.minimize()
+    with built.guard():
+        loss = second_loss(built)
+        ema = ExponentialMovingAverage(0.9)
+        ema.update()
+        paddle.optimizer.SGD(0.1).minimize(loss)
+    built.start()
+    built.steps(2)
+    said = r": 'sgd_?' changes .* after update\(\) of the average 'ema', which would be a step behind: call update\(\) after"
+    with pytest.raises(AverageError, match=said), ema.apply(built.executor):
+        pass
+
+
+def test_parameters_that_came_after_update_are_noticed(built, here):
+    ema = averaged(built, 0.9)
+    known = set(weights(built))
+    with built.guard():
+        loss = second_loss(built)
+        only = [each.variable for each in backend().parameters(built.main) if each.name not in known]
+        paddle.optimizer.SGD(0.1, parameters=only).minimize(loss)
+    built.start()
+    built.steps(2)
+    new = ", ".join(sorted(each.name for each in only))
+    said = rf"update\(\) of the average 'ema' did not cover {new}, which came into training after it"
+    with pytest.raises(AverageError, match=said), ema.apply(built.executor):
+        pass
+
+
+def test_an_assignment_to_weights_after_update_is_noticed(built, here):
+    """Clipping weights, as a Wasserstein critic does: the average would take them in before they are clipped."""
+    ema = averaged(built, 0.9)
+    built.steps(1)
+    with ema.apply(built.executor):
+        pass
+    with built.guard():
+        weight = next(each.variable for each in backend().parameters(built.main) if each.name == "linear_0.w_0")
+        paddle.assign(paddle.clip(weight, -0.1, 0.1), output=weight)
+    with pytest.raises(AverageError, match=r"test_attached.py:\d+: 'assign_?.*' changes linear_0.w_0 after update"):
+        with ema.apply(built.executor):
+            pass
+
+
+@pytest.mark.parametrize("mix", [1.0, 0.5])
+def test_averages_and_overwriting_after_update_are_nothing_to_notice(built, here, mix):
+    built.minimize()
+    with built.guard():
+        first = ExponentialMovingAverage(0.9)
+        first.update()
+        second = ExponentialMovingAverage(0.5, overwrite_every=2, overwrite_mix=mix)
+        second.update()
+        paddle.nn.functional.softmax(built.logits).mean()
+    built.start()
+    built.steps(3)
+    for ema in (first, second):
+        with ema.apply(built.executor):
+            assert same(weights(built), averages(built, ema))
+
+
+def test_tensorflows_idiom_of_evaluation(built, here):
+    """A program that only evaluates asks for the names before any update, and loads averages into the variables themselves."""
+    ema = averaged(built, 0.9, exclude=["conv2d_0.b_0"], name="mean")
+    built.steps(3)
+    saved = {name: scope.get(built.scope, name) for name in backend().state_names(built.main)}
+    plain = type(built)()
+    with plain.guard():
+        test, _ = clone_for_test(plain.main, [plain.logits])
+    for program in (plain.main, test):
+        with paddle.static.program_guard(program, plain.startup):
+            reader = ExponentialMovingAverage(0.9, exclude=["conv2d_0.b_0"], name="mean")
+            mapping = reader.variables_to_restore()
+            assert reader.average_name("batch_norm2d_0.w_1") == "batch_norm2d_0.w_1.mean"
+            with pytest.raises(
+                AverageError, match="'conv2d_0.b_0' is not averaged by 'mean'; it averages batch_norm2d_0.b_0, "
+            ):
+                reader.average_name("conv2d_0.b_0")
+        assert {name: each.name for name, each in mapping.items()} == {
+            name: each.name for name, each in ema.variables_to_restore().items()
+        }
+    plain.start()
+    scope.put(plain.scope, {each.name: saved[name] for name, each in mapping.items()})
+    with ema.apply(built.executor):
+        assert same(weights(plain), weights(built))
+
+
+def test_a_subset_gets_its_averages_and_the_rest_its_own_values(built, here):
+    ema = averaged(built, 0.9)
+    chosen = [each.variable for each in backend().parameters(built.main) if each.name.startswith("linear")]
+    fresh = type(built)()
+    with fresh.guard():
+        other = ExponentialMovingAverage(0.9, name="ema").variables_to_restore(["linear_0.w_0", "linear_0.b_0"])
+    expected = {name + ".ema" * name.startswith("linear"): name for name in weights(built)}
+    for mapping in (ema.variables_to_restore(chosen), other):
+        assert {name: each.name for name, each in mapping.items()} == expected
+    assert {n: v.name for n, v in ema.variables_to_restore([]).items()} == {name: name for name in weights(built)}
+    with pytest.raises(AverageError, match="'images' is not averaged"):
+        ema.variables_to_restore(["images"])
+
+
+def test_a_frozen_norm_keeps_its_own_names_before_update():
+    """Nothing of it changes in training, so no average of it is saved."""
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        frozen = paddle.ParamAttr(trainable=False)
+        norm = paddle.nn.BatchNorm1D(4, weight_attr=frozen, bias_attr=frozen, use_global_stats=True)
+        paddle.nn.Linear(4, 2)(norm(paddle.static.data("x", [-1, 4], "float32")))
+        mapping = ExponentialMovingAverage(0.9, name="ema").variables_to_restore()
+    assert sorted(mapping) == [
+        *(f"batch_norm1d_0.{each}" for each in ("b_0", "w_0", "w_1", "w_2")),
+        *("linear_0.b_0.ema", "linear_0.w_0.ema"),
+    ]
+
+
+def test_an_empty_program_has_no_names():
+    with paddle.static.program_guard(paddle.static.Program()):
+        with pytest.raises(AverageError, match="the default main program has no parameters"):
+            ExponentialMovingAverage(0.9).variables_to_restore()
+
+
+def test_a_startup_program_that_has_run_is_noticed_and_a_new_one_begins_the_average(built, here):
+    built.minimize()
+    built.start()
+    with built.guard(), pytest.warns(UserWarning, match="the current scope has the weights, but not the average 'ema': if "):
+        ExponentialMovingAverage(0.9).update()
+    other = type(built)()
+    other.minimize()
+    other.start()
+    new = paddle.static.Program()
+    with paddle.static.scope_guard(other.scope):
+        other.steps(2)
+        with paddle.static.program_guard(other.main, new):
+            ema = ExponentialMovingAverage(0.9, name="ema")
+            ema.update()
+        before = weights(other)
+        other.executor.run(new)
+        assert same(weights(other), before)
+        other.steps(1)
+        with ema.apply(other.executor):
+            assert same(weights(other), averages(other, ema))
+
+
+def test_a_guard_without_the_startup_program_is_noticed(built, here):
+    built.minimize()
+    with paddle.static.program_guard(built.main):
+        with pytest.warns(UserWarning, match="the default startup program fills none of the weights"):
+            ExponentialMovingAverage(0.9).update()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda: 1, "got 1"),
+        (lambda: True, "got True"),
+        (lambda: paddle.full([1], 1, "int64"), r"got int64 \[1\]"),
+        (lambda: paddle.full([2], True, "bool"), r"got bool \[2\]"),
+    ],
+)
+def test_when_is_a_bool_variable_of_one_element(built, given, said):
+    built.minimize()
+    with built.guard():
+        when = given()
+        grown = backend().size(built.main)
+        ema = ExponentialMovingAverage(0.9)
+        with pytest.raises(TypeError, match=f"when: expected a bool Variable of one element, {said}"):
+            ema.update(when)
+        assert backend().size(built.main) == grown
+        ema.update(paddle.full([1], True, "bool"))
