@@ -7,6 +7,7 @@ ours and keeps its traceback.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -69,6 +70,14 @@ class TrainingError(PpemaError):
     """The run itself failed, with good input: too many gradients that are not finite, a full disk. Exit code 1."""
 
     exit_code = 1
+
+
+def escaped(text: str) -> str:
+    """`text` for a terminal, on one line: control characters, and others that are not seen, as Python's escapes."""
+    return "".join(
+        each if each.isprintable() or unicodedata.category(each) == "Zs" else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 def printable(text: str) -> str:

@@ -44,7 +44,7 @@ def build_lr(spec: Any, to_steps: Callable[[Duration], int], total_steps: int) -
     schedule = _call(found, _in_steps(spec.args, to_steps, "args"))
     if not isinstance(schedule, LRScheduler):
         raise ConfigError.of(f"{spec.name} is not a paddle.optimizer.lr.LRScheduler", "name")
-    _rehearse(schedule, total_steps)
+    rehearse(schedule, total_steps)
     if spec.warmup is None:
         return schedule
     if isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau):
@@ -95,7 +95,7 @@ def set_lr_state(schedule: LRScheduler, state: Mapping[str, Any]) -> None:
     for name, value in state.items():
         if isinstance(own[name], dict):
             set_lr_state(getattr(schedule, name), value)
-        elif value is None or isinstance(value, (bool, int, float)):
+        elif isinstance(value, (bool, int, float)) or (value is None and own[name] is None):
             setattr(schedule, name, value)
         elif value in ("nan", "inf", "-inf"):
             setattr(schedule, name, float(value))
@@ -108,8 +108,8 @@ def _constant(learning_rate: float) -> LRScheduler:
     return paddle.optimizer.lr.LambdaDecay(float(learning_rate), _always_one)
 
 
-def _rehearse(schedule: LRScheduler, steps: int) -> None:
-    """Step a copy of the schedule through the run, or the first LONGEST_REHEARSAL steps of it."""
+def rehearse(schedule: LRScheduler, steps: int) -> None:
+    """Step a copy of the schedule through that many steps, or the first LONGEST_REHEARSAL of them. Raises ConfigError."""
     try:
         copy = deepcopy(schedule)
         for step in range(min(steps, LONGEST_REHEARSAL)):

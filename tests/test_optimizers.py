@@ -113,6 +113,13 @@ def test_the_state_of_another_schedule_is_refused():
         set_lr_state(lr("StepDecay", **ARGUMENTS["StepDecay"]), lr_state(lr("constant", learning_rate=0.1)))
 
 
+@pytest.mark.parametrize("forged", [{"last_epoch": None}, {"last_lr": None}, {"last_lr": [1]}, {"base_lr": "fast"}])
+def test_a_state_that_is_no_number_is_refused(forged):
+    schedule = lr("StepDecay", **ARGUMENTS["StepDecay"])
+    with pytest.raises(ValueError, match=f"^{next(iter(forged))}: expected a number, got "):
+        set_lr_state(schedule, {**lr_state(schedule), **forged})
+
+
 def test_a_schedule_that_ends_with_the_run_is_fine_and_one_that_ends_before_is_not():
     lr("OneCycleLR", max_learning_rate=0.1, total_steps=30)
     with pytest.raises(ConfigError, match="args: the schedule fails within the run: ValueError"):

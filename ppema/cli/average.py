@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ppema.cli.common import add_json, load, parser, print_json, print_table, run
+from ppema.cli.common import add_json, load, parser, print_json, print_table, run, say
 from ppema.errors import PpemaError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _average(arguments: argparse.Namespace) -> int:
         metric=arguments.metric,
         recalibrate=DEFAULT_BATCHES if arguments.recalibrate_batches is None else arguments.recalibrate_batches,
         name=arguments.name,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=lambda line: say(line, sys.stderr),
     )
     report = outcome.report
     several = len(report.rows) > 1
@@ -80,7 +80,7 @@ def _average(arguments: argparse.Namespace) -> int:
     ]
     print_table(["average", *report.rows[0].metrics, "profile error", "made of", *([""] * several)], rows)
     for file in outcome.files:
-        print(f"weights: {file}")
+        say(f"weights: {file}")
     if arguments.json:
         from dataclasses import asdict
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppema.cli.common import add_json, print_json, print_table, run
+from ppema.cli.common import add_json, print_json, print_table, run, say
+from ppema.errors import escaped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +61,7 @@ def _list(arguments: argparse.Namespace) -> int:
     print_table(("checkpoint", "epoch", "MiB", "named"), rows)
     for each in found:
         if each.fault:
-            print(each.fault)
+            say(each.fault)
     if arguments.json:
         fields = ("step", "epoch", "size", "named", "fault")
         print_json([{"path": str(each.path), **{field: getattr(each, field) for field in fields}} for each in found])
@@ -80,7 +81,8 @@ def _verify(arguments: argparse.Namespace) -> int:
         found |= {str(each.path): check(each.path) for each in entries(folder)}
         found[str(folder)] = check_pointers(folder)
     for path, faults in found.items():
-        print("\n".join(faults) if faults else f"{path}: intact")
+        for line in faults or [f"{path}: intact"]:
+            say(escaped(line))
     if arguments.json:
         print_json(found)
     return 2 if any(found.values()) else 0
@@ -121,7 +123,7 @@ def _prune(arguments: argparse.Namespace) -> int:
             checkpoints.prune()
     left = [] if arguments.dry_run else [path for path in gone if path.exists()]
     for path in gone:
-        print(f"{path}: {'would be deleted' if arguments.dry_run else 'could not be deleted' if path in left else 'deleted'}")
+        say(f"{path}: {'would be deleted' if arguments.dry_run else 'could not be deleted' if path in left else 'deleted'}")
     print(f"{len(gone) - len(left)} checkpoints {'would be' if arguments.dry_run else 'were'} deleted")
     if arguments.json:
         print_json([str(path) for path in gone if path not in left])

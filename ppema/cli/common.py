@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import signal
@@ -11,9 +12,9 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from ppema.errors import PpemaError
+from ppema.errors import PpemaError, escaped
 
 if TYPE_CHECKING:
     from ppema.config import Config
@@ -62,9 +63,14 @@ def print_json(value: Any) -> None:
     print(to_json(value), flush=True)
 
 
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print each line of `text`, on stdout by default, without a character that a terminal would obey."""
+    print("\n".join(map(escaped, text.split("\n"))), file=stream, flush=True)
+
+
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Aligned columns on stdout, numbers to the right and words to the left."""
-    cells = [list(head), *([f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows)]
+    cells = [list(head), *([f"{cell:.4f}" if isinstance(cell, float) else escaped(str(cell)) for cell in row] for row in rows)]
     columns = []
     for column in zip(*cells, strict=True):
         width = max(map(len, column))
@@ -81,8 +87,7 @@ def _one_line(message: Warning | str, category: type[Warning], filename: str, li
 
 def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse, run, and turn errors into one line per problem and their exit code; Ctrl-C is 130."""
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -91,6 +96,18 @@ def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentPar
     with _ctrl_c() as pressed:
         code = _code(command, arguments, pressed)
     return 130 if pressed and code in (1, 2) else code
+
+
+def _open_closed_streams() -> None:
+    """Open the null device in place of standard streams that are closed: the next file would be what others take for them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 @contextmanager
@@ -123,16 +140,21 @@ def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
         return code
     except PpemaError as error:
         if not pressed:
-            print(error, file=sys.stderr)
+            say(str(error), sys.stderr)
         return error.exit_code
     except MemoryError as error:
-        print(f"there is not enough memory: {error}", file=sys.stderr)
-        return 1
+        return _out_of_memory(error)
+    except RuntimeError as error:
+        if str(error) != "can't start new thread":
+            raise
+        return _out_of_memory(error)
     except BrokenPipeError:
         # Whoever read the output has gone; Python's own flush at exit must not say so again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            return _out_of_memory(error)
         if error.filename is not None:
             raise
         print(f"the output can not be written: {error}", file=sys.stderr)
@@ -140,3 +162,8 @@ def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _out_of_memory(error: Exception) -> int:
+    print(f"there is not enough memory{f': {error}' * bool(str(error))}", file=sys.stderr)
+    return 1

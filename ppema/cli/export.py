@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ppema.cli.common import add_json, load, parser, print_json, run
+from ppema.cli.common import add_json, load, parser, print_json, run, say
 from ppema.errors import PpemaError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _export(arguments: argparse.Namespace) -> int:
     done = _of_run(arguments) if arguments.from_official is None else _of_official(arguments)
     from dataclasses import asdict
 
-    print(f"{done.file}: {done.weights}, {done.variables} variables by {'name' if done.names == 'variables' else 'place'}")
+    say(f"{done.file}: {done.weights}, {done.variables} variables by {'name' if done.names == 'variables' else 'place'}")
     if arguments.json:
         print_json(asdict(done))
     return 0

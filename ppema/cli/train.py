@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ppema.cli.common import add_json, load, parser, print_json, print_table, run
+from ppema.cli.common import add_json, load, parser, print_json, print_table, run, say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         from ppema.training import dry_run
 
-        loss = dry_run(config, say=lambda line: print(line, file=sys.stderr))
+        loss = dry_run(config, say=lambda line: say(line, sys.stderr))
         print(f"dry run: one step, loss {loss:.4f}; the evaluation ran; nothing was written", file=sys.stderr)
         return 0
     from ppema.training import train
@@ -38,7 +38,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if result.metrics:
         measures = list(next(iter(result.metrics.values())))
         print_table(["weights", *measures], [[name, *values.values()] for name, values in result.metrics.items()])
-    print(f"run: {result.output}")
+    say(f"run: {result.output}")
     if arguments.json:
         best = {monitor: {"value": each.value, "step": each.step} for monitor, each in result.best.items()}
         print_json({"step": result.state.step, "metrics": result.metrics, "best": best, "output": str(result.output)})

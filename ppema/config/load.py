@@ -14,7 +14,7 @@ from ppema.config.positions import Position, Positions
 from ppema.config.schema import Config
 from ppema.config.wording import key_fault
 from ppema.config.yaml_tree import MAX_BYTES, MAX_DEPTH, MAX_NODES, TOO_DEEP, Entry, extent, read_yaml
-from ppema.errors import ConfigError, Problem
+from ppema.errors import ConfigError, Problem, escaped
 
 
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
@@ -74,7 +74,7 @@ def _override(tree: Entry, override: str) -> Entry:
     """`tree` with an override `a.b=value` applied; the override's own position is `-o a.b`."""
     dotted, equals, text = override.partition("=")
     keys = dotted.strip().split(".")
-    position = Position(f"-o {dotted.strip()}")
+    position = Position(f"-o {escaped(dotted.strip())}")
     try:
         if not equals or any(map(key_fault, keys)):
             raise ConfigError.of(f"expected key=value with a key such as train.epochs, got {override!r}")

@@ -16,7 +16,7 @@ import numpy as np
 
 from ppema.data.arrays import ArrayDataset
 from ppema.data.files import existing_file, open_binary
-from ppema.errors import DataError, one_line
+from ppema.errors import DataError, one_line, printable
 from ppema.names import did_you_mean
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -65,7 +65,7 @@ def csv(
         try:
             values.extend(_numbers(row.cells, integer_target))
         except _CellError as error:
-            named = f"'{names[error.column]}': " if header else ""
+            named = f"'{printable(names[error.column])}': " if header else ""
             hint = "; if these are names, set header: true" if row is first else ""
             raise DataError(f"{path}:{row.line}:{error.column + 1}: {named}{error.message}{hint}") from None
     if not values:
@@ -108,7 +108,7 @@ def _target_column(path: str, target: str | int, names: list[str], width: int) -
     if not names:
         raise DataError(f"{path}: target '{target}' is a name, but with header: false columns have only numbers, from 0")
     if names.count(target) != 1:
-        meant = did_you_mean(target, names) or f"; known: {', '.join(names)}"
+        meant = did_you_mean(target, names) or f"; known: {', '.join(map(printable, names))}"
         fault = f"{names.count(target)} columns are named '{target}'" if target in names else f"no column '{target}'{meant}"
         raise DataError(f"{path}:1: {fault}")
     return names.index(target)
@@ -122,13 +122,13 @@ def _numbers(cells: list[str], integer_column: int | None) -> list[float]:
         except ValueError:
             value = None
         if value is None or "_" in cell:  # float() reads 1_000 as Python's source does
-            raise _CellError(column, f"not a number: '{cell}'" if cell.strip() else "no value")
+            raise _CellError(column, f"not a number: '{printable(cell)}'" if cell.strip() else "no value")
         if not math.isfinite(value):
-            raise _CellError(column, f"not a finite number: '{cell}'")
+            raise _CellError(column, f"not a finite number: '{printable(cell)}'")
         if column == integer_column:
             if not value.is_integer() or abs(value) > EXACT:
-                raise _CellError(column, f"not an integer: '{cell}'; for other targets set target_dtype: float32")
+                raise _CellError(column, f"not an integer: '{printable(cell)}'; for other targets set target_dtype: float32")
         elif abs(value) > FLOAT32_MAX:
-            raise _CellError(column, f"beyond the range of float32: '{cell}'")
+            raise _CellError(column, f"beyond the range of float32: '{printable(cell)}'")
         values.append(value)
     return values

@@ -33,6 +33,11 @@ class Plan:
         whole, rest = divmod(self.samples, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
+    @property
+    def largest_batch(self) -> int:
+        """The number of samples of the largest batch."""
+        return min(self.batch_size, self.samples)
+
     def order(self, epoch: int) -> np.ndarray:
         """`epoch_order` of this plan."""
         return epoch_order(self.samples, seed=self.seed, epoch=epoch, shuffle=self.shuffle)

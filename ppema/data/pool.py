@@ -64,7 +64,7 @@ class WorkerPool:
         for number in range(count):
             try:
                 self._workers.append(_start(context, number, task, pickled, label))
-            except OSError as error:
+            except (OSError, OverflowError) as error:  # OverflowError: more shared memory than there are addresses
                 raise DataError(f"{label}: worker {number} did not start: {one_line(error)}") from error
 
     @property
@@ -137,9 +137,9 @@ class WorkerPool:
 
 
 def _start(context: SpawnContext, number: int, task: Task, pickled: bytes, label: str) -> Worker:
-    descriptor = create_shared(task.fields, task.plan.batch_size, AHEAD)
+    descriptor = create_shared(task.fields, task.plan.largest_batch, AHEAD)
     try:
-        slots = map_shared(descriptor, task.fields, task.plan.batch_size, AHEAD)
+        slots = map_shared(descriptor, task.fields, task.plan.largest_batch, AHEAD)
         ours, theirs = Pipe()
         with theirs:
             name = f"ppema-worker-{number}"

@@ -56,7 +56,7 @@ def _serve(requests: Connection, pickled: bytes, label: str) -> None:
     try:
         task: Task = pickle.loads(pickled)
         plan = task.plan
-        slots = map_shared(descriptor, task.fields, plan.batch_size, AHEAD)
+        slots = map_shared(descriptor, task.fields, plan.largest_batch, AHEAD)
         dataset = task.open_dataset()
         samples = check_dataset(dataset, label)
         if samples != plan.samples:

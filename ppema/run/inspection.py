@@ -67,7 +67,7 @@ def entries(folder: Path) -> list[Entry]:
     for path in [*step_folders(folder), *aside]:
         named = tuple(pointer for pointer, target in pointers.items() if target == path.name)
         try:
-            size = sum(file.stat().st_size for file in path.iterdir())
+            size = sum(file.lstat().st_size for file in path.iterdir())
         except FileNotFoundError:
             continue  # A run that goes on has just deleted it.
         try:

@@ -15,7 +15,7 @@ from visualdl.component.base_component import meta_data, scalar
 from visualdl.writer.record_writer import RecordWriter
 
 from ppema.averaging.health import Reading
-from ppema.errors import SetupError, TrainingError
+from ppema.errors import SetupError, TrainingError, escaped
 from ppema.run.appended import AppendedFile
 from ppema.run.durable import replace_file
 from ppema.run.progress import Bar
@@ -80,12 +80,12 @@ class RunLog:
         """One line for people, on the terminal and in log.txt."""
         self._bar.line(text)
         with self._writing():
-            self._text.append(f"{text}\n".encode(errors="backslashreplace"))
+            self._text.append(f"{escaped(text)}\n".encode())
 
     def note(self, lines: Iterable[str]) -> None:
         """Lines that are too many for a terminal, in log.txt alone."""
         with self._writing():
-            self._text.append("".join(f"{line}\n" for line in lines).encode(errors="backslashreplace"))
+            self._text.append("".join(f"{escaped(line)}\n" for line in lines).encode())
 
     def warn(self, warnings: Iterable[str]) -> None:
         """Each of them as a line for people."""

@@ -10,6 +10,8 @@ from typing import Any, Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ppema.errors import escaped
+
 
 class Bar(Protocol):
     """What shows the run's progress between two logged lines."""
@@ -46,7 +48,7 @@ class _Lines:
     def line(self, text: str) -> None:
         # Training goes on when nobody listens any more.
         with suppress(OSError):
-            print(text, file=self._stream, flush=True)
+            print(escaped(text), file=self._stream, flush=True)
 
 
 class _Terminal:
@@ -59,4 +61,4 @@ class _Terminal:
         self._shown.update(self._task, completed=step, figures=figures)
 
     def line(self, text: str) -> None:
-        self._shown.console.print(text, markup=False, highlight=False)
+        self._shown.console.print(escaped(text), markup=False, highlight=False)

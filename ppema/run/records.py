@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ppema.errors import SetupError
 
 _Step = Annotated[int, Field(ge=0, lt=2**63)]
-_Figure = float | None  # null: one that was not finite
+# An integer of 400 digits is one for JSON, and no float.
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Figure = _Number | None  # null: one that was not finite
 
 
 class _Evaluation(BaseModel):
@@ -21,7 +23,7 @@ class _Evaluation(BaseModel):
 
     kind: Literal["eval"]
     step: _Step
-    epoch: float
+    epoch: _Number
     weights: str
 
 
@@ -39,7 +41,7 @@ class _Interval(BaseModel):
 
     kind: Literal["train"]
     step: _Step
-    epoch: float
+    epoch: _Number
     loss: _Figure
     lr: _Figure
     decay: dict[str, _Figure]

@@ -12,7 +12,7 @@ import paddle
 from ppema.config import Config
 from ppema.environment import threads_in_use
 from ppema.errors import CheckpointError, ConfigError, one_line
-from ppema.optimizers import lr_state, set_lr_state
+from ppema.optimizers import lr_state, rehearse, set_lr_state
 from ppema.run.best import Best
 from ppema.run.checkpoint import Checkpoint
 from ppema.run.checkpoints import Checkpoints, pointer_of
@@ -237,7 +237,8 @@ def _load(run: TrainingRun, checkpoint: Checkpoint) -> Start:
     run.write(checkpoint)
     try:
         set_lr_state(run.programs.lr, manifest.lr)
-    except (ValueError, AttributeError) as error:
+        rehearse(run.programs.lr, min(2, run.horizon.total_steps - state.step))
+    except (ValueError, AttributeError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{checkpoint.path}: damaged: the learning rate's state: {one_line(error)}") from error
     metrics = {
         weights: {name: math.nan if value is None else value for name, value in values.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import resource
@@ -268,6 +269,43 @@ def test_a_data_set_that_raises_in_the_middle_is_no_hang_and_no_traceback(tmp_pa
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "data.train: sample 31: OSError: the disk is gone"
     assert "Traceback" not in done.stderr
+
+
+def child(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A command line in a shell: `code`, in which "$@" is the command."""
+    command = ["bash", "-c", code, "bash", sys.executable, "-W", "ignore", *arguments]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "tests")}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- <&-", ">&- 2>&-"])
+def test_a_closed_stdout_is_no_traceback_and_no_file_of_the_run(tmp_path, closed):
+    done = child(f'"$@" {closed}', str(ROOT / "tools/train.py"), "-c", CNN, "-o", "train.stop_after=2 steps", cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert (tmp_path / "runs/digits_cnn/log.txt").read_text().splitlines()[-1].startswith("step 2  eval  ")
+
+
+def test_a_reader_that_goes_is_no_traceback(tmp_path):
+    done = child('"$@" | true; exit ${PIPESTATUS[0]}', str(ROOT / "tools/show.py"), "-c", CNN, "--resolved", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread"), OSError(errno.ENOMEM, "no", "file")])
+def test_too_little_memory_is_one_line(capsys, error):
+    def command(arguments):
+        raise error
+
+    assert run(command, argparse.ArgumentParser(), []) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("there is not enough memory")
+
+
+def test_an_error_is_escaped_for_the_terminal(capsys):
+    def command(arguments):
+        raise SetupError("one \033[2J\u202e\ntwo\u3000é")
+
+    assert run(command, argparse.ArgumentParser(), []) == 2
+    assert capsys.readouterr().err == "one \\x1b[2J\\u202e\ntwo\u3000é\n"
 
 
 def test_a_real_process_uses_every_core_and_records_it(tmp_path):

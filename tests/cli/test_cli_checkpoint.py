@@ -150,3 +150,31 @@ def test_a_name_that_is_too_long_is_one_line(tmp_path, capsys, command):
     path = tmp_path / ("x" * 300)
     assert main([command, str(path)]) == 2
     assert capsys.readouterr().err.startswith(f"{path}: there are no checkpoints: ")
+
+
+@pytest.mark.parametrize("place", ["step-00000004/raw.safetensors", "step-00000004/manifest.json", "step-00000004", "last"])
+def test_a_link_to_itself_is_one_line(run, capsys, place):
+    """`stat` of it is an OSError, "Too many levels of symbolic links"."""
+    link = run / "checkpoints" / place
+    if link.is_dir():
+        shutil.rmtree(link)
+    else:
+        link.unlink()
+    link.symlink_to(link.name)
+    main(["verify", str(run)])
+    out, err = capsys.readouterr()
+    assert err == "" and "Traceback" not in out
+    if place != "step-00000004":
+        assert f"{link}: Too many levels of symbolic links" in out
+    assert main(["list", str(run)]) == 0
+
+
+def test_names_of_files_do_not_reach_the_terminal(run, capsys):
+    """A file's name may clear the screen, or turn what follows green."""
+    shutil.copy(run / "checkpoints/best", run / "checkpoints/best-\033[2J\nx: intact")
+    for command in ("list", "verify"):
+        main([command, str(run)])
+        out = capsys.readouterr().out
+        assert "\033" not in out and "x: intact" not in out.splitlines()
+    assert main(["list", str(run)]) == 0
+    assert "best-\\x1b[2J\\nx: intact" in capsys.readouterr().out

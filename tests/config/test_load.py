@@ -383,6 +383,13 @@ def test_options_are_no_deeper_than_files(tmp_path):
         assert str(caught.value) == f"-o {option.partition('=')[0]}: nested more than 50 levels deep"
 
 
+def test_an_option_does_not_reach_the_terminal(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path), ["train.\033[2J\n=3"])
+    assert str(caught.value).startswith("-o train.\\x1b[2J: expected key=value with a key such as train.epochs, got 'train.")
+    assert str(caught.value).isprintable()
+
+
 LARGE = "the config has more than {}, with its bases, options, aliases and defaults"
 
 

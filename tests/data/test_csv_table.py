@@ -53,6 +53,10 @@ def refusal(path, target, **options):
     ("text", "message"),
     [
         ("a,y\n1,2\nx,3\n", ":3:1: 'a': not a number: 'x'"),
+        ('a,y\n"\033[2J\n1",2\n', ":3:1: 'a': not a number: '?[2J?1'"),
+        (f"a,y\n{'x' * 200},2\n", f":2:1: 'a': not a number: '{'x' * 80}...'"),
+        ("\033[2J,y\nx,2\n", ":2:1: '?[2J': not a number: 'x'"),
+        ("\033[2J,b\n1,2\n", ":1: no column 'y'; known: ?[2J, b"),
         ("a,y\n\n\n1,\n", ":4:2: 'y': no value"),
         ("a,y\n1_000,2\n", ":2:1: 'a': not a number: '1_000'"),
         ("a,y\nnan,2\n", ":2:1: 'a': not a finite number: 'nan'"),

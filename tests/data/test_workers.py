@@ -75,6 +75,18 @@ def test_a_sample_that_raises(loaders):
     assert [batch.indices[0] for batch in loader.epoch(0, 4)] == [8, 10]
 
 
+def test_a_batch_that_is_larger_than_the_data(loaders):
+    """The memory that a worker shares was for `batch_size` samples, however few there are."""
+    (batch,) = loaders(Squares(5), batch_size=10**15).epoch(0)
+    assert batch.indices.tolist() == [0, 1, 2, 3, 4] and len(batch.arrays[0]) == 5
+
+
+def test_more_shared_memory_than_there_can_be(loaders):
+    loader = loaders(Squares(5 * 10**17), batch_size=10**17, workers=1)
+    with pytest.raises(DataError, match=r"^data.train: worker 0 did not start: "):
+        next(loader.epoch(0))
+
+
 def test_a_worker_that_dies(loaders):
     loader = loaders(Squares(12, die_at=5))
     epoch = loader.epoch(0)

@@ -44,6 +44,17 @@ def test_lines_that_are_no_records_are_left_out(tmp_path):
         json.dumps({**record, "health": {"ema": {"window": 1.0}}}).encode(),
         json.dumps({**record, "decay": ["ema"]}).encode(),
         json.dumps({**record, "kind": ["train"]}).encode(),
+        *(
+            json.dumps(each).replace('"?"', number).encode()
+            for number in ("9" * 400, "NaN", "-Infinity", "1e999")
+            for each in (
+                {**evaluation, "loss": "?"},
+                {**evaluation, "epoch": "?"},
+                {**record, "lr": "?"},
+                {**record, "decay": {"ema": "?"}},
+                {**record, "health": {"ema": {**reading, "distance": "?"}}},
+            )
+        ),
         b"[" * 100_000,
         b"5",
         b"null",
