@@ -16,6 +16,7 @@ from paddle import static
 import ppema
 from ppema.cli.export import main as export_main
 from ppema.ir import scope
+from ppema.run.pdparams import read_pdparams
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/porting.md").read_text(encoding="utf-8")
@@ -40,6 +41,7 @@ def rows(section: str) -> list[list[str]]:
 
 def run(code: str, folder: Path) -> list[float]:
     """The numbers that `code` prints, in a process of its own."""
+    folder.mkdir(exist_ok=True)
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
@@ -58,7 +60,23 @@ def test_ported_programs_run(section, tmp_path):
 @pytest.mark.parametrize("section", PORTED)
 def test_old_and_ported_programs_print_the_same(section, tmp_path):
     ((old,), (new,)) = blocks(section, " paddle2"), blocks(section)
-    assert run(new, tmp_path) == pytest.approx(run(old, tmp_path), rel=1e-5)
+    folders = [tmp_path / "old", tmp_path / "new"]
+    printed = [run(code, folder) for code, folder in zip((old, new), folders, strict=True)]
+    assert printed[1] == pytest.approx(printed[0], rel=1e-5)
+    for file in folders[0].rglob("*.pdparams"):
+        theirs, ours = (read_pdparams(folder / file.relative_to(folders[0])) for folder in folders)
+        assert theirs.keys() == ours.keys()
+        for name, value in theirs.items():
+            np.testing.assert_allclose(ours[name], value, rtol=1e-5, atol=1e-6, err_msg=f"{file}: {name}")
+
+
+def test_a_checkpoint_saved_inside_apply_has_averages_as_weights(tmp_path):
+    """On both Paddles: what PaddleDetection's port saves is in its .pdopt too, as the average of each weight."""
+    (code,) = blocks("PaddleDetection: apply_program and restore_program")
+    run(code, tmp_path)
+    weights, others = (read_pdparams(tmp_path / f"output/9.{suffix}") for suffix in ("pdparams", "pdopt"))
+    averaged = [name for name in weights if any(np.array_equal(weights[name], each) for each in others.values())]
+    assert {name for name in weights if not name.startswith("learning_rate")} == set(averaged)
 
 
 @pytest.mark.parametrize("section", PORTED)

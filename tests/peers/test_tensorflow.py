@@ -57,7 +57,10 @@ def test_the_example_of_the_documentation():
 
 
 def test_names():
-    """testAverageVariablesNames[NoDebias] and testImportedGraphVariablesToRestore."""
+    """testAverageVariablesNames[NoDebias] and testImportedGraphVariablesToRestore.
+
+    Not testAverageVariablesNamesRespectScope[NoDebias]: Paddle's name scopes are no part of a parameter's name.
+    """
     for debias in (True, False):
         program = Assigned({"v0": 10.0, "v1": 30.0, "v2": 20.0}, frozen=("v2",), name="foo", bias_correction=debias)
         ema, variables = program.ema, program.variables
