@@ -11,10 +11,9 @@ from typing import Any
 import paddle
 
 from ppema.config import Duration
-from ppema.errors import ConfigError, Problem, one_line
+from ppema.errors import ConfigError, one_line
 from ppema.names import check_arguments, resolve
-
-LRScheduler = paddle.optimizer.lr.LRScheduler
+from ppema.schedules import LRScheduler, ReduceOnPlateau, Warmup, in_steps
 
 LONGEST_REHEARSAL = 10_000
 
@@ -35,23 +34,23 @@ SCHEDULERS = {
 def build_lr(spec: Any, to_steps: Callable[[Duration], int], total_steps: int) -> LRScheduler:
     """The learning-rate schedule of a config's `lr` section: one `step()` is one optimizer step.
 
-    spec: name, args, warmup; durations among the args ("20 epochs") become steps through `to_steps`. A warm-up climbs from 0
-    to the schedule's first rate, and the schedule begins where it ends. The schedule is rehearsed over the `total_steps` of
+    spec: name, args, warmup; durations among the args ("20 epochs") become steps through `to_steps`. The schedule runs from the
+    beginning of the run; a warm-up scales its first rates, from 0 up to the schedule. It is rehearsed over the `total_steps` of
     the run, so that one that ends too soon or gives no number is found before the run begins. Raises ConfigError.
     """
     found = resolve(spec.name, {"constant": _constant, **SCHEDULERS}, "learning-rate schedule")
     check_arguments(found, spec.args, what=spec.name)
-    schedule = _call(found, _in_steps(spec.args, to_steps, "args"))
+    schedule = _call(found, in_steps(found, spec.args, to_steps))
     if not isinstance(schedule, LRScheduler):
         raise ConfigError.of(f"{spec.name} is not a paddle.optimizer.lr.LRScheduler", "name")
     rehearse(schedule, total_steps)
     if spec.warmup is None:
         return schedule
-    if isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau):
+    if isinstance(schedule, ReduceOnPlateau):
         raise ConfigError.of("ReduceOnPlateau has no warm-up in Paddle", "warmup")
     if not schedule() > 0:
         raise ConfigError.of(f"{spec.name} begins at a rate of {schedule():g}: it needs no other warm-up", "warmup")
-    return paddle.optimizer.lr.LinearWarmup(schedule, to_steps(spec.warmup), start_lr=0.0, end_lr=schedule())
+    return Warmup(schedule, to_steps(spec.warmup))
 
 
 def build_optimizer(spec: Any, lr: LRScheduler) -> Any:
@@ -116,7 +115,7 @@ def rehearse(schedule: LRScheduler, steps: int) -> None:
             rate = float(copy())
             if not (math.isfinite(rate) and rate >= 0):
                 raise ConfigError.of(f"the learning rate is {rate} at step {step}", "args")
-            if isinstance(copy, paddle.optimizer.lr.ReduceOnPlateau):
+            if isinstance(copy, ReduceOnPlateau):
                 copy.step(1.0)
             elif step + 1 < steps:
                 # After the last step there is no next one to prepare, and OneCycleLR would refuse.
@@ -136,17 +135,3 @@ def _call(target: Callable[..., Any], args: Mapping[str, Any]) -> Any:
         return target(**args)
     except Exception as error:
         raise ConfigError.of(one_line(error), "args") from error
-
-
-def _in_steps(value: Any, to_steps: Callable[[Duration], int], *path: str | int) -> Any:
-    """`value` with every duration in it, at any depth, as a number of steps; a string that starts like one must be one."""
-    if isinstance(value, Mapping):
-        return {key: _in_steps(each, to_steps, *path, key) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_in_steps(each, to_steps, *path, index) for index, each in enumerate(value)]
-    if isinstance(value, str) and value[:1].isdigit():
-        try:
-            return to_steps(Duration.parse(value))
-        except ConfigError as error:
-            raise ConfigError([Problem((*path, *problem.path), problem.message) for problem in error.problems]) from error
-    return value

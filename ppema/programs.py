@@ -18,7 +18,7 @@ from ppema.inputs import Inputs
 from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers
 from ppema.losses import per_sample
 from ppema.metrics import build_metrics
-from ppema.optimizers import LRScheduler, build_lr, build_optimizer
+from ppema.optimizers import build_lr, build_optimizer
 from ppema.passes.average import Average, read_shadows
 from ppema.passes.ema import EmaPass, append_updates
 from ppema.passes.finite import FinitePass, Guard
@@ -26,6 +26,7 @@ from ppema.passes.onednn import OnednnPass, Placement
 from ppema.passes.select import Choice, Selection, chosen
 from ppema.passes.switch import SwitchPass
 from ppema.recalibration import Recalibration, moving_statistics, recalibration
+from ppema.schedules import LRScheduler
 
 
 @dataclass(frozen=True)

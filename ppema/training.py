@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-from paddle.optimizer.lr import ReduceOnPlateau
 
 from ppema.config import RAW, Config, to_yaml
 from ppema.data import Batch
@@ -32,6 +31,7 @@ from ppema.run.skipped import ADVICE, culprit, too_many, where
 from ppema.run.snapshots import snapshots_of
 from ppema.run.state import Every, State, step_seed
 from ppema.run.stop import stop_requests
+from ppema.schedules import ReduceOnPlateau, rates
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,13 @@ def train(config: Config, *, resume: str = "auto") -> Result:
 def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> float:
     """Build all of `config`, run one step and one evaluation, write nothing; returns the step's loss. Raises as `train`.
 
-    say: is told what was loaded by `init_from`, which a run that has checkpoints already no longer needs.
+    say: is told the learning rates, and what was loaded by `init_from`, which a run with checkpoints no longer needs.
     """
     with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
         restored = None if checkpoints_of(config).exists() else begin_with(run)
         for line in restored.summary() if restored else ():
             say(line)
+        say(f"learning rate: {', '.join(map(str, rates(run.programs.lr, run.horizon.total_steps)))}")
         trainer = Trainer(run, Start())
         step = trainer.step(next(iter(run.train_loader.epoch(0))), State())
         if step.skipped is not None:

@@ -24,6 +24,7 @@ LAYERS = {
     "losses": 3,
     "metrics": 3,
     "optimizers": 3,
+    "schedules": 3,
     "applied": 4,
     "arguments": 4,
     "attached": 4,

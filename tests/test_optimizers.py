@@ -10,9 +10,12 @@ import numpy as np
 import paddle
 import pytest
 
+from ppema.config import Duration
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
 from ppema.optimizers import OPTIMIZERS, SCHEDULERS, build_lr, build_optimizer, lr_state, set_lr_state
+from ppema.programs import Horizon
+from ppema.schedules import rates as landmarks
 
 
 def lr(name, warmup=None, **args):
@@ -39,11 +42,11 @@ def test_a_constant_rate():
 
 
 def test_cosine_over_epochs_with_warmup():
-    # Warm-up: 0, 1/4, 2/4, 3/4 of the rate; then 0.2·(1 + cos(π k/20))/2.
+    # 0.2·(1 + cos(π k/20))/2, of which the warm-up takes 0, 1/4, 2/4 and 3/4 at first.
     got = rates(
-        lr("CosineAnnealingDecay", warmup=SimpleNamespace(value=4, unit="steps"), learning_rate=0.2, T_max="2 epochs"), 24
+        lr("CosineAnnealingDecay", warmup=SimpleNamespace(value=4, unit="steps"), learning_rate=0.2, T_max="2 epochs"), 20
     )
-    expected = [0, 0.05, 0.1, 0.15, *(0.1 * (1 + np.cos(np.pi * k / 20)) for k in range(20))]
+    expected = [min(1, k / 4) * 0.1 * (1 + np.cos(np.pi * k / 20)) for k in range(20)]
     np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
@@ -53,21 +56,21 @@ def test_durations_inside_lists():
 
 
 ARGUMENTS = {
-    "NoamDecay": {"d_model": 8, "warmup_steps": 5},
-    "PiecewiseDecay": {"boundaries": [3, 6], "values": [0.1, 0.05, 0.01]},
+    "NoamDecay": {"d_model": 8, "warmup_steps": "5 steps"},
+    "PiecewiseDecay": {"boundaries": ["3 steps", "6 steps"], "values": [0.1, 0.05, 0.01]},
     "NaturalExpDecay": {"learning_rate": 0.1, "gamma": 0.1},
     "InverseTimeDecay": {"learning_rate": 0.1, "gamma": 0.1},
-    "PolynomialDecay": {"learning_rate": 0.1, "decay_steps": 8, "cycle": True},
-    "LinearWarmup": {"learning_rate": 0.1, "warmup_steps": 5, "start_lr": 0.01, "end_lr": 0.1},
+    "PolynomialDecay": {"learning_rate": 0.1, "decay_steps": "8 steps", "cycle": True},
+    "LinearWarmup": {"learning_rate": 0.1, "warmup_steps": "5 steps", "start_lr": 0.01, "end_lr": 0.1},
     "ExponentialDecay": {"learning_rate": 0.1, "gamma": 0.9},
-    "MultiStepDecay": {"learning_rate": 0.1, "milestones": [3, 6]},
-    "StepDecay": {"learning_rate": 0.1, "step_size": 4},
+    "MultiStepDecay": {"learning_rate": 0.1, "milestones": ["3 steps", "6 steps"]},
+    "StepDecay": {"learning_rate": 0.1, "step_size": "4 steps"},
     "ReduceOnPlateau": {"learning_rate": 0.1, "patience": 1},
-    "CosineAnnealingDecay": {"learning_rate": 0.1, "T_max": 9},
-    "OneCycleLR": {"max_learning_rate": 0.1, "total_steps": 30},
-    "CyclicLR": {"base_learning_rate": 0.01, "max_learning_rate": 0.1, "step_size_up": 4},
-    "LinearLR": {"learning_rate": 0.1, "total_steps": 9},
-    "CosineAnnealingWarmRestarts": {"learning_rate": 0.1, "T_0": 4, "T_mult": 2},
+    "CosineAnnealingDecay": {"learning_rate": 0.1, "T_max": "9 steps"},
+    "OneCycleLR": {"max_learning_rate": 0.1, "total_steps": "30 steps"},
+    "CyclicLR": {"base_learning_rate": 0.01, "max_learning_rate": 0.1, "step_size_up": "4 steps"},
+    "LinearLR": {"learning_rate": 0.1, "total_steps": "9 steps"},
+    "CosineAnnealingWarmRestarts": {"learning_rate": 0.1, "T_0": "4 steps", "T_mult": 2},
 }
 # These take functions, which a config can not name.
 BY_FUNCTION = {"LambdaDecay", "MultiplicativeDecay"}
@@ -121,15 +124,73 @@ def test_a_state_that_is_no_number_is_refused(forged):
 
 
 def test_a_schedule_that_ends_with_the_run_is_fine_and_one_that_ends_before_is_not():
-    lr("OneCycleLR", max_learning_rate=0.1, total_steps=30)
+    lr("OneCycleLR", max_learning_rate=0.1, total_steps="30 steps")
     with pytest.raises(ConfigError, match="args: the schedule fails within the run: ValueError"):
-        lr("OneCycleLR", max_learning_rate=0.1, total_steps=28)
+        lr("OneCycleLR", max_learning_rate=0.1, total_steps="28 steps")
 
 
-def test_warmup_climbs_to_the_first_rate_of_the_schedule():
+def test_a_warmup_moves_no_boundary():
     steps = SimpleNamespace(value=4, unit="steps")
-    got = rates(lr("PiecewiseDecay", warmup=steps, boundaries=["2 steps"], values=[1.0, 0.5]), 8)
+    got = rates(lr("PiecewiseDecay", warmup=steps, boundaries=["6 steps"], values=[1.0, 0.5]), 8)
     assert got == pytest.approx([0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.5, 0.5])
+
+
+def test_a_whole_run_with_a_warmup_ends_at_the_end_of_its_schedule():
+    """T_max: 100 % with a warm-up of 10 of 30 steps; the last step is one before T_max, where the rate is zero."""
+    horizon = Horizon(steps_per_epoch=10, batch_size=8, epochs=3)
+    args = {"learning_rate": 0.2, "T_max": "100 %"}
+    spec = SimpleNamespace(name="CosineAnnealingDecay", args=args, warmup=Duration(1, "epochs"))
+    schedule = build_lr(spec, horizon.steps, horizon.total_steps)
+    found = landmarks(schedule, horizon.total_steps)
+    # At step 11 the cosine is at a third of its way, where (1 + cos(π/3))/2 = 3/4.
+    assert [(each.where, each.step) for each in found] == [("start", 1), ("after the warm-up", 11), ("peak", 11), ("end", 30)]
+    assert [each.rate for each in found] == pytest.approx([0, 0.15, 0.15, 0.1 * (1 + np.cos(np.pi * 29 / 30))], rel=1e-12)
+    assert schedule.last_epoch == 0
+    assert str(found[1]) == "after the warm-up 0.15 (step 11)"
+    schedule.step()
+    for _ in range(29):
+        schedule.step()
+    assert schedule() == pytest.approx(0, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "said"),
+    [
+        (
+            "CosineAnnealingDecay",
+            {"T_max": 3},
+            "args.T_max: it counts steps, and 3 steps are 0.3 epochs: write '3 steps' or '3 epochs'",
+        ),
+        (
+            "StepDecay",
+            {"step_size": 25},
+            "args.step_size: it counts steps, and 25 steps are 2.5 epochs: write ",
+        ),
+        ("MultiStepDecay", {"milestones": ["1 epoch", 2]}, "args.milestones.1: it counts steps, and 2 steps are 0.2 epochs: "),
+        ("LinearLR", {"total_steps": 4.0}, "args.total_steps: it counts steps, and 4.0 steps are 0.4 epochs: "),
+        ("things.HalvedEvery", {"step_size": 4}, "args.step_size: it counts steps, and 4 steps are 0.4 epochs: "),
+        (
+            "ReduceOnPlateau",
+            {"patience": "3 epochs"},
+            "args.patience: it counts evaluations (train.eval_every): write a ",
+        ),
+    ],
+)
+def test_lengths_carry_their_unit(name, args, said):
+    with pytest.raises(ConfigError) as caught:
+        lr(name, learning_rate=0.1, **args)
+    assert str(caught.value).startswith(said)
+
+
+def test_the_peak_of_a_cycle_is_found():
+    cycle = {"max_learning_rate": 0.1, "total_steps": "30 steps"}
+    found = landmarks(lr("OneCycleLR", **cycle), 30)
+    assert [(each.where, each.step) for each in found] == [("start", 1), ("peak", 9), ("end", 30)]
+    assert [each.rate for each in found] == pytest.approx([0.1 / 25, 0.1, 1e-4])
+
+
+def test_a_plateau_has_no_end_to_tell():
+    assert [each.where for each in landmarks(lr("ReduceOnPlateau", learning_rate=0.1), 30)] == ["start"]
 
 
 @pytest.mark.parametrize(

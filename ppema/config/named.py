@@ -46,7 +46,8 @@ class LearningRate(Named):
     """The learning rate over time; a number alone is a constant rate."""
 
     warmup: Duration | None = Field(
-        default=None, description="The rate rises linearly from 0 to its schedule over this time; null: no warm-up."
+        default=None,
+        description="The rate grows from 0 to its schedule over this time, the first of the run; null: no warm-up.",
     )
 
     @staticmethod

@@ -10,6 +10,7 @@ import numpy as np
 from ppema.ir import Parameter, backend
 from ppema.run.initial import Restored
 from ppema.run.setup import TrainingRun
+from ppema.schedules import rates
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def describe(run: TrainingRun, restored: Restored | None = None) -> list[Table]:
     """
     averages = [_average(run, name) for name in run.programs.averages]
     initial = [_initial(run, restored)] if restored else []
-    return [_variables(run), *initial, *averages, _memory(run), _programs(run), _kernels(run), _length(run)]
+    return [_variables(run), *initial, *averages, _memory(run), _programs(run), _kernels(run), _length(run), _rates(run)]
 
 
 def _variables(run: TrainingRun) -> Table:
@@ -108,3 +109,8 @@ def _length(run: TrainingRun) -> Table:
         ("steps", run.horizon.total_steps),
     ]
     return Table("Length", ("of the run", ""), rows)
+
+
+def _rates(run: TrainingRun) -> Table:
+    rows = [(each.where, each.step, f"{each.rate:.4g}") for each in rates(run.programs.lr, run.horizon.total_steps)]
+    return Table("Learning rate", ("at", "step", "rate"), rows)

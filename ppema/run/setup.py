@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import paddle
-from paddle.optimizer.lr import ReduceOnPlateau
 
 from ppema.averaging.decay import MOST_STEPS
 from ppema.averaging.precision import fitted
@@ -35,6 +34,7 @@ from ppema.run.recalibrate import Recalibrator
 from ppema.run.tensors import Arrays
 from ppema.run.trial import loss_is_a_mean, try_out
 from ppema.saved import read
+from ppema.schedules import ReduceOnPlateau
 
 
 @dataclass(frozen=True)

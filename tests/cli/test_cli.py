@@ -81,6 +81,23 @@ def test_train_then_eval_then_show(here, capsys):
     assert (here / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_show_and_dry_run_say_the_learning_rates(here, capsys):
+    """Of a half-cosine over 30 · 46 steps from 0.1 with a warm-up of 460: at a third of its way it is at 3/4."""
+    lr = "lr={name: CosineAnnealingDecay, args: {learning_rate: 0.1, T_max: 100 %}, warmup: 10 epochs}"
+    assert train_main(["-c", CNN, "-o", lr, "--dry-run"]) == 0
+    rates = "start 0 (step 1), after the warm-up 0.075 (step 461), peak 0.075 (step 461), end 1.296e-07 (step 1,380)"
+    assert f"learning rate: {rates}" in capsys.readouterr().err.splitlines()
+    assert show_main(["-c", CNN, "-o", lr]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split("  ") for line in lines[lines.index("Learning rate") + 2 :][:4]]
+    assert [[cell.strip() for cell in row if cell] for row in rows] == [
+        ["start", "1", "0"],
+        ["after the warm-up", "461", "0.075"],
+        ["peak", "461", "0.075"],
+        ["end", "1380", "1.296e-07"],
+    ]
+
+
 def test_show_says_what_is_built(here, capsys):
     assert show_main(["-c", CNN]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -163,7 +180,7 @@ BAD = [
     (["-o", "loss=things.numpy_loss"], "-o loss: loss: loss must return a variable, it returns a ndarray"),
     (["-o", "loss={name: paddle.nn.L1Loss, args: {reduction: bogus}}"], "-o loss: loss: ValueError: "),
     (
-        ["-o", "lr={name: PiecewiseDecay, args: {boundaries: [9], values: [0.1]}}"],
+        ["-o", "lr={name: PiecewiseDecay, args: {boundaries: [9 steps], values: [0.1]}}"],
         "lr.args: ValueError: The values have",
     ),
     (
@@ -172,7 +189,7 @@ BAD = [
     ),
     (["-o", "lr={name: constant, args: {learning_rate: high}}"], "lr.args: ValueError: could not convert"),
     (
-        ["-o", "lr={name: NoamDecay, args: {d_model: 8, warmup_steps: 5}, warmup: 3 steps}"],
+        ["-o", "lr={name: NoamDecay, args: {d_model: 8, warmup_steps: 5 steps}, warmup: 3 steps}"],
         "begins at a rate of 0: it needs no",
     ),
     (["-o", "model.args.widths=[100000000000]"], "digits_cnn.yml:5:1: model: the initial values can not be made: "),

@@ -30,7 +30,7 @@ averages: {ema: {decay: 0.9}}
 train: {epochs: 4, log_every: 5 steps, eval_every: 8 steps, save_every: 10 steps}
 """
 STUCK = "averages={stuck: {decay: 0.999999999, bias_correction: false}}"
-STILL = "lr={name: PiecewiseDecay, args: {boundaries: [99], values: [0.0, 0.0]}}"
+STILL = "lr={name: PiecewiseDecay, args: {boundaries: [99 steps], values: [0.0, 0.0]}}"
 
 
 @pytest.fixture
