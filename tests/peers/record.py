@@ -189,6 +189,11 @@ def recorded() -> Iterator[tuple[str, str, Averages]]:
         "TraditionalEMA(net, halflife_Mimg=0.005, rampup_ratio=None)",
         of_torch(lambda net: TraditionalEMA(net, halflife_Mimg=0.005, rampup_ratio=None), edm2),
     )
+    yield (
+        "EDM2",
+        "TraditionalEMA(net, halflife_Mimg=0.001, rampup_ratio=0.25)",
+        of_torch(lambda net: TraditionalEMA(net, halflife_Mimg=0.001, rampup_ratio=0.25), edm2),
+    )
 
 
 def rows(values: np.ndarray | list) -> str:

@@ -7,10 +7,11 @@ zero; here that is a variable that was zero before the first step, and with `zer
 from __future__ import annotations
 
 import numpy as np
+import paddle
 import pytest
 from assigned import Assigned
 
-from ppema.ir import backend
+from ppema.ema import ExponentialMovingAverage
 
 # testAverageVariables[No]NumUpdates_{Scalar,Vector}[_Debias]: num_updates, decay after it, and the average of 40 that began
 # with 0 after one update and after two, without zero_debias and with it.
@@ -56,20 +57,35 @@ def test_the_example_of_the_documentation():
     close(Assigned({"v": 0.0}, decay=0.99, bias_correction=False).step(v=10.0)["v"], 0.1)
 
 
-def test_names():
-    """testAverageVariablesNames[NoDebias] and testImportedGraphVariablesToRestore.
+@pytest.mark.parametrize("debias", [False, True])
+def test_names(debias):
+    """testAverageVariablesNames[NoDebias]: before `update` and after it.
 
     Not testAverageVariablesNamesRespectScope[NoDebias]: Paddle's name scopes are no part of a parameter's name.
     """
-    for debias in (True, False):
-        program = Assigned({"v0": 10.0, "v1": 30.0, "v2": 20.0}, frozen=("v2",), name="foo", bias_correction=debias)
-        ema, variables = program.ema, program.variables
-        names = {name: ema.average_name(variables[name]) for name in ("v0", "v1")}
-        assert len(set(names.values())) == 2 and all("foo" in each for each in names.values())
-        assert {ema.average(variables[name]).name: name for name in names} == {each: name for name, each in names.items()}
-        restored = ema.variables_to_restore()
-        assert sorted(restored) == sorted([*names.values(), "v2"])
-        assert {name: restored[ema.average_name(name)].name for name in names} == {"v0": "v0", "v1": "v1"}
-        assert {each.name for each in backend().parameters(program.main)} == {"v0", "v1", "v2"}
-    alone = Assigned({"v": 10.0}, name="foo_avg")
-    assert list(alone.ema.variables_to_restore()) == [alone.ema.average_name("v")]
+    program = Assigned({"v0": 10.0, "v1": 30.0, "v2": 20.0}, frozen=("v2",), name="foo", bias_correction=debias)
+    ema, v0, v1 = program.ema, program.variables["v0"], program.variables["v1"]
+    names = [ema.average_name(each) for each in (v0, v1)]
+    with paddle.static.program_guard(program.main):
+        before = ExponentialMovingAverage(name="foo", bias_correction=debias)
+        assert [before.average_name(each) for each in (v0, v1)] == names
+        assert sorted(before.variables_to_restore()) == sorted([*names, "v2"])
+    assert [ema.average(each).name for each in (v0, v1)] == names and len(set(names)) == 2
+    restored = ema.variables_to_restore()
+    assert {name: each.name for name, each in restored.items()} == {names[0]: "v0", names[1]: "v1", "v2": "v2"}
+
+
+def test_names_of_a_subset():
+    """testSubsetAverageVariablesNames: only those given are to be restored from their averages."""
+    program = Assigned({"v0": 10.0, "v1": 30.0, "v2": 20.0}, frozen=("v2",), name="foo_avg")
+    restored = program.ema.variables_to_restore([program.variables["v0"]])
+    assert sorted(restored) == sorted([program.ema.average_name("v0"), "v1", "v2"])
+
+
+def test_names_in_a_program_without_an_average():
+    """testImportedGraphVariablesToRestore: one variable, once."""
+    main = paddle.static.Program()
+    with paddle.static.program_guard(main, paddle.static.Program()), paddle.utils.unique_name.guard():
+        paddle.static.create_parameter([1], "float32", name="v")
+        ema = ExponentialMovingAverage(0.25, name="foo_avg")
+        assert list(ema.variables_to_restore()) == [ema.average_name("v")]
