@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import numbers
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import paddle
 
-from ppema.averaging.decay import MOST_STEPS, Constant, Schedule, ThresSteps
+from ppema.averaging.decay import MOST_STEPS, Constant, PowerFunction, Schedule, ThresSteps
+from ppema.averaging.precision import Precision
 from ppema.config.wording import number, shown
 from ppema.ir import Program, Variable, dtype_name
+from ppema.passes.select import POLICIES, BatchNormPolicy, Selection
+from ppema.passes.switch import SwitchPass
 
 
 def check_name(given: str | None) -> None:
@@ -52,9 +54,13 @@ def check_steps(given: Any) -> Any:
         return given
     if isinstance(given, bool) or not isinstance(given, numbers.Real):
         raise TypeError(f"thres_steps: expected a number, a Variable or a callable, got {given!r}")
-    if not 0 <= given <= sys.float_info.max:
+    try:
+        steps = float(given)
+    except OverflowError:
+        steps = math.inf
+    if not 0 <= steps < math.inf:
         raise ValueError(f"thres_steps: expected a number of steps, 0 or more, got {shown(given)}")
-    return float(given)
+    return steps
 
 
 def check_when(given: Variable | None) -> Variable | None:
@@ -75,6 +81,46 @@ def schedule_of(schedule: Schedule | None, decay: float, thres_steps: Any) -> Sc
     if thres_steps is None:
         return Constant(decay)
     return ThresSteps(decay, lambda n: as_float64(thres_steps(n) if callable(thres_steps) else thres_steps))
+
+
+def rule_settings(
+    schedule: Schedule | None, start: int, update_every: int, scale: float, bias_correction: bool, precision: Precision
+) -> dict[str, Any]:
+    """The settings of the average's rule but its name and schedule. Raises ValueError for what they can not be."""
+    check_count("start", start, 0)
+    check_count("update_every", update_every, 1)
+    if not (isinstance(scale, (int, float)) and 1e-6 <= scale <= 1e6):
+        raise ValueError(f"scale: expected a number in [1e-6, 1e6], got {scale!r}")
+    if scale != 1 and isinstance(schedule, PowerFunction):
+        raise ValueError("scale: a power function's length is relative to the run, whatever the batch; leave it out")
+    if precision not in ("float32", "compensated"):
+        raise ValueError(f"precision: expected 'float32' or 'compensated', got {precision!r}")
+    return {
+        "start": start,
+        "update_every": update_every,
+        "scale": scale,
+        "bias_correction": bias_correction,
+        "precision": precision,
+    }
+
+
+def selection_of(include: Sequence[str], exclude: Sequence[str], batch_norm: BatchNormPolicy) -> Selection:
+    """What the average covers. Raises TypeError or ValueError for what the arguments can not be."""
+    if batch_norm not in POLICIES:
+        raise ValueError(f"batch_norm: expected one of {', '.join(POLICIES)}, got {batch_norm!r}")
+    return Selection(check_patterns("include", include), check_patterns("exclude", exclude), batch_norm)
+
+
+def switch_of(every: int | None, mix: float, update_every: int) -> SwitchPass | None:
+    """The pass that overwrites weights, where the arguments ask for it. Raises ValueError for what they can not be."""
+    if every is None:
+        if mix != 1:
+            raise ValueError("overwrite_mix: it goes with overwrite_every alone")
+        return None
+    check_count("overwrite_every", every, 1)
+    if every < update_every:
+        raise ValueError(f"overwrite_every: expected update_every, {update_every}, or more, got {every}")
+    return SwitchPass(every, mix)
 
 
 def as_float64(value: Any) -> Any:

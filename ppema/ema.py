@@ -10,16 +10,24 @@ import numpy as np
 import paddle
 
 from ppema.applied import Applied, Places, check_started, in_progress, updates
-from ppema.arguments import check_count, check_name, check_patterns, check_programs, check_steps, check_when, schedule_of
+from ppema.arguments import (
+    check_name,
+    check_programs,
+    check_steps,
+    check_when,
+    rule_settings,
+    schedule_of,
+    selection_of,
+    switch_of,
+)
 from ppema.attached import Attached, attach, names_to_be
-from ppema.averaging.decay import PowerFunction, Schedule, check_decay
+from ppema.averaging.decay import Schedule, check_decay
 from ppema.averaging.precision import Precision
 from ppema.errors import AverageError, listed
 from ppema.foreign import check_test_program
 from ppema.ir import Program, Variable, backend
 from ppema.passes.ema import EmaPass
-from ppema.passes.select import POLICIES, BatchNormPolicy, Selection
-from ppema.passes.switch import SwitchPass
+from ppema.passes.select import BatchNormPolicy
 from ppema.recalibration import recalibration
 
 ThresStepsArgument = int | float | Variable | Callable[[Variable], Variable | float] | None
@@ -95,32 +103,10 @@ class ExponentialMovingAverage:
         self._thres_steps = check_steps(thres_steps)
         if schedule is not None and thres_steps is not None:
             raise ValueError("schedule: it takes the place of decay and thres_steps; give one or the other")
-        check_count("start", start, 0)
-        check_count("update_every", update_every, 1)
-        if overwrite_every is not None:
-            check_count("overwrite_every", overwrite_every, 1)
-            if overwrite_every < update_every:
-                raise ValueError(f"overwrite_every: expected update_every, {update_every}, or more, got {overwrite_every}")
-        if not (isinstance(scale, (int, float)) and 1e-6 <= scale <= 1e6):
-            raise ValueError(f"scale: expected a number in [1e-6, 1e6], got {scale!r}")
-        if scale != 1 and isinstance(schedule, PowerFunction):
-            raise ValueError("scale: a power function's length is relative to the run, whatever the batch; leave it out")
-        if overwrite_every is None and overwrite_mix != 1:
-            raise ValueError("overwrite_mix: it goes with overwrite_every alone")
-        self._switch = SwitchPass(overwrite_every, overwrite_mix) if overwrite_every is not None else None
-        if precision not in ("float32", "compensated"):
-            raise ValueError(f"precision: expected 'float32' or 'compensated', got {precision!r}")
-        if batch_norm not in POLICIES:
-            raise ValueError(f"batch_norm: expected one of {', '.join(POLICIES)}, got {batch_norm!r}")
-        self._selection = Selection(check_patterns("include", include), check_patterns("exclude", exclude), batch_norm)
         self._schedule = schedule
-        self._settings: dict[str, Any] = {
-            "start": start,
-            "update_every": update_every,
-            "scale": scale,
-            "bias_correction": bias_correction,
-            "precision": precision,
-        }
+        self._settings = rule_settings(schedule, start, update_every, scale, bias_correction, precision)
+        self._switch = switch_of(overwrite_every, overwrite_mix, update_every)
+        self._selection = selection_of(include, exclude, batch_norm)
         check_name(name)
         self._name = name or paddle.utils.unique_name.generate("ema").removesuffix("_0")
         self._programs = check_programs(programs)
@@ -302,7 +288,7 @@ class ExponentialMovingAverage:
         except (AttributeError, ValueError):
             # What is no variable, or on Paddle 3 a variable that has no name, being neither an input nor a parameter.
             name = None
-        if name not in shadow_of:
+        if name is None or name not in shadow_of:
             what = repr(name or "what was given")
             raise AverageError(f"{what} is not averaged by {self._name!r}; it averages {listed(list(shadow_of))}")
         return name

@@ -56,7 +56,7 @@ class Files:
         bases = own.value.get(BASE)
         tree = None
         named = self._bases(bases) if bases else []
-        if len(named) > _MAX_BASES:
+        if bases and len(named) > _MAX_BASES:
             return self._fail(f"{len(named)} files, and a config may name {_MAX_BASES}", bases.position, BASE)
         for base in named:
             inherited = self.read(_beside(file, str(base.value)), chain, base.position)

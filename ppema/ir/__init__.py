@@ -15,9 +15,9 @@ from ppema.ir.base import (
     Runner,
     TestSwitches,
     Variable,
-    draws_random_numbers,
     dtype_name,
 )
+from ppema.ir.kinds import draws_random_numbers
 
 __all__ = [
     "IR",

@@ -22,10 +22,8 @@ from ppema.ir.base import (
     TestSwitches,
     Variable,
     dtype_name,
-    keeps_master_weights,
-    statistics_stand_still,
-    user_frame,
 )
+from ppema.ir.kinds import keeps_master_weights, statistics_stand_still, user_frame
 from ppema.ir.plain import Plain
 
 # Measured: all others fail at the first step, AdamW by ending the process.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ppema.ir.base import Variable, statistics_stand_still
+from ppema.ir.base import Variable
+from ppema.ir.kinds import statistics_stand_still
 
 
 def walk(block: Any, depth: int = 0) -> Iterator[tuple[Any, int]]:

@@ -25,10 +25,9 @@ from ppema.ir.base import (
     TestSwitches,
     Variable,
     dtype_name,
-    keeps_master_weights,
-    user_frame,
 )
 from ppema.ir.direct import Direct
+from ppema.ir.kinds import keeps_master_weights, user_frame
 from ppema.ir.operations import is_test, kind_of, operand_of, reads, state_name, trains, walk, writes, written_inside
 from ppema.ir.plain import Plain
 from ppema.ir.quicken import quicken

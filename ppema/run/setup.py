@@ -228,7 +228,7 @@ def checkpoints_of(config: Config, horizon: Horizon | None = None) -> Checkpoint
     return Checkpoints(output_of(config) / "checkpoints", keep=config.train.keep, keep_every=keep_every)
 
 
-def _renamed(arrays: Arrays, saved: SavedAverage, average: Average) -> Arrays:
+def _renamed(arrays: Arrays, saved: SavedAverage, average: Average) -> dict[str, np.ndarray]:
     """The state of an average by the names of its variables; the manifest says by which names it was saved.
 
     These were "w/ema", "w/ema/rest" and "w/ema/count" before they were "w.ema", "w.ema.rest" and "w.ema.count".

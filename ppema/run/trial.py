@@ -97,7 +97,8 @@ def _depends(together: np.ndarray, apart: Sequence[np.ndarray], sizes: Sequence[
     if len(sizes) < 2:
         return False
     if together.size == sum(sizes) and all(part.size == size for part, size in zip(apart, sizes, strict=True)):
-        return np.mean(_differ(together.ravel(), np.concatenate([part.ravel() for part in apart]), rounding)) > _FLIPPED
+        differ = _differ(together.ravel(), np.concatenate([part.ravel() for part in apart]), rounding)
+        return bool(np.mean(differ) > _FLIPPED)
     if together.size == 1 and all(part.size == 1 for part in apart):
         mean = np.average([part.item() for part in apart], weights=sizes)
         return bool(_differ(together.ravel(), np.array([mean]), rounding)[0])
