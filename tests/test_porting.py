@@ -15,6 +15,7 @@ from paddle import static
 
 import ppema
 from ppema.cli.export import main as export_main
+from ppema.errors import AverageError
 from ppema.ir import scope
 from ppema.run.pdparams import read_pdparams
 
@@ -138,6 +139,24 @@ def test_names_in_a_second_program(kind):
         return sorted(each.name for each in main.global_block().all_parameters())
 
     assert (names() == names()) is (kind != "fc" or PADDLE_2)
+
+
+@pytest.mark.skipif(PADDLE_2, reason="on Paddle 2.6 both programs have the same names")
+def test_a_second_program_that_nobody_trains_is_refused():
+    (main, startup), (second, _) = ((static.Program(), static.Program()) for _ in range(2))
+    exe = static.Executor(paddle.CPUPlace())
+    with static.scope_guard(static.Scope()):
+        with static.program_guard(main, startup), paddle.utils.unique_name.guard():
+            loss = static.nn.fc(static.data("x", [-1, 5], "float32"), 3).mean()
+            paddle.optimizer.SGD(0.1).minimize(loss)
+            ema = ppema.ExponentialMovingAverage(0.9)
+            ema.update()
+        with static.program_guard(second, startup), paddle.utils.unique_name.guard():
+            static.nn.fc(static.data("x", [-1, 5], "float32"), 3)
+        exe.run(startup)
+        exe.run(main, feed={"x": np.ones((2, 5), "float32")})
+        with pytest.raises(AverageError, match=r"fc_\d+\.\w_0"), ema.apply(exe, programs=[second]):
+            pass
 
 
 @pytest.mark.parametrize("freeze", ["trainable", "stop_gradient"])
