@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -129,6 +129,7 @@ class Trainer:
             progress(last, state.step) as bar,
             RunLog(output, bar, step=state.step, go_on=go_on) as log,
             Saver(run, lock, log, go_on=go_on) as saver,
+            closing(self._batches(state, last)) as batches,
         ):
             log.config(to_yaml(config))
             for line in self._start.said:
@@ -142,7 +143,7 @@ class Trainer:
             if run.programs.placement is not None and run.programs.placement.any:
                 log.note([f"onednn: {run.kernels}"])
             health, interval, stopped_by = Health(run, state.updates), Interval(self._start.interval), None
-            for batch in self._batches(state, last):
+            for batch in batches:
                 lr = float(run.programs.lr())
                 before, step = state, self.step(batch, state)
                 state = state.advance(len(batch.indices), run.horizon.steps_per_epoch, skipped=step.skipped is not None)
@@ -182,12 +183,16 @@ class Trainer:
             saver.finish()
         return Result(state, self._metrics, self._best, output, stopped_by)
 
-    def _batches(self, state: State, last: int) -> Iterator[Batch]:
-        """The batches from `state` on, until step `last`."""
+    def _batches(self, state: State, last: int) -> Generator[Batch, None, None]:
+        """The batches from `state` on, until step `last`.
+
+        Close it: where the garbage collector does, Python ignores a Ctrl-C that comes while its thread ends.
+        """
         loader, left = self._run.train_loader, last - state.step
         epoch, start = state.epoch, state.batch
         while left > 0:
-            yield from islice(loader.epoch(epoch, start), left)
+            with closing(loader.epoch(epoch, start)) as batches:
+                yield from islice(batches, left)
             left -= loader.steps_per_epoch - start
             epoch, start = epoch + 1, 0
 

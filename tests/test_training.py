@@ -13,16 +13,19 @@ import numpy as np
 import pytest
 from moving import cuts
 from paddle.optimizer.lr import ReduceOnPlateau
+from saved_runs import written_again
 from small_runs import COMPENSATED, PLATEAU, content, last, loader, losses
 
 from ppema.api import evaluate
 from ppema.config import load_config
-from ppema.errors import DataError, TrainingError
+from ppema.data import Loader
+from ppema.errors import CheckpointError, DataError, TrainingError
 from ppema.run.checkpoints import Checkpoints
+from ppema.run.manifest import Manifest
 from ppema.run.records import read_metrics
 from ppema.run.saver import Saver
 from ppema.run.stop import stop_requests
-from ppema.training import dry_run, train
+from ppema.training import Trainer, dry_run, train
 
 ROOT = Path(__file__).parents[1]
 
@@ -203,6 +206,35 @@ def test_the_second_signal_takes_its_usual_effect():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_while_the_last_batches_are_closed_is_raised(config, monkeypatch):
+    """What is raised where the garbage collector closes a generator is printed as ignored, with a traceback."""
+    epoch, go, training = Loader.epoch, Trainer.go, []
+
+    def interrupted(self, number, start=0):
+        try:
+            yield from epoch(self, number, start)
+        finally:
+            if training and self.label == "data.train":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(Loader, "epoch", interrupted)
+    monkeypatch.setattr(Trainer, "go", lambda self, lock: training.append(True) or go(self, lock))
+    with pytest.raises(KeyboardInterrupt):
+        train(config("train.stop_after=3 steps"))
+
+
+@pytest.mark.parametrize("forged", [{"last_epoch": None}, {"last_epoch": 10**400}, {"last_lr": None}, {"x": 1}])
+def test_a_forged_state_of_the_learning_rate_is_one_line(config, tmp_path, forged):
+    train(config("train.stop_after=3 steps"))
+    checkpoint = last(tmp_path / "run")
+    manifest = Checkpoints(tmp_path / "run/checkpoints").find("last").manifest
+    written_again(Manifest, checkpoint, lr={**manifest.lr, **forged})
+    with pytest.raises(CheckpointError) as caught:
+        train(config(f"output={tmp_path / 'other'}"), resume=str(checkpoint))
+    assert str(caught.value).startswith(f"{checkpoint}: damaged: the learning rate's state: ")
+    assert "\n" not in str(caught.value)
 
 
 OF_TYPE = ("optimizer={name: SGD}", "lr=0.05")

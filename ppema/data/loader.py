@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,7 +111,7 @@ class Loader:
             open_dataset=self._open_dataset,
         )
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """The batches `start`, `start` + 1, ... of `epoch`, both counted from 0; samples before them are not read.
 
         One epoch is open at a time: beginning one closes the one before, whose iterator then raises RuntimeError. The
@@ -155,7 +155,7 @@ class Loader:
             yield Batch(arrays, indices)
 
 
-def _at_once(make: Callable[[], Iterator[Batch]], handover: Handover[Batch]) -> Iterator[Batch]:
+def _at_once(make: Callable[[], Iterator[Batch]], handover: Handover[Batch]) -> Generator[Batch, None, None]:
     """The items of `make()`, each read when it is asked for. Ends as `prefetch` does once the hand-over is closed."""
     try:
         for batch in make():

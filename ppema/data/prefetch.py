@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -64,7 +64,7 @@ class Handover(Generic[T]):
             self._changed.notify_all()
 
 
-def prefetch(make: Callable[[], Iterator[T]], handover: Handover[T]) -> Iterator[T]:
+def prefetch(make: Callable[[], Iterator[T]], handover: Handover[T]) -> Generator[T, None, None]:
     """The items of `make()`, which runs in a thread of its own, up to `handover`'s depth ahead.
 
     Whatever `make()` raises, even KeyboardInterrupt, is raised here, after the items before it. When this generator

@@ -200,11 +200,17 @@ class Checkpoints:
         return [path for interval, path in first.items() if interval > 0]
 
     def _named(self, pointer: str) -> Checkpoint:
-        target, checksum = self._target(pointer)
-        found = Checkpoint.intact(self.folder / target)
-        if found.manifest.checksum != checksum:
-            raise CheckpointError(f"{self.folder / pointer}: damaged: {target} is not the checkpoint that it named")
-        return found
+        """The checkpoint that `pointer` names, read again where a run that goes on has let it name a newer one meanwhile."""
+        while True:
+            named = target, checksum = self._target(pointer)
+            try:
+                found = Checkpoint.intact(self.folder / target)
+                if found.manifest.checksum == checksum:
+                    return found
+                raise CheckpointError(f"{self.folder / pointer}: damaged: {target} is not the checkpoint that it named")
+            except CheckpointError:
+                if self._target(pointer) == named:
+                    raise
 
     def _target(self, pointer: str) -> tuple[str, str]:
         """The folder's name in the file `pointer`, and the checksum of its manifest. Raises CheckpointError."""

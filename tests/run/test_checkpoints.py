@@ -9,6 +9,7 @@ from saved_runs import PARTS, RAW, checkpoints_in, names, save
 
 from ppema.errors import CheckpointError, ConfigError, TrainingError
 from ppema.run.best import Best
+from ppema.run.checkpoint import Checkpoint
 from ppema.run.checkpoints import Checkpoints, check_pointers, pointer_of
 
 
@@ -164,6 +165,24 @@ def test_a_pointer_that_is_no_small_file_is_refused(checkpoints):
     last.touch()
     os.truncate(last, 2**40)
     with pytest.raises(CheckpointError, match=f"^{last}: damaged: it has {2**40} bytes, and never more than 1000 were writ"):
+        checkpoints.find("last")
+
+
+def test_a_reader_of_last_follows_a_run_that_goes_on(checkpoints, monkeypatch):
+    """At `keep: 1` what `last` named is deleted as soon as it names the next one."""
+    checkpoints, intact, steps = Checkpoints(checkpoints.folder, keep=1), Checkpoint.intact.__func__, iter((2, 3))
+    save(checkpoints, 1)
+
+    def overtaken(kind, path):
+        for step in steps:
+            save(checkpoints, step)
+            break
+        return intact(kind, path)
+
+    monkeypatch.setattr(Checkpoint, "intact", classmethod(overtaken))
+    assert checkpoints.find("last").step == 3
+    (checkpoints.folder / "step-00000003/manifest.json").unlink()
+    with pytest.raises(CheckpointError, match="step-00000003/manifest.json: No such file"):
         checkpoints.find("last")
 
 
