@@ -30,6 +30,8 @@ class Problem:
 
     def __str__(self) -> str:
         key = ".".join(str(part) for part in self.path)
+        if self.where == f"-o {key}":  # which names the key already
+            key = ""
         return ": ".join(part for part in (self.where, key, self.message) if part)
 
 

@@ -13,6 +13,7 @@ from ppema.cli.common import load, parser, print_table, run
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 2 bad input."""
     made = parser("show", "Show what a config builds: variables, averages, memory, programs and length.")
+    made.add_argument("--all", action="store_true", help="show each variable of a large model, in place of its layer groups")
     made.add_argument("--resolved", action="store_true", help="print the whole config instead, bases and defaults filled in")
     made.add_argument("--schema", action="store_true", help="print the JSON Schema of configs instead, for editors")
     made.add_argument("--curves", metavar="PNG", help="draw the run's evaluations instead: raw and each average over epochs")
@@ -44,7 +45,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
     run = prepare_training(config)
     restored = None if checkpoints_of(config).exists() else begin_with(run)
-    for table in describe(run, restored):
+    for table in describe(run, restored, every=arguments.all):
         print(f"\n{table.title}")
         print_table(table.head, table.rows)
     return 0

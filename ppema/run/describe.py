@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppema.averaging.health import layer_groups
 from ppema.ir import Parameter, backend
+from ppema.passes.select import Choice
 from ppema.run.initial import Restored
 from ppema.run.setup import TrainingRun
 from ppema.schedules import rates
@@ -25,36 +27,61 @@ class Table:
 _FORM = ("name", "in the model", "shape", "type")
 
 
-def describe(run: TrainingRun, restored: Restored | None = None) -> list[Table]:
-    """The variables, what they begin with where that is `restored`, what each average covers, memory, programs, kernels and
-    length of a run that is ready to start.
+# A model of more variables is shown by layer groups.
+_FOLDED_ABOVE = 40
+
+
+def describe(run: TrainingRun, restored: Restored | None = None, *, every: bool = False) -> list[Table]:
+    """Length, learning rate, memory, programs and kernels of a run that is ready to start, then its variables and which average
+    covers them, and what they begin with where that is `restored`.
+
+    every: a row for each variable; otherwise the variables of a large model are folded into their layer groups.
     """
-    averages = [_average(run, name) for name in run.programs.averages]
     initial = [_initial(run, restored)] if restored else []
-    return [_variables(run), *initial, *averages, _memory(run), _programs(run), _kernels(run), _length(run), _rates(run)]
+    return [_length(run), _rates(run), _memory(run), _programs(run), _kernels(run), _variables(run, every), *initial]
 
 
-def _variables(run: TrainingRun) -> Table:
+def _variables(run: TrainingRun, every: bool) -> Table:
+    """In the model's order, with a column for each average."""
     written = {name for op in backend().operations(run.programs.train) for name in op.writes}
     trainable = {parameter.name for parameter in backend().parameters(run.programs.train) if parameter.trainable}
-    rows, places = [], _places(run)
-    for parameter in run.programs.model.parameters:
-        kind = "trained" if parameter.name in trainable else "statistic" if parameter.name in written else "frozen"
-        rows.append((*_form(parameter, places), kind))
-    return Table("Variables", (*_FORM, "kind"), rows)
+    places, order = _places(run), {name: index for index, name in enumerate(run.programs.model.structured.values())}
+    covered = [{each.parameter.name: _covered(each) for each in choices} for choices in run.programs.choices.values()]
+    parameters = sorted(run.programs.model.parameters, key=lambda each: order.get(each.name, len(order)))
+    rows = []
+    for parameter in parameters:
+        name = parameter.name
+        kind = "trained" if name in trainable else "statistic" if name in written else "frozen"
+        rows.append((*_form(parameter, places), kind, *(column.get(name, "no") for column in covered)))
+    head = (*_FORM, "kind", *run.programs.choices)
+    folded = not every and len(rows) > _FOLDED_ABOVE
+    return Table("Variables by layer group (--all: each)", head, _folded(rows)) if folded else Table("Variables", head, rows)
+
+
+def _folded(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Rows of variables, of which those of one layer group that differ in name and shape only are one."""
+    groups, found = layer_groups([row[1] for row in rows if row[1]]), {}
+    for name, place, shape, *rest in rows:
+        found.setdefault((groups.get(place, ""), *rest), []).append((name, place, shape))
+    return [
+        (*each[0], *rest) if len(each) == 1 else (f"{len(each)} variables", group, "", *rest)
+        for (group, *rest), each in found.items()
+    ]
+
+
+def _covered(choice: Choice) -> str:
+    """Whether an average covers a variable, with the rule where that is not its kind alone."""
+    if choice.how == "leave":
+        return f"no: {choice.rule}"
+    if choice.how == "recalibrate":
+        return "measured"
+    return f"yes: {choice.rule}" if choice.rule.startswith("include ") else "yes"
 
 
 def _initial(run: TrainingRun, restored: Restored) -> Table:
     places = _places(run)
     rows = [(name or "-", places.get(name, ""), done, source) for name, done, source in restored.rows()]
     return Table(f"Initial values from {restored.source}", ("name", "in the model", "init_from", "in the source"), rows)
-
-
-def _average(run: TrainingRun, name: str) -> Table:
-    done = {"average": "yes", "recalibrate": "measured", "leave": "no"}
-    places = _places(run)
-    rows = [(*_form(each.parameter, places), done[each.how], each.rule) for each in run.programs.choices[name]]
-    return Table(f"Average {name}", (*_FORM, "averaged", "by which rule"), rows)
 
 
 def _form(parameter: Parameter, places: Mapping[str, str]) -> tuple[str, ...]:

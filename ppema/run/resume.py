@@ -209,7 +209,10 @@ def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(before: Any, now: Any, harmless: Collection[str], path: str = "") -> list[str]:
-    """Where two resolved configs differ, but for the `harmless` keys: "key: was x, now y", for every leaf."""
+    """Where two resolved configs differ, but for the `harmless` keys: "key: was x, now y", for every leaf.
+
+    A section that one of them lacks is "added" or "removed".
+    """
     if path in harmless or before == now:
         return []
     if isinstance(before, dict) and isinstance(now, dict):
@@ -218,6 +221,10 @@ def differences(before: Any, now: Any, harmless: Collection[str], path: str = ""
             below = f"{path}.{key}" if path else str(key)
             found += differences(before.get(key), now.get(key), harmless, below)
         return found
+    if before is None and isinstance(now, dict):
+        return [f"{path}: added"]
+    if now is None and isinstance(before, dict):
+        return [f"{path}: removed"]
     return [f"{path}: was {before!r}, now {now!r}"]
 
 

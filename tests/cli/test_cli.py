@@ -101,9 +101,13 @@ def test_show_and_dry_run_say_the_learning_rates(here, capsys):
 def test_show_says_what_is_built(here, capsys):
     assert show_main(["-c", CNN]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["batch_norm2d_0.w_1", "1._mean", "16", "float32", "statistic"] in lines
-    assert ["linear_0.w_0", "10.weight", "32×10", "float32", "trained"] in lines
-    assert lines.count(["batch_norm2d_0.w_1", "1._mean", "16", "float32", "yes", "statistic"]) == 2
+    assert [line[0] for line in lines if line][:1] == ["Length"]
+    assert ["name", "in", "the", "model", "shape", "type", "kind", "ema", "fast_start"] in lines
+    variables = lines[lines.index(["Variables"]) + 2 :]
+    assert [line[1] for line in variables[:4]] == ["0.weight", "1.weight", "1.bias", "1._mean"]
+    assert ["batch_norm2d_0.w_1", "1._mean", "16", "float32", "statistic", "yes", "yes"] in variables
+    assert ["linear_0.w_0", "10.weight", "32×10", "float32", "trained", "yes", "yes"] in variables
+    assert len(variables) == 12
     # Two BatchNorms and the dropout at least; some versions have a switch on other operations too.
     on, _, switches = next(line for line in lines if line[:1] == ["train"])[2:]
     assert on == "0" and int(switches) >= 3
@@ -111,6 +115,24 @@ def test_show_says_what_is_built(here, capsys):
     assert len(tests) == 3
     assert all(on == switches and int(switches) >= 3 for on, _, switches in tests)
     assert not (here / "runs").exists()
+
+
+def test_show_folds_the_layers_of_a_large_model(here, capsys):
+    model = "model={name: paddle.vision.models.resnet50, args: {num_classes: 10}}"
+    data = "data={train: {name: synthetic, samples: 4, shape: [3, 32, 32], classes: 10, batch_size: 2}, "
+    data += "eval: {name: synthetic, samples: 4, shape: [3, 32, 32], classes: 10, batch_size: 2}}"
+    averages = "averages={ema: {decay: 0.9}, other: {decay: 0.9, batch_norm: copy, exclude: ['^fc']}}"
+    given = ["-c", CNN, "-o", model, "-o", data, "-o", averages, "-o", "train.monitor=ema/accuracy"]
+    assert show_main(given) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) < 70
+    variables = lines[lines.index(["Variables", "by", "layer", "group", "(--all:", "each)"]) + 2 :]
+    assert variables[0] == ["conv2d_0.w_0", "conv1.weight", "64×3×7×7", "float32", "trained", "yes", "yes"]
+    # Of 3 blocks with 3 convolutions, one more beside the first, and a BatchNorm after each.
+    assert ["30", "variables", "layer1", "float32", "trained", "yes", "yes"] in variables
+    assert ["20", "variables", "layer1", "float32", "statistic", "yes", "no:", "batch_norm:", "copy"] in variables
+    assert variables[-1] == ["2", "variables", "fc", "float32", "trained", "yes", "no:", "exclude", "^fc"]
+    assert [line[1] if line[1] != "variables" else line[2] for line in variables[:3]] == ["conv1.weight", "bn1", "bn1"]
 
 
 def test_show_says_what_compensation_costs(here, capsys):
@@ -155,12 +177,12 @@ def test_help_needs_no_paddle_and_little_time(name, tmp_path):
 
 
 BAD = [
-    (["-o", "train.epoch=3"], "-o train.epoch: train.epoch: unknown key; did you mean 'epochs'?"),
-    (["-o", "averages.ema.decay=1.5"], "-o averages.ema.decay: averages.ema.decay: expected a number"),
-    (["-o", "train.epochs=many"], "-o train.epochs: train.epochs: expected"),
+    (["-o", "train.epoch=3"], "-o train.epoch: unknown key; did you mean 'epochs'?"),
+    (["-o", "averages.ema.decay=1.5"], "-o averages.ema.decay: expected a number"),
+    (["-o", "train.epochs=many"], "-o train.epochs: expected"),
     (
         ["-o", "optimizer.args.momentumm=0.5"],
-        "-o optimizer.args.momentumm: optimizer.args.momentumm: unknown argument of Momentum",
+        "-o optimizer.args.momentumm: unknown argument of Momentum",
     ),
     (["-o", "model.args.in_channels=3"], "digits_cnn.yml:5:1: model: "),
     (["-o", "model.args.num_classes=4"], "data.train: sample "),
@@ -177,8 +199,8 @@ BAD = [
     (["-o", "model={name: sys.exit}"], "-o model: model.args: SystemExit"),
     (["-o", "model=paddle.nn.Flatten"], "optimizer: there is nothing to train: the loss depends on no trainable parameter"),
     (["-o", "model={name: things.AlwaysRandom}"], "in eval mode the model still draws random numbers ("),
-    (["-o", "loss=things.numpy_loss"], "-o loss: loss: loss must return a variable, it returns a ndarray"),
-    (["-o", "loss={name: paddle.nn.L1Loss, args: {reduction: bogus}}"], "-o loss: loss: ValueError: "),
+    (["-o", "loss=things.numpy_loss"], "-o loss: loss must return a variable, it returns a ndarray"),
+    (["-o", "loss={name: paddle.nn.L1Loss, args: {reduction: bogus}}"], "-o loss: ValueError: "),
     (
         ["-o", "lr={name: PiecewiseDecay, args: {boundaries: [9 steps], values: [0.1]}}"],
         "lr.args: ValueError: The values have",
@@ -193,7 +215,7 @@ BAD = [
         "begins at a rate of 0: it needs no",
     ),
     (["-o", "model.args.widths=[100000000000]"], "digits_cnn.yml:5:1: model: the initial values can not be made: "),
-    (["-o", 'output="a\\0b"'], "-o output: output: ValueError: embedded null"),
+    (["-o", 'output="a\\0b"'], "-o output: ValueError: embedded null"),
     (["-o", "runtime.threads=100000"], "runtime.threads: 100000 threads were asked for; this machine has"),
 ]
 

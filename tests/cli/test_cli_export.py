@@ -63,7 +63,7 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(here, capsys):
     for main in (train_main, show_main):
         assert main([*CONFIG, "-o", "output=runs/new", "-o", "init_from.path=x.pdparams"]) == 2
         assert capsys.readouterr().err == (
-            "-o init_from.path: init_from.path: x.pdparams: it would call 'os.system', and only arrays are admitted\n"
+            "-o init_from.path: x.pdparams: it would call 'os.system', and only arrays are admitted\n"
         )
     assert not (here / "runs/new").exists()
 

@@ -93,9 +93,8 @@ seed: "0"
         "a.yml:8:9: train.epochs: expected an integer >= 1, got true",
         "a.yml:8:23: train.monitor: no average is called 'emma'; did you mean 'ema'?",
         "a.yml:10:1: seed: expected an integer in [0, 4294967295], got '0'",
-        "-o lr: lr: expected a number > 0, got -1",
-        "-o train.log_every: train.log_every: expected a duration such as '50 steps', '1 epoch', '2000 samples' or "
-        "'10 %', got 50",
+        "-o lr: expected a number > 0, got -1",
+        "-o train.log_every: expected a duration such as '50 steps', '1 epoch', '2000 samples' or '10 %', got 50",
     ]
 
 
@@ -344,7 +343,7 @@ def test_overrides(files):
         ("seed", "-o seed: expected key=value with a key such as train.epochs, got 'seed'"),
         ("=3", "-o : expected key=value with a key such as train.epochs, got '=3'"),
         ("a..b=3", "-o a..b: expected key=value with a key such as train.epochs, got 'a..b=3'"),
-        ("train.epoch=3", "-o train.epoch: train.epoch: unknown key; did you mean 'epochs'?"),
+        ("train.epoch=3", "-o train.epoch: unknown key; did you mean 'epochs'?"),
         ("train.epochs.x=3", "-o train.epochs.x: train.epochs is 2, which holds no keys"),
         ("output=[1", "-o output: not valid YAML: while parsing a flow sequence, expected ',' or ']', but got the end"),
         ("seed=!x 1", "-o seed: the tag !x is refused; a config holds plain data only"),

@@ -53,3 +53,12 @@ def test_differences_of_configs_name_every_leaf_but_the_harmless():
         "model.args.b: was None, now 3",
     ]
     assert differences(before, before, ()) == []
+
+
+def test_a_section_that_one_config_lacks_is_one_difference():
+    without, with_it = (
+        {"averages": {}, "init_from": None},
+        {"averages": {"long": {"decay": 0.9, "start": None}}, "init_from": {}},
+    )
+    assert differences(without, with_it, ()) == ["averages.long: added", "init_from: added"]
+    assert differences(with_it, without, ()) == ["averages.long: removed", "init_from: removed"]
