@@ -56,8 +56,28 @@ class DataError(PpemaError):
     """A data set is missing, empty or holds a sample that can not be used; names the file or the sample's index."""
 
 
+@dataclass(frozen=True)
+class Remedy:
+    """A call of `train` that is not refused; purpose: what it is good for, "to …".
+
+    resume, extend: its arguments, None for the ones that were given; overrides: keys of the config to change, as "key=value".
+    """
+
+    purpose: str
+    resume: str | None = None
+    extend: bool | None = None
+    overrides: tuple[str, ...] = ()
+
+
 class CheckpointError(PpemaError):
-    """A checkpoint is missing, damaged or belongs to another model; names the file or the variable."""
+    """A checkpoint is missing, damaged or belongs to another model; names the file or the variable.
+
+    remedy: where a run is refused, how one goes on instead.
+    """
+
+    def __init__(self, message: str, remedy: Remedy | None = None):
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class AverageError(PpemaError):

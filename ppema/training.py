@@ -21,6 +21,7 @@ from ppema.run.evaluate import evaluate
 from ppema.run.health import Health
 from ppema.run.initial import Restored, begin_with
 from ppema.run.interval import Interval
+from ppema.run.links import check_links
 from ppema.run.lock import Lock, locked
 from ppema.run.log import RunLog
 from ppema.run.progress import progress
@@ -49,11 +50,13 @@ class Result:
     stopped_by: int | None = None
 
 
-def train(config: Config, *, resume: str = "auto") -> Result:
+def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Result:
     """Train what `config` describes, and evaluate the raw weights and every average on the way.
 
     resume: "auto" goes on from the run's newest checkpoint that is intact, where there is one, "never" refuses to touch a run
-    that exists, anything else is the path of the checkpoint to go on from. Writes under the config's `output` only.
+    that exists. Anything else is the checkpoint to go on from, in the config's `output`: "last", "best", or a path, also of
+    another run's (`checkpoints.checkpoint_at`). extend: a run that becomes longer may go on where lengths in percent of it
+    change with that; the rate then is the one that the new schedule has at this step. Writes under the config's `output` only.
 
     Raises ConfigError, DataError, CheckpointError or SetupError for bad input, and TrainingError for more steps whose
     gradients were not finite than `train.max_skipped` allows, the state being saved, and for what can not be written; what was
@@ -64,7 +67,8 @@ def train(config: Config, *, resume: str = "auto") -> Result:
         paddle.static.scope_guard(run.scope),
         locked(output_of(config)) as lock,
     ):
-        start = open_run(run, checkpoints_of(config, run.horizon), resume)
+        check_links(output_of(config))
+        start = open_run(run, checkpoints_of(config, run.horizon), resume, extend=extend)
         restored = None if start.state.step else begin_with(run)
         return Trainer(run, start, restored).go(lock)
 
@@ -121,19 +125,21 @@ class Trainer:
         eval_every = Every(run.horizon.steps(config.train.eval_every), last)
         save_every = Every(run.horizon.steps(config.train.save_every), last)
         snapshot_every = config.train.snapshot_every and Every(run.horizon.steps(config.train.snapshot_every), last)
-        output, snapshots = output_of(config), snapshots_of(config)
-        snapshots.go_on_from(state.step)
+        output, snapshots, start = output_of(config), snapshots_of(config), self._start
         go_on = config.train.failed_save == "go_on"
         with (
             stop_requests() as stop,
             progress(last, state.step) as bar,
-            RunLog(output, bar, step=state.step, go_on=go_on) as log,
+            RunLog(output, bar, step=state.step, origin=start.origin, keep=start.keep, go_on=go_on) as log,
             Saver(run, lock, log, go_on=go_on) as saver,
             closing(self._batches(state, last)) as batches,
         ):
             log.config(to_yaml(config))
-            for line in self._start.said:
+            for line in start.said:
                 log.say(line)
+            for path in snapshots.go_on_from(state.step, keep=start.keep):
+                log.say(f"set aside as {path}")
+            log.warn(f"{each}; no average can be built with it" for each in snapshots.damaged())
             if state.step:
                 log.say(f"resuming at step {state.step} of {last}")
             if self._restored:
@@ -142,7 +148,7 @@ class Trainer:
                 log.note(f"init_from: {'  '.join(filter(None, row))}" for row in self._restored.rows())
             if run.programs.placement is not None and run.programs.placement.any:
                 log.note([f"onednn: {run.kernels}"])
-            health, interval, stopped_by = Health(run, state.updates), Interval(self._start.interval), None
+            health, interval, stopped_by = Health(run, state.updates), Interval(start.interval), None
             for batch in batches:
                 lr = float(run.programs.lr())
                 before, step = state, self.step(batch, state)

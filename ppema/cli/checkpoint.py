@@ -112,9 +112,11 @@ def _figure(value: float | None) -> str:
 def _prune(arguments: argparse.Namespace) -> int:
     from ppema.run.checkpoints import Checkpoints
     from ppema.run.inspection import folder_of_run
+    from ppema.run.links import check_no_link
     from ppema.run.lock import locked
 
     folder = folder_of_run(arguments.run)
+    check_no_link(folder)
     # From the whole path, as "." has no parent by name.
     with locked(Path(os.path.abspath(folder)).parent):
         checkpoints = Checkpoints(folder, keep=arguments.keep, keep_every=arguments.keep_every)

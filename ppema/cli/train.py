@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 
+from ppema.cli.again import launched, with_remedy
 from ppema.cli.common import add_json, load, parser, print_json, print_table, run, say
+from ppema.errors import CheckpointError, Remedy
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,14 +20,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="auto|never|PATH",
         default="auto",
         help="auto: go on from the run's newest intact checkpoint, if any; never: refuse a run that has begun; PATH: from that "
-        "checkpoint",
+        "checkpoint, last, best, or one of another run, in this config's output",
+    )
+    made.add_argument(
+        "--extend",
+        action="store_true",
+        help="when train.epochs has grown: go on although lengths in percent of the run change with it; the log says which",
     )
     made.add_argument("--dry-run", action="store_true", help="build everything, run one step and one evaluation, write nothing")
     add_json(made)
-    return run(_train, made, argv)
+    return run(partial(_train, launched(argv)), made, argv)
 
 
-def _train(arguments: argparse.Namespace) -> int:
+def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:
     config = load(arguments)
     if arguments.dry_run:
         from ppema.training import dry_run
@@ -34,11 +42,19 @@ def _train(arguments: argparse.Namespace) -> int:
         return 0
     from ppema.training import train
 
-    result = train(config, resume=arguments.resume)
+    try:
+        result = train(config, resume=arguments.resume, extend=arguments.extend)
+    except CheckpointError as error:
+        if error.remedy is None:
+            raise
+        raise CheckpointError(f"{error}\n{error.remedy.purpose}: {with_remedy(launcher, arguments, error.remedy)}") from error
     if result.metrics:
         measures = list(next(iter(result.metrics.values())))
         print_table(["weights", *measures], [[name, *values.values()] for name, values in result.metrics.items()])
     say(f"run: {result.output}")
+    if result.stopped_by:
+        going_on = with_remedy(launcher, arguments, Remedy("to go on", resume="auto", extend=False))
+        say(f"to go on: {going_on}")
     if arguments.json:
         best = {monitor: {"value": each.value, "step": each.step} for monitor, each in result.best.items()}
         print_json({"step": result.state.step, "metrics": result.metrics, "best": best, "output": str(result.output)})

@@ -6,14 +6,16 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from ppema.run.durable import open_own
+
 
 class AppendedFile:
     """A file to append to. What could not be written is kept, and written before what comes next. Close it after use."""
 
     def __init__(self, path: Path):
-        """Go on at the end of the file, which is made where it is missing. Raises OSError."""
+        """Go on at the end of the file, which is made where it is missing. Raises OSError, for a link too."""
         # A pipe of that name is an error, and not a wait for who may read it.
-        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+        self._handle = open_own(path, os.O_WRONLY | os.O_NONBLOCK)
         self._end = os.fstat(self._handle).st_size
         self._pending = b""
 

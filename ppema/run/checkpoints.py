@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,18 @@ from ppema.errors import CheckpointError, ConfigError, TrainingError
 from ppema.run.best import Best
 from ppema.run.checkpoint import Checkpoint
 from ppema.run.durable import replace_file
-from ppema.run.folder import clear_partials, read_manifest, step_folder, step_folders, step_of, write_folder
+from ppema.run.folder import (
+    MANIFEST,
+    clear_partials,
+    listed,
+    read_manifest,
+    remove,
+    set_aside,
+    step_folder,
+    step_folders,
+    step_of,
+    write_folder,
+)
 from ppema.run.manifest import Manifest
 from ppema.run.tensors import Image, read_bytes
 
@@ -82,27 +92,29 @@ class Checkpoints:
         return target
 
     def find(self, which: str) -> Checkpoint:
-        """The checkpoint that a pointer of this run names, or the one in the folder that `which` is the path of.
+        """The checkpoint that a pointer of this run names, or the one that `which`, a path, leads to (`checkpoint_at`).
 
         Every file of it has been checked. Raises CheckpointError.
         """
         if is_pointer(which):
             return self._named(which)
-        try:
-            found = Path(which).is_dir()
-        except OSError as error:
-            raise CheckpointError(f"{which}: {error.strerror}") from error
-        if not found:
+        found = checkpoint_at(Path(which))
+        if found is None and not os.path.isdir(which):
             raise CheckpointError(f"{which}: there is no such folder; a checkpoint is 'last', 'best' or the path of one")
-        return Checkpoint.intact(Path(which))
+        return found or Checkpoint.intact(Path(which))
 
     def newest_intact(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest checkpoint that is intact, and for each that is newer a line that says why it is not.
 
         None where there is no checkpoint at all. Raises CheckpointError where none of them is intact.
         """
+        folders = step_folders(self.folder)
         skipped = []
-        for folder in reversed(step_folders(self.folder)):
+        with suppress(CheckpointError):
+            newest = self._target(LAST)[0]
+            if newest not in (folder.name for folder in folders):
+                skipped.append(f"{self.folder / newest}: it is missing, and {LAST} names it")
+        for folder in reversed(folders):
             try:
                 return Checkpoint.intact(folder), skipped
             except CheckpointError as error:
@@ -146,8 +158,7 @@ class Checkpoints:
         try:
             for folder in step_folders(self.folder):
                 if step_of(folder) > step:
-                    aside.append(_free(folder.with_name(f"{folder.name}.aside")))
-                    os.rename(folder, aside[-1])
+                    aside.append(set_aside(folder))
             for pointer in self._pointers_there():
                 if pointer not in steps and self._names_one(pointer):
                     (self.folder / pointer).unlink()
@@ -175,7 +186,8 @@ class Checkpoints:
         """Delete what is superfluous. Nothing is as long as a pointer is damaged."""
         with suppress(CheckpointError):
             for path in self.superfluous():
-                shutil.rmtree(path, ignore_errors=True)
+                with suppress(OSError):
+                    remove(path)
 
     def pointers(self) -> dict[str, str]:
         """What each pointer says: the name of a folder, or "damaged"."""
@@ -188,7 +200,8 @@ class Checkpoints:
         return found
 
     def _pointers_there(self) -> list[str]:
-        return sorted(path.name for path in self.folder.glob("*") if is_pointer(path.name) and not path.is_dir())
+        names = [each.name for each in listed(self.folder)]
+        return [name for name in names if is_pointer(name) and not os.path.isdir(self.folder / name)]
 
     def _milestones(self, steps: Sequence[Path]) -> list[Path]:
         """The first checkpoint of each `keep_every` steps but the first so many."""
@@ -240,9 +253,20 @@ class Checkpoints:
         replace_file(self.folder / pointer, f"{target.name} {checksum}\n".encode())
 
 
-def _free(path: Path) -> Path:
-    """`path`, or with a number behind it where something is there already."""
-    number = 1
-    while os.path.lexists(free := path if number == 1 else path.with_name(f"{path.name}-{number}")):
-        number += 1
-    return free
+def checkpoint_at(path: Path) -> Checkpoint | None:
+    """The checkpoint in the folder `path`, or the one that the file `path` (`last`, `best`) names, or the last one of a run, of
+    which `path` is the output folder or its checkpoints folder; None where it is nothing of that.
+
+    Every file of it has been checked. Raises CheckpointError.
+    """
+    try:
+        if is_pointer(path.name) and path.is_file():
+            return Checkpoints(path.parent).find(path.name)
+        if (path / MANIFEST).exists():
+            return Checkpoint.intact(path)
+        for folder in (path, path / "checkpoints"):
+            if (folder / LAST).exists():
+                return Checkpoints(folder).find(LAST)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+    return None

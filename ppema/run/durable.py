@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,16 @@ class NewFile:
     def sync(self) -> None:
         """Wait until the disk has it."""
         os.fsync(self._handle)
+
+
+def open_own(path: Path, flags: int) -> int:
+    """A handle on a file of a run's folder, made where it is missing. Raises OSError, for a link too."""
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(errno.ELOOP, "it is a link, which a run does not write through: remove it", str(path)) from error
 
 
 def write_file(path: Path, *contents: Buffer) -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from ppema.config import SAFETENSORS
-from ppema.errors import CheckpointError, TrainingError
+from ppema.errors import CheckpointError, TrainingError, printable
 from ppema.run.durable import NewFile, sync_folder, write_file
 from ppema.run.manifest import FolderManifest, parse, sealed
 from ppema.run.tensors import Image, Record, read_arrays, read_bytes
@@ -32,8 +32,23 @@ def step_folder(parent: Path, step: int) -> Path:
 
 
 def step_folders(parent: Path) -> list[Path]:
-    """The folders of all steps in `parent`, in the steps' order; none where it is missing."""
-    return sorted((path for path in parent.glob(f"{_PREFIX}*") if is_step(path) and path.is_dir()), key=step_of)
+    """The folders of all steps in `parent`, in the steps' order, and links in their place, wherever they lead.
+
+    None where `parent` is missing. Raises CheckpointError where it can not be read.
+    """
+    found = [each for each in listed(parent) if each.is_symlink() or each.is_dir(follow_symlinks=False)]
+    return sorted((parent / each.name for each in found if is_step(Path(each.name))), key=step_of)
+
+
+def listed(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in `folder`, by name; nothing where there is no such folder. Raises CheckpointError where it can not be read."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda each: each.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise CheckpointError(f"{folder}: it can not be read: {error.strerror}") from error
 
 
 def is_step(path: Path) -> bool:
@@ -82,6 +97,12 @@ def read_manifest(kind: type[AnyManifest], folder: Path, what: str) -> AnyManife
     try:
         content = read_bytes(file, most=_LARGEST_MANIFEST)
     except CheckpointError as error:
+        if os.path.islink(folder) and not os.path.exists(folder):
+            raise CheckpointError(
+                f"{folder}: damaged: it is a link to {printable(os.readlink(folder))}, which is missing"
+            ) from error
+        if isinstance(error.__cause__, PermissionError):
+            raise
         raise CheckpointError(f"{error}: this is no {what} of ppema") from error
     try:
         return parse(kind, content)
@@ -117,13 +138,34 @@ def clear_partials(parent: Path, files: Iterable[str] = ()) -> None:
     if os.path.lexists(parent) and not parent.is_dir():
         raise CheckpointError(f"{parent}: it is no folder, which the run needs there: remove it, or choose another output")
     names = "|".join([rf"{_PREFIX}[0-9]+", *map(re.escape, files)])
-    for path in parent.glob(".*"):
-        if not re.fullmatch(rf"\.({names})\.[0-9]+", path.name):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()
+    for each in listed(parent):
+        if re.fullmatch(rf"\.({names})\.[0-9]+", each.name):
+            remove(parent / each.name)
+
+
+def remove(path: Path) -> None:
+    """Delete a folder with all that is in it, as far as that can be; of a link, the link alone. Raises OSError for a file."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink()
+
+
+def set_aside(path: Path, folder: Path | None = None) -> Path:
+    """Rename `path` to <name>.aside, or move it into `folder`, and return where it is then. Raises OSError."""
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+    aside = free(path.with_name(f"{path.name}.aside") if folder is None else folder / path.name)
+    os.rename(path, aside)
+    return aside
+
+
+def free(path: Path) -> Path:
+    """`path`, or with a number behind it where something is there already."""
+    number = 1
+    while os.path.lexists(found := path if number == 1 else path.with_name(f"{path.name}-{number}")):
+        number += 1
+    return found
 
 
 def _write_images(folder: Path, images: Mapping[str, Image]) -> dict[str, Record]:
@@ -145,5 +187,7 @@ def _write_images(folder: Path, images: Mapping[str, Image]) -> dict[str, Record
 
 def _remove(folder: Path) -> None:
     # Anything else in its place makes the rename fail; rmtree would wait for the writer of a pipe.
-    if folder.is_dir():
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.is_dir():
         shutil.rmtree(folder)

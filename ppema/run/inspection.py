@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from ppema.averaging.precision import widened
 from ppema.errors import CheckpointError
 from ppema.run.checkpoint import Checkpoint
 from ppema.run.checkpoints import Checkpoints
-from ppema.run.folder import problems, step_folders
+from ppema.run.folder import listed, problems, step_folders
 
 
 @dataclass(frozen=True)
@@ -60,23 +61,30 @@ def folder_of_run(path: Path) -> Path:
 
 
 def entries(folder: Path) -> list[Entry]:
-    """The checkpoints in `folder`, in order, then those that were set aside."""
+    """The checkpoints in `folder`, in order, then those that were set aside. Raises CheckpointError where it is unreadable."""
     pointers = Checkpoints(folder).pointers()
     found = []
-    aside = sorted(path for path in folder.glob("step-*.aside*") if path.is_dir())
+    aside = [folder / each.name for each in listed(folder) if re.fullmatch(r"step-[0-9]+\.aside.*", each.name)]
+    aside = [path for path in aside if os.path.isdir(path)]
     for path in [*step_folders(folder), *aside]:
         named = tuple(pointer for pointer, target in pointers.items() if target == path.name)
         try:
-            size = sum(file.lstat().st_size for file in path.iterdir())
-        except FileNotFoundError:
-            continue  # A run that goes on has just deleted it.
-        try:
             state = Checkpoint.open(path).manifest.state
         except CheckpointError as error:
-            found.append(Entry(path, None, None, size, named, str(error)))
+            # A run that goes on may have just deleted it.
+            if os.path.lexists(path):
+                found.append(Entry(path, None, None, _size(path), named, str(error)))
         else:
-            found.append(Entry(path, state.step, state.epoch, size, named, None))
+            found.append(Entry(path, state.step, state.epoch, _size(path), named, None))
     return found
+
+
+def _size(folder: Path) -> int:
+    """Of the files in `folder`, in bytes, as far as it can be read."""
+    try:
+        return sum(each.stat(follow_symlinks=False).st_size for each in listed(folder))
+    except (OSError, CheckpointError):
+        return 0
 
 
 def check(path: Path) -> list[str]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ppema.errors import CheckpointError, SetupError, TrainingError
-from ppema.run.durable import sync_folder
+from ppema.run.durable import open_own, sync_folder
 
 _NAME = "lock"
 
@@ -61,7 +61,7 @@ def locked(output: Path) -> Iterator[Lock]:
 def _acquired(path: Path) -> int:
     """A handle on the locked file. Raises CheckpointError where another process holds it, and OSError."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = open_own(path, os.O_RDWR)
         try:
             _lock(handle)
             # Whoever held it before may have removed it in between.
@@ -93,6 +93,6 @@ def _lock(handle: int) -> None:
 
 def _is_at(path: Path, handle: int) -> bool:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(handle))
+        return os.path.samestat(os.lstat(path), os.fstat(handle))
     except OSError:
         return False

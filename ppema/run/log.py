@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -17,20 +17,25 @@ from visualdl.writer.record_writer import RecordWriter
 from ppema.averaging.health import Reading
 from ppema.errors import SetupError, TrainingError, escaped
 from ppema.run.appended import AppendedFile
-from ppema.run.durable import replace_file
+from ppema.run.durable import replace_file, write_file
+from ppema.run.folder import free, set_aside
 from ppema.run.progress import Bar
-from ppema.run.records import read_metrics
+from ppema.run.records import Saved, read_metrics
+from ppema.run.traces import has_figures, vdl_files
 
 
 class RunLog:
     """The records of one run; every write reaches the system, so that a killed run keeps them. A context manager."""
 
-    def __init__(self, output: Path, bar: Bar, *, step: int, go_on: bool = False):
+    def __init__(
+        self, output: Path, bar: Bar, *, step: int, origin: Path | None = None, keep: bool = False, go_on: bool = False
+    ):
         """Go on with the records that are there, without those after `step`: they belong to a run that was cut off.
 
-        metrics.jsonl is shortened and VisualDL's file written anew from it; log.txt keeps every line that was said. go_on: a
-        record that can not be written ends nothing, but is written later. Raises SetupError where the folder can not be
-        written.
+        metrics.jsonl is shortened and VisualDL's file written anew from it; log.txt keeps every line that was said. origin: the
+        checkpoint of another run that this one goes on from; keep: a copy of what is shortened stays as metrics.jsonl.aside;
+        go_on: a record that can not be written ends nothing, but is written later. Raises SetupError where the folder can not
+        be written.
         """
         self._output = output
         self._bar = bar
@@ -39,14 +44,16 @@ class RunLog:
         self._stack = contextlib.ExitStack()
         try:
             output.mkdir(parents=True, exist_ok=True)
-            kept = [record for record in read_metrics(output) if record["step"] <= step]
-            replace_file(output / "metrics.jsonl", "".join(to_json(record) + "\n" for record in kept).encode())
+            found = read_metrics(output)
+            kept = [record for record in found if record["step"] <= step]
+            aside = self._set_aside(keep=keep and len(kept) < len(found), vdl=not found)
+            saved = [Saved(step=step, origin=origin and str(origin)).model_dump(exclude_none=True)] if step else []
+            replace_file(output / "metrics.jsonl", "".join(to_json(each) + "\n" for each in (*kept, *saved)).encode())
             self._metrics = self._opened(output / "metrics.jsonl")
             self._text = self._opened(output / "log.txt")
-            if (output / "vdl").is_dir():
-                shutil.rmtree(output / "vdl", ignore_errors=True)
-            (output / "vdl").mkdir()
-            self._vdl = self._opened(output / "vdl" / f"vdlrecords.{int(time.time()):010d}.log")
+            (output / "vdl").mkdir(exist_ok=True)
+            old = vdl_files(output / "vdl")
+            self._vdl = self._opened(self._new_vdl())
         except OSError as error:
             self._stack.close()
             raise SetupError(f"{output}: the run's folder can not be written: {error}") from error
@@ -56,6 +63,29 @@ class RunLog:
             self._scalars.write(meta_data(display_name="", walltime=_now()).SerializeToString())
         for record in kept:
             self._draw(record)
+        with self._writing():
+            # Those before it last until this one holds all that they held.
+            for name in old if not self._failing else ():
+                (output / "vdl" / name).unlink()
+        for path in aside:
+            self.say(f"set aside as {path}")
+
+    def _set_aside(self, *, keep: bool, vdl: bool) -> list[Path]:
+        """Keep a copy of metrics.jsonl, and, with `vdl`, VisualDL's figures where they are the only ones. Raises OSError."""
+        aside = []
+        if keep:
+            aside.append(free(self._output / "metrics.jsonl.aside"))
+            write_file(aside[0], (self._output / "metrics.jsonl").read_bytes())
+        if vdl and has_figures(self._output / "vdl"):
+            aside.append(set_aside(self._output / "vdl"))
+        return aside
+
+    def _new_vdl(self) -> Path:
+        """A name for VisualDL's file, by the second, as VisualDL has it, that is not taken."""
+        second = int(time.time())
+        while os.path.lexists(path := self._output / "vdl" / f"vdlrecords.{second:010d}.log"):
+            second += 1
+        return path
 
     def _opened(self, path: Path) -> AppendedFile:
         return self._stack.enter_context(contextlib.closing(AppendedFile(path)))
@@ -109,6 +139,11 @@ class RunLog:
         """The measures of one set of weights over the evaluation set."""
         self._record({"kind": "eval", "step": step, "epoch": epoch, "weights": weights, **metrics})
         self.say(f"step {step}  eval  {weights:<12} " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+
+    def saved(self, step: int) -> None:
+        """A checkpoint of `step` was saved."""
+        with self._writing():
+            self._metrics.append(f"{to_json(Saved(step=step).model_dump(exclude_none=True))}\n".encode())
 
     def _record(self, record: Mapping[str, Any]) -> None:
         with self._writing():

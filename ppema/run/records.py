@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,6 +51,16 @@ class _Interval(BaseModel):
     health: dict[str, _Health] = {}
 
 
+class Saved(BaseModel):
+    """The line of a checkpoint: of which step; origin: the checkpoint of another run that this one went on from, if any."""
+
+    model_config = ConfigDict(strict=True)
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    step: _Step
+    origin: str | None = None
+
+
 _KINDS: dict[Any, type[BaseModel]] = {"eval": _Evaluation, "train": _Interval}
 
 
@@ -58,32 +69,40 @@ def read_metrics(output: Path) -> list[dict[str, Any]]:
 
     None where there is no such file. Raises SetupError for one that can not be read.
     """
+    # The line, as a text of half a character is refused only there.
+    return [value for value, line in _lines(output) if _is(_KINDS.get(_kind(value)), line)]
+
+
+def newest_saved(output: Path) -> Saved | None:
+    """The last checkpoint that the run's metrics.jsonl tells of; None where it tells of none. Raises as `read_metrics`."""
+    lines = [line for value, line in _lines(output) if _kind(value) == "checkpoint" and _is(Saved, line)]
+    return Saved.model_validate_json(lines[-1]) if lines else None
+
+
+def _lines(output: Path) -> Iterator[tuple[Any, str]]:
+    """The values that the lines hold, and the lines; those that are no JSON are left out."""
     file = output / "metrics.jsonl"
     if not file.exists():
-        return []
+        return
     if not file.is_file():
         raise SetupError(f"{file}: the run's records can not be read: it is no regular file")
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise SetupError(f"{file}: the run's records can not be read: {error.strerror}") from error
-    records = []
     for line in lines:
         # RecursionError: brackets without end.
         with contextlib.suppress(ValueError, RecursionError):
-            record = json.loads(line)
-            if _is_record(record, line):
-                records.append(record)
-    return records
+            yield json.loads(line), line
 
 
-def _is_record(value: Any, line: str) -> bool:
+def _kind(value: Any) -> str | None:
     kind = value.get("kind") if isinstance(value, dict) else None
-    if not isinstance(kind, str) or kind not in _KINDS:
-        return False
+    return kind if isinstance(kind, str) else None
+
+
+def _is(model: type[BaseModel] | None, line: str) -> bool:
     try:
-        # The line, as a text of half a character is refused only there.
-        _KINDS[kind].model_validate_json(line)
+        return model is not None and bool(model.model_validate_json(line))
     except ValidationError:
         return False
-    return True

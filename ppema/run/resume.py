@@ -3,47 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from pathlib import Path
 
 import paddle
+from paddle.optimizer.lr import ReduceOnPlateau
 
-from ppema.config import Config
 from ppema.environment import threads_in_use
-from ppema.errors import CheckpointError, ConfigError, one_line
+from ppema.errors import CheckpointError, ConfigError, Remedy, one_line, printable
 from ppema.optimizers import lr_state, rehearse, set_lr_state
 from ppema.run.best import Best
 from ppema.run.checkpoint import Checkpoint
 from ppema.run.checkpoints import Checkpoints, pointer_of
-from ppema.run.folder import step_folder
+from ppema.run.compared import differences, harmless, plain, with_defaults
+from ppema.run.extension import Extension, extension
 from ppema.run.manifest import Manifest, Position, SavedAverage, SavedInterval
-from ppema.run.records import read_metrics
+from ppema.run.refusals import anew, check_in_place, check_new, check_not_lost, check_unmixed, newest_intact, with_its_weights
 from ppema.run.setup import TrainingRun
 from ppema.run.state import State, step_seed
 from ppema.run.tensors import Image
 from ppema.version import VERSION
-
-# Keys that may differ between a checkpoint and the run that goes on from it: they change no weight of any step.
-_HARMLESS = (
-    "init_from",
-    "output",
-    "runtime",
-    "metrics",
-    "data.eval",
-    "data.train.workers",
-    "train.stop_after",
-    "train.log_every",
-    "train.eval_every",
-    "train.save_every",
-    "train.snapshot_every",
-    "train.keep",
-    "train.keep_every",
-    "train.failed_save",
-    "train.max_skipped",
-)
-# But for these, where evaluations decide about the learning rate.
-_OF_EVALUATION = ("data.eval", "train.eval_every")
 
 Metrics = dict[str, dict[str, float]]
 
@@ -52,7 +33,8 @@ Metrics = dict[str, dict[str, float]]
 class Start:
     """Where a run begins: its position, the best by monitored metric, the last evaluation, and the log interval so far.
 
-    said: what people should know of how it came to begin there.
+    said: what people should know of how it came to begin there; origin: the checkpoint of another run that it goes on from;
+    keep: whether snapshots and records of later steps are set aside. Else they go, as what a kill left of this very run.
     """
 
     state: State = field(default_factory=State)
@@ -60,39 +42,55 @@ class Start:
     metrics: Metrics = field(default_factory=dict)
     interval: SavedInterval = field(default_factory=SavedInterval)
     said: tuple[str, ...] = ()
+    origin: Path | None = None
+    keep: bool = True
 
 
-def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str) -> Start:
+def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str, *, extend: bool = False) -> Start:
     """Begin anew, or at the checkpoint that `resume` (as for `train`) leads to, whose state then stands in the scope.
 
-    Raises CheckpointError for a checkpoint that is missing, damaged, or of another config or model, and where going on would
-    mix two runs in one folder; nothing was changed then.
+    extend: as for `train`. Raises CheckpointError for a checkpoint that is missing, damaged, or of another config or model, and
+    where going on would mix two runs in one folder; nothing was changed then.
     """
     if resume == "never":
-        _check_new(checkpoints)
+        check_new(checkpoints)
         checkpoints.clear()
         return Start()
     skipped: list[str] = []
     if resume == "auto":
-        checkpoint, skipped = checkpoints.newest_intact()
+        checkpoint, skipped = newest_intact(checkpoints)
         if checkpoint is None:
+            check_not_lost(checkpoints, run.horizon.steps(run.config.train.save_every))
             checkpoints.clear()
             return Start()
     else:
         checkpoint = checkpoints.find(resume)
-    ours = checkpoint.path.resolve().parent == checkpoints.folder.resolve()
+    # Of a link in the run's own folder the folder counts, and not where it leads.
+    ours = checkpoint.path.parent.resolve() == checkpoints.folder.resolve()
     if ours:
-        _check_in_place(checkpoint)
+        check_in_place(checkpoint)
     else:
-        _check_unmixed(checkpoints, checkpoint)
-    _check_config(run, checkpoint)
-    start = _load(run, checkpoint)
+        check_unmixed(checkpoints, checkpoint)
+    extended = _check_config(run, checkpoint, ours=ours, extend=extend)
+    start = _load(run, checkpoint, extended)
+    said = [f"skipped {each}" for each in skipped]
+    if checkpoint.path.is_symlink():
+        said.append(f"{checkpoint.path} is a link to {printable(os.readlink(checkpoint.path))}")
     if ours:
         aside = checkpoints.go_on_from(start.state.step, best_pointers(run, start.best))
-        told = [*(f"skipped {each}" for each in skipped), *(f"set aside as {path}" for path in aside)]
-        return replace(start, said=(*told, *_other_bits(run, checkpoint.manifest)))
-    checkpoints.clear()
-    return replace(start, said=tuple(_other_bits(run, checkpoint.manifest)))
+        said += [f"set aside as {path}" for path in aside]
+    else:
+        checkpoints.clear()
+        said.append(f"going on from {checkpoint.path}, of another run")
+    if extended is not None:
+        said += extended.lines(start.state.updates)
+    if extended is not None and extended.of_lr:
+        said.append(
+            f"extended: the learning rate goes on at {run.programs.lr():g}; it was {checkpoint.manifest.lr['last_lr']:g}"
+        )
+    said += _other_bits(run, checkpoint.manifest)
+    killed = resume == "auto" and not skipped
+    return replace(start, said=tuple(said), origin=None if ours else checkpoint.path.absolute(), keep=not killed)
 
 
 def _other_bits(run: TrainingRun, manifest: Manifest) -> list[str]:
@@ -107,48 +105,35 @@ def _other_bits(run: TrainingRun, manifest: Manifest) -> list[str]:
     return [f"warning: {'; '.join(differing)}: the last bits of the weights may differ from now on"] if differing else []
 
 
-def _check_new(checkpoints: Checkpoints) -> None:
-    output = checkpoints.folder.parent
-    if checkpoints.exists():
-        found = "this run has checkpoints already"
-    elif read_metrics(output):
-        found = "this run has records already"
-    else:
-        return
-    raise CheckpointError(f"{output}: {found}: resume it (--resume auto) or choose another output")
+def _check_config(run: TrainingRun, checkpoint: Checkpoint, *, ours: bool, extend: bool) -> Extension | None:
+    """How the run becomes longer than the checkpoint's was to be, if it does.
 
-
-def _check_in_place(checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError for one of the run's own that was set aside: the records that led to it are gone."""
-    if checkpoint.path.name != step_folder(checkpoint.path.parent, checkpoint.step).name:
-        raise CheckpointError(f"{checkpoint.path}: it was set aside, or renamed: go on from it in another output")
-
-
-def _check_unmixed(checkpoints: Checkpoints, checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError where a run has begun in the folder.
-
-    Records of later steps are what a kill left of this one, before it saved.
+    Raises CheckpointError where another key differs that matters, where the run becomes shorter, and where lengths change with
+    its own and `extend` does not allow it.
     """
-    output = checkpoints.folder.parent
-    if checkpoints.exists():
-        found = f"{checkpoints.folder}: there are checkpoints of a run"
-    elif any(record["step"] <= checkpoint.step for record in read_metrics(output)):
-        found = f"{output}: there are records of a run"
-    else:
-        return
-    raise CheckpointError(
-        f"{found}, and going on from {checkpoint.path} would mix two runs in one folder: choose another output"
-    )
-
-
-def _check_config(run: TrainingRun, checkpoint: Checkpoint) -> None:
-    harmless = [key for key in _HARMLESS if run.config.lr.name != "ReduceOnPlateau" or key not in _OF_EVALUATION]
-    differing = differences(_with_defaults(checkpoint.manifest.config), plain(run.config), harmless)
-    if differing:
+    config, path = run.config, checkpoint.path
+    before, now = with_defaults(checkpoint.manifest.config), plain(config)
+    train = before.get("train")
+    was = train.get("epochs") if isinstance(train, dict) else None
+    differing = differences(before, now, harmless(config))
+    if not differing:
+        return None
+    others = differences(before, now, [*harmless(config), "train.epochs"])
+    if others or not isinstance(was, int) or was > config.train.epochs:
+        sooner = "" if others else " (train.stop_after ends a run sooner)"
         raise CheckpointError(
-            f"{checkpoint.path}: it was trained with another config: {'; '.join(differing)}; choose another output, or "
-            "go back to that config"
+            f"{path}: it was trained with another config: {'; '.join(differing)}{sooner}; choose another output, or go back "
+            "to that config",
+            anew(path.parent.parent) if ours else with_its_weights(path),
         )
+    found = extension(config, was, run.horizon)
+    if found.lengths and not extend:
+        raise CheckpointError(
+            f"{path}: it was trained with another config: {differing[0]}; what is a share of the run changes with that: "
+            f"{'; '.join(map(str, found.lengths))}: extend=True accepts it, or choose another output",
+            Remedy("to accept it", extend=True),
+        )
+    return found
 
 
 def best_pointers(run: TrainingRun, best: Mapping[str, Best]) -> dict[str, Best]:
@@ -195,40 +180,7 @@ def manifest_of(
     )
 
 
-def plain(config: Config) -> dict[str, Any]:
-    """The resolved config as JSON holds it."""
-    return config.model_dump(mode="json")
-
-
-def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """A resolved config of an earlier version with the keys that came since, at their defaults."""
-    try:
-        return plain(Config.model_validate(config))
-    except ConfigError:
-        return config
-
-
-def differences(before: Any, now: Any, harmless: Collection[str], path: str = "") -> list[str]:
-    """Where two resolved configs differ, but for the `harmless` keys: "key: was x, now y", for every leaf.
-
-    A section that one of them lacks is "added" or "removed".
-    """
-    if path in harmless or before == now:
-        return []
-    if isinstance(before, dict) and isinstance(now, dict):
-        found = []
-        for key in dict.fromkeys([*before, *now]):
-            below = f"{path}.{key}" if path else str(key)
-            found += differences(before.get(key), now.get(key), harmless, below)
-        return found
-    if before is None and isinstance(now, dict):
-        return [f"{path}: added"]
-    if now is None and isinstance(before, dict):
-        return [f"{path}: removed"]
-    return [f"{path}: was {before!r}, now {now!r}"]
-
-
-def _load(run: TrainingRun, checkpoint: Checkpoint) -> Start:
+def _load(run: TrainingRun, checkpoint: Checkpoint, extended: Extension | None) -> Start:
     manifest = checkpoint.manifest
     state = State(**manifest.state.model_dump())
     epoch = run.horizon.steps_per_epoch
@@ -242,11 +194,18 @@ def _load(run: TrainingRun, checkpoint: Checkpoint) -> Start:
             f"{checkpoint.path}: ppema {manifest.ppema} drew other random numbers: go on with that version, or train anew"
         )
     run.write(checkpoint)
+    schedule = run.programs.lr
     try:
-        set_lr_state(run.programs.lr, manifest.lr)
-        rehearse(run.programs.lr, min(2, run.horizon.total_steps - state.step))
+        # A schedule that changes with the run's length begins anew, and is stepped to where it stands.
+        if extended is None or not extended.of_lr:
+            set_lr_state(schedule, manifest.lr)
+            rehearse(schedule, min(2, run.horizon.total_steps - state.step))
     except (ValueError, AttributeError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{checkpoint.path}: damaged: the learning rate's state: {one_line(error)}") from error
+    if extended is not None and not isinstance(schedule, ReduceOnPlateau):
+        # A run's last step prepares no next rate, which an extended run needs.
+        while schedule.last_epoch < state.updates:
+            schedule.step()
     metrics = {
         weights: {name: math.nan if value is None else value for name, value in values.items()}
         for weights, values in manifest.metrics.items()

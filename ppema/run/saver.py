@@ -33,16 +33,19 @@ class Saver:
         self._checkpoints = checkpoints_of(run.config, run.horizon)
         self._state = StateCopy(run)
         self._writer = BackgroundWriter()
+        self._saved: int | None = None
 
     def __enter__(self) -> Saver:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._writer.__exit__(kind, error, trace)
-        if kind is not None and issubclass(kind, Exception) and (failure := self._writer.take_failure()):
+        if kind is not None and issubclass(kind, Exception):
             # The person reads it on the terminal even where the log can not be written either.
             with suppress(TrainingError):
-                self._log.warn([str(failure)])
+                if failure := self._writer.take_failure():
+                    self._log.warn([str(failure)])
+                self._record()
 
     def save(
         self, state: State, metrics: Metrics, best: Mapping[str, Best], interval: SavedInterval, improved: Sequence[str]
@@ -52,7 +55,8 @@ class Saver:
         self._state.take()
         manifest = manifest_of(self._run, self._state.images, state, metrics, best, interval)
         pointers = [pointer_of(monitor, self._run.config.train.monitors) for monitor in improved]
-        self._writer.submit(partial(self._checkpoints.save, self._state.images, manifest, pointers))
+        write = partial(self._checkpoints.save, self._state.images, manifest, pointers)
+        self._writer.submit(partial(self._write, write, state.step))
 
     def submit(self, write: Callable[[], object] | None) -> None:
         """Do `write`, if there is something to."""
@@ -67,6 +71,7 @@ class Saver:
             if not self._go_on:
                 raise failure
             self._log.warn([f"{failure}; the run goes on"])
+        self._record()
 
     def finish(self) -> None:
         """Wait until all is written. Raises TrainingError where the last piece was not."""
@@ -74,6 +79,18 @@ class Saver:
         failure = self._writer.take_failure()
         if failure is not None:
             raise failure
+        self._record()
+
+    def _write(self, write: Callable[[], object], step: int) -> None:
+        write()
+        # Read by the loop's thread, which alone writes the log; the next piece begins after that.
+        self._saved = step
+
+    def _record(self) -> None:
+        """Tell the log of the checkpoint that was saved since the last call, if any."""
+        if self._saved is not None:
+            self._log.saved(self._saved)
+            self._saved = None
 
     def _wait(self) -> None:
         self._lock.check()

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -29,6 +28,8 @@ from ppema.run.folder import (
     problems,
     read_manifest,
     read_part,
+    remove,
+    set_aside,
     step_folder,
     step_folders,
     step_of,
@@ -135,12 +136,33 @@ class Snapshots:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def go_on_from(self, step: int) -> None:
-        """Remove those of later steps: they belong to a run that was cut off, and the run goes on from `step`."""
-        clear_partials(self.folder)
+    def go_on_from(self, step: int, *, keep: bool) -> list[Path]:
+        """Remove those of later steps: the run goes on from `step`, and takes them anew.
+
+        keep: move them to snapshots.aside in place of that. Returns where they are then. Raises CheckpointError where the
+        folder can not be written.
+        """
+        aside = []
+        try:
+            clear_partials(self.folder)
+            for path in step_folders(self.folder):
+                if step_of(path) > step and keep:
+                    aside.append(set_aside(path, self.folder.with_name(f"{self.folder.name}.aside")))
+                elif step_of(path) > step:
+                    remove(path)
+        except OSError as error:
+            raise CheckpointError(f"{self.folder}: the run can not go on in it: {error}") from error
+        return aside
+
+    def damaged(self) -> list[str]:
+        """What is wrong with them, a line each; all their files are read. Raises CheckpointError for an unreadable folder."""
+        found = []
         for path in step_folders(self.folder):
-            if step_of(path) > step:
-                shutil.rmtree(path, ignore_errors=True)
+            try:
+                found += problems(path, Snapshot.open(path).manifest)
+            except CheckpointError as error:
+                found.append(str(error))
+        return found
 
     def take(self, run: TrainingRun, state: State) -> Callable[[], object] | None:
         """Copy one out of `run` as it stands at `state`; None where none of its averages has begun by then.

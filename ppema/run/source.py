@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,7 @@ import numpy as np
 from ppema.config import PDPARAMS, RAW, SAFETENSORS
 from ppema.errors import CheckpointError
 from ppema.run.checkpoint import Checkpoint
-from ppema.run.checkpoints import Checkpoints, is_pointer
-from ppema.run.folder import MANIFEST
+from ppema.run.checkpoints import checkpoint_at
 from ppema.run.pdparams import read_pdparams
 from ppema.run.weights import read_weights
 
@@ -51,17 +51,9 @@ def by_place(arrays: Mapping[str, np.ndarray], structured: Mapping[str, str]) ->
 
 
 def _checkpoint(path: Path) -> Checkpoint:
-    try:
-        if is_pointer(path.name) and path.is_file():
-            return Checkpoints(path.parent).find(path.name)
-        if (path / MANIFEST).exists():
-            return Checkpoint.intact(path)
-        for folder in (path, path / "checkpoints"):
-            if (folder / "last").exists():
-                return Checkpoints(folder).find("last")
-        there = path.exists()
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from error
-    problem = "it holds no weights" if there else "there is no such file or folder"
+    found = checkpoint_at(path)
+    if found is not None:
+        return found
+    problem = "it holds no weights" if os.path.exists(path) else "there is no such file or folder"
     kinds = f"a checkpoint, a run's output folder with checkpoints, or a file *{SAFETENSORS} or *{PDPARAMS}"
     raise CheckpointError(f"{path}: {problem}: name {kinds}")

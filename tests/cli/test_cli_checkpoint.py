@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from saved_runs import PARTS, RAW, save
+from saved_runs import PARTS, RAW, save, without_privileges
 
 from ppema.cli.checkpoint import main
 from ppema.run import inspection
@@ -178,3 +178,43 @@ def test_names_of_files_do_not_reach_the_terminal(run, capsys):
         assert "\033" not in out and "x: intact" not in out.splitlines()
     assert main(["list", str(run)]) == 0
     assert "best-\\x1b[2J\\nx: intact" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("unreadable", ["run", "run/checkpoints", "run/checkpoints/step-00000004"])
+def test_what_may_not_be_read_is_not_intact(run, capsys, monkeypatch, unreadable):
+    """By the folder of the run, by its checkpoints folder, and by the checkpoint's own."""
+    monkeypatch.chdir(run.parent)
+    run.parent.chmod(0o755)
+    (run.parent / unreadable).chmod(0)
+    for path in ("run", "run/checkpoints", "run/checkpoints/step-00000004"):
+        with without_privileges():
+            code = main(["verify", path])
+        said = capsys.readouterr()
+        assert code == 2
+        assert "Permission denied" in said.out + said.err or "there are no checkpoints: name a run's" in said.err
+        assert "step-00000004: intact" not in said.out and "Traceback" not in said.err
+    (run.parent / unreadable).chmod(0o755)
+
+
+def test_an_unreadable_folder_of_checkpoints_is_one_line(run, capsys, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    run.parent.chmod(0o755)
+    (run / "checkpoints").chmod(0)
+    for command in ("verify", "list"):
+        with without_privileges():
+            assert main([command, "run"]) == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err) == ("", "run/checkpoints: it can not be read: Permission denied\n")
+    (run / "checkpoints").chmod(0o755)
+
+
+def test_a_checkpoint_that_is_a_dangling_link_is_listed_as_damaged(run, capsys):
+    path = run / "checkpoints/step-00000006"
+    shutil.rmtree(path)
+    path.symlink_to("/nowhere/step-00000006")
+    assert main(["list", str(run)]) == 0
+    said = f"{path}: damaged: it is a link to /nowhere/step-00000006, which is missing"
+    out = capsys.readouterr().out.splitlines()
+    assert out[3].split() == ["step-00000006", "-", "0.00", "last"] and out[4] == said
+    assert main(["verify", str(run)]) == 2
+    assert capsys.readouterr().out.splitlines()[2:] == [said, said], "the checkpoint, and what names it the last"

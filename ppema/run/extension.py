@@ -1,0 +1,77 @@
+"""A run that becomes longer: which of its lengths are shares of the whole, and so change with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ppema.config import Config, Duration
+from ppema.errors import ConfigError
+from ppema.programs import Horizon
+
+
+@dataclass(frozen=True)
+class Length:
+    """A length in percent of the run: its key, what the config says, and the steps that were, and are now."""
+
+    key: str
+    text: str
+    before: float
+    now: float
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.text} was {self.before:g} steps, now {self.now:g}"
+
+
+@dataclass(frozen=True)
+class Extension:
+    """The epochs of the run before and now, and what changes with them; everything else is as it was."""
+
+    before: int
+    now: int
+    lengths: tuple[Length, ...]
+
+    @property
+    def of_lr(self) -> bool:
+        """Whether the learning rate is another one from the first step on."""
+        return any(length.key.startswith("lr.") for length in self.lengths)
+
+    def lines(self, updates: int) -> list[str]:
+        """What people should know of it, after so many steps that changed the weights."""
+        found = [f"extended from {self.before} to {self.now} epochs"]
+        for length in self.lengths:
+            again = length.key.endswith(".start") and updates < length.now
+            found.append(f"extended: {length}{'; until then the average is the weights again' if again else ''}")
+        return found
+
+
+def extension(config: Config, before: int, horizon: Horizon) -> Extension:
+    """What changes where a run of `before` epochs becomes the one of `config`, whose length is `horizon`."""
+    was = Horizon(horizon.steps_per_epoch, horizon.batch_size, before)
+    sections: dict[str, Any] = {
+        "lr": config.lr.model_dump(mode="json"),
+        "averages": {name: average.model_dump(mode="json") for name, average in config.averages.items()},
+    }
+    if config.lr.name == "ReduceOnPlateau":
+        # Evaluations decide about its rate.
+        sections["train.eval_every"] = str(config.train.eval_every)
+    lengths = []
+    for key, text in _texts(sections):
+        try:
+            duration = Duration.parse(text)
+        except ConfigError:
+            continue
+        if duration.unit == "percent":
+            lengths.append(Length(key, text, was.exact_steps(duration), horizon.exact_steps(duration)))
+    return Extension(before, config.train.epochs, tuple(lengths))
+
+
+def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in `value`, at any depth, with its dotted key."""
+    if isinstance(value, str):
+        yield path, value
+        return
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in items:
+        yield from _texts(each, f"{path}.{key}" if path else str(key))
