@@ -44,6 +44,14 @@ class Warmup(LRScheduler):
         return rate * self.last_epoch / self.steps if self.last_epoch < self.steps else rate
 
 
+def is_former_warmup(state: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint's state of a `Warmup` is that of Paddle's LinearWarmup, which earlier versions used in its place.
+
+    There the schedule began at the end of the warm-up. A constant rate is the same with both.
+    """
+    return "warmup_steps" in state
+
+
 @dataclass(frozen=True)
 class Rate:
     """where: "start", "after the warm-up", "peak" or "end"; step: that uses the rate, counted from 1."""
@@ -75,6 +83,17 @@ def rates(schedule: LRScheduler, total_steps: int) -> list[Rate]:
         if rate > peak.rate:
             peak = Rate("peak", step, rate)
     return [*found, *([after] if after else []), Rate("peak", peak.step, peak.rate), Rate("end", total_steps, float(copy()))]
+
+
+def with_units(args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of an earlier version's config with a unit at each length: what counted steps is "500 steps"."""
+
+    def text(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [text(each) for each in value]
+        return f"{value} steps" if type(value) is int else value
+
+    return {key: text(value) if key in LENGTHS else value for key, value in args.items()}
 
 
 def in_steps(target: Any, args: Mapping[str, Any], to_steps: Callable[[Duration], int]) -> dict[str, Any]:

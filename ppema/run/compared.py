@@ -7,6 +7,7 @@ from typing import Any
 
 from ppema.config import Config
 from ppema.errors import ConfigError
+from ppema.schedules import with_units
 
 # Keys that may differ between a checkpoint and the run that goes on from it: they change no weight of any step.
 _HARMLESS = (
@@ -40,12 +41,13 @@ def plain(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json")
 
 
-def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """A resolved config of an earlier version with the keys that came since, at their defaults."""
+def current_form(config: dict[str, Any]) -> dict[str, Any]:
+    """A resolved config of an earlier version, with the keys that came since at their defaults, and units in its schedule."""
     try:
-        return plain(Config.model_validate(config))
+        found = plain(Config.model_validate(config))
     except ConfigError:
         return config
+    return {**found, "lr": {**found["lr"], "args": with_units(found["lr"]["args"])}}
 
 
 def differences(before: Any, now: Any, ignored: Collection[str], path: str = "") -> list[str]:

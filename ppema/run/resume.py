@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import paddle
-from paddle.optimizer.lr import ReduceOnPlateau
 
 from ppema.environment import threads_in_use
 from ppema.errors import CheckpointError, ConfigError, Remedy, one_line, printable
@@ -17,13 +16,14 @@ from ppema.optimizers import lr_state, rehearse, set_lr_state
 from ppema.run.best import Best
 from ppema.run.checkpoint import Checkpoint
 from ppema.run.checkpoints import Checkpoints, pointer_of
-from ppema.run.compared import differences, harmless, plain, with_defaults
+from ppema.run.compared import current_form, differences, harmless, plain
 from ppema.run.extension import Extension, extension
 from ppema.run.manifest import Manifest, Position, SavedAverage, SavedInterval
 from ppema.run.refusals import anew, check_in_place, check_new, check_not_lost, check_unmixed, newest_intact, with_its_weights
 from ppema.run.setup import TrainingRun
 from ppema.run.state import State, step_seed
 from ppema.run.tensors import Image
+from ppema.schedules import ReduceOnPlateau, Warmup, is_former_warmup
 from ppema.version import VERSION
 
 Metrics = dict[str, dict[str, float]]
@@ -108,14 +108,20 @@ def _other_bits(run: TrainingRun, manifest: Manifest) -> list[str]:
 def _check_config(run: TrainingRun, checkpoint: Checkpoint, *, ours: bool, extend: bool) -> Extension | None:
     """How the run becomes longer than the checkpoint's was to be, if it does.
 
-    Raises CheckpointError where another key differs that matters, where the run becomes shorter, and where lengths change with
-    its own and `extend` does not allow it.
+    Raises CheckpointError where another key differs that matters, where the run becomes shorter, where lengths change with its
+    own and `extend` does not allow it, and where an earlier version's schedule had other rates.
     """
     config, path = run.config, checkpoint.path
-    before, now = with_defaults(checkpoint.manifest.config), plain(config)
+    before, now = current_form(checkpoint.manifest.config), plain(config)
     train = before.get("train")
     was = train.get("epochs") if isinstance(train, dict) else None
     differing = differences(before, now, harmless(config))
+    if _has_former_warmup(run, checkpoint) and config.lr.name != "constant":
+        raise CheckpointError(
+            f"{path}: its learning-rate schedule began at the end of the warm-up; schedules now begin with the run, and its "
+            "rates would change: begin anew",
+            anew(path.parent.parent) if ours else with_its_weights(path),
+        )
     if not differing:
         return None
     others = differences(before, now, [*harmless(config), "train.epochs"])
@@ -134,6 +140,10 @@ def _check_config(run: TrainingRun, checkpoint: Checkpoint, *, ours: bool, exten
             Remedy("to accept it", extend=True),
         )
     return found
+
+
+def _has_former_warmup(run: TrainingRun, checkpoint: Checkpoint) -> bool:
+    return isinstance(run.programs.lr, Warmup) and is_former_warmup(checkpoint.manifest.lr)
 
 
 def best_pointers(run: TrainingRun, best: Mapping[str, Best]) -> dict[str, Best]:
@@ -193,16 +203,18 @@ def _load(run: TrainingRun, checkpoint: Checkpoint, extended: Extension | None) 
         raise CheckpointError(
             f"{checkpoint.path}: ppema {manifest.ppema} drew other random numbers: go on with that version, or train anew"
         )
-    run.write(checkpoint)
     schedule = run.programs.lr
+    run.write(checkpoint)
+    stepped = _has_former_warmup(run, checkpoint) or (extended is not None and extended.of_lr)
     try:
-        # A schedule that changes with the run's length begins anew, and is stepped to where it stands.
-        if extended is None or not extended.of_lr:
+        # A schedule that changes with the run's length begins anew, and is stepped to where it stands; so is a constant rate
+        # whose warm-up was saved in another form.
+        if not stepped:
             set_lr_state(schedule, manifest.lr)
             rehearse(schedule, min(2, run.horizon.total_steps - state.step))
     except (ValueError, AttributeError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{checkpoint.path}: damaged: the learning rate's state: {one_line(error)}") from error
-    if extended is not None and not isinstance(schedule, ReduceOnPlateau):
+    if (stepped or extended is not None) and not isinstance(schedule, ReduceOnPlateau):
         # A run's last step prepares no next rate, which an extended run needs.
         while schedule.last_epoch < state.updates:
             schedule.step()
