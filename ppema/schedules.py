@@ -36,6 +36,8 @@ class Warmup(LRScheduler):
     def step(self, epoch: int | None = None) -> None:
         # The first call is the base class's own, which `schedule` has had.
         if self.last_epoch >= 0:
+            if self.last_epoch != self.schedule.last_epoch:  # by a forged state
+                raise ValueError("the warm-up and its schedule are at different steps")
             self.schedule.step(epoch)
         super().step(epoch)
 

@@ -54,8 +54,8 @@ def test_what_a_run_writes(config, tmp_path):
     assert [(r["step"], r["weights"]) for r in records if r["kind"] == "eval"] == [
         (step, weights) for step in (10, 20, 28) for weights in ("raw", "ema", "quick")
     ]
-    # At step 5 the warm-up has just ended; the decay of the fifth update, n = 4, is 5/14.
-    assert records[0]["lr"] == pytest.approx(0.04)
+    # Step 5 has the last rate of the warm-up, 4/5 of the cosine's; the decay of the fifth update, n = 4, is 5/14.
+    assert records[0]["lr"] == pytest.approx(4 / 5 * 0.025 * (1 + np.cos(np.pi * 4 / 28)))
     assert records[0]["decay"] == {"ema": 0.9, "quick": 5 / 14}
     assert load_config(output / "config.yml").model_dump() == config().model_dump()
 

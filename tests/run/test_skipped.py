@@ -123,7 +123,7 @@ def test_what_is_logged_of_a_skipped_step(config, tmp_path, monkeypatch):
     assert [(record["step"], record["skipped"]) for record in records] == [(5, 1), (10, 2), (15, 2), (18, 3)]
     # The mean of what was not skipped; the rate waits for skipped steps, and the decays count updates.
     assert records[0]["loss"] == np.mean([each.loss for each in losses[:5] if each.skipped is None])
-    assert records[0]["lr"] == pytest.approx(0.05 * 3 / 5)
+    assert records[0]["lr"] == pytest.approx(3 / 5 * 0.025 * (1 + np.cos(np.pi * 3 / 18)))
     made = prepare_training(config()).programs.passes["quick"]
     assert records[1]["decay"]["quick"] == made.decay_at(8) != made.decay_at(10)
 
