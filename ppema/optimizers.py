@@ -47,7 +47,7 @@ def build_lr(spec: Any, to_steps: Callable[[Duration], int], total_steps: int) -
     if spec.warmup is None:
         return schedule
     if isinstance(schedule, ReduceOnPlateau):
-        raise ConfigError.of("ReduceOnPlateau has no warm-up in Paddle", "warmup")
+        raise ConfigError.of("ReduceOnPlateau takes no warm-up: evaluations decide about its rate; leave warmup out", "warmup")
     if not schedule() > 0:
         raise ConfigError.of(f"{spec.name} begins at a rate of {schedule():g}: it needs no other warm-up", "warmup")
     return Warmup(schedule, to_steps(spec.warmup))

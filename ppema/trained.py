@@ -38,7 +38,7 @@ def check_trained(main: Program, when: Variable | None) -> None:
         warnings.warn(
             "minimize trains inside a branch, so some runs are no step, but the average counts each run: give update(when=...) "
             "the branch's condition (that of GradientMergeOptimizer is the variable 'gradient_merge_cond')",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -187,8 +187,9 @@ def test_merged_gradients_need_to_know_which_runs_are_steps(built, here):
     with built.guard():
         paddle.incubate.optimizer.GradientMergeOptimizer(paddle.optimizer.SGD(0.1), k_steps=3).minimize(built.loss)
         condition = built.main.global_block().var("gradient_merge_cond")
-        with pytest.warns(UserWarning, match=r"minimize trains inside a branch.*the variable 'gradient_merge_cond'"):
+        with pytest.warns(UserWarning, match=r"minimize trains inside a branch.*the variable 'gradient_merge_cond'") as warned:
             ExponentialMovingAverage(0.8, name="each").update()
+        assert [each.filename for each in warned] == [__file__]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             ema = ExponentialMovingAverage(0.8)

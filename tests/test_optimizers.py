@@ -210,7 +210,7 @@ def test_schedules_that_can_not_be_built(name, kwargs, said):
 
 
 def test_reduce_on_plateau_has_no_warmup():
-    with pytest.raises(ConfigError, match="warmup: ReduceOnPlateau has no warm-up"):
+    with pytest.raises(ConfigError, match="warmup: ReduceOnPlateau takes no warm-up: evaluations decide"):
         lr("ReduceOnPlateau", warmup=SimpleNamespace(value=4, unit="steps"), learning_rate=0.1)
 
 

@@ -237,6 +237,15 @@ def test_a_forged_state_of_the_learning_rate_is_one_line(config, tmp_path, forge
     assert "\n" not in str(caught.value)
 
 
+def test_a_forged_manifest_without_averages_is_one_line(config, tmp_path):
+    train(config("train.stop_after=3 steps"))
+    checkpoint = last(tmp_path / "run")
+    written_again(Manifest, checkpoint, averages={})
+    with pytest.raises(CheckpointError) as caught:
+        train(config(f"output={tmp_path / 'other'}"), resume=str(checkpoint))
+    assert str(caught.value) == f"{checkpoint}: damaged: its manifest lacks the average 'ema'"
+
+
 OF_TYPE = ("optimizer={name: SGD}", "lr=0.05")
 
 

@@ -33,16 +33,12 @@ _OTHER = re.compile(r"@.*@|scheduled_ema_decay_rate|learning_rate_\d+")
 
 @dataclass(frozen=True)
 class OfficialCheckpoint:
-    """Arrays by variables' names, raw and averaged; what has no average is in both as it is.
-
-    updates, decay: t and d; averaged: how many have an average.
-    """
+    """Arrays by variables' names, raw and averaged; what has no average is in both as it is. updates, decay: t and d."""
 
     raw: dict[str, np.ndarray]
     averages: dict[str, np.ndarray]
     updates: int
     decay: float
-    averaged: int
 
     @property
     def correction(self) -> float:
@@ -63,12 +59,12 @@ def read_official(path: Path, decay: float | None = None, updates: int | None = 
         raise CheckpointError(f"{path}: {error.strerror}") from error
     shadow_of = _shadows(path, weights, others)
     steps = _updates(path, others, updates)
-    share = _decay(path, others, decay, steps)
+    constant = _decay(path, others, decay, steps)
     averages = dict(weights)
     for name, shadow in shadow_of.items():
         wide = widened(others[shadow])
-        averages[name] = fitted((wide / _correction(share, steps)).astype(wide.dtype), type_of(weights[name]))
-    return OfficialCheckpoint(weights, averages, steps, share, len(shadow_of))
+        averages[name] = fitted((wide / _correction(constant, steps)).astype(wide.dtype), type_of(weights[name]))
+    return OfficialCheckpoint(weights, averages, steps, constant)
 
 
 def same_weights(found: OfficialCheckpoint) -> bool:

@@ -87,7 +87,9 @@ class TrainingRun:
         wanted = self.state_parts()
         found = {part: checkpoint.arrays(part) for part in wanted}
         for name, average in self.programs.averages.items():
-            saved = checkpoint.manifest.averages[name]
+            saved = checkpoint.manifest.averages.get(name)
+            if saved is None:
+                raise CheckpointError(f"{checkpoint.path}: damaged: its manifest lacks the average {name!r}")
             found[f"average-{name}"] = _renamed(found[f"average-{name}"], saved, average)
         for part, names in wanted.items():
             check_fits(checkpoint.path, found[part], names)
