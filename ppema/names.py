@@ -7,12 +7,12 @@ A name is looked up in a plain table first; anything with a dot is imported. Pro
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ppema.errors import ConfigError, Problem, one_line
+from ppema.modules import folders_looked_in, hidden_by, import_module, place_of
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -37,7 +37,8 @@ def resolve(name: str, table: Mapping[str, Any], what: str) -> Any:
         raise ConfigError.of(f"{name!r} is not a dotted path such as 'package.module.name'", "name")
     target = _module(parts[0])
     if target is None:
-        raise ConfigError.of(f"there is no module {parts[0]!r}", "name")
+        places = ["on Python's path (installed packages and PYTHONPATH)", *folders_looked_in()]
+        raise ConfigError.of(f"there is no module {parts[0]!r}: looked {', in '.join(places)}", "name")
     for depth, attribute in enumerate(parts[1:], start=1):
         target = _attribute(target, ".".join(parts[:depth]), attribute)
     if not callable(target):
@@ -55,16 +56,23 @@ def _attribute(owner: Any, owner_name: str, attribute: str) -> Any:
         if submodule is not None:
             return submodule
         public = [name for name in dir(owner) if not name.startswith("_")]
-        message = f"{owner_name!r} has no {attribute!r}{did_you_mean(attribute, public)}"
+        message = f"{owner_name!r}{_place(owner)} has no {attribute!r}{did_you_mean(attribute, public)}"
+        if hidden := hidden_by(owner):
+            message += f"; it hides {hidden}, which needs another name"
         raise ConfigError.of(message, "name") from None
     except Exception as error:  # a module's own __getattr__ may import lazily, and fail
         raise ConfigError.of(f"{owner_name}.{attribute} failed: {one_line(error)}", "name") from error
 
 
+def _place(owner: Any) -> str:
+    place = place_of(getattr(owner, "__spec__", None)) if inspect.ismodule(owner) else None
+    return f" ({place})" if place else ""
+
+
 def _module(name: str) -> Any | None:
     """The module called `name`, or None if there is none."""
     try:
-        return importlib.import_module(name)
+        return import_module(name)
     except (Exception, SystemExit) as error:  # a module may do anything while it is imported
         # Another module that is missing is a fault inside this one, which does exist.
         if isinstance(error, ModuleNotFoundError) and error.name == name:

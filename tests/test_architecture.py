@@ -14,6 +14,7 @@ LAYERS = {
     "errors": 0,
     "version": 0,
     "names": 1,
+    "modules": 1,
     "environment": 1,
     "config": 1,
     "averaging": 1,
@@ -46,7 +47,7 @@ LAYERS = {
 }
 # Where the version is written down, and decides nothing.
 VERSION_RECORDED = {"ppema.run.resume", "ppema.benchmark.measure"}
-PADDLE_FREE = {"errors", "version", "names", "config", "averaging", "data"}
+PADDLE_FREE = {"errors", "version", "names", "modules", "config", "averaging", "data"}
 
 
 def modules() -> dict[str, ast.Module]:

@@ -3,10 +3,12 @@
 import sys
 from pathlib import Path
 
-# In place of this folder, whose train.py and eval.py would hide modules of those names.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
-
-from ppema.cli.eval import main  # noqa: E402
-
 if __name__ == "__main__":
+    # ppema lies in the folder above, in which nothing else is looked for; in this one train.py and eval.py would be found too.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    import ppema  # noqa: F401
+
+    del sys.path[0]
+    from ppema.cli.eval import main
+
     sys.exit(main())

@@ -48,9 +48,6 @@ def load(arguments: argparse.Namespace) -> Config:
     if not arguments.config:
         raise PpemaError("-c CONFIG is missing: name the experiment's YAML file")
     config = load_config(arguments.config, arguments.override)
-    # What a config names by dotted path may lie in the folder one works in.
-    with suppress(FileNotFoundError):
-        sys.path.append(os.getcwd())
     choose_threads(config.runtime.threads)
     load_paddle()
     return config

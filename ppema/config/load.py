@@ -29,6 +29,8 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
 
     What can not be read at all is reported first; then everything that is wrong with the keys and values, of all files
     and overrides together. An `output` that is not set becomes `runs/<the file's name>`.
+
+    Modules that the config names are looked for on Python's path, in the working directory as it is now, and beside the file.
     """
     files = Files()
     tree = files.read(os.fspath(path))
@@ -43,7 +45,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         raise ConfigError(problems)
     plain = tree.plain()
     _check_extent(path, plain)
-    positions = Positions(tree.positions())
+    positions = Positions(tree.positions(), _folders(path))
     try:
         config = Config.model_validate(plain)
     except ConfigError as error:
@@ -68,6 +70,15 @@ def _check_extent(path: str | os.PathLike[str], plain: Any) -> None:
 def _too_large(path: str | os.PathLike[str], what: str) -> ConfigError:
     message = f"the config has more than {what}, with its bases, options, aliases and defaults"
     return ConfigError([Problem((), message, os.fspath(path))])
+
+
+def _folders(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The working directory and the folder of the config `path`."""
+    beside = os.path.realpath(os.path.dirname(os.path.abspath(path)))
+    try:
+        return tuple(dict.fromkeys((os.path.realpath(os.getcwd()), beside)))
+    except FileNotFoundError:
+        return (beside,)
 
 
 def _override(tree: Entry, override: str) -> Entry:

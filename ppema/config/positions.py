@@ -26,9 +26,12 @@ class Positions:
 
     Two of these are always equal: where a config was written is no part of what it says, so a config equals itself
     read back from another file.
+
+    folders: where modules that the config names are looked for, after Python's path.
     """
 
     of: Mapping[Path, Position] = field(default_factory=dict, compare=False, repr=False)
+    folders: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def find(self, path: Path) -> Position | None:
         """The position of `path`, or of its deepest ancestor that was written down (a missing key has only that)."""

@@ -29,6 +29,7 @@ from ppema.config.positions import Positions
 from ppema.config.section import Count, Count0, Section, Seed, Text
 from ppema.config.wording import counting, expecting, faults, in_our_words, shown
 from ppema.errors import ConfigError, Path, Problem
+from ppema.modules import looking_in
 from ppema.names import did_you_mean
 
 if TYPE_CHECKING:
@@ -192,9 +193,13 @@ class Config(Section):
 
     @contextmanager
     def at(self, *path: str | int) -> Iterator[None]:
-        """Problems raised inside, with paths from the section at `path`, leave with whole paths and positions."""
+        """Problems raised inside, with paths from the section at `path`, leave with whole paths and positions.
+
+        Inside, modules are looked for in the config's folders too.
+        """
         try:
-            yield
+            with looking_in(self._positions.folders):
+                yield
         except ConfigError as error:
             raise self._positions.locate(error, path) from error
 

@@ -15,6 +15,7 @@ from ppema.data.loader import Loader
 from ppema.data.npz import npz
 from ppema.data.synthetic import synthetic
 from ppema.errors import DataError, PpemaError, one_line
+from ppema.modules import folders_looked_in, looking_in
 from ppema.names import check_arguments, resolve
 
 # Each opens the data set that a section of that name describes.
@@ -59,5 +60,11 @@ def build_loader(spec: Any, *, seed: int, label: str) -> Loader:
         workers=spec.workers,
         seed=seed,
         label=label,
-        open_dataset=functools.partial(build_dataset, spec, label),
+        open_dataset=functools.partial(_build_in, folders_looked_in(), spec, label),
     )
+
+
+def _build_in(folders: tuple[str, ...], spec: Any, label: str) -> Dataset:
+    """`build_dataset` in another process, whose modules are looked for where they are in this one."""
+    with looking_in(folders):
+        return build_dataset(spec, label)

@@ -22,6 +22,7 @@ import numpy as np
 
 from ppema.data.read import Cancelled
 from ppema.data.shared import create_shared, map_shared
+from ppema.data.surroundings import starting
 from ppema.data.worker import AHEAD, Task, serve
 from ppema.errors import DataError, one_line
 
@@ -141,9 +142,9 @@ def _start(context: SpawnContext, number: int, task: Task, pickled: bytes, label
     try:
         slots = map_shared(descriptor, task.fields, task.plan.largest_batch, AHEAD)
         ours, theirs = Pipe()
-        with theirs:
-            name = f"ppema-worker-{number}"
-            process = context.Process(target=serve, args=(theirs, pickled, label), name=name, daemon=True)
+        with theirs, starting() as surroundings:
+            arguments = (theirs, pickled, label, surroundings)
+            process = context.Process(target=serve, args=arguments, name=f"ppema-worker-{number}", daemon=True)
             # Ctrl-C reaches a terminal's whole group, and SIGTERM a job's; blocked from birth, neither can end a worker that
             # is still starting: the run saves first, and needs its workers until then.
             # Were the tracker not running already, the first start would run it, and unblock the signal on the way.

@@ -19,6 +19,7 @@ from ppema.data.fields import Field
 from ppema.data.order import Plan
 from ppema.data.read import read_into
 from ppema.data.shared import map_shared
+from ppema.data.surroundings import Surroundings
 from ppema.errors import DataError, PpemaError, one_line
 
 AHEAD = 2  # batches asked of a worker at a time: one in the making, one to go on with
@@ -33,13 +34,14 @@ class Task:
     plan: Plan
 
 
-def serve(requests: Connection, task: bytes, label: str) -> None:
+def serve(requests: Connection, task: bytes, label: str, surroundings: Surroundings) -> None:
     """Receive the descriptor of the shared memory; send None once the data set is open; then serve batches.
 
     For each (epoch, step, slot) received, put that batch into that slot of the shared memory and send None, or send the
     DataError that says why not. Ends when the other end of `requests` is closed or the parent process is gone; until
     then it leaves Ctrl-C and SIGTERM to the parent.
     """
+    surroundings.restore()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     # A data set may import paddle, which says so in every process.

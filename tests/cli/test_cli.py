@@ -176,6 +176,13 @@ def test_help_needs_no_paddle_and_little_time(name, tmp_path):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
+@pytest.mark.parametrize("name", ["train", "eval", "show", "average", "export", "checkpoint", "benchmark"])
+def test_commands_run_as_modules(name, tmp_path):
+    command = [sys.executable, "-m", f"ppema.cli.{name}", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith(f"usage: python tools/{name}.py")
+
+
 BAD = [
     (["-o", "train.epoch=3"], "-o train.epoch: unknown key; did you mean 'epochs'?"),
     (["-o", "averages.ema.decay=1.5"], "-o averages.ema.decay: expected a number"),
