@@ -8,9 +8,10 @@ from typing import Any
 
 import paddle
 
+from ppema.blame import blamed
 from ppema.config import Config
 from ppema.data import Field
-from ppema.errors import ConfigError, one_line
+from ppema.errors import ConfigError
 from ppema.ir import Variable, dtype_name
 from ppema.losses import build_loss, form, has_classes, per_sample
 from ppema.models import MODELS
@@ -92,4 +93,4 @@ def building(*path: str | int, about: str = "") -> Iterator[None]:
             raise
         raise ConfigError([type(p)((*path, *p.path), p.message) for p in error.problems]) from error
     except (Exception, SystemExit) as error:
-        raise ConfigError.of(f"{about}: {one_line(error)}" if about else one_line(error), *path) from error
+        raise ConfigError.of(f"{about}: {blamed(error)}" if about else blamed(error), *path) from error

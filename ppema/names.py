@@ -11,7 +11,8 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ppema.errors import ConfigError, Problem, one_line
+from ppema.blame import blamed
+from ppema.errors import ConfigError, Problem
 from ppema.modules import folders_looked_in, hidden_by, import_module, place_of
 
 
@@ -61,7 +62,7 @@ def _attribute(owner: Any, owner_name: str, attribute: str) -> Any:
             message += f"; it hides {hidden}, which needs another name"
         raise ConfigError.of(message, "name") from None
     except Exception as error:  # a module's own __getattr__ may import lazily, and fail
-        raise ConfigError.of(f"{owner_name}.{attribute} failed: {one_line(error)}", "name") from error
+        raise ConfigError.of(f"{owner_name}.{attribute} failed: {blamed(error)}", "name") from error
 
 
 def _place(owner: Any) -> str:
@@ -77,7 +78,7 @@ def _module(name: str) -> Any | None:
         # Another module that is missing is a fault inside this one, which does exist.
         if isinstance(error, ModuleNotFoundError) and error.name == name:
             return None
-        raise ConfigError.of(f"importing {name!r} failed: {one_line(error)}", "name") from error
+        raise ConfigError.of(f"importing {name!r} failed: {blamed(error)}", "name") from error
 
 
 def check_arguments(

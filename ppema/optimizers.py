@@ -10,8 +10,9 @@ from typing import Any
 
 import paddle
 
+from ppema.blame import blamed
 from ppema.config import Duration
-from ppema.errors import ConfigError, one_line
+from ppema.errors import ConfigError
 from ppema.names import check_arguments, resolve
 from ppema.schedules import LRScheduler, ReduceOnPlateau, Warmup, in_steps
 
@@ -70,6 +71,14 @@ def build_optimizer(spec: Any, lr: LRScheduler) -> Any:
     return optimizer
 
 
+def advance(schedule: LRScheduler, *measured: float) -> None:
+    """The schedule's next rate; measured: the loss that a ReduceOnPlateau judges. Raises ConfigError where its code does."""
+    try:
+        schedule.step(*measured)
+    except (Exception, SystemExit) as error:
+        raise ConfigError.of(f"the schedule fails within the run: {blamed(error)}") from error
+
+
 def lr_state(schedule: LRScheduler) -> dict[str, Any]:
     """All numbers that a schedule holds, and a schedule inside it: its state_dict leaves some out (restarts forget theirs).
 
@@ -122,8 +131,8 @@ def rehearse(schedule: LRScheduler, steps: int) -> None:
                 copy.step()
     except ConfigError:
         raise
-    except Exception as error:
-        raise ConfigError.of(f"the schedule fails within the run: {one_line(error)}", "args") from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError.of(f"the schedule fails within the run: {blamed(error)}", "args") from error
 
 
 def _always_one(step: int) -> float:
@@ -133,5 +142,5 @@ def _always_one(step: int) -> float:
 def _call(target: Callable[..., Any], args: Mapping[str, Any]) -> Any:
     try:
         return target(**args)
-    except Exception as error:
-        raise ConfigError.of(one_line(error), "args") from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError.of(blamed(error), "args") from error

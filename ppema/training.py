@@ -16,6 +16,7 @@ from ppema.config import RAW, Config, to_yaml
 from ppema.data import Batch
 from ppema.errors import AverageError, TrainingError
 from ppema.ir import generators
+from ppema.optimizers import advance
 from ppema.run.best import Best
 from ppema.run.evaluate import evaluate
 from ppema.run.health import Health
@@ -212,7 +213,8 @@ class Trainer:
         # After the last step there is no next one to prepare, and some schedules refuse to go beyond their length.
         last = state.step + 1 >= self._run.horizon.total_steps
         if step.skipped is None and not isinstance(programs.lr, ReduceOnPlateau) and not last:
-            programs.lr.step()
+            with self._run.config.at("lr"):
+                advance(programs.lr)
         return step
 
     def _evaluate(self, state: State, log: RunLog) -> list[str]:
@@ -245,7 +247,8 @@ class Trainer:
         """
         loss = self._metrics[RAW]["loss"]
         if math.isfinite(loss):
-            schedule.step(loss)
+            with self._run.config.at("lr"):
+                advance(schedule, loss)
         else:
             log.warn([f"the evaluation after step {state.step} has the loss {loss}: it does not change the learning rate"])
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1] / "ppema"
 LAYERS = {
     "errors": 0,
     "version": 0,
+    "blame": 1,
     "names": 1,
     "modules": 1,
     "environment": 1,
@@ -47,7 +48,7 @@ LAYERS = {
 }
 # Where the version is written down, and decides nothing.
 VERSION_RECORDED = {"ppema.run.resume", "ppema.benchmark.measure"}
-PADDLE_FREE = {"errors", "version", "names", "modules", "config", "averaging", "data"}
+PADDLE_FREE = {"errors", "version", "blame", "names", "modules", "config", "averaging", "data"}
 
 
 def modules() -> dict[str, ast.Module]:

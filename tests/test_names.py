@@ -79,16 +79,16 @@ def test_module_that_does_not_exist():
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
+        ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines ({folder}/broken.py:1)"),
         ("import not_installed_here", "ModuleNotFoundError: No module named 'not_installed_here'"),
         ("raise SystemExit", "SystemExit"),
-        ("def f(:", "SyntaxError: invalid syntax (broken.py, line 1)"),
+        ("def f(:", "SyntaxError: invalid syntax ({folder}/broken.py:1)"),
         ("from math import nothing", "ImportError: cannot import name 'nothing' from 'math'"),
     ],
 )
-def test_module_that_fails_while_importing(module, source, reason):
+def test_module_that_fails_while_importing(module, tmp_path, source, reason):
     module("broken", source)
-    assert resolve_error("broken.Net").startswith(f"name: importing 'broken' failed: {reason}")
+    assert resolve_error("broken.Net").startswith(f"name: importing 'broken' failed: {reason.format(folder=tmp_path)}")
 
 
 def test_attribute_that_does_not_exist():
@@ -96,9 +96,9 @@ def test_attribute_that_does_not_exist():
     assert resolve_error("collections.OrderedDict.xyzzy") == "name: 'collections.OrderedDict' has no 'xyzzy'"
 
 
-def test_attribute_that_fails_when_it_is_read(module):
+def test_attribute_that_fails_when_it_is_read(module, tmp_path):
     module("lazy", "def __getattr__(name):\n    if name == 'Net': raise OSError('no library')\n    raise AttributeError")
-    assert resolve_error("lazy.Net") == "name: lazy.Net failed: OSError: no library"
+    assert resolve_error("lazy.Net") == f"name: lazy.Net failed: OSError: no library ({tmp_path}/lazy.py:2)"
 
 
 def test_what_can_not_be_called():

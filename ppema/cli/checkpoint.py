@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppema.cli.common import add_json, print_json, print_table, run, say
+from ppema.cli.common import add_debug, add_json, print_json, print_table, run, say
 from ppema.errors import escaped
 
 
@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prune.add_argument("--dry-run", action="store_true", help="say what would go, and delete nothing")
     for each in (listing, verify, diff, prune):
         add_json(each)
+        add_debug(each, argparse.SUPPRESS)
     return run(_checkpoint, made, argv)
 
 

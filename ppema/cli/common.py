@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ppema.errors import PpemaError, escaped
@@ -38,6 +38,12 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
 def add_json(made: argparse.ArgumentParser) -> None:
     """The argument for programs that read the result."""
     made.add_argument("--json", action="store_true", help="print the result as one JSON object, the last line of stdout")
+
+
+def add_debug(made: argparse.ArgumentParser, default: Any = False) -> None:
+    """The argument that shows where an error arose. default: of a subcommand, beside the command's own, `argparse.SUPPRESS`."""
+    said = "print the whole traceback of an error before the line that says it"
+    made.add_argument("--debug", action="store_true", default=default, help=said)
 
 
 def load(arguments: argparse.Namespace) -> Config:
@@ -89,6 +95,7 @@ def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentPar
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.formatwarning = _one_line
+    add_debug(made)
     arguments = made.parse_args(argv)
     with _ctrl_c() as pressed:
         code = _code(command, arguments, pressed)
@@ -137,6 +144,10 @@ def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
         return code
     except PpemaError as error:
         if not pressed:
+            if arguments.debug:
+                from ppema.blame import whole_traceback
+
+                say(whole_traceback(error), sys.stderr)
             say(str(error), sys.stderr)
         return error.exit_code
     except MemoryError as error:

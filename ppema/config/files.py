@@ -109,7 +109,7 @@ def _text(file: str) -> str:
         with open(file, "rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise _UnreadableError("no such file") from None
+        raise _UnreadableError(f"no such file: {os.path.abspath(file)}") from None
     except OSError as error:
         raise _UnreadableError(f"can not be read: {error.strerror}") from None
     if len(data) > MAX_BYTES:

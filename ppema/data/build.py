@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ppema.blame import blamed
 from ppema.data.csv_table import csv
 from ppema.data.dataset import Dataset, check_dataset
 from ppema.data.digits import digits
+from ppema.data.files import MissingError
 from ppema.data.idx import idx
 from ppema.data.image_folder import ImageFolder
 from ppema.data.loader import Loader
 from ppema.data.npz import npz
 from ppema.data.synthetic import synthetic
-from ppema.errors import DataError, PpemaError, one_line
+from ppema.errors import ConfigError, DataError, PpemaError
 from ppema.modules import folders_looked_in, looking_in
 from ppema.names import check_arguments, resolve
 
@@ -33,21 +36,41 @@ def build_dataset(spec: Any, label: str = "data") -> Dataset:
     """The data set of `spec`, a data section: `spec.name` is one of SOURCES, or the dotted path of a callable.
 
     The callable gets `spec.args` as keywords and returns a map-style data set, such as a paddle.io.Dataset. Raises
-    ConfigError, with paths relative to the section, for a name or arguments that do not fit, and DataError for files
-    that can not be used, for a callable that raises (`label: name: type: text`), and for a result that is not map-style
-    or is empty.
+    ConfigError, with paths relative to the section, for a name or arguments that do not fit, and for a file that is not where a
+    key says. Raises DataError for files that can not be used, for a callable that raises (`label: name: type: text`), and for a
+    result that is not map-style or is empty.
     """
     source = resolve(spec.name, SOURCES, "data set")
     if spec.name not in SOURCES:
         check_arguments(source, spec.args, what=spec.name)
     try:
         dataset = source(spec) if spec.name in SOURCES else source(**spec.args)
+    except MissingError as error:
+        key = _key_of(spec, error.path)
+        if key is None:
+            raise
+        raise ConfigError.of(error.at_key(), *key) from error
     except PpemaError:
         raise
     except (Exception, SystemExit) as error:
-        raise DataError(f"{label}: {spec.name}: {one_line(error)}") from error
+        if isinstance(error, FileNotFoundError) and (key := _key_of(spec, error.filename)):
+            raise ConfigError.of(blamed(error), *key) from error
+        raise DataError(f"{label}: {spec.name}: {blamed(error)}") from error
     check_dataset(dataset, f"{label}: {spec.name}")
     return dataset
+
+
+def _key_of(spec: Any, path: Any) -> tuple[str, ...] | None:
+    """The key of the section `spec` whose value is `path`, or a folder that it lies in; None without one."""
+    if not isinstance(path, str):
+        return None
+    own = {(key,): value for key, value in vars(spec).items()}
+    values = own | {("args", key): value for key, value in getattr(spec, "args", {}).items()}
+    for key, value in values.items():
+        named = isinstance(value, str) and key != ("name",) and value
+        if named and os.path.commonpath([os.path.abspath(value), os.path.abspath(path)]) == os.path.abspath(value):
+            return key
+    return None
 
 
 def build_loader(spec: Any, *, seed: int, label: str) -> Loader:

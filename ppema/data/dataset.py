@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ppema.errors import DataError, one_line
+from ppema.blame import blamed
+from ppema.errors import DataError
 
 
 class Dataset(Protocol):
@@ -33,7 +34,7 @@ def check_dataset(dataset: Any, what: str) -> int:
     try:
         samples = len(dataset)
     except Exception as error:
-        raise DataError(f"{what}: len({kind.__name__}): {one_line(error)}") from error
+        raise DataError(f"{what}: len({kind.__name__}): {blamed(error)}") from error
     if samples == 0:
         raise DataError(f"{what}: the data set is empty")
     return samples

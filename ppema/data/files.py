@@ -11,13 +11,25 @@ from ppema.errors import DataError
 GZIP_MAGIC = b"\x1f\x8b"
 
 
+class MissingError(DataError):
+    """A file or folder is not there, or the other of the two is. path: as it was named; fault, hint: in words."""
+
+    def __init__(self, path: str, fault: str, hint: str = ""):
+        self.path, self.fault, self.hint = path, fault, f"; {hint}" if hint else ""
+        super().__init__(f"{path}: {fault}{self.hint}")
+
+    def at_key(self) -> str:
+        """The same beside a key whose value the path is: with the absolute path."""
+        return f"{self.fault}: {Path(self.path).expanduser().absolute()}{self.hint}"
+
+
 def existing_file(path: str, hint: str = "") -> Path:
-    """`path` with ~ expanded; DataError, ending with `hint`, where it is no regular file."""
+    """`path` with ~ expanded; MissingError, ending with `hint`, where it is no regular file."""
     found = Path(path).expanduser()
     if found.is_file():
         return found
     fault = "is a folder, not a file" if found.is_dir() else "no such file"
-    raise DataError(f"{path}: {fault}{'; ' * bool(hint)}{hint}")
+    raise MissingError(path, fault, hint)
 
 
 def open_binary(path: Path) -> BinaryIO:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ppema.data.files import MissingError
 from ppema.errors import DataError, one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -34,7 +35,7 @@ class ImageFolder:
     def __init__(self, path: str, size: Sequence[int], channels: int = 3):
         root = Path(path).expanduser()
         if not root.is_dir():
-            raise DataError(f"{path}: {'not a folder' if root.exists() else 'no such folder'}")
+            raise MissingError(path, "not a folder" if root.exists() else "no such folder")
         self.classes = tuple(name for name in _visible(root) if (root / name).is_dir())
         if not self.classes:
             raise DataError(f"{path}: no subfolders; put the images of each class into a subfolder named after it")

@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from ppema.blame import blamed
 from ppema.data.read import Cancelled
 from ppema.data.shared import create_shared, map_shared
 from ppema.data.surroundings import starting
-from ppema.data.worker import AHEAD, Task, serve
+from ppema.data.worker import AHEAD, Failed, Task, serve
 from ppema.errors import DataError, one_line
 
 POLL_SECONDS = 0.1  # how soon a wait notices that its epoch was closed
@@ -60,7 +61,7 @@ class WorkerPool:
         try:
             pickled = pickle.dumps(task)
         except Exception as error:
-            raise DataError(f"{label}: can not be sent to worker processes: {one_line(error)}") from error
+            raise DataError(f"{label}: can not be sent to worker processes: {blamed(error)}") from error
         context = multiprocessing.get_context("spawn")
         for number in range(count):
             try:
@@ -91,8 +92,8 @@ class WorkerPool:
                 if not self._workers[number].open:
                     self._reply(number, "opened the data set", closed)
                 reply = self._reply(number, f"read batch {step} of epoch {epoch}", closed)
-                if isinstance(reply, DataError):
-                    raise reply
+                if isinstance(reply, Failed):
+                    raise reply.error()
                 size = self._plan.batch_size_at(step)
                 arrays = tuple(array[:size].copy() for array in self._workers[number].slots[self._slot(step)])
                 following = step + AHEAD * len(self._workers)
@@ -130,9 +131,9 @@ class WorkerPool:
             self._end()
             raise DataError(f"{self._label}: worker {number} {_fate(worker)} while it {doing}") from None
         worker.due -= 1
-        if not worker.open and isinstance(reply, DataError):
+        if not worker.open and isinstance(reply, Failed):
             self._end()
-            raise reply
+            raise reply.error()
         worker.open = True
         return reply
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ppema.blame import blamed
 from ppema.data.arrays import ArrayDataset
 from ppema.data.dataset import Dataset
 from ppema.data.fields import Field, check_fields, field_of, to_fields
 from ppema.data.seeding import borrowed_generators, seed_generators
-from ppema.errors import DataError, one_line
+from ppema.errors import DataError
 
 
 class Cancelled(Exception):  # noqa: N818  (not an error: nobody wants the batch any more)
@@ -85,4 +86,4 @@ def _sample(dataset: Any, index: int, fields: tuple[Field, ...] | None, label: s
             check_fields(arrays, fields)
         return arrays
     except (Exception, SystemExit) as error:
-        raise DataError(f"{label}: sample {index}: {one_line(error)}") from error
+        raise DataError(f"{label}: sample {index}: {blamed(error)}") from error

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
+from ppema.blame import blamed, whole_traceback
 from ppema.data.dataset import Dataset, check_dataset
 from ppema.data.fields import Field
 from ppema.data.order import Plan
@@ -34,11 +35,29 @@ class Task:
     plan: Plan
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A DataError of a worker on its way: its text, and its traceback, which does not outlive the process."""
+
+    text: str
+    traceback: str
+
+    def error(self) -> DataError:
+        """The DataError, whose traceback goes on in the worker's."""
+        made = DataError(self.text)
+        made.__cause__ = WorkerTracebackError(f"in a worker process:\n{self.traceback}")
+        return made
+
+
+class WorkerTracebackError(Exception):
+    """The traceback of an error in a worker process, as text."""
+
+
 def serve(requests: Connection, task: bytes, label: str, surroundings: Surroundings) -> None:
     """Receive the descriptor of the shared memory; send None once the data set is open; then serve batches.
 
     For each (epoch, step, slot) received, put that batch into that slot of the shared memory and send None, or send the
-    DataError that says why not. Ends when the other end of `requests` is closed or the parent process is gone; until
+    Failed that says why not. Ends when the other end of `requests` is closed or the parent process is gone; until
     then it leaves Ctrl-C and SIGTERM to the parent.
     """
     surroundings.restore()
@@ -64,10 +83,10 @@ def _serve(requests: Connection, pickled: bytes, label: str) -> None:
         if samples != plan.samples:
             raise DataError(f"{label}: {samples} samples in a worker, {plan.samples} in the main process")
     except PpemaError as error:
-        requests.send(DataError(one_line(error)))
+        requests.send(Failed(one_line(error), whole_traceback(error)))
         return
     except Exception as error:
-        requests.send(DataError(f"{label}: the data set does not open in a worker: {one_line(error)}"))
+        requests.send(Failed(f"{label}: the data set does not open in a worker: {blamed(error)}", whole_traceback(error)))
         return
     requests.send(None)
     epoch, order = -1, plan.order(0)
@@ -79,7 +98,7 @@ def _serve(requests: Connection, pickled: bytes, label: str) -> None:
         try:
             read_into(slots[slot], dataset, indices, task.fields, seed=plan.seed, epoch=epoch, label=label)
         except DataError as error:
-            requests.send(DataError(str(error)))
+            requests.send(Failed(str(error), whole_traceback(error)))
         else:
             requests.send(None)
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppema.errors import TrainingError, one_line
+from ppema.blame import blamed
+from ppema.errors import TrainingError
 from ppema.ir import Program, Runner, Variable, backend
 from ppema.ir.plain import Plain
 
@@ -63,4 +64,4 @@ def _told(run: Callable[[Mapping[str, np.ndarray]], list[np.ndarray]], feed: Map
     try:
         return run(feed)
     except Exception as error:
-        raise TrainingError(f"an operation failed: {one_line(error)}") from error
+        raise TrainingError(f"an operation failed: {blamed(error)}") from error

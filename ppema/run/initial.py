@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -69,7 +70,8 @@ def begin_with(run: TrainingRun) -> Restored | None:
         try:
             source = open_source(spec.path, spec.weights)
         except CheckpointError as error:
-            raise ConfigError.of(str(error), "path") from error
+            nowhere = "" if os.path.lexists(spec.path) else f" (looked at {os.path.abspath(spec.path)})"
+            raise ConfigError.of(f"{error}{nowhere}", "path") from error
         titles = {parameter.name: parameter.name for parameter in model.parameters}
         titles |= {name: place for place, name in reversed(model.structured.items()) if name in titles}
         found = assign(spec, source.arrays, model.parameters, model.structured)

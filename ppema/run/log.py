@@ -15,6 +15,7 @@ from visualdl.component.base_component import meta_data, scalar
 from visualdl.writer.record_writer import RecordWriter
 
 from ppema.averaging.health import Reading
+from ppema.blame import in_foreign_code, whole_traceback
 from ppema.errors import SetupError, TrainingError, escaped
 from ppema.run.appended import AppendedFile
 from ppema.run.durable import replace_file, write_file
@@ -93,13 +94,21 @@ class RunLog:
     def __enter__(self) -> RunLog:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         with self._stack:
+            if isinstance(error, Exception):
+                self._failed(error)
             if kind is None and self._go_on:
                 self._go_on = False
                 for file in (self._metrics, self._text, self._vdl):
                     with self._writing():
                         file.append(b"")
+
+    def _failed(self, error: Exception) -> None:
+        """The error that ends the run, and where it arose in code that is not ours, its whole traceback, in log.txt alone."""
+        said = whole_traceback(error) if in_foreign_code(error) else str(error)
+        with contextlib.suppress(OSError, TrainingError):  # a full disk may be what ends it
+            self.note(said.splitlines())
 
     def config(self, text: str) -> None:
         """The resolved config, as YAML."""

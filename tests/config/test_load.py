@@ -206,9 +206,9 @@ def test_a_mapping_laid_over_a_shorthand_completes_it(files):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("_base_: nope.yml", "a.yml:1:1: _base_: nope.yml: no such file"),
-        ("_base_: [minimal.yml,\n nope.yml]", "a.yml:2:2: _base_: nope.yml: no such file"),
-        ("_base_: sub/../nope.yml", "a.yml:1:1: _base_: nope.yml: no such file"),
+        ("_base_: nope.yml", "a.yml:1:1: _base_: nope.yml: no such file: {here}/nope.yml"),
+        ("_base_: [minimal.yml,\n nope.yml]", "a.yml:2:2: _base_: nope.yml: no such file: {here}/nope.yml"),
+        ("_base_: sub/../nope.yml", "a.yml:1:1: _base_: nope.yml: no such file: {here}/nope.yml"),
         ("_base_: 3", "a.yml:1:1: _base_: expected a path or a list of paths, got 3"),
         ("_base_:", "a.yml:1:1: _base_: expected a path or a list of paths, got null"),
         ("_base_: ['']", "a.yml:1:10: _base_: expected a path or a list of paths, got ''"),
@@ -222,7 +222,7 @@ def test_a_mapping_laid_over_a_shorthand_completes_it(files):
 )
 def test_bases_that_can_not_be_used(files, text, line):
     files(a=text, b="_base_: c.yml", c="_base_: ./a.yml")
-    assert line in errors()
+    assert line.replace("{here}", os.getcwd()) in errors()
 
 
 def test_the_unreadable_parts_of_all_files_are_reported_together(files):
@@ -235,7 +235,7 @@ def test_the_unreadable_parts_of_all_files_are_reported_together(files):
     files(a="_base_: [b.yml, nope.yml, c.yml, d.yml]\nseed: 1")
     assert errors() == [
         "b.yml:1:6: not valid YAML: while parsing a flow sequence, expected ',' or ']', but got the end",
-        "a.yml:1:17: _base_: nope.yml: no such file",
+        f"a.yml:1:17: _base_: nope.yml: no such file: {os.getcwd()}/nope.yml",
         "c.yml:1:1: expected a mapping, got [1]",
         "d.yml:1:1: x: the tag !y is refused; a config holds plain data only",
         "d.yml:2:1: expected a name as key, got 3; put it in quotes",
@@ -285,7 +285,7 @@ def test_a_byte_order_mark_is_no_part_of_the_config(files):
 
 
 def test_files_that_can_not_be_opened(files, tmp_path, monkeypatch):
-    assert errors("nope.yml") == ["nope.yml: no such file"]
+    assert errors("nope.yml") == [f"nope.yml: no such file: {tmp_path}/nope.yml"]
     assert errors(tmp_path) == [f"{tmp_path}: expected a YAML file, but this is a directory"]
     assert errors("minimal.yml/x") == ["minimal.yml/x: can not be read: Not a directory"]
     os.mkfifo("pipe.yml")

@@ -2,8 +2,10 @@
 
 from types import SimpleNamespace
 
+import loader_datasets
 import numpy as np
 import pytest
+from where import where
 
 from ppema.config.data import KINDS, DottedData
 from ppema.data.build import SOURCES, build_dataset, build_loader
@@ -34,10 +36,31 @@ def test_sources(tmp_path):
     assert len(build_dataset(spec("csv", path=str(tmp_path / "data.csv"), **table))) == 1
     made = {"samples": 6, "shape": (2,), "classes": 2, "noise": 0.1, "seed": 0, "split": "train"}
     assert len(build_dataset(spec("synthetic", **made))) == 6
-    with pytest.raises(DataError, match="none: no such file"):
-        build_dataset(spec("idx", images="none", labels="none"))
-    with pytest.raises(DataError, match="none: no such folder"):
-        build_dataset(spec("image_folder", path="none", size=(2, 2), channels=3))
+
+
+def missing(section) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build_dataset(section)
+    return str(caught.value)
+
+
+def test_a_missing_file_is_named_by_its_key_and_its_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = {"target": "y", "header": True, "delimiter": ",", "target_dtype": "int64"}
+    assert missing(spec("csv", path="a/none.csv", **table)) == f"path: no such file: {tmp_path}/a/none.csv"
+    assert missing(spec("image_folder", path="none", size=(2, 2), channels=3)) == f"path: no such folder: {tmp_path}/none"
+    (tmp_path / "images").write_bytes(b"\0\0\x08\x03" + b"\0\0\0\1" * 3 + b"\7")
+    assert missing(spec("idx", images="images", labels="none")).startswith(f"labels: no such file: {tmp_path}/none; download")
+
+
+def test_a_file_that_a_users_data_set_misses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    opened = where(loader_datasets, "open(f")
+    said = f"FileNotFoundError: No such file or directory: '{tmp_path}/pictures/list.txt' ({opened})"
+    assert missing(dotted("Files", root="pictures", other="x")) == f"args.root: {said}"
+    with pytest.raises(DataError) as caught:
+        build_dataset(dotted("Files", other="x"), "data.eval")
+    assert str(caught.value) == f"data.eval: loader_datasets.Files: {said}"
 
 
 def test_a_data_set_of_the_users_own():
@@ -69,7 +92,10 @@ def test_what_the_config_has_wrong(section, path):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        (dotted("refusing", reason="no disk"), "refusing: RuntimeError: no disk on two lines"),
+        (
+            dotted("refusing", reason="no disk"),
+            f"refusing: RuntimeError: no disk on two lines ({where(loader_datasets, 'on two lines')})",
+        ),
         (dotted("Squares", samples=0), "Squares: the data set is empty"),
         (dotted("Squares", samples=-1), "Squares: len(Squares): ValueError: __len__() should return >= 0"),
         (

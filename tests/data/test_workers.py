@@ -11,10 +11,12 @@ import threading
 import time
 from pathlib import Path
 
+import loader_datasets
 import numpy as np
 import pytest
 from loader_datasets import Interrupting, Noisy, OpensOnce, Squares
 from test_loader import same
+from where import where
 
 from ppema.data.loader import Loader
 from ppema.errors import DataError
@@ -71,7 +73,8 @@ def test_a_sample_that_raises(loaders):
     assert [next(epoch).indices[0] for _ in range(3)] == [0, 2, 4]
     with pytest.raises(DataError) as caught:
         next(epoch)
-    assert str(caught.value) == "data.train: sample 7: ValueError: no such picture"
+    line = where(loader_datasets, "raise ValueError")
+    assert str(caught.value) == f"data.train: sample 7: ValueError: no such picture ({line})"
     assert [batch.indices[0] for batch in loader.epoch(0, 4)] == [8, 10]
 
 
@@ -116,7 +119,8 @@ def test_a_data_set_that_interrupts_its_worker(loaders, capfd):
 
 
 def test_a_data_set_that_opens_only_once(loaders):
-    expected = "data.train: the data set does not open in a worker: OSError: locked by another process"
+    line = where(loader_datasets, "raise OSError")
+    expected = f"data.train: the data set does not open in a worker: OSError: locked by another process ({line})"
     for _ in range(2):
         with pytest.raises(DataError) as caught:
             list(loaders(OpensOnce()).epoch(0))

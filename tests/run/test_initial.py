@@ -216,7 +216,9 @@ def test_what_is_wrong_is_said_before_anything_is_written(config, tmp_path, trai
         "tensorflow, measured"
     ]
     kinds = "name a checkpoint, a run's output folder with checkpoints, or a file *.safetensors or *.pdparams"
-    assert lines(config, "init_from.path=nowhere") == [f"-o init_from.path: nowhere: there is no such file or folder: {kinds}"]
+    assert lines(config, "init_from.path=nowhere") == [
+        f"-o init_from.path: nowhere: there is no such file or folder: {kinds} (looked at {os.getcwd()}/nowhere)"
+    ]
     assert lines(config, f"init_from.path={tmp_path}") == [f"-o init_from.path: {tmp_path}: it holds no weights: {kinds}"]
     assert lines(config, f"init_from={{path: {trained}, exclude: [a, '^5', head]}}") == [
         "-o init_from: init_from.exclude.2: 'head' matches none of the model's 7 variables"

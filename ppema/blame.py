@@ -1,0 +1,98 @@
+"""An error in code that is not ours, in one line: its type, its text, and the line of the user's own code where it arose."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from ppema.errors import PpemaError, one_line
+
+_OURS = str(Path(__file__).resolve().parent)
+_INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
+# Paddle's report of an operation that failed has the frames in which that was made, innermost last.
+_REPORTED = re.compile(r'^\s*File "(.+)", line (\d+), in ', re.MULTILINE)
+
+
+def blamed(error: BaseException) -> str:
+    """`one_line(error)` with the user's file and line, as in "ValueError: no such picture (pictures.py:31)".
+
+    That is the innermost frame which is neither Python's, nor Paddle's, nor ours, nor an installed package's; without one, the
+    line alone. A file that is missing is named by its absolute path.
+    """
+    text, place = one_line(error), _place(error)
+    if isinstance(error, SyntaxError) and error.filename:
+        text = f"{type(error).__name__}: {error.msg}"
+    elif isinstance(error, FileNotFoundError) and isinstance(error.filename, str) and not os.path.isabs(error.filename):
+        text = f"{type(error).__name__}: {error.strerror}: {os.path.abspath(error.filename)!r}"
+    return f"{text} ({place})" if place else text
+
+
+def whole_traceback(error: BaseException) -> str:
+    """As Python prints it, causes first: many lines, the last one ended."""
+    return "".join(traceback.format_exception(error))
+
+
+def in_foreign_code(error: BaseException) -> bool:
+    """Whether `error`, or what caused it, is another one than ours: only then does its traceback say more than its text."""
+    while isinstance(error, PpemaError) and error.__cause__ is not None:
+        error = error.__cause__
+    return not isinstance(error, PpemaError)
+
+
+def _place(error: BaseException) -> str | None:
+    """file:line, the file relative to the working directory where it lies in it."""
+    found = _innermost(_frames(error))
+    return f"{_short(found[0])}:{found[1]}" if found else None
+
+
+def _frames(error: BaseException) -> Iterator[tuple[str, int]]:
+    """File and line of each frame, innermost last: of its traceback, and of what Paddle reports beside."""
+    yield from ((frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__))
+    if "In user code:" in str(error):
+        yield from ((file, int(line)) for file, line in _REPORTED.findall(str(error)))
+    if isinstance(error, SyntaxError) and error.filename:
+        yield error.filename, error.lineno or 0
+
+
+def _innermost(frames: Iterable[tuple[str, int]]) -> tuple[str, int] | None:
+    """The last frame of the user's own after the first of ours: before that is what called us, which is not at fault."""
+    found, called = None, False
+    for file, line in frames:
+        called = called or _within(file, _OURS)
+        if called and _is_users(file):
+            found = (file, line)
+    return found
+
+
+def _is_users(file: str) -> bool:
+    if file.startswith("<") or _INSTALLED.search(file):
+        return False
+    return not any(_within(file, folder) for folder in _foreign())
+
+
+def _foreign() -> list[str]:
+    """Python's own folders, ours, and Paddle's, wherever that was built."""
+    paddle = getattr(sys.modules.get("paddle"), "__file__", None)
+    return [*_python(), _OURS, *([os.path.dirname(paddle)] if paddle else [])]
+
+
+@lru_cache(maxsize=1)
+def _python() -> tuple[str, ...]:
+    return tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
+
+
+def _within(file: str, folder: str) -> bool:
+    return file.startswith(folder + os.sep)
+
+
+def _short(file: str) -> str:
+    try:
+        return os.path.relpath(file) if _within(file, os.getcwd()) else file
+    except OSError:
+        return file

@@ -1,0 +1,15 @@
+"""Where a line of code stands, as messages about errors name it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import ModuleType
+
+
+def where(code: ModuleType | Path, line: str) -> str:
+    """ "file:number" of the one line in `code` that holds the text `line`; the file as seen from the working directory."""
+    file = Path(str(code.__file__) if isinstance(code, ModuleType) else code)
+    (number,) = (number for number, text in enumerate(file.read_text().splitlines(), start=1) if line in text)
+    inside = file.is_relative_to(os.getcwd())
+    return f"{file.relative_to(os.getcwd()) if inside else file}:{number}"
