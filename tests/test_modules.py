@@ -80,7 +80,10 @@ def test_nobody_elses_import_looks_there(tmp_path, write, monkeypatch):
     assert sys.modules[net.__module__].library_b.optional_b is None
     with looking_in([str(tmp_path / "work")]), pytest.raises(ModuleNotFoundError):
         import optional_b  # noqa: F401
-    assert refusal(tmp_path / "work", "optional_b.Net") == "name: importing 'optional_b' failed: RuntimeError: ran"
+    assert (
+        refusal(tmp_path / "work", "optional_b.Net")
+        == f"name: importing 'optional_b' failed: RuntimeError: ran ({tmp_path}/work/optional_b.py:1)"
+    )
 
 
 def test_what_is_installed_comes_first_and_the_hidden_file_is_named(tmp_path, write):

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 
-def where(code: ModuleType | Path, line: str) -> str:
-    """ "file:number" of the one line in `code` that holds the text `line`; the file as seen from the working directory."""
+def where(code: ModuleType | Path, line: str, cwd: Path | None = None) -> str:
+    """ "file:number" of the one line in `code` that holds the text `line`; the file as seen from `cwd`, or from here."""
     file = Path(str(code.__file__) if isinstance(code, ModuleType) else code)
     (number,) = (number for number, text in enumerate(file.read_text().splitlines(), start=1) if line in text)
-    inside = file.is_relative_to(os.getcwd())
-    return f"{file.relative_to(os.getcwd()) if inside else file}:{number}"
+    folder = cwd or Path(os.getcwd())
+    return f"{file.relative_to(folder) if file.is_relative_to(folder) else file}:{number}"

@@ -315,7 +315,7 @@ def test_a_data_set_that_raises_in_the_middle_is_no_hang_and_no_traceback(tmp_pa
     model = "model={name: mlp, args: {in_features: 4, num_classes: 3}}"
     done = tool("train", "-c", CNN, "-o", data, "-o", good, "-o", model, cwd=tmp_path)
     assert done.returncode == 2
-    line = where(things, "the disk is gone")
+    line = where(things, "raise OSError", tmp_path)
     assert done.stderr.splitlines()[-1] == f"data.train: sample 31: OSError: the disk is gone ({line})"
     assert "Traceback" not in done.stderr
 
