@@ -126,7 +126,7 @@ def test_nothing_is_added_where_no_code_of_the_users_is_at_fault(here, capsys):
     [
         ("data.train={name: mine.Points, args: {at: 7}, batch_size: 4, shuffle: false}", "transform", "data.train: sample 7: "),
         ("data.train={name: mine.Points, args: {at: 7}, batch_size: 4, workers: 1}", "transform", "data.train: sample 7: "),
-        ("lr={name: mine.Rate, args: {at: 4}}", "rate", "-o lr: lr: the schedule fails within the run: "),
+        ("lr={name: mine.Rate, args: {at: 4}}", "rate", "-o lr: the schedule fails within the run: "),
     ],
     ids=["data", "worker", "rate"],
 )
@@ -153,7 +153,7 @@ def test_debug_prints_the_traceback_before_the_line(here, capsys):
         lines = capsys.readouterr().err.splitlines()
         assert lines[0] == "Traceback (most recent call last):"
         assert "    return predictions.no_such_method()  # loss" in lines
-        assert lines[-1].startswith("-o loss: loss: AttributeError: ") and lines[-1].endswith(at("loss"))
+        assert lines[-1].startswith("-o loss: AttributeError: ") and lines[-1].endswith(at("loss"))
         assert main(fault) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
 
