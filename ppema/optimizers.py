@@ -71,8 +71,8 @@ def build_optimizer(spec: Any, lr: LRScheduler) -> Any:
     return optimizer
 
 
-def advance(schedule: LRScheduler, *measured: float) -> None:
-    """The schedule's next rate; measured: the loss that a ReduceOnPlateau judges. Raises ConfigError where its code does."""
+def advance(schedule: LRScheduler, *measured: Any) -> None:
+    """The schedule's next rate; measured: the loss, a float, for a ReduceOnPlateau. Raises ConfigError where its code fails."""
     try:
         schedule.step(*measured)
     except (Exception, SystemExit) as error:
