@@ -160,9 +160,9 @@ class ExponentialMovingAverage:
                 is not checked: a parameter whose name the train program does not have is read as it is in the scope.
 
         Raises AverageError: before the first update, where weights or updates of weights came into the train program after
-        `update`, while this or another average of the same variables is applied, where
-        a program reads parameters that nothing trains, where BatchNorm's statistics are still to be recalibrated, or, at the
-        end of the block, when the train program ran inside it.
+        `update`, while this or another average of the same variables is applied, where a program reads parameters that nothing
+        trains, where BatchNorm's statistics are still to be recalibrated, or, at the end of the block, when the train program
+        or its startup program ran inside it.
         """
         attached = self._require_update("apply")
         attached.check()

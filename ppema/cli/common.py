@@ -173,5 +173,6 @@ def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
 
 
 def _out_of_memory(error: Exception) -> int:
-    print(f"there is not enough memory{f': {error}' * bool(str(error))}", file=sys.stderr)
+    said = f": {error}" if str(error) else ""
+    print(f"there is not enough memory{said}", file=sys.stderr)
     return 1

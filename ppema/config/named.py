@@ -47,7 +47,7 @@ class LearningRate(Named):
 
     warmup: Duration | None = Field(
         default=None,
-        description="The rate grows from 0 to its schedule over this time, the first of the run; null: no warm-up.",
+        description="The rate rises linearly from 0 to the schedule during this first part of the run; null: no warm-up.",
     )
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Variables of a scope: read, write and exchange them by name. A scope knows nothing of programs, so this is one file."""
+"""Variables of a scope: read, write and lend them by name. A scope knows nothing of programs, so this is one file."""
 
 from __future__ import annotations
 

@@ -24,7 +24,9 @@ def evaluate(executor: Executor, test: TestProgram, inputs: Inputs, loader: Load
         values = executor.run(test.program, inputs.feed(batch, loader), list(test.measures.values()))
         for name, value in zip(totals, values, strict=True):
             if value.size not in (1, size):
-                raise TrainingError(f"evaluation: {name} has {value.size} values for a batch of {size} samples")
+                raise TrainingError(
+                    f"evaluation: {name} has {value.size} values for a batch of {size} samples: return one value per sample"
+                )
             # A loss of one value is the mean over its batch: either way the mean stands for `size` samples.
             totals[name] += float(np.asarray(value, dtype=np.float64).mean()) * size
         samples += size

@@ -76,7 +76,7 @@ def test_what_is_fetched_is_a_copy():
     assert first.tobytes() == held.tobytes()
 
 
-def test_variables_that_trade_their_memory_are_read_where_they_are():
+def test_a_variable_that_borrows_memory_is_read_where_it_is():
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         weight = paddle.static.create_parameter([2], "float32", name="weight")
@@ -85,12 +85,14 @@ def test_variables_that_trade_their_memory_are_read_where_they_are():
     for name, value in {"weight": [1.0, 2.0], "other": [5.0, 6.0]}.items():
         where.var(name).get_tensor().set(np.array(value, "float32"), paddle.CPUPlace())
     runner = backend().runner(paddle.static.Executor(paddle.CPUPlace()), where, main, [doubled])
-    exchange = scope.Exchange(where, [("weight", "other")])
+    loan = scope.Loan(where, [("weight", "other")])
     with paddle.static.scope_guard(where):
         seen = [runner.run({})[0].tolist()]
-        exchange.trade()
+        loan.start()
         seen.append(runner.run({})[0].tolist())
-    assert seen == [[2.0, 4.0], [10.0, 12.0]]
+        loan.stop()
+        seen.append(runner.run({})[0].tolist())
+    assert seen == [[2.0, 4.0], [10.0, 12.0], [2.0, 4.0]]
 
 
 def test_the_size_of_activations_by_hand():

@@ -180,7 +180,7 @@ def test_a_copier_gives_what_is_there_now_in_the_arrays_given():
     held = scope.tensor(where, "f4")
     held._share_data_with(scope.tensor(other, "f4"))
     copier.copy()
-    assert (targets["f4"] == -values["f4"]).all(), "also from memory that was exchanged"
+    assert (targets["f4"] == -values["f4"]).all(), "also from memory that was borrowed"
     held.set(np.zeros(7, "float32"), paddle.CPUPlace())
     with pytest.raises(ValueError, match=r"variable f4 is float32 \[7\], the array is float32 \[2, 3\]"):
         copier.copy()

@@ -11,11 +11,11 @@ from averages import same, weights
 from moving import Moving
 
 from ppema.averaging.decay import Constant, HalfLife
-from ppema.clone import is_trained
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
 from ppema.passes.ema import EmaPass
 from ppema.passes.switch import SwitchPass
+from ppema.trained import is_trained
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
