@@ -10,6 +10,7 @@ from typing import Any
 
 import paddle
 
+from ppema.averaging.precision import FLOAT32
 from ppema.blame import blamed
 from ppema.config import Duration
 from ppema.errors import ConfigError
@@ -44,7 +45,9 @@ def build_lr(spec: Any, to_steps: Callable[[Duration], int], total_steps: int) -
     schedule = _call(found, in_steps(found, spec.args, to_steps))
     if not isinstance(schedule, LRScheduler):
         raise ConfigError.of(f"{spec.name} is not a paddle.optimizer.lr.LRScheduler", "name")
-    rehearse(schedule, total_steps)
+    peak = rehearse(schedule, total_steps)
+    if 0 < peak < FLOAT32[0]:
+        raise ConfigError.of(f"the learning rate is at most {peak:g}, which is 0 in float32", "args")
     if spec.warmup is None:
         return schedule
     if isinstance(schedule, ReduceOnPlateau):
@@ -116,19 +119,24 @@ def _constant(learning_rate: float) -> LRScheduler:
     return paddle.optimizer.lr.LambdaDecay(float(learning_rate), _always_one)
 
 
-def rehearse(schedule: LRScheduler, steps: int) -> None:
-    """Step a copy of the schedule through that many steps, or the first LONGEST_REHEARSAL of them. Raises ConfigError."""
+def rehearse(schedule: LRScheduler, steps: int) -> float:
+    """Step a copy of the schedule through that many steps, or the first LONGEST_REHEARSAL of them.
+
+    Returns the largest rate. Raises ConfigError for one that is no number >= 0 of float32.
+    """
     try:
-        copy = deepcopy(schedule)
+        copy, peak = deepcopy(schedule), 0.0
         for step in range(min(steps, LONGEST_REHEARSAL)):
             rate = float(copy())
-            if not (math.isfinite(rate) and rate >= 0):
-                raise ConfigError.of(f"the learning rate is {rate} at step {step}", "args")
+            if not 0 <= rate <= FLOAT32[1]:
+                raise ConfigError.of(f"the learning rate is {rate:g} at step {step}", "args")
+            peak = max(peak, rate)
             if isinstance(copy, ReduceOnPlateau):
                 copy.step(1.0)
             elif step + 1 < steps:
                 # After the last step there is no next one to prepare, and OneCycleLR would refuse.
                 copy.step()
+        return peak
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:

@@ -32,6 +32,7 @@ from ppema.run.setup import TrainingRun, checkpoints_of, output_of, prepare_trai
 from ppema.run.skipped import ADVICE, culprit, too_many, where
 from ppema.run.snapshots import snapshots_of
 from ppema.run.state import Every, State, step_seed
+from ppema.run.statecheck import StateCheck
 from ppema.run.stop import stop_requests
 from ppema.schedules import ReduceOnPlateau, rates
 
@@ -88,6 +89,8 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
         step = trainer.step(next(iter(run.train_loader.epoch(0))), State())
         if step.skipped is not None:
             raise TrainingError(f"{where(State())} would be skipped: {step.skipped}: {ADVICE}")
+        if what := StateCheck(run, State()).culprit():
+            raise TrainingError(f"after {where(State())} {what} would not be finite: {ADVICE}")
         for weights, test in run.tests.items():
             run.recalibrator.measure(weights)
             evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
@@ -114,6 +117,7 @@ class Trainer:
         self._metrics = dict(start.metrics)
         self._recalibrated: dict[str, int] = {}
         self._broken: TrainingError | None = None
+        self._finite = StateCheck(run, start.state)
 
     def go(self, lock: Lock) -> Result:
         """Train to the end, or until a signal asks to stop. Call it in the scope of the run, whose folder `lock` holds."""
@@ -126,6 +130,7 @@ class Trainer:
         eval_every = Every(run.horizon.steps(config.train.eval_every), last)
         save_every = Every(run.horizon.steps(config.train.save_every), last)
         snapshot_every = config.train.snapshot_every and Every(run.horizon.steps(config.train.snapshot_every), last)
+        reports = [each for each in (log_every, eval_every, save_every, snapshot_every) if each]
         output, snapshots, start = output_of(config), snapshots_of(config), self._start
         go_on = config.train.failed_save == "go_on"
         with (
@@ -149,15 +154,20 @@ class Trainer:
                 log.note(f"init_from: {'  '.join(filter(None, row))}" for row in self._restored.rows())
             if run.programs.placement is not None and run.programs.placement.any:
                 log.note([f"onednn: {run.kernels}"])
-            health, interval, stopped_by = Health(run, state.updates), Interval(start.interval), None
+            health, interval, stopped_by, in_a_row = Health(run, state.updates), Interval(start.interval), None, 0
             for batch in batches:
                 lr = float(run.programs.lr())
                 before, step = state, self.step(batch, state)
                 state = state.advance(len(batch.indices), run.horizon.steps_per_epoch, skipped=step.skipped is not None)
                 interval.add(step.loss if step.skipped is None else None, len(batch.indices))
                 bar.update(state.step, step.loss, lr, interval.rate)
+                in_a_row = 0 if step.skipped is None else in_a_row + 1
                 if step.skipped is not None:
                     log.warn([f"{where(before)} is skipped: {step.skipped}"])
+                # A skipped step changed nothing: what is not finite after it was not before.
+                written = state if step.skipped is None else before
+                if step.skipped is not None or any(each.due(state) for each in reports):
+                    self._check(written, state, saver)
                 if log_every.due(state):
                     figures = {"loss": interval.loss, "lr": lr, "skipped": state.skipped, "rate": interval.rate}
                     log.train(state.step, self._epoch(state), **figures, health=health.measure(state.updates))
@@ -171,10 +181,11 @@ class Trainer:
                     self._judge(run.programs.lr, state, log)
                 if snapshot_every and snapshot_every.due(state):
                     saver.submit(snapshots.take(run, state))
-                failure = too_many(before, step.skipped, config.train.max_skipped) or self._broken
+                failure = too_many(before, step.skipped, config.train.max_skipped, in_a_row) or self._broken
                 # Looked at once: a signal that comes after this line finds the next step's state saved.
                 stopped_by = stop.signal
                 if improved or save_every.due(state) or stopped_by or failure:
+                    self._check(written, state, saver)
                     self._save(saver, state, interval, improved)
                 saver.check()
                 # Saving recalibrates too.
@@ -209,7 +220,7 @@ class Trainer:
         generators.seed(step_seed(self._run.config.seed, state.step))
         feed = programs.model.inputs.feed(batch, self._run.train_loader)
         loss, finite = self._run.executor.run(programs.train, feed, [programs.loss, programs.guard.finite])
-        step = Step(float(np.asarray(loss).reshape(())), None if np.asarray(finite).all() else culprit(self._run))
+        step = Step(float(np.asarray(loss).reshape(())), None if np.asarray(finite).all() else culprit(self._run, batch))
         # After the last step there is no next one to prepare, and some schedules refuse to go beyond their length.
         last = state.step + 1 >= self._run.horizon.total_steps
         if step.skipped is None and not isinstance(programs.lr, ReduceOnPlateau) and not last:
@@ -273,6 +284,14 @@ class Trainer:
                 return False
             self._recalibrated[weights] = state.step
         return True
+
+    def _check(self, written: State, state: State, saver: Saver) -> None:
+        """Raise TrainingError where the step that led to `written`, the last that was not skipped, left what is not finite.
+
+        Called before anything of `state` is logged, measured or saved.
+        """
+        if failure := self._finite.failure(written, state, self._batches, saver.newest):
+            raise failure
 
     def _epoch(self, state: State) -> float:
         return state.step / self._run.horizon.steps_per_epoch

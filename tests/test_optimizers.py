@@ -13,7 +13,7 @@ import pytest
 from ppema.config import Duration
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
-from ppema.optimizers import OPTIMIZERS, SCHEDULERS, build_lr, build_optimizer, lr_state, set_lr_state
+from ppema.optimizers import OPTIMIZERS, SCHEDULERS, build_lr, build_optimizer, lr_state, rehearse, set_lr_state
 from ppema.programs import Horizon
 from ppema.schedules import rates as landmarks
 
@@ -201,12 +201,26 @@ def test_a_plateau_has_no_end_to_tell():
         ("constant", {"learning_rate": 0.1, "T_max": 3}, "args.T_max: unknown argument of constant"),
         ("paddle.nn.ReLU", {}, "name: paddle.nn.ReLU is not a paddle.optimizer.lr.LRScheduler"),
         ("LambdaDecay", {"learning_rate": 0.1, "lr_lambda": "x"}, "args: TypeError: "),
+        ("constant", {"learning_rate": 1e39}, "args: the learning rate is 1e+39 at step 0"),
+        ("PiecewiseDecay", {"boundaries": ["2 steps"], "values": [0.1, 1e40]}, "args: the learning rate is 1e+40 at step 2"),
+        (
+            "CosineAnnealingDecay",
+            {"learning_rate": 1e-50, "T_max": "9 steps"},
+            "args: the learning rate is at most 1e-50, which is 0 in float32",
+        ),
     ],
 )
 def test_schedules_that_can_not_be_built(name, kwargs, said):
     with pytest.raises(ConfigError) as caught:
         lr(name, **kwargs)
     assert said in str(caught.value)
+
+
+def test_a_rate_may_fall_below_what_float32_holds():
+    schedule = lr("ExponentialDecay", learning_rate=0.1, gamma=1e-10)
+    assert rates(schedule, 5)[-1] == pytest.approx(1e-41)
+    # As a run that goes on from there does.
+    assert rehearse(schedule, 2) == pytest.approx(1e-51)
 
 
 def test_reduce_on_plateau_has_no_warmup():

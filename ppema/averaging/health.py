@@ -76,7 +76,7 @@ def tally(theta: np.ndarray, shadow: np.ndarray, alpha: float | None) -> Tally:
     theta, shadow = widened(theta).reshape(-1), shadow.reshape(-1)
     difference = norm = 0.0
     differing = kept = 0
-    # Weights that are no longer finite are told by their distance, and by the loss.
+    # Finite numbers that are far apart overflow in float32.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, theta.size, _CHUNK):
             t, s = theta[start : start + _CHUNK], shadow[start : start + _CHUNK]

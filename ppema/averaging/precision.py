@@ -19,6 +19,9 @@ SHADOW_TYPES: dict[str, Literal["float32", "float64"]] = {
     "float64": "float64",
 }
 
+# What float32 holds with all its digits, and what Paddle's kernels do not take for 0.
+FLOAT32 = (float(np.finfo("float32").tiny), float(np.finfo("float32").max))
+
 
 def compensated(shadow: Array, rest: Array, value: Array, alpha: Array) -> tuple[Array, Array]:
     """s + α·(θ - s), and what its rounding lost, to be given as `rest` to the next update (Kahan's summation).
@@ -43,6 +46,19 @@ def widened(array: np.ndarray) -> np.ndarray:
     if type_of(array) == "bfloat16":
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def finite(array: np.ndarray) -> bool:
+    """Whether no number of a floating-point array is NaN or infinite; uint16 is bfloat16."""
+    if type_of(array) == "bfloat16":
+        return bool(((array & 0x7F80) != 0x7F80).all())
+    if array.dtype != np.float16:
+        # One pass over memory. The sum of squares is finite only if all of them are; where it overflows, this tells nothing.
+        flat = array.reshape(-1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(np.dot(flat, flat)):
+                return True
+    return bool(np.isfinite(array).all())
 
 
 def rounded(array: np.ndarray, dtype: str) -> np.ndarray:

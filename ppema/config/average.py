@@ -8,7 +8,7 @@ from pydantic import Field, Strict, model_validator
 
 from ppema.averaging.power import NARROWEST, WIDEST
 from ppema.config.duration import Duration
-from ppema.config.section import Count, Flag, Fraction, Positive, Section, Text
+from ppema.config.section import Count, Flag, Fraction, InFloat32, Positive, Section, Text
 from ppema.config.wording import expecting, faults
 from ppema.errors import Path
 
@@ -19,7 +19,7 @@ DEFAULT_BATCHES = 50  # for batch_norm: recalibrate
 _GROWTHS = ("thres_steps", "warmup", "tau")
 
 # The simple average is the power function of exponent 0, and has the width 1 / sqrt(12); none is wider.
-Share = Annotated[float, Strict(), Field(gt=0, le=1), expecting("a number in (0, 1]")]
+Share = Annotated[float, Strict(), Field(gt=0, le=1), expecting("a number in (0, 1]"), InFloat32]
 Width = Annotated[float, Strict(), Field(ge=NARROWEST, le=12**-0.5), expecting(f"a number in [{NARROWEST}, {WIDEST}]")]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from ppema.config.duration import Duration
-from ppema.config.section import Args, NotNegative, Positive, Section, Text
-from ppema.config.wording import fault, shown
+from ppema.config.section import Args, InFloat32, NotNegative, Positive, Section, Text
+from ppema.config.wording import fault, faults, not_in_float32, shown
 
 
 class Named(Section):
@@ -34,12 +35,28 @@ class Named(Section):
 class Optimizer(Named):
     """How gradients become updates."""
 
-    weight_decay: NotNegative | None = Field(
+    weight_decay: Annotated[NotNegative, InFloat32] | None = Field(
         default=None, description="L2 coefficient, or decoupled decay where the optimizer has it; null: none."
     )
-    clip_norm: Positive | None = Field(
+    clip_norm: Annotated[Positive, InFloat32] | None = Field(
         default=None, description="Largest global norm of the gradients; greater ones are scaled down. null: no limit."
     )
+
+    @model_validator(mode="after")
+    def _numbers_are_float32(self) -> Optimizer:
+        found = [(("args", key), message) for key, value in self.args.items() if (message := _rounded_away(value))]
+        if found:
+            raise faults(found)
+        return self
+
+
+def _rounded_away(value: Any) -> str | None:
+    """What is wrong with an argument of Paddle's optimizers, which take numbers as float32; None where nothing is."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if 0.5 < value < 1 and np.float32(value) == 1:
+        return f"expected a number that float32 does not round to 1, got {shown(value)}"
+    return not_in_float32(value)
 
 
 class LearningRate(Named):
@@ -61,6 +78,8 @@ class LearningRate(Named):
     def _take_shorthand(cls, value: Any) -> Any:
         if isinstance(value, (int, float)) and not 0 < value < float("inf"):
             raise fault(f"expected a number > 0, got {shown(value)}")
+        if isinstance(value, (int, float)) and (message := not_in_float32(value)):
+            raise fault(message)
         if isinstance(value, bool) or not isinstance(value, (str, int, float, Mapping, LearningRate)):
             raise fault(f"expected a number > 0 or a mapping with a name, got {shown(value)}")
         return cls.spelt_out(value)

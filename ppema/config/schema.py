@@ -72,7 +72,8 @@ class Train(Section):
     )
     max_skipped: Count0 | None = Field(
         default=10,
-        description="Steps that the run may skip because a gradient is not finite; one more ends it. null: any number.",
+        description="Steps that the run may skip because the loss, a gradient or a BatchNorm statistic is not finite; one more "
+        "ends it. null: any number.",
     )
     monitor: Monitors = Field(
         default=None,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,7 +19,7 @@ from pydantic import (
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from ppema.averaging.decay import MOST_STEPS
-from ppema.config.wording import counting, expecting, fault, faults, in_our_words, key_fault, shown
+from ppema.config.wording import counting, expecting, fault, faults, in_our_words, key_fault, not_in_float32, shown
 from ppema.errors import ConfigError, Path, Problem
 
 if TYPE_CHECKING:
@@ -73,6 +74,12 @@ def _plain(value: Any, path: Path, found: list[tuple[Path, str]]) -> Any:
     return None
 
 
+def _in_float32(value: float) -> float:
+    if message := not_in_float32(value):
+        raise fault(message)
+    return value
+
+
 # Strict: YAML has told numbers, strings and booleans apart already, so "5" is not 5 and true is not 1.
 Flag = Annotated[bool, Strict(), expecting("true or false")]
 Text = Annotated[str, Strict(), Field(min_length=1), expecting("a string that is not empty")]
@@ -84,3 +91,5 @@ Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False), expectin
 NotNegative = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False), expecting("a number >= 0")]
 Fraction = Annotated[float, Strict(), Field(ge=0, lt=1, allow_inf_nan=False), expecting("a number in [0, 1)")]
 Args = Annotated[dict[str, Any], PlainValidator(_plain_args), WithJsonSchema({"type": "object"})]
+# For numbers that Paddle takes as float32, where 1e-50 is 0 and 1e39 is infinite.
+InFloat32 = AfterValidator(_in_float32)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from ppema.averaging.precision import FLOAT32
 from ppema.errors import Path
 from ppema.names import did_you_mean
 
@@ -112,6 +113,14 @@ def _message(line: ErrorDetails, section: type[BaseModel]) -> str:
     if kind in _EXPECTED:
         return f"expected {_EXPECTED[kind]}, got {shown(value)}"
     return line["msg"]
+
+
+def not_in_float32(value: float) -> str | None:
+    """The message for a number that float32 would make 0 or infinite, None for any other."""
+    smallest, largest = FLOAT32
+    if value == 0 or smallest <= abs(value) <= largest:
+        return None
+    return f"expected a number in [{smallest:.2g}, {largest:.2g}], as float32 has them, got {shown(value)}"
 
 
 def unknown_key(key: str, section: type[BaseModel]) -> str:

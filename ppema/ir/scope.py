@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppema.averaging.precision import HALF_TYPES, rounded, type_of
+from ppema.averaging.precision import HALF_TYPES, finite, rounded, type_of
 
 Scope = Any  # paddle.static.Scope
 # The class was renamed between Paddle 2 and 3.
 _Tensor = getattr(paddle.base.core, "DenseTensor", None) or paddle.base.core.LoDTensor
 # Types that numpy and Paddle both know by DLPack, and of which there is enough to copy.
 _SHARED = (np.float32, np.float64, np.float16)
+_SHARED_NAMES = tuple(each.__name__ for each in _SHARED)
 _TYPE = paddle.base.core.VarDesc.VarType
 _DTYPES = {
     _TYPE.FP16: "float16",
@@ -52,6 +53,13 @@ def missing(scope: Scope, names: Iterable[str]) -> list[str]:
 def get(scope: Scope, name: str) -> np.ndarray:
     """A copy of the variable's value; of bfloat16 its bits, as uint16. Raises KeyError where there is none."""
     return np.array(tensor(scope, name))
+
+
+def all_finite(scope: Scope, name: str) -> bool:
+    """Whether no number of the floating-point variable is NaN or infinite. Raises KeyError where there is none."""
+    found = tensor(scope, name)
+    shared = _form(found)[1] in _SHARED_NAMES and not found._place().is_gpu_place()
+    return finite(np.from_dlpack(_DLPack(found)) if shared else np.array(found))
 
 
 class Copier:

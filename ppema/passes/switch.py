@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import paddle
 
+from ppema.averaging.precision import FLOAT32
 from ppema.errors import AverageError
 from ppema.ir import IR, Parameter, Program, Variable, dtype_name
 from ppema.passes.average import Average, Rule
@@ -34,6 +35,8 @@ class SwitchPass:
     def __post_init__(self) -> None:
         if not (isinstance(self.every, int) and self.every >= 1 and 0 < self.mix <= 1):
             raise ValueError(f"expected overwrite_every >= 1 and overwrite_mix in (0, 1], got {self.every!r} and {self.mix!r}")
+        if self.mix < FLOAT32[0]:
+            raise ValueError(f"overwrite_mix: expected a number >= {FLOAT32[0]:.2g}, as float32 has them, got {self.mix!r}")
 
     def first(self, made: Rule) -> int:
         """The first step that an average made by `made` overwrites after."""

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppema.averaging.precision import SHADOW_TYPES, widened
+from ppema.config.init_from import InitFrom
 from ppema.errors import CheckpointError, ConfigError, printable
 from ppema.ir import backend, scope
 from ppema.programs import Programs
 from ppema.run.assignment import Assignment, Loaded, assign, check, listed
 from ppema.run.setup import TrainingRun
 from ppema.run.source import open_source
+from ppema.run.state import State
+from ppema.run.statecheck import StateCheck
 
 _MOST_NAMED = 5  # of one kind, on a terminal
 
@@ -61,11 +64,19 @@ def begin_with(run: TrainingRun) -> Restored | None:
 
     What began as a copy of a weight becomes one of the new value: the master weight that an optimizer keeps for a half type,
     and the shadow of an average that begins at its weight (`bias_correction: false`, statistics that are recalibrated).
-    Returns None where the config names no weights. Raises ConfigError, and has then changed nothing.
+    Returns None where the config names no weights. Raises ConfigError, also where a weight that is trained is not finite.
     """
-    spec, model = run.config.init_from, run.programs.model
-    if spec is None:
-        return None
+    spec = run.config.init_from
+    restored = None if spec is None else _restore(run, spec)
+    with run.config.at("model" if restored is None else "init_from"):
+        if what := StateCheck(run, State()).culprit():
+            raise ConfigError.of(f"{what} is not finite to begin with")
+    return restored
+
+
+def _restore(run: TrainingRun, spec: InitFrom) -> Restored:
+    """Load what `spec` names into the scope: all of it, or nothing. Raises ConfigError."""
+    model = run.programs.model
     with run.config.at("init_from"):
         try:
             source = open_source(spec.path, spec.weights)

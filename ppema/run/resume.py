@@ -22,6 +22,7 @@ from ppema.run.manifest import Manifest, Position, SavedAverage, SavedInterval
 from ppema.run.refusals import anew, check_in_place, check_new, check_not_lost, check_unmixed, newest_intact, with_its_weights
 from ppema.run.setup import TrainingRun
 from ppema.run.state import State, step_seed
+from ppema.run.statecheck import StateCheck
 from ppema.run.tensors import Image
 from ppema.schedules import ReduceOnPlateau, Warmup, is_former_warmup
 from ppema.version import VERSION
@@ -205,6 +206,11 @@ def _load(run: TrainingRun, checkpoint: Checkpoint, extended: Extension | None) 
         )
     schedule = run.programs.lr
     run.write(checkpoint)
+    if what := StateCheck(run, state).culprit():
+        raise CheckpointError(
+            f"{checkpoint.path}: {what} is not finite, so every later step would be lost: go on from an earlier checkpoint, or "
+            "choose another output"
+        )
     stepped = _has_former_warmup(run, checkpoint) or (extended is not None and extended.of_lr)
     try:
         # A schedule that changes with the run's length begins anew, and is stepped to where it stands; so is a constant rate

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 
 from ppema.errors import TrainingError
 from ppema.run.best import Best
 from ppema.run.checkpoints import pointer_of
+from ppema.run.folder import step_folders
 from ppema.run.lock import Lock
 from ppema.run.log import RunLog
 from ppema.run.manifest import SavedInterval
@@ -91,6 +93,11 @@ class Saver:
         if self._saved is not None:
             self._log.saved(self._saved)
             self._saved = None
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint, once all is written; None where there is none. Raises nothing for what was not."""
+        self._writer.wait()
+        return next(reversed(step_folders(self._checkpoints.folder)), None)
 
     def _wait(self) -> None:
         self._lock.check()

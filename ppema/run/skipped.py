@@ -1,26 +1,59 @@
-"""Steps that changed nothing because a gradient or the loss was not finite: what to say of them."""
+"""Steps that changed nothing because the loss, a gradient or a statistic was not finite: what to say of them."""
 
 from __future__ import annotations
 
+import numpy as np
+
+from ppema.data import Batch
 from ppema.errors import TrainingError
 from ppema.ir import scope
 from ppema.run.setup import TrainingRun
 from ppema.run.state import State
 
 ADVICE = "lower the learning rate, set optimizer.clip_norm, or look for bad values in that batch"
+# The largest number whose square float32 holds.
+_LARGEST = float(np.sqrt(np.finfo("float32").max))
+# So many skipped steps one after the other say that it is not the batches.
+_IN_A_ROW = 3
 
 
-def culprit(run: TrainingRun) -> str:
-    """What was not finite, in words: the first variable's gradient, in the model's order, else the loss.
+def culprit(run: TrainingRun, batch: Batch) -> str:
+    """What was not finite, in words: the first variable's gradient, in the model's order, else a statistic, else the loss.
 
-    Call it right after the step that was skipped, in the scope of the run.
+    The first sample of `batch` that explains it is named too. Call it right after the step on `batch` that was skipped, in the
+    scope of the run.
     """
-    programs = run.programs
-    name = programs.guard.culprit(scope.get(run.scope, programs.guard.state_name))
-    if name is None:
-        return "the loss is not finite"
-    place = next((place for place, each in programs.model.structured.items() if each == name), None)
-    return f"the gradient of {name}{f' ({place})' if place else ''} is not finite"
+    guard = run.programs.guard
+    found = guard.culprit(scope.get(run.scope, guard.state_name))
+    if found is None:
+        what = "the loss"
+    else:
+        kind, name = found
+        what = f"{'the gradient of' if kind == 'gradient' else 'the new value of'} {titled(run, name)}"
+    sample = bad_sample(batch, run.train_loader.label)
+    return f"{what} is not finite; {sample}" if sample else f"{what} is not finite"
+
+
+def titled(run: TrainingRun, variable: str) -> str:
+    """A variable's name, and its place in the model where it has one: "linear_0.w_0 (head.weight)"."""
+    place = next((place for place, each in run.programs.model.structured.items() if each == variable), None)
+    return f"{variable} ({place})" if place else variable
+
+
+def bad_sample(batch: Batch, label: str) -> str:
+    """The first sample of a batch with a number that is not finite, or whose square float32 does not hold; "" for none.
+
+    label: what errors call the data.
+    """
+    for array in batch.arrays:
+        if array.dtype.kind != "f":
+            continue
+        # Not `abs(array) > _LARGEST`, which is False of NaN.
+        bad = ~(np.abs(array) <= _LARGEST)
+        if bad.any():
+            index = np.argwhere(bad)[0]
+            return f"sample {batch.indices[index[0]]} of {label} holds {float(array[tuple(index)]):g}"
+    return ""
 
 
 def where(state: State) -> str:
@@ -28,11 +61,22 @@ def where(state: State) -> str:
     return f"step {state.step + 1} (epoch {state.epoch}, batch {state.batch})"
 
 
-def too_many(before: State, why: str | None, limit: int | None) -> TrainingError | None:
-    """What ends the run with the step after `before`, if it was skipped, because of `why`, as one more than `limit`."""
+def too_many(before: State, why: str | None, limit: int | None, in_a_row: int) -> TrainingError | None:
+    """What ends the run with the step after `before`, if it was skipped, because of `why`, as one more than `limit`.
+
+    in_a_row: how many steps up to this one were skipped one after the other. Many say that the batches are not to blame, and
+    that a larger limit does not help.
+    """
     if why is None or limit is None or before.skipped < limit:
         return None
+    if in_a_row < _IN_A_ROW:
+        goes_on = ": with a larger train.max_skipped the run goes on from it"
+    else:
+        goes_on = (
+            f", but the last {in_a_row} steps were all skipped, and with a larger train.max_skipped later ones would most "
+            "likely be too: begin anew in another output"
+        )
     return TrainingError(
         f"{where(before)} is skipped: {why}; these are {before.skipped + 1} skipped steps, and train.max_skipped is {limit}: "
-        f"{ADVICE}. The state is saved: with a larger train.max_skipped the run goes on from it"
+        f"{ADVICE}. The state is saved{goes_on}"
     )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from precision_table import CASES, DECAYS, STEPS, relative_errors, step_sizes, trajectory
 
-from ppema.averaging.precision import compensated, fitted, rounded, type_of, widened
+from ppema.averaging.precision import compensated, finite, fitted, rounded, type_of, widened
 
 
 def test_over_a_whole_run_compensation_keeps_what_float32_loses():
@@ -126,3 +126,22 @@ def test_a_shadow_fits_the_type_of_its_weight():
     assert fitted(shadow, "bfloat16").tolist() == [0x3F9E]
     assert fitted(shadow, "float16").tolist() == [1.234375]
     assert fitted(shadow, "float32") is shadow
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_one_number_that_is_not_finite_is_found_and_large_ones_are_none(dtype):
+    """The squares of the largest are infinite."""
+    array = np.full((3, 5), np.finfo(dtype).max, dtype)
+    array[1] = -array[1]
+    assert finite(array) and finite(array[0, 0]) and finite(array[:0])
+    for value in (np.nan, np.inf, -np.inf):
+        array[2, 3] = value
+        assert not finite(array)
+    assert not finite(np.array(np.nan, dtype))
+
+
+def test_a_bfloat16_that_is_not_finite_is_found():
+    bits = np.array([0x0000, 0x7F7F, 0xFF7F, 0x0001], np.uint16)
+    assert finite(bits)
+    for value in (0x7F80, 0xFF80, 0x7FC0, 0xFF81):
+        assert not finite(np.append(bits, np.uint16(value)))

@@ -16,7 +16,11 @@ scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floa
 plain = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3))
 args = st.dictionaries(keys, plain, max_size=3)
 texts = st.text(min_size=1, max_size=20) | traps.filter(bool)
-positive = st.floats(0, 1e300, exclude_min=True)
+positive = st.floats(1.2e-38, 3.4e38)
+# Those of an optimizer that are numbers have to be float32's.
+optimizer_args = args.map(
+    lambda given: {k: v for k, v in given.items() if isinstance(v, bool) or not isinstance(v, (int, float))}
+)
 named = texts | st.fixed_dictionaries({"name": texts}, optional={"args": args})
 durations = st.sampled_from(["1 step", "50 steps", "0.1 epochs", "3e5 samples", "12.5 %"])
 spec = st.fixed_dictionaries(
@@ -49,7 +53,7 @@ configs = st.fixed_dictionaries(
         "model": named,
         "data": st.fixed_dictionaries({"train": spec, "eval": spec}),
         "optimizer": st.fixed_dictionaries(
-            {"name": texts}, optional={"args": args, "weight_decay": positive, "clip_norm": positive}
+            {"name": texts}, optional={"args": optimizer_args, "weight_decay": positive, "clip_norm": positive}
         ),
         "lr": positive | st.fixed_dictionaries({"name": texts}, optional={"args": args, "warmup": durations}),
         "train": st.fixed_dictionaries(

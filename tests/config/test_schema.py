@@ -17,6 +17,7 @@ MINIMAL = {
     "train": {"epochs": 2},
 }
 
+IN_FLOAT32 = "expected a number in [1.2e-38, 3.4e+38], as float32 has them"
 ONE_LENGTH = "expected one of decay, half_life, simple, sigma_rel, got "
 
 
@@ -97,6 +98,20 @@ def test_an_empty_config_lacks_every_required_key():
         ({"metrics": ["accuracy", 1]}, "metrics.1: expected a name or a mapping with a name, got 1"),
         ({"optimizer": {"name": "SGD", "clip_norm": 0}}, "optimizer.clip_norm: expected a number > 0, got 0"),
         ({"optimizer": {"name": "SGD", "weight_decay": -1}}, "optimizer.weight_decay: expected a number >= 0, got -1"),
+        ({"optimizer": {"name": "SGD", "clip_norm": 1e-50}}, f"optimizer.clip_norm: {IN_FLOAT32}, got 1e-50"),
+        ({"optimizer": {"name": "SGD", "clip_norm": 1e39}}, f"optimizer.clip_norm: {IN_FLOAT32}, got 1e+39"),
+        ({"optimizer": {"name": "SGD", "weight_decay": 1e-50}}, f"optimizer.weight_decay: {IN_FLOAT32}, got 1e-50"),
+        ({"optimizer": {"name": "Adam", "args": {"epsilon": 1e-50}}}, f"optimizer.args.epsilon: {IN_FLOAT32}, got 1e-50"),
+        (
+            {"optimizer": {"name": "Adam", "args": {"beta2": 0.99999999}}},
+            "optimizer.args.beta2: expected a number that float32 does not round to 1, got 0.99999999",
+        ),
+        ({"lr": 1e-50}, f"lr: {IN_FLOAT32}, got 1e-50"),
+        ({"lr": 10**39}, f"lr: {IN_FLOAT32}, got 1{'0' * 39}"),
+        (
+            {"averages": {"ema": {"decay": 0.9, "overwrite_every": "1 epoch", "overwrite_mix": 1e-50}}},
+            f"averages.ema.overwrite_mix: {IN_FLOAT32}, got 1e-50",
+        ),
         ({"lr": 0}, "lr: expected a number > 0, got 0"),
         ({"lr": float("inf")}, "lr: expected a number > 0, got .inf"),
         ({"lr": float("nan")}, "lr: expected a number > 0, got .nan"),

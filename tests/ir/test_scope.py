@@ -27,6 +27,17 @@ def test_get_copies(where):
     assert scope.get(where, "n").shape == ()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint16"])
+def test_all_finite_reads_variables_of_every_type(where, dtype):
+    one, infinity = (np.uint16(0x3F80), np.uint16(0x7F80)) if dtype == "uint16" else (1.0, np.inf)
+    where.var("x").get_tensor().set(np.array([one, one], dtype), paddle.CPUPlace())
+    assert scope.all_finite(where, "x")
+    where.find_var("x").get_tensor().set(np.array([one, infinity], dtype), paddle.CPUPlace())
+    assert not scope.all_finite(where, "x")
+    with pytest.raises(KeyError, match="absent"):
+        scope.all_finite(where, "absent")
+
+
 @pytest.mark.parametrize("name", ["absent", "unfilled"])
 def test_what_is_not_there_is_a_key_error(where, name):
     with pytest.raises(KeyError, match=name):

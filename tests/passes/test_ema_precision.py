@@ -25,7 +25,7 @@ def bits(where, *names):
 
 
 @pytest.mark.parametrize("every", [1, 3])
-@pytest.mark.parametrize("schedule", [Constant(0.999), ThresSteps(0.99999)])
+@pytest.mark.parametrize("schedule", [Constant(0.999), ThresSteps(0.99999), Constant(0.99999999), Constant(1e-50)])
 def test_a_program_computes_what_the_formula_says_bit_for_bit(schedule, every):
     fed = Fed(ema=EmaPass("ema", schedule, update_every=every, precision="compensated"))
     zeros = {name: np.zeros(shape, "float32") for name, shape in SHAPES.items()}

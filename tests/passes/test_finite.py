@@ -127,9 +127,26 @@ def test_what_follows_is_as_if_it_had_never_been(built, averages, bad):
         assert state(built, guard) == state(other)
 
 
+def test_a_statistic_that_overflows_is_enough(built):
+    """One number of 1e20 makes the variance infinite and normalises to 0: loss and gradients are finite."""
+    guard = guarded(built, optimizer(), AVERAGES["plain"])
+    assert step(built, guard, built.feed())[1]
+    before = state(built, guard)
+    loss, stepped = step(built, guard, spoiled(built.feed(), 1e20))
+    assert np.isfinite(loss) and not stepped
+    assert guard.culprit(scope.get(built.scope, guard.state_name)) == ("statistic", "batch_norm2d_0.w_2")
+    assert state(built, guard) == before
+    assert step(built, guard, built.feed())[1]
+    assert all(np.isfinite(scope.get(built.scope, name)).all() for name in backend().state_names(built.main))
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e20])
 @pytest.mark.parametrize("kind", ["cond", "while"])
-def test_statistics_written_inside_branches_are_put_back(kind):
-    """They are many, so that a branch which did not wait for their copies would overtake them."""
+def test_statistics_written_inside_branches_are_put_back(kind, value):
+    """They are many, so that a branch which did not wait for their copies would overtake them.
+
+    With 1e20 they are all that is not finite, and what checks them has to wait for the branch too.
+    """
     main, startup, size = paddle.static.Program(), paddle.static.Program(), 400_000
     executor, where, ir, finite = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope(), backend(), FinitePass()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
@@ -151,7 +168,8 @@ def test_statistics_written_inside_branches_are_put_back(kind):
         guard = finite.check(ir, main, startup, loss, gradients)
         finite.gate(ir, main, startup, guard, minimize)
     good = np.random.default_rng(0).normal(size=(2, size)).astype("float32")
-    bad = np.where(np.arange(size) == 7, np.float32("nan"), good)
+    bad = good.copy()
+    bad[0, 7] = value
     with paddle.static.scope_guard(where):
         executor.run(startup)
         for run in range(6):
@@ -216,9 +234,9 @@ def test_it_is_exact(dtype):
     for value in BAD:
         for name, index in (("a", (0, 0)), ("a", (2, 1)), ("b", ()), ("c", 4)):
             assert not direct.run(**{name: (index, value)})
-            assert direct.culprit() == name
+            assert direct.culprit() == ("gradient", name)
     assert not direct.run(b=((), np.nan), c=(1, np.inf))
-    assert direct.culprit() == "b"
+    assert direct.culprit() == ("gradient", "b")
     assert direct.weights().tolist() == [0.0] * 12
 
 
@@ -243,7 +261,7 @@ def test_a_norm_that_overflows_in_clipping_is_no_reason_to_skip():
 def test_one_bad_gradient_does_not_spread_by_clipping():
     direct = Direct(paddle.optimizer.SGD(1.0, grad_clip=paddle.nn.ClipGradByGlobalNorm(1.0)))
     assert not direct.run(b=((), np.inf))
-    assert direct.culprit() == "b"
+    assert direct.culprit() == ("gradient", "b")
     assert direct.weights().tolist() == [1.0] * 12
 
 
@@ -294,5 +312,6 @@ def test_the_first_in_the_order_that_it_was_given(built):
     assert guard.variables == ("batch_norm2d_0.b_0", "batch_norm2d_0.w_0", "conv2d_0.b_0", "conv2d_0.w_0", *guard.variables[4:])
     assert not step(built, guard, spoiled(built.feed(), np.nan))[1]
     flags = scope.get(built.scope, guard.state_name)
-    assert flags.shape == (len(guard.variables) + 1,)
-    assert guard.culprit(flags) == guard.variables[int(np.argmin(flags))]
+    assert guard.statistics == ("batch_norm2d_0.w_1", "batch_norm2d_0.w_2")
+    assert flags.shape == (len(guard.variables) + 2 + 1,)
+    assert guard.culprit(flags) == ("gradient", guard.variables[int(np.argmin(flags))])

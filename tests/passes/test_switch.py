@@ -173,3 +173,8 @@ def test_an_average_that_is_updated_less_often_than_it_overwrites(built):
 def test_settings_out_of_range(settings):
     with pytest.raises(ValueError, match="expected overwrite_every >= 1 and overwrite_mix in"):
         SwitchPass(*settings)
+
+
+def test_a_mix_that_float32_has_no_number_for():
+    with pytest.raises(ValueError, match=r"^overwrite_mix: expected a number >= 1\.2e-38, as float32 has them, got 1e-50$"):
+        SwitchPass(2, 1e-50)

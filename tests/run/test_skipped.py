@@ -9,12 +9,14 @@ import paddle
 import pytest
 from small_runs import PLATEAU, content, last, loader
 
+from ppema.data import Batch
 from ppema.errors import TrainingError
 from ppema.ir import backend, scope
 from ppema.run.checkpoints import Checkpoints
 from ppema.run.records import read_metrics
 from ppema.run.resume import Start
 from ppema.run.setup import prepare_training
+from ppema.run.skipped import bad_sample
 from ppema.run.state import State
 from ppema.training import Trainer, dry_run, train
 
@@ -28,16 +30,18 @@ lr: {{name: CosineAnnealingDecay, args: {{learning_rate: 0.05, T_max: 100 %}}, w
 averages: {{ema: {{decay: 0.9}}, quick: {{decay: 0.99, thres_steps: true, update_every: 3, precision: compensated}}}}
 train: {{epochs: 3, log_every: 5 steps, eval_every: 100 %, save_every: 100 %}}
 """
-WHY = "the gradient of batch_norm2d_0.w_0 (norm.weight) is not finite"
+WHY = "the gradient of batch_norm2d_0.w_0 (norm.weight) is not finite; sample 27 of data.train holds nan"
+WHY_FIRST = WHY.replace("sample 27", "sample 3")
+NAN_LOSS = "the gradient of batch_norm2d_0.w_0 (norm.weight) is not finite"
 ADVICE = "lower the learning rate, set optimizer.clip_norm, or look for bad values in that batch"
 
 
-def data(folder, *bad):
-    """48 samples, 6 batches, of which those in `bad` hold a NaN; returns what loads the config of runs on them."""
+def data(folder, *bad, value=np.nan):
+    """48 samples, 6 batches, of which those in `bad` hold a `value`; returns what loads the config of runs on them."""
     rng = np.random.default_rng(0)
     images, labels = rng.normal(size=(48, 1, 8, 8)).astype("float32"), rng.integers(0, 3, 48)
     for batch in bad:
-        images[8 * batch + 3, 0, 2, 5] = np.nan
+        images[8 * batch + 3, 0, 2, 5] = value
     np.savez(folder / "data.npz", images=images, labels=labels)
     return loader(folder, TEXT.format(path=folder / "data.npz"))
 
@@ -72,9 +76,18 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_a_skipped_step_changes_no_byte_and_leaves_no_trace(config, setting):
-    """Each bad step by itself; and the end is that of a run that never saw the bad batches, bit for bit."""
+WITH_BATCH_NORM = ("momentum", "adamw", "copy", "recalibrate", "switch", "tensorflow", "branches")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [*((each, np.nan) for each in SETTINGS), *((each, 1e20) for each in WITH_BATCH_NORM)]
+)
+def test_a_skipped_step_changes_no_byte_and_leaves_no_trace(tmp_path, setting, value):
+    """Each bad step by itself; and the end is that of a run that never saw the bad batches, bit for bit.
+
+    With 1e20 the variance of BatchNorm is all that is not finite.
+    """
+    config = data(tmp_path, 3, value=value)
     ours, other = (prepare_training(config(*SETTINGS[setting])) for _ in "ab")
     trainers = [Trainer(run, Start()) for run in (ours, other)]
     skipped = 0
@@ -85,6 +98,9 @@ def test_a_skipped_step_changes_no_byte_and_leaves_no_trace(config, setting):
             with paddle.static.scope_guard(ours.scope):
                 step = trainers[0].step(batch, state)
             assert (step.skipped is not None) == bad
+            assert (
+                not bad or value != 1e20 or (np.isfinite(step.loss) and step.skipped.startswith("the new value of batch_norm"))
+            )
             assert (everything(ours) == before) == bad
             skipped += bad
             if not bad:
@@ -166,10 +182,48 @@ def test_none_is_too_many_without_a_limit(config, tmp_path):
     assert [record["loss"] for record in records] == [None] * 4
 
 
+def test_a_larger_limit_is_no_advice_where_all_steps_are_skipped(config, tmp_path):
+    """The batches are not to blame: here no step ever changes a weight."""
+    row = "with a larger train.max_skipped the run goes on from it"
+    with pytest.raises(TrainingError, match=f"step 2 .*: {ADVICE}. The state is saved: {row}$"):
+        train(config("loss=things.nan_loss", "train.max_skipped=1"))
+    with pytest.raises(TrainingError) as caught:
+        train(config(f"output={tmp_path / 'other'}", "loss=things.nan_loss", "train.max_skipped=2"))
+    assert str(caught.value) == (
+        f"step 3 (epoch 0, batch 2) is skipped: {NAN_LOSS}; these are 3 skipped steps, and train.max_skipped is 2: {ADVICE}. "
+        "The state is saved, but the last 3 steps were all skipped, and with a larger train.max_skipped later ones would most "
+        "likely be too: begin anew in another output"
+    )
+
+
+def test_the_log_names_the_statistic_and_the_sample(tmp_path):
+    train(data(tmp_path, 3, value=-1e20)())
+    lines = (tmp_path / "run/log.txt").read_text().splitlines()
+    variance = "the new value of batch_norm2d_0.w_2 (norm._variance) is not finite; sample 27 of data.train holds -1e+20"
+    places = [("4", "0"), ("10", "1"), ("16", "2")]
+    expected = [f"warning: step {number} (epoch {epoch}, batch 3) is skipped: {variance}" for number, epoch in places]
+    assert [line for line in lines if line.startswith("warning")] == expected
+
+
+def test_a_sample_is_named_for_a_number_whose_square_float32_does_not_hold():
+    def named(*arrays):
+        return bad_sample(Batch(arrays, np.array([7, 3, 9])), "data.train")
+
+    images, labels = np.zeros((3, 2, 2), "float32"), np.array([0, 2**62, 1])
+    assert named(images, labels) == ""
+    images[1, 0, 1] = 1.8e19
+    assert named(images, labels) == ""
+    images[2, 1, 1] = -1.9e19
+    assert named(images, labels) == "sample 9 of data.train holds -1.9e+19"
+    images[1, 0, 0] = np.inf
+    assert named(images, labels) == "sample 3 of data.train holds inf"
+    assert named(labels, np.array([0.0, np.nan, 0.0])) == "sample 3 of data.train holds nan"
+
+
 def test_a_dry_run_says_so(tmp_path):
     with pytest.raises(TrainingError) as caught:
         dry_run(data(tmp_path, 0)())
-    assert str(caught.value) == f"step 1 (epoch 0, batch 0) would be skipped: {WHY}: {ADVICE}"
+    assert str(caught.value) == f"step 1 (epoch 0, batch 0) would be skipped: {WHY_FIRST}: {ADVICE}"
 
 
 def test_a_plateau_is_none_the_wiser(config, tmp_path):
@@ -184,7 +238,9 @@ RECALIBRATED = "averages={ema: {decay: 0.9, batch_norm: recalibrate, recalibrate
 
 def test_the_state_is_saved_and_the_culprit_named_where_recalibration_meets_the_bad_batch_as_well(tmp_path):
     config = data(tmp_path, *range(6))
-    with pytest.raises(TrainingError, match=re.escape(f"step 1 (epoch 0, batch 0) is skipped: {WHY}; these are 1 skipped")):
+    with pytest.raises(
+        TrainingError, match=re.escape(f"step 1 (epoch 0, batch 0) is skipped: {WHY_FIRST}; these are 1 skipped")
+    ):
         train(config(RECALIBRATED, "train.max_skipped=0"))
     assert last(tmp_path / "run").name == "step-00000001"
 

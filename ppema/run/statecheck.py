@@ -1,0 +1,84 @@
+"""Whether all that the steps of a run write is finite: weights, the optimizer's state, averages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path
+
+from ppema.data import Batch
+from ppema.errors import TrainingError
+from ppema.ir import backend, scope
+from ppema.run.setup import TrainingRun
+from ppema.run.skipped import bad_sample, titled, where
+from ppema.run.state import State
+
+Batches = Callable[[State, int], Generator[Batch, None, None]]
+
+
+class StateCheck:
+    """Finds what the gate of a step can not: an update that makes infinite weights of finite gradients, say.
+
+    It reads each variable that a step writes once, without a copy, and changes none. Those that no step writes, such as a mask
+    of -inf, may hold anything.
+    """
+
+    def __init__(self, run: TrainingRun, state: State):
+        """state: the position of the run, at which the variables are known to be finite."""
+        self._run = run
+        self._finite = state
+        self._written = _written(run)
+
+    def culprit(self) -> str | None:
+        """The first variable that is not finite now, in words; weights come first, then the optimizer's state and averages."""
+        return next((words for name, words in self._written.items() if not scope.all_finite(self._run.scope, name)), None)
+
+    def failure(
+        self, written: State, state: State, batches: Batches, newest: Callable[[], Path | None]
+    ) -> TrainingError | None:
+        """What ends the run where the variables are not finite, None where they are.
+
+        written: after the last step that was not skipped; state: now, perhaps some skipped steps later. What was found finite
+        at `state` is not measured again. batches: reads those of the steps from a state up to a step again, to name a sample
+        that explains it; newest: finds the newest checkpoint of the run, which was finite.
+        """
+        if state == self._finite:
+            return None
+        what = self.culprit()
+        if what is None:
+            self._finite = state
+            return None
+        first, last = self._finite.step + 1, written.step
+        since = f"step {last}" if first == last else f"one of the steps {first} to {last}"
+        found = newest()
+        kept = f"{found} is finite, and init_from can begin with it" if found else "there is no checkpoint before it"
+        return TrainingError(
+            f"{what} is not finite since {since}, whose loss and gradients were{self._sample(batches, last)}: lower the "
+            "learning rate, set optimizer.clip_norm or correct the data, and begin anew in another output. This state is not "
+            f"saved; {kept}"
+        )
+
+    def _sample(self, batches: Batches, last: int) -> str:
+        """The first bad sample of the steps up to `last` since the variables were finite, in words; "" where there is none."""
+        state, loader = self._finite, self._run.train_loader
+        with closing(batches(state, last)) as found:
+            for batch in found:
+                if sample := bad_sample(batch, loader.label):
+                    return f"; in {where(state)} {sample}"
+                state = state.advance(len(batch.indices), loader.steps_per_epoch)
+        return ""
+
+
+def _written(run: TrainingRun) -> dict[str, str]:
+    """By name of each floating-point variable that a step writes, what to call it; of the weights, in the model's order."""
+    model, parts = run.programs.model, run.state_parts()
+    moved = {parameter.name for parameter in run.programs.guard.moved}
+    order = {name: index for index, name in enumerate(model.structured.values())}
+    raw = sorted(model.parameters, key=lambda each: order.get(each.name, len(order)))
+    found = {each.name: titled(run, each.name) for each in raw if each.trainable or each.name in moved}
+    of_model = set(backend().state_names(model.test.program))
+    found |= {name: f"the optimizer's {name}" for name in parts["optimizer"] if name not in of_model}
+    for key, average in run.programs.averages.items():
+        found |= {shadow: f"the average {key!r} of {titled(run, name)}" for name, shadow in average.shadow_of.items()}
+        found |= {rest: f"the rest of the average {key!r} of {titled(run, name)}" for name, rest in average.rest_of.items()}
+    return {name: words for name, words in found.items() if "float" in scope.dtype(run.scope, name)}
