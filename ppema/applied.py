@@ -35,24 +35,16 @@ class Places:
 
 
 class Applied:
-    """One `apply` in progress: in which scope, what was put aside, and the test switches as they were."""
+    """One `apply` of an average: `start` puts it in place of the weights, and `undo` brings them back.
 
-    def __init__(
-        self, where: Any, average: Average, loan: scope.Loan | None, kept: dict[str, Any], switches: list[TestSwitches]
-    ):
-        self._scope = where
-        self._average = average
-        self._loan = loan
-        self._kept = kept
-        self._switches = switches
-        self._count = updates(where, average)
+    An interrupt (Ctrl-C) at any point of either leaves `undo` able to bring back whatever was put aside.
+    """
 
-    @classmethod
-    def start(cls, places: Places, average: Average, programs: Sequence[Program], *, lend: bool) -> Applied:
-        """Put `average` in place of the weights in the scope of `places`: its own memory, or with lend=False copies of it.
+    def __init__(self, places: Places, average: Average, programs: Sequence[Program], *, lend: bool):
+        """In the scope of `places`: the average's own memory, or with lend=False copies of it.
 
         A weight of another type than its shadow gets a copy in any case, rounded; with lend=False so does its master weight,
-        from which the next step of training would make it anew. Either all of it happens or none.
+        from which the next step of training would make it anew. `programs` are in test mode meanwhile.
 
         Raises AverageError before the first update, and while another average of the same variables is applied in this scope.
         """
@@ -69,25 +61,28 @@ class Applied:
         if not lend:
             masters = ((master, average.shadow_of[name]) for name, master in average.master_of.items())
             copied = [*average.shadow_of.items(), *masters]
-        kept: dict[str, Any] = {}
-        switches: list[TestSwitches] = []
+        self._scope = where
+        self._average = average
+        self._lends = lend
+        self._exchanges = (scope.Copies(where, copied), *((places.loan,) if lend else ()))
+        self._programs = programs
+        self._switches: list[TestSwitches] = []
+        self._count = updates(where, average)
+        self.complete = False  # whether `start` has ended
+
+    def start(self) -> None:
+        """Raises AverageError where the scope lacks a variable, or one does not fit; `undo` then undoes what it did."""
+        _IN_PROGRESS.add(self)
+        for program in self._programs:
+            self._switches.append(backend().set_test(program))
         try:
-            for program in programs:
-                switches.append(backend().set_test(program))
-            kept = scope.replace_with_copies(where, copied)
-            if lend:
-                places.loan.start()
-        except BaseException as error:
-            scope.give_back(where, kept)
-            _reset(switches)
-            if isinstance(error, KeyError):
-                raise _lacks(error.args[0]) from error
-            if isinstance(error, ValueError):
-                raise AverageError(f"the average {average.name!r} does not fit the current scope: {error}") from error
-            raise
-        applied = cls(where, average, places.loan if lend else None, kept, switches)
-        _IN_PROGRESS.add(applied)
-        return applied
+            for exchange in self._exchanges:
+                exchange.start()
+        except KeyError as error:
+            raise _lacks(error.args[0]) from error
+        except ValueError as error:
+            raise AverageError(f"the average {self.name!r} does not fit the current scope: {error}") from error
+        self.complete = True
 
     @property
     def name(self) -> str:
@@ -95,47 +90,43 @@ class Applied:
         return self._average.name
 
     def undo(self) -> None:
-        """Put the raw weights and the switches back.
+        """Put the raw weights and the switches back, whatever of them `start` changed; it may be called again.
 
-        Raises AverageError where the scope lacks a variable by now; it may be called again.
+        Raises AverageError where the scope lacks a variable by now.
         """
         try:
-            if self._loan is not None:
-                self._loan.stop()
-            scope.give_back(self._scope, self._kept)
+            for exchange in self._exchanges:
+                exchange.stop()
         except KeyError as error:
             raise AverageError(
                 f"the scope lacks {error} since the average {self.name!r} was applied: run the startup program, then "
                 "restore(executor)"
             ) from error
         _IN_PROGRESS.discard(self)
-        _reset(self._switches)
+        # In reverse, since a program given twice was in test mode already at its second turn.
+        for each in reversed(self._switches):
+            backend().reset_test(each)
 
     def aside(self, name: str) -> np.ndarray | None:
         """A copy of what variable `name` would hold were the average not applied; None where that is what it holds.
 
         Once training has gone on from copies of the average, the weights are what it made of them.
         """
-        with suppress(KeyError):
-            if self._loan is not None:
-                return self._loan.own(name)
-        unchanged = self._loan is not None or updates(self._scope, self._average) == self._count
-        return np.array(self._kept[name]) if name in self._kept and unchanged else None
+        if not self._lends and updates(self._scope, self._average) != self._count:
+            return None
+        for exchange in self._exchanges:
+            with suppress(KeyError):
+                return exchange.own(name)
+        return None
 
     def check(self) -> None:
         """After `undo`: raise AverageError when the train program ran while the weights had the memory of the average."""
-        if self._loan is not None and updates(self._scope, self._average) != self._count:
+        if self._lends and updates(self._scope, self._average) != self._count:
             raise AverageError(
                 f"the train program, or its startup program, ran while the average {self.name!r} was applied: it changed the "
                 "average in place of the weights, which are as they were before; go back to a checkpoint, and use "
                 "apply(executor, need_restore=False) to train from the average"
             )
-
-
-def _reset(switches: Sequence[TestSwitches]) -> None:
-    # In reverse, since a program given twice was in test mode already at its second turn.
-    for each in reversed(switches):
-        backend().reset_test(each)
 
 
 def in_progress(where: Any) -> list[Applied]:

@@ -184,21 +184,23 @@ class ExponentialMovingAverage:
             )
         if self._places is None or self._places.scope is not where:
             self._places = Places(where, average)
-        self._applied = Applied.start(self._places, average, tests, lend=need_restore)
+        applied = Applied(self._places, average, tests, lend=need_restore)
         try:
+            self._applied = applied
+            applied.start()
             yield
-        except BaseException:
-            if need_restore and self._applied is not None:
-                self._take_back()
+            if need_restore and self._applied is applied:
+                self.restore(executor)
+        except BaseException:  # also Ctrl-C in the lines above
+            if self._applied is applied and (need_restore or not applied.complete):
+                self._take_back(applied)
             raise
-        if need_restore and self._applied is not None:
-            self.restore(executor)
 
     def restore(self, executor: Any) -> None:
         """Bring back the raw weights that `apply` put aside. Raises AverageError when the average is not applied."""
         if self._applied is None:
             raise AverageError(f"restore() of the average {self._name!r}: it is not applied")
-        self._take_back().check()
+        self._take_back(self._applied).check()
 
     def recalibrate(self, executor: Any, test_program: Program, feeds: Iterable[Mapping[str, np.ndarray]]) -> None:
         """Measure BatchNorm's statistics for the averaged weights, where the average was made with batch_norm="recalibrate".
@@ -230,11 +232,16 @@ class ExponentialMovingAverage:
             raise AverageError("recalibrate: nothing was measured: feeds has no batch of two values per channel or more")
         self._recalibrated = (where, updates(where, average))
 
-    def _take_back(self) -> Applied:
-        applied = self._applied
-        assert applied is not None
-        applied.undo()
-        self._applied = None
+    def _take_back(self, applied: Applied) -> Applied:
+        try:
+            applied.undo()
+            self._applied = None
+        except AverageError:  # a variable is missing: `restore` can be tried again
+            raise
+        except BaseException:  # Ctrl-C came meanwhile: the weights first
+            applied.undo()
+            self._applied = None
+            raise
         return applied
 
     def average(self, var: Any) -> Variable:
@@ -285,8 +292,7 @@ class ExponentialMovingAverage:
     def _key(self, var: Any, shadow_of: Mapping[str, str]) -> str:
         try:
             name = var if isinstance(var, str) else var.name
-        except (AttributeError, ValueError):
-            # What is no variable, or on Paddle 3 a variable that has no name, being neither an input nor a parameter.
+        except (AttributeError, ValueError):  # no variable, or on Paddle 3 one without a name: no input and no parameter
             name = None
         if name is None or name not in shadow_of:
             what = repr(name or "what was given")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 import numpy as np
 import paddle
@@ -325,3 +326,55 @@ def test_swapping_twice_is_the_identity_for_any_values(built, here):
         with ema.apply(built.executor):
             assert same(weights(built), mean) and same(averages(built, ema), mean)
         assert same(weights(built), raw) and same(averages(built, ema), mean)
+
+
+@pytest.mark.parametrize("need_restore", [True, False])
+def test_an_interrupt_at_any_point_loses_nothing(built, here, need_restore):
+    """Ctrl-C before any line of ppema that `apply` or `restore` runs: the raw weights are back, or `restore` brings them."""
+    ema = averaged(built, 0.9)
+    built.steps(2)
+    raw, mean = weights(built), averages(built, ema)
+
+    def swap():
+        with ema.apply(built.executor, need_restore=need_restore):
+            assert same(weights(built), mean)
+        if not need_restore:
+            ema.restore(built.executor)
+
+    swap()  # what is looked up once only is not traced below
+    line, found = 0, set()
+    while interrupted(swap, line):
+        if not same(weights(built), raw):
+            ema.restore(built.executor)
+            found.add("restore")
+        assert same(weights(built), raw) and same(averages(built, ema), mean), f"an interrupt at line {line}"
+        pointers = {scope.tensor(here, name)._ptr() for name in raw}
+        assert pointers.isdisjoint(scope.tensor(here, ema.average_name(name))._ptr() for name in raw), line
+        line += 1
+    assert line > 50 and found <= (set() if need_restore else {"restore"})
+
+
+def interrupted(action, line) -> bool:
+    """Whether `action` came to the line of that number, counted over ppema's; it was interrupted there."""
+    left = line
+
+    def trace(frame, event, _):
+        nonlocal left
+        if not frame.f_globals.get("__name__", "").startswith("ppema"):
+            return None
+        if event == "line":
+            left -= 1
+            if left < 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False

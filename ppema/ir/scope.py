@@ -121,6 +121,7 @@ class Loan:
 
     Meanwhile both names read, and save, the second's value. Executors built before see it. Variables are looked up by name at
     every turn: Paddle frees them when a new executor runs a startup program again, or when a user erases them.
+    An interrupt (Ctrl-C) at any point leaves `stop` able to give the own memory back.
     """
 
     def __init__(self, scope: Scope, pairs: Iterable[tuple[str, str]]):
@@ -128,6 +129,7 @@ class Loan:
         pairs = list(pairs)
         self._first, self._second = [first for first, _ in pairs], [second for _, second in pairs]
         self._own = {first: _Tensor() for first in self._first}  # the first ones' memory since the last start
+        self._lent = False  # whether the first ones may have other memory than their own
         self._found: list[Any] = []  # tensors at the last start, whose types were equal
         self._variables: list[Any] = []  # never used: a look-up is faster while Python has an object for what it finds
 
@@ -146,46 +148,60 @@ class Loan:
                 _same(first, _form(a), second, _form(b))
         self._found = found
         _share(self._own.values(), borrowers)
+        self._lent = True
         _share(borrowers, lenders)
 
     def stop(self) -> None:
-        """Give the first variables their own memory back. Raises KeyError as `start`, and can then be called again."""
-        _share(_look_up(self._scope, self._first)[1], self._own.values())
+        """Give the first variables their own memory back, where they lack it.
+
+        Raises KeyError for a variable that the scope lacks by now, before touching any, and can then be called again.
+        """
+        if self._lent:
+            _share(_look_up(self._scope, self._first)[1], self._own.values())
+            self._lent = False
 
     def own(self, name: str) -> np.ndarray:
-        """A copy of the own value of the first variable `name` since the last start. Raises KeyError for another variable."""
+        """A copy of the own value of the first variable `name`. Raises KeyError for another one, and where nothing is lent."""
+        if not self._lent:
+            raise KeyError(name)
         return np.array(self._own[name])
 
 
-def replace_with_copies(scope: Scope, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Give the first variable of each pair a copy of the second's value in new memory; all pairs, or none.
+class Copies:
+    """Lets the first variable of each pair hold a copy of the second's value, in new memory, from `start` to `stop`, once.
 
-    Where a float32 value goes into a half type, its copy is rounded to nearest, ties to even. Returns, by name, the memory that
-    the first ones had, for `give_back`. Raises KeyError and ValueError as `put` does, before anything is touched.
+    Where a float32 value goes into a half type, its copy is rounded to nearest, ties to even. An interrupt is as for `Loan`.
     """
-    handles = []
-    for first, second in pairs:
-        a, b = tensor(scope, first), tensor(scope, second)
-        (shape, ours), (other, theirs) = _form(a), _form(b)
-        halved = theirs == "float32" and ours in HALF_TYPES
-        _same(first, (shape, ours), second, (other, ours if halved else theirs))
-        copy = _Tensor()
-        copy.set(rounded(np.array(b), ours) if halved else np.array(b), _place(b))
-        handles.append((first, a, copy))
-    kept = {}
-    for name, a, copy in handles:
-        kept[name] = _Tensor()
-        kept[name]._share_data_with(a)
-        a._share_data_with(copy)
-    return kept
 
+    def __init__(self, scope: Scope, pairs: Iterable[tuple[str, str]]):
+        self._scope = scope
+        self._pairs = list(pairs)
+        self._own: dict[str, Any] = {}  # the first ones' memory, by name
 
-def give_back(scope: Scope, kept: Mapping[str, Any]) -> None:
-    """Undo `replace_with_copies`: each variable has its former memory again.
+    def start(self) -> None:
+        """Raises KeyError and ValueError as `put` does, before anything is touched."""
+        firsts, copies, own = [], [], {}
+        for first, second in self._pairs:
+            a, b = tensor(self._scope, first), tensor(self._scope, second)
+            (shape, ours), (other, theirs) = _form(a), _form(b)
+            halved = theirs == "float32" and ours in HALF_TYPES
+            _same(first, (shape, ours), second, (other, ours if halved else theirs))
+            copy = _Tensor()
+            copy.set(rounded(np.array(b), ours) if halved else np.array(b), _place(b))
+            own[first] = _Tensor()
+            own[first]._share_data_with(a)
+            firsts.append(a)
+            copies.append(copy)
+        self._own = own
+        _share(firsts, copies)
 
-    Raises KeyError for a variable that the scope lacks by now, before touching any.
-    """
-    _share(_look_up(scope, kept)[1], kept.values())
+    def stop(self) -> None:
+        """Give the first variables their own memory back. Raises KeyError as `Loan.stop` does, and can be called again."""
+        _share(_look_up(self._scope, self._own)[1], self._own.values())
+
+    def own(self, name: str) -> np.ndarray:
+        """A copy of the own value of the first variable `name`. Raises KeyError for another variable."""
+        return np.array(self._own[name])
 
 
 def _look_up(scope: Scope, names: Iterable[str]) -> tuple[list[Any], list[Any]]:
@@ -201,7 +217,7 @@ def _look_up(scope: Scope, names: Iterable[str]) -> tuple[list[Any], list[Any]]:
 
 
 def _share(targets: Iterable[Any], sources: Iterable[Any]) -> None:
-    """Let each target have the memory of its source."""
+    """Let each target have the memory of its source: all of them, as no interrupt comes between."""
     deque(map(_Tensor._share_data_with, targets, sources), maxlen=0)
 
 

@@ -122,10 +122,12 @@ def test_what_can_not_be_lent_is_refused_before(where, pair):
 
 
 def test_copies_leave_the_source_alone_and_the_former_memory_comes_back(where):
-    kept = scope.replace_with_copies(where, [("a", "b")])
+    copies = scope.Copies(where, [("a", "b")])
+    copies.start()
     scope.put(where, {"a": np.array([0, 0], "float32")})
     assert scope.get(where, "b").tolist() == [3.0, 4.0]
-    scope.give_back(where, kept)
+    assert copies.own("a").tolist() == [1.0, 2.0]
+    copies.stop()
     assert scope.get(where, "a").tolist() == [1.0, 2.0]
 
 
@@ -149,18 +151,19 @@ def test_types_are_named_and_bfloat16_travels_as_its_bits(halves):
 
 def test_copies_into_half_types_are_rounded_and_the_former_memory_comes_back(halves):
     before = {name: (scope.get(halves, name).tobytes(), scope.tensor(halves, name)._ptr()) for name in "fg"}
-    kept = scope.replace_with_copies(halves, [("f", "wide"), ("g", "wide")])
+    copies = scope.Copies(halves, [("f", "wide"), ("g", "wide")])
+    copies.start()
     assert scope.get(halves, "f").tolist() == [1.234375, -np.inf]
     assert [f"{bits:04x}" for bits in scope.get(halves, "g")] == ["3f9e", "f14a"]
     assert [scope.dtype(halves, name) for name in "fg"] == ["float16", "bfloat16"]
-    scope.give_back(halves, kept)
+    copies.stop()
     assert {name: (scope.get(halves, name).tobytes(), scope.tensor(halves, name)._ptr()) for name in "fg"} == before
 
 
 @pytest.mark.parametrize("pair", [("wide", "f"), ("f", "g"), ("f", "n")])
 def test_other_copies_between_types_are_refused_and_have_then_touched_nothing(halves, pair):
     with pytest.raises(ValueError, match=f"{pair[0]} is float.*{pair[1]} is"):
-        scope.replace_with_copies(halves, [("a", "b"), pair])
+        scope.Copies(halves, [("a", "b"), pair]).start()
     assert scope.get(halves, "a").tolist() == [1.0, 2.0]
 
 
