@@ -139,6 +139,17 @@ def updates(where: Any, average: Average) -> int:
     return int(scope.get(where, average.count))
 
 
+def as_measured(where: Any, average: Average) -> tuple[Any, ...]:
+    """By what statistics that were measured for `average` are known again: the scope `where`, the updates, and their values.
+
+    After a startup program, or with a checkpoint, the number of updates may be the same, but the values are others. Raises
+    AverageError where the scope lacks one of them.
+    """
+    shadows = [average.shadow_of[name] for name in average.recalibrated]
+    check_complete(where, average, average.count, *shadows)
+    return (where, updates(where, average), *(scope.get(where, shadow).tobytes() for shadow in shadows))
+
+
 def check_started(where: Any, average: Average) -> None:
     """Raise AverageError unless the scope `where` holds weights and average, after one step at least."""
     check_complete(where, average)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppema.applied import Applied, Places, check_started, in_progress, updates
+from ppema.applied import Applied, Places, as_measured, check_started, in_progress
 from ppema.arguments import (
     check_name,
     check_programs,
@@ -113,7 +113,7 @@ class ExponentialMovingAverage:
         self._attached: Attached | None = None
         self._applied: Applied | None = None
         self._places: Places | None = None  # in the scope where it was applied last
-        self._recalibrated: tuple[Any, int] | None = None  # in which scope, after how many updates
+        self._recalibrated: tuple[Any, ...] | None = None  # `as_measured`, after the last time
 
     def update(self, when: Variable | None = None) -> None:
         """Append the update to the default main program: from then on each of its runs makes one.
@@ -176,8 +176,7 @@ class ExponentialMovingAverage:
         for program in tests:
             check_test_program(program, attached.parameters)
         where = paddle.static.global_scope()
-        scope, count = self._recalibrated or (None, 0)
-        if average.recalibrated and not (scope is where and count == updates(where, average)):
+        if average.recalibrated and self._recalibrated != as_measured(where, average):
             raise AverageError(
                 f"the average {self._name!r} has no BatchNorm statistics of its weights as they are now: call "
                 "recalibrate(executor, test_program, feeds) before apply"
@@ -230,7 +229,7 @@ class ExponentialMovingAverage:
             raise AverageError(f"the test program has no BatchNorm with the statistics of {absent[0]!r}")
         if not made.measure(where, feeds, lambda program, feed: executor.run(program, feed=feed)):
             raise AverageError("recalibrate: nothing was measured: feeds has no batch of two values per channel or more")
-        self._recalibrated = (where, updates(where, average))
+        self._recalibrated = as_measured(where, average)
 
     def _take_back(self, applied: Applied) -> Applied:
         try:

@@ -100,6 +100,30 @@ def test_statistics_measured_in_one_scope_do_not_count_in_another(built, recalib
         pass
 
 
+def test_statistics_of_one_fold_do_not_count_in_the_next(built, recalibrated):
+    """The startup program begins all anew, and as many steps later the number of updates is the same."""
+    ema, test, _ = recalibrated
+    ema.recalibrate(built.executor, test, [built.feed()])
+    built.start()
+    built.steps(6)
+    with pytest.raises(AverageError, match="has no BatchNorm statistics of its weights as they are now"):
+        with ema.apply(built.executor):
+            pass
+    ema.recalibrate(built.executor, test, [built.feed()])
+    with ema.apply(built.executor):
+        pass
+
+
+def test_statistics_do_not_count_for_the_weights_of_another_checkpoint(built, recalibrated, tmp_path):
+    ema, test, _ = recalibrated
+    paddle.static.save(built.main, str(tmp_path / "saved"))
+    ema.recalibrate(built.executor, test, [built.feed()])
+    paddle.static.load(built.main, str(tmp_path / "saved"), built.executor)
+    with pytest.raises(AverageError, match="has no BatchNorm statistics of its weights as they are now"):
+        with ema.apply(built.executor):
+            pass
+
+
 def test_misuse_of_recalibrate(built, recalibrated):
     ema, test, _ = recalibrated
     with pytest.raises(AverageError, match="nothing was measured: feeds has no batch of two values"):
