@@ -5,7 +5,7 @@ from __future__ import annotations
 import paddle
 import pytest
 from averages import averaged, weights
-from test_programs import config, steps
+from config_runs import config, steps
 
 from ppema.clone import clone_for_test
 from ppema.ema import ExponentialMovingAverage

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import pytest
 from averages import check_average, recorded, weights
-from test_programs import config, steps
+from config_runs import config, steps
 
 from ppema.clone import clone_for_test
 from ppema.ema import ExponentialMovingAverage

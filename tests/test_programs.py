@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import paddle
 import pytest
+from config_runs import config, steps
 
-from ppema.config import load_config
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
 from ppema.ir.native import why_missing
@@ -17,27 +15,6 @@ from ppema.run.resume import Start
 from ppema.run.setup import prepare_evaluation, prepare_training
 from ppema.run.state import State
 from ppema.training import Trainer
-
-CONFIGS = Path(__file__).parents[1] / "configs"
-
-
-def config(*overrides: str, base: str = "digits_cnn.yml"):
-    return load_config(CONFIGS / base, overrides)
-
-
-def steps(run, count):
-    """The first batches of the run, one optimizer step each; yields after each."""
-    batches = run.train_loader.epoch(0)
-    for _ in range(count):
-        batch = next(batches, None)
-        if batch is None:
-            batches = run.train_loader.epoch(1)
-            batch = next(batches)
-        feed = run.programs.model.inputs.feed(batch, run.train_loader)
-        with paddle.static.scope_guard(run.scope):
-            run.executor.run(run.programs.train, feed, [run.programs.loss])
-        yield
-
 
 UPDATE = "ppema_average" if why_missing() is None else "sgd"
 

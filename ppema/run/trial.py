@@ -97,17 +97,22 @@ def _depends(together: np.ndarray, apart: Sequence[np.ndarray], sizes: Sequence[
     if len(sizes) < 2:
         return False
     if together.size == sum(sizes) and all(part.size == size for part, size in zip(apart, sizes, strict=True)):
-        differ = _differ(together.ravel(), np.concatenate([part.ravel() for part in apart]), rounding)
-        return bool(np.mean(differ) > _FLIPPED)
+        values = np.concatenate([part.ravel() for part in apart])
+        return bool(np.mean(_differ(together.ravel(), values, rounding * _largest(values))) > _FLIPPED)
     if together.size == 1 and all(part.size == 1 for part in apart):
-        mean = np.average([part.item() for part in apart], weights=sizes)
-        return bool(_differ(together.ravel(), np.array([mean]), rounding)[0])
+        values = np.array([part.item() for part in apart])
+        mean = np.average(values, weights=sizes)
+        return bool(_differ(together.ravel(), mean, rounding * _largest(values))[0])
     return True
 
 
-def _differ(a: np.ndarray, b: np.ndarray, rounding: float) -> np.ndarray:
-    scale = np.nanmax(np.abs(np.where(np.isfinite(a), a, 0)), initial=0.0)
-    return ~np.isclose(a, b, rtol=0, atol=rounding * float(scale), equal_nan=True)
+def _differ(a: np.ndarray, b: np.ndarray, bound: float) -> np.ndarray:
+    return ~np.isclose(a, b, rtol=0, atol=bound, equal_nan=True)
+
+
+def _largest(values: np.ndarray) -> float:
+    """The largest magnitude among the finite ones; 0 where there is none."""
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
 
 
 @contextmanager
