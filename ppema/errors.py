@@ -108,10 +108,10 @@ def printable(text: str) -> str:
     return kept if len(text) <= 80 else f"{kept[:80]}..."
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first of `names` and how many more there are, for a message: "a, b, c and 2 more"."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first `most` of `names` and how many more there are, for a message: "a, b, c and 2 more"."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def one_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from ppema.averaging.precision import HALF_TYPES, rounded, type_of, widened
 from ppema.config import InitFrom
 from ppema.config.init_from import Kind
-from ppema.errors import ConfigError, Problem, printable
+from ppema.errors import ConfigError, Problem, listed, printable
 from ppema.ir import Parameter
 
 _FLOATS = (*HALF_TYPES, "float32", "float64")
@@ -113,12 +113,6 @@ def check(found: Assignment, strict: Iterable[Kind], titles: Mapping[str, str]) 
         problems = [Problem((), "nothing is loaded: no array of the source leads to a variable that is to be")]
     if problems:
         raise ConfigError(problems)
-
-
-def listed(names: Sequence[str], most: int) -> str:
-    """The names with commas between, the first `most` of them."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def form(array: np.ndarray) -> str:

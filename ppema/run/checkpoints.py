@@ -22,7 +22,7 @@ from ppema.run.durable import replace_file
 from ppema.run.folder import (
     MANIFEST,
     clear_partials,
-    listed,
+    contents,
     read_manifest,
     remove,
     set_aside,
@@ -200,7 +200,7 @@ class Checkpoints:
         return found
 
     def _pointers_there(self) -> list[str]:
-        names = [each.name for each in listed(self.folder)]
+        names = [each.name for each in contents(self.folder)]
         return [name for name in names if is_pointer(name) and not os.path.isdir(self.folder / name)]
 
     def _milestones(self, steps: Sequence[Path]) -> list[Path]:

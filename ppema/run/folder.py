@@ -36,11 +36,11 @@ def step_folders(parent: Path) -> list[Path]:
 
     None where `parent` is missing. Raises CheckpointError where it can not be read.
     """
-    found = [each for each in listed(parent) if each.is_symlink() or each.is_dir(follow_symlinks=False)]
+    found = [each for each in contents(parent) if each.is_symlink() or each.is_dir(follow_symlinks=False)]
     return sorted((parent / each.name for each in found if is_step(Path(each.name))), key=step_of)
 
 
-def listed(folder: Path) -> list[os.DirEntry[str]]:
+def contents(folder: Path) -> list[os.DirEntry[str]]:
     """What is in `folder`, by name; nothing where there is no such folder. Raises CheckpointError where it can not be read."""
     try:
         with os.scandir(folder) as found:
@@ -138,7 +138,7 @@ def clear_partials(parent: Path, files: Iterable[str] = ()) -> None:
     if os.path.lexists(parent) and not parent.is_dir():
         raise CheckpointError(f"{parent}: it is no folder, which the run needs there: remove it, or choose another output")
     names = "|".join([rf"{_PREFIX}[0-9]+", *map(re.escape, files)])
-    for each in listed(parent):
+    for each in contents(parent):
         if re.fullmatch(rf"\.({names})\.[0-9]+", each.name):
             remove(parent / each.name)
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from ppema.averaging.precision import SHADOW_TYPES, widened
 from ppema.config.init_from import InitFrom
-from ppema.errors import CheckpointError, ConfigError, printable
+from ppema.errors import CheckpointError, ConfigError, listed, printable
 from ppema.ir import backend, scope
 from ppema.programs import Programs
-from ppema.run.assignment import Assignment, Loaded, assign, check, listed
+from ppema.run.assignment import Assignment, Loaded, assign, check
 from ppema.run.setup import TrainingRun
 from ppema.run.source import open_source
 from ppema.run.state import State

@@ -14,7 +14,7 @@ from ppema.averaging.precision import widened
 from ppema.errors import CheckpointError
 from ppema.run.checkpoint import Checkpoint
 from ppema.run.checkpoints import Checkpoints
-from ppema.run.folder import listed, problems, step_folders
+from ppema.run.folder import contents, problems, step_folders
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def entries(folder: Path) -> list[Entry]:
     """The checkpoints in `folder`, in order, then those that were set aside. Raises CheckpointError where it is unreadable."""
     pointers = Checkpoints(folder).pointers()
     found = []
-    aside = [folder / each.name for each in listed(folder) if re.fullmatch(r"step-[0-9]+\.aside.*", each.name)]
+    aside = [folder / each.name for each in contents(folder) if re.fullmatch(r"step-[0-9]+\.aside.*", each.name)]
     aside = [path for path in aside if os.path.isdir(path)]
     for path in [*step_folders(folder), *aside]:
         named = tuple(pointer for pointer, target in pointers.items() if target == path.name)
@@ -82,7 +82,7 @@ def entries(folder: Path) -> list[Entry]:
 def _size(folder: Path) -> int:
     """Of the files in `folder`, in bytes, as far as it can be read."""
     try:
-        return sum(each.stat(follow_symlinks=False).st_size for each in listed(folder))
+        return sum(each.stat(follow_symlinks=False).st_size for each in contents(folder))
     except (OSError, CheckpointError):
         return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ppema.run.folder import listed, step_folders, step_of
+from ppema.run.folder import contents, step_folders, step_of
 from ppema.run.records import newest_saved, read_metrics
 
 # VisualDL's record of the file itself takes less; with one figure behind it a file takes more.
@@ -40,5 +40,5 @@ def has_figures(vdl: Path) -> bool:
 
 def vdl_files(vdl: Path) -> list[str]:
     """The names of VisualDL's files in the folder `vdl`. Raises CheckpointError where it can not be read."""
-    names = [each.name for each in listed(vdl) if not each.is_dir(follow_symlinks=False)]
+    names = [each.name for each in contents(vdl) if not each.is_dir(follow_symlinks=False)]
     return [name for name in names if name.startswith("vdlrecords.") and name.endswith(".log")]
