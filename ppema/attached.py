@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import paddle
 
@@ -19,6 +20,8 @@ from ppema.passes.select import Selection, chosen
 from ppema.passes.switch import SwitchPass
 from ppema.recalibration import moving_statistics
 from ppema.trained import check_trained
+
+_NAMES: set[str] = set()  # of the averages that were appended in this process
 
 
 @dataclass
@@ -77,13 +80,22 @@ class Attached:
                     "it too, or call update() under paddle.static.program_guard(main, startup) with the model's own",
                     stacklevel=3,
                 )
-        elif started and scope.missing(where, self.average.state_names):
+        elif started and scope.missing(where, self.average.state_names) and not self._weights_are_anothers(where):
             warnings.warn(
                 f"the current scope has the weights, but not the average {self.average.name!r}: if the startup program has "
                 "run, run it again after update(), or append the average with a new one: with "
                 "paddle.static.program_guard(main, new): ema.update(); executor.run(new)",
                 stacklevel=3,
             )
+
+    def _weights_are_anothers(self, where: Any) -> bool:
+        """Whether the scope `where` has an average of these weights that is not of `main`.
+
+        The weights are then left from an earlier program, as in a loop over decays, and say nothing of the startup program.
+        """
+        shadows = {shadow_name(weight, name) for weight in self.average.shadow_of for name in _NAMES}
+        others = shadows.difference(backend().state_names(self.main))
+        return len(scope.missing(where, others)) < len(others)
 
 
 def attach(made: EmaPass, selection: Selection, switch: SwitchPass | None, when: Variable | None) -> Attached:
@@ -102,6 +114,7 @@ def attach(made: EmaPass, selection: Selection, switch: SwitchPass | None, when:
     average = made.apply(ir, main, startup, covered, recalibrated, when)
     if switch is not None:
         switch.apply(ir, main, startup, made, average, covered, when)
+    _NAMES.add(average.name)
     return Attached(main, average, parameters, selection)
 
 

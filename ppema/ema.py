@@ -146,9 +146,10 @@ class ExponentialMovingAverage:
         """Put the averages in place of the parameters, in the scope that is current.
 
         With need_restore the parameters share the shadows' memory, and leaving the block gives them their own back, also after
-        an exception; the train program must not run inside it. Without, the parameters get copies of the averages: training
-        may go on from them without touching the shadows, and `restore` brings the raw weights back whenever it is called. A
-        half weight gets a copy either way, rounded to nearest; its master weight only without.
+        an exception. Nothing may write weights inside it: the train program or `Tensor.set` would write the averages. Without,
+        the parameters get copies: training may go on from them without touching the shadows, and `restore` brings the raw
+        weights back whenever it is called. A half weight gets a copy either way, rounded to nearest; its master weight only
+        without.
 
         What Paddle saves inside the block (`static.save`, `save_vars`) has the averages under the parameters' names, as with
         Paddle's own class, and not the raw weights. `ppema.read_state` gives both, each under its own names.
@@ -161,8 +162,7 @@ class ExponentialMovingAverage:
 
         Raises AverageError: before the first update, where weights or updates of weights came into the train program after
         `update`, while this or another average of the same variables is applied, where a program reads parameters that nothing
-        trains, where BatchNorm's statistics are still to be recalibrated, or, at the end of the block, when the train program
-        or its startup program ran inside it.
+        trains, where BatchNorm's statistics are still to be recalibrated, or, at the end, when the train program ran inside.
         """
         attached = self._require_update("apply")
         attached.check()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import paddle
 import pytest
 from averages import averaged, averages, same, weights
@@ -156,6 +158,29 @@ def test_a_startup_program_that_has_run_is_noticed_and_a_new_one_begins_the_aver
         other.steps(1)
         with ema.apply(other.executor):
             assert same(weights(other), averages(other, ema))
+
+
+def test_programs_one_after_another_in_one_scope_are_nothing_to_notice(built, here):
+    """As in a loop over decays: the scope has the weights, and another average of them, from the program before."""
+    averaged(built, 0.9, name="short")
+    other = type(built)()
+    other.minimize()
+    with other.guard(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ExponentialMovingAverage(0.99, name="long").update()
+
+
+def test_a_variable_of_the_model_with_the_name_of_a_shadow_is_named():
+    with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+        x = paddle.static.data("x", [-1, 4], "float32")
+        for name in ("w", "w.ema"):
+            x = paddle.nn.Linear(4, 4, weight_attr=paddle.ParamAttr(name=name), bias_attr=False)(x)
+        paddle.optimizer.SGD(0.1).minimize(x.mean())
+        with pytest.raises(
+            AverageError, match="^the program already has 'w.ema', as the average 'ema' would name one of its own"
+        ):
+            ExponentialMovingAverage(0.9, name="ema").update()
+        ExponentialMovingAverage(0.9, name="mean").update()
 
 
 def test_a_guard_without_the_startup_program_is_noticed(built, here):

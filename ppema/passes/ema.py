@@ -60,7 +60,10 @@ class EmaPass(Rule):
         count, weight = (f"{next(iter(shadow_of.values()))}.{each}" for each in ("count", "weight"))
         clash = {*shadow_of.values(), *rest_of.values(), count, weight}.intersection(ir.state_names(main))
         if clash:
-            raise AverageError(f"the program already has an average named {self.name!r} ({min(clash)})")
+            raise AverageError(
+                f"the program already has {min(clash)!r}, as the average {self.name!r} would name one of its own: give this "
+                "average another name"
+            )
         try:
             # Zero, and not the initial value, so that the first update gives the weights bit for bit.
             initial = {p.name: 0.0 if self.bias_correction else p for p in parameters} | {p.name: p for p in recalibrated}

@@ -91,7 +91,7 @@ def test_a_taken_name_is_refused_and_the_program_stays_as_it_was(built):
     built.minimize()
     apply(built, "ema", Constant(0.9))
     before = str(built.main)
-    with pytest.raises(AverageError, match="already has an average named 'ema'"):
+    with pytest.raises(AverageError, match="already has '.*.ema', as the average 'ema' would name one"):
         apply(built, "ema", Constant(0.9))
     assert str(built.main) == before
 
