@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import paddle
@@ -26,8 +26,16 @@ def check_name(given: str | None) -> None:
         raise ValueError(f"name: expected printable characters and no '/', as files are named after it, got {given!r}")
 
 
+def check_list(name: str, given: Any, kind: str) -> tuple[Any, ...]:
+    """The elements of `given`. Raises TypeError for one alone; of a Variable they would be new operations of its program."""
+    if isinstance(given, str) or hasattr(given, "stop_gradient") or not isinstance(given, Iterable):
+        what = repr(given) if given is None or isinstance(given, str) else f"a {type(given).__name__}"
+        raise TypeError(f"{name}: expected a list of {kind}, got {what}")
+    return tuple(given)
+
+
 def check_programs(programs: Sequence[Program]) -> tuple[Program, ...]:
-    given = tuple(programs)
+    given = check_list("programs", programs, "paddle.static.Programs")
     for program in given:
         if not hasattr(program, "global_block"):
             raise TypeError(f"programs: expected paddle.static.Programs, got a {type(program).__name__}")
@@ -35,8 +43,8 @@ def check_programs(programs: Sequence[Program]) -> tuple[Program, ...]:
 
 
 def check_patterns(name: str, given: Sequence[str]) -> tuple[str, ...]:
-    patterns = (given,) if isinstance(given, str) else tuple(given)
-    if isinstance(given, str) or not all(isinstance(each, str) for each in patterns):
+    patterns = check_list(name, given, "regular expressions")
+    if not all(isinstance(each, str) for each in patterns):
         raise TypeError(f"{name}: expected a list of regular expressions, got {given!r}")
     return patterns
 
@@ -86,13 +94,17 @@ def schedule_of(schedule: Schedule | None, decay: float, thres_steps: Any) -> Sc
 def rule_settings(
     schedule: Schedule | None, start: int, update_every: int, scale: float, bias_correction: bool, precision: Precision
 ) -> dict[str, Any]:
-    """The settings of the average's rule but its name and schedule. Raises ValueError for what they can not be."""
+    """The settings of the average's rule but its name and schedule. Raises ValueError or TypeError for what they can not be."""
+    if not (schedule is None or callable(schedule)):
+        raise TypeError(f"schedule: expected one of those in ppema.averaging.decay, such as HalfLife(1000), got {schedule!r}")
     check_count("start", start, 0)
     check_count("update_every", update_every, 1)
     if not (isinstance(scale, (int, float)) and 1e-6 <= scale <= 1e6):
         raise ValueError(f"scale: expected a number in [1e-6, 1e6], got {scale!r}")
     if scale != 1 and isinstance(schedule, PowerFunction):
         raise ValueError("scale: a power function's length is relative to the run, whatever the batch; leave it out")
+    if not isinstance(bias_correction, bool):
+        raise TypeError(f"bias_correction: expected True or False, got {bias_correction!r}")
     if precision not in ("float32", "compensated"):
         raise ValueError(f"precision: expected 'float32' or 'compensated', got {precision!r}")
     return {
@@ -120,6 +132,8 @@ def switch_of(every: int | None, mix: float, update_every: int) -> SwitchPass | 
     check_count("overwrite_every", every, 1)
     if every < update_every:
         raise ValueError(f"overwrite_every: expected update_every, {update_every}, or more, got {every}")
+    if not (isinstance(mix, (int, float)) and 0 < mix <= 1):
+        raise ValueError(f"overwrite_mix: expected a number in (0, 1], got {mix!r}")
     return SwitchPass(every, mix)
 
 

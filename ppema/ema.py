@@ -11,6 +11,7 @@ import paddle
 
 from ppema.applied import Applied, Places, as_measured, check_started, in_progress
 from ppema.arguments import (
+    check_list,
     check_name,
     check_programs,
     check_steps,
@@ -43,13 +44,11 @@ class ExponentialMovingAverage:
         with ema.apply(exe):                # the parameters hold the averages here, and the raw weights again after it
             exe.run(test_program, ...)
 
-    What never changes in training, such as a frozen weight, is its own average and costs nothing.
-
     After update t the shadow s of a parameter θ is the bias-corrected average Σ w_i θ_i / Σ w_i with
     w_i = (1 - d_i) Π_{j>i} d_j, exactly, also when the decay varies; shadows are float32, of float16 and bfloat16 parameters
     too, whose master weights are averaged where the optimizer keeps them. Averaged are all parameters and
     BatchNorm's running mean and variance, so that γ, β, μ and σ² belong together; not those whose
-    `ParamAttr(do_model_average=False)` opts out.
+    `ParamAttr(do_model_average=False)` opts out. What never changes in training, such as a frozen weight, costs nothing.
 
     Args:
         decay: d, in [0, 1).
@@ -77,7 +76,7 @@ class ExponentialMovingAverage:
     Raises:
         ValueError: decay is not a number in [0, 1), another number is out of range, or both thres_steps and schedule are
             given.
-        TypeError: thres_steps, programs, include or exclude is something else.
+        TypeError: thres_steps, schedule, bias_correction, programs, include or exclude is something else.
     """
 
     def __init__(
@@ -273,7 +272,8 @@ class ExponentialMovingAverage:
         """
         shadow_of, attached = self._shadow_of(), self._attached
         if variables is not None:
-            shadow_of = {name: shadow_of[name] for name in [self._key(each, shadow_of) for each in variables]}
+            given = check_list("variables", variables, "parameters, or of their names")
+            shadow_of = {name: shadow_of[name] for name in [self._key(each, shadow_of) for each in given]}
         parameters = attached.parameters if attached else backend().parameters(paddle.static.default_main_program())
         return {shadow_of.get(each.name, each.name): each.variable for each in parameters}
 

@@ -14,7 +14,7 @@ from ppema.ir import backend
 
 
 @pytest.mark.parametrize("key", ["include", "exclude"])
-@pytest.mark.parametrize("given", ["linear_0.w", [5]])
+@pytest.mark.parametrize("given", ["linear_0.w", [5], None])
 def test_patterns_are_a_list_of_strings(key, given):
     """A string alone would be taken for its characters."""
     with pytest.raises(TypeError, match=f"{key}: expected a list of regular expressions, got "):
@@ -96,3 +96,37 @@ def test_thres_steps_that_can_not_be(given, error):
 def test_programs_that_are_none():
     with pytest.raises(TypeError, match="programs: expected paddle.static.Programs, got a str"):
         ExponentialMovingAverage(0.9, programs=["main"])
+
+
+@pytest.mark.parametrize(
+    ("argument", "error", "said"),
+    [
+        ({"schedule": 0.9}, TypeError, r"schedule: expected one of those in ppema.averaging.decay, such as .*, got 0.9"),
+        ({"bias_correction": "no"}, TypeError, "bias_correction: expected True or False, got 'no'"),
+        ({"bias_correction": None}, TypeError, "bias_correction: expected True or False, got None"),
+        (
+            {"overwrite_every": 5, "overwrite_mix": "half"},
+            ValueError,
+            r"overwrite_mix: expected a number in \(0, 1\], got 'half'",
+        ),
+        ({"programs": None}, TypeError, "programs: expected a list of paddle.static.Programs, got None"),
+    ],
+)
+def test_what_an_argument_can_not_be_is_said_at_once(argument, error, said):
+    with pytest.raises(error, match=f"^{said}$"):
+        ExponentialMovingAverage(0.9, **argument)
+
+
+def test_one_alone_is_no_list(built, here):
+    """The elements of a variable would be new operations of the program, with which Paddle 3 ends the process later."""
+    ema = averaged(built, 0.9)
+    built.steps(1)
+    before = backend().size(built.main)
+    variable = backend().parameters(built.main)[0].variable
+    for given, what in ((variable, f"a {type(variable).__name__}"), (variable.name, repr(variable.name))):
+        with pytest.raises(TypeError, match=f"^variables: expected a list of parameters, or of their names, got {what}$"):
+            ema.variables_to_restore(given)
+    with pytest.raises(TypeError, match="^programs: expected a list of paddle.static.Programs, got a Program$"):
+        with ema.apply(built.executor, programs=built.main):
+            pass
+    assert backend().size(built.main) == before
