@@ -43,7 +43,7 @@ def tool(name: str, *arguments: str, cwd: Path, **environment: str) -> subproces
     return subprocess.run(command, cwd=cwd, env=bare, capture_output=True, text=True, timeout=120, check=False)
 
 
-COMMANDS = sorted(path.stem for path in (ROOT / "ppema/cli").glob("[a-z]*.py") if path.stem != "common")
+COMMANDS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
