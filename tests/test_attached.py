@@ -209,3 +209,15 @@ def test_when_is_a_bool_variable_of_one_element(built, given, said):
             ema.update(when)
         assert backend().size(built.main) == grown
         ema.update(paddle.full([1], True, "bool"))
+
+
+def test_two_programs_of_one_startup_program_need_averages_of_two_names(built, here):
+    """As the two of a GAN that are built under guards of their own: each would update the average of both."""
+    averaged(built, 0.9)
+    other = type(built)()
+    other.startup = built.startup
+    with other.guard():
+        other.minimize()
+        with pytest.raises(AverageError, match="the startup program already has 'batch_norm2d_0.b_0.ema', as "):
+            ExponentialMovingAverage(0.5, name="ema").update()
+        ExponentialMovingAverage(0.5, name="other").update()

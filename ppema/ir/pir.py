@@ -82,8 +82,8 @@ class Pir:
         return program.num_ops()
 
     def initialised(self, startup: Program) -> set[str]:
-        ops = startup.global_block().ops
-        return {op.attrs()["parameter_name"] for op in ops if op.name() == "builtin.set_parameter"}
+        keys = {"builtin.set_parameter": "parameter_name", "builtin.shadow_output": "output_name"}
+        return {op.attrs()[keys[op.name()]] for op in startup.global_block().ops if op.name() in keys}
 
     def operations(self, program: Program) -> Iterator[Operation]:
         for op, depth in walk(program.global_block()):

@@ -58,12 +58,15 @@ class EmaPass(Rule):
         rest_of = {p.name: rest_name(shadow_of[p.name]) for p in parameters if self.precision == "compensated"}
         # By the first shadow's name, as two programs may share a scope and call their averages alike.
         count, weight = (f"{next(iter(shadow_of.values()))}.{each}" for each in ("count", "weight"))
-        clash = {*shadow_of.values(), *rest_of.values(), count, weight}.intersection(ir.state_names(main))
-        if clash:
-            raise AverageError(
-                f"the program already has {min(clash)!r}, as the average {self.name!r} would name one of its own: give this "
-                "average another name"
-            )
+        names = {*shadow_of.values(), *rest_of.values(), count, weight}
+        # Two programs with one startup program run in one scope: each would update the average of both.
+        for taken, which in ((ir.state_names(main), "program"), (ir.initialised(startup), "startup program")):
+            clash = names.intersection(taken)
+            if clash:
+                raise AverageError(
+                    f"the {which} already has {min(clash)!r}, as the average {self.name!r} would name one of its own: give "
+                    "this average another name"
+                )
         try:
             # Zero, and not the initial value, so that the first update gives the weights bit for bit.
             initial = {p.name: 0.0 if self.bias_correction else p for p in parameters} | {p.name: p for p in recalibrated}
