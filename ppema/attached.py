@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,17 +10,16 @@ from typing import Any
 
 import paddle
 
+from ppema.beginning import Beginning
 from ppema.errors import AverageError, listed
 from ppema.foreign import statistics_of_trained
-from ppema.ir import Operation, Parameter, Program, Variable, backend, scope
+from ppema.ir import Operation, Parameter, Program, Variable, backend
 from ppema.passes.average import Average, shadow_name
 from ppema.passes.ema import EmaPass
 from ppema.passes.select import Selection, chosen
 from ppema.passes.switch import SwitchPass
 from ppema.recalibration import moving_statistics
 from ppema.trained import check_trained
-
-_NAMES: set[str] = set()  # of the averages that were appended in this process
 
 
 @dataclass
@@ -33,12 +31,16 @@ class Attached:
     parameters: list[Parameter]
     selection: Selection
     _checked: int = field(default=0, init=False)  # operations of `main` when nothing was found
+    _beginning: Beginning | None = field(default=None, init=False)
 
-    def check(self) -> None:
+    def check(self, where: Any) -> None:
         """Raise AverageError for what was built after the average and is not in it: weights, and updates of weights.
 
-        It costs some microseconds where the program has grown by nothing since the last time.
+        Warn where the average in the scope `where` goes on from an earlier program's. It costs some microseconds where the
+        program has grown by nothing since the last time.
         """
+        if self._beginning is not None:
+            self._beginning.check(where)
         size = backend().size(self.main)
         if size == self._checked:
             return
@@ -69,33 +71,9 @@ class Attached:
                 "call update() when the model is complete, after the last minimize"
             )
 
-    def warn_of_startup(self, startup: Program) -> None:
-        """Warn where a run of the train program would not find the average, after `startup` or without."""
-        where, weights = paddle.static.global_scope(), list(self.average.shadow_of)
-        started = not scope.missing(where, weights)
-        if set(weights).isdisjoint(backend().initialised(startup)):
-            if not started:
-                warnings.warn(
-                    "the default startup program fills none of the weights, and the averages' initial values went there: run "
-                    "it too, or call update() under paddle.static.program_guard(main, startup) with the model's own",
-                    stacklevel=3,
-                )
-        elif started and scope.missing(where, self.average.state_names) and not self._weights_are_anothers(where):
-            warnings.warn(
-                f"the current scope has the weights, but not the average {self.average.name!r}: if the startup program has "
-                "run, run it again after update(), or append the average with a new one: with "
-                "paddle.static.program_guard(main, new): ema.update(); executor.run(new)",
-                stacklevel=3,
-            )
-
-    def _weights_are_anothers(self, where: Any) -> bool:
-        """Whether the scope `where` has an average of these weights that is not of `main`.
-
-        The weights are then left from an earlier program, as in a loop over decays, and say nothing of the startup program.
-        """
-        shadows = {shadow_name(weight, name) for weight in self.average.shadow_of for name in _NAMES}
-        others = shadows.difference(backend().state_names(self.main))
-        return len(scope.missing(where, others)) < len(others)
+    def begin(self, startup: Program) -> None:
+        """Warn where `startup` is not what begins the average: see `Beginning`."""
+        self._beginning = Beginning(self.main, startup, self.average)
 
 
 def attach(made: EmaPass, selection: Selection, switch: SwitchPass | None, when: Variable | None) -> Attached:
@@ -114,7 +92,6 @@ def attach(made: EmaPass, selection: Selection, switch: SwitchPass | None, when:
     average = made.apply(ir, main, startup, covered, recalibrated, when)
     if switch is not None:
         switch.apply(ir, main, startup, made, average, covered, when)
-    _NAMES.add(average.name)
     return Attached(main, average, parameters, selection)
 
 

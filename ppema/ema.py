@@ -138,7 +138,7 @@ class ExponentialMovingAverage:
             check_test_program(program, backend().parameters(paddle.static.default_main_program()))
         made = EmaPass(self._name, schedule_of(self._schedule, self._decay, self._thres_steps), **self._settings)
         self._attached = attach(made, self._selection, self._switch, when)
-        self._attached.warn_of_startup(paddle.static.default_startup_program())
+        self._attached.begin(paddle.static.default_startup_program())
 
     @contextmanager
     def apply(self, executor: Any, need_restore: bool = True, *, programs: Sequence[Program] = ()) -> Iterator[None]:
@@ -164,7 +164,7 @@ class ExponentialMovingAverage:
         trains, where BatchNorm's statistics are still to be recalibrated, or, at the end, when the train program ran inside.
         """
         attached = self._require_update("apply")
-        attached.check()
+        attached.check(paddle.static.global_scope())
         average = attached.average
         if self._applied is not None:
             raise AverageError(

@@ -302,6 +302,8 @@ def test_a_program_rebuilt_meanwhile_alike_goes_on_with_the_scope(built, here):
         new = ExponentialMovingAverage(0.9, name="ema")
         new.update()
     raw = weights(built)
+    with pytest.warns(UserWarning, match="the average 'ema' goes on from 3 updates"), new.apply(built.executor):
+        pass
     with new.apply(built.executor):
         assert same(weights(built), mean)
         with pytest.raises(AverageError, match="is applied to these variables"), old.apply(built.executor):

@@ -30,6 +30,7 @@ LAYERS = {
     "applied": 4,
     "arguments": 4,
     "attached": 4,
+    "beginning": 4,
     "ema": 4,
     "foreign": 4,
     "clone": 4,

@@ -221,3 +221,34 @@ def test_two_programs_of_one_startup_program_need_averages_of_two_names(built, h
         with pytest.raises(AverageError, match="the startup program already has 'batch_norm2d_0.b_0.ema', as "):
             ExponentialMovingAverage(0.5, name="ema").update()
         ExponentialMovingAverage(0.5, name="other").update()
+
+
+def test_an_average_that_goes_on_from_an_earlier_program_is_noticed(built, here):
+    """A loop over folds whose startup program runs before update(): the second fold's average begins with the first's."""
+    averaged(built, 0.9)
+    built.steps(4)
+
+    def fold(late):
+        again = type(built)()
+        again.scope = built.scope
+        again.minimize()
+        if late:
+            again.start()
+        with again.guard():
+            ema = ExponentialMovingAverage(0.9, name="ema")
+            ema.update()
+        if not late:
+            again.start()
+        again.steps(4)
+        return ema
+
+    late = fold(True)
+    said = "the average 'ema' goes on from 4 updates that an earlier program made in this scope, as the startup program has not"
+    with pytest.warns(UserWarning, match=said) as caught, late.apply(built.executor):
+        pass
+    assert caught[0].filename == __file__
+    for ema in (late, fold(False)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with ema.apply(built.executor):
+                assert same(weights(built), averages(built, ema))

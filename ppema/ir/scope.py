@@ -116,6 +116,11 @@ def put(scope: Scope, values: Mapping[str, np.ndarray]) -> None:
         target.set(np.ascontiguousarray(values[name]).reshape(values[name].shape), _place(target))
 
 
+def create(scope: Scope, name: str, value: np.ndarray) -> None:
+    """Give the scope a variable of that name and value, on the CPU; one that it has gets the value, shape and type."""
+    scope.var(name).get_tensor().set(value, paddle.CPUPlace())
+
+
 class Loan:
     """Lets the first variable of each pair share the memory of the second for a while, without copying, again and again.
 
