@@ -9,8 +9,9 @@ import pickle
 import signal
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Pipe, wait
 from multiprocessing.context import SpawnContext
@@ -33,15 +34,15 @@ END_SECONDS = 2.0
 
 @dataclass
 class Worker:
-    """One process, our end of its pipe, where it puts batches, and how many of its replies are still to come.
+    """One process, our end of its pipe, and where it puts batches.
 
-    The first reply says that its data set is `open`.
+    due: what each reply that is still to come will say is done, in order. The first is that the data set is `open`.
     """
 
     process: BaseProcess
     pipe: Any  # a Connection, whose class has another name on Windows
     slots: tuple[tuple[np.ndarray, ...], ...]
-    due: int = 1
+    due: deque[str] = field(default_factory=lambda: deque(["opened the data set"]))
     open: bool = False
 
 
@@ -83,15 +84,15 @@ class WorkerPool:
         """
         with self._turn:
             for number, worker in enumerate(self._workers):
-                while worker.due > (not worker.open):  # replies that an epoch closed early did not wait for
-                    self._reply(number, "read a batch of an earlier epoch", closed)
+                while len(worker.due) > (not worker.open):  # replies that an epoch closed early did not wait for
+                    self._reply(number, closed)
             for step in steps[: AHEAD * len(self._workers)]:
                 self._ask(epoch, step)
             for step in steps:
                 number = step % len(self._workers)
                 if not self._workers[number].open:
-                    self._reply(number, "opened the data set", closed)
-                reply = self._reply(number, f"read batch {step} of epoch {epoch}", closed)
+                    self._reply(number, closed)
+                reply = self._reply(number, closed)
                 if isinstance(reply, Failed):
                     raise reply.error()
                 size = self._plan.batch_size_at(step)
@@ -110,7 +111,7 @@ class WorkerPool:
 
     def _ask(self, epoch: int, step: int) -> None:
         worker = self._workers[step % len(self._workers)]
-        worker.due += 1
+        worker.due.append(f"read batch {step} of epoch {epoch}")
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a dead worker is found when its reply is due
             worker.pipe.send((epoch, step, self._slot(step)))
 
@@ -118,7 +119,7 @@ class WorkerPool:
         """Steps that are in the making at one time, in one worker, have slots of their own."""
         return step // len(self._workers) % AHEAD
 
-    def _reply(self, number: int, doing: str, closed: Callable[[], bool]) -> Any:
+    def _reply(self, number: int, closed: Callable[[], bool]) -> Any:
         worker = self._workers[number]
         while not (arrived := wait([worker.pipe, worker.process.sentinel], POLL_SECONDS)):
             if closed():
@@ -129,8 +130,8 @@ class WorkerPool:
             reply = worker.pipe.recv()
         except (EOFError, OSError):
             self._end()
-            raise DataError(f"{self._label}: worker {number} {_fate(worker)} while it {doing}") from None
-        worker.due -= 1
+            raise DataError(f"{self._label}: worker {number} {_fate(worker)} while it {worker.due[0]}") from None
+        worker.due.popleft()
         if not worker.open and isinstance(reply, Failed):
             self._end()
             raise reply.error()

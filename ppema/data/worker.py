@@ -63,8 +63,10 @@ def serve(requests: Connection, task: bytes, label: str, surroundings: Surroundi
     surroundings.restore()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # A data set may import paddle, which says so in every process.
+    # A data set may import paddle, which warns in every process of a missing ccache, and of more than one thread: workers are
+    # parallel as they are. NumPy is loaded already and keeps its threads, on which the last bits of its results depend.
     warnings.filterwarnings("ignore", message="No ccache found")
+    os.environ["OMP_NUM_THREADS"] = "1"
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _serve(requests, task, label)

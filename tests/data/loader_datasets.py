@@ -68,6 +68,27 @@ class OpensOnce:
         return {"some": "state"}
 
 
+class WithPaddle:
+    """Imports paddle where it is unpickled. Input float64 [2]: a dot product by NumPy's BLAS, and OMP_NUM_THREADS."""
+
+    def __init__(self):
+        self.long = np.random.default_rng(0).random((2, 1_000_000))
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int):
+        return np.array([self.long[0] @ self.long[1], float(os.environ["OMP_NUM_THREADS"])]), index
+
+    def __getstate__(self):
+        return vars(self)
+
+    def __setstate__(self, state) -> None:
+        import paddle  # noqa: F401
+
+        vars(self).update(state)
+
+
 class Listed:
     """Samples given as a list."""
 

@@ -100,6 +100,15 @@ def test_a_worker_that_dies(loaders):
     assert [batch.indices[0] for batch in loader.epoch(0, 3)] == [6, 8, 10]
 
 
+def test_a_worker_that_dies_after_its_epoch_was_left(loaders):
+    """A run reads the first batch of epoch 0 for its trial, and then begins epoch 0."""
+    loader = loaders(Squares(12, die_at=7))
+    next(loader.epoch(0))
+    with pytest.raises(DataError) as caught:
+        list(loader.epoch(0))
+    assert str(caught.value) == "data.train: worker 1 ended with exit code 3 while it read batch 3 of epoch 0"
+
+
 def test_a_worker_that_is_killed(loaders):
     loader = loaders(Squares(1000, seconds=0.01), workers=1)
     epoch = loader.epoch(0)
@@ -173,6 +182,26 @@ def script(body, **options):
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}"}
     command = [sys.executable, "-c", code + textwrap.dedent(body)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_a_worker_has_one_thread_and_paddle_does_not_warn_of_more(monkeypatch):
+    """The last bits of a dot product by NumPy depend on its number of threads: they are those of the main process."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    process = script("""
+        for workers in (0, 2):
+            loader = Loader(WithPaddle(), batch_size=2, workers=workers)
+            for batch in loader.epoch(0):
+                print(*batch.arrays[0].ravel().tolist())
+            loader.close()
+    """)
+    try:
+        out, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, stderr) == (0, "")
+    alone, many = (line.split() for line in out.splitlines())
+    assert alone[1::2] == ["2.0", "2.0"] and many[1::2] == ["1.0", "1.0"]
+    assert alone[0::2] == many[0::2]
 
 
 def alive(pid):
