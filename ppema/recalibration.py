@@ -28,32 +28,67 @@ class Recalibration:
     program: Program
     statistics: tuple[tuple[str, str], ...]
 
-    def measure(self, where: Any, feeds: Iterable[Feed], run: Callable[[Program, Feed], object]) -> int:
+    def measure(
+        self,
+        where: Any,
+        feeds: Iterable[Feed],
+        run: Callable[[Program, Feed], object],
+        leave_out: Callable[[str], None] | None = None,
+    ) -> int:
         """Set the statistics in the scope `where` to the mean and variance over equal batches, taken together.
 
-        run: runs a program in that scope. A BatchNorm that no batch reaches, in a branch never taken, keeps what it has.
+        run: runs a program in that scope. leave_out: receives the name of a statistic that is not finite, right after the batch
+        that made it so; this batch then counts for no BatchNorm. Without it such a batch is an error.
+
+        A BatchNorm that no batch reaches, in a branch never taken, keeps what it has.
         The variances are what Paddle's running ones tend to: divided by the number of values, on a CPU. Returns the number of
         batches that reached a BatchNorm; one with a single value per channel has no variance and reaches none.
 
-        Raises AverageError for batches of several sizes, or none, and statistics that are not finite: all is then as it was.
+        Raises AverageError for batches of several sizes, or none, and statistics that are not finite, or are so in every
+        batch: all is then as it was.
         """
         before = {name: scope.get(where, name) for pair in self.statistics for name in pair}
         found = {pair: Moments() for pair in self.statistics}
         untouched = {variance: np.full_like(before[variance], -1) for _, variance in self.statistics}
-        values, shapes = before, None
+        values, shapes, bad = before, None, ""
         try:
             for feed in feeds:
                 shapes = _same_shapes(feed, shapes)
                 scope.put(where, untouched)
                 run(self.program, feed)
-                for (mean, variance), moments in found.items():
-                    seen = scope.get(where, variance)
-                    if not (seen == -1).all():
-                        moments.add(scope.get(where, mean), seen)
+                seen = _seen(where, self.statistics)
+                if leave_out is not None and (culprit := _not_finite(seen)):
+                    bad = bad or culprit
+                    leave_out(culprit)
+                    scope.put(where, before)  # the next batch multiplies what is there by 0, and NaN stays NaN
+                    continue
+                for pair, both in seen.items():
+                    found[pair].add(*both)
+            if bad and not any(moments.batches for moments in found.values()):
+                raise _not_finite_error(bad)
             values = {**before, **_measured(found, before)}
         finally:
             scope.put(where, values)
         return max((moments.batches for moments in found.values()), default=0)
+
+
+def _seen(where: Any, statistics: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
+    """Mean and variance of the last batch, for each BatchNorm that it reached, by the names of these."""
+    found = {(mean, variance): (scope.get(where, mean), scope.get(where, variance)) for mean, variance in statistics}
+    return {names: values for names, values in found.items() if not (values[1] == -1).all()}
+
+
+def _not_finite(seen: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -> str:
+    """The name of the first statistic that is not finite; "" for none."""
+    for names, values in seen.items():
+        for name, value in zip(names, values, strict=True):
+            if not np.isfinite(value).all():
+                return name
+    return ""
+
+
+def _not_finite_error(name: str) -> AverageError:
+    return AverageError(f"recalibrate: {name} is not finite: look for bad values in the batches or in the weights")
 
 
 def _same_shapes(feed: Feed, shapes: Mapping[str, tuple[int, ...]] | None) -> dict[str, tuple[int, ...]]:
@@ -73,7 +108,7 @@ def _measured(found: Mapping[tuple[str, str], Moments], before: Mapping[str, np.
             measured |= {mean: moments.mean, variance: moments.variance}
     for name, value in measured.items():
         if not np.isfinite(value).all():
-            raise AverageError(f"recalibrate: {name} is not finite: look for bad values in the batches or in the weights")
+            raise _not_finite_error(name)
     return {name: value.astype(before[name].dtype) for name, value in measured.items()}
 
 

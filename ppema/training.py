@@ -186,7 +186,7 @@ class Trainer:
                 stopped_by = stop.signal
                 if improved or save_every.due(state) or stopped_by or failure:
                     self._check(written, state, saver)
-                    self._save(saver, state, interval, improved)
+                    self._save(saver, state, interval, improved, log)
                 saver.check()
                 # Saving recalibrates too.
                 failure = failure or self._broken
@@ -232,7 +232,7 @@ class Trainer:
         """Measure every set of weights that can be; returns those monitored metrics that are the best so far."""
         run, measured = self._run, set()
         for weights, test in run.tests.items():
-            if not self._recalibrate(weights, state):
+            if not self._recalibrate(weights, state, log):
                 continue
             measured.add(weights)
             self._metrics[weights] = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
@@ -263,19 +263,19 @@ class Trainer:
         else:
             log.warn([f"the evaluation after step {state.step} has the loss {loss}: it does not change the learning rate"])
 
-    def _save(self, saver: Saver, state: State, interval: Interval, improved: Sequence[str]) -> None:
+    def _save(self, saver: Saver, state: State, interval: Interval, improved: Sequence[str], log: RunLog) -> None:
         for weights in self._run.programs.recalibrations:
-            self._recalibrate(weights, state)
+            self._recalibrate(weights, state, log)
         saver.save(state, self._metrics, self._best, interval.saved, improved)
 
-    def _recalibrate(self, weights: str, state: State) -> bool:
+    def _recalibrate(self, weights: str, state: State, log: RunLog) -> bool:
         """Measure the statistics of `weights`, once for what they are after the step that led to `state`.
 
         Returns whether that could be done. Where not, the run ends, but not before its state is saved.
         """
         if self._recalibrated.get(weights) != state.step:
             try:
-                self._run.recalibrator.measure(weights)
+                self._run.recalibrator.measure(weights, lambda line: log.warn([line]))
             except AverageError as error:
                 why = (
                     f"the average {weights!r} after step {state.step}: {error}. The state is saved, with the statistics before"

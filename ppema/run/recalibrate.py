@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from ppema.data import Loader
+from ppema.data import Batch, Loader
 from ppema.inputs import Inputs
-from ppema.recalibration import Recalibration
+from ppema.recalibration import Feed, Recalibration
+from ppema.run.bad_sample import bad_sample
 from ppema.run.execute import Executor
 
 
@@ -31,16 +33,37 @@ class Recalibrator:
         self._inputs = inputs
         self._loader = train.twin(drop_last=train.samples >= train.batch_size)
         self._wanted = dict(wanted)
+        self._warned: set[str] = set()
 
-    def measure(self, weights: str) -> int:
+    def measure(self, weights: str, warn: Callable[[str], None] = warnings.warn) -> int:
         """Measure for `weights`; returns the number of batches, 0 where they are not wanted. Runs in the current scope,
-        which must be the run's."""
+        which must be the run's.
+
+        A batch whose statistics are not finite is left out, as a step on it is skipped. `warn` receives one line about such
+        batches, once for `weights`. Raises AverageError where every batch is left out.
+        """
         if weights not in self._wanted:
             return 0
         recalibration, batches = self._wanted[weights]
         most = min(batches, self._loader.steps_per_epoch)
-        feeds = (self._inputs.feed(batch, self._loader) for batch in islice(self._loader.epoch(0), most))
-        return recalibration.measure(self._scope, feeds, self._executor.run)
+        read, left_out = 0, []
+
+        def feeds() -> Iterator[Feed]:
+            nonlocal read, batch
+            for batch in islice(self._loader.epoch(0), most):
+                yield self._inputs.feed(batch, self._loader)
+                read += 1
+
+        def leave_out(name: str) -> None:
+            sample = bad_sample(batch, self._loader.label)
+            left_out.append(f"in batch {read} {name} is not finite" + (f"; {sample}" if sample else ""))
+
+        batch: Batch
+        measured = recalibration.measure(self._scope, feeds(), self._executor.run, leave_out)
+        if left_out and weights not in self._warned:
+            self._warned.add(weights)
+            warn(f"the recalibration of {weights!r} leaves out {len(left_out)} of {read} batches: {left_out[0]}")
+        return measured
 
     def close(self) -> None:
         """End what reads the data."""

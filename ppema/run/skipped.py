@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ppema.data import Batch
 from ppema.errors import TrainingError
 from ppema.ir import scope
+from ppema.run.bad_sample import bad_sample
 from ppema.run.setup import TrainingRun
 from ppema.run.state import State
 
 ADVICE = "lower the learning rate, set optimizer.clip_norm, or look for bad values in that batch"
-# The largest number whose square float32 holds.
-_LARGEST = float(np.sqrt(np.finfo("float32").max))
 # So many skipped steps one after the other say that it is not the batches.
 _IN_A_ROW = 3
 
@@ -38,22 +35,6 @@ def titled(run: TrainingRun, variable: str) -> str:
     """A variable's name, and its place in the model where it has one: "linear_0.w_0 (head.weight)"."""
     place = next((place for place, each in run.programs.model.structured.items() if each == variable), None)
     return f"{variable} ({place})" if place else variable
-
-
-def bad_sample(batch: Batch, label: str) -> str:
-    """The first sample of a batch with a number that is not finite, or whose square float32 does not hold; "" for none.
-
-    label: what errors call the data.
-    """
-    for array in batch.arrays:
-        if array.dtype.kind != "f":
-            continue
-        # Not `abs(array) > _LARGEST`, which is False of NaN.
-        bad = ~(np.abs(array) <= _LARGEST)
-        if bad.any():
-            index = np.argwhere(bad)[0]
-            return f"sample {batch.indices[index[0]]} of {label} holds {float(array[tuple(index)]):g}"
-    return ""
 
 
 def where(state: State) -> str:

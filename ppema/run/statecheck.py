@@ -9,8 +9,9 @@ from pathlib import Path
 from ppema.data import Batch
 from ppema.errors import TrainingError
 from ppema.ir import backend, scope
+from ppema.run.bad_sample import bad_sample
 from ppema.run.setup import TrainingRun
-from ppema.run.skipped import bad_sample, titled, where
+from ppema.run.skipped import titled, where
 from ppema.run.state import State
 
 Batches = Callable[[State, int], Generator[Batch, None, None]]

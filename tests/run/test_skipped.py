@@ -9,14 +9,15 @@ import paddle
 import pytest
 from small_runs import PLATEAU, content, last, loader
 
+from ppema.api import evaluate
 from ppema.data import Batch
 from ppema.errors import TrainingError
 from ppema.ir import backend, scope
+from ppema.run.bad_sample import bad_sample
 from ppema.run.checkpoints import Checkpoints
 from ppema.run.records import read_metrics
 from ppema.run.resume import Start
 from ppema.run.setup import prepare_training
-from ppema.run.skipped import bad_sample
 from ppema.run.state import State
 from ppema.training import Trainer, dry_run, train
 
@@ -245,8 +246,31 @@ def test_the_state_is_saved_and_the_culprit_named_where_recalibration_meets_the_
     assert last(tmp_path / "run").name == "step-00000001"
 
 
-def test_an_average_that_can_not_be_recalibrated_ends_the_run_once_its_state_is_saved(config, tmp_path):
-    run = [RECALIBRATED, "train.eval_every=6 steps", "train.monitor=ema/loss"]
+@pytest.mark.parametrize("value", [np.nan, 1e20])
+def test_a_recalibration_leaves_out_a_bad_batch_and_says_so_once(tmp_path, value):
+    """As the steps of the run do: its statistics are those of the other five batches."""
+    config = data(tmp_path, 3, value=value)
+    result = train(config(RECALIBRATED, "train.eval_every=6 steps"))
+    assert result.state.step == 18
+    lines = [line for line in (tmp_path / "run/log.txt").read_text().splitlines() if "recalibration" in line]
+    (line,) = lines
+    assert re.fullmatch(
+        r"warning: the recalibration of 'ema' leaves out 1 of 6 batches: in batch 3 batch_norm2d_0.w_[12].ema is not finite; "
+        rf"sample 27 of data.train holds {re.escape(f'{value:g}')}",
+        line,
+    )
+    images = np.load(tmp_path / "data.npz")["images"].astype("float64")
+    good = np.concatenate([images[:24], images[32:]])
+    found = Checkpoints(tmp_path / "run/checkpoints").find("last").weights("ema")
+    np.testing.assert_allclose(found["batch_norm2d_0.w_1"], [good.mean()], rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(found["batch_norm2d_0.w_2"], [good.var()], rtol=1e-6)
+    with pytest.warns(UserWarning, match="the recalibration of 'raw' leaves out 1 of 6 batches: in batch 3"):
+        evaluate(config(RECALIBRATED), weights="ema", batch_norm=["recalibrate"])
+
+
+def test_an_average_that_can_not_be_recalibrated_ends_the_run_once_its_state_is_saved(tmp_path):
+    config = data(tmp_path, *range(6))
+    run = [RECALIBRATED, "train.eval_every=6 steps", "train.monitor=ema/loss", "train.max_skipped=null"]
     said = "the average 'ema' after step 6: recalibrate: .* is not finite.*The state is saved, with the statistics before"
     with pytest.raises(TrainingError, match=said):
         train(config(*run))
