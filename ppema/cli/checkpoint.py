@@ -23,8 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     verify = commands.add_parser("verify", help="read every file and compare it with its checksum")
     verify.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a run's output folder, or a checkpoint's folder")
     diff = commands.add_parser("diff", help="the norms of every variable that differs between two checkpoints")
-    diff.add_argument("a", type=Path, help="a checkpoint's folder")
-    diff.add_argument("b", type=Path, help="a checkpoint's folder")
+    for name in ("a", "b"):
+        diff.add_argument(
+            name, type=Path, help="a checkpoint's folder, a file last or best, or a run's output folder: its last"
+        )
     diff.add_argument("--all", action="store_true", help="the equal ones as well")
     prune = commands.add_parser("prune", help="delete all but the newest, and what last and best name")
     prune.add_argument("run", type=Path, help="a run's output folder")
@@ -90,10 +92,10 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    from ppema.run.checkpoint import Checkpoint
+    from ppema.run.checkpoints import checkpoint_of
     from ppema.run.inspection import differences
 
-    found = list(differences(Checkpoint.intact(arguments.a), Checkpoint.intact(arguments.b)))
+    found = list(differences(checkpoint_of(arguments.a), checkpoint_of(arguments.b)))
     shown = sorted((each for each in found if arguments.all or not each.equal), key=lambda each: -each.relative)
     rows = [(each.part, each.name, *map(_figure, (each.norm_a, each.norm_b, each.distance, each.relative))) for each in shown]
     if rows:

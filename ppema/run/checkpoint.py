@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ppema.averaging.precision import fitted, type_of
-from ppema.config import RAW, SAFETENSORS
+from ppema.config import PDPARAMS, RAW, SAFETENSORS
 from ppema.errors import CheckpointError
 from ppema.run.folder import MANIFEST, is_step, problems, read_manifest, read_part, step_of
 from ppema.run.manifest import Manifest
@@ -80,8 +80,19 @@ class Checkpoint:
         """The names of its shadows by variable's name. Raises CheckpointError for an unknown average."""
         averages = self.manifest.averages
         if average not in averages:
-            raise CheckpointError(f"{self.path}: there are no weights {average!r}; there are {', '.join([RAW, *averages])}")
+            there = ", ".join([RAW, *averages])
+            raise CheckpointError(f"{self.path}: there are no weights {average!r}; there are {there}{_of_files(average)}")
         return averages[average].shadow_of
+
+
+def _of_files(weights: str) -> str:
+    """What to do where `weights`, which are no average's, look like the path of a file."""
+    if "/" not in weights and not Path(weights).suffix:
+        return ""
+    return (
+        f"; --weights takes files *{SAFETENSORS}, which tools/export.py --to x{SAFETENSORS} writes; init_from.path takes "
+        f"*{PDPARAMS} too"
+    )
 
 
 def check_fits(source: Path, found: Arrays, wanted: Sequence[str]) -> None:

@@ -92,16 +92,11 @@ class Checkpoints:
         return target
 
     def find(self, which: str) -> Checkpoint:
-        """The checkpoint that a pointer of this run names, or the one that `which`, a path, leads to (`checkpoint_at`).
+        """The checkpoint that a pointer of this run names, or the one that `which`, a path, leads to (`checkpoint_of`).
 
         Every file of it has been checked. Raises CheckpointError.
         """
-        if is_pointer(which):
-            return self._named(which)
-        found = checkpoint_at(Path(which))
-        if found is None and not os.path.isdir(which):
-            raise CheckpointError(f"{which}: there is no such folder; a checkpoint is 'last', 'best' or the path of one")
-        return found or Checkpoint.intact(Path(which))
+        return self._named(which) if is_pointer(which) else checkpoint_of(Path(which))
 
     def newest_intact(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest checkpoint that is intact, and for each that is newer a line that says why it is not.
@@ -230,7 +225,9 @@ class Checkpoints:
         file = self.folder / pointer
         if not os.path.lexists(file):
             hint = "train first" if pointer == LAST else "set train.monitor, then train"
-            raise CheckpointError(f"{file}: there is no {pointer} checkpoint: {hint}")
+            if not self.folder.is_absolute() and not os.path.isdir(self.folder):
+                hint += f", or go to where that was done: output {str(self.folder.parent)!r} is below the working directory"
+            raise CheckpointError(f"{file.absolute()}: there is no {pointer} checkpoint: {hint}")
         found = _POINTER.fullmatch(read_bytes(file, most=_LONGEST_POINTER).decode("ascii", "replace"))
         if found is None:
             raise CheckpointError(f"{file}: damaged: it names no checkpoint")
@@ -251,6 +248,14 @@ class Checkpoints:
 
     def _point(self, pointer: str, target: Path, checksum: str) -> None:
         replace_file(self.folder / pointer, f"{target.name} {checksum}\n".encode())
+
+
+def checkpoint_of(path: Path) -> Checkpoint:
+    """The checkpoint that `path` leads to (`checkpoint_at`). Raises CheckpointError where it leads to none."""
+    found = checkpoint_at(path)
+    if found is None and not os.path.isdir(path):
+        raise CheckpointError(f"{path}: there is no checkpoint: name the path of one, of a run, or of its last or best")
+    return found or Checkpoint.intact(path)
 
 
 def checkpoint_at(path: Path) -> Checkpoint | None:

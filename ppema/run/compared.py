@@ -31,6 +31,16 @@ _HARMLESS = (
 _OF_EVALUATION = ("data.eval", "train.eval_every")
 
 
+class _Absent:
+    """What a key that is not there has in place of a value."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+_ABSENT = _Absent()
+
+
 def harmless(config: Config) -> list[str]:
     """The keys that may differ between a checkpoint and the run of `config` that goes on from it."""
     return [key for key in _HARMLESS if config.lr.name != "ReduceOnPlateau" or key not in _OF_EVALUATION]
@@ -53,7 +63,7 @@ def current_form(config: dict[str, Any]) -> dict[str, Any]:
 def differences(before: Any, now: Any, ignored: Collection[str], path: str = "") -> list[str]:
     """Where two resolved configs differ, but for the `ignored` keys: "key: was x, now y", for every leaf.
 
-    A section that one of them lacks is "added" or "removed".
+    A section that one of them lacks is "added" or "removed", and a value that it lacks is "absent".
     """
     if path in ignored or before == now:
         return []
@@ -61,10 +71,10 @@ def differences(before: Any, now: Any, ignored: Collection[str], path: str = "")
         found = []
         for key in dict.fromkeys([*before, *now]):
             below = f"{path}.{key}" if path else str(key)
-            found += differences(before.get(key), now.get(key), ignored, below)
+            found += differences(before.get(key, _ABSENT), now.get(key, _ABSENT), ignored, below)
         return found
-    if before is None and isinstance(now, dict):
+    if before in (None, _ABSENT) and isinstance(now, dict):
         return [f"{path}: added"]
-    if now is None and isinstance(before, dict):
+    if now in (None, _ABSENT) and isinstance(before, dict):
         return [f"{path}: removed"]
     return [f"{path}: was {before!r}, now {now!r}"]

@@ -137,7 +137,7 @@ def _check_config(run: TrainingRun, checkpoint: Checkpoint, *, ours: bool, exten
     if found.lengths and not extend:
         raise CheckpointError(
             f"{path}: it was trained with another config: {differing[0]}; what is a share of the run changes with that: "
-            f"{'; '.join(map(str, found.lengths))}: extend=True accepts it, or choose another output",
+            f"{'; '.join(map(str, found.lengths))}: accept it (extend), or choose another output",
             Remedy("to accept it", extend=True),
         )
     return found

@@ -203,7 +203,10 @@ BAD = [
     ),
     (["-o", "runtime.device=gpu:7"], "runtime.device: gpu:7: there is no such GPU: "),
     (["-o", "runtime.threads=3"], "runtime.threads: 3 threads were asked for, but paddle is already loaded with 1"),
-    (["--resume", "nowhere"], "nowhere: there is no such folder; a checkpoint is 'last', 'best' or the path of one"),
+    (
+        ["--resume", "nowhere"],
+        "nowhere: there is no checkpoint: name the path of one, of a run, or of its last or best",
+    ),
     (["-o", "model"], "-o model: "),
     (["-o", "model={name: sys.exit}"], "-o model: model.args: SystemExit"),
     (["-o", "model=paddle.nn.Flatten"], "optimizer: there is nothing to train: the loss depends on no trainable parameter"),
@@ -278,11 +281,21 @@ def test_eval_of_a_damaged_checkpoint_names_the_file_and_train_falls_back(here, 
 
 def test_eval_of_what_is_not_there(here, capsys):
     assert eval_main(["-c", CNN]) == 2
-    assert "there is no last checkpoint: train first" in capsys.readouterr().err
+    said = (
+        "there is no last checkpoint: train first, or go to where that was done: output 'runs/digits_cnn' is below the working "
+    )
+    assert capsys.readouterr().err == f"{here}/runs/digits_cnn/checkpoints/last: {said}directory\n"
+    assert eval_main(["-c", CNN, "-o", f"output={here}/absolute"]) == 2
+    assert capsys.readouterr().err == f"{here}/absolute/checkpoints/last: there is no last checkpoint: train first\n"
     assert train_main(["-c", CNN, "-o", "train.stop_after=1 step", "-o", "train.monitor=null"]) == 0
     capsys.readouterr()
     assert eval_main(["-c", CNN, "--weights", "emma"]) == 2
-    assert "there are no weights 'emma'; there are raw, ema, fast_start" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(": there are no weights 'emma'; there are raw, ema, fast_start\n")
+    assert eval_main(["-c", CNN, "--weights", "ema.pdparams"]) == 2
+    assert capsys.readouterr().err.endswith(
+        ": there are no weights 'ema.pdparams'; there are raw, ema, fast_start; --weights takes files *.safetensors, which "
+        "tools/export.py --to x.safetensors writes; init_from.path takes *.pdparams too\n"
+    )
     assert eval_main(["-c", CNN, "--checkpoint", "best"]) == 2
     assert "there is no best checkpoint: set train.monitor" in capsys.readouterr().err
     assert eval_main(["-c", CNN, "-o", "model.args.widths=[16, 33]"]) == 2

@@ -92,6 +92,20 @@ def test_diff(run, capsys):
     assert capsys.readouterr().err == "raw: w has the shape [1, 2] in one checkpoint and [7] in the other\n"
 
 
+def test_diff_takes_what_resume_takes(run, capsys, monkeypatch):
+    """A run's folder, its checkpoints folder, and a file that names a checkpoint."""
+    folder = run / "checkpoints"
+    steps = {"..": 6, ".": 6, "last": 6, "best": 2, str(run): 6, str(folder): 6, str(folder / "best"): 2}
+    monkeypatch.chdir(folder)
+    for path, step in steps.items():
+        assert main(["diff", path, str(folder / f"step-0000000{step}")]) == 0
+        assert capsys.readouterr().out == "5 of 5 variables are equal, bit for bit\n", path
+    for path in ("best-ema", "nowhere", "step-00000002/raw.safetensors"):
+        assert main(["diff", "last", str(folder / path)]) == 2
+        said = f"{folder / path}: there is no checkpoint: name the path of one, of a run, or of its last or best\n"
+        assert capsys.readouterr().err == said
+
+
 def test_prune(run, capsys):
     folder = run / "checkpoints"
     (folder / "mine").mkdir()
@@ -125,9 +139,9 @@ def test_prune_deletes_nothing_where_it_does_not_know_what_to_keep(run, capsys):
 
 
 def test_what_is_no_checkpoint_is_named(run, capsys):
-    shutil.rmtree(run / "checkpoints/step-00000002")
-    assert main(["diff", str(run), str(run / "checkpoints/step-00000002")]) == 2
-    assert capsys.readouterr().err == f"{run}/manifest.json: No such file or directory: this is no checkpoint of ppema\n"
+    assert main(["diff", str(run.parent), str(run)]) == 2
+    said = f"{run.parent}/manifest.json: No such file or directory: this is no checkpoint of ppema\n"
+    assert capsys.readouterr().err == said
 
 
 def test_prune_within_the_folder_takes_the_lock_of_the_run(run, capsys, monkeypatch):

@@ -76,7 +76,8 @@ def test_after_a_refusal_to_extend(here):
     done = trained("-o", "train.epochs=2")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     refused, command = done.stderr.splitlines()[-2:]
-    assert refused.endswith("lr.args.T_max: 100 % was 7 steps, now 14: extend=True accepts it, or choose another output")
+    assert refused.endswith("lr.args.T_max: 100 % was 7 steps, now 14: accept it (extend), or choose another output")
+    assert "extend=True" not in done.stderr
     assert command.startswith("to accept it: ") and command.endswith(" -o train.epochs=2 --extend")
     done = pasted(command.removeprefix("to accept it: "))
     assert done.returncode == 0, done.stderr

@@ -88,7 +88,9 @@ def test_what_is_not_a_checkpoint_is_named(checkpoints, tmp_path):
         checkpoints.find("last")
     with pytest.raises(CheckpointError, match="best-raw-loss: there is no best-raw-loss checkpoint: set train.monitor"):
         checkpoints.find("best-raw-loss")
-    with pytest.raises(CheckpointError, match=r"elsewhere: there is no such folder; a checkpoint is 'last', 'best' or"):
+    with pytest.raises(
+        CheckpointError, match="elsewhere: there is no checkpoint: name the path of one, of a run, or of its last"
+    ):
         checkpoints.find(str(tmp_path / "elsewhere"))
     with pytest.raises(CheckpointError, match=r"manifest.json: No such file or directory: this is no checkpoint"):
         checkpoints.find(str(tmp_path))

@@ -79,7 +79,7 @@ def test_what_is_a_share_of_the_run_is_refused_unless_it_is_accepted(config, tmp
     said = (
         "step-00000014: it was trained with another config: train.epochs: was 2, now 4; what is a share of the run changes "
         "with that: lr.args.T_max: 100 % was 14 steps, now 28; averages.late.half_life: 25 % was 3.5 steps, now 7; "
-        "averages.late.start: 75 % was 10.5 steps, now 21: extend=True accepts it, or choose another output"
+        "averages.late.start: 75 % was 10.5 steps, now 21: accept it (extend), or choose another output"
     )
     with pytest.raises(CheckpointError) as caught:
         train(config(*shares))

@@ -50,8 +50,10 @@ def test_differences_of_configs_name_every_leaf_but_the_harmless():
     assert differences(before, now, ("output", "train.keep")) == [
         "seed: was 0, now 1",
         "model.args.a: was 1, now 2",
-        "model.args.b: was None, now 3",
+        "model.args.b: was absent, now 3",
     ]
+    assert differences({"args": {"a": 0.002}}, {"args": {}}, ()) == ["args.a: was 0.002, now absent"]
+    assert differences({"args": {}}, {"args": {"a": None}}, ()) == ["args.a: was absent, now None"]
     assert differences(before, before, ()) == []
 
 
