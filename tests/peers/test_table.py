@@ -15,6 +15,8 @@ import pytest
 import yaml
 from moving import Moving
 
+from ppema.averaging.decay import Exponential, HalfLife, InverseGamma, PowerFunction
+from ppema.averaging.power import gamma_of
 from ppema.config.average import Average as Spec
 from ppema.ema import ExponentialMovingAverage
 from ppema.ir import backend
@@ -70,16 +72,27 @@ def test_the_settings_are_not_all_one():
     assert all(each <= 2e-6 or each > 0.05 for each in apart) and max(apart) > 1
 
 
-def test_the_class_takes_the_same_settings():
-    """The line under the table, against torch's AveragedModel."""
-    (line,) = re.findall(r"^ +ema = ppema\.(ExponentialMovingAverage\(.*\))$", CHOOSING, re.MULTILINE)
+CLASS = re.findall(r"^\| `(\{.*?\})`.* \| `(ExponentialMovingAverage\(.*\))` \|$", CHOOSING, re.MULTILINE)
+KNOWN = {
+    each.__name__: each for each in (ExponentialMovingAverage, InverseGamma, Exponential, HalfLife, PowerFunction, gamma_of)
+}
+
+
+@pytest.mark.parametrize(("config", "line"), CLASS, ids=[config for config, _ in CLASS])
+@pytest.mark.usefixtures("kernels")
+def test_the_class_with_the_arguments_of_a_row_is_the_average_of_its_config(config, line):
     program = Moving("float32")
     program.move()
     with program.guard():
-        (weight,) = [each for each in backend().parameters(program.main) if each.name == "w"]
         paddle.optimizer.SGD(0.0).minimize(program.outer.sum())
-        ema = eval(line, {"ExponentialMovingAverage": ExponentialMovingAverage})
+        ema = eval(line, dict(KNOWN))
         ema.update()
-    found = averages_of(program, ema.average_name(weight.name))
-    theirs = np.array(PEERS["torch: AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9))"]["averages"])
-    assert np.abs(found - theirs).max() <= 2e-6 * np.abs(theirs).max()
+    found, expected = averages_of(program, ema.average_name("w")), ours(config)
+    assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()
+
+
+def test_the_rows_of_the_class_have_every_length_and_growth():
+    assert len(CLASS) == 13
+    keys = {key for config, _ in CLASS for key in yaml.safe_load(config)}
+    same_name = {"precision", "include", "exclude", "batch_norm", "recalibrate_batches"}
+    assert keys | same_name == set(Spec.model_fields)
