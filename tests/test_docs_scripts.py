@@ -1,0 +1,126 @@
+"""Scripts on pages of docs: the F1 of docs/metrics.md, and the restoring of docs/restoring.md."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from averages import averaged, weights
+
+from ppema.api import evaluate
+from ppema.cli.export import main as export_main
+from ppema.config import load_config
+from ppema.errors import PpemaError
+from ppema.ir import scope
+from ppema.run.pdparams import read_pdparams
+from ppema.training import train
+
+ROOT = Path(__file__).parents[1]
+CONFIG = """
+model: {name: mine.Net}
+data:
+  train: {name: npz, path: test.npz, batch_size: 16}
+  eval: {name: npz, path: test.npz, batch_size: 16}
+metrics: [METRIC]
+optimizer: SGD
+lr: 0.1
+averages: {ema: {decay: 0.9}}
+train: {epochs: 3}
+"""
+MINE = """
+import numpy as np
+import paddle
+
+
+class Net(paddle.nn.Linear):
+    def __init__(self):
+        super().__init__(4, 2)
+
+
+def right(predictions, targets):
+    return paddle.cast(paddle.argmax(predictions, axis=-1) == targets, "float32")
+
+
+def by_numpy(predictions, targets):
+    return np.argmax(predictions.numpy(), axis=-1) == targets
+"""
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def scripts(name: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page(name), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """The path of a config, for a metric in mine.py, in a folder of its own that is the current one."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 4)).astype("float32")
+    np.savez(tmp_path / "test.npz", x=x, y=(x[:, 0] + rng.normal(size=64) > 0).astype("int64"))
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+
+    def config(metric: str) -> Path:
+        (tmp_path / "mine.yml").write_text(CONFIG.replace("METRIC", metric))
+        return tmp_path / "mine.yml"
+
+    yield config
+    sys.modules.pop("mine", None)
+
+
+def test_the_f1_of_a_whole_set(mine, tmp_path):
+    config = load_config(mine("mine.right"))
+    train(config)
+    assert 0 < evaluate(config)["ema"]["right"] <= 1
+    assert export_main(["-c", "mine.yml", "--weights", "ema", "--to", "ema.pdparams"]) == 0
+    (script,) = scripts("metrics.md")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found, data = read_pdparams(tmp_path / "ema.pdparams"), np.load("test.npz")
+    predicted = (data["x"] @ found["weight"] + found["bias"]).argmax(-1)
+    hits = ((predicted == 1) & (data["y"] == 1)).sum()
+    assert float(done.stdout.split()[-1]) == pytest.approx(2 * hits / (predicted.sum() + data["y"].sum()))
+
+
+def test_a_metric_by_numpy_is_refused(mine):
+    with pytest.raises(PpemaError):
+        train(load_config(mine("mine.by_numpy")))
+
+
+@pytest.mark.parametrize("shift", [-100.0, 100.0])
+def test_an_if_on_a_variable(shift):
+    """Paddle 3 refuses it. Paddle 2.6 takes the first branch, whatever the condition."""
+    main = paddle.static.Program()
+    with paddle.static.program_guard(main, paddle.static.Program()):
+        x = paddle.static.data("x", [4], "float32")
+        if not paddle.__version__.startswith("2."):
+            with pytest.raises(Exception, match="bool"):
+                bool(x.mean() + shift > 0)
+        else:
+            assert bool(x.mean() + shift > 0)
+
+
+def test_the_weights_of_variables_to_restore(built, here, tmp_path):
+    """The page's lines, in a program without averages."""
+    ema = averaged(built, 0.9)
+    built.steps(3)
+    prefix = str(tmp_path / "model")
+    paddle.static.save(built.main, prefix)
+    expected = {name: scope.get(built.scope, ema.average_name(name)) for name in weights(built)}
+    (script,) = scripts("restoring.md")
+    plain = type(built)()
+    plain.start()
+    with paddle.static.scope_guard(plain.scope):
+        exec(script.replace("old/model", prefix), {"paddle": paddle, "static": paddle.static, "main": plain.main, "ema": ema})
+    for name, value in expected.items():
+        np.testing.assert_array_equal(scope.get(plain.scope, name), value)
