@@ -224,8 +224,7 @@ class Trainer:
         # After the last step there is no next one to prepare, and some schedules refuse to go beyond their length.
         last = state.step + 1 >= self._run.horizon.total_steps
         if step.skipped is None and not isinstance(programs.lr, ReduceOnPlateau) and not last:
-            with self._run.config.at("lr"):
-                advance(programs.lr)
+            advance(programs.lr, self._run.config)
         return step
 
     def _evaluate(self, state: State, log: RunLog) -> list[str]:
@@ -258,8 +257,7 @@ class Trainer:
         """
         loss = self._metrics[RAW]["loss"]
         if math.isfinite(loss):
-            with self._run.config.at("lr"):
-                advance(schedule, loss)
+            advance(schedule, self._run.config, loss)
         else:
             log.warn([f"the evaluation after step {state.step} has the loss {loss}: it does not change the learning rate"])
 

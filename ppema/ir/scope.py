@@ -148,6 +148,10 @@ class Loan:
         borrowers, lenders = found[: len(self._first)], found[len(self._first) :]
         # A type changes with the tensor only; comparing the types of a ResNet-50 would cost a quarter of a millisecond.
         known = len(found) == len(self._found) and all(map(is_, found, self._found))
+        if not known:
+            absent = missing(self._scope, names)
+            if absent:
+                raise KeyError(absent[0])
         if not known or list(map(_Tensor.shape, borrowers)) != list(map(_Tensor.shape, lenders)):
             for first, a, second, b in zip(self._first, borrowers, self._second, lenders, strict=True):
                 _same(first, _form(a), second, _form(b))
@@ -210,15 +214,12 @@ class Copies:
 
 
 def _look_up(scope: Scope, names: Iterable[str]) -> tuple[list[Any], list[Any]]:
-    """The variables `names` and their tensors, as fast as can be. Raises KeyError as `tensor` does."""
+    """The variables `names` and their tensors, as fast as can be. Raises KeyError for one that is not there."""
+    variables = list(map(scope.find_var, names))
     try:
-        variables = list(map(scope.find_var, names))
-        found = list(map(paddle.base.core.Variable.get_tensor, variables))
-        if all(map(_Tensor._is_initialized, found)):
-            return variables, found
-    except (TypeError, ValueError):  # None, which is no variable, or a variable that holds something else
-        pass
-    raise KeyError(missing(scope, names)[0])
+        return variables, list(map(paddle.base.core.Variable.get_tensor, variables))
+    except TypeError:  # of None, which is no variable
+        raise KeyError(missing(scope, names)[0]) from None
 
 
 def _share(targets: Iterable[Any], sources: Iterable[Any]) -> None:
