@@ -1,4 +1,4 @@
-# make train, make test: on a machine with nothing but Python >= 3.10 (with venv) and make.
+# make train, make test, make campaign: on a machine with nothing but Python >= 3.10 (with venv) and make.
 # REQUIREMENTS=requirements-2.6.txt: the same with Paddle 2.6.
 PYTHON ?= python3
 REQUIREMENTS ?= requirements.txt
@@ -7,13 +7,17 @@ VENV ?= .venv$(patsubst requirements%.txt,%,$(REQUIREMENTS))
 CONFIG ?= configs/digits_cnn.yml
 BIN := $(VENV)/bin
 
-.PHONY: train test test-all check bench schema clean
+.PHONY: train test campaign test-all check bench schema clean
 
 train: $(VENV)/.installed
 	$(BIN)/python tools/train.py -c $(CONFIG)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto -m "not campaign"
+
+# The tests that a person does not wait for: kills at random moments, whole networks on oneDNN.
+campaign: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n auto -m campaign
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/nox

@@ -69,6 +69,8 @@ def _check_same(name: str) -> None:
     if name not in sys.modules or name not in _FINDER.found:
         return
     loaded, ours = sys.modules[name].__spec__, _in_folders(name, _folders.get())
+    if place_of(loaded) != place_of(_in_folders(name, _FINDER.found[name])):
+        return  # it came from Python's own path since
     if ours is None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     if place_of(ours) != place_of(loaded):

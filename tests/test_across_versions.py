@@ -49,7 +49,7 @@ def test_a_checkpoint_of_one_version_goes_on_with_the_other(tmp_path, first, sec
         "-o",
         "averages.fast_start.precision=compensated",
         "-o",
-        f"lr={{name: CosineAnnealingWarmRestarts, args: {{learning_rate: {rate}, T_0: 30}}}}",
+        f"lr={{name: CosineAnnealingWarmRestarts, args: {{learning_rate: {rate}, T_0: 30 steps}}}}",
     ]
     trained = tool(first, "train", *same, "-o", "train.stop_after=90 steps", cwd=tmp_path)
     close(tool(second, "eval", *same, cwd=tmp_path), trained["metrics"])

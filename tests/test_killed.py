@@ -10,9 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from visualdl import LogReader
 
 from ppema.run.records import read_metrics
+
+pytestmark = pytest.mark.campaign
 
 ROOT = Path(__file__).parents[1]
 KILLS = 30

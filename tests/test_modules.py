@@ -131,3 +131,13 @@ def test_a_config_looks_in_the_working_directory_then_beside_itself(tmp_path, wr
     assert places == ["work", "beside"]
     path = "looked on Python's path (installed packages and PYTHONPATH)"
     assert str(caught.value).endswith(f": {path}, in {tmp_path}/work, in {tmp_path}/beside")
+
+
+def test_a_module_of_pythons_path_is_not_taken_for_a_former_configs(tmp_path, write, monkeypatch):
+    """As in a notebook that forgets a config's module, and then puts a folder with another of that name on the path."""
+    write("first/nets_z.py", "class Net: kind = 1")
+    write("second/nets_z.py", "class Net: kind = 2")
+    assert found(tmp_path / "first", "nets_z.Net").kind == 1
+    del sys.modules["nets_z"]
+    monkeypatch.syspath_prepend(str(tmp_path / "second"))
+    assert [resolve("nets_z.Net", {}, "model").kind for _ in range(2)] == [2, 2]

@@ -113,6 +113,10 @@ def test_nothing_that_lies_in_the_working_directory_runs(trained, command):
 def test_a_config_is_code_only_where_something_is_built(trained, monkeypatch, capsys):
     """`show --resolved`, `export` and `checkpoint` run none of it, nor of what a run left behind."""
     monkeypatch.chdir(trained)
+    for name in ("nets", "shapes"):
+        # Recorded, so that what this test imports is forgotten after it.
+        monkeypatch.setitem(sys.modules, name, sys)
+        del sys.modules[name]
     witness = trained / "experiments/ran"
     witness.unlink(missing_ok=True)
     shutil.copy(trained / "experiments/nets.py", "runs/c/nets.py")

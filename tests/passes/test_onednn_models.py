@@ -13,6 +13,8 @@ from ppema.passes.onednn import KINDS
 if (why := backend().onednn_hindrance()) is not None:
     pytest.skip(f"oneDNN: {why}", allow_module_level=True)
 
+pytestmark = pytest.mark.campaign
+
 F = paddle.nn.functional
 
 
