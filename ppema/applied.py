@@ -64,7 +64,7 @@ class Applied:
         self._scope = where
         self._average = average
         self._lends = lend
-        self._exchanges = (scope.Copies(where, copied), *((places.loan,) if lend else ()))
+        self._substitutes = (scope.Copies(where, copied), *((places.loan,) if lend else ()))
         self._programs = programs
         self._switches: list[TestSwitches] = []
         self._count = updates(where, average)
@@ -76,8 +76,8 @@ class Applied:
         for program in self._programs:
             self._switches.append(backend().set_test(program))
         try:
-            for exchange in self._exchanges:
-                exchange.start()
+            for each in self._substitutes:
+                each.start()
         except KeyError as error:
             raise _lacks(error.args[0]) from error
         except ValueError as error:
@@ -95,8 +95,8 @@ class Applied:
         Raises AverageError where the scope lacks a variable by now.
         """
         try:
-            for exchange in self._exchanges:
-                exchange.stop()
+            for each in self._substitutes:
+                each.stop()
         except KeyError as error:
             raise AverageError(
                 f"the scope lacks {error} since the average {self.name!r} was applied: run the startup program, then "
@@ -114,9 +114,9 @@ class Applied:
         """
         if not self._lends and updates(self._scope, self._average) != self._count:
             return None
-        for exchange in self._exchanges:
+        for each in self._substitutes:
             with suppress(KeyError):
-                return exchange.own(name)
+                return each.own(name)
         return None
 
     def check(self) -> None:

@@ -78,7 +78,7 @@ def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Resu
 def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> float:
     """Build all of `config`, run one step and one evaluation, write nothing; returns the step's loss. Raises as `train`.
 
-    say: is told the learning rates, and what was loaded by `init_from`, which a run with checkpoints no longer needs.
+    say: receives lines: the learning rates, and what `init_from` loaded, unless the run has checkpoints already.
     """
     with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
         restored = None if checkpoints_of(config).exists() else begin_with(run)
