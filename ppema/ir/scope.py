@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from itertools import repeat
 from operator import is_
 from typing import Any
 
@@ -135,6 +136,7 @@ class Loan:
         self._first, self._second = [first for first, _ in pairs], [second for _, second in pairs]
         self._own = {first: _Tensor() for first in self._first}  # the first ones' memory since the last start
         self._lent = False  # whether the first ones may have other memory than their own
+        self._local = False  # whether the scope itself, not a parent of it, held the first ones at the last start
         self._found: list[Any] = []  # tensors at the last start, whose types were equal
         self._variables: list[Any] = []  # never used: a look-up is faster while Python has an object for what it finds
 
@@ -155,19 +157,25 @@ class Loan:
         if not known or list(map(_Tensor.shape, borrowers)) != list(map(_Tensor.shape, lenders)):
             for first, a, second, b in zip(self._first, borrowers, self._second, lenders, strict=True):
                 _same(first, _form(a), second, _form(b))
+        if not known:
+            self._local = all(_is_local(self._scope, first) for first in self._first)
         self._found = found
         _share(self._own.values(), borrowers)
         self._lent = True
         _share(borrowers, lenders)
 
     def stop(self) -> None:
-        """Give the first variables their own memory back, where they lack it.
+        """Give the first variables their own memory back, where they lack it; one that was erased meanwhile is made anew.
 
-        Raises KeyError for a variable that the scope lacks by now, before touching any, and can then be called again.
+        A variable of a parent scope is not: KeyError is raised for it, before touching any, and `stop` can be called again.
         """
-        if self._lent:
+        if not self._lent:
+            return
+        if self._local:  # looks up and shares in one call, but would make a second variable beside a parent's
+            deque(map(paddle.base.core.set_variable, repeat(self._scope), self._own.values(), self._own), maxlen=0)
+        else:
             _share(_look_up(self._scope, self._first)[1], self._own.values())
-            self._lent = False
+        self._lent = False
 
     def own(self, name: str) -> np.ndarray:
         """A copy of the own value of the first variable `name`. Raises KeyError for another one, and where nothing is lent."""
@@ -220,6 +228,16 @@ def _look_up(scope: Scope, names: Iterable[str]) -> tuple[list[Any], list[Any]]:
         return variables, list(map(paddle.base.core.Variable.get_tensor, variables))
     except TypeError:  # of None, which is no variable
         raise KeyError(missing(scope, names)[0]) from None
+
+
+def _is_local(scope: Scope, name: str) -> bool:
+    """Whether variable `name` belongs to the scope itself; a parent's is found in it too."""
+    size = scope.size()
+    scope.var(name)
+    if scope.size() == size:
+        return True
+    scope.erase([name])
+    return False
 
 
 def _share(targets: Iterable[Any], sources: Iterable[Any]) -> None:

@@ -95,9 +95,25 @@ def test_a_loan_finds_variables_that_were_made_anew(where):
     loan.start()
     assert [scope.get(where, name).tolist() for name in ("a", "b", "b2", "a2")] == [[1, 2], [1, 2], [7, 8], [7, 8]]
     where.erase(["a"])
+    loan.stop()
+    assert [scope.get(where, name).tolist() for name in ("a", "b2")] == [[3, 4], [5, 6]], "the erased one is there again"
+
+
+def test_a_loan_to_variables_of_a_parent_makes_no_second_ones(where):
+    child = where.new_scope()
+    loan = scope.Loan(child, [("a", "b")])
+    for _ in range(2):
+        loan.start()
+        assert scope.get(where, "a").tolist() == [3.0, 4.0]
+        loan.stop()
+        assert scope.get(where, "a").tolist() == [1.0, 2.0] and child.size() == 0
+    loan.start()
+    where.erase(["a"])
     with pytest.raises(KeyError, match="a"):
         loan.stop()
-    assert scope.get(where, "b2").tolist() == [7, 8], "nothing was given back"
+    where.var("a").get_tensor().set(np.array([0, 0], "float32"), paddle.CPUPlace())
+    loan.stop()
+    assert scope.get(where, "a").tolist() == [1.0, 2.0] and child.size() == 0
 
 
 def test_a_loan_sees_a_shape_that_changed(where):
