@@ -15,19 +15,19 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ppema.benchmark.measure import Figure, Found, Options, side_by_side, timed
+from benchmarks.measure import Figure, Found, Options, side_by_side, timed
+from ppema.checkpoint.durable import write_file
+from ppema.checkpoint.lock import locked
+from ppema.checkpoint.manifest import SavedInterval
+from ppema.checkpoint.state import State
+from ppema.checkpoint.store import Checkpoints
 from ppema.config import Config
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.durable import write_file
-from ppema.run.lock import locked
-from ppema.run.log import RunLog
-from ppema.run.manifest import SavedInterval
-from ppema.run.progress import progress
-from ppema.run.resume import manifest_of
-from ppema.run.saver import Saver
-from ppema.run.setup import TrainingRun, prepare_training
-from ppema.run.state import State
-from ppema.run.statecopy import StateCopy
+from ppema.log.log import RunLog
+from ppema.log.progress import progress
+from ppema.training.resume import manifest_of
+from ppema.training.save import Saver
+from ppema.training.setup import TrainingRun, prepare_training
+from ppema.training.statecopy import StateCopy
 
 
 def measure(options: Options) -> Found:

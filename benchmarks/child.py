@@ -1,4 +1,4 @@
-"""One side of a benchmark in a process of its own: python -m ppema.benchmark.child MODULE:FUNCTION [ARGUMENTS AS JSON]
+"""One side of a benchmark in a process of its own: python -m benchmarks.child MODULE:FUNCTION [ARGUMENTS AS JSON]
 
 The function is a context manager that gives the work to be timed. Each line of stdin is a number n; the answer, a line of
 stdout, is the seconds of one call in n, taken together after a few that do not count. It ends when stdin does.
@@ -16,8 +16,8 @@ from typing import TextIO
 
 from ppema.environment import choose_threads, load_paddle
 
-TORCH = "ppema.benchmark.torch_side"
-NUMPY = "ppema.benchmark.numpy_side"
+TORCH = "benchmarks.torch_side"
+NUMPY = "benchmarks.numpy_side"
 
 
 def main() -> None:

@@ -6,14 +6,14 @@ import statistics
 
 import paddle
 
-from ppema.benchmark.measure import Figure, Found, Options
-from ppema.benchmark.peer import NO_TORCH, compare, has_torch
+from benchmarks.measure import Figure, Found, Options
+from benchmarks.peer import NO_TORCH, compare, has_torch
 from ppema.environment import threads_in_use
 from ppema.ir import backend
 
-OURS, STOCK, TORCH = (f"ppema.benchmark.{name}:update" for name in ("ours", "stock", "torch_side"))
+OURS, STOCK, TORCH = (f"benchmarks.{name}:update" for name in ("ours", "stock", "torch_side"))
 FALLBACK = f"{OURS}_without_compiler"
-NUMPY = "ppema.benchmark.numpy_side:add"
+NUMPY = "benchmarks.numpy_side:add"
 NEVER = 10**9  # an interval that no benchmark reaches the end of
 
 

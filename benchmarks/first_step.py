@@ -1,4 +1,4 @@
-"""A process that trains one step: python -m ppema.benchmark.first_step digits | resnet50
+"""A process that trains one step: python -m benchmarks.first_step digits | resnet50
 
 When it is done it prints the seconds of importing, building (data, programs, first weights) and the step, which lowers the
 program, as JSON.
@@ -20,9 +20,9 @@ def main(name: str) -> None:
 
     choose_threads("auto")
     load_paddle()
-    from ppema.benchmark.ours import started
-    from ppema.benchmark.peer import ROOT
-    from ppema.benchmark.subjects import DECAY, SUBJECTS
+    from benchmarks.ours import started
+    from benchmarks.peer import ROOT
+    from benchmarks.subjects import DECAY, SUBJECTS
     from ppema.config import Config, load_config
 
     marks.append(time.perf_counter())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ppema.benchmark.measure import Figure, Found, Options
-from ppema.benchmark.ours import FASHION
-from ppema.benchmark.peer import compare
+from benchmarks.measure import Figure, Found, Options
+from benchmarks.ours import FASHION
+from benchmarks.peer import compare
 from ppema.config import load_config
 
-OURS = "ppema.benchmark.ours:fashion"
+OURS = "benchmarks.ours:fashion"
 
 
 def measure(options: Options) -> Found:

@@ -13,14 +13,14 @@ from typing import cast
 
 import paddle
 
-from ppema.benchmark.measure import Figure, Found, Options, timed
-from ppema.benchmark.subjects import DECAY, SUBJECTS
+from benchmarks.measure import Figure, Found, Options, timed
+from benchmarks.subjects import DECAY, SUBJECTS
+from ppema.checkpoint.lock import locked
 from ppema.config import Config
 from ppema.data import Batch, Loader
-from ppema.run.lock import locked
-from ppema.run.resume import Start
-from ppema.run.setup import TrainingRun, prepare_training
-from ppema.training import Trainer
+from ppema.training.loop import Trainer
+from ppema.training.resume import Start
+from ppema.training.setup import TrainingRun, prepare_training
 
 STEPS = 1000  # of the loop in one round, as many as runs of the bare program
 WARM = 100  # of either before them

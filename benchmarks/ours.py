@@ -10,20 +10,20 @@ from typing import Any
 
 import paddle
 
+from benchmarks.peer import ROOT
+from benchmarks.stock import weights
+from benchmarks.subjects import DECAY, SUBJECTS
 from ppema.averaging.decay import Constant
-from ppema.benchmark.peer import ROOT
-from ppema.benchmark.stock import weights
-from ppema.benchmark.subjects import DECAY, SUBJECTS
+from ppema.checkpoint.state import State
 from ppema.config import Config, load_config
 from ppema.data import Batch, Loader
 from ppema.errors import TrainingError
 from ppema.ir import backend, native
 from ppema.passes.ema import EmaPass, append_updates
-from ppema.run.execute import Executor
-from ppema.run.resume import Start
-from ppema.run.setup import TrainingRun, prepare_training
-from ppema.run.state import State
-from ppema.training import Trainer
+from ppema.programs.executor import Executor
+from ppema.training.loop import Trainer
+from ppema.training.resume import Start
+from ppema.training.setup import TrainingRun, prepare_training
 
 FASHION = ROOT / "configs/fashion_cnn.yml"
 

@@ -13,10 +13,10 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
-from ppema.benchmark.measure import side_by_side
+from benchmarks.measure import side_by_side
 from ppema.errors import TrainingError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 NO_TORCH = "beside PyTorch nothing is measured: pip install -r requirements-bench.txt"
 # OpenMP's threads spin for a while after their last work, Intel's for 200 ms: until then they would take the next side's cores.
 # No side's own policy is changed for it.
@@ -49,7 +49,7 @@ class Peer:
 
     def __init__(self, builder: str, *arguments: object):
         self._builder = builder
-        self._process = command("-m", "ppema.benchmark.child", builder, json.dumps(arguments))
+        self._process = command("-m", "benchmarks.child", builder, json.dumps(arguments))
 
     def __enter__(self) -> Peer:
         return self

@@ -6,8 +6,8 @@ import json
 import time
 from collections.abc import Callable
 
-from ppema.benchmark.measure import Figure, Found, Options, side_by_side
-from ppema.benchmark.peer import command, end
+from benchmarks.measure import Figure, Found, Options, side_by_side
+from benchmarks.peer import command, end
 from ppema.errors import TrainingError
 
 RUNS = {"digits": "configs/digits_cnn.yml", "resnet50": "ResNet-50"}
@@ -31,7 +31,7 @@ def measure(options: Options) -> Found:
 
 def _begin(name: str, parts: list[list[float]]) -> Callable[[], float]:
     def side() -> float:
-        seconds, said = _until_said("-m", "ppema.benchmark.first_step", name)
+        seconds, said = _until_said("-m", "benchmarks.first_step", name)
         parts.append(json.loads(said))
         return seconds
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ppema.benchmark.measure import Figure, Found, Options
-from ppema.benchmark.peer import NO_TORCH, compare, has_torch
-from ppema.benchmark.subjects import SUBJECTS
+from benchmarks.measure import Figure, Found, Options
+from benchmarks.peer import NO_TORCH, compare, has_torch
+from benchmarks.subjects import SUBJECTS
 
-OURS, STOCK, TORCH = (f"ppema.benchmark.{name}:step" for name in ("ours", "stock", "torch_side"))
+OURS, STOCK, TORCH = (f"benchmarks.{name}:step" for name in ("ours", "stock", "torch_side"))
 
 
 def measure(options: Options) -> Found:

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 import paddle
 
-from ppema.benchmark.subjects import DECAY, MOMENTUM, RATE, SUBJECTS
+from benchmarks.subjects import DECAY, MOMENTUM, RATE, SUBJECTS
 from ppema.ir import Variable
 from ppema.models import MODELS
-from ppema.names import resolve
+from ppema.user_code.names import resolve
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ppema.data.synthetic import synthetic
+from ppema.data.sets.synthetic import synthetic
 
 RATE, MOMENTUM, DECAY = 0.001, 0.9, 0.999
 CLASSES = 10

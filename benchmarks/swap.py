@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
-from ppema.benchmark.measure import Figure, Found, Options, side_by_side, timed
-from ppema.benchmark.stock import program, trained
-from ppema.benchmark.subjects import DECAY, SUBJECTS
-from ppema.ema import ExponentialMovingAverage
+from benchmarks.measure import Figure, Found, Options, side_by_side, timed
+from benchmarks.stock import program, trained
+from benchmarks.subjects import DECAY, SUBJECTS
+from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.ir import backend, scope
 
 NAME = "resnet50"

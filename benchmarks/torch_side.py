@@ -9,8 +9,8 @@ from copy import deepcopy
 import torch  # pyright: ignore[reportMissingImports]
 from torch.optim.swa_utils import get_ema_multi_avg_fn  # pyright: ignore[reportMissingImports]
 
-from ppema.benchmark.subjects import DECAY, MOMENTUM, RATE, SUBJECTS
-from ppema.benchmark.torch_models import MODELS
+from benchmarks.subjects import DECAY, MOMENTUM, RATE, SUBJECTS
+from benchmarks.torch_models import MODELS
 from ppema.environment import threads_in_use
 
 

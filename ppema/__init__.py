@@ -17,11 +17,11 @@ from ppema.version import VERSION
 
 if TYPE_CHECKING:
     from ppema.api import build, evaluate
-    from ppema.clone import clone_for_test
     from ppema.config import Config, load_config
-    from ppema.ema import ExponentialMovingAverage
-    from ppema.saved import read_state
-    from ppema.training import train
+    from ppema.ema.exponential_moving_average import ExponentialMovingAverage
+    from ppema.ema.saved import read_state
+    from ppema.passes.clone import clone_for_test
+    from ppema.training.loop import train
 
 __version__ = VERSION
 
@@ -29,13 +29,13 @@ __all__ = ["Config", "ExponentialMovingAverage", "build", "clone_for_test", "eva
 
 _HOME = {
     "Config": "ppema.config",
-    "ExponentialMovingAverage": "ppema.ema",
+    "ExponentialMovingAverage": "ppema.ema.exponential_moving_average",
     "build": "ppema.api",
-    "clone_for_test": "ppema.clone",
+    "clone_for_test": "ppema.passes.clone",
     "evaluate": "ppema.api",
     "load_config": "ppema.config",
-    "read_state": "ppema.saved",
-    "train": "ppema.training",
+    "read_state": "ppema.ema.saved",
+    "train": "ppema.training.loop",
 }
 
 

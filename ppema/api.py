@@ -10,14 +10,16 @@ from typing import Literal
 
 import paddle
 
+from ppema.checkpoint.paths import checkpoints_of
 from ppema.config import RAW, Config
 from ppema.errors import CheckpointError, PpemaError
+from ppema.evaluation.evaluate import evaluate as measure
+from ppema.evaluation.policies import Policies
+from ppema.evaluation.prepared import prepare_evaluation
 from ppema.passes.select import POLICIES, BatchNormPolicy
-from ppema.programs import Programs
-from ppema.run.evaluate import evaluate as measure
-from ppema.run.policies import Policies
-from ppema.run.setup import checkpoints_of, prepare_evaluation, prepare_training
-from ppema.run.weights import is_file, read_weights
+from ppema.programs.build import Programs
+from ppema.training.setup import prepare_training
+from ppema.weights.file import is_file, read_weights
 
 
 def build(config: Config) -> Programs:

@@ -15,7 +15,7 @@ from paddle.nn import functional
 
 from ppema.errors import ConfigError
 from ppema.ir import Variable, dtype_name
-from ppema.names import check_arguments, resolve
+from ppema.user_code.names import check_arguments, resolve
 
 Loss = Callable[[Variable, Variable], Variable]
 

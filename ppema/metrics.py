@@ -11,7 +11,7 @@ import paddle
 from ppema.errors import ConfigError, Problem
 from ppema.ir import Variable
 from ppema.losses import difference, form, has_classes, mse
-from ppema.names import check_arguments, resolve
+from ppema.user_code.names import check_arguments, resolve
 
 Metric = Callable[[Variable, Variable], Variable]
 
@@ -42,9 +42,6 @@ def mae(predictions: Variable, targets: Variable) -> Variable:
 
 METRICS: dict[str, Callable[..., Variable]] = {"accuracy": accuracy, "top5": partial(accuracy, k=5), "mse": mse, "mae": mae}
 
-# Of these, less is better.
-_ERRORS = ("loss", "mse", "mae", "rmse", "error", "perplexity")
-
 
 def build_metrics(specs: Sequence[Any]) -> dict[str, Metric]:
     """The metrics that `specs` (names and args of a config) name, by the last part of each name. Raises ConfigError."""
@@ -64,8 +61,3 @@ def build_metrics(specs: Sequence[Any]) -> dict[str, Metric]:
     if problems:
         raise ConfigError(problems)
     return metrics
-
-
-def less_is_better(name: str) -> bool:
-    """Whether a metric's name says that it counts errors."""
-    return any(part in name.lower() for part in _ERRORS)

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 from numpy.typing import ArrayLike
 
-from ppema.ema import ExponentialMovingAverage
+from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.ir import scope
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ppema.averaging.decay import FLOATS
-from ppema.ema import ExponentialMovingAverage
+from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.ir import backend, scope
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ppema.run.best import Best
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.folder import read_manifest, read_part, write_folder
-from ppema.run.manifest import Manifest, Position, SavedAverage, SavedInterval
-from ppema.run.tensors import Image
+from ppema.checkpoint.best import Best
+from ppema.checkpoint.folder import read_manifest, read_part, write_folder
+from ppema.checkpoint.manifest import Manifest, Position, SavedAverage, SavedInterval
+from ppema.checkpoint.store import Checkpoints
+from ppema.checkpoint.tensors import Image
 
 RAW = {"w": np.array([[1.5, -2.0]], "float32"), "mean": np.array(3.0, "float32")}
 AVERAGE = {"w/ema": np.array([[0.5, 0.25]], "float32"), "ema/count": np.array(7), "ema/weight": np.array(0.125)}

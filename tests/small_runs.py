@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from ppema.checkpoint.store import Checkpoints
 from ppema.config import Config, load_config
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.records import read_metrics
+from ppema.log.records import read_metrics
 
 SMALL = """
 model: {name: things.Nested, args: {classes: 3}}

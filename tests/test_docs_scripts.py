@@ -17,8 +17,8 @@ from ppema.cli.export import main as export_main
 from ppema.config import load_config
 from ppema.errors import PpemaError
 from ppema.ir import scope
-from ppema.run.pdparams import read_pdparams
-from ppema.training import train
+from ppema.training.loop import train
+from ppema.weights.pdparams import read_pdparams
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """

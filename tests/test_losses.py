@@ -8,9 +8,10 @@ import numpy as np
 import paddle
 import pytest
 
+from ppema.checkpoint.best import less_is_better
 from ppema.errors import ConfigError
 from ppema.losses import build_loss, per_sample
-from ppema.metrics import build_metrics, less_is_better
+from ppema.metrics import build_metrics
 
 rng = np.random.default_rng(0)
 LOGITS = rng.normal(size=(7, 5)).astype("float32") * 3

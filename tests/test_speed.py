@@ -11,8 +11,8 @@ from small_runs import content, last, loader, losses
 
 from ppema.errors import TrainingError
 from ppema.ir.native import why_missing
-from ppema.run.setup import prepare_training
-from ppema.training import train
+from ppema.training.loop import train
+from ppema.training.setup import prepare_training
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ BETWEEN, POINTS = "0.02,0.25", 11
 
 def trained(name: str) -> Config:
     """The config of the run `name`, once it is over."""
-    from ppema.training import train
+    from ppema.training.loop import train
 
     overrides = [f"output=runs/choosing/{name}", "runtime.threads=1", *RUNS[name]]
     config = load_config(ROOT / "configs/fashion_averages.yml", overrides)
@@ -50,7 +50,7 @@ def trained(name: str) -> Config:
 
 def draw_epochs(configs: dict[str, Config]) -> None:
     """Accuracy against epochs, a panel for each run."""
-    from ppema.run.records import read_metrics
+    from ppema.log.records import read_metrics
 
     figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     for axes, (name, config) in zip(panels, configs.items(), strict=True):
@@ -69,7 +69,7 @@ def draw_epochs(configs: dict[str, Config]) -> None:
 
 def draw_lengths(configs: dict[str, Config]) -> None:
     """The loss against σ_rel at the end of each run, with BatchNorm's statistics averaged and recalibrated."""
-    from ppema.posthoc import Search, average
+    from ppema.posthoc.search import Search, average
 
     figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     search = Search("sigma_rel", "grid", BETWEEN, POINTS)
@@ -95,7 +95,7 @@ def draw_lengths(configs: dict[str, Config]) -> None:
 def print_ends(configs: dict[str, Config]) -> None:
     """Accuracy of every set of weights at the end of each run."""
     from ppema.api import evaluate
-    from ppema.run.records import read_metrics
+    from ppema.log.records import read_metrics
 
     ends = {name: evaluate(config) for name, config in configs.items()}
     for weights in ends["constant"]:

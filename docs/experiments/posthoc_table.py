@@ -34,7 +34,7 @@ COUNTS = (8, 16, 32)
 
 def trained(folder: str, *overrides: str):
     """The config of the run in runs/posthoc/<folder>, once it is over."""
-    from ppema.training import train
+    from ppema.training.loop import train
 
     common = [f"output=runs/posthoc/{folder}", "runtime.threads=1", f"train.epochs={EPOCHS}"]
     config = load_config(ROOT / "configs/digits_posthoc.yml", [*common, *overrides])
@@ -45,10 +45,10 @@ def trained(folder: str, *overrides: str):
 def main() -> None:
     choose_threads(1)
     load_paddle()
-    from ppema.run.average import PostHoc
-    from ppema.run.lengths import parse
-    from ppema.run.setup import checkpoints_of
-    from ppema.run.snapshots import snapshots_of
+    from ppema.checkpoint.paths import checkpoints_of
+    from ppema.posthoc.combine import PostHoc
+    from ppema.posthoc.lengths import parse
+    from ppema.posthoc.snapshots import snapshots_of
 
     direct = ", ".join(f"{name}: {{{kind}: {text}}}" for name, (kind, text) in LENGTHS.items())
     snapshots = snapshots_of(trained("snapshots")).until(None)

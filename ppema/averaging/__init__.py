@@ -1,0 +1,1 @@
+"""The mathematics of averages, in numpy: decays, widths, profiles, precision, health. No paddle."""

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from ppema.run.durable import open_own
+from ppema.checkpoint.durable import open_own
 
 
 class AppendedFile:

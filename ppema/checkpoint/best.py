@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ppema.errors import ConfigError
-from ppema.metrics import less_is_better
+
+# Of these, less is better.
+_ERRORS = ("loss", "mse", "mae", "rmse", "error", "perplexity")
 
 
 @dataclass(frozen=True)
@@ -35,3 +37,8 @@ def check_monitors(monitors: Sequence[str], measures: Mapping[str, Any]) -> None
         metric = monitor.partition("/")[2]
         if metric not in measures:
             raise ConfigError.of(f"{metric!r} is not measured; measured are {', '.join(measures)}", "monitor")
+
+
+def less_is_better(name: str) -> bool:
+    """Whether a metric's name says that it counts errors."""
+    return any(part in name.lower() for part in _ERRORS)

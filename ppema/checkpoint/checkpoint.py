@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from ppema.averaging.precision import fitted, type_of
+from ppema.checkpoint.folder import MANIFEST, is_step, problems, read_manifest, read_part, step_of
+from ppema.checkpoint.manifest import Manifest
+from ppema.checkpoint.tensors import Arrays
 from ppema.config import PDPARAMS, RAW, SAFETENSORS
 from ppema.errors import CheckpointError
-from ppema.run.folder import MANIFEST, is_step, problems, read_manifest, read_part, step_of
-from ppema.run.manifest import Manifest
-from ppema.run.tensors import Arrays
 
 
 @dataclass(frozen=True)

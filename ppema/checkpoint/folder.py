@@ -13,11 +13,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from ppema.checkpoint.durable import NewFile, sync_folder, write_file
+from ppema.checkpoint.manifest import FolderManifest, parse, sealed
+from ppema.checkpoint.tensors import Image, Record, read_arrays, read_bytes
 from ppema.config import SAFETENSORS
 from ppema.errors import CheckpointError, TrainingError, printable
-from ppema.run.durable import NewFile, sync_folder, write_file
-from ppema.run.manifest import FolderManifest, parse, sealed
-from ppema.run.tensors import Image, Record, read_arrays, read_bytes
 
 MANIFEST = "manifest.json"
 _PREFIX = "step-"

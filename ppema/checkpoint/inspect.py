@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ppema.averaging.precision import widened
+from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.folder import contents, problems, step_folders
+from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError
-from ppema.run.checkpoint import Checkpoint
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.folder import contents, problems, step_folders
 
 
 @dataclass(frozen=True)

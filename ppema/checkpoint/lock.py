@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ppema.checkpoint.durable import open_own, sync_folder
 from ppema.errors import CheckpointError, SetupError, TrainingError
-from ppema.run.durable import open_own, sync_folder
 
 _NAME = "lock"
 

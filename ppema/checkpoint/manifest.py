@@ -22,9 +22,9 @@ from pydantic import (
     model_serializer,
 )
 
+from ppema.checkpoint.best import Best
+from ppema.checkpoint.tensors import Record
 from ppema.errors import printable
-from ppema.run.best import Best
-from ppema.run.tensors import Record
 
 FORMAT = 2
 

@@ -15,11 +15,10 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ppema.errors import CheckpointError, ConfigError, TrainingError
-from ppema.run.best import Best
-from ppema.run.checkpoint import Checkpoint
-from ppema.run.durable import replace_file
-from ppema.run.folder import (
+from ppema.checkpoint.best import Best
+from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.durable import replace_file
+from ppema.checkpoint.folder import (
     MANIFEST,
     clear_partials,
     contents,
@@ -31,8 +30,9 @@ from ppema.run.folder import (
     step_of,
     write_folder,
 )
-from ppema.run.manifest import Manifest
-from ppema.run.tensors import Image, read_bytes
+from ppema.checkpoint.manifest import Manifest
+from ppema.checkpoint.tensors import Image, read_bytes
+from ppema.errors import CheckpointError, ConfigError, TrainingError
 
 LAST = "last"
 BEST = "best"

@@ -1,4 +1,4 @@
-"""The command lines. Python's path is without the working directory when they run: see `ppema.modules`."""
+"""The command lines. Python's path is without the working directory when they run: see `ppema.user_code.modules`."""
 
 import sys
 

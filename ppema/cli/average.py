@@ -11,7 +11,7 @@ from ppema.cli.common import add_json, load, parser, print_json, print_table, ru
 from ppema.errors import PpemaError
 
 if TYPE_CHECKING:
-    from ppema.posthoc import Request
+    from ppema.posthoc.search import Request
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def _average(arguments: argparse.Namespace) -> int:
             raise PpemaError(f"--{option}: it goes with --search")
     config = load(arguments)
     from ppema.config import DEFAULT_BATCHES
-    from ppema.posthoc import average
+    from ppema.posthoc.search import average
 
     outcome = average(
         config,
@@ -93,7 +93,7 @@ def _small(error: float | None) -> str:
 
 
 def _wanted(arguments: argparse.Namespace) -> Request:
-    from ppema.posthoc import POINTS, Given, LastCheckpoints, Search
+    from ppema.posthoc.search import POINTS, Given, LastCheckpoints, Search
 
     if arguments.last_checkpoints is not None:
         return LastCheckpoints(arguments.last_checkpoints)

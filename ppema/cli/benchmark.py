@@ -13,7 +13,7 @@ from ppema.cli.common import add_json, print_json, print_table, run
 from ppema.errors import PpemaError
 
 if TYPE_CHECKING:
-    from ppema.benchmark.measure import Found, Options
+    from benchmarks.measure import Found, Options
 
 COMMANDS = {
     "ema": "one update of ResNet-50's averages, beside the memory limit, PyTorch and stock Paddle",
@@ -46,13 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _benchmark(arguments: argparse.Namespace) -> int:
     from ppema.environment import MOST_THREADS, choose_threads, load_paddle
 
+    _find_measures()
     threads = arguments.threads
     # By length first: int refuses numbers of thousands of digits.
     if threads != "auto" and not (threads.isdecimal() and len(threads) <= 9 and 1 <= int(threads) <= MOST_THREADS):
         raise PpemaError(f"--threads: expected an integer from 1 to {MOST_THREADS} or auto, got {threads!r}")
     choose_threads("auto" if threads == "auto" else int(threads))
     load_paddle()
-    from ppema.benchmark.measure import machine, rows
+    from benchmarks.measure import machine, rows
 
     options, figures, skipped = _options(arguments), [], []
     print(", ".join(f"{key} {value}" for key, value in machine().items() if value is not None), flush=True)
@@ -72,6 +73,18 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _find_measures() -> None:
+    """Let `benchmarks`, which is part of a checkout and not of the library, be imported."""
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / "benchmarks/measure.py").is_file():
+        raise PpemaError("benchmark: it needs the checkout of ppema, which has the folder benchmarks: run it there")
+    sys.path.insert(0, str(checkout))
+    try:
+        import benchmarks  # noqa: F401
+    finally:
+        sys.path.remove(str(checkout))
+
+
 def _parts(commands: Iterable[str], options: Options) -> Iterator[tuple[str, Options]]:
     """What is measured together, and told before the next: each command, and of step each model, which takes minutes."""
     for name in commands:
@@ -81,8 +94,8 @@ def _parts(commands: Iterable[str], options: Options) -> Iterator[tuple[str, Opt
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    from ppema.benchmark.measure import LEAST_ROUNDS, Options
-    from ppema.benchmark.subjects import SUBJECTS
+    from benchmarks.measure import LEAST_ROUNDS, Options
+    from benchmarks.subjects import SUBJECTS
 
     if arguments.rounds < LEAST_ROUNDS:
         raise PpemaError(f"--rounds: expected an integer >= {LEAST_ROUNDS}, got {arguments.rounds}: fewer tell nothing")
@@ -98,7 +111,7 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def _measures() -> dict[str, Callable[[Options], Found]]:
-    from ppema.benchmark import checkpoint, ema, loader, loop, startup, step, swap
+    from benchmarks import checkpoint, ema, loader, loop, startup, step, swap
 
     modules = {"ema": ema, "step": step, "swap": swap, "loop": loop, "checkpoint": checkpoint, "loader": loader}
     return {name: module.measure for name, module in {**modules, "startup": startup}.items()}

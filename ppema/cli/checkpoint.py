@@ -54,7 +54,7 @@ def _checkpoint(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from ppema.run.inspection import entries, folder_of_run
+    from ppema.checkpoint.inspect import entries, folder_of_run
 
     found = entries(folder_of_run(arguments.run))
     rows = [
@@ -72,8 +72,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from ppema.run.folder import MANIFEST
-    from ppema.run.inspection import check, check_pointers, entries, folder_of_run
+    from ppema.checkpoint.folder import MANIFEST
+    from ppema.checkpoint.inspect import check, check_pointers, entries, folder_of_run
 
     found: dict[str, list[str]] = {}
     for path in arguments.paths:
@@ -92,8 +92,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    from ppema.run.checkpoints import checkpoint_of
-    from ppema.run.inspection import differences
+    from ppema.checkpoint.inspect import differences
+    from ppema.checkpoint.store import checkpoint_of
 
     found = list(differences(checkpoint_of(arguments.a), checkpoint_of(arguments.b)))
     shown = sorted((each for each in found if arguments.all or not each.equal), key=lambda each: -each.relative)
@@ -113,10 +113,10 @@ def _figure(value: float | None) -> str:
 
 
 def _prune(arguments: argparse.Namespace) -> int:
-    from ppema.run.checkpoints import Checkpoints
-    from ppema.run.inspection import folder_of_run
-    from ppema.run.links import check_no_link
-    from ppema.run.lock import locked
+    from ppema.checkpoint.inspect import folder_of_run
+    from ppema.checkpoint.links import check_no_link
+    from ppema.checkpoint.lock import locked
+    from ppema.checkpoint.store import Checkpoints
 
     folder = folder_of_run(arguments.run)
     check_no_link(folder)

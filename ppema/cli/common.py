@@ -61,7 +61,7 @@ def load(arguments: argparse.Namespace) -> Config:
 
 def print_json(value: Any) -> None:
     """`value` as one line of JSON on stdout."""
-    from ppema.run.log import to_json
+    from ppema.log.log import to_json
 
     print(to_json(value), flush=True)
 
@@ -145,7 +145,7 @@ def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
     except PpemaError as error:
         if not pressed:
             if arguments.debug:
-                from ppema.blame import whole_traceback
+                from ppema.user_code.blame import whole_traceback
 
                 say(whole_traceback(error), sys.stderr)
             say(str(error), sys.stderr)

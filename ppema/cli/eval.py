@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     config = load(arguments)
     from ppema.api import evaluate
-    from ppema.run.weights import description, is_file
+    from ppema.weights.file import description, is_file
 
     asked = arguments.batch_norm
     results = evaluate(

@@ -11,7 +11,7 @@ from ppema.cli.common import add_json, load, parser, print_json, run, say
 from ppema.errors import PpemaError
 
 if TYPE_CHECKING:
-    from ppema.run.export import Exported
+    from ppema.weights.export import Exported
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def _of_run(arguments: argparse.Namespace) -> Exported:
         if getattr(arguments, option) is not None:
             raise PpemaError(f"--{option}: it goes with --from-official alone")
     config = load(arguments)
-    from ppema.run.export import export
+    from ppema.weights.export import export
 
     return export(
         config,
@@ -83,7 +83,7 @@ def _of_official(arguments: argparse.Namespace) -> Exported:
     from ppema.environment import load_paddle
 
     load_paddle()
-    from ppema.run.export import export_official
+    from ppema.weights.export import export_official
 
     return export_official(
         arguments.from_official,

@@ -34,14 +34,15 @@ def _show(arguments: argparse.Namespace) -> int:
         return 0
     config = load(arguments)
     if arguments.curves is not None:
-        from ppema.run.curves import draw_curves
-        from ppema.run.setup import output_of
+        from ppema.checkpoint.paths import output_of
+        from ppema.log.curves import draw_curves
 
         draw_curves(output_of(config), arguments.metric, Path(arguments.curves))
         return 0
-    from ppema.run.describe import describe
-    from ppema.run.initial import begin_with
-    from ppema.run.setup import checkpoints_of, prepare_training
+    from ppema.checkpoint.paths import checkpoints_of
+    from ppema.training.describe import describe
+    from ppema.training.initial import begin_with
+    from ppema.training.setup import prepare_training
 
     run = prepare_training(config)
     restored = None if checkpoints_of(config).exists() else begin_with(run)

@@ -35,12 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:
     config = load(arguments)
     if arguments.dry_run:
-        from ppema.training import dry_run
+        from ppema.training.loop import dry_run
 
         loss = dry_run(config, say=lambda line: say(line, sys.stderr))
         print(f"dry run: one step, loss {loss:.4f}; the evaluation ran; nothing was written", file=sys.stderr)
         return 0
-    from ppema.training import train
+    from ppema.training.loop import train
 
     try:
         result = train(config, resume=arguments.resume, extend=arguments.extend)

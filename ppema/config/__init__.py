@@ -1,6 +1,6 @@
 """What the user wrote: typed, frozen models of a config, and how YAML becomes one. Imports no paddle."""
 
-from ppema.config.average import DEFAULT_BATCHES, Average, Warmup
+from ppema.config.average_spec import DEFAULT_BATCHES, Average, Warmup
 from ppema.config.data import Csv, DataSpec, Digits, DottedData, Idx, ImageFolder, Npz, Synthetic
 from ppema.config.dump import to_yaml
 from ppema.config.duration import Duration

@@ -18,7 +18,7 @@ from pydantic import (
 from ppema.averaging.decay import MOST_STEPS
 from ppema.config.section import Args, Count, Flag, NotNegative, Section, Seed, Text
 from ppema.config.wording import counting, expecting, fault, faults, in_our_words, shown
-from ppema.names import did_you_mean
+from ppema.user_code.names import did_you_mean
 
 
 def _integer(value: Any) -> int:

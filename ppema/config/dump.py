@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from ppema.config.schema import Config
-from ppema.config.yaml_tree import RESOLVERS
+from ppema.config.tree.yaml_tree import RESOLVERS
 
 
 def to_yaml(config: Config) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from ppema.config.duration import Duration
-from ppema.config.files import BASE
-from ppema.config.merge import REPLACE
 from ppema.config.named import LearningRate, Named, Optimizer
 from ppema.config.schema import Config
+from ppema.config.tree.inheritance import BASE
+from ppema.config.tree.merge import REPLACE
 
 _NAME = {"type": "string", "minLength": 1}
 _RATE = {"type": "number", "exclusiveMinimum": 0}

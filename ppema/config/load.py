@@ -8,12 +8,12 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from ppema.config.dump import to_yaml
-from ppema.config.files import Files
-from ppema.config.merge import assign, without_marks
-from ppema.config.positions import Position, Positions
 from ppema.config.schema import Config
+from ppema.config.tree.inheritance import Files
+from ppema.config.tree.merge import assign, without_marks
+from ppema.config.tree.positions import Position, Positions
+from ppema.config.tree.yaml_tree import MAX_BYTES, MAX_DEPTH, MAX_NODES, TOO_DEEP, Entry, extent, read_yaml
 from ppema.config.wording import key_fault
-from ppema.config.yaml_tree import MAX_BYTES, MAX_DEPTH, MAX_NODES, TOO_DEEP, Entry, extent, read_yaml
 from ppema.errors import ConfigError, Problem, escaped
 
 
@@ -21,7 +21,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     """The config in the file `path`, laid over the files that it names under `_base_`, with `overrides` applied.
 
     `_base_` is a path or a list of paths, each relative to the file that names it; later ones are laid over earlier
-    ones, and the file itself over all of them (`ppema.config.merge.merge` has the rules, `_replace_: true` among
+    ones, and the file itself over all of them (`ppema.config.tree.merge.merge` has the rules, `_replace_: true` among
     them). An override `a.b.0.c=value` sets exactly the one key that it names, whatever stood there: the value is YAML,
     nothing after the `=` is null, a number is an index where a list stands, and missing mappings are made.
 

@@ -19,18 +19,18 @@ from pydantic import (
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from ppema.averaging.decay import MOST_STEPS
-from ppema.config.average import Average
+from ppema.config.average_spec import Average
 from ppema.config.data import DataSpec
 from ppema.config.duration import Duration
 from ppema.config.init_from import InitFrom
 from ppema.config.monitor import Monitors, is_monitor
 from ppema.config.named import LearningRate, Named, Optimizer
-from ppema.config.positions import Positions
 from ppema.config.section import Count, Count0, Section, Seed, Text
+from ppema.config.tree.positions import Positions
 from ppema.config.wording import counting, expecting, faults, in_our_words, shown
 from ppema.errors import ConfigError, Path, Problem
-from ppema.modules import looking_in
-from ppema.names import did_you_mean
+from ppema.user_code.modules import looking_in
+from ppema.user_code.names import did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from ppema.averaging.precision import FLOAT32
 from ppema.errors import Path
-from ppema.names import did_you_mean
+from ppema.user_code.names import did_you_mean
 
 _LONGEST = 60
 _MOST_BITS = 400

@@ -4,10 +4,10 @@ A data set is map-style: `len(d)` samples, `d[i]` a tuple of arrays whose last i
 model's inputs. Nothing here imports paddle; a data set named by dotted path may.
 """
 
-from ppema.data.arrays import ArrayDataset
-from ppema.data.build import build_dataset, build_loader
 from ppema.data.dataset import Dataset
 from ppema.data.fields import Field
+from ppema.data.from_config import build_dataset, build_loader
 from ppema.data.loader import Batch, Loader
+from ppema.data.sets.arrays import ArrayDataset
 
 __all__ = ["ArrayDataset", "Batch", "Dataset", "Field", "Loader", "build_dataset", "build_loader"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ppema.blame import blamed
 from ppema.errors import DataError
+from ppema.user_code.blame import blamed
 
 
 class Dataset(Protocol):

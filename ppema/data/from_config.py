@@ -7,19 +7,19 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ppema.blame import blamed
-from ppema.data.csv_table import csv
 from ppema.data.dataset import Dataset, check_dataset
-from ppema.data.digits import digits
-from ppema.data.files import MissingError
-from ppema.data.idx import idx
-from ppema.data.image_folder import ImageFolder
 from ppema.data.loader import Loader
-from ppema.data.npz import npz
-from ppema.data.synthetic import synthetic
+from ppema.data.sets.csv_table import csv
+from ppema.data.sets.digits import digits
+from ppema.data.sets.files import MissingError
+from ppema.data.sets.idx import idx
+from ppema.data.sets.image_folder import ImageFolder
+from ppema.data.sets.npz import npz
+from ppema.data.sets.synthetic import synthetic
 from ppema.errors import ConfigError, DataError, PpemaError
-from ppema.modules import folders_looked_in, looking_in
-from ppema.names import check_arguments, resolve
+from ppema.user_code.blame import blamed
+from ppema.user_code.modules import folders_looked_in, looking_in
+from ppema.user_code.names import check_arguments, resolve
 
 # Each opens the data set that a section of that name describes.
 SOURCES: Mapping[str, Callable[[Any], Dataset]] = {

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppema.data.arrays import ArrayDataset
 from ppema.data.dataset import Dataset, check_dataset
 from ppema.data.fields import Field
 from ppema.data.order import Plan
 from ppema.data.pool import WorkerPool
 from ppema.data.prefetch import Handover, prefetch
 from ppema.data.read import describe, read_batch
+from ppema.data.sets.arrays import ArrayDataset
 from ppema.data.worker import Task
 from ppema.errors import DataError
 

@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from ppema.blame import blamed
 from ppema.data.read import Cancelled
 from ppema.data.shared import create_shared, map_shared
 from ppema.data.surroundings import starting
 from ppema.data.worker import AHEAD, Failed, Task, serve
 from ppema.errors import DataError, one_line
+from ppema.user_code.blame import blamed
 
 POLL_SECONDS = 0.1  # how soon a wait notices that its epoch was closed
 END_SECONDS = 2.0

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ppema.blame import blamed
-from ppema.data.arrays import ArrayDataset
 from ppema.data.dataset import Dataset
 from ppema.data.fields import Field, check_fields, field_of, to_fields
 from ppema.data.seeding import borrowed_generators, seed_generators
+from ppema.data.sets.arrays import ArrayDataset
 from ppema.errors import DataError
+from ppema.user_code.blame import blamed
 
 
 class Cancelled(Exception):  # noqa: N818  (not an error: nobody wants the batch any more)

@@ -34,7 +34,8 @@ class Surroundings:
 def starting() -> Iterator[Surroundings]:
     """Inside, a process of multiprocessing's that is started finds ppema, and nothing in the working directory.
 
-    A command line takes the folder that holds ppema off Python's path (`ppema.modules`); in a new process it comes last.
+    A command line takes the folder that holds ppema off Python's path (`ppema.user_code.modules`). In a new process it comes
+    last.
     """
     ours = Surroundings(tuple(sys.path), os.environ.get(_SAFE))
     os.environ[_SAFE] = "1"

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
-from ppema.blame import blamed, whole_traceback
 from ppema.data.dataset import Dataset, check_dataset
 from ppema.data.fields import Field
 from ppema.data.order import Plan
@@ -22,6 +21,7 @@ from ppema.data.read import read_into
 from ppema.data.shared import map_shared
 from ppema.data.surroundings import Surroundings
 from ppema.errors import DataError, PpemaError, one_line
+from ppema.user_code.blame import blamed, whole_traceback
 
 AHEAD = 2  # batches asked of a worker at a time: one in the making, one to go on with
 

@@ -1,0 +1,1 @@
+"""`ExponentialMovingAverage`: averages of weights in programs that the user builds and runs."""

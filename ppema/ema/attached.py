@@ -10,16 +10,16 @@ from typing import Any
 
 import paddle
 
-from ppema.beginning import Beginning
+from ppema.ema.beginning import Beginning
+from ppema.ema.foreign import statistics_of_trained
 from ppema.errors import AverageError, listed
-from ppema.foreign import statistics_of_trained
 from ppema.ir import Operation, Parameter, Program, Variable, backend
 from ppema.passes.average import Average, shadow_name
 from ppema.passes.ema import EmaPass
+from ppema.passes.recalibrate import moving_statistics
 from ppema.passes.select import Selection, chosen
 from ppema.passes.switch import SwitchPass
-from ppema.recalibration import moving_statistics
-from ppema.trained import check_trained
+from ppema.passes.trained import check_trained
 
 
 @dataclass
@@ -111,7 +111,7 @@ def names_to_be(program: Program, selection: Selection, name: str) -> dict[str, 
 
 def _ours_in_a_branch(operation: Operation) -> bool:
     """Whether ppema itself built `operation` in a branch, as it overwrites weights by their average."""
-    return operation.depth > 0 and operation.source.startswith(f"{Path(__file__).parent}{os.sep}")
+    return operation.depth > 0 and operation.source.startswith(f"{Path(__file__).parents[1]}{os.sep}")
 
 
 def _written(operations: Iterable[Operation]) -> set[str]:

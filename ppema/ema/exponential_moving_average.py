@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppema.applied import Applied, Places, as_measured, check_started, in_progress
-from ppema.arguments import (
+from ppema.averaging.decay import Schedule, check_decay
+from ppema.averaging.precision import Precision
+from ppema.ema.applied import Applied, Places, as_measured, check_started, in_progress
+from ppema.ema.arguments import (
     check_list,
     check_name,
     check_programs,
@@ -21,15 +23,13 @@ from ppema.arguments import (
     selection_of,
     switch_of,
 )
-from ppema.attached import Attached, attach, names_to_be
-from ppema.averaging.decay import Schedule, check_decay
-from ppema.averaging.precision import Precision
+from ppema.ema.attached import Attached, attach, names_to_be
+from ppema.ema.foreign import check_test_program
 from ppema.errors import AverageError, listed
-from ppema.foreign import check_test_program
 from ppema.ir import Program, Variable, backend
 from ppema.passes.ema import EmaPass
+from ppema.passes.recalibrate import recalibration
 from ppema.passes.select import BatchNormPolicy
-from ppema.recalibration import recalibration
 
 ThresStepsArgument = int | float | Variable | Callable[[Variable], Variable | float] | None
 

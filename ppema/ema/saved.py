@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppema.applied import Applied, in_progress
+from ppema.ema.applied import Applied, in_progress
 from ppema.errors import AverageError
 from ppema.ir import Program, backend, scope
 

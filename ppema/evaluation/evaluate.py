@@ -6,9 +6,9 @@ import numpy as np
 
 from ppema.data import Loader
 from ppema.errors import TrainingError
-from ppema.inputs import Inputs
-from ppema.programs import TestProgram
-from ppema.run.execute import Executor
+from ppema.programs.build import TestProgram
+from ppema.programs.executor import Executor
+from ppema.programs.inputs import Inputs
 
 
 def evaluate(executor: Executor, test: TestProgram, inputs: Inputs, loader: Loader) -> dict[str, float]:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
+from ppema.checkpoint.checkpoint import Checkpoint
 from ppema.config import DEFAULT_BATCHES, RAW
 from ppema.errors import AverageError, CheckpointError
+from ppema.evaluation.prepared import EvaluationRun
+from ppema.evaluation.recalibrator import Recalibrator
+from ppema.passes.recalibrate import recalibration
 from ppema.passes.select import POLICIES, BatchNormPolicy
-from ppema.programs import train_statistics
-from ppema.recalibration import recalibration
-from ppema.run.checkpoint import Checkpoint
-from ppema.run.recalibrate import Recalibrator
-from ppema.run.setup import EvaluationRun
+from ppema.programs.build import train_statistics
 
 
 class Policies:

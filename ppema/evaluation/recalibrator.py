@@ -8,10 +8,10 @@ from itertools import islice
 from typing import Any
 
 from ppema.data import Batch, Loader
-from ppema.inputs import Inputs
-from ppema.recalibration import Feed, Recalibration
-from ppema.run.bad_sample import bad_sample
-from ppema.run.execute import Executor
+from ppema.data.bad_sample import bad_sample
+from ppema.passes.recalibrate import Feed, Recalibration
+from ppema.programs.executor import Executor
+from ppema.programs.inputs import Inputs
 
 
 class Recalibrator:

@@ -12,13 +12,13 @@ import numpy as np
 from ppema.averaging.precision import HALF_TYPES
 from ppema.config import Config
 from ppema.data import Batch, Loader
+from ppema.ema.saved import read
 from ppema.errors import ConfigError, TrainingError
 from ppema.ir import Parameter, scope
 from ppema.losses import LOSSES
 from ppema.metrics import METRICS
-from ppema.programs import Model
-from ppema.run.execute import Executor
-from ppema.saved import read
+from ppema.programs.build import Model
+from ppema.programs.executor import Executor
 
 # A batch is compared with parts of these sizes. Two samples do for measures of ours, which only a model can make depend on it.
 _PARTS, _PARTS_OF_OURS = (1, 2, 5), (1, 1)

@@ -14,7 +14,7 @@ from paddle.nn.clip import get_tensor_from_selected_rows
 from paddle.nn.initializer import Constant
 from paddle.pir.core import create_persistable_value
 
-from ppema.ir import onednn
+from ppema.ir import onednn_operations
 from ppema.ir.base import (
     AverageOp,
     Gradient,
@@ -215,16 +215,16 @@ class Pir:
         return Plain(executor, program, fetch)
 
     def onednn_hindrance(self) -> str | None:
-        return onednn.hindrance()
+        return onednn_operations.hindrance()
 
     def place_on_onednn(self, program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
-        return onednn.place(program, kinds, fetched)
+        return onednn_operations.place(program, kinds, fetched)
 
     def channels_last(self, program: Program) -> str | None:
-        return onednn.channels_last(program)
+        return onednn_operations.channels_last(program)
 
     def settle(self) -> None:
-        onednn.settle()
+        onednn_operations.settle()
 
     def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:
         return quicken(program, fetched)

@@ -1,0 +1,1 @@
+"""What a run reports: lines for people, records, figures and curves."""

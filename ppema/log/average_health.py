@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,7 @@ from ppema.averaging.decay import step_size, weight_after
 from ppema.averaging.health import Reading, Tally, layer_groups, tally, window
 from ppema.ir import scope
 from ppema.passes.select import chosen
-from ppema.programs import Programs
-from ppema.run.setup import TrainingRun
+from ppema.programs.build import Programs
 
 # Where float32 keeps more than this share of an average's numbers from moving, the average has stopped.
 _STOPPED = 0.5
@@ -41,12 +41,12 @@ class Health:
     BatchNorm's statistics are left out: their scale is another, and they move whether the weights do or not.
     """
 
-    def __init__(self, run: TrainingRun, step: int):
-        """Begin after `step`: from there on it is seen what moves."""
-        self._scope = run.scope
-        self._passes = run.programs.passes
-        self._weights = {name: average.weight for name, average in run.programs.averages.items()}
-        self._covered = _covered(run.programs)
+    def __init__(self, programs: Programs, where: Any, step: int):
+        """where: the scope of `programs`. Begin after `step`: from there on it is seen what moves."""
+        self._scope = where
+        self._passes = programs.passes
+        self._weights = {name: average.weight for name, average in programs.averages.items()}
+        self._covered = _covered(programs)
         self._warned: set[tuple[str, str]] = set()
         self._now = {name: _Seen(step) for name in self._passes}
         self.measure(step)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ppema.config import RAW
 from ppema.errors import DataError
-from ppema.run.records import read_metrics
+from ppema.log.records import read_metrics
 
 
 def draw_curves(output: Path, metric: str, file: Path) -> None:

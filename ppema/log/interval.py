@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from ppema.run.manifest import SavedInterval
+from ppema.checkpoint.manifest import SavedInterval
 
 
 class Interval:

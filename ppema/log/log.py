@@ -15,14 +15,14 @@ from visualdl.component.base_component import meta_data, scalar
 from visualdl.writer.record_writer import RecordWriter
 
 from ppema.averaging.health import Reading
-from ppema.blame import in_foreign_code, whole_traceback
+from ppema.checkpoint.appended import AppendedFile
+from ppema.checkpoint.durable import replace_file, write_file
+from ppema.checkpoint.folder import free, set_aside
 from ppema.errors import SetupError, TrainingError, escaped
-from ppema.run.appended import AppendedFile
-from ppema.run.durable import replace_file, write_file
-from ppema.run.folder import free, set_aside
-from ppema.run.progress import Bar
-from ppema.run.records import Saved, read_metrics
-from ppema.run.traces import has_figures, vdl_files
+from ppema.log.progress import Bar
+from ppema.log.records import Saved, read_metrics
+from ppema.log.traces import has_figures, vdl_files
+from ppema.user_code.blame import in_foreign_code, whole_traceback
 
 
 class RunLog:

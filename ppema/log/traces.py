@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ppema.run.folder import contents, step_folders, step_of
-from ppema.run.records import newest_saved, read_metrics
+from ppema.checkpoint.folder import contents, step_folders, step_of
+from ppema.log.records import newest_saved, read_metrics
 
 # VisualDL's record of the file itself takes less; with one figure behind it a file takes more.
 _NO_FIGURE = 64  # bytes

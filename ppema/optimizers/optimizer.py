@@ -11,11 +11,11 @@ from typing import Any
 import paddle
 
 from ppema.averaging.precision import FLOAT32
-from ppema.blame import blamed
 from ppema.config import Config, Duration
 from ppema.errors import ConfigError
-from ppema.names import check_arguments, resolve
-from ppema.schedules import LRScheduler, ReduceOnPlateau, Warmup, in_steps
+from ppema.optimizers.schedules import LRScheduler, ReduceOnPlateau, Warmup, in_steps
+from ppema.user_code.blame import blamed
+from ppema.user_code.names import check_arguments, resolve
 
 LONGEST_REHEARSAL = 10_000
 

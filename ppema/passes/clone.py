@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from ppema.ir import Program, Variable, backend, draws_random_numbers
-from ppema.trained import is_trained
+from ppema.passes.trained import is_trained
 
 
 def clone_for_test(program: Program, values: Sequence[Variable] = ()) -> tuple[Program, list[Variable]]:

@@ -12,7 +12,7 @@ from ppema.averaging.moments import Moments
 from ppema.errors import AverageError
 from ppema.ir import Program, backend, scope
 from ppema.passes.average import read_shadows
-from ppema.trained import is_trained
+from ppema.passes.trained import is_trained
 
 Feed = Mapping[str, np.ndarray]
 

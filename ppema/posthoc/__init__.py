@@ -1,0 +1,1 @@
+"""Averages of finished runs, built from snapshots or checkpoints."""

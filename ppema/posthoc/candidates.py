@@ -10,10 +10,10 @@ import numpy as np
 
 from ppema.config import RAW
 from ppema.errors import AverageError, CheckpointError
-from ppema.programs import train_statistics
-from ppema.run.average import Built
-from ppema.run.evaluate import evaluate
-from ppema.run.setup import EvaluationRun
+from ppema.evaluation.evaluate import evaluate
+from ppema.evaluation.prepared import EvaluationRun
+from ppema.posthoc.combine import Built
+from ppema.programs.build import train_statistics
 
 _FAR = 1.0
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ppema.averaging.posthoc import Profile, Shape, solve
 from ppema.averaging.precision import widened
+from ppema.averaging.profiles import Profile, Shape, solve
+from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.tensors import Arrays
 from ppema.config import RAW
 from ppema.errors import CheckpointError
-from ppema.run.checkpoint import Checkpoint
-from ppema.run.snapshots import Snapshot
-from ppema.run.tensors import Arrays
+from ppema.posthoc.snapshots import Snapshot
 
 
 @dataclass(frozen=True)

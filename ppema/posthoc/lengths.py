@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ppema.averaging.posthoc import Exponential, Power, Shape
 from ppema.averaging.power import WIDEST, gamma_of
+from ppema.averaging.profiles import Exponential, Power, Shape
 from ppema.config import Duration
+from ppema.config.horizon import Horizon
 from ppema.errors import ConfigError, PpemaError
-from ppema.programs import Horizon
 
 Kind = Literal["sigma_rel", "half_life"]
 # Where a search looks unless told otherwise: the half-lives have about the widths of those σ_rel.

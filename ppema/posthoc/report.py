@@ -12,10 +12,10 @@ import numpy as np
 from visualdl import LogWriter
 
 from ppema.errors import TrainingError
-from ppema.run.bench import Row
-from ppema.run.curves import figure
-from ppema.run.lengths import Kind
-from ppema.run.log import finite
+from ppema.log.curves import figure
+from ppema.log.log import finite
+from ppema.posthoc.candidates import Row
+from ppema.posthoc.lengths import Kind
 
 # VisualDL's axis holds whole numbers only: σ_rel in ten-thousandths, half-lives in steps.
 _PER_UNIT: dict[Kind, int] = {"sigma_rel": 10_000, "half_life": 1}

@@ -11,17 +11,18 @@ from typing import Literal, get_args
 
 import paddle
 
-from ppema.averaging.search import golden_section, grid
+from ppema.checkpoint.best import wants_less
+from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.config import DEFAULT_BATCHES, SAFETENSORS, Config
 from ppema.errors import CheckpointError, PpemaError, TrainingError
-from ppema.run.average import PostHoc, mean_of
-from ppema.run.bench import Bench, Measured, far_off
-from ppema.run.best import wants_less
-from ppema.run.lengths import BETWEEN, Kind, Length, length, parse
-from ppema.run.report import Report, write_report
-from ppema.run.setup import checkpoints_of, output_of, prepare_evaluation
-from ppema.run.snapshots import snapshots_of
-from ppema.run.weights import write_weights
+from ppema.evaluation.prepared import prepare_evaluation
+from ppema.posthoc.candidates import Bench, Measured, far_off
+from ppema.posthoc.combine import PostHoc, mean_of
+from ppema.posthoc.grid import golden_section, grid
+from ppema.posthoc.lengths import BETWEEN, Kind, Length, length, parse
+from ppema.posthoc.report import Report, write_report
+from ppema.posthoc.snapshots import snapshots_of
+from ppema.weights.file import write_weights
 
 POINTS = 9  # lengths that a search tries by default
 MOST_POINTS = 10_000  # each is an evaluation

@@ -16,13 +16,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from ppema.averaging.posthoc import Power, Profile
 from ppema.averaging.power import gamma_of
-from ppema.config import Config
-from ppema.errors import CheckpointError
-from ppema.ir import scope
-from ppema.programs import Horizon
-from ppema.run.folder import (
+from ppema.averaging.profiles import Power, Profile
+from ppema.checkpoint.folder import (
     MANIFEST,
     clear_partials,
     problems,
@@ -35,10 +31,15 @@ from ppema.run.folder import (
     step_of,
     write_folder,
 )
-from ppema.run.manifest import FolderManifest
-from ppema.run.setup import TrainingRun, output_of
-from ppema.run.state import State
-from ppema.run.tensors import Image
+from ppema.checkpoint.manifest import FolderManifest
+from ppema.checkpoint.paths import output_of
+from ppema.checkpoint.state import State
+from ppema.checkpoint.tensors import Image
+from ppema.config import Config
+from ppema.config.horizon import Horizon
+from ppema.errors import CheckpointError
+from ppema.ir import scope
+from ppema.training.setup import TrainingRun
 
 _REST = "rest"
 

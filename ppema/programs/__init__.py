@@ -1,0 +1,1 @@
+"""From a config to programs, and what runs them."""

@@ -9,24 +9,25 @@ import paddle
 
 from ppema.averaging.decay import Constant, Exponential, HalfLife, InverseGamma, PowerFunction, Schedule, ThresSteps
 from ppema.averaging.power import gamma_of
-from ppema.config import RAW, Config, Duration
+from ppema.config import RAW, Config
 from ppema.config import Average as AverageSpec
+from ppema.config.horizon import Horizon
 from ppema.data import Field
 from ppema.errors import ConfigError, listed
-from ppema.forward import building, class_count, each_sample, forward
-from ppema.inputs import Inputs
 from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers
 from ppema.losses import per_sample
 from ppema.metrics import build_metrics
-from ppema.optimizers import build_lr, build_optimizer
+from ppema.optimizers.optimizer import build_lr, build_optimizer
+from ppema.optimizers.schedules import LRScheduler
 from ppema.passes.average import Average, read_shadows
 from ppema.passes.ema import EmaPass, append_updates
 from ppema.passes.finite import FinitePass, Guard
 from ppema.passes.onednn import OnednnPass, Placement
+from ppema.passes.recalibrate import Recalibration, moving_statistics, recalibration
 from ppema.passes.select import Choice, Selection, chosen
 from ppema.passes.switch import SwitchPass
-from ppema.recalibration import Recalibration, moving_statistics, recalibration
-from ppema.schedules import LRScheduler
+from ppema.programs.forward import building, class_count, each_sample, forward
+from ppema.programs.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -96,29 +97,6 @@ class Programs:
         """The same programs, of which none measures the loss in evaluation."""
         tests = {weights: test.without_loss() for weights, test in self.tests.items()}
         return replace(self, model=replace(self.model, test=tests[RAW]), tests=tests)
-
-
-@dataclass(frozen=True)
-class Horizon:
-    """How long a run is, to turn durations into steps."""
-
-    steps_per_epoch: int
-    batch_size: int
-    epochs: int
-
-    @property
-    def total_steps(self) -> int:
-        return self.epochs * self.steps_per_epoch
-
-    def steps(self, duration: Duration) -> int:
-        """The number of steps, at least 1."""
-        return duration.to_steps(steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size, total_steps=self.total_steps)
-
-    def exact_steps(self, duration: Duration) -> float:
-        """The same without rounding, for what is no moment of the run but a length, such as a half-life."""
-        return duration.exact_steps(
-            steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size, total_steps=self.total_steps
-        )
 
 
 def build_test_model(config: Config, fields: Sequence[Field]) -> Model:

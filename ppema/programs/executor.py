@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppema.blame import blamed
 from ppema.errors import TrainingError
 from ppema.ir import Program, Runner, Variable, backend
 from ppema.ir.plain import Plain
+from ppema.user_code.blame import blamed
 
 
 class Executor:

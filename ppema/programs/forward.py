@@ -8,14 +8,14 @@ from typing import Any
 
 import paddle
 
-from ppema.blame import blamed
 from ppema.config import Config
 from ppema.data import Field
 from ppema.errors import ConfigError
 from ppema.ir import Variable, dtype_name
 from ppema.losses import build_loss, form, has_classes, per_sample
 from ppema.models import MODELS
-from ppema.names import check_arguments, resolve
+from ppema.user_code.blame import blamed
+from ppema.user_code.names import check_arguments, resolve
 
 
 def forward(config: Config, fields: Sequence[Field], *, train: bool) -> tuple[Any, list[Variable], Variable, Variable]:

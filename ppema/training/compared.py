@@ -7,7 +7,7 @@ from typing import Any
 
 from ppema.config import Config
 from ppema.errors import ConfigError
-from ppema.schedules import with_units
+from ppema.optimizers.schedules import with_units
 
 # Keys that may differ between a checkpoint and the run that goes on from it: they change no weight of any step.
 _HARMLESS = (

@@ -9,10 +9,10 @@ import numpy as np
 
 from ppema.averaging.health import layer_groups
 from ppema.ir import Parameter, backend
+from ppema.optimizers.schedules import rates
 from ppema.passes.select import Choice
-from ppema.run.initial import Restored
-from ppema.run.setup import TrainingRun
-from ppema.schedules import rates
+from ppema.training.initial import Restored
+from ppema.training.setup import TrainingRun
 
 
 @dataclass(frozen=True)

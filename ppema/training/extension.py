@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ppema.config import Config, Duration
+from ppema.config.horizon import Horizon
 from ppema.errors import ConfigError
-from ppema.programs import Horizon
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppema.averaging.precision import SHADOW_TYPES, widened
+from ppema.checkpoint.state import State
 from ppema.config.init_from import InitFrom
 from ppema.errors import CheckpointError, ConfigError, listed, printable
 from ppema.ir import backend, scope
-from ppema.programs import Programs
-from ppema.run.assignment import Assignment, Loaded, assign, check
-from ppema.run.setup import TrainingRun
-from ppema.run.source import open_source
-from ppema.run.state import State
-from ppema.run.statecheck import StateCheck
+from ppema.programs.build import Programs
+from ppema.training.setup import TrainingRun
+from ppema.training.statecheck import StateCheck
+from ppema.weights.assignment import Assignment, Loaded, assign, check
+from ppema.weights.source import open_source
 
 _MOST_NAMED = 5  # of one kind, on a terminal
 

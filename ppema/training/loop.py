@@ -12,29 +12,30 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from ppema.checkpoint.best import Best
+from ppema.checkpoint.links import check_links
+from ppema.checkpoint.lock import Lock, locked
+from ppema.checkpoint.paths import checkpoints_of, output_of
+from ppema.checkpoint.state import Every, State, step_seed
 from ppema.config import RAW, Config, to_yaml
 from ppema.data import Batch
 from ppema.errors import AverageError, TrainingError
+from ppema.evaluation.evaluate import evaluate
 from ppema.ir import generators
-from ppema.optimizers import advance
-from ppema.run.best import Best
-from ppema.run.evaluate import evaluate
-from ppema.run.health import Health
-from ppema.run.initial import Restored, begin_with
-from ppema.run.interval import Interval
-from ppema.run.links import check_links
-from ppema.run.lock import Lock, locked
-from ppema.run.log import RunLog
-from ppema.run.progress import progress
-from ppema.run.resume import Start, open_run
-from ppema.run.saver import Saver
-from ppema.run.setup import TrainingRun, checkpoints_of, output_of, prepare_training
-from ppema.run.skipped import ADVICE, culprit, too_many, where
-from ppema.run.snapshots import snapshots_of
-from ppema.run.state import Every, State, step_seed
-from ppema.run.statecheck import StateCheck
-from ppema.run.stop import stop_requests
-from ppema.schedules import ReduceOnPlateau, rates
+from ppema.log.average_health import Health
+from ppema.log.interval import Interval
+from ppema.log.log import RunLog
+from ppema.log.progress import progress
+from ppema.optimizers.optimizer import advance
+from ppema.optimizers.schedules import ReduceOnPlateau, rates
+from ppema.posthoc.snapshots import snapshots_of
+from ppema.training.initial import Restored, begin_with
+from ppema.training.resume import Start, open_run
+from ppema.training.save import Saver
+from ppema.training.setup import TrainingRun, prepare_training
+from ppema.training.skipped import ADVICE, culprit, too_many, where
+from ppema.training.statecheck import StateCheck
+from ppema.training.stop import stop_requests
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,7 @@ class Trainer:
 
     def go(self, lock: Lock) -> Result:
         """Train to the end, or until a signal asks to stop. Call it in the scope of the run, whose folder `lock` holds."""
-        state = self._state
-        config, run = self._run.config, self._run
+        state, config, run = self._state, self._run.config, self._run
         last = run.horizon.total_steps
         if config.train.stop_after is not None:
             last = min(last, run.horizon.steps(config.train.stop_after))
@@ -154,7 +154,12 @@ class Trainer:
                 log.note(f"init_from: {'  '.join(filter(None, row))}" for row in self._restored.rows())
             if run.programs.placement is not None and run.programs.placement.any:
                 log.note([f"onednn: {run.kernels}"])
-            health, interval, stopped_by, in_a_row = Health(run, state.updates), Interval(start.interval), None, 0
+            health, interval, stopped_by, in_a_row = (
+                Health(run.programs, run.scope, state.updates),
+                Interval(start.interval),
+                None,
+                0,
+            )
             for batch in batches:
                 lr = float(run.programs.lr())
                 before, step = state, self.step(batch, state)

@@ -7,12 +7,12 @@ import os
 import re
 from pathlib import Path
 
+from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.folder import free, step_folder
+from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError, Remedy
-from ppema.run.checkpoint import Checkpoint
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.folder import free, step_folder
-from ppema.run.records import newest_saved, read_metrics
-from ppema.run.traces import lost
+from ppema.log.records import newest_saved, read_metrics
+from ppema.log.traces import lost
 
 
 def newest_intact(checkpoints: Checkpoints) -> tuple[Checkpoint | None, list[str]]:

@@ -10,21 +10,29 @@ from pathlib import Path
 
 import paddle
 
+from ppema.checkpoint.best import Best
+from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.manifest import Manifest, Position, SavedAverage, SavedInterval
+from ppema.checkpoint.state import State, step_seed
+from ppema.checkpoint.store import Checkpoints, pointer_of
+from ppema.checkpoint.tensors import Image
 from ppema.environment import threads_in_use
 from ppema.errors import CheckpointError, ConfigError, Remedy, one_line, printable
-from ppema.optimizers import lr_state, rehearse, set_lr_state
-from ppema.run.best import Best
-from ppema.run.checkpoint import Checkpoint
-from ppema.run.checkpoints import Checkpoints, pointer_of
-from ppema.run.compared import current_form, differences, harmless, plain
-from ppema.run.extension import Extension, extension
-from ppema.run.manifest import Manifest, Position, SavedAverage, SavedInterval
-from ppema.run.refusals import anew, check_in_place, check_new, check_not_lost, check_unmixed, newest_intact, with_its_weights
-from ppema.run.setup import TrainingRun
-from ppema.run.state import State, step_seed
-from ppema.run.statecheck import StateCheck
-from ppema.run.tensors import Image
-from ppema.schedules import ReduceOnPlateau, Warmup, is_former_warmup
+from ppema.optimizers.optimizer import lr_state, rehearse, set_lr_state
+from ppema.optimizers.schedules import ReduceOnPlateau, Warmup, is_former_warmup
+from ppema.training.compared import current_form, differences, harmless, plain
+from ppema.training.extension import Extension, extension
+from ppema.training.refusals import (
+    anew,
+    check_in_place,
+    check_new,
+    check_not_lost,
+    check_unmixed,
+    newest_intact,
+    with_its_weights,
+)
+from ppema.training.setup import TrainingRun
+from ppema.training.statecheck import StateCheck
 from ppema.version import VERSION
 
 Metrics = dict[str, dict[str, float]]

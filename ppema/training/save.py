@@ -8,18 +8,19 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+from ppema.checkpoint.best import Best
+from ppema.checkpoint.folder import step_folders
+from ppema.checkpoint.lock import Lock
+from ppema.checkpoint.manifest import SavedInterval
+from ppema.checkpoint.paths import checkpoints_of
+from ppema.checkpoint.state import State
+from ppema.checkpoint.store import pointer_of
 from ppema.errors import TrainingError
-from ppema.run.best import Best
-from ppema.run.checkpoints import pointer_of
-from ppema.run.folder import step_folders
-from ppema.run.lock import Lock
-from ppema.run.log import RunLog
-from ppema.run.manifest import SavedInterval
-from ppema.run.resume import Metrics, manifest_of
-from ppema.run.setup import TrainingRun, checkpoints_of
-from ppema.run.state import State
-from ppema.run.statecopy import StateCopy
-from ppema.run.writer import BackgroundWriter
+from ppema.log.log import RunLog
+from ppema.training.resume import Metrics, manifest_of
+from ppema.training.setup import TrainingRun
+from ppema.training.statecopy import StateCopy
+from ppema.training.writer import BackgroundWriter
 
 
 class Saver:

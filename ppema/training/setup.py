@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import os
-import random
-from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
 
 from ppema.averaging.decay import MOST_STEPS
-from ppema.averaging.precision import fitted
+from ppema.checkpoint.best import check_monitors
+from ppema.checkpoint.checkpoint import Checkpoint, check_fits
+from ppema.checkpoint.manifest import SavedAverage
+from ppema.checkpoint.paths import output_of
+from ppema.checkpoint.store import check_pointers
+from ppema.checkpoint.tensors import Arrays
 from ppema.config import RAW, Config
+from ppema.config.horizon import Horizon
 from ppema.config.wording import number
-from ppema.data import Loader, build_loader
+from ppema.data import Loader
+from ppema.ema.saved import read
 from ppema.environment import choose_threads, keep_freed_memory
-from ppema.errors import CheckpointError, ConfigError, TrainingError, one_line
-from ppema.forward import building
-from ppema.ir import Program, backend, scope
+from ppema.errors import CheckpointError, ConfigError
+from ppema.evaluation.recalibrator import Recalibrator
+from ppema.evaluation.trial import loss_is_a_mean, try_out
+from ppema.ir import backend
+from ppema.optimizers.schedules import ReduceOnPlateau
 from ppema.passes.average import Average
-from ppema.programs import Horizon, Model, Programs, TestProgram, build_programs, build_test_model, on_onednn, train_statistics
-from ppema.recalibration import recalibration
-from ppema.run.best import check_monitors
-from ppema.run.checkpoint import Checkpoint, check_fits
-from ppema.run.checkpoints import Checkpoints, check_pointers
-from ppema.run.device import Onednn, onednn_of, place_of
-from ppema.run.execute import Executor
-from ppema.run.manifest import SavedAverage
-from ppema.run.recalibrate import Recalibrator
-from ppema.run.tensors import Arrays
-from ppema.run.trial import loss_is_a_mean, try_out
-from ppema.saved import read
-from ppema.schedules import ReduceOnPlateau
+from ppema.programs.build import Programs, TestProgram, build_programs, on_onednn
+from ppema.programs.device import Onednn, onednn_of, place_of
+from ppema.programs.executor import Executor
+from ppema.programs.loaders import eval_loader, train_loader
+from ppema.programs.start import initialise, seed_everything
+from ppema.weights.put import put
 
 
 @dataclass(frozen=True)
@@ -107,23 +105,23 @@ def prepare_training(config: Config) -> TrainingRun:
     onednn = onednn_of(config, place)
     if onednn.used:
         keep_freed_memory()
-    _seed(config.seed)
-    eval_loader = _eval_loader(config)
-    train_loader = _train_loader(config, eval_loader)
-    horizon = Horizon(train_loader.steps_per_epoch, config.data.train.batch_size, config.train.epochs)
+    seed_everything(config.seed)
+    evaluated = eval_loader(config)
+    trained = train_loader(config, evaluated)
+    horizon = Horizon(trained.steps_per_epoch, config.data.train.batch_size, config.train.epochs)
     if horizon.total_steps > MOST_STEPS:
         with config.at("train"):
             steps = f"{horizon.epochs} epochs of {horizon.steps_per_epoch} steps"
             raise ConfigError.of(f"{steps} are more than {number(MOST_STEPS)} steps", "epochs")
-    programs = build_programs(config, train_loader.fields, horizon, onednn=onednn.used)
+    programs = build_programs(config, trained.fields, horizon, onednn=onednn.used)
     own = paddle.static.Scope()
     executor = Executor(place, own, plain=config.runtime.executor == "plain")
     with paddle.static.scope_guard(own):
-        _initialise(config, executor, programs.startup)
-        for loader in (train_loader, eval_loader):
+        initialise(config, executor, programs.startup)
+        for loader in (trained, evaluated):
             try_out(config, executor, programs.model, loader)
         tests = {name: on_onednn(test) if onednn.used else test for name, test in programs.tests.items()}
-        if not loss_is_a_mean(config, executor, own, replace(programs.model, test=tests[RAW]), eval_loader):
+        if not loss_is_a_mean(config, executor, own, replace(programs.model, test=tests[RAW]), evaluated):
             programs, tests = programs.without_loss(), {name: test.without_loss() for name, test in tests.items()}
     with config.at("train"):
         check_monitors(config.train.monitors, programs.model.test.measures)
@@ -132,102 +130,8 @@ def prepare_training(config: Config) -> TrainingRun:
         with config.at("lr"):
             raise ConfigError.of("ReduceOnPlateau goes by the evaluation's loss, and this loss is no mean over samples", "name")
     wanted = {name: (each, config.averages[name].batches) for name, each in programs.recalibrations.items()}
-    recalibrator = Recalibrator(executor, own, programs.model.inputs, train_loader, wanted)
-    return TrainingRun(config, horizon, train_loader, eval_loader, programs, executor, own, recalibrator, onednn, tests)
-
-
-@dataclass(frozen=True)
-class EvaluationRun:
-    """A model ready to be evaluated; `load` fills the scope with weights.
-
-    model: its test program computes as those of a training run do, on oneDNN where that can be.
-    """
-
-    config: Config
-    model: Model
-    eval_loader: Loader
-    executor: Executor
-    scope: Any
-
-    def close(self) -> None:
-        """End what reads the data, and free the memory of activations."""
-        self.eval_loader.close()
-        self.executor.close()
-
-    def load(self, checkpoint: Checkpoint, weights: str, copied: Collection[str] = ()) -> None:
-        """Put the weights "raw" or an average's under the variables' own names, but of the raw ones those in `copied`.
-
-        Raises CheckpointError.
-        """
-        raw = checkpoint.arrays(RAW) if copied else {}
-        arrays = checkpoint.weights(weights) | {name: raw[name] for name in copied if name in raw}
-        self.put(checkpoint.path, arrays)
-
-    def put(self, source: Path, arrays: Arrays) -> None:
-        """Put `arrays`, which come from `source`, in place of all variables. Raises CheckpointError where they do not fit.
-
-        What averages half weights is rounded to their type.
-        """
-        check_fits(source, arrays, self._names)
-        put(self.scope, source, {each.name: fitted(arrays[each.name], each.dtype) for each in self.model.parameters})
-
-    def read(self) -> dict[str, np.ndarray]:
-        """A copy of all variables, by their names."""
-        return {name: scope.get(self.scope, name) for name in self._names}
-
-    @property
-    def _names(self) -> list[str]:
-        return [parameter.name for parameter in self.model.parameters]
-
-    def recalibrator(self, batches: int) -> Recalibrator:
-        """Measures the BatchNorm statistics of the weights under the variables' own names, RAW, on training batches.
-
-        Close it after use. Raises ConfigError, DataError.
-        """
-        train_loader = _train_loader(self.config, self.eval_loader)
-        with self.config.at("model"), building():
-            made = recalibration(self.model.test.program, train_statistics(self.config, train_loader.fields))
-        return Recalibrator(self.executor, self.scope, self.model.inputs, train_loader, {RAW: (made, batches)})
-
-
-def prepare_evaluation(config: Config) -> EvaluationRun:
-    """Load the evaluation data and build the test program alone. Raises ConfigError, DataError or SetupError."""
-    choose_threads(config.runtime.threads)
-    place = place_of(config.runtime.device)
-    onednn = onednn_of(config, place)
-    _seed(config.seed)
-    eval_loader = _eval_loader(config)
-    model = build_test_model(config, eval_loader.fields)
-    own = paddle.static.Scope()
-    executor = Executor(place, own, plain=config.runtime.executor == "plain")
-    if onednn.used:
-        model = replace(model, test=on_onednn(model.test))
-    with paddle.static.scope_guard(own):
-        _initialise(config, executor, model.startup)
-        try_out(config, executor, model, eval_loader)
-        if not loss_is_a_mean(config, executor, own, model, eval_loader):
-            model = model.without_loss()
-    return EvaluationRun(config, model, eval_loader, executor, own)
-
-
-def output_of(config: Config) -> Path:
-    """The folder a run writes to. Raises ConfigError for what can be no path."""
-    output = Path(config.output or "runs/run")
-    try:
-        os.lstat(output)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        with config.at("output"):
-            raise ConfigError.of(one_line(error)) from error
-    return output
-
-
-def checkpoints_of(config: Config, horizon: Horizon | None = None) -> Checkpoints:
-    """The checkpoints of the config's run; to prune them one has to say how long that is."""
-    every = config.train.keep_every
-    keep_every = horizon.steps(every) if horizon is not None and every is not None else None
-    return Checkpoints(output_of(config) / "checkpoints", keep=config.train.keep, keep_every=keep_every)
+    recalibrator = Recalibrator(executor, own, programs.model.inputs, trained, wanted)
+    return TrainingRun(config, horizon, trained, evaluated, programs, executor, own, recalibrator, onednn, tests)
 
 
 def _renamed(arrays: Arrays, saved: SavedAverage, average: Average) -> dict[str, np.ndarray]:
@@ -242,44 +146,3 @@ def _renamed(arrays: Arrays, saved: SavedAverage, average: Average) -> dict[str,
         if parameter in average.rest_of:
             names[f"{before}/rest"] = average.rest_of[parameter]
     return {names.get(name, name): array for name, array in arrays.items()}
-
-
-def put(where: Any, source: Path, arrays: Arrays) -> None:
-    """`scope.put`, whose refusals are the fault of the file or folder that the arrays come from."""
-    try:
-        scope.put(where, arrays)
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{source}: {error}: it is another model's") from error
-
-
-def _train_loader(config: Config, eval_loader: Loader) -> Loader:
-    with config.at("data", "train"):
-        loader = build_loader(config.data.train, seed=config.seed, label="data.train")
-    if loader.fields != eval_loader.fields:
-        with config.at("data", "eval"):
-            ours, theirs = (", ".join(map(str, each.fields)) for each in (eval_loader, loader))
-            raise ConfigError.of(f"its samples are {ours}; those of data.train are {theirs}")
-    return loader
-
-
-def _eval_loader(config: Config) -> Loader:
-    with config.at("data", "eval"):
-        if config.data.eval.drop_last:
-            raise ConfigError.of("an evaluation covers every sample: remove it", "drop_last")
-        return build_loader(config.data.eval, seed=config.seed, label="data.eval")
-
-
-def _initialise(config: Config, executor: Executor, startup: Program) -> None:
-    """Give every variable its initial value in the current scope; one that does not fit the memory is the model's fault."""
-    with config.at("model"):
-        try:
-            executor.once(startup, {})
-        except TrainingError as error:
-            raise ConfigError.of(f"the initial values can not be made: {error}") from error
-
-
-def _seed(seed: int) -> None:
-    """All generators that models and data sets may draw from while they are built."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    paddle.seed(seed)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ppema.checkpoint.state import State
 from ppema.data import Batch
+from ppema.data.bad_sample import bad_sample
 from ppema.errors import TrainingError
 from ppema.ir import scope
-from ppema.run.bad_sample import bad_sample
-from ppema.run.setup import TrainingRun
-from ppema.run.state import State
+from ppema.training.setup import TrainingRun
 
 ADVICE = "lower the learning rate, set optimizer.clip_norm, or look for bad values in that batch"
 # So many skipped steps one after the other say that it is not the batches.

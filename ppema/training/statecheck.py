@@ -6,13 +6,13 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 
+from ppema.checkpoint.state import State
 from ppema.data import Batch
+from ppema.data.bad_sample import bad_sample
 from ppema.errors import TrainingError
 from ppema.ir import backend, scope
-from ppema.run.bad_sample import bad_sample
-from ppema.run.setup import TrainingRun
-from ppema.run.skipped import titled, where
-from ppema.run.state import State
+from ppema.training.setup import TrainingRun
+from ppema.training.skipped import titled, where
 
 Batches = Callable[[State, int], Generator[Batch, None, None]]
 

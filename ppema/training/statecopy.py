@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ppema.checkpoint.tensors import Image
 from ppema.errors import ConfigError
 from ppema.ir.scope import Copier
-from ppema.run.setup import TrainingRun
-from ppema.run.tensors import Image
+from ppema.training.setup import TrainingRun
 
 
 class StateCopy:

@@ -1,0 +1,1 @@
+"""Code that a config names and ppema does not know: finding it, checking its arguments, naming its mistakes. No paddle."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ppema.errors import PpemaError, one_line
 
-_OURS = str(Path(__file__).resolve().parent)
+_OURS = str(Path(__file__).resolve().parents[1])
 _INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
 # Paddle's report of an operation that failed has the frames in which that was made, innermost last.
 _REPORTED = re.compile(r'^\s*File "(.+)", line (\d+), in ', re.MULTILINE)

@@ -11,9 +11,9 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ppema.blame import blamed
 from ppema.errors import ConfigError, Problem
-from ppema.modules import folders_looked_in, hidden_by, import_module, place_of
+from ppema.user_code.blame import blamed
+from ppema.user_code.modules import folders_looked_in, hidden_by, import_module, place_of
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.folder import MANIFEST
+from ppema.checkpoint.paths import checkpoints_of
+from ppema.checkpoint.tensors import Arrays
 from ppema.config import PDPARAMS, RAW, SAFETENSORS, Config
 from ppema.errors import CheckpointError, PpemaError
-from ppema.run.checkpoint import Checkpoint
-from ppema.run.folder import MANIFEST
-from ppema.run.official import read_official, same_weights
-from ppema.run.pdparams import pdparams
-from ppema.run.setup import checkpoints_of
-from ppema.run.source import by_place
-from ppema.run.tensors import Arrays
-from ppema.run.weights import description, is_file, read_weights, write_weights, write_whole
+from ppema.weights.file import description, is_file, read_weights, write_weights, write_whole
+from ppema.weights.official import read_official, same_weights
+from ppema.weights.pdparams import pdparams
+from ppema.weights.source import by_place
 
 Format = Literal["safetensors", "pdparams"]
 Names = Literal["variables", "places"]

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
+from ppema.checkpoint.durable import Buffer, replace_file
+from ppema.checkpoint.tensors import Arrays, Image, read_arrays
 from ppema.config import SAFETENSORS
 from ppema.errors import CheckpointError, TrainingError, one_line, printable
-from ppema.run.durable import Buffer, replace_file
-from ppema.run.tensors import Arrays, Image, read_arrays
 
 _FORMAT = "ppema weights 1"
 

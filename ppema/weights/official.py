@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from ppema.averaging.precision import HALF_TYPES, fitted, type_of, widened
+from ppema.checkpoint.tensors import Arrays
 from ppema.config import PDPARAMS
 from ppema.errors import CheckpointError
-from ppema.run.pdparams import read_pdparams
-from ppema.run.tensors import Arrays
-from ppema.run.variable_file import read_variable
+from ppema.weights.pdparams import read_pdparams
+from ppema.weights.variable_file import read_variable
 
 _PDOPT = ".pdopt"
 _COUNTER, _DECAY = "@EMA_STEP_COUNTER@", "scheduled_ema_decay_rate"

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ppema.checkpoint.tensors import Arrays, read_bytes
 from ppema.errors import CheckpointError, printable
-from ppema.run.pickled import read_pickle
-from ppema.run.pickled_arrays import Budget, RefusedError
-from ppema.run.tensors import Arrays, read_bytes
+from ppema.weights.pickled import read_pickle
+from ppema.weights.pickled_arrays import Budget, RefusedError
 
 _TABLE = "StructuredToParameterName@@"
 _SLICED = "UnpackBigParamInfor@@"

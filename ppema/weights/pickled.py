@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ppema.errors import printable
-from ppema.run.pickled_arrays import ARRAY_CLASSES, CALLS, Budget, Global, NewArray, RefusedError, fill, kind_of
+from ppema.weights.pickled_arrays import ARRAY_CLASSES, CALLS, Budget, Global, NewArray, RefusedError, fill, kind_of
 
 # A state dict takes some 25 opcodes an array; more than this only costs time and memory.
 _MOST_OPCODES = 1_000_000

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.store import checkpoint_at
 from ppema.config import PDPARAMS, RAW, SAFETENSORS
 from ppema.errors import CheckpointError
-from ppema.run.checkpoint import Checkpoint
-from ppema.run.checkpoints import checkpoint_at
-from ppema.run.pdparams import read_pdparams
-from ppema.run.weights import read_weights
+from ppema.weights.file import read_weights
+from ppema.weights.pdparams import read_pdparams
 
 
 @dataclass(frozen=True)

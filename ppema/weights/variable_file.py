@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ppema.checkpoint.tensors import read_bytes
 from ppema.errors import CheckpointError
-from ppema.run.tensors import read_bytes
 
 # By the number in the file, as paddle/fluid/framework/framework.proto has it (VarType.Type); bfloat16 is uint16.
 _TYPES = {0: "b1", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8", 20: "u1", 21: "i1", 22: "<u2"}

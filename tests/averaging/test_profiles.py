@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppema.averaging.decay import FLOATS, HalfLife, PowerFunction
-from ppema.averaging.posthoc import Exponential, Power, Profile, cells, density, solve
 from ppema.averaging.power import gamma_of
+from ppema.averaging.profiles import Exponential, Power, Profile, cells, density, solve
 
 NARROW, WIDE = Power(gamma_of(0.05)), Power(gamma_of(0.10))
 

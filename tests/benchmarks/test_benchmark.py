@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from ppema.benchmark import checkpoint
-from ppema.benchmark.measure import Figure, in_words, rows, side_by_side
+from benchmarks import checkpoint
+from benchmarks.measure import Figure, in_words, rows, side_by_side
 from ppema.cli.benchmark import main
 
 

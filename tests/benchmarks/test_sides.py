@@ -14,11 +14,11 @@ import numpy as np
 import paddle
 import pytest
 
-from ppema.benchmark import ema, loader, loop, ours, peer, startup, step, stock, swap
-from ppema.benchmark.child import serve
-from ppema.benchmark.measure import Options
-from ppema.benchmark.numpy_side import add
-from ppema.benchmark.subjects import CLASSES, SUBJECTS, Subject
+from benchmarks import ema, loader, loop, ours, peer, startup, step, stock, swap
+from benchmarks.child import serve
+from benchmarks.measure import Options
+from benchmarks.numpy_side import add
+from benchmarks.subjects import CLASSES, SUBJECTS, Subject
 from ppema.cli.benchmark import main
 from ppema.errors import TrainingError
 from ppema.ir import backend, scope
@@ -70,7 +70,7 @@ def test_our_update_without_a_compiler_is_by_paddles_operations():
     """In a process of its own, as a side has it."""
     script = (
         "from ppema.environment import load_paddle; load_paddle()\n"
-        "from ppema.benchmark import ours; from ppema.ir import native\n"
+        "from benchmarks import ours; from ppema.ir import native\n"
         "with ours.update_without_compiler([[2]]) as work: work(); print(native.why_missing())"
     )
     with peer.command("-c", script) as process:
@@ -111,7 +111,7 @@ def test_our_step_with_and_without_an_average():
 
 @needs_torch
 def test_torch_takes_steps():
-    from ppema.benchmark import torch_side
+    from benchmarks import torch_side
 
     with torch_side.step("mlp") as work:
         losses = [work() for _ in range(50)]
@@ -122,7 +122,7 @@ def test_torch_takes_steps():
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_torch_has_the_same_models(name):
     """By the number of parameters and BatchNorm statistics, and of tensors."""
-    from ppema.benchmark.torch_models import MODELS
+    from benchmarks.torch_models import MODELS
 
     subject = SUBJECTS[name]
     theirs = [each for each in MODELS[subject.model](**subject.args).state_dict().values() if each.is_floating_point()]
@@ -139,7 +139,7 @@ def test_torch_has_the_same_models(name):
 def test_torch_models_give_a_number_for_each_class(name):
     import torch
 
-    from ppema.benchmark.torch_models import MODELS
+    from benchmarks.torch_models import MODELS
 
     subject = SUBJECTS[name]
     assert MODELS[subject.model](**subject.args)(torch.zeros(2, *subject.shape)).shape == (2, CLASSES)
@@ -229,15 +229,15 @@ def test_the_start_of_a_run_is_timed_in_its_parts():
 
 
 def test_a_process_that_ends_without_an_answer(quick):
-    with pytest.raises(TrainingError, match=r"^the process of ppema.benchmark.ours:nothing ended with 1$"):
-        peer.compare(15, ("ppema.benchmark.ours:nothing",))
+    with pytest.raises(TrainingError, match=r"^the process of benchmarks.ours:nothing ended with 1$"):
+        peer.compare(15, ("benchmarks.ours:nothing",))
     with pytest.raises(TrainingError, match=r"^python -c pass ended with 0$"):
         startup._until_said("-c", "pass")
 
 
 def test_a_first_step_whose_asker_has_gone_ends_without_a_word():
     pipe = subprocess.PIPE
-    command = [sys.executable, "-m", "ppema.benchmark.first_step", "digits"]
+    command = [sys.executable, "-m", "benchmarks.first_step", "digits"]
     process = subprocess.Popen(command, cwd=peer.ROOT, stdout=pipe, stderr=pipe, text=True)
     assert process.stdout is not None
     process.stdout.close()
@@ -266,4 +266,4 @@ def test_help_names_every_command():
 def test_a_subject_is_a_config_of_one_batch():
     made = Subject("A", "mlp", {}, 4, (3,)).config({})
     assert made["data"]["train"]["samples"] == made["data"]["train"]["batch_size"] == 4
-    assert step.OURS == "ppema.benchmark.ours:step"
+    assert step.OURS == "benchmarks.ours:step"

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from ppema.run.appended import AppendedFile
+from ppema.checkpoint.appended import AppendedFile
 
 
 @pytest.fixture

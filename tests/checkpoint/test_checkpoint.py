@@ -13,10 +13,10 @@ import pytest
 from safetensors import safe_open
 from saved_runs import AVERAGE, MANIFEST, PARTS, RAW, SAVED, save
 
+from ppema.checkpoint.checkpoint import Checkpoint, check_fits
+from ppema.checkpoint.manifest import Manifest, sealed
+from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError
-from ppema.run.checkpoint import Checkpoint, check_fits
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.manifest import Manifest, sealed
 
 GOLDEN = Path(__file__).parent / "golden"
 

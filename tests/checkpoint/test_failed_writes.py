@@ -72,7 +72,7 @@ FILL = """
 import resource, sys, signal
 sys.path[:0] = {path!r}
 from saved_runs import checkpoints_in, names, save
-from ppema.run.checkpoints import Checkpoints
+from ppema.checkpoint.store import Checkpoints
 checkpoints = Checkpoints(__import__("pathlib").Path({folder!r}), keep=9)
 for limit in range(0, {most}, 64):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))

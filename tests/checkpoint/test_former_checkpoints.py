@@ -7,10 +7,10 @@ from saved_runs import written_again
 from small_runs import COMPENSATED, content, last, loader
 
 from ppema.api import evaluate
+from ppema.checkpoint.manifest import Manifest
+from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.manifest import Manifest
-from ppema.training import train
+from ppema.training.loop import train
 
 CONSTANT = "lr={name: constant, args: {learning_rate: 0.05}, warmup: 5 steps}"
 

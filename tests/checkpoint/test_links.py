@@ -10,11 +10,11 @@ from posthoc_runs import small
 from saved_runs import checkpoints_in, names, save
 from small_runs import content, last, loader
 
+from ppema.checkpoint.store import Checkpoints
 from ppema.cli.checkpoint import main as checkpoint_main
 from ppema.errors import SetupError
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.records import read_metrics
-from ppema.training import train
+from ppema.log.records import read_metrics
+from ppema.training.loop import train
 
 
 @pytest.fixture

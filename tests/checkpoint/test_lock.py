@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from ppema.checkpoint.lock import locked
 from ppema.errors import CheckpointError, SetupError, TrainingError
-from ppema.run.lock import locked
 
 HOLD = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
-from ppema.run.lock import locked
+from ppema.checkpoint.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -60,7 +60,7 @@ def test_folders_that_were_made_for_the_lock_alone_go_with_it(tmp_path):
 
 def test_the_names_of_new_folders_outlast_a_power_cut(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr("ppema.run.lock.sync_folder", synced.append)
+    monkeypatch.setattr("ppema.checkpoint.lock.sync_folder", synced.append)
     with locked(tmp_path / "runs/a"):
         assert synced == [tmp_path / "runs", tmp_path]
         (tmp_path / "runs/a/file").touch()

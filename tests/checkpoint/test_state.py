@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ppema.run.best import Best
-from ppema.run.resume import differences
-from ppema.run.state import Every, State, step_seed
+from ppema.checkpoint.best import Best
+from ppema.checkpoint.state import Every, State, step_seed
+from ppema.training.resume import differences
 
 
 def test_a_position_advances_through_epochs():

@@ -7,10 +7,10 @@ import os
 import pytest
 from saved_runs import PARTS, RAW, checkpoints_in, names, save
 
+from ppema.checkpoint.best import Best
+from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.store import Checkpoints, check_pointers, pointer_of
 from ppema.errors import CheckpointError, ConfigError, TrainingError
-from ppema.run.best import Best
-from ppema.run.checkpoint import Checkpoint
-from ppema.run.checkpoints import Checkpoints, check_pointers, pointer_of
 
 
 @pytest.fixture

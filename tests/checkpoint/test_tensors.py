@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from ppema.checkpoint.tensors import Image, Record, read_arrays
 from ppema.errors import CheckpointError
-from ppema.run.tensors import Image, Record, read_arrays
 
 TYPES = ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "uint32", "uint64", "bool")
 ARRAYS = {f"{name}/é": np.arange(6).reshape(2, 3).astype(name) for name in TYPES}

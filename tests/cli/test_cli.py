@@ -23,7 +23,7 @@ from ppema.cli.eval import main as eval_main
 from ppema.cli.show import main as show_main
 from ppema.cli.train import main as train_main
 from ppema.errors import SetupError
-from ppema.run.curves import draw_curves
+from ppema.log.curves import draw_curves
 
 ROOT = Path(__file__).parents[2]
 CNN = str(ROOT / "configs/digits_cnn.yml")

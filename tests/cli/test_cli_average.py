@@ -18,12 +18,12 @@ from safetensors.numpy import load_file, save_file
 from saved_runs import written_again
 from visualdl import LogReader
 
+from ppema.checkpoint.store import Checkpoints
 from ppema.cli.average import main as average_main
 from ppema.cli.eval import main as eval_main
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.snapshots import SnapshotManifest
-from ppema.run.weights import description
-from ppema.training import train
+from ppema.posthoc.snapshots import SnapshotManifest
+from ppema.training.loop import train
+from ppema.weights.file import description
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from saved_runs import PARTS, RAW, save, without_privileges
 
+from ppema.checkpoint import inspect as inspection
+from ppema.checkpoint.lock import locked
+from ppema.checkpoint.store import Checkpoints
 from ppema.cli.checkpoint import main
-from ppema.run import inspection
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.lock import locked
 
 
 @pytest.fixture

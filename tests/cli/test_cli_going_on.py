@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from small_runs import SMALL
 
+from ppema.checkpoint.folder import step_of
+from ppema.checkpoint.store import Checkpoints
 from ppema.cli.train import main
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.folder import step_of
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"}
@@ -113,7 +113,7 @@ def test_after_another_refusal(here, capsys, case):
 def test_a_library_call_names_no_flag(here):
     from ppema.config import load_config
     from ppema.errors import CheckpointError
-    from ppema.training import train
+    from ppema.training.loop import train
 
     train(load_config("small.yml", ["train.epochs=1"]))
     with pytest.raises(CheckpointError) as caught:

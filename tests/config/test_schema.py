@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from ppema.config import Average, Config, Csv, Digits, Duration, LearningRate, Named, Optimizer, Synthetic
-from ppema.config.positions import Position, Positions
+from ppema.config.tree.positions import Position, Positions
 from ppema.errors import ConfigError
 
 DIGITS = {"name": "digits", "split": "train", "batch_size": 64}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from loader_datasets import Interrupting, Listed, Noisy, Squares, Stream
 from where import where
 
-from ppema.data.arrays import ArrayDataset
 from ppema.data.fields import Field
 from ppema.data.loader import Batch, Loader
+from ppema.data.sets.arrays import ArrayDataset
 from ppema.errors import DataError
 
 

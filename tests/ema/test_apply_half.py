@@ -8,12 +8,12 @@ import pytest
 from moving import Moving, cuts
 
 from ppema.averaging.precision import rounded
-from ppema.clone import clone_for_test
-from ppema.ema import ExponentialMovingAverage
+from ppema.ema.exponential_moving_average import ExponentialMovingAverage
+from ppema.ema.saved import read_state
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
 from ppema.passes.average import read_shadows
-from ppema.saved import read_state
+from ppema.passes.clone import clone_for_test
 
 
 def averaged(program, monkeypatch=None, **settings):

@@ -8,7 +8,7 @@ import pytest
 from averages import averaged, averages, same
 
 from ppema.averaging.decay import Exponential, HalfLife, InverseGamma, PowerFunction
-from ppema.ema import ExponentialMovingAverage
+from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.errors import AverageError
 from ppema.ir import backend
 

@@ -8,10 +8,10 @@ import paddle
 import pytest
 from averages import averaged, averages, same, weights
 
-from ppema.clone import clone_for_test
-from ppema.ema import ExponentialMovingAverage
+from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
+from ppema.passes.clone import clone_for_test
 
 
 def second_loss(built):

@@ -10,10 +10,10 @@ import pytest
 from averages import averaged, averages, check_average, recorded, weights
 
 from ppema.averaging.decay import Constant, HalfLife, ThresSteps
-from ppema.clone import clone_for_test
-from ppema.ema import ExponentialMovingAverage
+from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
+from ppema.passes.clone import clone_for_test
 
 STATISTICS = ("batch_norm2d_0.w_1", "batch_norm2d_0.w_2")
 

@@ -7,13 +7,14 @@ import pytest
 from averages import averaged, weights
 from config_runs import config, steps
 
-from ppema.clone import clone_for_test
-from ppema.ema import ExponentialMovingAverage
+from ppema.ema.exponential_moving_average import ExponentialMovingAverage
+from ppema.ema.foreign import check_test_program
 from ppema.errors import AverageError, ConfigError
-from ppema.foreign import check_test_program
+from ppema.evaluation.evaluate import evaluate
+from ppema.evaluation.prepared import prepare_evaluation
 from ppema.ir import backend
-from ppema.run.evaluate import evaluate
-from ppema.run.setup import prepare_evaluation, prepare_training
+from ppema.passes.clone import clone_for_test
+from ppema.training.setup import prepare_training
 
 VERSION_3 = paddle.__version__.startswith("3.")
 

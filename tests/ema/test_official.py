@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppema.ema import ExponentialMovingAverage
+from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.ir import backend, scope
 
 pytestmark = pytest.mark.skipif(

@@ -17,9 +17,9 @@ import ppema
 from ppema.cli.export import main as export_main
 from ppema.errors import AverageError
 from ppema.ir import scope
-from ppema.run.pdparams import read_pdparams
+from ppema.weights.pdparams import read_pdparams
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/porting.md").read_text(encoding="utf-8")
 SECTIONS = {part.split("\n", 1)[0]: part for part in PAGE.split("\n## ")[1:]}
 PORTED = [

@@ -6,9 +6,9 @@ import paddle
 import pytest
 from averages import averaged, averages, same, weights
 
+from ppema.ema.saved import read_state
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
-from ppema.saved import read_state
 
 
 def saved(built):

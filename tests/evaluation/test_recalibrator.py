@@ -10,11 +10,11 @@ import pytest
 from small_runs import loader
 
 from ppema.api import evaluate
+from ppema.checkpoint.store import Checkpoints
 from ppema.cli.eval import main as eval_main
 from ppema.errors import CheckpointError, ConfigError, PpemaError
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.setup import prepare_training
-from ppema.training import dry_run, train
+from ppema.training.loop import dry_run, train
+from ppema.training.setup import prepare_training
 
 # BatchNorm stands first in it, so that its statistics are those of the images themselves.
 SMALL = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ppema.run.trial import _depends
+from ppema.evaluation.trial import _depends
 
 
 def depends(together, *apart):

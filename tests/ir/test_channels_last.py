@@ -9,7 +9,7 @@ from placed import Side, distance
 
 from ppema.ir import backend
 from ppema.passes.onednn import OnednnPass
-from ppema.run.execute import Executor
+from ppema.programs.executor import Executor
 
 if (why := backend().onednn_hindrance()) is not None:
     pytest.skip(f"oneDNN: {why}", allow_module_level=True)

@@ -10,12 +10,12 @@ import pytest
 from small_runs import loader
 
 from ppema.averaging.power import gamma_of
+from ppema.checkpoint.store import Checkpoints
 from ppema.ir import scope
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.health import Health
-from ppema.run.records import read_metrics
-from ppema.run.setup import prepare_training
-from ppema.training import train
+from ppema.log.average_health import Health
+from ppema.log.records import read_metrics
+from ppema.training.loop import train
+from ppema.training.setup import prepare_training
 
 # Groups "norm" and "linear"; 28 steps.
 SMALL = """
@@ -46,7 +46,7 @@ def health_of(config):
     def make(*overrides: str):
         run = prepare_training(config(*overrides))
         opened.append(run)
-        return run, Health(run, 0)
+        return run, Health(run.programs, run.scope, 0)
 
     yield make
     for run in opened:
@@ -208,7 +208,7 @@ def test_an_average_without_a_change_has_stopped(health_of):
         "look for bad values in it, or use a shorter average"
     ]
     assert after(8, 1.5) == []
-    again = Health(run, 8)
+    again = Health(run.programs, run.scope, 8)
     for step, scale in ((11, 2.0), (12, 2.0)):
         scope.put(run.scope, {name: array * np.float32(scale) for name, array in start.items()})
         again.measure(step)

@@ -11,10 +11,10 @@ import time
 import pytest
 
 from ppema.errors import SetupError
-from ppema.run.interval import Interval
-from ppema.run.log import RunLog, to_json
-from ppema.run.progress import progress
-from ppema.run.records import read_metrics
+from ppema.log.interval import Interval
+from ppema.log.log import RunLog, to_json
+from ppema.log.progress import progress
+from ppema.log.records import read_metrics
 
 
 class Terminal(io.StringIO):
@@ -107,7 +107,7 @@ def test_training_goes_on_when_nobody_listens(monkeypatch, tmp_path):
 
 def test_the_rate_leaves_out_what_is_not_training(monkeypatch):
     clock = iter([0.0, 2.0, 5.0, 6.0])
-    monkeypatch.setattr("ppema.run.interval.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("ppema.log.interval.time.perf_counter", lambda: next(clock))
     interval = Interval()
     interval.add(1.0, samples=10)  # 2 s
     interval.resume()  # after 3 s of evaluation

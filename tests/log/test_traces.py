@@ -11,11 +11,11 @@ from saved_runs import names, without_privileges
 from small_runs import content, last, loader, losses
 
 from ppema.errors import CheckpointError
-from ppema.run.log import RunLog
-from ppema.run.progress import progress
-from ppema.run.records import newest_saved
-from ppema.run.snapshots import snapshots_of
-from ppema.training import train
+from ppema.log.log import RunLog
+from ppema.log.progress import progress
+from ppema.log.records import newest_saved
+from ppema.posthoc.snapshots import snapshots_of
+from ppema.training.loop import train
 
 
 @pytest.fixture

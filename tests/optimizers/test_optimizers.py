@@ -11,11 +11,11 @@ import paddle
 import pytest
 
 from ppema.config import Duration
+from ppema.config.horizon import Horizon
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
-from ppema.optimizers import OPTIMIZERS, SCHEDULERS, build_lr, build_optimizer, lr_state, rehearse, set_lr_state
-from ppema.programs import Horizon
-from ppema.schedules import rates as landmarks
+from ppema.optimizers.optimizer import OPTIMIZERS, SCHEDULERS, build_lr, build_optimizer, lr_state, rehearse, set_lr_state
+from ppema.optimizers.schedules import rates as landmarks
 
 
 def lr(name, warmup=None, **args):

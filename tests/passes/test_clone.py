@@ -6,8 +6,8 @@ import numpy as np
 import paddle
 import pytest
 
-from ppema.clone import clone_for_test
 from ppema.ir import backend, scope
+from ppema.passes.clone import clone_for_test
 
 
 def test_the_clone_is_in_test_mode_and_the_original_still_trains(built):

@@ -9,7 +9,7 @@ import pytest
 from ppema.averaging.decay import Constant, HalfLife
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
-from ppema.optimizers import OPTIMIZERS
+from ppema.optimizers.optimizer import OPTIMIZERS
 from ppema.passes.ema import EmaPass
 from ppema.passes.finite import FinitePass
 from ppema.passes.switch import SwitchPass

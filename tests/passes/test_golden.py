@@ -17,15 +17,15 @@ import pytest
 from kernels import paddle_kernels
 
 from ppema.averaging.decay import Constant, InverseGamma
-from ppema.clone import clone_for_test
 from ppema.ir import backend
 from ppema.ir.native import why_missing
 from ppema.passes.average import read_shadows
+from ppema.passes.clone import clone_for_test
 from ppema.passes.ema import EmaPass
 from ppema.passes.finite import FinitePass
+from ppema.passes.recalibrate import moving_statistics, recalibration
 from ppema.passes.select import Selection, chosen
 from ppema.passes.switch import SwitchPass
-from ppema.recalibration import moving_statistics, recalibration
 
 FOLDER = Path(__file__).parent / "golden"
 DECAY = Constant(0.99)

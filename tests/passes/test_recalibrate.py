@@ -7,10 +7,10 @@ import paddle
 import pytest
 from averages import averaged, averages, same, weights
 
-from ppema.clone import clone_for_test
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
-from ppema.recalibration import moving_statistics, recalibration
+from ppema.passes.clone import clone_for_test
+from ppema.passes.recalibrate import moving_statistics, recalibration
 
 STATISTICS = ("batch_norm2d_0.w_1", "batch_norm2d_0.w_2")
 

@@ -15,7 +15,7 @@ from ppema.errors import AverageError
 from ppema.ir import backend, scope
 from ppema.passes.ema import EmaPass
 from ppema.passes.switch import SwitchPass
-from ppema.trained import is_trained
+from ppema.passes.trained import is_trained
 
 pytestmark = pytest.mark.usefixtures("kernels")
 

@@ -10,13 +10,13 @@ import pytest
 from averages import check_average, recorded, weights
 from config_runs import config, steps
 
-from ppema.clone import clone_for_test
-from ppema.ema import ExponentialMovingAverage
+from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
-from ppema.run.describe import describe
-from ppema.run.setup import prepare_training
-from ppema.trained import is_trained
+from ppema.passes.clone import clone_for_test
+from ppema.passes.trained import is_trained
+from ppema.training.describe import describe
+from ppema.training.setup import prepare_training
 
 VERSION_3 = paddle.__version__.startswith("3.")
 

@@ -17,12 +17,13 @@ from moving import Moving
 
 from ppema.averaging.decay import Exponential, HalfLife, InverseGamma, PowerFunction
 from ppema.averaging.power import gamma_of
-from ppema.config.average import Average as Spec
-from ppema.ema import ExponentialMovingAverage
+from ppema.config.average_spec import Average as Spec
+from ppema.config.horizon import Horizon
+from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.ir import backend
 from ppema.passes.ema import EmaPass
 from ppema.passes.switch import SwitchPass
-from ppema.programs import Horizon, ema_pass
+from ppema.programs.build import ema_pass
 
 RECORDED = json.loads((Path(__file__).parent / "recorded.json").read_text(encoding="utf-8"))
 PEERS = RECORDED["peers"]

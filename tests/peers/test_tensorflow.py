@@ -11,7 +11,7 @@ import paddle
 import pytest
 from assigned import Assigned
 
-from ppema.ema import ExponentialMovingAverage
+from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 
 # testAverageVariables[No]NumUpdates_{Scalar,Vector}[_Debias]: num_updates, decay after it, and the average of 40 that began
 # with 0 after one update and after two, without zero_debias and with it.

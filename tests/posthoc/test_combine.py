@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from posthoc_runs import small
 
-from ppema.averaging.posthoc import Exponential, Power, Profile, solve
 from ppema.averaging.power import gamma_of
 from ppema.averaging.precision import rounded
+from ppema.averaging.profiles import Exponential, Power, Profile, solve
+from ppema.checkpoint.paths import checkpoints_of
 from ppema.errors import CheckpointError
-from ppema.posthoc import LastCheckpoints, average
-from ppema.run.average import PostHoc, mean_of, weighted_sum
-from ppema.run.setup import checkpoints_of
-from ppema.run.snapshots import snapshots_of
-from ppema.run.weights import read_weights
-from ppema.training import train
+from ppema.posthoc.combine import PostHoc, mean_of, weighted_sum
+from ppema.posthoc.search import LastCheckpoints, average
+from ppema.posthoc.snapshots import snapshots_of
+from ppema.training.loop import train
+from ppema.weights.file import read_weights
 
 STEPS = 120
 DIRECT = {"w07": {"sigma_rel": 0.07}, "w15": {"sigma_rel": 0.15}, "w20": {"sigma_rel": 0.20}, "h12": {"half_life": "12 steps"}}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppema.averaging.search import golden_section, grid
+from ppema.posthoc.grid import golden_section, grid
 
 
 def test_a_grid_has_equal_factors_and_both_ends():

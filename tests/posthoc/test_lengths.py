@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ppema.averaging.posthoc import Exponential, Power
 from ppema.averaging.power import gamma_of
+from ppema.averaging.profiles import Exponential, Power
+from ppema.config.horizon import Horizon
 from ppema.errors import PpemaError
-from ppema.programs import Horizon
-from ppema.run.lengths import BETWEEN, Length, length, parse
+from ppema.posthoc.lengths import BETWEEN, Length, length, parse
 
 HORIZON = Horizon(steps_per_epoch=40, batch_size=16, epochs=10)
 

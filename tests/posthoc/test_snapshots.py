@@ -8,11 +8,11 @@ import shutil
 import pytest
 from posthoc_runs import small
 
+from ppema.checkpoint.manifest import parse, sealed
+from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError, ConfigError, TrainingError
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.manifest import parse, sealed
-from ppema.run.snapshots import SnapshotManifest, Tracked, snapshots_of
-from ppema.training import train
+from ppema.posthoc.snapshots import SnapshotManifest, Tracked, snapshots_of
+from ppema.training.loop import train
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ppema.run.folder.write_file", full)
+    monkeypatch.setattr("ppema.checkpoint.folder.write_file", full)
     with pytest.raises(TrainingError, match="step-00000010: the snapshot could not be written: .*No space left"):
         train(config)
     assert os.listdir(tmp_path / "run/snapshots") == []

@@ -7,14 +7,15 @@ import paddle
 import pytest
 from config_runs import config, steps
 
+from ppema.checkpoint.state import State
 from ppema.errors import ConfigError
+from ppema.evaluation.evaluate import evaluate
+from ppema.evaluation.prepared import prepare_evaluation
 from ppema.ir import backend, scope
 from ppema.ir.native import why_missing
-from ppema.run.evaluate import evaluate
-from ppema.run.resume import Start
-from ppema.run.setup import prepare_evaluation, prepare_training
-from ppema.run.state import State
-from ppema.training import Trainer
+from ppema.training.loop import Trainer
+from ppema.training.resume import Start
+from ppema.training.setup import prepare_training
 
 UPDATE = "ppema_average" if why_missing() is None else "sgd"
 

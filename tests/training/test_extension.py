@@ -7,12 +7,12 @@ import math
 import pytest
 from small_runs import PLATEAU, content, last, loader
 
+from ppema.checkpoint.store import Checkpoints
 from ppema.config import Duration
+from ppema.config.horizon import Horizon
 from ppema.errors import CheckpointError
-from ppema.programs import Horizon
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.extension import extension
-from ppema.training import train
+from ppema.training.extension import extension
+from ppema.training.loop import train
 
 # Evaluations, saves and log lines end with an epoch, of 7 steps: those of a longer run are then the same ones.
 EVERY = [f"train.{key}_every=7 steps" for key in ("log", "eval", "save")]
@@ -57,7 +57,7 @@ def test_one_that_was_stopped_in_the_middle_is_extended_too(config, tmp_path):
 
 def test_a_last_step_that_was_skipped_prepares_no_rate_twice(config, tmp_path, monkeypatch):
     """Step 14 is skipped: the rate after it is the one before it."""
-    from ppema.training import Step, Trainer
+    from ppema.training.loop import Step, Trainer
 
     step = Trainer.step
 

@@ -12,14 +12,14 @@ from paddle_alone import SMALL, save_dynamic, save_static
 from safetensors.numpy import load_file, save_file
 from small_runs import last, loader
 
+from ppema.checkpoint.store import Checkpoints
 from ppema.config import RAW, load_config
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.initial import begin_with
-from ppema.run.setup import prepare_training
-from ppema.run.weights import write_weights
-from ppema.training import dry_run, train
+from ppema.training.initial import begin_with
+from ppema.training.loop import dry_run, train
+from ppema.training.setup import prepare_training
+from ppema.weights.file import write_weights
 
 STATISTICS = {"batch_norm2d_0.w_1", "batch_norm2d_0.w_2"}
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from visualdl import LogReader
 
-from ppema.run.records import read_metrics
+from ppema.log.records import read_metrics
 
 pytestmark = pytest.mark.campaign
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KILLS = 30
 # Dropout, BatchNorm, shuffling, worker processes, a warm-up and a cosine, averages of every kind; saving after each step.
 CONFIG = """

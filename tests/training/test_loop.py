@@ -17,17 +17,17 @@ from saved_runs import written_again
 from small_runs import COMPENSATED, PLATEAU, content, last, loader, losses
 
 from ppema.api import evaluate
+from ppema.checkpoint.manifest import Manifest
+from ppema.checkpoint.store import Checkpoints
 from ppema.config import load_config
 from ppema.data import Loader
 from ppema.errors import CheckpointError, DataError, TrainingError
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.manifest import Manifest
-from ppema.run.records import read_metrics
-from ppema.run.saver import Saver
-from ppema.run.stop import stop_requests
-from ppema.training import Trainer, dry_run, train
+from ppema.log.records import read_metrics
+from ppema.training.loop import Trainer, dry_run, train
+from ppema.training.save import Saver
+from ppema.training.stop import stop_requests
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ import small_runs
 
 from ppema.cli.show import main as show
 from ppema.errors import ConfigError
+from ppema.evaluation.prepared import prepare_evaluation
 from ppema.ir import backend
-from ppema.run.device import onednn_of
-from ppema.run.setup import prepare_evaluation, prepare_training
-from ppema.training import train
+from ppema.programs.device import onednn_of
+from ppema.training.loop import train
+from ppema.training.setup import prepare_training
 
 WHY = backend().onednn_hindrance()
 placing = pytest.mark.skipif(WHY is not None, reason=f"oneDNN: {WHY}")

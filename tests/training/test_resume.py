@@ -12,12 +12,12 @@ from saved_runs import written_again
 from small_runs import COMPENSATED, PLATEAU, content, last, loader, losses
 
 from ppema.api import evaluate
+from ppema.checkpoint.best import Best
+from ppema.checkpoint.manifest import Manifest
+from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError
-from ppema.run.best import Best
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.manifest import Manifest
-from ppema.run.records import read_metrics
-from ppema.training import train
+from ppema.log.records import read_metrics
+from ppema.training.loop import train
 
 
 @pytest.fixture
@@ -276,7 +276,7 @@ def test_another_precision_is_another_run(config):
 @pytest.mark.parametrize("loss", [math.inf, math.nan])
 def test_evaluations_that_are_not_finite_leave_checkpoints_that_load(config, tmp_path, monkeypatch, loss):
     measured = iter([loss, 0.5, loss, 0.25] * 9)
-    monkeypatch.setattr("ppema.training.evaluate", lambda *given: {"loss": next(measured), "accuracy": loss})
+    monkeypatch.setattr("ppema.training.loop.evaluate", lambda *given: {"loss": next(measured), "accuracy": loss})
     monitored = "train.monitor=[ema/loss,ema/accuracy]"
     result = train(config(PLATEAU % "0.0", monitored))
     assert "ema/accuracy" not in result.best and result.best["ema/loss"].value == 0.25

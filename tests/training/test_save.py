@@ -12,10 +12,10 @@ import pytest
 from small_runs import content, last, loader, losses
 
 from ppema import training
+from ppema.checkpoint.lock import locked
 from ppema.errors import CheckpointError, DataError, TrainingError
-from ppema.run.lock import locked
-from ppema.run.records import read_metrics
-from ppema.training import Trainer, train
+from ppema.log.records import read_metrics
+from ppema.training.loop import Trainer, train
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_checkpoint_alone_that_can_not_be_written_ends_the_run_at_the_next_ste
     def refuse(*args):
         raise OSError(errno.EACCES, "Permission denied")
 
-    at_steps(monkeypatch, lambda step: monkeypatch.setattr("ppema.run.folder.write_file", refuse) if step == 6 else None)
+    at_steps(monkeypatch, lambda step: monkeypatch.setattr("ppema.checkpoint.folder.write_file", refuse) if step == 6 else None)
     said = "step-00000008: the checkpoint could not be written: .*Permission denied"
     with pytest.raises(TrainingError, match=said):
         train(config("train.save_every=4 steps"))
@@ -108,7 +108,7 @@ def test_a_checkpoint_that_fails_while_another_error_ends_the_run_is_told(config
 
     def break_off(step):
         if step == 3:
-            monkeypatch.setattr("ppema.run.folder.write_file", refuse)
+            monkeypatch.setattr("ppema.checkpoint.folder.write_file", refuse)
         if step == 5:
             begun.set()
             raise DataError("the data is gone")

@@ -10,16 +10,16 @@ import pytest
 from small_runs import PLATEAU, content, last, loader
 
 from ppema.api import evaluate
+from ppema.checkpoint.state import State
+from ppema.checkpoint.store import Checkpoints
 from ppema.data import Batch
+from ppema.data.bad_sample import bad_sample
 from ppema.errors import TrainingError
 from ppema.ir import backend, scope
-from ppema.run.bad_sample import bad_sample
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.records import read_metrics
-from ppema.run.resume import Start
-from ppema.run.setup import prepare_training
-from ppema.run.state import State
-from ppema.training import Trainer, dry_run, train
+from ppema.log.records import read_metrics
+from ppema.training.loop import Trainer, dry_run, train
+from ppema.training.resume import Start
+from ppema.training.setup import prepare_training
 
 TEXT = """
 model: {{name: things.Nested, args: {{classes: 3}}}}

@@ -10,14 +10,14 @@ import pytest
 from safetensors.numpy import save_file
 from small_runs import last, loader
 
+from ppema.checkpoint.state import State
+from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError, ConfigError, TrainingError
 from ppema.ir import scope
-from ppema.run.checkpoints import Checkpoints
-from ppema.run.records import read_metrics
-from ppema.run.setup import prepare_training
-from ppema.run.state import State
-from ppema.run.statecheck import StateCheck
-from ppema.training import Trainer, dry_run, train
+from ppema.log.records import read_metrics
+from ppema.training.loop import Trainer, dry_run, train
+from ppema.training.setup import prepare_training
+from ppema.training.statecheck import StateCheck
 
 TEXT = """
 model: {{name: mlp, args: {{in_features: 64, num_classes: 3, hidden: [4]}}}}

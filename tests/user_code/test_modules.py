@@ -9,8 +9,8 @@ import pytest
 
 from ppema.config import load_config
 from ppema.errors import ConfigError
-from ppema.modules import import_module, looking_in
-from ppema.names import resolve
+from ppema.user_code.modules import import_module, looking_in
+from ppema.user_code.names import resolve
 
 CONFIG = """
 model: {name: %s.Net}

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from ppema.errors import ConfigError
-from ppema.names import check_arguments, did_you_mean, resolve
+from ppema.user_code.names import check_arguments, did_you_mean, resolve
 
 TABLE = {"cnn": "the cnn", "mlp": "the mlp"}
 

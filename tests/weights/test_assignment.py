@@ -8,7 +8,7 @@ import pytest
 from ppema.config import InitFrom
 from ppema.errors import ConfigError
 from ppema.ir import Parameter
-from ppema.run.assignment import assign, check
+from ppema.weights.assignment import assign, check
 
 
 def parameter(name, shape=(2,), dtype="float32"):

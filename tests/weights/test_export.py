@@ -12,16 +12,17 @@ from safetensors.numpy import load_file
 from small_runs import last, loader
 
 from ppema.api import evaluate
+from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.config import RAW
-from ppema.data.synthetic import synthetic
+from ppema.data.sets.synthetic import synthetic
 from ppema.errors import CheckpointError, PpemaError, TrainingError
-from ppema.run.evaluate import evaluate as measure
-from ppema.run.export import Exported, export
-from ppema.run.initial import begin_with
-from ppema.run.pdparams import read_pdparams
-from ppema.run.setup import checkpoints_of, output_of, prepare_training
-from ppema.run.weights import description
-from ppema.training import train
+from ppema.evaluation.evaluate import evaluate as measure
+from ppema.training.initial import begin_with
+from ppema.training.loop import train
+from ppema.training.setup import prepare_training
+from ppema.weights.export import Exported, export
+from ppema.weights.file import description
+from ppema.weights.pdparams import read_pdparams
 
 
 @pytest.fixture(scope="module")

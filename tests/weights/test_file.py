@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from ppema.errors import CheckpointError, TrainingError
-from ppema.run.weights import description, is_file, read_weights, write_weights
+from ppema.weights.file import description, is_file, read_weights, write_weights
 
 ARRAYS = {"w": np.array([[1.5, -2.0]], "float32"), "count": np.array(3)}
 

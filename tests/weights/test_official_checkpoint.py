@@ -16,20 +16,21 @@ from safetensors.numpy import load_file
 from small_runs import loader
 
 from ppema.api import evaluate
+from ppema.checkpoint.paths import checkpoints_of
 from ppema.cli.eval import main as eval_main
 from ppema.cli.export import main as export_main
 from ppema.cli.train import main as train_main
 from ppema.config import RAW
 from ppema.errors import CheckpointError, PpemaError
 from ppema.ir import backend, scope
-from ppema.run.export import Exported, export_official
-from ppema.run.initial import begin_with
-from ppema.run.official import read_official
-from ppema.run.pdparams import read_pdparams
-from ppema.run.setup import checkpoints_of, prepare_training
-from ppema.run.variable_file import read_variable
-from ppema.run.weights import description
-from ppema.training import train
+from ppema.training.initial import begin_with
+from ppema.training.loop import train
+from ppema.training.setup import prepare_training
+from ppema.weights.export import Exported, export_official
+from ppema.weights.file import description
+from ppema.weights.official import read_official
+from ppema.weights.pdparams import read_pdparams
+from ppema.weights.variable_file import read_variable
 
 # Written by Paddle 2.6.2 after five steps of BatchNorm1D(3) and fc(2): the files, the raw weights, and those inside `apply`.
 RECORDED = json.loads((Path(__file__).parent / "golden/official.json").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ import pytest
 from paddle_alone import save_dynamic, save_static
 
 from ppema.errors import CheckpointError
-from ppema.run.pdparams import pdparams, read_pdparams
+from ppema.weights.pdparams import pdparams, read_pdparams
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
@@ -111,7 +111,7 @@ def read_apart(file) -> str:
     """What reading `file` says, in a process that is not let have much."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (3 << 30,) * 2)\n"
-        "from pathlib import Path; from ppema.errors import CheckpointError; from ppema.run.pdparams import read_pdparams\n"
+        "from pathlib import Path; from ppema.errors import CheckpointError; from ppema.weights.pdparams import read_pdparams\n"
         "try: read_pdparams(Path(sys.argv[1]))\nexcept CheckpointError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, timeout=20)

@@ -14,8 +14,8 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from ppema.run.pickled import read_pickle
-from ppema.run.pickled_arrays import RefusedError
+from ppema.weights.pickled import read_pickle
+from ppema.weights.pickled_arrays import RefusedError
 
 ARRAYS = [
     np.array([[1.5, -2.0], [3.25, np.nan]], "float32"),
@@ -217,7 +217,7 @@ def test_bytes_that_are_changed_are_read_or_refused(seed):
 def test_nesting_as_deep_as_the_file_is_long():
     """In a process of its own, which a stack that overflows would end."""
     code = (
-        "from ppema.run.pickled import read_pickle\n"
+        "from ppema.weights.pickled import read_pickle\n"
         "value = read_pickle(b')' + b'\\x85' * 900_000 + b'.')\n"
         "assert len(value) == 1\n"
         "value = read_pickle(b']' * 400_000 + b'a' * 399_999 + b'.')\n"

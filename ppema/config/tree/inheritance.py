@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import stat
 
-from ppema.config.merge import merge
-from ppema.config.positions import Position
+from ppema.config.tree.merge import merge
+from ppema.config.tree.positions import Position
+from ppema.config.tree.yaml_tree import MAX_BYTES, Entry, read_yaml
 from ppema.config.wording import shown
-from ppema.config.yaml_tree import MAX_BYTES, Entry, read_yaml
 from ppema.errors import ConfigError, Problem
 
 BASE = "_base_"

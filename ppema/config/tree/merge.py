@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ppema.config.named import LearningRate, Named
-from ppema.config.positions import Position
+from ppema.config.tree.positions import Position
+from ppema.config.tree.yaml_tree import Entry
 from ppema.config.wording import shown
-from ppema.config.yaml_tree import Entry
 from ppema.errors import ConfigError, Path, Problem
 
 REPLACE = "_replace_"

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ppema.config.positions import Position
+from ppema.config.tree.positions import Position
 from ppema.config.wording import key_fault
 from ppema.errors import ConfigError, Path, Problem
 

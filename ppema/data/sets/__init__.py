@@ -1,0 +1,1 @@
+"""The kinds of data sets that a config can name."""

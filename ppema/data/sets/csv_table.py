@@ -14,10 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from ppema.data.arrays import ArrayDataset
-from ppema.data.files import existing_file, open_binary
+from ppema.data.sets.arrays import ArrayDataset
+from ppema.data.sets.files import existing_file, open_binary
 from ppema.errors import DataError, one_line, printable
-from ppema.names import did_you_mean
+from ppema.user_code.names import did_you_mean
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 EXACT = 2**53  # up to here float64 holds every integer

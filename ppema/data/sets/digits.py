@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from ppema.data.arrays import ArrayDataset
+from ppema.data.sets.arrays import ArrayDataset
 
 TEST_EVERY = 5
 
@@ -27,7 +27,7 @@ def digits(split: Literal["train", "test"]) -> ArrayDataset:
     The split is fixed and stratified by class (`is_test`). Both parts hold samples by the same writers, so a test
     accuracy says how well the digits of known writers are read.
     """
-    file = resources.files("ppema.data") / "digits.csv.gz"
+    file = resources.files("ppema.data.sets") / "digits.csv.gz"
     with file.open("rb") as packed, gzip.open(packed, "rt", encoding="ascii") as lines:
         table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
     chosen = is_test(table[:, 64]) == (split == "test")

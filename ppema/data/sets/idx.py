@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ppema.data.arrays import ArrayDataset
-from ppema.data.files import existing_file, open_binary
+from ppema.data.sets.arrays import ArrayDataset
+from ppema.data.sets.files import existing_file, open_binary
 from ppema.errors import DataError, one_line
 
 IMAGES_MAGIC = b"\x00\x00\x08\x03"  # unsigned bytes, 3 dimensions

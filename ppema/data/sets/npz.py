@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppema.data.arrays import ArrayDataset
-from ppema.data.files import existing_file
+from ppema.data.sets.arrays import ArrayDataset
+from ppema.data.sets.files import existing_file
 from ppema.errors import DataError, one_line
-from ppema.names import did_you_mean
+from ppema.user_code.names import did_you_mean
 
 
 def npz(path: str, inputs: Sequence[str], target: str) -> ArrayDataset:

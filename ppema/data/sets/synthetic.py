@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ppema.data.arrays import ArrayDataset
+from ppema.data.sets.arrays import ArrayDataset
 
 STREAMS = {"prototypes": 0, "train": 1, "test": 2}
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppema.config.positions import Position
-from ppema.config.yaml_tree import MAX_DEPTH, MAX_NODES, read_yaml
+from ppema.config.tree.positions import Position
+from ppema.config.tree.yaml_tree import MAX_DEPTH, MAX_NODES, read_yaml
 from ppema.errors import ConfigError
 
 

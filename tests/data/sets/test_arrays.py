@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ppema.data.arrays import ArrayDataset
 from ppema.data.fields import Field
+from ppema.data.sets.arrays import ArrayDataset
 from ppema.errors import DataError
 
 

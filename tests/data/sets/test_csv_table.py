@@ -5,8 +5,8 @@ import gzip
 import numpy as np
 import pytest
 
-from ppema.data.csv_table import csv
 from ppema.data.fields import Field
+from ppema.data.sets.csv_table import csv
 from ppema.errors import DataError
 
 

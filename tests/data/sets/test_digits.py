@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ppema.data.digits import digits, is_test
 from ppema.data.fields import Field
+from ppema.data.sets.digits import digits, is_test
 
 
 def test_contents():

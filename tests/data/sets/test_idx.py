@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ppema.data.fields import Field
-from ppema.data.idx import idx
+from ppema.data.sets.idx import idx
 from ppema.errors import DataError
 
 IMAGES = struct.pack(">4B3I", 0, 0, 8, 3, 2, 1, 3) + bytes([0, 51, 255, 1, 2, 3])

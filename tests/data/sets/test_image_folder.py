@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from ppema.data.image_folder import FORMATS, ImageFolder
 from ppema.data.loader import Loader
+from ppema.data.sets.image_folder import FORMATS, ImageFolder
 from ppema.errors import DataError
 
 

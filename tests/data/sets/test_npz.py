@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ppema.data.fields import Field
-from ppema.data.npz import npz
+from ppema.data.sets.npz import npz
 from ppema.errors import DataError
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ppema.data.fields import Field
-from ppema.data.synthetic import synthetic
+from ppema.data.sets.synthetic import synthetic
 
 
 def test_without_noise_a_sample_is_its_prototype():

@@ -1,0 +1,103 @@
+"""A model, its data and a scope of its own, ready to be evaluated: the weights are put in later."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppema.averaging.precision import fitted
+from ppema.checkpoint.checkpoint import Checkpoint, check_fits
+from ppema.checkpoint.tensors import Arrays
+from ppema.config import RAW, Config
+from ppema.data import Loader
+from ppema.environment import choose_threads
+from ppema.evaluation.recalibrator import Recalibrator
+from ppema.evaluation.trial import loss_is_a_mean, try_out
+from ppema.ir import scope
+from ppema.passes.recalibrate import recalibration
+from ppema.programs.build import Model, build_test_model, on_onednn, train_statistics
+from ppema.programs.device import onednn_of, place_of
+from ppema.programs.executor import Executor
+from ppema.programs.forward import building
+from ppema.programs.loaders import eval_loader, train_loader
+from ppema.programs.start import initialise, seed_everything
+from ppema.weights.put import put
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """A model ready to be evaluated; `load` fills the scope with weights.
+
+    model: its test program computes as those of a training run do, on oneDNN where that can be.
+    """
+
+    config: Config
+    model: Model
+    eval_loader: Loader
+    executor: Executor
+    scope: Any
+
+    def close(self) -> None:
+        """End what reads the data, and free the memory of activations."""
+        self.eval_loader.close()
+        self.executor.close()
+
+    def load(self, checkpoint: Checkpoint, weights: str, copied: Collection[str] = ()) -> None:
+        """Put the weights "raw" or an average's under the variables' own names, but of the raw ones those in `copied`.
+
+        Raises CheckpointError.
+        """
+        raw = checkpoint.arrays(RAW) if copied else {}
+        arrays = checkpoint.weights(weights) | {name: raw[name] for name in copied if name in raw}
+        self.put(checkpoint.path, arrays)
+
+    def put(self, source: Path, arrays: Arrays) -> None:
+        """Put `arrays`, which come from `source`, in place of all variables. Raises CheckpointError where they do not fit.
+
+        What averages half weights is rounded to their type.
+        """
+        check_fits(source, arrays, self._names)
+        put(self.scope, source, {each.name: fitted(arrays[each.name], each.dtype) for each in self.model.parameters})
+
+    def read(self) -> dict[str, np.ndarray]:
+        """A copy of all variables, by their names."""
+        return {name: scope.get(self.scope, name) for name in self._names}
+
+    @property
+    def _names(self) -> list[str]:
+        return [parameter.name for parameter in self.model.parameters]
+
+    def recalibrator(self, batches: int) -> Recalibrator:
+        """Measures the BatchNorm statistics of the weights under the variables' own names, RAW, on training batches.
+
+        Close it after use. Raises ConfigError, DataError.
+        """
+        training = train_loader(self.config, self.eval_loader)
+        with self.config.at("model"), building():
+            made = recalibration(self.model.test.program, train_statistics(self.config, training.fields))
+        return Recalibrator(self.executor, self.scope, self.model.inputs, training, {RAW: (made, batches)})
+
+
+def prepare_evaluation(config: Config) -> EvaluationRun:
+    """Load the evaluation data and build the test program alone. Raises ConfigError, DataError or SetupError."""
+    choose_threads(config.runtime.threads)
+    place = place_of(config.runtime.device)
+    onednn = onednn_of(config, place)
+    seed_everything(config.seed)
+    loader = eval_loader(config)
+    model = build_test_model(config, loader.fields)
+    own = paddle.static.Scope()
+    executor = Executor(place, own, plain=config.runtime.executor == "plain")
+    if onednn.used:
+        model = replace(model, test=on_onednn(model.test))
+    with paddle.static.scope_guard(own):
+        initialise(config, executor, model.startup)
+        try_out(config, executor, model, loader)
+        if not loss_is_a_mean(config, executor, own, model, loader):
+            model = model.without_loss()
+    return EvaluationRun(config, model, loader, executor, own)

@@ -1,0 +1,29 @@
+"""The first values: generators of random numbers seeded, and the startup program run."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import paddle
+
+from ppema.config import Config
+from ppema.errors import ConfigError, TrainingError
+from ppema.ir import Program
+from ppema.programs.executor import Executor
+
+
+def initialise(config: Config, executor: Executor, startup: Program) -> None:
+    """Give every variable its initial value in the current scope; one that does not fit the memory is the model's fault."""
+    with config.at("model"):
+        try:
+            executor.once(startup, {})
+        except TrainingError as error:
+            raise ConfigError.of(f"the initial values can not be made: {error}") from error
+
+
+def seed_everything(seed: int) -> None:
+    """All generators that models and data sets may draw from while they are built."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    paddle.seed(seed)
