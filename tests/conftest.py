@@ -15,7 +15,7 @@ settings.register_profile("ppema", deadline=None)
 settings.load_profile("ppema")
 choose_threads(1)
 paddle = load_paddle()
-pytest_plugins = ["kernels"]
+pytest_plugins = ["support.kernels"]
 
 
 class Built:

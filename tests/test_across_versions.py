@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from paddle_alone import SMALL, predict_dynamic, predict_static, save_dynamic, save_static
 from safetensors.numpy import load_file
+from support.paddle_alone import SMALL, predict_dynamic, predict_static, save_dynamic, save_static
 
 ROOT = Path(__file__).parents[1]
 LAST = "checkpoints/step-00000095/average-fast_start.safetensors"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from averages import averaged, weights
+from support.averages import averaged, weights
 
 from ppema.api import evaluate
 from ppema.cli.export import main as export_main

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from kernels import paddle_kernels
 from safetensors.numpy import load_file
-from small_runs import content, last, loader, losses
+from support.kernels import paddle_kernels
+from support.runs import content, last, loader, losses
 
 from ppema.errors import TrainingError
 from ppema.ir.native import why_missing

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors import safe_open
-from saved_runs import AVERAGE, MANIFEST, PARTS, RAW, SAVED, save
+from support.checkpoints import AVERAGE, MANIFEST, PARTS, RAW, SAVED, save
 
 from ppema.checkpoint.checkpoint import Checkpoint, check_fits
 from ppema.checkpoint.manifest import Manifest, sealed

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from saved_runs import RAW, checkpoints_in, names, save
+from support.checkpoints import RAW, checkpoints_in, names, save
 
 from ppema.errors import TrainingError
 
@@ -71,7 +71,7 @@ def test_whichever_call_fails_the_newest_earlier_one_loads(checkpoints, code):
 FILL = """
 import resource, sys, signal
 sys.path[:0] = {path!r}
-from saved_runs import checkpoints_in, names, save
+from support.checkpoints import checkpoints_in, names, save
 from ppema.checkpoint.store import Checkpoints
 checkpoints = Checkpoints(__import__("pathlib").Path({folder!r}), keep=9)
 for limit in range(0, {most}, 64):

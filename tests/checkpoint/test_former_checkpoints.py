@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from saved_runs import written_again
-from small_runs import COMPENSATED, content, last, loader
+from support.checkpoints import written_again
+from support.runs import COMPENSATED, content, last, loader
 
 from ppema.api import evaluate
 from ppema.checkpoint.manifest import Manifest

@@ -6,9 +6,9 @@ import os
 import shutil
 
 import pytest
-from posthoc_runs import small
-from saved_runs import checkpoints_in, names, save
-from small_runs import content, last, loader
+from support.checkpoints import checkpoints_in, names, save
+from support.posthoc_runs import small
+from support.runs import content, last, loader
 
 from ppema.checkpoint.store import Checkpoints
 from ppema.cli.checkpoint import main as checkpoint_main

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from saved_runs import PARTS, RAW, checkpoints_in, names, save
+from support.checkpoints import PARTS, RAW, checkpoints_in, names, save
 
 from ppema.checkpoint.best import Best
 from ppema.checkpoint.checkpoint import Checkpoint

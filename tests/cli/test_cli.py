@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import things
-from where import where
+from support import datasets
+from support.where import where
 
 from ppema.cli.average import main as average_main
 from ppema.cli.common import run
@@ -196,9 +196,9 @@ BAD = [
     (["-o", "model.args.in_channels=3"], "digits_cnn.yml:5:1: model: "),
     (["-o", "model.args.num_classes=4"], "data.train: sample "),
     (["-o", "data.train={name: npz, path: nowhere.npz, batch_size: 4}"], "nowhere.npz"),
-    (["-o", "data.train={name: things.Empty, batch_size: 4}"], "data.train: things.Empty: "),
+    (["-o", "data.train={name: support.datasets.Empty, batch_size: 4}"], "data.train: support.datasets.Empty: "),
     (
-        ["-o", "data.train={name: things.Breaks, args: {at: 0}, batch_size: 4}"],
+        ["-o", "data.train={name: support.datasets.Breaks, args: {at: 0}, batch_size: 4}"],
         "data.train: sample 0: OSError: the disk is gone",
     ),
     (["-o", "runtime.device=gpu:7"], "runtime.device: gpu:7: there is no such GPU: "),
@@ -210,8 +210,8 @@ BAD = [
     (["-o", "model"], "-o model: "),
     (["-o", "model={name: sys.exit}"], "-o model: model.args: SystemExit"),
     (["-o", "model=paddle.nn.Flatten"], "optimizer: there is nothing to train: the loss depends on no trainable parameter"),
-    (["-o", "model={name: things.AlwaysRandom}"], "in eval mode the model still draws random numbers ("),
-    (["-o", "loss=things.numpy_loss"], "-o loss: loss must return a variable, it returns a ndarray"),
+    (["-o", "model={name: support.models.AlwaysRandom}"], "in eval mode the model still draws random numbers ("),
+    (["-o", "loss=support.losses.numpy_loss"], "-o loss: loss must return a variable, it returns a ndarray"),
     (["-o", "loss={name: paddle.nn.L1Loss, args: {reduction: bogus}}"], "-o loss: ValueError: "),
     (
         ["-o", "lr={name: PiecewiseDecay, args: {boundaries: [9 steps], values: [0.1]}}"],
@@ -310,7 +310,7 @@ def test_an_output_that_can_not_be_written(here, capsys):
 
 
 def test_a_loss_that_is_not_finite_is_exit_code_1(here, capsys):
-    assert train_main(["-c", CNN, "-o", "loss=things.nan_loss", "-o", "train.max_skipped=0"]) == 1
+    assert train_main(["-c", CNN, "-o", "loss=support.losses.nan_loss", "-o", "train.max_skipped=0"]) == 1
     said = capsys.readouterr().err
     assert "step 1 (epoch 0, batch 0) is skipped: the gradient of conv2d_0.w_0 (" in said
     assert "Traceback" not in said
@@ -323,12 +323,12 @@ def test_curves_of_what_was_not_measured(here, capsys):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_data_set_that_raises_in_the_middle_is_no_hang_and_no_traceback(tmp_path, workers):
-    data = f"data.train={{name: things.Breaks, args: {{at: 31}}, batch_size: 4, workers: {workers}}}"
+    data = f"data.train={{name: support.datasets.Breaks, args: {{at: 31}}, batch_size: 4, workers: {workers}}}"
     good = "data.eval={name: synthetic, samples: 4, shape: [4], classes: 3, batch_size: 4}"
     model = "model={name: mlp, args: {in_features: 4, num_classes: 3}}"
     done = tool("train", "-c", CNN, "-o", data, "-o", good, "-o", model, cwd=tmp_path)
     assert done.returncode == 2
-    line = where(things, "raise OSError", tmp_path)
+    line = where(datasets, 'raise OSError("the disk', tmp_path)
     assert done.stderr.splitlines()[-1] == f"data.train: sample 31: OSError: the disk is gone ({line})"
     assert "Traceback" not in done.stderr
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from posthoc_runs import small
 from safetensors.numpy import load_file, save_file
-from saved_runs import written_again
+from support.checkpoints import written_again
+from support.posthoc_runs import small
 from visualdl import LogReader
 
 from ppema.checkpoint.store import Checkpoints

@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from saved_runs import PARTS, RAW, save, without_privileges
+from support.checkpoints import PARTS, RAW, save, without_privileges
 
 from ppema.checkpoint import inspect as inspection
 from ppema.checkpoint.lock import locked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from paddle_alone import SMALL
+from support.paddle_alone import SMALL
 
 from ppema.cli.eval import main as eval_main
 from ppema.cli.export import main as export_main

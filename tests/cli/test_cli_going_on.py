@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_runs import SMALL
+from support.runs import SMALL
 
 from ppema.checkpoint.folder import step_of
 from ppema.checkpoint.store import Checkpoints
@@ -53,7 +53,7 @@ def test_after_a_stop(here):
         "-o",
         "output=a run",
         "-o",
-        "model={name: things.Nested, args: {classes: 3}}",
+        "model={name: support.models.Nested, args: {classes: 3}}",
     ]
     command = [sys.executable, "-W", "ignore", str(ROOT / "tools/train.py"), "-c", "small.yml", *overrides, "--json"]
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

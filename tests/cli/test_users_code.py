@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from where import where
+from support.where import where
 
 from ppema.cli.checkpoint import main as checkpoint_main
 from ppema.cli.show import main as show_main
@@ -141,7 +141,7 @@ def test_the_traceback_of_what_ends_a_run_is_in_its_log(here, capsys, override, 
 
 
 def test_a_run_that_ends_by_our_own_error_has_its_line_in_the_log(here):
-    assert train_main(["-c", "c.yml", "-o", "loss=things.nan_loss", "-o", "train.max_skipped=0"]) == 1
+    assert train_main(["-c", "c.yml", "-o", "loss=support.losses.nan_loss", "-o", "train.max_skipped=0"]) == 1
     log = Path("runs/c/log.txt").read_text()
     assert "Traceback" not in log and "max_skipped" in log.splitlines()[-1]
 

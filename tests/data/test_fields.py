@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from loader_datasets import Listed
 from PIL import Image
+from support.datasets import Listed
 
 from ppema.data.fields import Field, to_fields
 from ppema.data.read import describe

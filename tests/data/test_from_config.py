@@ -2,10 +2,10 @@
 
 from types import SimpleNamespace
 
-import loader_datasets
 import numpy as np
 import pytest
-from where import where
+from support import datasets
+from support.where import where
 
 from ppema.config.data import KINDS, DottedData
 from ppema.data.from_config import SOURCES, build_dataset, build_loader
@@ -20,7 +20,7 @@ def spec(name, **keys):
 
 
 def dotted(name, **args):
-    return spec(f"loader_datasets.{name}", args=args)
+    return spec(f"support.datasets.{name}", args=args)
 
 
 def test_every_kind_of_section_has_a_source():
@@ -55,12 +55,12 @@ def test_a_missing_file_is_named_by_its_key_and_its_whole_path(tmp_path, monkeyp
 
 def test_a_file_that_a_users_data_set_misses(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    opened = where(loader_datasets, "open(f")
+    opened = where(datasets, "open(f")
     said = f"FileNotFoundError: No such file or directory: '{tmp_path}/pictures/list.txt' ({opened})"
     assert missing(dotted("Files", root="pictures", other="x")) == f"args.root: {said}"
     with pytest.raises(DataError) as caught:
         build_dataset(dotted("Files", other="x"), "data.eval")
-    assert str(caught.value) == f"data.eval: loader_datasets.Files: {said}"
+    assert str(caught.value) == f"data.eval: support.datasets.Files: {said}"
 
 
 def test_a_data_set_of_the_users_own():
@@ -94,7 +94,7 @@ def test_what_the_config_has_wrong(section, path):
     [
         (
             dotted("refusing", reason="no disk"),
-            f"refusing: RuntimeError: no disk on two lines ({where(loader_datasets, 'on two lines')})",
+            f"refusing: RuntimeError: no disk on two lines ({where(datasets, 'on two lines')})",
         ),
         (dotted("Squares", samples=0), "Squares: the data set is empty"),
         (dotted("Squares", samples=-1), "Squares: len(Squares): ValueError: __len__() should return >= 0"),
@@ -113,13 +113,13 @@ def test_what_the_config_has_wrong(section, path):
 def test_what_the_data_set_has_wrong(section, message):
     with pytest.raises(DataError) as caught:
         build_dataset(section, "data.eval")
-    assert str(caught.value) == f"data.eval: loader_datasets.{message}"
+    assert str(caught.value) == f"data.eval: support.datasets.{message}"
 
 
 def test_loader_of_a_section():
     batches = []
     for workers in (0, 2):
-        keys = {"name": "loader_datasets.Squares", "args": {"samples": 5}, "batch_size": 2, "shuffle": True}
+        keys = {"name": "support.datasets.Squares", "args": {"samples": 5}, "batch_size": 2, "shuffle": True}
         loader = build_loader(DottedData.model_validate({**keys, "workers": workers}), seed=3, label="data.train")
         batches.append([batch.indices.tolist() for batch in loader.epoch(0)])
         loader.close()

@@ -3,13 +3,13 @@
 import random
 import threading
 
-import loader_datasets
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loader_datasets import Interrupting, Listed, Noisy, Squares, Stream
-from where import where
+from support import datasets
+from support.datasets import BothGenerators, Interrupting, Listed, Squares, Stream
+from support.where import where
 
 from ppema.data.fields import Field
 from ppema.data.loader import Batch, Loader
@@ -96,7 +96,7 @@ def test_starts_out_of_range():
 
 def test_draws_depend_on_seed_epoch_and_sample_only():
     def draws(seed, epoch, shuffle=False, start=0):
-        loader = Loader(Noisy(), batch_size=3, seed=seed, shuffle=shuffle)
+        loader = Loader(BothGenerators(), batch_size=3, seed=seed, shuffle=shuffle)
         batches = list(loader.epoch(epoch, start))
         rows = np.concatenate([batch.arrays[0] for batch in batches])
         return dict(zip(np.concatenate([batch.indices for batch in batches]).tolist(), rows.tolist(), strict=True))
@@ -117,7 +117,7 @@ def test_the_global_generators_are_left_alone():
     expected = random.random(), np.random.random()
     random.seed(1)
     np.random.seed(1)
-    for _ in Loader(Noisy(), batch_size=3).epoch(0):
+    for _ in Loader(BothGenerators(), batch_size=3).epoch(0):
         pass
     assert (random.random(), np.random.random()) == expected
 
@@ -130,7 +130,7 @@ def error_of(dataset, **options):
 
 
 def test_a_sample_that_raises():
-    line = where(loader_datasets, "raise ValueError")
+    line = where(datasets, "raise ValueError")
     assert error_of(Squares(10, raise_at=7)) == f"data.train: sample 7: ValueError: no such picture ({line})"
     loader = Loader(Squares(10, raise_at=7), batch_size=2)
     epoch = loader.epoch(0)

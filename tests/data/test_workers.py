@@ -11,18 +11,17 @@ import threading
 import time
 from pathlib import Path
 
-import loader_datasets
 import numpy as np
 import pytest
-from loader_datasets import Interrupting, Noisy, OpensOnce, Squares
+from support import datasets
+from support.datasets import BothGenerators, Interrupting, OpensOnce, Squares
+from support.where import where
 from test_loader import same
-from where import where
 
 from ppema.data.loader import Loader
 from ppema.errors import DataError
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def loaders():
 
 def test_the_same_batches_for_any_number_of_workers(loaders):
     options = {"batch_size": 2, "shuffle": True, "seed": 4}
-    for dataset in (Noisy(), Squares(11)):
+    for dataset in (BothGenerators(), Squares(11)):
         alone = Loader(dataset, **options)
         many = loaders(dataset, **options)
         for epoch, start in [(0, 0), (0, 0), (3, 2), (1, 5), (1, 6)]:
@@ -73,7 +72,7 @@ def test_a_sample_that_raises(loaders):
     assert [next(epoch).indices[0] for _ in range(3)] == [0, 2, 4]
     with pytest.raises(DataError) as caught:
         next(epoch)
-    line = where(loader_datasets, "raise ValueError")
+    line = where(datasets, "raise ValueError")
     assert str(caught.value) == f"data.train: sample 7: ValueError: no such picture ({line})"
     assert [batch.indices[0] for batch in loader.epoch(0, 4)] == [8, 10]
 
@@ -128,7 +127,7 @@ def test_a_data_set_that_interrupts_its_worker(loaders, capfd):
 
 
 def test_a_data_set_that_opens_only_once(loaders):
-    line = where(loader_datasets, "raise OSError")
+    line = where(datasets, 'raise OSError("locked')
     expected = f"data.train: the data set does not open in a worker: OSError: locked by another process ({line})"
     for _ in range(2):
         with pytest.raises(DataError) as caught:
@@ -178,8 +177,8 @@ def test_big_batches(loaders):
 
 
 def script(body, **options):
-    code = "from loader_datasets import *\nfrom ppema.data.loader import Loader\nimport multiprocessing, os, sys, time\n"
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}"}
+    code = "from support.datasets import *\nfrom ppema.data.loader import Loader\nimport multiprocessing, os, sys, time\n"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     command = [sys.executable, "-c", code + textwrap.dedent(body)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import paddle
 import pytest
-from averages import averaged, averages, same, weights
+from support.averages import averaged, averages, same, weights
 
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.errors import AverageError

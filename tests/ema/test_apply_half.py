@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from moving import Moving, cuts
+from support.moving import Moving, cuts
 
 from ppema.averaging.precision import rounded
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage

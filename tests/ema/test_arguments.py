@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from averages import averaged, averages, same
+from support.averages import averaged, averages, same
 
 from ppema.averaging.decay import Exponential, HalfLife, InverseGamma, PowerFunction
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage

@@ -6,7 +6,7 @@ import warnings
 
 import paddle
 import pytest
-from averages import averaged, averages, same, weights
+from support.averages import averaged, averages, same, weights
 
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.errors import AverageError

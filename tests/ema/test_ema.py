@@ -7,7 +7,7 @@ import math
 import numpy as np
 import paddle
 import pytest
-from averages import averaged, averages, check_average, recorded, weights
+from support.averages import averaged, averages, check_average, recorded, weights
 
 from ppema.averaging.decay import Constant, HalfLife, ThresSteps
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import paddle
 import pytest
-from averages import averaged, weights
-from config_runs import config, steps
+from support.averages import averaged, weights
+from support.configs import config, steps
 
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.ema.foreign import check_test_program
@@ -155,7 +155,7 @@ def test_a_static_layer_in_a_second_program(built, here):
 
 
 def test_a_config_with_a_static_layer_evaluates_the_head_that_it_trains():
-    run = prepare_training(config("model=things.StaticHead"))
+    run = prepare_training(config("model=support.models.StaticHead"))
     names = {parameter.name for parameter in backend().parameters(run.programs.train)}
     assert names == {"fc_0.w_0", "fc_0.b_0"} == {parameter.name for parameter in run.programs.model.parameters}
     for _ in steps(run, 40):
@@ -165,7 +165,8 @@ def test_a_config_with_a_static_layer_evaluates_the_head_that_it_trains():
         found = {name: evaluate(run.executor, test, inputs, loader) for name, test in run.tests.items()}
     assert all(measures["accuracy"] > 0.7 for measures in found.values()), found
     # A program for evaluation alone, made later in the process, has these names too.
-    assert {parameter.name for parameter in prepare_evaluation(config("model=things.StaticHead")).model.parameters} == names
+    evaluated = prepare_evaluation(config("model=support.models.StaticHead"))
+    assert {parameter.name for parameter in evaluated.model.parameters} == names
 
 
 def test_names_go_on_where_they_were():
@@ -178,4 +179,4 @@ def test_names_go_on_where_they_were():
 
 def test_a_model_that_is_built_otherwise_each_time_is_named():
     with pytest.raises(ConfigError, match=r"the model differs in linear_0\.b_0, linear_0\.w_0: its constructor and"):
-        prepare_training(config("model=things.Unstable"))
+        prepare_training(config("model=support.models.Unstable"))

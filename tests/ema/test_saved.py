@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import paddle
 import pytest
-from averages import averaged, averages, same, weights
+from support.averages import averaged, averages, same, weights
 
 from ppema.ema.saved import read_state
 from ppema.errors import AverageError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import loader
+from support.runs import loader
 
 from ppema.api import evaluate
 from ppema.checkpoint.store import Checkpoints
@@ -18,7 +18,7 @@ from ppema.training.setup import prepare_training
 
 # BatchNorm stands first in it, so that its statistics are those of the images themselves.
 SMALL = """
-model: {name: things.Nested, args: {classes: 3}}
+model: {name: support.models.Nested, args: {classes: 3}}
 data:
   train: {name: synthetic, samples: 50, shape: [1, 8, 8], classes: 3, batch_size: 8, noise: 4, shuffle: true}
   eval: {name: synthetic, samples: 21, shape: [1, 8, 8], classes: 3, batch_size: 8, noise: 4, split: test}
@@ -144,7 +144,7 @@ def test_a_model_without_batch_norm_has_nothing_to_measure(config):
 
 
 def test_a_model_that_can_not_be_recalibrated_is_compared_by_what_is_left(config):
-    twice = config("model=things.NormTwice", "averages={ema: {decay: 0.9}}")
+    twice = config("model=support.models.NormTwice", "averages={ema: {decay: 0.9}}")
     train(twice)
     assert [*evaluate(twice, batch_norm="all")] == ["raw (copy)", "ema (average)", "ema (copy)"]
     with pytest.raises(ConfigError, match="is used by 2 BatchNorm operations, so it can not be recalibrated"):
@@ -158,7 +158,7 @@ def test_a_dry_run_measures_too_and_writes_nothing(config, tmp_path):
 
 def test_a_batch_norm_used_twice_is_refused_before_anything_is_written(config, tmp_path):
     with pytest.raises(ConfigError, match="averages.measured: batch_norm1d_0.w_1 is used by 2 BatchNorm operations"):
-        train(config("model=things.NormTwice"))
+        train(config("model=support.models.NormTwice"))
     assert not (tmp_path / "run").exists()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from placed import Side, distance
+from support.placed import Side, distance
 
 from ppema.ir import backend
 from ppema.passes.onednn import OnednnPass

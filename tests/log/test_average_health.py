@@ -7,7 +7,7 @@ import json
 import numpy as np
 import paddle
 import pytest
-from small_runs import loader
+from support.runs import loader
 
 from ppema.averaging.power import gamma_of
 from ppema.checkpoint.store import Checkpoints
@@ -19,7 +19,7 @@ from ppema.training.setup import prepare_training
 
 # Groups "norm" and "linear"; 28 steps.
 SMALL = """
-model: {name: things.Nested, args: {classes: 3}}
+model: {name: support.models.Nested, args: {classes: 3}}
 data:
   train: {name: synthetic, samples: 50, shape: [1, 8, 8], classes: 3, batch_size: 8, shuffle: true}
   eval: {name: synthetic, samples: 8, shape: [1, 8, 8], classes: 3, batch_size: 8, split: test}
@@ -258,7 +258,7 @@ def test_the_lines_for_people(config, tmp_path):
     ]
 
 
-OF_TYPE = ("model={name: things.OfType, args: {dtype: bfloat16, classes: 3}}", "optimizer={name: SGD}")
+OF_TYPE = ("model={name: support.models.OfType, args: {dtype: bfloat16, classes: 3}}", "optimizer={name: SGD}")
 
 
 def test_half_weights_are_measured_as_the_numbers_they_are(config, tmp_path):

@@ -6,9 +6,9 @@ import json
 import shutil
 
 import pytest
-from posthoc_runs import small
-from saved_runs import names, without_privileges
-from small_runs import content, last, loader, losses
+from support.checkpoints import names, without_privileges
+from support.posthoc_runs import small
+from support.runs import content, last, loader, losses
 
 from ppema.errors import CheckpointError
 from ppema.log.log import RunLog

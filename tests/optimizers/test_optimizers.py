@@ -168,7 +168,7 @@ def test_a_whole_run_with_a_warmup_ends_at_the_end_of_its_schedule():
         ),
         ("MultiStepDecay", {"milestones": ["1 epoch", 2]}, "args.milestones.1: it counts steps, and 2 steps are 0.2 epochs: "),
         ("LinearLR", {"total_steps": 4.0}, "args.total_steps: it counts steps, and 4.0 steps are 0.4 epochs: "),
-        ("things.HalvedEvery", {"step_size": 4}, "args.step_size: it counts steps, and 4 steps are 0.4 epochs: "),
+        ("support.schedules.HalvedEvery", {"step_size": 4}, "args.step_size: it counts steps, and 4 steps are 0.4 epochs: "),
         (
             "ReduceOnPlateau",
             {"patience": "3 epochs"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from kernels import paddle_kernels
+from support.kernels import paddle_kernels
 
 from ppema.averaging.decay import FLOATS, Constant, ThresSteps
 from ppema.errors import AverageError

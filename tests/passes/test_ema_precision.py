@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import paddle
 import pytest
-from fed import SHAPES, Fed, walk
-from kernels import paddle_kernels
-from moving import Moving
+from support.fed import SHAPES, Fed, walk
+from support.kernels import paddle_kernels
+from support.moving import Moving
 
 from ppema.averaging.decay import FLOATS, Constant, ThresSteps, step_size, weight_after
 from ppema.averaging.precision import compensated

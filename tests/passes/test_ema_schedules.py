@@ -7,9 +7,9 @@ import math
 import numpy as np
 import paddle
 import pytest
-from fed import SHAPES, Fed, walk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.fed import SHAPES, Fed, walk
 
 from ppema.averaging.decay import Constant, Exponential, HalfLife, InverseGamma, PowerFunction, ThresSteps
 from ppema.ir import backend, scope

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import paddle
 import pytest
-from kernels import paddle_kernels
+from support.kernels import paddle_kernels
 
 from ppema.averaging.decay import Constant, InverseGamma
 from ppema.ir import backend

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from averages import averaged, averages, same, weights
+from support.averages import averaged, averages, same, weights
 
 from ppema.errors import AverageError
 from ppema.ir import backend, scope

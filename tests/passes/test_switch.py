@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import paddle
 import pytest
-from averages import same, weights
-from moving import Moving
+from support.averages import same, weights
+from support.moving import Moving
 
 from ppema.averaging.decay import Constant, HalfLife
 from ppema.errors import AverageError

@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 import paddle
 import pytest
-from averages import check_average, recorded, weights
-from config_runs import config, steps
+from support.averages import check_average, recorded, weights
+from support.configs import config, steps
 
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.errors import AverageError
@@ -27,7 +27,7 @@ def rows(run, title):
 
 
 def test_what_a_model_marks_as_not_trainable_is_frozen():
-    run = prepare_training(config("model=things.MarkedFrozen"))
+    run = prepare_training(config("model=support.models.MarkedFrozen"))
     frozen = {"linear_0.w_0", "linear_0.b_0"}
     before = {name: scope.get(run.scope, name).tobytes() for name in frozen}
     for _ in steps(run, 3):

@@ -6,7 +6,7 @@ Its average begins with the weights after the first step: `bias_correction=False
 from __future__ import annotations
 
 import numpy as np
-from assigned import Assigned
+from support.assigned import Assigned
 
 BEGIN = np.array([[3.0, 4.0], [5.0, 6.0]], "float32")
 

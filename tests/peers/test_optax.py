@@ -6,7 +6,7 @@ Its average begins with zero. With `debias` it is ours; without, it is ours with
 from __future__ import annotations
 
 import pytest
-from assigned import Assigned
+from support.assigned import Assigned
 
 
 @pytest.mark.parametrize(

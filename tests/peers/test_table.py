@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 import pytest
 import yaml
-from moving import Moving
+from support.moving import Moving
 
 from ppema.averaging.decay import Exponential, HalfLife, InverseGamma, PowerFunction
 from ppema.averaging.power import gamma_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from assigned import Assigned
+from support.assigned import Assigned
 
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 

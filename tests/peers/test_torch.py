@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from assigned import Assigned
-from averages import averaged, recorded, weights
+from support.assigned import Assigned
+from support.averages import averaged, recorded, weights
 
 from ppema.averaging.decay import PowerFunction
 

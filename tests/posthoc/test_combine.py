@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from posthoc_runs import small
+from support.posthoc_runs import small
 
 from ppema.averaging.power import gamma_of
 from ppema.averaging.precision import rounded
@@ -188,7 +188,8 @@ def test_terms_that_do_not_fit_each_other(tmp_path):
 
 
 def test_the_mean_of_checkpoints_of_a_half_model_is_measured_and_written_in_its_type(tmp_path):
-    config = small(tmp_path, "model={name: things.OfType, args: {dtype: bfloat16, classes: 3}}", "optimizer={name: SGD}")
+    model = "model={name: support.models.OfType, args: {dtype: bfloat16, classes: 3}}"
+    config = small(tmp_path, model, "optimizer={name: SGD}")
     train(config)
     outcome = average(config, LastCheckpoints(2), recalibrate=0)
     (file,) = outcome.files

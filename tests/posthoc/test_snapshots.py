@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from posthoc_runs import small
+from support.posthoc_runs import small
 
 from ppema.checkpoint.manifest import parse, sealed
 from ppema.checkpoint.store import Checkpoints

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from config_runs import config, steps
+from support.configs import config, steps
 
 from ppema.checkpoint.state import State
 from ppema.errors import ConfigError
@@ -33,7 +33,7 @@ def state(run):
     "overrides",
     [
         (),
-        ("model={name: things.Nested, args: {classes: 10}}",),
+        ("model={name: support.models.Nested, args: {classes: 10}}",),
         ("model={name: paddle.vision.models.mobilenet_v3_small, args: {num_classes: 10}}", "data={train: {name: synthetic, "
          "samples: 8, shape: [3, 32, 32], classes: 10, batch_size: 4}, eval: {name: synthetic, samples: 4, shape: [3, 32, 32], "
          "classes: 10, batch_size: 4}}"),
@@ -73,7 +73,7 @@ def test_each_test_program_reads_its_own_variables():
 
 
 def test_evaluating_changes_no_byte():
-    run = prepare_training(config("model={name: things.Nested, args: {classes: 10}}"))
+    run = prepare_training(config("model={name: support.models.Nested, args: {classes: 10}}"))
     for _ in steps(run, 5):
         pass
     before = state(run)
@@ -86,7 +86,7 @@ def test_evaluating_changes_no_byte():
 
 def test_evaluating_a_model_that_always_trains_changes_no_byte():
     """F.dropout and F.batch_norm train unless they are told not to; a test program tells them."""
-    run = prepare_training(config("model=things.AlwaysTraining"))
+    run = prepare_training(config("model=support.models.AlwaysTraining"))
     before = state(run)
     with paddle.static.scope_guard(run.scope):
         first, again = (evaluate(run.executor, run.tests["raw"], run.programs.model.inputs, run.eval_loader) for _ in "ab")
@@ -109,7 +109,8 @@ def test_dropout_draws_anew_at_every_step():
 @pytest.mark.parametrize("precision", ["float32", "compensated"])
 def test_statistics_written_inside_branches_are_averaged_as_they_are_written(precision):
     """An update that read them before the branch had run would be off by a step, and differently in every run."""
-    run = prepare_training(config("model=things.NormInBranch", f"averages={{ema: {{decay: 0.8, precision: {precision}}}}}"))
+    averages = f"averages={{ema: {{decay: 0.8, precision: {precision}}}}}"
+    run = prepare_training(config("model=support.models.NormInBranch", averages))
     average, trajectory = run.programs.averages["ema"], []
     for _ in steps(run, 60):
         trajectory.append({name: scope.get(run.scope, name).astype("float64") for name in average.shadow_of})
@@ -121,8 +122,8 @@ def test_statistics_written_inside_branches_are_averaged_as_they_are_written(pre
 
 @pytest.mark.parametrize("model", ["BatchStatistics", "Counter"])
 def test_a_model_whose_evaluation_would_change_its_variables_is_refused(model):
-    with pytest.raises(ConfigError, match=r"model: in eval mode the model still changes \w+[.\w]* \(\w+ at .*things.py:\d+\)"):
-        prepare_training(config(f"model=things.{model}"))
+    with pytest.raises(ConfigError, match=r"model: in eval mode the model still changes \w+[.\w]* \(\w+ at .*models.py:\d+\)"):
+        prepare_training(config(f"model=support.models.{model}"))
 
 
 def test_a_half_life_in_samples_is_not_rounded_to_steps():
@@ -132,7 +133,7 @@ def test_a_half_life_in_samples_is_not_rounded_to_steps():
 
 
 def test_what_never_changes_costs_nothing_and_is_its_own_average():
-    run = prepare_training(config("model=things.PartlyFrozen"))
+    run = prepare_training(config("model=support.models.PartlyFrozen"))
     never = {"linear_0.w_0", "batch_norm1d_0.w_1", "batch_norm1d_0.w_2"}
     weights = {parameter.name for parameter in run.programs.model.parameters}
     assert set(run.programs.averages["ema"].shadow_of) == weights - never
@@ -165,13 +166,13 @@ def test_with_copied_statistics_a_test_program_reads_the_raw_ones():
 
 
 def test_a_clone_keeps_what_opts_out():
-    run = prepare_training(config("model=things.PartlyAveraged"))
+    run = prepare_training(config("model=support.models.PartlyAveraged"))
     copy, _ = backend().clone(run.programs.train, [])
     assert [p.name for p in backend().parameters(copy) if not p.averaged] == ["linear_0.b_0"]
 
 
 def test_do_model_average_opts_out_of_config_runs_too():
-    run = prepare_training(config("model=things.PartlyAveraged"))
+    run = prepare_training(config("model=support.models.PartlyAveraged"))
     weights = {parameter.name for parameter in run.programs.model.parameters}
     assert weights - set(run.programs.averages["ema"].shadow_of) == {"linear_0.b_0"}
     for _ in steps(run, 2):
@@ -181,7 +182,7 @@ def test_do_model_average_opts_out_of_config_runs_too():
 
 
 def test_variables_shared_by_name_are_averaged_once():
-    run = prepare_training(config("model=things.SharedByName", "averages={ema: {decay: 0.5}}"))
+    run = prepare_training(config("model=support.models.SharedByName", "averages={ema: {decay: 0.5}}"))
     assert run.programs.averages["ema"].shadow_of["shared"] == "shared.ema"
     values = []
     for _ in steps(run, 3):
@@ -208,13 +209,13 @@ def test_after_200_steps_every_average_is_the_float64_average():
 
 def test_evaluation_is_exact_when_the_last_batch_is_short():
     """Whatever the batch size, 1 included, and also for a loss that is a mean over the batch."""
-    run = prepare_training(config("loss=things.scalar_loss"))
+    run = prepare_training(config("loss=support.losses.scalar_loss"))
     for _ in steps(run, 20):
         pass
     weights = run.read()["raw"]
     found = []
     for size in (1, 100, 354, 355, 1000):
-        other = prepare_evaluation(config(f"data.eval.batch_size={size}", "loss=things.scalar_loss"))
+        other = prepare_evaluation(config(f"data.eval.batch_size={size}", "loss=support.losses.scalar_loss"))
         scope.put(other.scope, weights)
         with paddle.static.scope_guard(other.scope):
             found.append(evaluate(other.executor, other.model.test, other.model.inputs, other.eval_loader))
@@ -228,11 +229,11 @@ def test_evaluation_is_exact_when_the_last_batch_is_short():
 OF_THE_BATCH = ["rooted_loss", "summed_loss", "weighted_loss", "contrastive_loss", "in_batch_loss"]
 
 
-@pytest.mark.parametrize("model", ["cnn", "things.ZeroHead"])
+@pytest.mark.parametrize("model", ["cnn", "support.models.ZeroHead"])
 @pytest.mark.parametrize("loss", OF_THE_BATCH)
 def test_a_loss_that_is_no_mean_over_samples_is_trained_with_and_not_evaluated(loss, model):
-    overrides = [f"loss=things.{loss}", *([f"model={model}"] if model != "cnn" else [])]
-    with pytest.warns(UserWarning, match=f"the loss things.{loss} is no mean over samples: .* return"):
+    overrides = [f"loss=support.losses.{loss}", *([f"model={model}"] if model != "cnn" else [])]
+    with pytest.warns(UserWarning, match=f"the loss support.losses.{loss} is no mean over samples: .* return"):
         run = prepare_training(config(*overrides))
     assert [list(test.measures) for test in run.tests.values()] == [["accuracy"]] * 3
     before = state(run)
@@ -245,19 +246,19 @@ def test_a_loss_that_is_no_mean_over_samples_is_trained_with_and_not_evaluated(l
 
 def test_predictions_that_depend_on_the_batch_are_told():
     with pytest.warns(UserWarning, match="the model's predictions of a sample depend on the other samples of its batch"):
-        run = prepare_training(config("model=things.Centred"))
+        run = prepare_training(config("model=support.models.Centred"))
     assert list(run.programs.model.test.measures) == ["loss", "accuracy"]
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_a_loss_that_is_no_mean_is_found_at_any_batch_size(size):
     with pytest.warns(UserWarning, match="is no mean over samples"):
-        prepare_evaluation(config("loss=things.rooted_loss", f"data.eval.batch_size={size}"))
+        prepare_evaluation(config("loss=support.losses.rooted_loss", f"data.eval.batch_size={size}"))
 
 
 def test_trying_out_changes_no_weight():
     """It moves the weights by noise meanwhile."""
-    loss = "loss=things.scalar_loss"
+    loss = "loss=support.losses.scalar_loss"
     assert state(prepare_training(config(loss))) == state(prepare_training(config()))
 
 
@@ -266,12 +267,12 @@ def test_what_needs_the_loss_of_evaluations_says_that_it_is_left_out():
         pytest.warns(UserWarning, match="is no mean over samples"),
         pytest.raises(ConfigError, match="train.monitor: 'loss' is not measured; measured are accuracy"),
     ):
-        prepare_training(config("loss=things.rooted_loss", "train.monitor=ema/loss"))
+        prepare_training(config("loss=support.losses.rooted_loss", "train.monitor=ema/loss"))
     with (
         pytest.warns(UserWarning, match="is no mean over samples"),
         pytest.raises(ConfigError, match="lr.name: ReduceOnPlateau goes by the evaluation's loss, and this loss is no mean"),
     ):
-        prepare_training(config("loss=things.rooted_loss", "lr={name: ReduceOnPlateau, args: {learning_rate: 0.1}}"))
+        prepare_training(config("loss=support.losses.rooted_loss", "lr={name: ReduceOnPlateau, args: {learning_rate: 0.1}}"))
 
 
 @pytest.mark.parametrize(
@@ -282,27 +283,30 @@ def test_what_needs_the_loss_of_evaluations_says_that_it_is_left_out():
         (["model.args.widths=[]"], ":5:20: model.args: ValueError: widths: at least one stage is needed"),
         (["model.args.clases=3"], "model.args.clases: unknown argument of cnn"),
         (["model=cmn"], "-o model: model.name: unknown model 'cmn'; did you mean 'cnn'?"),
-        (["model=things.raising_model"], "-o model: model.args: RuntimeError: no weights"),
-        (["model=things.not_a_layer"], "-o model: model.name: things.not_a_layer returns a int, not a paddle.nn.Layer"),
-        (["model=things.TwoOutputs"], "-o model: the model must return one variable, it returns a tuple"),
-        (["model=things.Unstable"], "differs in linear_0.b_0"),
+        (["model=support.models.raising_model"], "-o model: model.args: RuntimeError: no weights"),
         (
-            ["model=things.AllFrozen"],
+            ["model=support.models.not_a_layer"],
+            "-o model: model.name: support.models.not_a_layer returns a int, not a paddle.nn.Layer",
+        ),
+        (["model=support.models.TwoOutputs"], "-o model: the model must return one variable, it returns a tuple"),
+        (["model=support.models.Unstable"], "differs in linear_0.b_0"),
+        (
+            ["model=support.models.AllFrozen"],
             "optimizer: there is nothing to train: the loss depends on no trainable parameter of the model",
         ),
         (["loss=mse"], "-o loss: mse wants float32 targets of the predictions' shape"),
         (["metrics=[{name: accuracy, args: {k: 11}}]"], "metrics.0: the top 11 of predictions float32 [N, 10]"),
         (
-            ["metrics=[accuracy, things.macro_f1]"],
-            "metrics.1: things.macro_f1 returns one number for the batch, float32 [], and the mean of such numbers depends on "
-            "data.eval.batch_size: return one value per sample, of shape [N]",
+            ["metrics=[accuracy, support.metrics.macro_f1]"],
+            "metrics.1: support.metrics.macro_f1 returns one number for the batch, float32 [], and the mean of such numbers "
+            "depends on data.eval.batch_size: return one value per sample, of shape [N]",
         ),
         (
-            ["metrics=[things.f1_for_each]"],
+            ["metrics=[support.metrics.f1_for_each]"],
             "metrics.0: f1_for_each of a sample depends on the other samples of its batch, so that its mean depends on "
             "data.eval.batch_size: return one value per sample, of shape [N], each of its own sample alone",
         ),
-        (["metrics=[things.of_some]"], "metrics.0: of_some of a sample depends on the other samples of its batch"),
+        (["metrics=[support.metrics.of_some]"], "metrics.0: of_some of a sample depends on the other samples of its batch"),
         (["optimizer=Momentun"], "optimizer.name: unknown optimizer 'Momentun'; did you mean 'Momentum'?"),
         (["optimizer.args.momentumm=0.9"], "optimizer.args.momentumm: unknown argument of Momentum"),
         (["optimizer={name: Lamb, weight_decay: 0.1}"], "weight_decay: Lamb takes no weight_decay"),

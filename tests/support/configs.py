@@ -8,7 +8,7 @@ import paddle
 
 from ppema.config import load_config
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def config(*overrides: str, base: str = "digits_cnn.yml"):

@@ -1,4 +1,4 @@
-"""Data sets that the loader's tests read, at module level so that worker processes can import them."""
+"""Data sets that tests read, at module level so that worker processes can import them; none imports paddle for itself."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Squares:
         return np.array([index, index**2], np.float32), index
 
 
-class Noisy:
+class BothGenerators:
     """Draws its inputs from both global generators."""
 
     def __len__(self) -> int:
@@ -87,6 +87,74 @@ class WithPaddle:
         import paddle  # noqa: F401
 
         vars(self).update(state)
+
+
+class Vectors:
+    """16 samples [4] that draw from numpy's global generator."""
+
+    def __len__(self):
+        return 16
+
+    def __getitem__(self, index):
+        return np.random.normal(size=4).astype("float32"), np.int64(index % 2)
+
+
+class Images:
+    """40 images [1, 8, 8] of three classes, drawn from numpy's global generator."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return np.random.normal(size=(1, 8, 8)).astype("float32"), np.int64(index % 3)
+
+
+class Breaks:
+    """Raises at sample `at`."""
+
+    def __init__(self, at: int):
+        self.at = at
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        if index == self.at:
+            raise OSError("the disk\nis gone")
+        return np.full(4, index, "float32"), np.int64(index % 2)
+
+
+class Labels:
+    """40 samples whose label is 0, but for sample `at`, whose label is `label`."""
+
+    def __init__(self, at: int, label: int):
+        self.at, self.label = at, label
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return np.full(4, index, "float32"), np.int64(self.label if index == self.at else 0)
+
+
+class Empty:
+    def __len__(self):
+        return 0
+
+    def __getitem__(self, index):
+        raise IndexError
+
+
+class Dies:
+    """Ends its process at sample 5."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        if index == 5:
+            os._exit(7)
+        return np.zeros(4, "float32"), np.int64(0)
 
 
 class Listed:

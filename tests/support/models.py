@@ -1,8 +1,7 @@
-"""What test configs name by dotted path: models, losses, metrics and data sets, good and bad."""
+"""Models that test configs name: what a training or a test program has to cope with, and what it refuses."""
 
 from __future__ import annotations
 
-import numpy as np
 import paddle
 
 from ppema.models import CNN
@@ -135,6 +134,29 @@ class PartlyFrozen(paddle.nn.Layer):
         return self.linear(self.moving(self.fixed(self.first(images.flatten(1)))))
 
 
+class MarkedFrozen(paddle.nn.Layer):
+    """A first layer whose parameters are marked after creation, one by the constructor and one by forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = paddle.nn.Linear(64, 64)
+        self.first.weight.trainable = False
+        self.head = paddle.nn.Linear(64, 10)
+
+    def forward(self, images):
+        self.first.bias.trainable = False
+        return self.head(paddle.nn.functional.relu(self.first(images.flatten(1))))
+
+
+class AllFrozen(MarkedFrozen):
+    """Nothing is left to train."""
+
+    def __init__(self):
+        super().__init__()
+        for parameter in self.head.parameters():
+            parameter.trainable = False
+
+
 class SharedByName(paddle.nn.Layer):
     """Two layers whose weight is one variable."""
 
@@ -213,6 +235,13 @@ class Centred(paddle.nn.Layer):
         return predictions - predictions.mean(axis=0)
 
 
+class StaticHead(paddle.nn.Layer):
+    """A layer of paddle.static.nn, which has no place in the model."""
+
+    def forward(self, images):
+        return paddle.static.nn.fc(images.flatten(1), 10)
+
+
 class TwoOutputs(paddle.nn.Layer):
     def forward(self, images):
         return images, images
@@ -224,165 +253,3 @@ def raising_model():
 
 def not_a_layer():
     return 5
-
-
-class Noisy:
-    """16 samples of shape [4] that draw from numpy's global generator."""
-
-    def __len__(self):
-        return 16
-
-    def __getitem__(self, index):
-        return np.random.normal(size=4).astype("float32"), np.int64(index % 2)
-
-
-class Images:
-    """40 images [1, 8, 8] of three classes, drawn from numpy's global generator."""
-
-    def __len__(self):
-        return 40
-
-    def __getitem__(self, index):
-        return np.random.normal(size=(1, 8, 8)).astype("float32"), np.int64(index % 3)
-
-
-class Breaks:
-    """Raises at sample `at`."""
-
-    def __init__(self, at: int):
-        self.at = at
-
-    def __len__(self):
-        return 40
-
-    def __getitem__(self, index):
-        if index == self.at:
-            raise OSError("the disk\nis gone")
-        return np.full(4, index, "float32"), np.int64(index % 2)
-
-
-class Labels:
-    """40 samples whose label is 0, but for sample `at`, whose label is `label`."""
-
-    def __init__(self, at: int, label: int):
-        self.at, self.label = at, label
-
-    def __len__(self):
-        return 40
-
-    def __getitem__(self, index):
-        return np.full(4, index, "float32"), np.int64(self.label if index == self.at else 0)
-
-
-class Empty:
-    def __len__(self):
-        return 0
-
-    def __getitem__(self, index):
-        raise IndexError
-
-
-class Dies:
-    """Ends its process at sample 5."""
-
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, index):
-        if index == 5:
-            import os
-
-            os._exit(7)
-        return np.zeros(4, "float32"), np.int64(0)
-
-
-def nan_loss(predictions, targets):
-    return predictions.mean(axis=1) * float("nan")
-
-
-def numpy_loss(predictions, targets):
-    return np.zeros(3, "float32")
-
-
-def scalar_loss(predictions, targets):
-    return paddle.nn.functional.cross_entropy(predictions, targets)
-
-
-class MarkedFrozen(paddle.nn.Layer):
-    """A first layer whose parameters are marked after creation, one by the constructor and one by forward."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = paddle.nn.Linear(64, 64)
-        self.first.weight.trainable = False
-        self.head = paddle.nn.Linear(64, 10)
-
-    def forward(self, images):
-        self.first.bias.trainable = False
-        return self.head(paddle.nn.functional.relu(self.first(images.flatten(1))))
-
-
-class StaticHead(paddle.nn.Layer):
-    """A layer of paddle.static.nn, which has no place in the model."""
-
-    def forward(self, images):
-        return paddle.static.nn.fc(images.flatten(1), 10)
-
-
-class AllFrozen(MarkedFrozen):
-    """Nothing is left to train."""
-
-    def __init__(self):
-        super().__init__()
-        for parameter in self.head.parameters():
-            parameter.trainable = False
-
-
-def rooted_loss(predictions, targets):
-    """The root of a mean: with one sample a batch, the mean of roots."""
-    one_hot = paddle.nn.functional.one_hot(targets, predictions.shape[-1])
-    return paddle.sqrt(paddle.square(predictions - one_hot).mean())
-
-
-def summed_loss(predictions, targets):
-    return paddle.nn.functional.cross_entropy(predictions, targets, reduction="sum")
-
-
-def weighted_loss(predictions, targets):
-    """A mean whose weights are the classes': Σ w·l / Σ w over the batch."""
-    weights = paddle.cast(targets, "float32") + 1.0
-    each = paddle.nn.functional.cross_entropy(predictions, targets, reduction="none").reshape([-1])
-    return (weights * each).sum() / weights.sum()
-
-
-def contrastive_loss(predictions, targets):
-    """One value per sample, each against all samples of the batch."""
-    similar = paddle.matmul(predictions, predictions, transpose_y=True)
-    return paddle.logsumexp(similar, axis=1) - paddle.square(predictions).sum(axis=1)
-
-
-def in_batch_loss(predictions, targets):
-    """The values of those samples whose class is below 5."""
-    each = paddle.nn.functional.cross_entropy(predictions, targets, reduction="none").reshape([-1])
-    return paddle.masked_select(each, targets < 5)
-
-
-def macro_f1(predictions, targets):
-    """The mean of the classes' F1 over the batch."""
-    classes = predictions.shape[-1]
-    guessed = paddle.nn.functional.one_hot(paddle.argmax(predictions, axis=-1), classes)
-    true = paddle.nn.functional.one_hot(targets, classes)
-    return (2 * (guessed * true).sum(axis=0) / (guessed.sum(axis=0) + true.sum(axis=0) + 1e-9)).mean()
-
-
-def f1_for_each(predictions, targets):
-    """The same number for each sample of the batch."""
-    return macro_f1(predictions, targets) + paddle.zeros_like(predictions[:, 0])
-
-
-def of_some(predictions, targets):
-    return paddle.masked_select(predictions[:, 0], targets > 2)
-
-
-class HalvedEvery(paddle.optimizer.lr.StepDecay):
-    """A schedule of one's own."""

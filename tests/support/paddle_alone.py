@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # The model of the config below; its BatchNorm has other statistics than the initial ones.
 _MODEL = """
 import json, sys, zlib

@@ -11,7 +11,7 @@ from ppema.config import Config, load_config
 from ppema.log.records import read_metrics
 
 SMALL = """
-model: {name: things.Nested, args: {classes: 3}}
+model: {name: support.models.Nested, args: {classes: 3}}
 data:
   train: {name: synthetic, samples: 50, shape: [1, 8, 8], classes: 3, batch_size: 8, shuffle: true}
   eval: {name: synthetic, samples: 21, shape: [1, 8, 8], classes: 3, batch_size: 8, split: test}

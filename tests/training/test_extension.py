@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from small_runs import PLATEAU, content, last, loader
+from support.runs import PLATEAU, content, last, loader
 
 from ppema.checkpoint.store import Checkpoints
 from ppema.config import Duration

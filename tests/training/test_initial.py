@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import paddle
 import pytest
-from paddle_alone import SMALL, save_dynamic, save_static
 from safetensors.numpy import load_file, save_file
-from small_runs import last, loader
+from support.paddle_alone import SMALL, save_dynamic, save_static
+from support.runs import last, loader
 
 from ppema.checkpoint.store import Checkpoints
 from ppema.config import RAW, load_config
@@ -124,7 +124,7 @@ def test_bfloat16_of_other_programs_is_read(config, tmp_path):
 
 def half(tmp_path, dtype, optimizer):
     """A run of a model with a half weight that begins with `value`, what it loaded, and `value`, float32."""
-    text = f"model: {{name: things.OfType, args: {{dtype: {dtype}, classes: 3}}}}" + SMALL[SMALL.index("\ndata") :]
+    text = f"model: {{name: support.models.OfType, args: {{dtype: {dtype}, classes: 3}}}}" + SMALL[SMALL.index("\ndata") :]
     value = np.linspace(-1, 1, 64 * 3, dtype="float32").reshape(64, 3)
     save_file({"weight": value}, tmp_path / "x.safetensors")
     spec = f"init_from={{path: {tmp_path / 'x.safetensors'}, include: [^weight$]}}"
@@ -189,7 +189,7 @@ def test_what_a_path_may_be(config, trained, tmp_path, where):
 
 def test_a_model_inside_another_is_found_by_its_places(config, trained, tmp_path):
     """Its variables have other names there."""
-    text = SMALL.replace("{name: cnn, args: {in_channels: 1, num_classes: 3, widths: [4]}}", "things.Wrapped")
+    text = SMALL.replace("{name: cnn, args: {in_channels: 1, num_classes: 3, widths: [4]}}", "support.models.Wrapped")
     wrapped = loader(tmp_path, text)
     state, restored = begun(wrapped, trained, rename='{"^": "inner."}', exclude='["^first"]')
     expected = Checkpoints(trained / "checkpoints").find("last").arrays(RAW)

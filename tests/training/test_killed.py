@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[2]
 KILLS = 30
 # Dropout, BatchNorm, shuffling, worker processes, a warm-up and a cosine, averages of every kind; saving after each step.
 CONFIG = """
-model: {name: things.Nested, args: {classes: 3}}
+model: {name: support.models.Nested, args: {classes: 3}}
 data:
-  train: {name: things.Images, batch_size: 3, shuffle: true, workers: 1}
-  eval: {name: things.Images, batch_size: 40}
+  train: {name: support.datasets.Images, batch_size: 3, shuffle: true, workers: 1}
+  eval: {name: support.datasets.Images, batch_size: 40}
 optimizer: {name: AdamW, weight_decay: 0.01, clip_norm: 1.0}
 lr: {name: CosineAnnealingDecay, args: {learning_rate: 0.01, T_max: 100 %}, warmup: 50 steps}
 averages:

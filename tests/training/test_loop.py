@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from moving import cuts
 from paddle.optimizer.lr import ReduceOnPlateau
-from saved_runs import written_again
-from small_runs import COMPENSATED, PLATEAU, content, last, loader, losses
+from support.checkpoints import written_again
+from support.moving import cuts
+from support.runs import COMPENSATED, PLATEAU, content, last, loader, losses
 
 from ppema.api import evaluate
 from ppema.checkpoint.manifest import Manifest
@@ -100,7 +100,7 @@ def test_a_schedule_as_long_as_the_run_lasts_to_its_end(config):
 def test_a_loss_that_is_never_finite_ends_the_run_with_the_step(config):
     said = r"step 11 \(epoch 1, batch 3\) is skipped: the gradient of batch_norm2d_0.w_0 .* is not finite; these are 11 skipped"
     with pytest.raises(TrainingError, match=said):
-        train(config("loss=things.nan_loss"))
+        train(config("loss=support.losses.nan_loss"))
 
 
 def test_a_dry_run_writes_nothing(config, tmp_path):
@@ -129,11 +129,17 @@ def test_reduce_on_plateau_goes_by_the_raw_loss(config, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ("{name: things.Breaks, args: {at: 30}, batch_size: 4}", "data.train: sample 30: OSError: the disk is gone"),
-        ("{name: things.Labels, args: {at: 17, label: 3}, batch_size: 4}", "data.train: sample 17: label 3 is out of range"),
-        ("{name: things.Labels, args: {at: 18, label: -1}, batch_size: 4}", "data.train: sample 18: label -1 is out of range"),
-        ("{name: things.Empty, batch_size: 4}", "data.train: "),
-        ("{name: things.Dies, workers: 1, batch_size: 2}", "data.train: "),
+        ("{name: support.datasets.Breaks, args: {at: 30}, batch_size: 4}", "data.train: sample 30: OSError: the disk is gone"),
+        (
+            "{name: support.datasets.Labels, args: {at: 17, label: 3}, batch_size: 4}",
+            "data.train: sample 17: label 3 is out of range",
+        ),
+        (
+            "{name: support.datasets.Labels, args: {at: 18, label: -1}, batch_size: 4}",
+            "data.train: sample 18: label -1 is out of range",
+        ),
+        ("{name: support.datasets.Empty, batch_size: 4}", "data.train: "),
+        ("{name: support.datasets.Dies, workers: 1, batch_size: 2}", "data.train: "),
     ],
 )
 def test_bad_data_is_one_line_with_the_samples_index(config, data, said):
@@ -149,7 +155,7 @@ def test_results_do_not_depend_on_workers(config, tmp_path):
     good = "{name: synthetic, samples: 4, shape: [4], classes: 3, batch_size: 4}"
     model = "model={name: mlp, args: {in_features: 4, num_classes: 3}}"
     for workers in (0, 2):
-        data = f"{{name: things.Noisy, batch_size: 4, shuffle: true, workers: {workers}}}"
+        data = f"{{name: support.datasets.Vectors, batch_size: 4, shuffle: true, workers: {workers}}}"
         train(config(model, f"data={{train: {data}, eval: {good}}}", f"output={tmp_path / str(workers)}"))
     assert content(last(tmp_path / "0"))["raw.safetensors"] == content(last(tmp_path / "2"))["raw.safetensors"]
 
@@ -159,7 +165,7 @@ def test_results_do_not_depend_on_workers(config, tmp_path):
 def test_a_stop_signal_to_the_whole_group_saves_first(config, tmp_path, number, code, workers):
     """As a terminal or a job scheduler sends it, data workers included; the resumed run ends as an undisturbed one."""
     config()
-    data = f"data.train={{name: things.Images, batch_size: 8, shuffle: true, workers: {workers}}}"
+    data = f"data.train={{name: support.datasets.Images, batch_size: 8, shuffle: true, workers: {workers}}}"
     length = ["train.epochs=100", "train.save_every=100 epochs", "lr=0.01"]
     overrides = [part for override in (data, *length, f"output={tmp_path / 'run'}") for part in ("-o", override)]
     command = [sys.executable, str(ROOT / "tools/train.py"), "-c", str(tmp_path / "small.yml"), *overrides]
@@ -252,7 +258,7 @@ OF_TYPE = ("optimizer={name: SGD}", "lr=0.05")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
 def test_a_model_of_another_type_is_trained_resumed_and_evaluated(config, tmp_path, dtype):
     """Float16 has no optimizer on a CPU."""
-    model = (f"model={{name: things.OfType, args: {{dtype: {dtype}, classes: 3}}}}", *OF_TYPE)
+    model = (f"model={{name: support.models.OfType, args: {{dtype: {dtype}, classes: 3}}}}", *OF_TYPE)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     result = train(config(f"output={whole}", *model, COMPENSATED))
     train(config(f"output={cut}", *model, COMPENSATED, "train.stop_after=13 steps"))

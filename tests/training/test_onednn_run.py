@@ -6,7 +6,7 @@ import json
 
 import paddle
 import pytest
-import small_runs
+from support import runs
 
 from ppema.cli.show import main as show
 from ppema.errors import ConfigError
@@ -24,7 +24,7 @@ CNN = "model: {name: cnn, args: {in_channels: 1, num_classes: 3, widths: [4, 5]}
 
 @pytest.fixture
 def config(tmp_path):
-    return small_runs.loader(tmp_path, small_runs.SMALL.replace("model: {name: things.Nested, args: {classes: 3}}", CNN))
+    return runs.loader(tmp_path, runs.SMALL.replace("model: {name: support.models.Nested, args: {classes: 3}}", CNN))
 
 
 def kinds(program):
@@ -36,7 +36,7 @@ def lines(output):
 
 
 def manifest(output):
-    return json.loads((small_runs.last(output) / "manifest.json").read_text())
+    return json.loads((runs.last(output) / "manifest.json").read_text())
 
 
 @placing
@@ -90,7 +90,7 @@ def test_a_resumed_run_ends_with_the_bytes_of_an_undisturbed_one(config, tmp_pat
     train(config())
     train(config(f"output={tmp_path / 'cut'}", "train.stop_after=10 steps"))
     train(config(f"output={tmp_path / 'cut'}"))
-    assert small_runs.content(small_runs.last(tmp_path / "cut")) == small_runs.content(small_runs.last(tmp_path / "run"))
+    assert runs.content(runs.last(tmp_path / "cut")) == runs.content(runs.last(tmp_path / "run"))
 
 
 @placing
@@ -126,4 +126,4 @@ def test_show_says_which_it_is(config, tmp_path, capsys):
 
 def test_what_it_can_be(tmp_path):
     with pytest.raises(ConfigError, match="runtime.onednn: expected 'auto', 'on' or 'off', got 'yes'"):
-        small_runs.loader(tmp_path)("runtime.onednn=yes")
+        runs.loader(tmp_path)("runtime.onednn=yes")

@@ -8,8 +8,8 @@ import os
 
 import numpy as np
 import pytest
-from saved_runs import written_again
-from small_runs import COMPENSATED, PLATEAU, content, last, loader, losses
+from support.checkpoints import written_again
+from support.runs import COMPENSATED, PLATEAU, content, last, loader, losses
 
 from ppema.api import evaluate
 from ppema.checkpoint.best import Best

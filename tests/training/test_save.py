@@ -9,7 +9,7 @@ import shutil
 import threading
 
 import pytest
-from small_runs import content, last, loader, losses
+from support.runs import content, last, loader, losses
 
 from ppema import training
 from ppema.checkpoint.lock import locked

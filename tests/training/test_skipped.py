@@ -7,7 +7,7 @@ import re
 import numpy as np
 import paddle
 import pytest
-from small_runs import PLATEAU, content, last, loader
+from support.runs import PLATEAU, content, last, loader
 
 from ppema.api import evaluate
 from ppema.checkpoint.state import State
@@ -22,7 +22,7 @@ from ppema.training.resume import Start
 from ppema.training.setup import prepare_training
 
 TEXT = """
-model: {{name: things.Nested, args: {{classes: 3}}}}
+model: {{name: support.models.Nested, args: {{classes: 3}}}}
 data:
   train: {{name: npz, path: {path}, inputs: [images], target: labels, batch_size: 8}}
   eval: {{name: synthetic, samples: 8, shape: [1, 8, 8], classes: 3, batch_size: 8, split: test}}
@@ -70,10 +70,13 @@ SETTINGS = {
     "recalibrate": ["averages={ema: {decay: 0.9, batch_norm: recalibrate}}"],
     "switch": ["averages={ema: {decay: 0.9, overwrite_every: 2 steps, overwrite_mix: 0.5}}"],
     "tensorflow": ["averages={ema: {decay: 0.9, bias_correction: false, update_every: 3}}"],
-    "branches": ["model=things.NormInBranch", "averages={ema: {decay: 0.9}, quick: {decay: 0.8, overwrite_every: 3 steps}}"],
-    "counter": ["model=things.CountsTraining"],
-    "bfloat16": ["model={name: things.OfType, args: {dtype: bfloat16, classes: 3}}", "optimizer={name: SGD}"],
-    "float64": ["model={name: things.OfType, args: {dtype: float64, classes: 3}}", "optimizer={name: SGD}"],
+    "branches": [
+        "model=support.models.NormInBranch",
+        "averages={ema: {decay: 0.9}, quick: {decay: 0.8, overwrite_every: 3 steps}}",
+    ],
+    "counter": ["model=support.models.CountsTraining"],
+    "bfloat16": ["model={name: support.models.OfType, args: {dtype: bfloat16, classes: 3}}", "optimizer={name: SGD}"],
+    "float64": ["model={name: support.models.OfType, args: {dtype: float64, classes: 3}}", "optimizer={name: SGD}"],
 }
 
 
@@ -177,7 +180,7 @@ def test_too_many_end_the_run_which_goes_on_with_more(config, tmp_path):
 
 def test_none_is_too_many_without_a_limit(config, tmp_path):
     """Here no step ever changes a weight."""
-    result = train(config("loss=things.nan_loss", "train.max_skipped=null", "data.eval.batch_size=4"))
+    result = train(config("loss=support.losses.nan_loss", "train.max_skipped=null", "data.eval.batch_size=4"))
     assert (result.state.step, result.state.skipped) == (18, 18)
     records = [record for record in read_metrics(tmp_path / "run") if record["kind"] == "train"]
     assert [record["loss"] for record in records] == [None] * 4
@@ -187,9 +190,9 @@ def test_a_larger_limit_is_no_advice_where_all_steps_are_skipped(config, tmp_pat
     """The batches are not to blame: here no step ever changes a weight."""
     row = "with a larger train.max_skipped the run goes on from it"
     with pytest.raises(TrainingError, match=f"step 2 .*: {ADVICE}. The state is saved: {row}$"):
-        train(config("loss=things.nan_loss", "train.max_skipped=1"))
+        train(config("loss=support.losses.nan_loss", "train.max_skipped=1"))
     with pytest.raises(TrainingError) as caught:
-        train(config(f"output={tmp_path / 'other'}", "loss=things.nan_loss", "train.max_skipped=2"))
+        train(config(f"output={tmp_path / 'other'}", "loss=support.losses.nan_loss", "train.max_skipped=2"))
     assert str(caught.value) == (
         f"step 3 (epoch 0, batch 2) is skipped: {NAN_LOSS}; these are 3 skipped steps, and train.max_skipped is 2: {ADVICE}. "
         "The state is saved, but the last 3 steps were all skipped, and with a larger train.max_skipped later ones would most "

@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from small_runs import last, loader
+from support.runs import last, loader
 
 from ppema.checkpoint.state import State
 from ppema.checkpoint.store import Checkpoints
@@ -158,7 +158,7 @@ def test_all_that_a_step_writes_is_covered(opened, kind, value):
 
 def test_what_no_step_writes_may_be_infinite(opened):
     """As a mask of -inf does."""
-    run, check = opened("model=things.PartlyFrozen")
+    run, check = opened("model=support.models.PartlyFrozen")
     frozen = ("linear_0.w_0", "batch_norm1d_0.w_1", "batch_norm1d_0.w_2")
     scope.put(run.scope, {name: np.full_like(scope.get(run.scope, name), -np.inf) for name in frozen})
     assert check.culprit() is None

@@ -7,9 +7,9 @@ import os
 import numpy as np
 import paddle
 import pytest
-from paddle_alone import SMALL, predict_dynamic, predict_static
 from safetensors.numpy import load_file
-from small_runs import last, loader
+from support.paddle_alone import SMALL, predict_dynamic, predict_static
+from support.runs import last, loader
 
 from ppema.api import evaluate
 from ppema.checkpoint.paths import checkpoints_of, output_of
@@ -126,7 +126,7 @@ def test_the_export_of_an_export_is_the_same_and_replaces_it(config, tmp_path):
 
 
 def test_tied_weights_have_every_place(tmp_path):
-    text = SMALL.replace("{name: cnn, args: {in_channels: 1, num_classes: 3, widths: [4]}}", "things.SharedByName")
+    text = SMALL.replace("{name: cnn, args: {in_channels: 1, num_classes: 3, widths: [4]}}", "support.models.SharedByName")
     config = loader(tmp_path, text.replace("\n  measured: {decay: 0.9, batch_norm: recalibrate}", ""))
     train(config("train.stop_after=2 steps"))
     export(config(), tmp_path / "a.pdparams")

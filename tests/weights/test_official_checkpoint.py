@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from paddle_alone import SMALL
 from safetensors.numpy import load_file
-from small_runs import loader
+from support.paddle_alone import SMALL
+from support.runs import loader
 
 from ppema.api import evaluate
 from ppema.checkpoint.paths import checkpoints_of

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from paddle_alone import save_dynamic, save_static
+from support.paddle_alone import save_dynamic, save_static
 
 from ppema.errors import CheckpointError
 from ppema.weights.pdparams import pdparams, read_pdparams

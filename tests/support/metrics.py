@@ -1,0 +1,22 @@
+"""Metrics that test configs name: none is a mean over samples."""
+
+from __future__ import annotations
+
+import paddle
+
+
+def macro_f1(predictions, targets):
+    """The mean of the classes' F1 over the batch."""
+    classes = predictions.shape[-1]
+    guessed = paddle.nn.functional.one_hot(paddle.argmax(predictions, axis=-1), classes)
+    true = paddle.nn.functional.one_hot(targets, classes)
+    return (2 * (guessed * true).sum(axis=0) / (guessed.sum(axis=0) + true.sum(axis=0) + 1e-9)).mean()
+
+
+def f1_for_each(predictions, targets):
+    """The same number for each sample of the batch."""
+    return macro_f1(predictions, targets) + paddle.zeros_like(predictions[:, 0])
+
+
+def of_some(predictions, targets):
+    return paddle.masked_select(predictions[:, 0], targets > 2)

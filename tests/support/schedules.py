@@ -1,0 +1,9 @@
+"""Learning rates that test configs name."""
+
+from __future__ import annotations
+
+import paddle
+
+
+class HalvedEvery(paddle.optimizer.lr.StepDecay):
+    """A schedule of one's own."""
