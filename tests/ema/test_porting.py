@@ -234,6 +234,6 @@ def test_what_a_file_of_paddle_2_needs(tmp_path, built, here):
 
 
 def test_the_commands_name_options_that_there_are():
-    """The conversion itself: tests/run/test_official_checkpoint.py."""
+    """The conversion itself: tests/weights/test_official_checkpoint.py."""
     for line in re.findall(r"^    python tools/export.py (.*)$", PAGE, re.MULTILINE):
         assert export_main(line.split()) == 2  # there is no old/model here
