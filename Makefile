@@ -32,6 +32,7 @@ bench: $(VENV)/.installed-bench
 
 schema: $(VENV)/.installed
 	$(BIN)/python tools/show.py --schema > configs/schema.json
+	$(BIN)/python tools/show.py --reference > docs/config.md
 
 clean:
 	rm -rf .venv .venv-* .nox .pytest_cache .ruff_cache .hypothesis

@@ -16,6 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--all", action="store_true", help="show each variable of a large model, in place of its layer groups")
     made.add_argument("--resolved", action="store_true", help="print the whole config instead, bases and defaults filled in")
     made.add_argument("--schema", action="store_true", help="print the JSON Schema of configs instead, for editors")
+    made.add_argument(
+        "--reference", action="store_true", help="print the reference of all keys of a config instead, in Markdown"
+    )
     made.add_argument("--curves", metavar="PNG", help="draw the run's evaluations instead: raw and each average over epochs")
     made.add_argument("--metric", default="accuracy", help="what --curves draws (default: accuracy)")
     return run(_show, made, argv)
@@ -26,6 +29,11 @@ def _show(arguments: argparse.Namespace) -> int:
         from ppema.config import schema_json
 
         print(schema_json())
+        return 0
+    if arguments.reference:
+        from ppema.config.reference import reference
+
+        print(reference(), end="")
         return 0
     if arguments.resolved:
         from ppema.config import to_yaml

@@ -8,12 +8,12 @@ from pydantic import Field, Strict, model_validator
 
 from ppema.averaging.power import NARROWEST, WIDEST
 from ppema.config.duration import Duration
-from ppema.config.section import Count, Flag, Fraction, InFloat32, Positive, Section, Text
+from ppema.config.section import Count, Flag, Fraction, InFloat32, Positive, Section, Text, examples
 from ppema.config.wording import expecting, faults
 from ppema.errors import Path
 
 _LENGTHS = ("decay", "half_life", "simple", "sigma_rel")
-# What a key makes sense beside, alone.
+# Keys that require another key.
 _NEEDS = {"thres_steps": "decay", "warmup": "decay", "tau": "decay", "ramp": "half_life", "reference_batch": "decay"}
 DEFAULT_BATCHES = 50  # for batch_norm: recalibrate
 _GROWTHS = ("thres_steps", "warmup", "tau")
@@ -24,58 +24,89 @@ Width = Annotated[float, Strict(), Field(ge=NARROWEST, le=12**-0.5), expecting(f
 
 
 class Warmup(Section):
-    """An inverse-gamma warm-up: the decay of the step after n others is at most 1 - (1 + n / gamma) ** -power."""
+    """An inverse-gamma warm-up: after n updates the decay is at most `1 - (1 + n / gamma) ** -power`."""
 
-    gamma: Positive = Field(default=1.0, description="Steps on which the growth is scaled.")
-    power: Positive = Field(default=2 / 3, description="2/3 for long runs, 3/4 for shorter ones.")
-    min: Fraction = Field(default=0.0, description="The decay is at least this, from the second step on.")
+    model_config = examples({"gamma": 1.0, "power": 0.75, "min": 0.1})
+
+    gamma: Positive = Field(default=1.0, description="Time scale of the growth, in updates.")
+    power: Positive = Field(default=2 / 3, description="Exponent of the growth: 2/3 for long runs, 3/4 for short ones.")
+    min: Fraction = Field(default=0.0, description="Lower bound of the decay, from the second update on.")
 
 
 class Average(Section):
-    """One average of the weights; exactly one of decay, half_life, simple and sigma_rel says how long it is."""
+    """One average of the weights. Exactly one of `decay`, `half_life`, `simple` and `sigma_rel` sets its length."""
 
-    decay: Fraction | None = Field(default=None, description="The share of the old average that a step keeps; 0.999 is usual.")
-    half_life: Duration | None = Field(default=None, description="After this time an observation weighs half as much.")
-    simple: Flag = Field(default=False, description="The mean of all weights since the start: stochastic weight averaging.")
-    sigma_rel: Width | None = Field(
-        default=None, description="A power function of this width relative to the run, as in EDM2; 0.05 and 0.10 are usual."
+    model_config = examples(
+        {"decay": 0.999},
+        {"decay": 0.999, "thres_steps": True},
+        {"decay": 0.9999, "warmup": {"power": 0.75}, "precision": "compensated"},
+        {"decay": 0.9998, "tau": 2000},
+        {"decay": 0.999, "bias_correction": False, "start": "1 step"},
+        {"decay": 0.9999, "reference_batch": 64, "update_every": 4},
+        {"half_life": "2 epochs", "ramp": 0.09},
+        {"simple": True, "start": "50 %"},
+        {"sigma_rel": 0.05},
+        {"decay": 0.999, "include": ["^backbone"], "exclude": ["bias$"]},
+        {"decay": 0.9999, "batch_norm": "recalibrate", "recalibrate_batches": 100},
+        {"decay": 0.99, "overwrite_every": "1 epoch", "overwrite_mix": 0.5},
     )
-    thres_steps: Flag = Field(default=False, description="The decay is at most (1 + n) / (10 + n) after n steps.")
-    warmup: Warmup | None = Field(default=None, description="The decay grows as 1 - (1 + n / gamma) ** -power.")
-    tau: Positive | None = Field(default=None, description="The decay grows as decay * (1 - exp(-(n + 1) / tau)), in steps.")
+
+    decay: Fraction | None = Field(default=None, description="Share of the old average that each step keeps. Usual: 0.999.")
+    half_life: Duration | None = Field(default=None, description="Time after which a step's weights count half.")
+    simple: Flag = Field(default=False, description="Mean of all weights since `start`: stochastic weight averaging (SWA).")
+    sigma_rel: Width | None = Field(
+        default=None, description="Power function of this width relative to the run, as in EDM2. Usual: 0.05 and 0.10."
+    )
+    thres_steps: Flag = Field(
+        default=False,
+        description="Limits the decay to `(1 + n) / (10 + n)` after n updates, as in TensorFlow. Requires `decay`.",
+    )
+    warmup: Warmup | None = Field(
+        default=None, description="Limits the decay to `1 - (1 + n / gamma) ** -power` after n updates. Requires `decay`."
+    )
+    tau: Positive | None = Field(
+        default=None, description="The decay grows as `decay * (1 - exp(-(n + 1) / tau))`. Unit: steps. Requires `decay`."
+    )
     ramp: Positive | None = Field(
-        default=None, description="The half-life is at most this share of the steps so far, this one included; EDM2: 0.09."
+        default=None,
+        description="Limits the half-life to this share of the steps so far, including the current one. EDM2: 0.09. "
+        "Requires `half_life`.",
     )
     start: Duration | None = Field(
-        default=None, description="Leave out this much of the run; until then the average is the weights."
+        default=None, description="First part of the run, which is left out. Until then the average equals the weights."
     )
-    update_every: Count = Field(default=1, description="Steps between two updates; a decay keeps its meaning per step.")
+    update_every: Count = Field(default=1, description="Steps between two updates. The decay remains one per step.")
     bias_correction: Flag = Field(
-        default=True, description="false: as TensorFlow, begin with the initial weights and do not correct for them."
+        default=True, description="false: the average begins with the initial weights and keeps their share, as in TensorFlow."
     )
     overwrite_every: Duration | None = Field(
-        default=None, description="Switch EMA: after each such time the raw weights become the average; null: never."
+        default=None, description="Switch EMA: the interval at which the average overwrites the raw weights. null: never."
     )
     overwrite_mix: Share = Field(
-        default=1.0, description="How much of the average the weights become then: 1 all of it, 0.5 the middle."
+        default=1.0,
+        description="Share of the average in the overwritten weights: 1 is the average itself. Requires `overwrite_every`.",
     )
     precision: Literal["float32", "compensated"] = Field(
         default="float32",
-        description="compensated: keep what float32 loses in a second array per parameter, for decays close to 1.",
+        description="compensated: a second array per parameter keeps the rounding errors of float32. For decays close to 1.",
     )
     include: tuple[Text, ...] = Field(
-        default=(), description="Regular expressions on names or places in the model; only what one matches is averaged."
+        default=(),
+        description="Regular expressions on names of variables or places in the model. Only matching variables are averaged.",
     )
-    exclude: tuple[Text, ...] = Field(default=(), description="Regular expressions; what one matches is not averaged.")
+    exclude: tuple[Text, ...] = Field(default=(), description="Regular expressions. Matching variables are not averaged.")
     batch_norm: Literal["average", "copy", "recalibrate"] = Field(
         default="average",
-        description="BatchNorm's statistics: averaged like weights, the raw model's, or measured anew for the average.",
+        description="BatchNorm statistics of the average: averaged like weights, copied from the raw model, or measured on "
+        "training batches.",
     )
     recalibrate_batches: Count | None = Field(
-        default=None, description="Training batches on which batch_norm: recalibrate measures; null: 50."
+        default=None, description="Training batches for the measurement; null: 50. Requires `batch_norm: recalibrate`."
     )
     reference_batch: Count | None = Field(
-        default=None, description="The batch size that decay was chosen for: it is raised to batch_size / reference_batch."
+        default=None,
+        description="Batch size for which the decay was chosen. The decay becomes `decay ** (batch_size / reference_batch)`. "
+        "Requires `decay`.",
     )
 
     @property

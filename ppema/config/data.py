@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from ppema.averaging.decay import MOST_STEPS
-from ppema.config.section import Args, Count, Flag, NotNegative, Section, Seed, Text
+from ppema.config.section import Args, Count, Flag, NotNegative, Section, Seed, Text, examples
 from ppema.config.wording import counting, expecting, fault, faults, in_our_words, shown
 from ppema.user_code.names import did_you_mean
 
@@ -41,23 +41,39 @@ Character = Annotated[str, Strict(), Field(min_length=1, max_length=1), expectin
 
 
 class DataSection(Section):
-    """What every data set has."""
+    """The keys of every data set."""
 
     batch_size: Count = Field(description="Samples in a batch.")
-    shuffle: Flag = Field(default=False, description="Draw the samples in a new random order in each epoch.")
-    drop_last: Flag = Field(default=False, description="Leave out a last batch with fewer than batch_size samples.")
-    workers: Workers = Field(default=0, description="Processes that load samples; 0: the main process does it.")
+    shuffle: Flag = Field(default=False, description="Draw the samples in a new random order in every epoch.")
+    drop_last: Flag = Field(default=False, description="Leave out the last batch if it has fewer than `batch_size` samples.")
+    workers: Workers = Field(default=0, description="Processes that load samples. 0: the main process loads them.")
 
 
 class Digits(DataSection):
     """The UCI handwritten digits that come with ppema: 1 x 8 x 8 images of 10 classes."""
 
+    model_config = examples(
+        {"name": "digits", "split": "train", "batch_size": 32, "shuffle": True, "drop_last": True, "workers": 2},
+    )
+
     name: Literal["digits"] = Field(default="digits", description="The digits that come with ppema.")
-    split: Literal["train", "test"] = Field(description="Which part of the fixed, stratified split.")
+    split: Literal["train", "test"] = Field(description="Part of the fixed, stratified split.")
 
 
 class Idx(DataSection):
     """Images and labels in two IDX files, plain or gzipped: MNIST, Fashion-MNIST."""
+
+    model_config = examples(
+        {
+            "name": "idx",
+            "images": "mnist/train-images-idx3-ubyte.gz",
+            "labels": "mnist/train-labels-idx1-ubyte.gz",
+            "batch_size": 128,
+            "shuffle": True,
+            "drop_last": True,
+            "workers": 2,
+        }
+    )
 
     name: Literal["idx"] = Field(default="idx", description="A pair of IDX files.")
     images: Text = Field(description="Path of the images file, from the working directory.")
@@ -67,14 +83,40 @@ class Idx(DataSection):
 class ImageFolder(DataSection):
     """A folder with one folder of images for each class."""
 
+    model_config = examples(
+        {
+            "name": "image_folder",
+            "path": "photos/train",
+            "size": [64, 64],
+            "channels": 3,
+            "batch_size": 64,
+            "shuffle": True,
+            "drop_last": True,
+            "workers": 2,
+        }
+    )
+
     name: Literal["image_folder"] = Field(default="image_folder", description="A folder of images for each class.")
     path: Text = Field(description="Path of the outer folder, from the working directory.")
-    size: Size = Field(description="[height, width] in pixels to which every image is resized.")
-    channels: Channels = Field(default=3, description="1: grey, 3: RGB.")
+    size: Size = Field(description="[height, width] in pixels. Every image is resized to it.")
+    channels: Channels = Field(default=3, description="1: grey. 3: RGB.")
 
 
 class Npz(DataSection):
-    """Arrays in a NumPy .npz file, their first axis being the samples."""
+    """Arrays in a NumPy .npz file. Their first axis counts the samples."""
+
+    model_config = examples(
+        {
+            "name": "npz",
+            "path": "train.npz",
+            "inputs": ["x"],
+            "target": "y",
+            "batch_size": 32,
+            "shuffle": True,
+            "drop_last": True,
+            "workers": 2,
+        }
+    )
 
     name: Literal["npz"] = Field(default="npz", description="A NumPy .npz file.")
     path: Text = Field(description="Path of the file, from the working directory.")
@@ -83,13 +125,19 @@ class Npz(DataSection):
 
 
 class Csv(DataSection):
-    """A table of numbers: one row a sample, one column the target, all others the input."""
+    """A table of numbers. Each row is a sample; one column is the target, and all others are the input."""
+
+    model_config = examples(
+        {"name": "csv", "path": "houses.csv", "target": "price", "target_dtype": "float32", "batch_size": 32, "shuffle": True},
+        {"name": "csv", "path": "iris.txt", "target": -1, "header": False, "delimiter": ";", "batch_size": 32},
+        {"name": "csv", "path": "iris.csv", "target": "species", "batch_size": 32, "drop_last": True, "workers": 2},
+    )
 
     name: Literal["csv"] = Field(default="csv", description="A CSV file of numbers.")
     path: Text = Field(description="Path of the file, from the working directory.")
-    target: Column = Field(description="The target's column: its name, or its index, from 0 or, if negative, the end.")
-    header: Flag = Field(default=True, description="Whether the first row holds the columns' names.")
-    delimiter: Character = Field(default=",", description="The character between two columns.")
+    target: Column = Field(description="Column of the target: its name, or its index. A negative index counts from the end.")
+    header: Flag = Field(default=True, description="Whether the first row holds the names of the columns.")
+    delimiter: Character = Field(default=",", description="Character between two columns.")
     target_dtype: Literal["int64", "float32"] = Field(default="int64", description="int64 for classes, float32 for regression.")
 
     @model_validator(mode="after")
@@ -101,22 +149,49 @@ class Csv(DataSection):
 
 
 class Synthetic(DataSection):
-    """Random points around one random centre for each class: data for trying things out."""
+    """Random points around one random centre for each class, for trials."""
+
+    model_config = examples(
+        {
+            "name": "synthetic",
+            "samples": 1000,
+            "shape": [1, 8, 8],
+            "classes": 10,
+            "noise": 0.5,
+            "seed": 0,
+            "split": "train",
+            "batch_size": 32,
+            "shuffle": True,
+            "drop_last": True,
+            "workers": 2,
+        }
+    )
 
     name: Literal["synthetic"] = Field(default="synthetic", description="Random points around a centre for each class.")
     samples: Count = Field(description="Number of samples.")
     shape: tuple[Count, ...] = Field(min_length=1, description="Shape of one sample's input.")
     classes: Classes = Field(description="Number of classes.")
     noise: NotNegative = Field(default=0.5, description="Standard deviation of the points around their centre.")
-    seed: Seed = Field(default=0, description="Decides the centres; the same for both splits of one task.")
-    split: Literal["train", "test"] = Field(default="train", description="Each split has points of its own.")
+    seed: Seed = Field(default=0, description="Seed of the centres. Use one seed for both splits of a task.")
+    split: Literal["train", "test"] = Field(default="train", description="Part of the task. Each split has its own points.")
 
 
 class DottedData(DataSection):
-    """A data set of the user's own: a dotted path to a paddle.io.Dataset, or to a callable that returns one."""
+    """A data set of your own: a dotted path to a paddle.io.Dataset, or to a callable that returns one."""
+
+    model_config = examples(
+        {
+            "name": "mydata.Photos",
+            "args": {"folder": "photos/train"},
+            "batch_size": 32,
+            "shuffle": True,
+            "drop_last": True,
+            "workers": 2,
+        }
+    )
 
     name: Annotated[str, Strict(), Field(pattern=r"\.")] = Field(description="Dotted path to the data set.")
-    args: Args = Field(default={}, description="Keyword arguments for it.")
+    args: Args = Field(default={}, description="Keyword arguments of the data set.")
 
 
 AnyData = Digits | Idx | ImageFolder | Npz | Csv | Synthetic | DottedData

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
-from ppema.config.section import Section, Text
+from ppema.config.section import Section, Text, examples
 from ppema.config.wording import fault, faults, key_fault, shown
 
 Kind = Literal["missing", "unexpected", "misshaped"]
@@ -64,27 +64,33 @@ Renames = Annotated[
 
 
 class InitFrom(Section):
-    """Weights that a new run begins with, taken by name from a checkpoint or from another program's file."""
+    """Initial weights of a new run, taken by name from a checkpoint or from a file of weights."""
+
+    model_config = examples(
+        {"path": "runs/pretrained", "weights": "ema"},
+        {"path": "resnet18.pdparams", "exclude": [r"^fc\."]},
+        {"path": "other.safetensors", "rename": {r"^backbone\.": "body."}, "include": [r"^body\."], "strict": ["misshaped"]},
+    )
 
     path: Text = Field(
-        description="A checkpoint, a run's output folder (its last checkpoint), or a file *.safetensors or *.pdparams."
+        description="A checkpoint, the output folder of a run (its last checkpoint), or a file `*.safetensors` or `*.pdparams`."
     )
-    weights: Text = Field(default="raw", description="Which of a checkpoint's weights: raw, or an average's name.")
+    weights: Text = Field(default="raw", description="Weights of a checkpoint to load: raw, or the name of an average.")
     rename: Renames = Field(
         default={},
-        description="Regular expressions and what replaces each of their matches (re.sub), in order, in the names that the "
-        "source has.",
+        description="Regular expressions and their replacements (re.sub), applied in order to the names in the source.",
     )
     include: tuple[Pattern, ...] = Field(
-        default=(), description="Regular expressions on names or places in the model; only what one matches is loaded."
+        default=(),
+        description="Regular expressions on names of variables or places in the model. Only matching variables are loaded.",
     )
     exclude: tuple[Pattern, ...] = Field(
-        default=(), description="Regular expressions; what one matches keeps its random initial value."
+        default=(), description="Regular expressions. Matching variables keep their random initial values."
     )
     strict: tuple[Kind, ...] = Field(
         default=KINDS,
-        description="What is an error: variables that are missing in the source, its unexpected arrays, and pairs that are "
-        "misshaped or of types that do not go together; []: nothing.",
+        description="Mismatches that are errors. missing: a variable without an array; unexpected: an array without a "
+        "variable; misshaped: a pair of different shapes or incompatible types. []: none.",
     )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from ppema.config.duration import Duration
 from ppema.config.named import LearningRate, Named, Optimizer
@@ -29,13 +29,16 @@ def schema_json() -> str:
     for section, forms in _SHORTHANDS.items():
         schema["$defs"][section.__name__] = {"anyOf": [*forms, schema["$defs"][section.__name__]]}
     paths = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "uniqueItems": True}]}
-    base = {"description": "Files to inherit from, relative to this one; later ones win over earlier ones.", **paths}
+    base = {"description": "Files to inherit from, relative to this file. Later files win, and this file over all.", **paths}
     head = {"$schema": GenerateJsonSchema.schema_dialect, "title": "ppema config"}
     properties = {BASE: base, **schema.pop("properties")}
     return json.dumps({**head, "properties": properties, **schema}, indent=2) + "\n"
 
 
 class _Generator(GenerateJsonSchema):
+    def sort(self, value: JsonSchemaValue, parent_key: str | None = None) -> JsonSchemaValue:
+        return value  # pydantic would sort the keys of examples too
+
     def encode_default(self, dft: Any) -> Any:
         # Left alone, pydantic shows a dataclass's fields instead of the string that stands for it in YAML.
         return str(dft) if isinstance(dft, Duration) else super().encode_default(dft)
@@ -57,6 +60,6 @@ def _adapt(schema: dict[str, Any]) -> None:
     if schema.get("type") == "object":
         replace = {
             "type": "boolean",
-            "description": "true: take the place of the inherited mapping, not merge into it.",
+            "description": "true: this mapping replaces the inherited one. false: it is merged into it.",
         }
         schema["properties"] = {**schema.get("properties", {}), REPLACE: replace}

@@ -9,15 +9,17 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ppema.config.duration import Duration
-from ppema.config.section import Args, InFloat32, NotNegative, Positive, Section, Text
+from ppema.config.section import Args, InFloat32, NotNegative, Positive, Section, Text, examples
 from ppema.config.wording import fault, faults, not_in_float32, shown
 
 
 class Named(Section):
-    """A name and its arguments; the name alone is short for a section without arguments."""
+    """A name and its arguments. The name alone is short for a section without arguments."""
+
+    model_config = examples("mlp", {"name": "paddle.vision.models.resnet18", "args": {"num_classes": 10}})
 
     name: Text = Field(description="A name that ppema knows, or a dotted path to a callable.")
-    args: Args = Field(default={}, description="Keyword arguments, checked against what the name stands for.")
+    args: Args = Field(default={}, description="Keyword arguments of the named class or function.")
 
     @staticmethod
     def spelt_out(value: Any) -> Any:
@@ -33,13 +35,15 @@ class Named(Section):
 
 
 class Optimizer(Named):
-    """How gradients become updates."""
+    """The optimizer: a class of paddle.optimizer, or one of your own."""
+
+    model_config = examples("Adam", {"name": "Momentum", "args": {"momentum": 0.9}, "weight_decay": 1e-4, "clip_norm": 1.0})
 
     weight_decay: Annotated[NotNegative, InFloat32] | None = Field(
-        default=None, description="L2 coefficient, or decoupled decay where the optimizer has it; null: none."
+        default=None, description="L2 coefficient, or decoupled decay where the optimizer has it. null: none."
     )
     clip_norm: Annotated[Positive, InFloat32] | None = Field(
-        default=None, description="Largest global norm of the gradients; greater ones are scaled down. null: no limit."
+        default=None, description="Largest global norm of the gradients. Larger gradients are scaled down. null: no limit."
     )
 
     @model_validator(mode="after")
@@ -60,11 +64,16 @@ def _rounded_away(value: Any) -> str | None:
 
 
 class LearningRate(Named):
-    """The learning rate over time; a number alone is a constant rate."""
+    """The learning rate over time. A number alone is a constant rate."""
+
+    model_config = examples(
+        0.1,
+        {"name": "CosineAnnealingDecay", "args": {"learning_rate": 0.1, "T_max": "100 %"}, "warmup": "100 steps"},
+    )
 
     warmup: Duration | None = Field(
         default=None,
-        description="The rate rises linearly from 0 to the schedule during this first part of the run; null: no warm-up.",
+        description="First part of the run, in which the rate rises linearly from 0 to the schedule. null: no warm-up.",
     )
 
     @staticmethod

@@ -25,7 +25,7 @@ from ppema.config.duration import Duration
 from ppema.config.init_from import InitFrom
 from ppema.config.monitor import Monitors, is_monitor
 from ppema.config.named import LearningRate, Named, Optimizer
-from ppema.config.section import Count, Count0, Section, Seed, Text
+from ppema.config.section import Count, Count0, Section, Seed, Text, examples
 from ppema.config.tree.positions import Positions
 from ppema.config.wording import counting, expecting, faults, in_our_words, shown
 from ppema.errors import ConfigError, Path, Problem
@@ -40,48 +40,63 @@ RAW = "raw"  # the weights themselves, beside the averages' names
 
 
 class Data(Section):
-    """What is trained on and what is evaluated on."""
+    """The data sets of training and of evaluation."""
+
+    model_config = examples(
+        {
+            "train": {"name": "digits", "split": "train", "batch_size": 32, "shuffle": True},
+            "eval": {"name": "digits", "split": "test", "batch_size": 256},
+        }
+    )
 
     train: DataSpec = Field(description="Training samples.")
-    eval: DataSpec = Field(description="Samples that the metrics are computed on.")
+    eval: DataSpec = Field(description="Samples for the loss and the metrics of evaluations.")
 
 
 class Train(Section):
-    """How long to train, and what to do on the way."""
+    """The length of the run, and its intervals of logs, evaluations and checkpoints."""
 
-    epochs: Count = Field(description="Length of the run in passes over the training data; schedules span it.")
-    stop_after: Duration | None = Field(
-        default=None, description="End the run early, with its schedules unchanged; null: train to the end."
+    model_config = examples(
+        {"epochs": 20, "log_every": "50 steps", "eval_every": "1 epoch", "save_every": "1 epoch", "monitor": "raw/accuracy"},
+        {"epochs": 300, "stop_after": "10 epochs", "snapshot_every": "1 epoch", "keep": 5, "keep_every": "25 epochs"},
+        {"epochs": 20, "monitor": ["raw/accuracy", "raw/my_score"], "mode": "max", "failed_save": "go_on", "max_skipped": 100},
     )
-    log_every: Duration = Field(default=Duration(50, "steps"), description="Time between two lines of the log.")
-    eval_every: Duration = Field(default=Duration(1, "epochs"), description="Time between two evaluations.")
-    save_every: Duration = Field(default=Duration(1, "epochs"), description="Time between two checkpoints.")
+
+    epochs: Count = Field(description="Length of the run in passes over the training data. Schedules span it.")
+    stop_after: Duration | None = Field(
+        default=None, description="Ends the run early, with unchanged schedules. null: the run trains all epochs."
+    )
+    log_every: Duration = Field(default=Duration(50, "steps"), description="Interval between two lines of the log.")
+    eval_every: Duration = Field(default=Duration(1, "epochs"), description="Interval between two evaluations.")
+    save_every: Duration = Field(default=Duration(1, "epochs"), description="Interval between two checkpoints.")
     snapshot_every: Duration | None = Field(
         default=None,
-        description="Time between two snapshots of the averages that have sigma_rel, from which tools/average.py builds "
-        "averages of other lengths; null: none are taken.",
+        description="Interval between two snapshots of the averages with `sigma_rel`. tools/average.py builds averages of "
+        "other lengths from them. null: no snapshots.",
     )
-    keep: Count = Field(default=3, description="Checkpoints kept: the newest ones, and beside them the best.")
+    keep: Count = Field(default=3, description="Number of newest checkpoints to keep. The best ones are kept as well.")
     keep_every: Duration | None = Field(
-        default=None, description="Of each such time of the run the first checkpoint is kept for good; null: none is."
+        default=None,
+        description="Keeps the first checkpoint of every interval of this length, except the first interval. null: none.",
     )
     failed_save: Literal["end", "go_on"] = Field(
         default="end",
-        description="When a checkpoint or a record can not be written (full disk, permissions): end the run, or go on, warn, "
-        "and try again when the next one is due.",
+        description="Reaction to a checkpoint or record that can not be written (full disk, permissions). end: the run ends. "
+        "go_on: it warns, and tries again at the next save.",
     )
     max_skipped: Count0 | None = Field(
         default=10,
-        description="Steps that the run may skip because the loss, a gradient or a BatchNorm statistic is not finite; one more "
-        "ends it. null: any number.",
+        description="Steps that may be skipped for a non-finite loss, gradient or BatchNorm statistic. One more ends the run. "
+        "null: no limit.",
     )
     monitor: Monitors = Field(
         default=None,
-        description="<weights>/<metric> that decides which checkpoint is the best: weights are raw or an average's "
-        "name. Of a list each has its best checkpoint, and the first one's is 'best'. null: no checkpoint is called the best.",
+        description="`<weights>/<metric>` that selects the best checkpoint; weights are raw or the name of an average. With a "
+        "list, each has its best checkpoint, and 'best' is that of the first. null: no best checkpoint.",
     )
     mode: Literal["max", "min"] | None = Field(
-        default=None, description="Whether what is monitored is best at its max or min; null: min for losses and errors."
+        default=None,
+        description="Whether the largest or the smallest value is best. null: min for losses and errors, else max.",
     )
 
     @property
@@ -91,17 +106,21 @@ class Train(Section):
 
 
 class Runtime(Section):
-    """The machine's part."""
+    """Settings of the machine: threads, device, and the way in which programs run."""
+
+    model_config = examples(
+        {"threads": 4, "device": "cpu", "onednn": "off"}, {"threads": "auto", "device": "gpu:0", "executor": "plain"}
+    )
 
     threads: Annotated[Literal["auto"] | Count, counting("'auto' or an integer", 1, MOST_STEPS)] = Field(
-        default="auto", description="OpenMP threads; auto: the machine's cores."
+        default="auto", description="OpenMP threads. auto: the number of cores."
     )
     device: Annotated[
         str,
         Strict(),
         Field(pattern="^(auto|cpu|gpu(:(0|[1-9][0-9]*))?)$"),
         expecting("'auto', 'cpu', 'gpu' or 'gpu:N'"),
-    ] = Field(default="auto", description="Where to compute; auto: a GPU when paddle can use one.")
+    ] = Field(default="auto", description="Device for all programs. auto: a GPU when Paddle can use one.")
     executor: Literal["auto", "plain"] = Field(
         default="auto",
         description="What runs the programs; auto: on a CPU with Paddle 3.3 the executor inside Paddle's Executor.run, without "
@@ -147,25 +166,51 @@ Averages = Annotated[
 class Config(Section):
     """An experiment: everything that decides what a run computes."""
 
-    seed: Seed = Field(default=0, description="Decides the first weights, the order of samples and dropout.")
-    model: Named = Field(description="The network: a callable that returns a paddle.nn.Layer.")
+    model_config = examples(
+        {
+            "seed": 1,
+            "model": {"name": "mlp", "args": {"in_features": 64, "num_classes": 10}},
+            "init_from": {"path": "runs/pretrained"},
+            "data": {
+                "train": {"name": "digits", "split": "train", "batch_size": 32, "shuffle": True},
+                "eval": {"name": "digits", "split": "test", "batch_size": 256},
+            },
+            "loss": {"name": "cross_entropy", "args": {"label_smoothing": 0.1}},
+            "metrics": ["accuracy", "top5"],
+            "optimizer": "Adam",
+            "lr": 1e-3,
+            "averages": {"ema": {"decay": 0.99}},
+            "train": {"epochs": 20},
+            "runtime": {"threads": 2},
+            "output": "runs/smoothed",
+        }
+    )
+
+    seed: Seed = Field(default=0, description="Seed of the initial weights, the order of samples and dropout.")
+    model: Named = Field(description="The network: mlp, cnn, or the dotted path of a callable that returns a paddle.nn.Layer.")
     init_from: InitFrom | None = Field(
-        default=None, description="Weights that a new run begins with; null: the random ones that the seed decides."
+        default=None, description="Initial weights of a new run. null: random weights, drawn with the seed."
     )
     data: Data = Field(description="The data sets.")
-    loss: Named = Field(default=Named(name="cross_entropy"), description="What training makes small.")
+    loss: Named = Field(
+        default=Named(name="cross_entropy"),
+        description="The loss: cross_entropy, mse, or the dotted path of a loss of paddle or of your own.",
+    )
     metrics: tuple[Named, ...] = Field(
-        default=(Named(name="accuracy"),), description="What evaluations report beside the loss."
+        default=(Named(name="accuracy"),),
+        description="Metrics of evaluations, beside the loss: accuracy, top5, mse, mae, or dotted paths.",
     )
-    optimizer: Optimizer = Field(description="The optimizer; its learning rate is `lr`.")
-    lr: LearningRate = Field(description="The learning rate: a number or a schedule.")
+    optimizer: Optimizer = Field(
+        description="The optimizer: a class of paddle.optimizer except LBFGS and Rprop. Its learning rate is `lr`."
+    )
+    lr: LearningRate = Field(description="The learning rate: a number, or a schedule of paddle.optimizer.lr.")
     averages: Averages = Field(
-        default={}, description="Averages of the weights by name, each evaluated beside the raw weights."
+        default={}, description="Averages of the weights by name. Each is evaluated beside the raw weights."
     )
-    train: Train = Field(description="The length of the run and what happens on the way.")
-    runtime: Runtime = Field(default=Runtime(), description="Threads and device.")
+    train: Train = Field(description="The length of the run and its intervals.")
+    runtime: Runtime = Field(default=Runtime(), description="Threads, device and execution.")
     output: Text | None = Field(
-        default=None, description="Folder for all that the run writes; null: runs/<name of the config file>."
+        default=None, description="Folder for everything that the run writes. null: `runs/<name of the config file>`."
     )
 
     _positions: Positions = PrivateAttr(default_factory=Positions)

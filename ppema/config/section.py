@@ -47,6 +47,11 @@ class Section(BaseModel):
             raise ConfigError(Problem(path, message) for path, message in in_our_words(error, type(self))) from error
 
 
+def examples(*sections: Any) -> ConfigDict:
+    """The part of a section's `model_config` that holds its examples. Each of them loads; together they have all its keys."""
+    return ConfigDict(json_schema_extra={"examples": list(sections)})
+
+
 def _plain_args(value: Any) -> dict[str, Any]:
     """A copy of `value` made of plain data, so that it can be written to YAML and nobody else holds it."""
     if not isinstance(value, Mapping):

@@ -1,0 +1,135 @@
+"""The reference of a config's keys, as a page of Markdown: docs/config.md. Its source is the JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from ppema.config.json_schema import schema_json
+from ppema.config.tree.inheritance import BASE
+from ppema.config.tree.merge import REPLACE
+
+_HEAD = """# Which keys has a config?
+
+`make schema` writes this page from the types in `ppema/config`; a test compares the two. `configs/schema.json` holds the same
+for editors. [A config by example](config-by-example.md) is the page to begin with.
+
+- **Default**: a key without a default is required. `null` stands for "not set".
+- **duration**: a number with its unit: `50 steps`, `0.5 epochs`, `2000 samples` or `10 %` of the run.
+- **name**: short for `{name: NAME}`, a section without arguments.
+- `_base_: FILE`, or a list of files, at the top of a config: it inherits from them. Paths are relative to the config. Later
+  files win over earlier ones, and the config wins over all.
+- `_replace_: true`, in any mapping: it replaces the inherited mapping. Without it the two are merged.
+- **Examples**: each of them is loaded by a test.
+"""
+_ITEM, _NAME = "*", "<name>"  # the steps of a place into a list, and into a mapping with names of the user's choice
+# Larger bounds guard against overflow, and are no choice of the user's.
+_LARGEST_BOUND = 10**12
+
+
+def reference() -> str:
+    """The page: for each section its keys, their values, defaults and meanings, and examples."""
+    schema = json.loads(schema_json())
+    parts = [_HEAD, _section(schema, [], schema)]
+    places: dict[str, list[tuple[str, ...]]] = {}
+    for name, place in _sections(schema, schema, ()):
+        places.setdefault(name, []).append(place)
+    parts += [_section(schema["$defs"][name], found, schema) for name, found in places.items()]
+    return "\n".join(parts)
+
+
+def _sections(node: dict[str, Any], root: dict[str, Any], place: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The name of each section in `root["$defs"]` with each place where it may stand, in the order of the keys."""
+    for key, value in _object(node)["properties"].items():
+        below = (*place, key)
+        for inner in (value, *value.get("anyOf", [])):
+            name = _referred(inner)
+            for part, step in (("items", _ITEM), ("additionalProperties", _NAME)):
+                if name is None and isinstance(inner.get(part), dict):
+                    name, below = _referred(inner[part]), (*place, key, step)
+            if name is not None:
+                yield name, below
+                yield from _sections(root["$defs"][name], root, below)
+
+
+def _section(node: dict[str, Any], places: list[tuple[str, ...]], root: dict[str, Any]) -> str:
+    section = _object(node)
+    keys = {key: value for key, value in section["properties"].items() if key not in (BASE, REPLACE)}
+    kind = keys.get("name", {}).get("const")
+    title = ", ".join(f"`{'.'.join(step for step in place if step != _ITEM)}`" for place in places) or "The whole config"
+    lines = [f"## {title}{f', with `name: {kind}`' if kind else ''}", ""]
+    lines += [section["description"], "", "| key | value | default | meaning |", "|---|---|---|---|"]
+    for key, value in keys.items():
+        optional = "default" in value and "const" not in value
+        default = f"`{_default(value['default'])}`" if optional else "required"
+        lines.append(f"| `{key}` | {_value(value, root)} | {default} | {value['description']} |")
+    lines += ["", "Examples:" if len(section["examples"]) > 1 else "Example:", ""]
+    if not places:
+        return "\n".join(
+            [*lines, "```yaml", *(_yaml({key: value})[1:-1] for key, value in section["examples"][0].items()), "```", ""]
+        )
+    for example in section["examples"]:
+        for key in reversed(places[0]):
+            example = [example] if key == _ITEM else {"ema" if key == _NAME else key: example}
+        lines.append(f"- `{_yaml(example)[1:-1]}`")
+    return "\n".join([*lines, ""])
+
+
+def _object(node: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a section without its shorthands."""
+    return node if "properties" in node else node["anyOf"][-1]
+
+
+def _referred(node: dict[str, Any]) -> str | None:
+    return node["$ref"].rpartition("/")[2] if "$ref" in node else None
+
+
+def _default(value: Any) -> str:
+    """A default as the user would write it: shorthands short, a section of defaults as {}."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_default, value))}]"
+    if isinstance(value, dict):
+        return value["name"] if value.get("args") == {} else "{}"
+    return _yaml(value)
+
+
+def _yaml(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _value(node: dict[str, Any], root: dict[str, Any]) -> str:
+    """What a key may hold, in words."""
+    if "anyOf" in node:
+        kinds = [_value(each, root) for each in node["anyOf"] if each.get("type") != "null"]
+        return " or ".join(dict.fromkeys(kinds))
+    if (name := _referred(node)) is not None:
+        shorthands = root["$defs"][name].get("anyOf", [])[:-1]
+        return " or ".join([*("number > 0" if each["type"] == "number" else "name" for each in shorthands), "mapping"])
+    if "const" in node or "enum" in node:
+        return " or ".join(f"`{each}`" for each in node.get("enum", [node.get("const")]))
+    match node["type"]:
+        case "boolean":
+            return "`true` or `false`"
+        case "string":
+            return "duration" if "epochs" in node.get("pattern", "") else "text"
+        case "array" if "prefixItems" in node:
+            return f"[{', '.join(_value(each, root) for each in node['prefixItems'])}]"
+        case "array":
+            return f"list of {_value(node['items'], root)}"
+        case "object":
+            return "mapping"
+        case kind:
+            return f"{kind}{_bounds(node)}"
+
+
+def _bounds(node: dict[str, Any]) -> str:
+    """The range of a number: in [0, 1), > 0, ≥ 1."""
+    low, high = node.get("minimum", node.get("exclusiveMinimum")), node.get("maximum", node.get("exclusiveMaximum"))
+    if high is None or high > _LARGEST_BOUND:
+        return "" if low is None or low < -_LARGEST_BOUND else f" {'≥' if 'minimum' in node else '>'} {low}"
+    high = high if isinstance(high, int) else f"{high:.6g}"
+    return f" in {'[' if 'minimum' in node else '('}{low}, {high}{']' if 'maximum' in node else ')'}"
