@@ -15,8 +15,7 @@ import numpy as np
 
 from ppema.checkpoint.tensors import Arrays, read_bytes
 from ppema.errors import CheckpointError, printable
-from ppema.weights.pickled import read_pickle
-from ppema.weights.pickled_arrays import Budget, RefusedError
+from ppema.weights.unpickle import RefusedError, read_pickle
 
 _TABLE = "StructuredToParameterName@@"
 _SLICED = "UnpackBigParamInfor@@"
@@ -34,7 +33,7 @@ def read_pdparams(file: Path) -> dict[str, np.ndarray]:
         if type(found) is not dict:
             raise RefusedError(f"it holds {_described(found)} and no mapping of arrays by name, such as a layer's state_dict()")
         found.pop(_TABLE, None)
-        _join(found, found.pop(_SLICED, {}), Budget(len(content)))
+        _join(found, found.pop(_SLICED, {}), len(content))
         for name, value in found.items():
             if type(name) is not str:
                 raise RefusedError(f"it has the key {printable(str(name))}, which is no name of an array")
@@ -54,18 +53,20 @@ def pdparams(arrays: Arrays, places: Mapping[str, str] | None) -> bytes:
     return pickle.dumps({**arrays, **table}, protocol=_PROTOCOL)
 
 
-def _join(arrays: dict[str, Any], sliced: Any, budget: Budget) -> None:
+def _join(arrays: dict[str, Any], sliced: Any, size: int) -> None:
     """Put together what protocols 2 and 3 save in slices of a GiB: {name: {OriginShape, slices}}.
 
     Every slice is checked before numpy or a hash sees it: lists and tuples that hold one another twice double at each level,
-    and one array may be in the file under many names.
+    and one array may be in the file under many names. All slices together take no more than `size` bytes, the file's.
     """
     try:
         for name, each in sliced.items():
             parts = [_slice(arrays, part) for part in each["slices"]]
             if len({part.dtype for part in parts}) != 1:
                 raise ValueError
-            budget.spend("arrays", sum(part.nbytes for part in parts))
+            size -= sum(part.nbytes for part in parts)
+            if size < 0:
+                raise RefusedError("its arrays would take more memory than the file has bytes")
             arrays[name] = np.concatenate(parts).reshape(each["OriginShape"])
     except RefusedError:
         raise
