@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -18,8 +19,7 @@ import paddle
 from benchmarks.measure import Figure, Found, Options, side_by_side, timed
 from ppema.checkpoint.durable import write_file
 from ppema.checkpoint.lock import locked
-from ppema.checkpoint.manifest import SavedInterval
-from ppema.checkpoint.state import State
+from ppema.checkpoint.state import BEGINNING, Losses
 from ppema.checkpoint.store import Checkpoints
 from ppema.config import Config
 from ppema.log.log import RunLog
@@ -68,8 +68,8 @@ def _stall(rounds: int, run: TrainingRun, output: Path) -> Figure:
     with _saver(run, output) as saver:
 
         def save() -> float:
-            state = State(step=next(steps))
-            seconds = timed(lambda: saver.save(state, {}, {}, SavedInterval(), []))
+            state = replace(BEGINNING, step=next(steps))
+            seconds = timed(lambda: saver.save(state, {}, {}, Losses(), []))
             saver.finish()
             return seconds
 
@@ -84,10 +84,10 @@ def _speed(rounds: int, run: TrainingRun, output: Path) -> Figure:
     checkpoints, plain, steps = Checkpoints(output / "speed/checkpoints", keep=1000), output / "plain", count(1)
     checkpoints.folder.parent.mkdir()
     content = np.concatenate([image.data for image in images.values()])
-    manifest = manifest_of(run, images, State(), {}, {}, SavedInterval())
+    manifest = manifest_of(run, images, BEGINNING, {}, {}, Losses())
 
     def save() -> float:
-        state = manifest.state.model_copy(update={"step": next(steps)})
+        state = replace(manifest.state, step=next(steps))
         made = manifest.model_copy(update={"state": state})
         seconds = timed(lambda: checkpoints.save(images, made))
         shutil.rmtree(checkpoints.folder)

@@ -14,7 +14,7 @@ from benchmarks.peer import ROOT
 from benchmarks.stock import weights
 from benchmarks.subjects import DECAY, SUBJECTS
 from ppema.averaging.decay import Constant
-from ppema.checkpoint.state import State
+from ppema.checkpoint.state import BEGINNING
 from ppema.config import Config, load_config
 from ppema.data import Batch, Loader
 from ppema.errors import TrainingError
@@ -79,7 +79,7 @@ def started(config: Config) -> Iterator[tuple[TrainingRun, Callable[[Batch], obj
         trainer = Trainer(run, Start())
 
         def work(batch: Batch) -> None:
-            skipped = trainer.step(batch, State()).skipped
+            skipped = trainer.step(batch, BEGINNING).skipped
             if skipped is not None:
                 raise TrainingError(f"a step of the benchmark was skipped: {skipped}")
 

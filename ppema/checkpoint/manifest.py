@@ -14,7 +14,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
     SerializerFunctionWrapHandler,
@@ -23,6 +22,7 @@ from pydantic import (
 )
 
 from ppema.checkpoint.best import Best
+from ppema.checkpoint.state import Losses, State
 from ppema.checkpoint.tensors import Record
 from ppema.errors import printable
 
@@ -37,23 +37,12 @@ _FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*\.safetenso
 class FolderManifest(BaseModel):
     """What every manifest says: of which format the folder is, and the files in it by name. checksum: its own."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    # What a run has made is checked as well as what is read.
+    model_config = ConfigDict(frozen=True, strict=True, revalidate_instances="always")
 
     checksum: str = _ZEROS
     format: Literal[2] = FORMAT
     files: dict[_FileName, Record] = {}
-
-
-class Position(BaseModel):
-    """`state.State`, as it is saved."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    step: NonNegativeInt
-    epoch: NonNegativeInt
-    batch: NonNegativeInt
-    samples: NonNegativeInt
-    skipped: NonNegativeInt
 
 
 class SavedAverage(BaseModel):
@@ -71,15 +60,6 @@ class SavedAverage(BaseModel):
     total_weight: NonNegativeFloat
 
 
-class SavedInterval(BaseModel):
-    """The steps since the last log line that were not skipped: their number, and the sum of their losses."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    steps: NonNegativeInt = 0
-    loss: FiniteFloat = 0.0
-
-
 class Manifest(FolderManifest):
     """The content of a checkpoint's manifest.json.
 
@@ -87,20 +67,20 @@ class Manifest(FolderManifest):
     position, epoch and batch being those in the order of the data, which is a pure function of the config's seed and the epoch;
     random: the seed that the next step will draw from, a pure function of the config's seed and the step, and all that there is
     of the state of random generators; lr: the schedule's numbers (`optimizers.lr_state`); best: by monitored metric; metrics:
-    as in the run's result, a measure that was not finite being null; interval: of the log; averages: by name; structured: the
-    variables' names by their place in the model; config: the resolved config.
+    as in the run's result, a measure that was not finite being null; interval: the losses since the last log line; averages: by
+    name; structured: the variables' names by their place in the model; config: the resolved config.
     """
 
     ppema: str
     paddle: str
     threads: int
     onednn: bool = False
-    state: Position
+    state: State
     random: int
     lr: dict[str, Any]
     best: dict[str, Best]
     metrics: dict[str, dict[str, float | None]]
-    interval: SavedInterval
+    interval: Losses
     averages: dict[str, SavedAverage]
     structured: dict[str, str]
     config: dict[str, Any]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from pydantic import FiniteFloat, NonNegativeInt
 
 
 @dataclass(frozen=True)
@@ -12,11 +15,11 @@ class State:
     A skipped step is a step like others, with a batch of its own, but it changed nothing: its gradients were not finite.
     """
 
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    samples: int = 0
-    skipped: int = 0
+    step: NonNegativeInt
+    epoch: NonNegativeInt
+    batch: NonNegativeInt
+    samples: NonNegativeInt
+    skipped: NonNegativeInt
 
     @property
     def updates(self) -> int:
@@ -33,6 +36,26 @@ class State:
             samples=self.samples + samples,
             skipped=self.skipped + skipped,
         )
+
+
+BEGINNING = State(step=0, epoch=0, batch=0, samples=0, skipped=0)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses of some steps that were not skipped: the number of steps, and the sum."""
+
+    steps: NonNegativeInt = 0
+    loss: FiniteFloat = 0.0
+
+    def plus(self, loss: float) -> Losses:
+        """These and that of one more step."""
+        return Losses(self.steps + 1, self.loss + loss)
+
+    @property
+    def mean(self) -> float:
+        """NaN of no step."""
+        return self.loss / self.steps if self.steps else math.nan
 
 
 @dataclass(frozen=True)

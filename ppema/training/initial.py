@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppema.averaging.precision import SHADOW_TYPES, widened
-from ppema.checkpoint.state import State
+from ppema.checkpoint.state import BEGINNING
 from ppema.config.init_from import InitFrom
 from ppema.errors import CheckpointError, ConfigError, listed, printable
 from ppema.ir import backend, scope
@@ -69,7 +69,7 @@ def begin_with(run: TrainingRun) -> Restored | None:
     spec = run.config.init_from
     restored = None if spec is None else _restore(run, spec)
     with run.config.at("model" if restored is None else "init_from"):
-        if what := StateCheck(run, State()).culprit():
+        if what := StateCheck(run, BEGINNING).culprit():
             raise ConfigError.of(f"{what} is not finite to begin with")
     return restored
 

@@ -16,7 +16,7 @@ from ppema.checkpoint.best import Best
 from ppema.checkpoint.links import check_links
 from ppema.checkpoint.lock import Lock, locked
 from ppema.checkpoint.paths import checkpoints_of, output_of
-from ppema.checkpoint.state import Every, State, step_seed
+from ppema.checkpoint.state import BEGINNING, Every, State, step_seed
 from ppema.config import RAW, Config, to_yaml
 from ppema.data import Batch
 from ppema.errors import AverageError, TrainingError
@@ -87,11 +87,11 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
             say(line)
         say(f"learning rate: {', '.join(map(str, rates(run.programs.lr, run.horizon.total_steps)))}")
         trainer = Trainer(run, Start())
-        step = trainer.step(next(iter(run.train_loader.epoch(0))), State())
+        step = trainer.step(next(iter(run.train_loader.epoch(0))), BEGINNING)
         if step.skipped is not None:
-            raise TrainingError(f"{where(State())} would be skipped: {step.skipped}: {ADVICE}")
-        if what := StateCheck(run, State()).culprit():
-            raise TrainingError(f"after {where(State())} {what} would not be finite: {ADVICE}")
+            raise TrainingError(f"{where(BEGINNING)} would be skipped: {step.skipped}: {ADVICE}")
+        if what := StateCheck(run, BEGINNING).culprit():
+            raise TrainingError(f"after {where(BEGINNING)} {what} would not be finite: {ADVICE}")
         for weights, test in run.tests.items():
             run.recalibrator.measure(weights)
             evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
@@ -174,7 +174,7 @@ class Trainer:
                 if step.skipped is not None or any(each.due(state) for each in reports):
                     self._check(written, state, saver)
                 if log_every.due(state):
-                    figures = {"loss": interval.loss, "lr": lr, "skipped": state.skipped, "rate": interval.rate}
+                    figures = {"loss": interval.losses.mean, "lr": lr, "skipped": state.skipped, "rate": interval.rate}
                     log.train(state.step, self._epoch(state), **figures, health=health.measure(state.updates))
                     log.warn(health.stopped())
                     interval = Interval()
@@ -269,7 +269,7 @@ class Trainer:
     def _save(self, saver: Saver, state: State, interval: Interval, improved: Sequence[str], log: RunLog) -> None:
         for weights in self._run.programs.recalibrations:
             self._recalibrate(weights, state, log)
-        saver.save(state, self._metrics, self._best, interval.saved, improved)
+        saver.save(state, self._metrics, self._best, interval.losses, improved)
 
     def _recalibrate(self, weights: str, state: State, log: RunLog) -> bool:
         """Measure the statistics of `weights`, once for what they are after the step that led to `state`.

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import paddle
 
 from ppema.checkpoint.best import Best
 from ppema.checkpoint.checkpoint import Checkpoint
-from ppema.checkpoint.manifest import Manifest, Position, SavedAverage, SavedInterval
-from ppema.checkpoint.state import State, step_seed
+from ppema.checkpoint.manifest import Manifest, SavedAverage
+from ppema.checkpoint.state import BEGINNING, Losses, State, step_seed
 from ppema.checkpoint.store import Checkpoints, pointer_of
 from ppema.checkpoint.tensors import Image
 from ppema.environment import threads_in_use
@@ -46,10 +46,10 @@ class Start:
     keep: whether snapshots and records of later steps are set aside. Else they go, as what a kill left of this very run.
     """
 
-    state: State = field(default_factory=State)
+    state: State = BEGINNING
     best: dict[str, Best] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=dict)
-    interval: SavedInterval = field(default_factory=SavedInterval)
+    interval: Losses = field(default_factory=Losses)
     said: tuple[str, ...] = ()
     origin: Path | None = None
     keep: bool = True
@@ -167,7 +167,7 @@ def manifest_of(
     state: State,
     metrics: Metrics,
     best: Mapping[str, Best],
-    interval: SavedInterval,
+    interval: Losses,
 ) -> Manifest:
     """What a checkpoint says beside its arrays, which are the `images`."""
     return Manifest(
@@ -175,7 +175,7 @@ def manifest_of(
         paddle=paddle.__version__,
         threads=threads_in_use(),
         onednn=run.programs.on_onednn,
-        state=Position(**asdict(state)),
+        state=state,
         random=step_seed(run.config.seed, state.step),
         lr=lr_state(run.programs.lr),
         best=dict(best),
@@ -201,7 +201,7 @@ def manifest_of(
 
 def _load(run: TrainingRun, checkpoint: Checkpoint, extended: Extension | None) -> Start:
     manifest = checkpoint.manifest
-    state = State(**manifest.state.model_dump())
+    state = manifest.state
     epoch = run.horizon.steps_per_epoch
     if divmod(state.step, epoch) != (state.epoch, state.batch):
         raise CheckpointError(

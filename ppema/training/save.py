@@ -11,9 +11,8 @@ from types import TracebackType
 from ppema.checkpoint.best import Best
 from ppema.checkpoint.folder import step_folders
 from ppema.checkpoint.lock import Lock
-from ppema.checkpoint.manifest import SavedInterval
 from ppema.checkpoint.paths import checkpoints_of
-from ppema.checkpoint.state import State
+from ppema.checkpoint.state import Losses, State
 from ppema.checkpoint.store import pointer_of
 from ppema.errors import TrainingError
 from ppema.log.log import RunLog
@@ -50,9 +49,7 @@ class Saver:
                     self._log.warn([str(failure)])
                 self._record()
 
-    def save(
-        self, state: State, metrics: Metrics, best: Mapping[str, Best], interval: SavedInterval, improved: Sequence[str]
-    ) -> None:
+    def save(self, state: State, metrics: Metrics, best: Mapping[str, Best], interval: Losses, improved: Sequence[str]) -> None:
         """Save the run as it stands after the step that led to `state`; improved: the monitored metrics that are best there."""
         self._wait()
         self._state.take()

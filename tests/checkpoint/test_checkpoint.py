@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import shutil
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from safetensors import safe_open
 from support.checkpoints import AVERAGE, MANIFEST, PARTS, RAW, SAVED, save
 
 from ppema.checkpoint.checkpoint import Checkpoint, check_fits
 from ppema.checkpoint.manifest import Manifest, sealed
+from ppema.checkpoint.state import Losses, State
 from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError
 
@@ -137,6 +140,9 @@ WRONG = {
     "format 3": written_by_somebody(format=3),
     "a state that is none": written_by_somebody(state={"step": "x", "epoch": 0, "batch": 0, "samples": 0}),
     "a negative step": written_by_somebody(state={"step": -1, "epoch": 0, "batch": 0, "samples": 0}),
+    "a position without its skipped steps": written_by_somebody(state={"step": 5, "epoch": 0, "batch": 5, "samples": 20}),
+    "a fractional step": written_by_somebody(state={"step": 5.0, "epoch": 0, "batch": 5, "samples": 20, "skipped": 0}),
+    "a loss that is no number": written_by_somebody(interval=Losses(1, math.nan)),
     "an average that is none": written_by_somebody(averages={"ema": {}}),
     "a best that is none": written_by_somebody(best={"ema/x": {"a": 1}}),
     "a schedule that is none": written_by_somebody(lr=5),
@@ -154,6 +160,13 @@ def test_a_wrong_manifest_is_refused_in_one_line(checkpoints, content):
     with pytest.raises(CheckpointError, match=r"manifest.json: damaged, or of another format: ") as caught:
         Checkpoint.open(path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"state": State(-1, 0, 0, 0, 0)}, {"interval": Losses(1, math.nan)}], ids=str)
+def test_what_could_not_be_read_again_is_not_written(wrong):
+    """The dataclasses are checked in a manifest that is made, too."""
+    with pytest.raises(ValidationError):
+        Manifest(**{**dict(MANIFEST), **wrong})
 
 
 def test_another_models_checkpoint_is_refused(checkpoints):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ppema.checkpoint.best import Best
-from ppema.checkpoint.state import Every, State, step_seed
+from ppema.checkpoint.state import BEGINNING, Every, State, step_seed
 from ppema.training.resume import differences
 
 
 def test_a_position_advances_through_epochs():
-    state = State()
+    state = BEGINNING
     seen = []
     for size in (4, 4, 2, 4):
         state = state.advance(size, steps_per_epoch=3)
@@ -24,7 +26,7 @@ def test_a_skipped_step_is_a_step_but_no_update():
 
 
 def test_due_every_so_often_and_at_the_end():
-    assert [step for step in range(1, 11) if Every(4, last=10).due(State(step=step))] == [4, 8, 10]
+    assert [step for step in range(1, 11) if Every(4, last=10).due(replace(BEGINNING, step=step))] == [4, 8, 10]
 
 
 def test_seeds_differ_and_stay():

@@ -113,7 +113,7 @@ def test_the_rate_leaves_out_what_is_not_training(monkeypatch):
     interval.resume()  # after 3 s of evaluation
     interval.add(2.0, samples=20)  # 1 s
     assert interval.rate == 10.0
-    assert interval.loss == 1.5
+    assert interval.losses.mean == 1.5
 
 
 def test_an_interval_that_a_checkpoint_cut_in_two_has_the_mean_of_the_whole():
@@ -123,10 +123,10 @@ def test_an_interval_that_a_checkpoint_cut_in_two_has_the_mean_of_the_whole():
         whole.add(loss, samples=1)
     for loss in losses[:2]:
         first.add(loss, samples=1)
-    second = Interval(first.saved)
+    second = Interval(first.losses)
     for loss in losses[2:]:
         second.add(loss, samples=1)
-    assert second.loss == whole.loss
+    assert second.losses == whole.losses
 
 
 @pytest.mark.parametrize("name", ["log.txt", "vdl"])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ppema.checkpoint.best import Best
 from ppema.checkpoint.folder import read_manifest, read_part, write_folder
-from ppema.checkpoint.manifest import Manifest, Position, SavedAverage, SavedInterval
+from ppema.checkpoint.manifest import Manifest, SavedAverage
+from ppema.checkpoint.state import Losses, State
 from ppema.checkpoint.store import Checkpoints
 from ppema.checkpoint.tensors import Image
 
@@ -21,12 +23,12 @@ MANIFEST = Manifest(
     ppema="0.1.0",
     paddle="3.3.1",
     threads=2,
-    state=Position(step=5, epoch=1, batch=2, samples=40, skipped=0),
+    state=State(step=5, epoch=1, batch=2, samples=40, skipped=0),
     random=123,
     lr={"last_epoch": 5, "last_lr": 0.1},
     best={"ema/accuracy": Best("ema/accuracy", 0.5, 4)},
     metrics={"raw": {"loss": None, "accuracy": 0.25}},
-    interval=SavedInterval(steps=2, loss=0.75),
+    interval=Losses(steps=2, loss=0.75),
     averages={"ema": SAVED},
     structured={"0.weight": "w"},
     config={"seed": 0},
@@ -71,5 +73,5 @@ def images(parts=None):
 def save(checkpoints, step, *best, parts=None, manifest=MANIFEST):
     """Save a checkpoint of `step`, whose raw weights are those of PARTS times the step."""
     given = {**PARTS, "raw": {name: array * step for name, array in RAW.items()}} if parts is None else parts
-    state = manifest.state.model_copy(update={"step": step})
+    state = replace(manifest.state, step=step)
     return checkpoints.save(images(given), manifest.model_copy(update={"state": state}), best)

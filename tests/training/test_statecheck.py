@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 from support.runs import last, loader
 
-from ppema.checkpoint.state import State
+from ppema.checkpoint.state import BEGINNING
 from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError, ConfigError, TrainingError
 from ppema.ir import scope
@@ -52,7 +52,7 @@ def opened(config):
 
     def make(*overrides):
         runs.append(prepare_training(config(*overrides)))
-        return runs[-1], StateCheck(runs[-1], State())
+        return runs[-1], StateCheck(runs[-1], BEGINNING)
 
     yield make
     for run in runs:
