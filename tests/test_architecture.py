@@ -99,6 +99,19 @@ def test_no_two_files_have_one_name():
             seen[path.name] = path
 
 
+def test_no_two_classes_have_one_name():
+    """Classes and names of types; those with an underscore are their module's own."""
+    seen: dict[str, str] = {}
+    for name, tree in modules().items():
+        for node in tree.body:
+            made = [node.name] if isinstance(node, ast.ClassDef) else []
+            made += [each.id for each in getattr(node, "targets", ()) if isinstance(each, ast.Name)]
+            for each in made:
+                if each[0].isupper() and not each.isupper():
+                    assert each not in seen, f"{each}: in {seen[each]} and in {name}"
+                    seen[each] = name
+
+
 def test_there_are_no_cycles():
     trees = modules()
     edges = {

@@ -27,7 +27,7 @@ class Shape(Protocol):
 
 
 @dataclass(frozen=True)
-class Power:
+class PowerShape:
     """F(t') = (t'/t)^(γ+1): what `decay.PowerFunction` tracks, whose updates telescope (Karras et al. 2024, eq. 127)."""
 
     gamma: float
@@ -37,7 +37,7 @@ class Power:
 
 
 @dataclass(frozen=True)
-class Exponential:
+class ExponentialShape:
     """F(t') = (2^(t'/h) - 1)/(2^(t/h) - 1): weights ∝ 2^(-(t - t')/h), of half-life h, as `decay.HalfLife` tracks them."""
 
     half_life: float

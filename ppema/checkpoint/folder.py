@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from ppema.checkpoint.durable import NewFile, sync_folder, write_file
-from ppema.checkpoint.manifest import FolderManifest, parse, sealed
+from ppema.checkpoint.manifest import AnyManifest, FolderManifest, parse, sealed
 from ppema.checkpoint.tensors import Image, Record, read_arrays, read_bytes
 from ppema.config import SAFETENSORS
 from ppema.errors import CheckpointError, TrainingError, printable
@@ -22,8 +21,6 @@ from ppema.errors import CheckpointError, TrainingError, printable
 MANIFEST = "manifest.json"
 _PREFIX = "step-"
 _LARGEST_MANIFEST = 2**28  # bytes; some hundred for each variable
-
-AnyManifest = TypeVar("AnyManifest", bound=FolderManifest)
 
 
 def step_folder(parent: Path, step: int) -> Path:

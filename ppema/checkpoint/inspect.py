@@ -18,7 +18,7 @@ from ppema.errors import CheckpointError
 
 
 @dataclass(frozen=True)
-class Entry:
+class CheckpointEntry:
     """A checkpoint in a list. size: of its files in bytes; named: by which pointers; fault: what is wrong with its manifest."""
 
     path: Path
@@ -60,7 +60,7 @@ def folder_of_run(path: Path) -> Path:
     raise CheckpointError(f"{path}: there are no checkpoints: name a run's output folder, or the checkpoints folder in it")
 
 
-def entries(folder: Path) -> list[Entry]:
+def entries(folder: Path) -> list[CheckpointEntry]:
     """The checkpoints in `folder`, in order, then those that were set aside. Raises CheckpointError where it is unreadable."""
     pointers = Checkpoints(folder).pointers()
     found = []
@@ -73,9 +73,9 @@ def entries(folder: Path) -> list[Entry]:
         except CheckpointError as error:
             # A run that goes on may have just deleted it.
             if os.path.lexists(path):
-                found.append(Entry(path, None, None, _size(path), named, str(error)))
+                found.append(CheckpointEntry(path, None, None, _size(path), named, str(error)))
         else:
-            found.append(Entry(path, state.step, state.epoch, _size(path), named, None))
+            found.append(CheckpointEntry(path, state.step, state.epoch, _size(path), named, None))
     return found
 
 

@@ -1,6 +1,6 @@
 """What the user wrote: typed, frozen models of a config, and how YAML becomes one. Imports no paddle."""
 
-from ppema.config.average_spec import DEFAULT_BATCHES, Average, Warmup
+from ppema.config.average_spec import DEFAULT_BATCHES, AverageSpec, WarmupSpec
 from ppema.config.data import Csv, DataSpec, Digits, DottedData, Idx, ImageFolder, Npz, Synthetic
 from ppema.config.dump import to_yaml
 from ppema.config.duration import Duration
@@ -15,7 +15,7 @@ __all__ = [
     "PDPARAMS",
     "RAW",
     "SAFETENSORS",
-    "Average",
+    "AverageSpec",
     "Config",
     "Csv",
     "Data",
@@ -33,7 +33,7 @@ __all__ = [
     "Runtime",
     "Synthetic",
     "Train",
-    "Warmup",
+    "WarmupSpec",
     "load_config",
     "schema_json",
     "to_yaml",

@@ -23,7 +23,7 @@ Share = Annotated[float, Strict(), Field(gt=0, le=1), expecting("a number in (0,
 Width = Annotated[float, Strict(), Field(ge=NARROWEST, le=12**-0.5), expecting(f"a number in [{NARROWEST}, {WIDEST}]")]
 
 
-class Warmup(Section):
+class WarmupSpec(Section):
     """An inverse-gamma warm-up: after n updates the decay is at most `1 - (1 + n / gamma) ** -power`."""
 
     model_config = examples({"gamma": 1.0, "power": 0.75, "min": 0.1})
@@ -33,7 +33,7 @@ class Warmup(Section):
     min: Fraction = Field(default=0.0, description="Lower bound of the decay, from the second update on.")
 
 
-class Average(Section):
+class AverageSpec(Section):
     """One average of the weights. Exactly one of `decay`, `half_life`, `simple` and `sigma_rel` sets its length."""
 
     model_config = examples(
@@ -61,7 +61,7 @@ class Average(Section):
         default=False,
         description="Limits the decay to `(1 + n) / (10 + n)` after n updates, as in TensorFlow. Requires `decay`.",
     )
-    warmup: Warmup | None = Field(
+    warmup: WarmupSpec | None = Field(
         default=None, description="Limits the decay to `1 - (1 + n / gamma) ** -power` after n updates. Requires `decay`."
     )
     tau: Positive | None = Field(
@@ -115,7 +115,7 @@ class Average(Section):
         return self.recalibrate_batches or DEFAULT_BATCHES
 
     @model_validator(mode="after")
-    def _one_length_and_what_goes_with_it(self) -> Average:
+    def _one_length_and_what_goes_with_it(self) -> AverageSpec:
         # By identity: a decay of 0.0 equals False.
         given = [key for key in type(self).model_fields if not any(getattr(self, key) is off for off in (None, False))]
         lengths = [key for key in _LENGTHS if key in given]

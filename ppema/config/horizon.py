@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
+
+from ppema.averaging.decay import MOST_STEPS
 from ppema.config.duration import Duration
+
+_Size = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 
 
 @dataclass(frozen=True)
 class Horizon:
     """How long a run is, to turn durations into steps."""
 
-    steps_per_epoch: int
-    batch_size: int
-    epochs: int
+    steps_per_epoch: _Size
+    batch_size: _Size
+    epochs: _Size
 
     @property
     def total_steps(self) -> int:

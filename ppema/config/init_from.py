@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, mode
 from ppema.config.section import Section, Text, examples
 from ppema.config.wording import fault, faults, key_fault, shown
 
-Kind = Literal["missing", "unexpected", "misshaped"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+Mismatch = Literal["missing", "unexpected", "misshaped"]
+MISMATCHES: tuple[Mismatch, ...] = get_args(Mismatch)
 SAFETENSORS, PDPARAMS = ".safetensors", ".pdparams"  # how the names of files of weights end
 
 
@@ -87,8 +87,8 @@ class InitFrom(Section):
     exclude: tuple[Pattern, ...] = Field(
         default=(), description="Regular expressions. Matching variables keep their random initial values."
     )
-    strict: tuple[Kind, ...] = Field(
-        default=KINDS,
+    strict: tuple[Mismatch, ...] = Field(
+        default=MISMATCHES,
         description="Mismatches that are errors. missing: a variable without an array; unexpected: an array without a "
         "variable; misshaped: a pair of different shapes or incompatible types. []: none.",
     )

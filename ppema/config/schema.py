@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from ppema.averaging.decay import MOST_STEPS
-from ppema.config.average_spec import Average
+from ppema.config.average_spec import AverageSpec
 from ppema.config.data import DataSpec
 from ppema.config.duration import Duration
 from ppema.config.init_from import InitFrom
@@ -147,7 +147,7 @@ def _check_names(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     try:
         averages = handler(value)
     except ValidationError as error:
-        found += in_our_words(error, Average)
+        found += in_our_words(error, AverageSpec)
     overwriting = [name for name, average in (averages or {}).items() if average.overwrite_every is not None]
     if len(overwriting) > 1:
         found.append(((overwriting[1], "overwrite_every"), f"{overwriting[0]!r} overwrites the weights already: choose one"))
@@ -157,7 +157,7 @@ def _check_names(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 
 
 Averages = Annotated[
-    dict[str, Average],
+    dict[str, AverageSpec],
     WrapValidator(_check_names),
     Field(json_schema_extra={"propertyNames": {"pattern": f"^(?!{RAW}$)({_AVERAGE_NAME}|_replace_)$"}}),
 ]

@@ -13,7 +13,7 @@ from ppema.data.sets.csv_table import csv
 from ppema.data.sets.digits import digits
 from ppema.data.sets.files import MissingError
 from ppema.data.sets.idx import idx
-from ppema.data.sets.image_folder import ImageFolder
+from ppema.data.sets.image_folder import ImageFolderDataset
 from ppema.data.sets.npz import npz
 from ppema.data.sets.synthetic import synthetic
 from ppema.errors import ConfigError, DataError, PpemaError
@@ -25,7 +25,7 @@ from ppema.user_code.names import check_arguments, resolve
 SOURCES: Mapping[str, Callable[[Any], Dataset]] = {
     "digits": lambda spec: digits(spec.split),
     "idx": lambda spec: idx(spec.images, spec.labels),
-    "image_folder": lambda spec: ImageFolder(spec.path, spec.size, spec.channels),
+    "image_folder": lambda spec: ImageFolderDataset(spec.path, spec.size, spec.channels),
     "npz": lambda spec: npz(spec.path, spec.inputs, spec.target),
     "csv": lambda spec: csv(spec.path, spec.target, spec.header, spec.delimiter, spec.target_dtype),
     "synthetic": lambda spec: synthetic(spec.samples, spec.shape, spec.classes, spec.noise, spec.seed, spec.split),

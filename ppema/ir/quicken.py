@@ -1,7 +1,7 @@
 """Operations of a Paddle 3 program whose kernels on a CPU are slow, replaced by others that compute the same.
 
-Each rule here replaces one kind of operation by itself, in a finished program: gradients were built before, by Paddle, so that
-none depends on what else is replaced.
+A replacement concerns one kind of operation in a finished program. Paddle built its gradients before, so none depends on what
+else is replaced.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ppema.ir.base import Program, Variable, dtype_name
 
 
 @dataclass(frozen=True)
-class Rule:
+class Replacement:
     """fits: whether it is for an operation; build: appends what replaces one, and returns the results, in order."""
 
     fits: Callable[[object], bool]
@@ -30,9 +30,9 @@ def quicken(program: Program, fetched: Sequence[Variable]) -> Counter[str]:
     with paddle.static.program_guard(program, paddle.static.Program()):
         for op in list(program.global_block().ops):
             kind = op.name().removeprefix("pd_op.")
-            if kind in RULES and op.id() not in kept and is_plain(op) and RULES[kind].fits(op):
+            if kind in REPLACEMENTS and op.id() not in kept and is_plain(op) and REPLACEMENTS[kind].fits(op):
                 paddle.pir.set_insertion_point(op)
-                for old, new in zip(op.results(), RULES[kind].build(op), strict=True):
+                for old, new in zip(op.results(), REPLACEMENTS[kind].build(op), strict=True):
                     new.stop_gradient = old.stop_gradient
                     old.replace_all_uses_with(new)
                 op.get_parent_block().remove_op(op)
@@ -100,8 +100,8 @@ def _pool2d_grad(op) -> tuple[Variable, ...]:
     return (_C_ops.max_pool2d_with_index_grad(x, paddle.clip(where, min=0), sent, *form, attributes["ceil_mode"]),)
 
 
-RULES = {
-    "add": Rule(_adds_per_channel, _add),
-    "add_grad": Rule(_adds_per_channel, _add_grad),
-    "pool2d_grad": Rule(_pools_max, _pool2d_grad),
+REPLACEMENTS = {
+    "add": Replacement(_adds_per_channel, _add),
+    "add_grad": Replacement(_adds_per_channel, _add_grad),
+    "pool2d_grad": Replacement(_pools_max, _pool2d_grad),
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ppema.averaging.power import WIDEST, gamma_of
-from ppema.averaging.profiles import Exponential, Power, Shape
+from ppema.averaging.profiles import ExponentialShape, PowerShape, Shape
 from ppema.config import Duration
 from ppema.config.horizon import Horizon
 from ppema.errors import ConfigError, PpemaError
@@ -30,7 +30,7 @@ class Length:
     @property
     def shape(self) -> Shape:
         """The profile's."""
-        return Power(gamma_of(self.value)) if self.kind == "sigma_rel" else Exponential(self.value)
+        return PowerShape(gamma_of(self.value)) if self.kind == "sigma_rel" else ExponentialShape(self.value)
 
 
 def length(kind: Kind, value: float) -> Length:

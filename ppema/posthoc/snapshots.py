@@ -8,16 +8,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from ppema.averaging.power import gamma_of
-from ppema.averaging.profiles import Power, Profile
+from ppema.averaging.profiles import PowerShape, Profile
 from ppema.checkpoint.folder import (
     MANIFEST,
     clear_partials,
@@ -56,20 +55,7 @@ class Tracked(BaseModel):
 
     def profile(self, updates: int) -> Profile:
         """What it is after that many steps that changed the weights. Raises ValueError before its first update."""
-        return Profile(Power(self.gamma), self.begin, updates, self.every)
-
-
-_Size = Annotated[int, Field(ge=1, le=10**15)]
-
-
-class SavedHorizon(BaseModel):
-    """`programs.Horizon`, as it is saved."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    steps_per_epoch: _Size
-    batch_size: _Size
-    epochs: _Size
+        return Profile(PowerShape(self.gamma), self.begin, updates, self.every)
 
 
 class SnapshotManifest(FolderManifest):
@@ -81,7 +67,7 @@ class SnapshotManifest(FolderManifest):
     step: PositiveInt
     updates: PositiveInt
     averages: dict[str, Tracked]
-    horizon: SavedHorizon
+    horizon: Horizon
 
 
 @dataclass(frozen=True)
@@ -120,7 +106,7 @@ class Snapshot:
     @property
     def horizon(self) -> Horizon:
         """How long the run was to be when the snapshot was taken."""
-        return Horizon(**self.manifest.horizon.model_dump())
+        return self.manifest.horizon
 
     def average(self, name: str) -> dict[str, np.ndarray]:
         """The float32 values of the average `name`, by the variables' own names. Raises CheckpointError."""
@@ -182,8 +168,7 @@ class Snapshots:
         covered = set.intersection(*(set(arrays) for arrays in parts.values()))
         names = [parameter.name for parameter in run.programs.model.parameters]
         parts[_REST] = {name: scope.get(run.scope, name) for name in names if name not in covered}
-        horizon = SavedHorizon(**asdict(run.horizon))
-        manifest = SnapshotManifest(step=state.step, updates=state.updates, averages=tracked, horizon=horizon)
+        manifest = SnapshotManifest(step=state.step, updates=state.updates, averages=tracked, horizon=run.horizon)
         images = {part: Image.of(arrays) for part, arrays in parts.items()}
         return partial(write_folder, step_folder(self.folder, state.step), images, manifest, "snapshot")
 

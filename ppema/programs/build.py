@@ -9,8 +9,7 @@ import paddle
 
 from ppema.averaging.decay import Constant, Exponential, HalfLife, InverseGamma, PowerFunction, Schedule, ThresSteps
 from ppema.averaging.power import gamma_of
-from ppema.config import RAW, Config
-from ppema.config import Average as AverageSpec
+from ppema.config import RAW, AverageSpec, Config
 from ppema.config.horizon import Horizon
 from ppema.data import Field
 from ppema.errors import ConfigError, listed

@@ -12,7 +12,7 @@ from ppema.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Length:
+class RelativeLength:
     """A length in percent of the run: its key, what the config says, and the steps that were, and are now."""
 
     key: str
@@ -30,7 +30,7 @@ class Extension:
 
     before: int
     now: int
-    lengths: tuple[Length, ...]
+    lengths: tuple[RelativeLength, ...]
 
     @property
     def of_lr(self) -> bool:
@@ -63,7 +63,7 @@ def extension(config: Config, before: int, horizon: Horizon) -> Extension:
         except ConfigError:
             continue
         if duration.unit == "percent":
-            lengths.append(Length(key, text, was.exact_steps(duration), horizon.exact_steps(duration)))
+            lengths.append(RelativeLength(key, text, was.exact_steps(duration), horizon.exact_steps(duration)))
     return Extension(before, config.train.epochs, tuple(lengths))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ppema.averaging.precision import HALF_TYPES, rounded, type_of, widened
 from ppema.config import InitFrom
-from ppema.config.init_from import Kind
+from ppema.config.init_from import Mismatch
 from ppema.errors import ConfigError, Problem, listed, printable
 from ppema.ir import Parameter
 
@@ -88,9 +88,9 @@ def assign(
     return Assignment(loaded, missing, unexpected, misshaped, [each for each in model if each.name in left])
 
 
-def check(found: Assignment, strict: Iterable[Kind], titles: Mapping[str, str]) -> None:
+def check(found: Assignment, strict: Iterable[Mismatch], titles: Mapping[str, str]) -> None:
     """Raise ConfigError for what is not loaded and, by `strict`, must be; titles: how to call a variable, by its name."""
-    told: dict[Kind, tuple[str, list[str]]] = {
+    told: dict[Mismatch, tuple[str, list[str]]] = {
         "missing": (
             "the source has no array for",
             [f"{titles[each.name]} {list(each.shape)} {each.dtype}" for each in found.missing],

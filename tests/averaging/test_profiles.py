@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ppema.averaging.decay import FLOATS, HalfLife, PowerFunction
 from ppema.averaging.power import gamma_of
-from ppema.averaging.profiles import Exponential, Power, Profile, cells, density, solve
+from ppema.averaging.profiles import ExponentialShape, PowerShape, Profile, cells, density, solve
 
-NARROW, WIDE = Power(gamma_of(0.05)), Power(gamma_of(0.10))
+NARROW, WIDE = PowerShape(gamma_of(0.05)), PowerShape(gamma_of(0.10))
 
 
 def tracked(schedule, begin, end, every, values):
@@ -40,7 +40,7 @@ def masses(profile, end):
     length=st.integers(4, 150),
 )
 def test_a_profile_is_what_its_schedule_tracks(kind, size, begin, every, length):
-    shape, schedule = (Power(size), PowerFunction(size)) if kind == "power" else (Exponential(size), HalfLife(size))
+    shape, schedule = (PowerShape(size), PowerFunction(size)) if kind == "power" else (ExponentialShape(size), HalfLife(size))
     end = begin + length
     values = np.random.default_rng(length).normal(size=end + 1)
     mass = masses(Profile(shape, begin, end, every), end)
@@ -50,17 +50,17 @@ def test_a_profile_is_what_its_schedule_tracks(kind, size, begin, every, length)
 
 def test_masses_by_hand():
     # γ = 1: F(t') = (t'/3)², by steps 1/9, 3/9, 5/9; updates after steps 12, 14, 16 and none after 17.
-    mass = masses(Profile(Power(1.0), 10, 17, 2), 18)
+    mass = masses(Profile(PowerShape(1.0), 10, 17, 2), 18)
     assert {step: float(m) for step, m in enumerate(mass) if m} == pytest.approx({12: 1 / 9, 14: 3 / 9, 16: 5 / 9})
     # Half-life 1: 1, 2 and 4 parts of 7.
-    assert masses(Profile(Exponential(1.0), 0, 3), 3).tolist() == pytest.approx([0, 1 / 7, 2 / 7, 4 / 7])
+    assert masses(Profile(ExponentialShape(1.0), 0, 3), 3).tolist() == pytest.approx([0, 1 / 7, 2 / 7, 4 / 7])
 
 
 def test_half_lives_that_overflow_no_float():
-    mass = masses(Profile(Exponential(0.5), 0, 100_000), 100_000)
+    mass = masses(Profile(ExponentialShape(0.5), 0, 100_000), 100_000)
     assert mass.sum() == pytest.approx(1)
     assert mass[-1] == pytest.approx(0.75)
-    assert masses(Profile(Exponential(1e12), 0, 4), 4).tolist() == pytest.approx([0, 0.25, 0.25, 0.25, 0.25])
+    assert masses(Profile(ExponentialShape(1e12), 0, 4), 4).tolist() == pytest.approx([0, 0.25, 0.25, 0.25, 0.25])
 
 
 def test_an_average_that_has_not_begun():
@@ -70,7 +70,7 @@ def test_an_average_that_has_not_begun():
 
 def inner(a: Profile, b: Profile) -> float:
     """Karras et al. 2024, algorithm 3: ⟨a, b⟩ of the continuous profiles."""
-    assert isinstance(a.shape, Power) and isinstance(b.shape, Power)
+    assert isinstance(a.shape, PowerShape) and isinstance(b.shape, PowerShape)
     ga, gb, ta, tb = a.shape.gamma, b.shape.gamma, a.time, b.time
     exponent = gb if ta < tb else -ga
     return (ga + 1) * (gb + 1) * (ta / tb) ** exponent / ((ga + gb + 1) * max(ta, tb))
@@ -92,7 +92,7 @@ def test_inner_products_are_the_papers():
 
 @pytest.mark.parametrize("sigma", [0.03, 0.07, 0.15, 0.20])
 def test_the_solve_is_the_papers(sigma):
-    profiles, wanted = long_run(8), Profile(Power(gamma_of(sigma)), 0, 1_000_000)
+    profiles, wanted = long_run(8), Profile(PowerShape(gamma_of(sigma)), 0, 1_000_000)
     a = np.array([[inner(p, q) for q in profiles] for p in profiles])
     expected = np.linalg.solve(a, [inner(p, wanted) for p in profiles])
     expected /= expected.sum()
@@ -105,7 +105,7 @@ def test_the_solve_is_the_papers(sigma):
 @given(sigma=st.floats(0.02, 0.28), count=st.integers(1, 12), every=st.sampled_from([1, 5]), begin=st.sampled_from([0, 40]))
 def test_coefficients_sum_to_one_and_their_error_is_what_it_says(sigma, count, every, begin):
     profiles = [Profile(s, begin, begin + 600 * (i + 1) // count, every) for i in range(count) for s in (NARROW, WIDE)]
-    wanted = Profile(Power(gamma_of(sigma)), begin, begin + 600, every)
+    wanted = Profile(PowerShape(gamma_of(sigma)), begin, begin + 600, every)
     found = solve(profiles, wanted)
     assert found.coefficients.sum() == pytest.approx(1, abs=1e-12)
     # One observation per update: by brute force over all steps.
@@ -127,13 +127,13 @@ def test_a_snapshot_of_every_step_gives_every_average():
     profiles = [Profile(NARROW, 0, step) for step in range(1, 41)]
     values = np.random.default_rng(0).normal(size=41)
     snapshots = [tracked(PowerFunction(NARROW.gamma), 0, step, 1, values) for step in range(1, 41)]
-    for shape, schedule in ((Power(0.5), PowerFunction(0.5)), (Exponential(6.5), HalfLife(6.5))):
+    for shape, schedule in ((PowerShape(0.5), PowerFunction(0.5)), (ExponentialShape(6.5), HalfLife(6.5))):
         found = solve(profiles, Profile(shape, 0, 40))
         assert found.coefficients @ snapshots == pytest.approx(tracked(schedule, 0, 40, 1, values), abs=1e-9)
 
 
 def test_more_snapshots_of_two_averages_come_nearer():
-    wanted = Profile(Power(gamma_of(0.15)), 0, 1_000_000)
+    wanted = Profile(PowerShape(gamma_of(0.15)), 0, 1_000_000)
     errors = [solve(long_run(count), wanted).error for count in (2, 4, 8, 16, 32)]
     assert all(later < earlier / 2 for earlier, later in pairwise(errors[1:]))
     assert errors[-1] < 0.003
@@ -152,8 +152,8 @@ def test_averages_of_different_intervals_do_not_pass_for_the_wanted_one(every):
     """Two snapshots can not make a third profile, however few steps their observations have in common."""
     end = 100 * every[0]
     profiles = [Profile(shape, 0, end, k) for shape, k in zip((NARROW, WIDE), every, strict=True)]
-    found = solve(profiles, Profile(Power(gamma_of(0.02)), 0, end, every[0]))
-    alone = solve([Profile(shape, 0, end) for shape in (NARROW, WIDE)], Profile(Power(gamma_of(0.02)), 0, end))
+    found = solve(profiles, Profile(PowerShape(gamma_of(0.02)), 0, end, every[0]))
+    alone = solve([Profile(shape, 0, end) for shape in (NARROW, WIDE)], Profile(PowerShape(gamma_of(0.02)), 0, end))
     assert found.error == pytest.approx(alone.error, rel=0.1)
     assert found.error > 0.3
 
@@ -165,6 +165,6 @@ def test_long_runs_have_few_cells():
 
 def test_a_profile_that_has_nothing_in_common_with_the_snapshots():
     """All of its weight lies after the last of them."""
-    found = solve([Profile(shape, 0, 40) for shape in (NARROW, WIDE)], Profile(Exponential(1e-3), 0, 45))
+    found = solve([Profile(shape, 0, 40) for shape in (NARROW, WIDE)], Profile(ExponentialShape(1e-3), 0, 45))
     assert found.error == math.inf
     assert np.isfinite(found.coefficients).all() and found.coefficients.sum() == pytest.approx(1)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ppema.config import Average, LearningRate, Named, load_config, to_yaml
+from ppema.config import AverageSpec, LearningRate, Named, load_config, to_yaml
 from ppema.errors import ConfigError
 
 MINIMAL = """\
@@ -64,7 +64,7 @@ train: {epochs: 20, log_every: 50 steps, eval_every: 1 epoch, save_every: 1 epoc
     config = load_config("a.yml")
     assert config.optimizer.weight_decay == 0.0001
     assert config.lr.args == {"learning_rate": 0.1, "T_max": "20 epochs"}
-    assert config.averages == {"ema": Average(decay=0.999)}
+    assert config.averages == {"ema": AverageSpec(decay=0.999)}
     assert config.runtime.threads == 2
     assert config.output == "runs/a"
 
@@ -136,7 +136,7 @@ def test_mappings_merge_and_all_else_is_replaced(files):
     config = load_config("a.yml")
     assert config.seed == 2
     assert config.metrics == (Named(name="mae"),)
-    assert config.averages == {"ema": Average(decay=0.5, thres_steps=True), "long": Average(decay=0.99)}
+    assert config.averages == {"ema": AverageSpec(decay=0.5, thres_steps=True), "long": AverageSpec(decay=0.99)}
 
 
 def test_bases_are_relative_to_the_file_that_names_them(files):
@@ -330,7 +330,7 @@ def test_overrides(files):
         "clip_norm": 1.0,
     }
     assert config.metrics == (Named(name="accuracy", args={"k": 5}), Named(name="mae"))
-    assert config.averages == {"ema": Average(decay=0.9)}
+    assert config.averages == {"ema": AverageSpec(decay=0.9)}
     assert config.loss == Named(name="mse")
     assert config.model == Named(name="pkg.Net", args={"depth": [1, 3]})
     assert config.seed == 4

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ppema.config import Average, Config, Csv, Digits, Duration, LearningRate, Named, Optimizer, Synthetic
+from ppema.config import AverageSpec, Config, Csv, Digits, Duration, LearningRate, Named, Optimizer, Synthetic
 from ppema.config.tree.positions import Position, Positions
 from ppema.errors import ConfigError
 
@@ -309,7 +309,7 @@ def test_long_values_are_cut():
 def test_replace_validates_and_keeps_the_rest():
     config = Config.model_validate({**MINIMAL, "averages": {"ema": {"decay": 0.9}}})
     changed = config.replace(seed=3, averages={"long": {"decay": 0.99}})
-    assert (changed.seed, changed.averages) == (3, {"long": Average(decay=0.99)})
+    assert (changed.seed, changed.averages) == (3, {"long": AverageSpec(decay=0.99)})
     assert changed.train is config.train
     assert config.model_copy(update={"seed": 4}).seed == 4
     with pytest.raises(ConfigError) as caught:

@@ -9,7 +9,7 @@ from support.where import where
 
 from ppema.config.data import KINDS, DottedData
 from ppema.data.from_config import SOURCES, build_dataset, build_loader
-from ppema.data.sets.image_folder import ImageFolder
+from ppema.data.sets.image_folder import ImageFolderDataset
 from ppema.errors import ConfigError, DataError
 
 COMMON = {"batch_size": 2, "shuffle": True, "drop_last": False, "workers": 0}
@@ -71,8 +71,8 @@ def test_a_data_set_of_the_users_own():
 def test_a_built_in_by_its_dotted_path(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.png").touch()
-    name = "ppema.data.sets.image_folder.ImageFolder"
-    assert isinstance(build_dataset(spec(name, args={"path": str(tmp_path), "size": [2, 2]})), ImageFolder)
+    name = "ppema.data.sets.image_folder.ImageFolderDataset"
+    assert isinstance(build_dataset(spec(name, args={"path": str(tmp_path), "size": [2, 2]})), ImageFolderDataset)
 
 
 @pytest.mark.parametrize(

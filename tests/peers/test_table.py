@@ -17,7 +17,7 @@ from support.moving import Moving
 
 from ppema.averaging.decay import Exponential, HalfLife, InverseGamma, PowerFunction
 from ppema.averaging.power import gamma_of
-from ppema.config.average_spec import Average as Spec
+from ppema.config.average_spec import AverageSpec
 from ppema.config.horizon import Horizon
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.ir import backend
@@ -43,7 +43,7 @@ def averages_of(program: Moving, shadow: str) -> np.ndarray:
 
 
 def ours(text: str) -> np.ndarray:
-    spec, program, ir = Spec.model_validate(yaml.safe_load(text)), Moving("float32"), backend()
+    spec, program, ir = AverageSpec.model_validate(yaml.safe_load(text)), Moving("float32"), backend()
     program.move()
     made: EmaPass = ema_pass("ema", spec, HORIZON)
     covered = [each for each in ir.parameters(program.main) if each.name == "w"]
@@ -96,4 +96,4 @@ def test_the_rows_of_the_class_have_every_length_and_growth():
     assert len(CLASS) == 13
     keys = {key for config, _ in CLASS for key in yaml.safe_load(config)}
     same_name = {"precision", "include", "exclude", "batch_norm", "recalibrate_batches"}
-    assert keys | same_name == set(Spec.model_fields)
+    assert keys | same_name == set(AverageSpec.model_fields)

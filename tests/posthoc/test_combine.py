@@ -10,7 +10,7 @@ from support.posthoc_runs import small
 
 from ppema.averaging.power import gamma_of
 from ppema.averaging.precision import rounded
-from ppema.averaging.profiles import Exponential, Power, Profile, solve
+from ppema.averaging.profiles import ExponentialShape, PowerShape, Profile, solve
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.errors import CheckpointError
 from ppema.posthoc.combine import PostHoc, mean_of, weighted_sum
@@ -22,10 +22,10 @@ from ppema.weights.file import read_weights
 STEPS = 120
 DIRECT = {"w07": {"sigma_rel": 0.07}, "w15": {"sigma_rel": 0.15}, "w20": {"sigma_rel": 0.20}, "h12": {"half_life": "12 steps"}}
 SHAPES = {
-    "w07": Power(gamma_of(0.07)),
-    "w15": Power(gamma_of(0.15)),
-    "w20": Power(gamma_of(0.20)),
-    "h12": Exponential(12.0),
+    "w07": PowerShape(gamma_of(0.07)),
+    "w15": PowerShape(gamma_of(0.15)),
+    "w20": PowerShape(gamma_of(0.20)),
+    "h12": ExponentialShape(12.0),
 }
 
 
@@ -107,7 +107,7 @@ def test_more_snapshots_come_nearer(tracked, direct):
 
 
 def test_a_tracked_length_comes_back(tracked):
-    built = PostHoc(snapshots_of(tracked).until(80), 80).build(Power(gamma_of(0.10)), "wide")
+    built = PostHoc(snapshots_of(tracked).until(80), 80).build(PowerShape(gamma_of(0.10)), "wide")
     expected = snapshots_of(tracked).until(80)[-1].average("wide")
     assert built.error is not None and built.error < 1e-12
     assert built.arrays.keys() == expected.keys()
@@ -128,7 +128,7 @@ def test_averages_with_an_interval_and_a_start(tmp_path_factory, trajectory):
     other = small(folders[1], averages[1], "train.snapshot_every=null")
     train(other)
     assert snapshots_of(config).steps() == list(range(30, 121, 10))
-    wanted = Profile(Exponential(16.0), 20, STEPS, 4)
+    wanted = Profile(ExponentialShape(16.0), 20, STEPS, 4)
     built = check_combination(config, trajectory, wanted)
     check_nearness(built, trajectory, wanted, checkpoints_of(other).find("last").weights("h"))
 
@@ -139,7 +139,7 @@ def test_what_one_average_covers_is_built_from_that_alone_and_what_none_does_is_
     train(config)
     raw = checkpoints_of(config).find("last").weights("raw")
     posthoc = PostHoc(snapshots_of(config).until(None))
-    built = posthoc.build(Power(gamma_of(0.05)), "x")
+    built = posthoc.build(PowerShape(gamma_of(0.05)), "x")
     assert built.left == {"linear_0.b_0"}
     assert {name for name, array in built.arrays.items() if np.array_equal(array, raw[name])} == {"linear_0.b_0"}
     # The wanted length is that of `narrow`: what it covers is its own snapshot.
@@ -213,15 +213,15 @@ def test_averages_of_a_run_that_skipped_steps_count_its_updates(tmp_path):
     assert train(config).state.updates == 108
     snapshots = snapshots_of(config).until(None)
     assert [(each.step, each.updates) for each in snapshots[1::2]] == [(10 * n, 9 * n) for n in range(1, 13)]
-    again = PostHoc(snapshots).build(Power(gamma_of(0.10)), "wide")
+    again = PostHoc(snapshots).build(PowerShape(gamma_of(0.10)), "wide")
     assert again.error is not None and again.error < 1e-12
     assert apart(again.arrays, snapshots[-1].average("wide")) <= 1e-6 * norm(snapshots[-1].average("wide"))
     other = ("train.snapshot_every=null", "averages={x: {sigma_rel: 0.07}}", f"output={tmp_path / 'tracked'}")
     tracked = small(tmp_path, *given[:2], *other)
     train(tracked)
     wanted = {name: each.astype("float64") for name, each in checkpoints_of(tracked).find("last").weights("x").items()}
-    counted = apart(PostHoc(snapshots).build(Power(gamma_of(0.07)), "x").arrays, wanted)
+    counted = apart(PostHoc(snapshots).build(PowerShape(gamma_of(0.07)), "x").arrays, wanted)
     uncounted = [replace(each, manifest=each.manifest.model_copy(update={"updates": each.step})) for each in snapshots]
     assert [each.updates for each in uncounted] == [each.step for each in uncounted]
     assert counted < 0.05 * apart(checkpoints_of(tracked).find("last").arrays("raw"), wanted)
-    assert counted < 0.5 * apart(PostHoc(uncounted).build(Power(gamma_of(0.07)), "x").arrays, wanted)
+    assert counted < 0.5 * apart(PostHoc(uncounted).build(PowerShape(gamma_of(0.07)), "x").arrays, wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ppema.averaging.power import gamma_of
-from ppema.averaging.profiles import Exponential, Power
+from ppema.averaging.profiles import ExponentialShape, PowerShape
 from ppema.config.horizon import Horizon
 from ppema.errors import PpemaError
 from ppema.posthoc.lengths import BETWEEN, Length, length, parse
@@ -16,7 +16,7 @@ HORIZON = Horizon(steps_per_epoch=40, batch_size=16, epochs=10)
 def test_lists_are_put_in_order():
     found = parse("sigma_rel", "--sigma-rel", "0.15, 0.05,0.10,0.15", HORIZON)
     assert [(each.value, each.text) for each in found] == [(0.05, "0.05"), (0.10, "0.10"), (0.15, "0.15")]
-    assert [each.shape for each in found] == [Power(gamma_of(each.value)) for each in found]
+    assert [each.shape for each in found] == [PowerShape(gamma_of(each.value)) for each in found]
     found = parse("half_life", "--half-life", "1.5 epochs,30 steps,10 %,160 samples", HORIZON)
     assert [(each.value, str(each)) for each in found] == [
         (10.0, "half_life 160 samples"),
@@ -24,7 +24,7 @@ def test_lists_are_put_in_order():
         (40.0, "half_life 10 %"),
         (60.0, "half_life 1.5 epochs"),
     ]
-    assert found[1].shape == Exponential(30.0)
+    assert found[1].shape == ExponentialShape(30.0)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from support.posthoc_runs import small
 
 from ppema.checkpoint.manifest import parse, sealed
 from ppema.checkpoint.store import Checkpoints
+from ppema.config.horizon import Horizon
 from ppema.errors import CheckpointError, ConfigError, TrainingError
 from ppema.posthoc.snapshots import SnapshotManifest, Tracked, snapshots_of
 from ppema.training.loop import train
@@ -142,6 +143,7 @@ DAMAGED = {
     "another step": lambda file: changed(file, step=30),
     "before its begin": lambda file: changed(file, averages={"a": Tracked(sigma_rel=0.1, gamma=7.0, begin=50, every=1)}),
     "no average": lambda file: changed(file, averages={}),
+    "a horizon of no epoch": lambda file: changed(file, horizon=Horizon(10, 4, 0)),
     "negative": lambda file: changed(file, averages={"a": BACKWARDS}),
 }
 

@@ -23,8 +23,8 @@ MAX_NODES = 20_000
 MAX_BYTES = 1_000_000  # of a file
 _MAX_DIGITS = 100
 
-Scalar = str | int | float | bool | None
-Value = Scalar | list["Entry"] | dict[str, "Entry"]
+Leaf = str | int | float | bool | None
+Value = Leaf | list["Entry"] | dict[str, "Entry"]
 Place = Callable[[yaml.Mark], Position]
 
 
@@ -149,7 +149,7 @@ def _to_int(text: str) -> int:
 
 
 # The order is PyYAML's: the first pattern that matches decides.
-_SCALARS: dict[str, tuple[str, Callable[[str], Scalar], list[str]]] = {
+_SCALARS: dict[str, tuple[str, Callable[[str], Leaf], list[str]]] = {
     "null": (r"~|null|Null|NULL|", lambda text: None, ["~", "n", "N", ""]),
     "bool": (r"true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true", list("tTfF")),
     "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", _to_int, list("-+0123456789")),

@@ -24,7 +24,7 @@ EXACT = 2**53  # up to here float64 holds every integer
 
 
 @dataclass(frozen=True)
-class Row:
+class CsvRow:
     """One row as it was read: its fields, and the line of the file on which it ends, counted from 1."""
 
     line: int
@@ -84,7 +84,7 @@ class _CellError(Exception):
         super().__init__(message)
 
 
-def _rows(path: str, delimiter: str) -> Iterator[Row]:
+def _rows(path: str, delimiter: str) -> Iterator[CsvRow]:
     found = existing_file(path)
     line = 0
     try:
@@ -93,7 +93,7 @@ def _rows(path: str, delimiter: str) -> Iterator[Row]:
             for cells in reader:
                 line = reader.line_num
                 if cells:
-                    yield Row(line, cells)
+                    yield CsvRow(line, cells)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text: {one_line(error)}") from error
     except (csv_reader.Error, OSError, EOFError, zlib.error) as error:

@@ -19,7 +19,7 @@ MODES = {1: "L", 3: "RGB"}
 DEEP_MODES = ("I", "F")  # more than 8 bits a pixel: Pillow would clip these, not scale them
 
 
-class ImageFolder:
+class ImageFolderDataset:
     """Images [channels, H, W] float32 in [0, 1] and labels int64; sample order is by class, then by file name.
 
     path: its direct subfolders are the classes; `classes`, their sorted names, gives label i its name. The images are

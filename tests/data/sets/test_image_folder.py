@@ -7,7 +7,7 @@ import pytest
 from PIL import EpsImagePlugin, Image
 
 from ppema.data.loader import Loader
-from ppema.data.sets.image_folder import FORMATS, ImageFolder
+from ppema.data.sets.image_folder import FORMATS, ImageFolderDataset
 from ppema.errors import DataError
 
 
@@ -25,7 +25,7 @@ def test_order_labels_and_pixels(tmp_path):
     (tmp_path / "cat" / ".hidden.png").write_text("no image")
     (tmp_path / ".cache").mkdir()
     (tmp_path / "cat" / "folder.png").mkdir()
-    dataset = ImageFolder(str(tmp_path), (2, 2), 3)
+    dataset = ImageFolderDataset(str(tmp_path), (2, 2), 3)
     assert dataset.classes == ("ant", "cat")
     assert [(path.name, label) for path, label in dataset.samples] == [("z.png", 0), ("a.PNG", 1), ("b.png", 1)]
     pixels, label = dataset[2]
@@ -37,7 +37,7 @@ def test_order_labels_and_pixels(tmp_path):
 
 def test_resize_is_height_by_width_and_antialiased(tmp_path):
     save(tmp_path / "a" / "x.png", [[0, 0, 255, 255]] * 2)
-    pixels, _ = ImageFolder(str(tmp_path), [4, 2], 1)[0]
+    pixels, _ = ImageFolderDataset(str(tmp_path), [4, 2], 1)[0]
     # Halving the width, a triangle two pixels to either side weighs four pixels by 3, 3, 1 and 0 sevenths: 255/7 is 36.
     np.testing.assert_array_equal(pixels, np.array([[[36, 219]] * 4], np.float32) / np.float32(255))
 
@@ -45,14 +45,14 @@ def test_resize_is_height_by_width_and_antialiased(tmp_path):
 @pytest.mark.parametrize(("channels", "expected"), [(1, [[[0.2]]]), (3, [[[0.2]], [[0.2]], [[0.2]]])])
 def test_channels(tmp_path, channels, expected):
     save(tmp_path / "a" / "x.png", [[[51, 51, 51, 7]]])  # the fourth is transparency
-    pixels, _ = ImageFolder(str(tmp_path), (1, 1), channels)[0]
+    pixels, _ = ImageFolderDataset(str(tmp_path), (1, 1), channels)[0]
     np.testing.assert_array_equal(pixels, np.array(expected, np.float32))
 
 
 def test_wrong_folders(tmp_path):
     def refusal(path):
         with pytest.raises(DataError) as caught:
-            ImageFolder(str(path), (2, 2), 3)
+            ImageFolderDataset(str(path), (2, 2), 3)
         return str(caught.value).removeprefix(str(tmp_path))
 
     assert refusal(tmp_path / "none") == "/none: no such folder"
@@ -72,7 +72,7 @@ def test_wrong_folders(tmp_path):
 def test_a_broken_image_is_named(tmp_path, content):
     save(tmp_path / "a" / "x.png", [[0]])
     (tmp_path / "a" / "y.png").write_bytes(content)
-    loader = Loader(ImageFolder(str(tmp_path), (1, 1), 1), batch_size=2, label="data.eval")
+    loader = Loader(ImageFolderDataset(str(tmp_path), (1, 1), 1), batch_size=2, label="data.eval")
     with pytest.raises(DataError) as caught:
         list(loader.epoch(0))
     said = "not an image, or none of the formats PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM"
@@ -85,7 +85,7 @@ def test_no_interpreter_sees_a_file_of_another_format(tmp_path, monkeypatch):
     (tmp_path / "a" / "cat.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n")
     ran = []
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments, **options: ran.append(arguments))
-    dataset = ImageFolder(str(tmp_path), (2, 2), 3)
+    dataset = ImageFolderDataset(str(tmp_path), (2, 2), 3)
     with pytest.raises(DataError, match=r"cat\.png: not an image, or none of the formats PNG, JPEG"):
         dataset[0]
     assert ran == []
@@ -95,7 +95,7 @@ def test_no_interpreter_sees_a_file_of_another_format(tmp_path, monkeypatch):
 def test_every_format_under_any_suffix(tmp_path, kind):
     (tmp_path / "a").mkdir()
     Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "a" / "x.jpg", format=kind)
-    pixels, _ = ImageFolder(str(tmp_path), (2, 2), 3)[0]
+    pixels, _ = ImageFolderDataset(str(tmp_path), (2, 2), 3)[0]
     np.testing.assert_allclose(pixels[:, 0, 0], [1, 0, 0], atol=0.02)
 
 
@@ -104,7 +104,7 @@ def test_a_photograph_with_a_second_picture_inside(tmp_path):
     (tmp_path / "a").mkdir()
     first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
     first.save(tmp_path / "a" / "x.jpg", format="MPO", save_all=True, append_images=[second])
-    pixels, _ = ImageFolder(str(tmp_path), (2, 2), 3)[0]
+    pixels, _ = ImageFolderDataset(str(tmp_path), (2, 2), 3)[0]
     np.testing.assert_allclose(pixels[:, 0, 0], [1, 0, 0], atol=0.02)
 
 
@@ -113,14 +113,14 @@ def test_a_truncated_image_is_named(tmp_path):
     whole = (tmp_path / "a" / "x.png").read_bytes()
     (tmp_path / "a" / "x.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"x\.png: OSError: "):
-        ImageFolder(str(tmp_path), (1, 1), 1)[0]
+        ImageFolderDataset(str(tmp_path), (1, 1), 1)[0]
 
 
 def test_deep_pixels_are_refused_not_clipped(tmp_path):
     (tmp_path / "a").mkdir()
     Image.fromarray(np.full((2, 2), 40000, np.uint16)).save(tmp_path / "a" / "x.png")
     with pytest.raises(DataError, match=r"x\.png: mode I;16; expected 8 bits a channel"):
-        ImageFolder(str(tmp_path), (2, 2), 1)[0]
+        ImageFolderDataset(str(tmp_path), (2, 2), 1)[0]
 
 
 def test_links(tmp_path):
@@ -128,9 +128,9 @@ def test_links(tmp_path):
     os.symlink(tmp_path, tmp_path / "a" / "up")
     os.symlink("loop", tmp_path / "loop")
     os.symlink(tmp_path / "a", tmp_path / "b")
-    dataset = ImageFolder(str(tmp_path), (1, 1), 1)
+    dataset = ImageFolderDataset(str(tmp_path), (1, 1), 1)
     assert dataset.classes == ("a", "b")
     assert len(dataset) == 2
     os.symlink("nowhere", tmp_path / "a" / "y.png")
     with pytest.raises(DataError, match=r"y\.png: not a regular file, or a link to nothing"):
-        ImageFolder(str(tmp_path), (1, 1), 1)[1]
+        ImageFolderDataset(str(tmp_path), (1, 1), 1)[1]
