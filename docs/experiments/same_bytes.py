@@ -283,9 +283,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compare the runs of two commits bit for bit.")
     parser.add_argument("before", metavar="BEFORE", help="a commit, such as HEAD~3")
     parser.add_argument("after", metavar="AFTER", help="a commit, such as HEAD")
-    parser.add_argument(
-        "--python", nargs="+", default=[sys.executable], help="Pythons with a Paddle each (default: the one that runs this)"
-    )
+    parser.add_argument("--python", nargs="+", default=[sys.executable], help="each with a Paddle (default: the running one)")
     arguments = parser.parse_args()
     # It ends as Ctrl-C does: the worktrees are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
