@@ -5,13 +5,18 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["paddle33", "paddle26", "across"]
+nox.options.sessions = ["paddle33", "paddle30", "paddle26", "across"]
 nox.options.reuse_existing_virtualenvs = True
 
+# Where versions of Paddle 3 differ: the seam, what passes make of programs, averages and checkpoints, and a run from its
+# config to its last evaluation.
+CORE = ("tests/ir", "tests/passes", "tests/ema", "tests/programs", "tests/checkpoint", "tests/test_environment.py")
+A_RUN = "tests/cli/test_cli.py::test_train_then_eval_then_show"
 
-def tests(session: nox.Session, requirements: str) -> None:
+
+def tests(session: nox.Session, requirements: str, *chosen: str) -> None:
     session.install("--quiet", "-r", requirements, "-r", "requirements-dev.txt")
-    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", *chosen, *session.posargs)
 
 
 def skip_where_2_6_has_no_wheel(session: nox.Session) -> None:
@@ -21,8 +26,20 @@ def skip_where_2_6_has_no_wheel(session: nox.Session) -> None:
 
 @nox.session
 def paddle33(session: nox.Session) -> None:
-    """Paddle 3.3: programs in PIR."""
+    """Paddle 3.3, the newest: programs in PIR."""
     tests(session, "requirements.txt")
+
+
+@nox.session
+def paddle30(session: nox.Session) -> None:
+    """Paddle 3.0, the oldest with programs in PIR that ppema runs on."""
+    tests(session, "requirements-3.0.txt")
+
+
+@nox.session
+def paddle30_core(session: nox.Session) -> None:
+    """The same in a few minutes, for continuous integration."""
+    tests(session, "requirements-3.0.txt", "-m", "not campaign", *CORE, A_RUN)
 
 
 @nox.session
@@ -33,9 +50,11 @@ def paddle26(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
-def across(session: nox.Session) -> None:
-    """A checkpoint of each on the other, in the environments of the two sessions before."""
-    skip_where_2_6_has_no_wheel(session)
-    ours, theirs = (str(Path(session.cache_dir).resolve().parent / name / "bin/python") for name in ("paddle33", "paddle26"))
+@nox.parametrize("other", ["paddle26", "paddle30"], ids=["26", "30"])
+def across(session: nox.Session, other: str) -> None:
+    """A checkpoint of 3.3 on another Paddle and the other way round, in the environments of the sessions before."""
+    if other == "paddle26":
+        skip_where_2_6_has_no_wheel(session)
+    ours, theirs = (str(Path(session.cache_dir).resolve().parent / name / "bin/python") for name in ("paddle33", other))
     environment = {"PPEMA_OTHER_PYTHON": theirs}
     session.run(ours, "-m", "pytest", "tests/test_across_versions.py", env=environment, external=True)

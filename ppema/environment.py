@@ -11,8 +11,10 @@ import ctypes
 import importlib.metadata
 import io
 import os
+import re
 import sys
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 from ppema.errors import SetupError
@@ -24,6 +26,9 @@ _CONTROL_GROUPS = (
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
 BUILDS = ("paddlepaddle", "paddlepaddle-gpu")
+# The releases of Paddle that the tests run on; requirements*.txt, pyproject.toml and noxfile.py name the same.
+PROGRAM_DESC, OLDEST_PIR, NEWEST_PIR = (2, 6), (3, 0), (3, 3)
+TESTED = "2.6 or 3.0 to 3.3"
 
 
 def available_cores() -> int:
@@ -96,10 +101,30 @@ def installed_builds() -> tuple[str, ...]:
     return tuple(build for build in BUILDS if build in names)
 
 
+def release(version: str) -> tuple[int, int]:
+    """The first two numbers of a version of Paddle; (0, 0) of a build from its sources, which calls itself 0.0.0."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+@lru_cache(maxsize=1)
+def check_version(version: str) -> None:
+    """Warn, once, of a Paddle newer than the tested ones, or of unknown age. Raises SetupError for one that is too old.
+
+    version: `paddle.__version__`.
+    """
+    found = release(version)
+    early = re.match(r"3\.0\.0[-._]?(?:a|b|rc|dev)", version)
+    if found > NEWEST_PIR or found == (0, 0):
+        warnings.warn(f"ppema was tested with paddle {TESTED}, and this is {version}: if it fails, install 3.3", stacklevel=3)
+    elif early or (found != PROGRAM_DESC and found < OLDEST_PIR):
+        raise SetupError(f"paddle {version} is too old: ppema needs paddle {TESTED}: pip install -r requirements.txt")
+
+
 def load_paddle():
     """Import paddle quietly, check the installation, switch to static mode, and return the module.
 
-    Raises SetupError when no paddle is installed, when both builds are, or when its libraries do not load.
+    Raises SetupError when no paddle is installed, when both builds are, when its libraries do not load, or when it is too old.
     """
     builds = installed_builds()
     if len(builds) > 1:
@@ -120,6 +145,7 @@ def load_paddle():
         raise SetupError(f"paddle can not be imported ({error}){hint}") from error
     finally:
         sys.stderr.writelines(line for line in said.getvalue().splitlines(True) if "OMP_NUM_THREADS" not in line)
+    check_version(paddle.__version__)
     # What Paddle says about its own code at every minimize and at every BatchNorm.
     warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")

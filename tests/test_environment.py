@@ -6,9 +6,11 @@ import ctypes
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+import paddle
 import pytest
 
 from ppema import environment
@@ -17,6 +19,7 @@ from ppema.errors import SetupError
 from ppema.training.setup import prepare_training
 
 ROOT = Path(__file__).parents[1]
+PIR = pytest.mark.skipif(paddle.__version__.startswith("2."), reason="Paddle 2.6 has no PIR, on which a newer one runs")
 
 
 def distributions(*names):
@@ -44,6 +47,80 @@ def test_a_paddle_that_can_not_be_imported_is_said(tmp_path):
     (tmp_path / "paddle.py").write_text("raise ImportError('no such thing')")
     done = python("from ppema.environment import load_paddle; load_paddle()", tmp_path)
     assert "SetupError: paddle can not be imported (no such thing)" in done.stderr
+
+
+@pytest.fixture
+def forgotten():
+    """No version was checked before."""
+    environment.check_version.cache_clear()
+    yield
+    environment.check_version.cache_clear()
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("version", ["2.6.0", "2.6.2", "3.0.0", "3.0.0.post1", "3.1.1", "3.2.2", "3.3.1", "3.3.1-gpu"])
+def test_a_tested_paddle_passes_in_silence(version):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        environment.check_version(version)
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("version", ["3.4.0", "3.4.0.dev20261101", "3.10.0", "4.0.0-beta0", "0.0.0"])
+def test_an_unknown_paddle_is_warned_of_once(version):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        environment.check_version(version)
+        environment.check_version(version)
+    assert [str(each.message) for each in caught] == [
+        f"ppema was tested with paddle 2.6 or 3.0 to 3.3, and this is {version}: if it fails, install 3.3"
+    ]
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("version", ["1.8.5", "2.5.2", "3.0.0-beta2", "3.0.0b1", "3.0.0rc1", "3.0.0.dev20240901"])
+def test_a_paddle_that_is_too_old_is_refused(version):
+    with pytest.raises(SetupError) as refused:
+        environment.check_version(version)
+    assert str(refused.value) == (
+        f"paddle {version} is too old: ppema needs paddle 2.6 or 3.0 to 3.3: pip install -r requirements.txt"
+    )
+
+
+def show(version: str, change: str = ""):
+    """tools/show.py under a paddle that says it is `version`, after a change of it."""
+    code = f"import sys, paddle; paddle.__version__ = {version!r}\n{change}\nfrom ppema.cli.show import main; sys.exit(main())"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PPEMA_NATIVE": "0", "PYTHONPATH": str(ROOT)}
+    arguments = ["-c", str(ROOT / "configs/digits_mlp.yml"), "-o", "runtime.threads=1"]
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@PIR
+def test_a_command_goes_on_with_an_unknown_paddle():
+    done = show("3.4.0")
+    said = [line for line in done.stderr.splitlines() if "ppema" in line]
+    assert said == ["warning: ppema was tested with paddle 2.6 or 3.0 to 3.3, and this is 3.4.0: if it fails, install 3.3"]
+    assert done.returncode == 0 and "not used: it was checked with paddle 3.0 to 3.3, and this is 3.4.0" in done.stdout
+
+
+def test_a_command_ends_with_a_line_where_paddle_is_too_old():
+    done = show("2.5.2")
+    assert (done.returncode, done.stdout, done.stderr.splitlines()[-1]) == (
+        2,
+        "",
+        "paddle 2.5.2 is too old: ppema needs paddle 2.6 or 3.0 to 3.3: pip install -r requirements.txt",
+    )
+
+
+@PIR
+def test_an_unknown_paddle_without_a_private_name_is_refused_in_a_line():
+    done = show("3.9.0", "from paddle.base import executor; del executor._StandaloneExecutor")
+    assert done.returncode == 2 and done.stdout == ""
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("ppema does not know paddle 3.9.0 (ImportError: cannot import name '_StandaloneExecutor' from ")
+    assert line.endswith("): install paddlepaddle 3.3")
 
 
 CASES = [("auto", "3", 3), (2, "3", 2), ("auto", "", None), ("auto", "x", None), ("auto", "0", None)]

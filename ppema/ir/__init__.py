@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ppema.errors import SetupError
+from ppema.errors import SetupError, one_line
 from ppema.ir.base import (
     IR,
     AverageOp,
@@ -49,6 +49,8 @@ def backend() -> IR:
         raise SetupError(
             f"paddle {version} runs with FLAGS_enable_pir_api=0, under which its static graph is broken: unset the flag"
         )
-    from ppema.ir.pir import Pir
-
+    try:
+        from ppema.ir.pir import Pir
+    except (ImportError, AttributeError) as error:  # a newer one without a private name of those tested
+        raise SetupError(f"ppema does not know paddle {version} ({one_line(error)}): install paddlepaddle 3.3") from error
     return Pir()

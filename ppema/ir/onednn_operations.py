@@ -25,6 +25,7 @@ from pathlib import Path
 import paddle
 from paddle import _C_ops
 
+from ppema.environment import NEWEST_PIR, OLDEST_PIR, release
 from ppema.ir.base import Program, Variable
 from ppema.ir.quicken import is_plain
 
@@ -38,8 +39,8 @@ _PUT_LAYOUT = "_ZN3phi25OneDNNContextThreadLocals4Body26set_cur_paddle_data_layo
 @lru_cache(maxsize=1)
 def hindrance() -> str | None:
     """Why no operation can be placed, None where it can be: tried on a convolution."""
-    if not paddle.__version__.startswith("3.3."):
-        return f"it was checked with paddle 3.3, and this is {paddle.__version__}"
+    if not OLDEST_PIR <= release(paddle.__version__) <= NEWEST_PIR:
+        return f"it was checked with paddle 3.0 to 3.3, and this is {paddle.__version__}"
     program = paddle.static.Program()
     with paddle.static.program_guard(program, paddle.static.Program()):
         images, weights = (paddle.static.data(name, [1, 1, 1, 1], "float32") for name in ("images", "weights"))
@@ -89,7 +90,7 @@ def settle() -> None:
 def _thread_layout() -> tuple[Callable[[], int], Callable[[int, int], None]] | None:
     """What gives this thread's state, and what writes the layout in it, that oneDNN's results are brought into.
 
-    Python has no other way to it: by the names that C++ gives them, as of Paddle 3.3; None where they are not there.
+    Python has no other way to it: by the names that C++ gives them, as of Paddle 3.0 to 3.3; None where they are not there.
     """
     try:
         library = ctypes.CDLL(str(Path(paddle.sysconfig.get_lib()) / "libphi_core.so"))

@@ -148,7 +148,7 @@ def test_several_programs_without_ppema(cure, tmp_path):
 
 @pytest.mark.skipif(PADDLE_2, reason="on Paddle 2.6 the old lines work")
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("old", "error"), [row[:2] for row in rows("What Paddle 3.3 says, and what to write")])
+@pytest.mark.parametrize(("old", "error"), [row[:2] for row in rows("What Paddle 3 says, and what to write")])
 def test_what_paddle_3_says(old, error, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     main, startup, exe = static.Program(), static.Program(), static.Executor(paddle.CPUPlace())
@@ -158,7 +158,10 @@ def test_what_paddle_3_says(old, error, tmp_path, monkeypatch):
         exe.run(startup)
         known = {"paddle": paddle, "static": static, "exe": exe, "main": main, "loss": loss, "x": x}
         known["feed"] = {"x": np.ones((1, 1, 6, 6), "float32")}
-        with pytest.raises(getattr(builtins, error)):
+        usual, _, of_3_0 = error.partition("; ")
+        if of_3_0 and paddle.__version__.startswith("3.0."):
+            usual = of_3_0.removesuffix(" on 3.0")
+        with pytest.raises(getattr(builtins, usual)):
             eval(old.strip("`"), known)
 
 
