@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -47,6 +48,21 @@ def test_a_paddle_that_can_not_be_imported_is_said(tmp_path):
     (tmp_path / "paddle.py").write_text("raise ImportError('no such thing')")
     done = python("from ppema.environment import load_paddle; load_paddle()", tmp_path)
     assert "SetupError: paddle can not be imported (no such thing)" in done.stderr
+
+
+def test_the_range_of_versions_is_the_same_in_all_files():
+    extra = re.search(r'^cpu = \["(.*)"\]$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    newest = environment.NEWEST_PIR
+    assert (
+        extra is not None
+        and extra[1] == f"paddlepaddle>={environment.OLDEST_PIR[0]}.{environment.OLDEST_PIR[1]},<{newest[0]}.{newest[1] + 1}"
+    )
+    pins = {}
+    for file in ("requirements.txt", "requirements-3.0.txt", "requirements-2.6.txt"):
+        pin = re.search(r"^paddlepaddle==(.*)$", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+        assert pin is not None, file
+        pins[file] = environment.release(pin[1])
+    assert list(pins.values()) == [newest, environment.OLDEST_PIR, environment.PROGRAM_DESC]
 
 
 @pytest.fixture
