@@ -1,7 +1,7 @@
 """ppema: static-graph training for PaddlePaddle with averages of weights that can be trusted.
 
 The names below are loaded when they are first used, so that `import ppema` and every `--help` stay free of paddle, whose
-thread count must be chosen before it is loaded. Loading them switches paddle to static mode.
+thread count must be chosen before it is loaded. All but Config, load_config and run load paddle, in static mode.
 """
 
 from __future__ import annotations
@@ -20,13 +20,25 @@ if TYPE_CHECKING:
     from ppema.config import Config, load_config
     from ppema.ema.exponential_moving_average import ExponentialMovingAverage
     from ppema.ema.saved import read_state
+    from ppema.log.run import run
     from ppema.passes.clone import clone_for_test
     from ppema.training.loop import train
 
 __version__ = VERSION
 
-__all__ = ["Config", "ExponentialMovingAverage", "build", "clone_for_test", "evaluate", "load_config", "read_state", "train"]
+__all__ = [
+    "Config",
+    "ExponentialMovingAverage",
+    "build",
+    "clone_for_test",
+    "evaluate",
+    "load_config",
+    "read_state",
+    "run",
+    "train",
+]
 
+_NO_PADDLE = ("Config", "load_config", "run")
 _HOME = {
     "Config": "ppema.config",
     "ExponentialMovingAverage": "ppema.ema.exponential_moving_average",
@@ -35,6 +47,7 @@ _HOME = {
     "evaluate": "ppema.api",
     "load_config": "ppema.config",
     "read_state": "ppema.ema.saved",
+    "run": "ppema.log.run",
     "train": "ppema.training.loop",
 }
 
@@ -42,7 +55,7 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'ppema' has no attribute {name!r}")
-    if name != "load_config" and name != "Config":
+    if name not in _NO_PADDLE:
         from ppema.environment import choose_threads, load_paddle
 
         if "paddle" not in sys.modules:

@@ -10,7 +10,7 @@ docs/checkpoints.md describes it for other readers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,9 @@ class Checkpoint:
             there = ", ".join([RAW, *averages])
             raise CheckpointError(f"{self.path}: there are no weights {average!r}; there are {there}{_of_files(average)}")
         return averages[average].shadow_of
+
+
+Reader = Callable[[Path], Checkpoint]  # raises CheckpointError
 
 
 def _of_files(weights: str) -> str:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ppema.checkpoint.best import Best
-from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.checkpoint import Checkpoint, Reader
 from ppema.checkpoint.durable import replace_file
 from ppema.checkpoint.folder import (
     MANIFEST,
@@ -91,12 +91,12 @@ class Checkpoints:
         self.prune()
         return target
 
-    def find(self, which: str) -> Checkpoint:
+    def find(self, which: str, read: Reader = Checkpoint.intact) -> Checkpoint:
         """The checkpoint that a pointer of this run names, or the one that `which`, a path, leads to (`checkpoint_of`).
 
-        Every file of it has been checked. Raises CheckpointError.
+        read: how it is read; by default every file of it is checked. Raises CheckpointError.
         """
-        return self._named(which) if is_pointer(which) else checkpoint_of(Path(which))
+        return self._named(which, read) if is_pointer(which) else checkpoint_of(Path(which), read)
 
     def newest_intact(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest checkpoint that is intact, and for each that is newer a line that says why it is not.
@@ -207,12 +207,12 @@ class Checkpoints:
             first.setdefault(step_of(path) // self._keep_every, path)
         return [path for interval, path in first.items() if interval > 0]
 
-    def _named(self, pointer: str) -> Checkpoint:
+    def _named(self, pointer: str, read: Reader) -> Checkpoint:
         """The checkpoint that `pointer` names, read again where a run that goes on has let it name a newer one meanwhile."""
         while True:
             named = target, checksum = self._target(pointer)
             try:
-                found = Checkpoint.intact(self.folder / target)
+                found = read(self.folder / target)
                 if found.manifest.checksum == checksum:
                     return found
                 raise CheckpointError(f"{self.folder / pointer}: damaged: {target} is not the checkpoint that it named")
@@ -250,28 +250,28 @@ class Checkpoints:
         replace_file(self.folder / pointer, f"{target.name} {checksum}\n".encode())
 
 
-def checkpoint_of(path: Path) -> Checkpoint:
+def checkpoint_of(path: Path, read: Reader = Checkpoint.intact) -> Checkpoint:
     """The checkpoint that `path` leads to (`checkpoint_at`). Raises CheckpointError where it leads to none."""
-    found = checkpoint_at(path)
+    found = checkpoint_at(path, read)
     if found is None and not os.path.isdir(path):
         raise CheckpointError(f"{path}: there is no checkpoint: name the path of one, of a run, or of its last or best")
-    return found or Checkpoint.intact(path)
+    return found or read(path)
 
 
-def checkpoint_at(path: Path) -> Checkpoint | None:
+def checkpoint_at(path: Path, read: Reader = Checkpoint.intact) -> Checkpoint | None:
     """The checkpoint in the folder `path`, or the one that the file `path` (`last`, `best`) names, or the last one of a run, of
     which `path` is the output folder or its checkpoints folder; None where it is nothing of that.
 
-    Every file of it has been checked. Raises CheckpointError.
+    read: how it is read; by default every file of it is checked. Raises CheckpointError.
     """
     try:
         if is_pointer(path.name) and path.is_file():
-            return Checkpoints(path.parent).find(path.name)
+            return Checkpoints(path.parent).find(path.name, read)
         if (path / MANIFEST).exists():
-            return Checkpoint.intact(path)
+            return read(path)
         for folder in (path, path / "checkpoints"):
             if (folder / LAST).exists():
-                return Checkpoints(folder).find(LAST)
+                return Checkpoints(folder).find(LAST, read)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from error
     return None

@@ -46,9 +46,6 @@ def _count(text: str) -> int:
 
 
 def _checkpoint(arguments: argparse.Namespace) -> int:
-    from ppema.environment import load_paddle
-
-    load_paddle()
     command = {"list": _list, "verify": _verify, "diff": _diff, "prune": _prune}[arguments.command]
     return command(arguments)
 

@@ -61,7 +61,7 @@ def load(arguments: argparse.Namespace) -> Config:
 
 def print_json(value: Any) -> None:
     """`value` as one line of JSON on stdout."""
-    from ppema.log.log import to_json
+    from ppema.log.records import to_json
 
     print(to_json(value), flush=True)
 

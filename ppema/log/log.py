@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +19,7 @@ from ppema.checkpoint.durable import replace_file, write_file
 from ppema.checkpoint.folder import free, set_aside
 from ppema.errors import SetupError, TrainingError, escaped
 from ppema.log.progress import Bar
-from ppema.log.records import Saved, read_metrics
+from ppema.log.records import Saved, read_metrics, to_json
 from ppema.log.traces import has_figures, vdl_files
 from ppema.user_code.blame import in_foreign_code, whole_traceback
 
@@ -209,17 +208,3 @@ def _health_scalars(health: Mapping[str, Mapping[str, Any]]) -> dict[str, float 
         # VisualDL refuses "%" in a tag; a layer may be called so.
         scalars |= {f"distance/{name}/{group.replace('%', '_')}": value for group, value in each["groups"].items()}
     return scalars
-
-
-def to_json(value: Any) -> str:
-    """`value` on one line; NaN and infinities, which JSON lacks, become null."""
-    return json.dumps(finite(value))
-
-
-def finite(value: Any) -> Any:
-    """`value` with null in place of NaN and infinities, for JSON."""
-    if isinstance(value, Mapping):
-        return {key: finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(each) for each in value]
-    return None if isinstance(value, float) and value - value != 0 else value

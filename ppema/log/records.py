@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -106,3 +106,17 @@ def _is(model: type[BaseModel] | None, line: str) -> bool:
         return model is not None and bool(model.model_validate_json(line))
     except ValidationError:
         return False
+
+
+def to_json(value: Any) -> str:
+    """`value` on one line; NaN and infinities, which JSON lacks, become null."""
+    return json.dumps(finite(value))
+
+
+def finite(value: Any) -> Any:
+    """`value` with null in place of NaN and infinities, for JSON."""
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and value - value != 0 else value

@@ -13,7 +13,7 @@ from visualdl import LogWriter
 
 from ppema.errors import TrainingError
 from ppema.log.curves import figure
-from ppema.log.log import finite
+from ppema.log.records import finite
 from ppema.posthoc.candidates import Row
 from ppema.posthoc.lengths import Kind
 

@@ -170,19 +170,18 @@ def test_a_pointer_that_is_no_small_file_is_refused(checkpoints):
         checkpoints.find("last")
 
 
-def test_a_reader_of_last_follows_a_run_that_goes_on(checkpoints, monkeypatch):
+def test_a_reader_of_last_follows_a_run_that_goes_on(checkpoints):
     """At `keep: 1` what `last` named is deleted as soon as it names the next one."""
-    checkpoints, intact, steps = Checkpoints(checkpoints.folder, keep=1), Checkpoint.intact.__func__, iter((2, 3))
+    checkpoints, steps = Checkpoints(checkpoints.folder, keep=1), iter((2, 3))
     save(checkpoints, 1)
 
-    def overtaken(kind, path):
+    def overtaken(path):
         for step in steps:
             save(checkpoints, step)
             break
-        return intact(kind, path)
+        return Checkpoint.intact(path)
 
-    monkeypatch.setattr(Checkpoint, "intact", classmethod(overtaken))
-    assert checkpoints.find("last").step == 3
+    assert checkpoints.find("last", overtaken).step == 3
     (checkpoints.folder / "step-00000003/manifest.json").unlink()
     with pytest.raises(CheckpointError, match="step-00000003/manifest.json: No such file"):
         checkpoints.find("last")

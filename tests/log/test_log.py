@@ -12,9 +12,9 @@ import pytest
 
 from ppema.errors import SetupError
 from ppema.log.interval import Interval
-from ppema.log.log import RunLog, to_json
+from ppema.log.log import RunLog
 from ppema.log.progress import progress
-from ppema.log.records import read_metrics
+from ppema.log.records import read_metrics, to_json
 
 
 class Terminal(io.StringIO):
