@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from support.paddle_alone import SMALL, predict_dynamic, predict_static, save_dynamic, save_static
+from support.configs import CNN, write_config
+from support.paddle_alone import predict_dynamic, predict_static, save_dynamic, save_static
 
 ROOT = Path(__file__).parents[1]
 LAST = "checkpoints/step-00000095/average-fast_start.safetensors"
@@ -67,7 +68,7 @@ def test_a_checkpoint_of_one_version_goes_on_with_the_other(tmp_path, first, sec
 
 def small(python: str, name: str, *arguments: str, cwd: Path):
     """The JSON that a tool prints of the small config, run by `python`."""
-    (cwd / "small.yml").write_text(SMALL)
+    write_config(cwd / "small.yml", CNN)
     command = [python, str(ROOT / f"tools/{name}.py"), "-c", "small.yml", *arguments, "--json"]
     done = subprocess.run(command, cwd=cwd, env=BARE, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

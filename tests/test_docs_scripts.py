@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 import pytest
 from support.averages import averaged, weights
+from support.configs import CNN, data_section, write_config
 
 from ppema.api import evaluate
 from ppema.cli.export import main as export_main
@@ -21,17 +22,6 @@ from ppema.training.loop import train
 from ppema.weights.pdparams import read_pdparams
 
 ROOT = Path(__file__).parents[1]
-CONFIG = """
-model: {name: mine.Net}
-data:
-  train: {name: npz, path: test.npz, batch_size: 16}
-  eval: {name: npz, path: test.npz, batch_size: 16}
-metrics: [METRIC]
-optimizer: SGD
-lr: 0.1
-averages: {ema: {decay: 0.9}}
-train: {epochs: 3}
-"""
 MINE = """
 import numpy as np
 import paddle
@@ -71,8 +61,8 @@ def mine(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "mine", raising=False)
 
     def config(metric: str) -> Path:
-        (tmp_path / "mine.yml").write_text(CONFIG.replace("METRIC", metric))
-        return tmp_path / "mine.yml"
+        data = data_section(*["{name: npz, path: test.npz, batch_size: 16}"] * 2)
+        return write_config(tmp_path / "mine.yml", CNN, model="mine.Net", data=data, metrics=f"[{metric}]")
 
     yield config
     sys.modules.pop("mine", None)

@@ -6,8 +6,9 @@ import numpy as np
 import paddle
 import pytest
 from safetensors.numpy import load_file
+from support.configs import loader
 from support.kernels import paddle_kernels
-from support.runs import content, last, loader, losses
+from support.runs import content, last, losses
 
 from ppema.errors import TrainingError
 from ppema.ir.native import why_missing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from support.checkpoints import written_again
-from support.runs import COMPENSATED, content, last, loader
+from support.configs import COMPENSATED, loader
+from support.runs import content, last
 
 from ppema.api import evaluate
 from ppema.checkpoint.manifest import Manifest

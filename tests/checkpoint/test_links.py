@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 from support.checkpoints import checkpoints_in, names, save
-from support.posthoc_runs import small
-from support.runs import content, last, loader
+from support.configs import loader, with_snapshots
+from support.runs import content, last
 
 from ppema.checkpoint.store import Checkpoints
 from ppema.cli.checkpoint import main as checkpoint_main
@@ -42,12 +42,12 @@ def test_a_file_that_is_a_link_is_refused_and_its_target_untouched(config, tmp_p
 
 
 def test_snapshots_that_lead_to_another_runs_checkpoints_delete_none(tmp_path):
-    train(small(tmp_path, f"output={tmp_path / 'other'}"))
+    train(with_snapshots(tmp_path, f"output={tmp_path / 'other'}"))
     before = everything(tmp_path / "other")
     (tmp_path / "run").mkdir()
     (tmp_path / "run/snapshots").symlink_to("../other/checkpoints")
     with pytest.raises(SetupError, match="run/snapshots: it is a link, and a run deletes and writes in its own folder alone"):
-        train(small(tmp_path))
+        train(with_snapshots(tmp_path))
     assert everything(tmp_path / "other") == before
     assert names(tmp_path / "run") == ["snapshots"]
 

@@ -23,7 +23,6 @@ from ppema.cli.eval import main as eval_main
 from ppema.cli.show import main as show_main
 from ppema.cli.train import main as train_main
 from ppema.errors import SetupError
-from ppema.log.curves import draw_curves
 
 ROOT = Path(__file__).parents[2]
 CNN = str(ROOT / "configs/digits_cnn.yml")
@@ -455,13 +454,3 @@ def test_ctrl_c_that_paddle_makes_an_error_of_is_still_a_ctrl_c(capsys):
     assert run(command, argparse.ArgumentParser(), []) == 130
     assert capsys.readouterr().err == ""
     assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_curves_have_a_gap_where_an_evaluation_was_not_finite(tmp_path):
-    evaluation = {"kind": "eval", "epoch": 1.0, "weights": "raw", "loss": None}
-    records = [{**evaluation, "step": 1}, {**evaluation, "step": 2, "epoch": 2.0, "loss": 0.5}]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records[:1]))
-    draw_curves(tmp_path, "loss", tmp_path / "none.png")
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
-    draw_curves(tmp_path, "loss", tmp_path / "one.png")
-    assert (tmp_path / "none.png").read_bytes() != (tmp_path / "one.png").read_bytes()

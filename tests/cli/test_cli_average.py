@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from support.checkpoints import written_again
-from support.posthoc_runs import small
+from support.configs import with_snapshots
 from visualdl import LogReader
 
 from ppema.checkpoint.store import Checkpoints
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 def done(tmp_path_factory):
     """The folder of a run of 60 steps."""
     folder = tmp_path_factory.mktemp("average")
-    train(small(folder, "output=run", f"output={folder / 'run'}", "train.epochs=6", "train.monitor=wide/accuracy"))
+    train(with_snapshots(folder, "output=run", f"output={folder / 'run'}", "train.epochs=6", "train.monitor=wide/accuracy"))
     return folder
 
 
@@ -160,7 +160,7 @@ def test_of_several_lengths_those_that_can_be_made_are_written(here, capsys):
 
 def test_statistics_that_are_measured_anew_do_not_count_in_the_profile_error(tmp_path, capsys):
     """One of the averages covers them, and alone could not make the length that both can."""
-    config = small(tmp_path, "averages.wide.batch_norm=copy", "train.stop_after=20 steps")
+    config = with_snapshots(tmp_path, "averages.wide.batch_norm=copy", "train.stop_after=20 steps")
     train(config)
     command = ["-c", str(tmp_path / "small.yml"), "-o", f"output={tmp_path / 'run'}", "--sigma-rel", "0.1", "--json"]
     errors = []
@@ -296,7 +296,7 @@ def test_an_averages_folder_that_is_a_file(here, capsys):
 
 def test_statistics_that_the_snapshots_do_not_have(tmp_path, capsys):
     policies = ["averages.narrow.batch_norm=copy", "averages.wide.batch_norm=recalibrate"]
-    train(small(tmp_path, *policies, "train.stop_after=20 steps"))
+    train(with_snapshots(tmp_path, *policies, "train.stop_after=20 steps"))
     command = ["-c", str(tmp_path / "small.yml"), "-o", f"output={tmp_path / 'run'}", "--sigma-rel", "0.1"]
     assert average_main([*command, "--recalibrate-batches", "0"]) == 2
     assert "its averages do not cover BatchNorm's statistics, and the raw model's are not theirs" in capsys.readouterr().err
@@ -315,7 +315,7 @@ def test_a_metric_that_is_never_a_number(here, capsys):
 def test_a_model_without_batch_norm_needs_no_training_data(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model = "model={name: mlp, args: {in_features: 64, num_classes: 3}}"
-    train(small(tmp_path, "output=run", model, "train.stop_after=20 steps"))
+    train(with_snapshots(tmp_path, "output=run", model, "train.stop_after=20 steps"))
     absent = "data.train={name: npz, path: absent.npz, batch_size: 8}"
     assert average_main(["-c", "small.yml", "-o", "output=run", "-o", model, "-o", absent, "--sigma-rel", "0.07"]) == 0
     assert description(tmp_path / "run/averages/sigma_rel-0.07.safetensors") == "sigma_rel 0.07 at step 20 from 2 snapshots"

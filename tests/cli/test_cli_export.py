@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.paddle_alone import SMALL
+from support.configs import CNN, write_config
 
 from ppema.cli.eval import main as eval_main
 from ppema.cli.export import main as export_main
@@ -19,7 +19,7 @@ CONFIG = ["-c", "small.yml"]
 def here(tmp_path, monkeypatch):
     """The current folder, with a run that is over."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "small.yml").write_text(SMALL)
+    write_config(tmp_path / "small.yml", CNN)
     assert train_main([*CONFIG, "-o", "train.epochs=1"]) == 0
     return tmp_path
 

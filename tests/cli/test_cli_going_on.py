@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.runs import SMALL
+from support.configs import write_config
 
 from ppema.checkpoint.folder import step_of
 from ppema.checkpoint.store import Checkpoints
@@ -26,7 +26,7 @@ def here(tmp_path, monkeypatch):
     """A folder, with a space in its name, that has a small config; its relative paths are those of the commands."""
     folder = tmp_path / "my runs"
     folder.mkdir()
-    (folder / "small.yml").write_text(SMALL)
+    write_config(folder / "small.yml")
     monkeypatch.chdir(folder)
     return folder
 

@@ -6,23 +6,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.configs import CNN, data_section, write_config
 from support.where import where
 
 from ppema.cli.checkpoint import main as checkpoint_main
 from ppema.cli.show import main as show_main
 from ppema.cli.train import main as train_main
 
-CONFIG = """
-model: {name: mine.Net}
-data:
-  train: {name: mine.Points, batch_size: 4}
-  eval: {name: mine.Points, batch_size: 4}
-optimizer: {name: Momentum}
-lr: 0.1
-metrics: [mine.plain]
-averages: {ema: {decay: 0.9}}
-train: {epochs: 2}
-"""
+SECTIONS = {
+    "model": "{name: mine.Net}",
+    "data": data_section("{name: mine.Points, batch_size: 4}", "{name: mine.Points, batch_size: 4}"),
+    "metrics": "[mine.plain]",
+    "averages": "{ema: {decay: 0.9}}",
+    "train": "{epochs: 2}",
+}
 MINE = """
 import numpy as np
 import paddle
@@ -76,7 +73,7 @@ class Points:
 def here(tmp_path, monkeypatch):
     """A current folder with a config, and with the modules that it names, which are forgotten after the test."""
     monkeypatch.chdir(tmp_path)
-    Path("c.yml").write_text(CONFIG)
+    write_config(tmp_path / "c.yml", CNN, **SECTIONS)
     Path("mine.py").write_text(MINE)
     before = set(sys.modules)
     yield tmp_path

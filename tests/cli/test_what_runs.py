@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.configs import CNN, data_section, write_config
 
 from ppema.cli.checkpoint import main as checkpoint_main
 from ppema.cli.export import main as export_main
@@ -30,16 +31,12 @@ LYING_THERE = (
     "scipy",
     "cv2",
 )
-CONFIG = """
-model: {name: nets.Net}
-data:
-  train: {name: nets.Points, batch_size: 4, workers: 1}
-  eval: {name: nets.Points, batch_size: 4, workers: 1}
-optimizer: {name: Momentum}
-lr: 0.1
-averages: {ema: {decay: 0.9}}
-train: {epochs: 1}
-"""
+SECTIONS = {
+    "model": "{name: nets.Net}",
+    "data": data_section("{name: nets.Points, batch_size: 4, workers: 1}", "{name: nets.Points, batch_size: 4, workers: 1}"),
+    "averages": "{ema: {decay: 0.9}}",
+    "train": "{epochs: 1}",
+}
 NETS = """
 import os
 from pathlib import Path
@@ -72,7 +69,7 @@ def project(tmp_path_factory):
     for part in ("ppema", "tools"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "experiments").mkdir()
-    (folder / "experiments/c.yml").write_text(CONFIG)
+    write_config(folder / "experiments/c.yml", CNN, **SECTIONS)
     (folder / "experiments/nets.py").write_text(NETS)
     (folder / "shapes.py").write_text("import numpy\ndef point(index):\n    return numpy.float32([index, 1])\n")
     for name in LYING_THERE:

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from support.configs import write_config
 
 from ppema.config import Config, InitFrom, load_config, to_yaml
 from ppema.errors import ConfigError
 
-CONFIG = """\
-model: pkg.Net
-data:
-  train: {name: digits, split: train, batch_size: 8}
-  eval: {name: digits, split: test, batch_size: 8}
-optimizer: SGD
-lr: 0.1
-train: {epochs: 1}
-init_from:
-"""
-
 
 def config(tmp_path, text, *overrides):
-    (tmp_path / "a.yml").write_text(CONFIG + "".join(f"  {line}\n" for line in text.splitlines()))
-    return load_config(tmp_path / "a.yml", overrides)
+    file = write_config(tmp_path / "a.yml", init_from="".join(f"\n  {line}" for line in text.splitlines()))
+    return load_config(file, overrides)
 
 
 def refused(tmp_path, text, *overrides):
@@ -68,36 +58,36 @@ def test_little_need_be_said(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("weights: ema", ["a.yml:8:1: init_from.path: required key is missing"]),
-        ("path: ''", ["a.yml:9:3: init_from.path: expected a string that is not empty, got ''"]),
-        ("path: x\nstrikt: []", ["a.yml:10:3: init_from.strikt: unknown key; did you mean 'strict'?"]),
+        ("weights: ema", ["a.yml:9:1: init_from.path: required key is missing"]),
+        ("path: ''", ["a.yml:10:3: init_from.path: expected a string that is not empty, got ''"]),
+        ("path: x\nstrikt: []", ["a.yml:11:3: init_from.strikt: unknown key; did you mean 'strict'?"]),
         (
             "path: x.safetensors\nweights: ema",
-            ["a.yml:10:3: init_from.weights: goes with a checkpoint alone: 'x.safetensors' holds one set of weights"],
+            ["a.yml:11:3: init_from.weights: goes with a checkpoint alone: 'x.safetensors' holds one set of weights"],
         ),
         (
             "path: x\nstrict: [missing, shapes]",
-            ["a.yml:10:21: init_from.strict.1: expected 'missing', 'unexpected' or 'misshaped', got 'shapes'"],
+            ["a.yml:11:21: init_from.strict.1: expected 'missing', 'unexpected' or 'misshaped', got 'shapes'"],
         ),
-        ("path: x\nstrict: missing", ["a.yml:10:3: init_from.strict: expected a list, got 'missing'"]),
-        ("path: x\nrename: [a, b]", ["a.yml:10:3: init_from.rename: expected a mapping, got ['a', 'b']"]),
+        ("path: x\nstrict: missing", ["a.yml:11:3: init_from.strict: expected a list, got 'missing'"]),
+        ("path: x\nrename: [a, b]", ["a.yml:11:3: init_from.rename: expected a mapping, got ['a', 'b']"]),
         (
             "path: x\nrename:\n  fine: fine\n  '(a': b\n  'c': '\\1'\n  '(?P<y>d)': '\\g<z>'\n  e: 5\n  f: '\\'\n",
             [
-                "a.yml:12:5: init_from.rename.(a: '(a' is not a regular expression: missing ), unterminated subpattern at "
+                "a.yml:13:5: init_from.rename.(a: '(a' is not a regular expression: missing ), unterminated subpattern at "
                 "position 0",
-                "a.yml:13:5: init_from.rename.c: '\\\\1' does not fit this expression: invalid group reference 1 at position 1",
-                "a.yml:14:5: init_from.rename.(?P<y>d): '\\\\g<z>' does not fit this expression: unknown group name 'z'",
-                "a.yml:15:5: init_from.rename.e: expected a string, got 5",
-                "a.yml:16:5: init_from.rename.f: '\\\\' does not fit this expression: bad escape (end of pattern) at "
+                "a.yml:14:5: init_from.rename.c: '\\\\1' does not fit this expression: invalid group reference 1 at position 1",
+                "a.yml:15:5: init_from.rename.(?P<y>d): '\\\\g<z>' does not fit this expression: unknown group name 'z'",
+                "a.yml:16:5: init_from.rename.e: expected a string, got 5",
+                "a.yml:17:5: init_from.rename.f: '\\\\' does not fit this expression: bad escape (end of pattern) at "
                 "position 0",
             ],
         ),
         (
             "path: x\ninclude: ['[']\nexclude: [a, 'b{99999999999}']",
             [
-                "a.yml:10:13: init_from.include.0: '[' is not a regular expression: unterminated character set at position 0",
-                "a.yml:11:16: init_from.exclude.1: 'b{99999999999}' is not a regular expression: the repetition number is too "
+                "a.yml:11:13: init_from.include.0: '[' is not a regular expression: unterminated character set at position 0",
+                "a.yml:12:16: init_from.exclude.1: 'b{99999999999}' is not a regular expression: the repetition number is too "
                 "large",
             ],
         ),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import paddle
 import pytest
 from support.averages import averaged, weights
-from support.configs import config, steps
+from support.configs import config
+from support.runs import steps
 
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.ema.foreign import check_test_program

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.runs import loader
+from support.configs import blobs, data_section, loader
 
 from ppema.api import evaluate
 from ppema.checkpoint.store import Checkpoints
@@ -17,25 +17,22 @@ from ppema.training.loop import dry_run, train
 from ppema.training.setup import prepare_training
 
 # BatchNorm stands first in it, so that its statistics are those of the images themselves.
-SMALL = """
-model: {name: support.models.Nested, args: {classes: 3}}
-data:
-  train: {name: synthetic, samples: 50, shape: [1, 8, 8], classes: 3, batch_size: 8, noise: 4, shuffle: true}
-  eval: {name: synthetic, samples: 21, shape: [1, 8, 8], classes: 3, batch_size: 8, noise: 4, split: test}
-optimizer: Momentum
-lr: 0.05
-averages:
+SECTIONS = {
+    "data": data_section(blobs("samples: 50, batch_size: 8, noise: 4"), blobs("samples: 21, batch_size: 8, noise: 4", "test")),
+    "optimizer": "Momentum",
+    "lr": "0.05",
+    "averages": """
   ema: {decay: 0.9}
   copied: {decay: 0.9, batch_norm: copy}
-  measured: {decay: 0.9, batch_norm: recalibrate, recalibrate_batches: 4}
-train: {epochs: 4, eval_every: 10 steps, save_every: 4 steps}
-"""
+  measured: {decay: 0.9, batch_norm: recalibrate, recalibrate_batches: 4}""",
+    "train": "{epochs: 4, eval_every: 10 steps, save_every: 4 steps}",
+}
 STATISTICS = ("batch_norm2d_0.w_1", "batch_norm2d_0.w_2")
 
 
 @pytest.fixture
 def config(tmp_path):
-    return loader(tmp_path, SMALL)
+    return loader(tmp_path, **SECTIONS)
 
 
 def last(output: Path):

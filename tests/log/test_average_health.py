@@ -7,7 +7,7 @@ import json
 import numpy as np
 import paddle
 import pytest
-from support.runs import loader
+from support.configs import blobs, data_section, loader
 
 from ppema.averaging.power import gamma_of
 from ppema.checkpoint.store import Checkpoints
@@ -18,24 +18,19 @@ from ppema.training.loop import train
 from ppema.training.setup import prepare_training
 
 # Groups "norm" and "linear"; 28 steps.
-SMALL = """
-model: {name: support.models.Nested, args: {classes: 3}}
-data:
-  train: {name: synthetic, samples: 50, shape: [1, 8, 8], classes: 3, batch_size: 8, shuffle: true}
-  eval: {name: synthetic, samples: 8, shape: [1, 8, 8], classes: 3, batch_size: 8, split: test}
-loss: cross_entropy
-optimizer: {name: Momentum, args: {momentum: 0.9}}
-lr: 0.05
-averages: {ema: {decay: 0.9}}
-train: {epochs: 4, log_every: 5 steps, eval_every: 8 steps, save_every: 10 steps}
-"""
+SECTIONS = {
+    "data": data_section(blobs("samples: 50, batch_size: 8"), blobs("samples: 8, batch_size: 8", "test")),
+    "lr": "0.05",
+    "averages": "{ema: {decay: 0.9}}",
+    "train": "{epochs: 4, log_every: 5 steps, eval_every: 8 steps, save_every: 10 steps}",
+}
 STUCK = "averages={stuck: {decay: 0.999999999, bias_correction: false}}"
 STILL = "lr={name: PiecewiseDecay, args: {boundaries: [99 steps], values: [0.0, 0.0]}}"
 
 
 @pytest.fixture
 def config(tmp_path):
-    return loader(tmp_path, SMALL)
+    return loader(tmp_path, **SECTIONS)
 
 
 @pytest.fixture

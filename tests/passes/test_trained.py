@@ -8,7 +8,8 @@ import numpy as np
 import paddle
 import pytest
 from support.averages import check_average, recorded, weights
-from support.configs import config, steps
+from support.configs import config
+from support.runs import steps
 
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.errors import AverageError

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.posthoc_runs import small
+from support.configs import with_snapshots
 
 from ppema.averaging.power import gamma_of
 from ppema.averaging.precision import rounded
@@ -32,7 +32,7 @@ SHAPES = {
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory):
     """The config of a run with snapshots, and with a checkpoint of every step."""
-    config = small(tmp_path_factory.mktemp("tracked"), "train.save_every=1 step", "train.keep=1000")
+    config = with_snapshots(tmp_path_factory.mktemp("tracked"), "train.save_every=1 step", "train.keep=1000")
     train(config)
     return config
 
@@ -49,7 +49,7 @@ def trajectory(tracked):
 def direct(tmp_path_factory):
     """The last checkpoint of the same run with other averages, tracked to the end: averages change no weight."""
     given = [f"averages={{{', '.join(f'{name}: {spec}' for name, spec in DIRECT.items())}}}".replace("'", "")]
-    config = small(tmp_path_factory.mktemp("direct"), *given, "train.snapshot_every=null")
+    config = with_snapshots(tmp_path_factory.mktemp("direct"), *given, "train.snapshot_every=null")
     train(config)
     return checkpoints_of(config).find("last")
 
@@ -123,9 +123,9 @@ def test_averages_with_an_interval_and_a_start(tmp_path_factory, trajectory):
         f"averages={{narrow: {{sigma_rel: 0.05, {settings}}}, wide: {{sigma_rel: 0.10, {settings}}}}}",
         f"averages={{h: {{half_life: 16 steps, {settings}}}}}",
     ]
-    config = small(folders[0], averages[0])
+    config = with_snapshots(folders[0], averages[0])
     train(config)
-    other = small(folders[1], averages[1], "train.snapshot_every=null")
+    other = with_snapshots(folders[1], averages[1], "train.snapshot_every=null")
     train(other)
     assert snapshots_of(config).steps() == list(range(30, 121, 10))
     wanted = Profile(ExponentialShape(16.0), 20, STEPS, 4)
@@ -135,7 +135,7 @@ def test_averages_with_an_interval_and_a_start(tmp_path_factory, trajectory):
 
 def test_what_one_average_covers_is_built_from_that_alone_and_what_none_does_is_raw(tmp_path):
     wide, narrow = "averages.wide.exclude=[linear, conv]", "averages.narrow.exclude=[linear_0.b_0]"
-    config = small(tmp_path, wide, narrow, "averages.narrow.batch_norm=copy", "train.stop_after=40 steps")
+    config = with_snapshots(tmp_path, wide, narrow, "averages.narrow.batch_norm=copy", "train.stop_after=40 steps")
     train(config)
     raw = checkpoints_of(config).find("last").weights("raw")
     posthoc = PostHoc(snapshots_of(config).until(None))
@@ -151,7 +151,7 @@ def test_what_one_average_covers_is_built_from_that_alone_and_what_none_does_is_
 
 
 def test_recalibrated_statistics_are_no_average(tmp_path):
-    config = small(tmp_path, "averages.narrow.batch_norm=recalibrate", "train.stop_after=20 steps")
+    config = with_snapshots(tmp_path, "averages.narrow.batch_norm=recalibrate", "train.stop_after=20 steps")
     train(config)
     (snapshot, _) = snapshots_of(config).until(None)
     assert [name for name in snapshot.average("narrow") if "batch_norm" in name] == ["batch_norm2d_0.b_0", "batch_norm2d_0.w_0"]
@@ -189,7 +189,7 @@ def test_terms_that_do_not_fit_each_other(tmp_path):
 
 def test_the_mean_of_checkpoints_of_a_half_model_is_measured_and_written_in_its_type(tmp_path):
     model = "model={name: support.models.OfType, args: {dtype: bfloat16, classes: 3}}"
-    config = small(tmp_path, model, "optimizer={name: SGD}")
+    config = with_snapshots(tmp_path, model, "optimizer={name: SGD}")
     train(config)
     outcome = average(config, LastCheckpoints(2), recalibrate=0)
     (file,) = outcome.files
@@ -209,7 +209,7 @@ def test_averages_of_a_run_that_skipped_steps_count_its_updates(tmp_path):
     np.savez(tmp_path / "data.npz", images=images, labels=labels)
     train_on = f"{{name: npz, path: {tmp_path / 'data.npz'}, inputs: [images], target: labels, batch_size: 8, shuffle: true}}"
     given = (f"data.train={train_on}", "train.max_skipped=null", "train.snapshot_every=5 steps")
-    config = small(tmp_path, *given)
+    config = with_snapshots(tmp_path, *given)
     assert train(config).state.updates == 108
     snapshots = snapshots_of(config).until(None)
     assert [(each.step, each.updates) for each in snapshots[1::2]] == [(10 * n, 9 * n) for n in range(1, 13)]
@@ -217,7 +217,7 @@ def test_averages_of_a_run_that_skipped_steps_count_its_updates(tmp_path):
     assert again.error is not None and again.error < 1e-12
     assert apart(again.arrays, snapshots[-1].average("wide")) <= 1e-6 * norm(snapshots[-1].average("wide"))
     other = ("train.snapshot_every=null", "averages={x: {sigma_rel: 0.07}}", f"output={tmp_path / 'tracked'}")
-    tracked = small(tmp_path, *given[:2], *other)
+    tracked = with_snapshots(tmp_path, *given[:2], *other)
     train(tracked)
     wanted = {name: each.astype("float64") for name, each in checkpoints_of(tracked).find("last").weights("x").items()}
     counted = apart(PostHoc(snapshots).build(PowerShape(gamma_of(0.07)), "x").arrays, wanted)

@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from support.posthoc_runs import small
+from support.configs import with_snapshots
 
 from ppema.checkpoint.manifest import parse, sealed
 from ppema.checkpoint.store import Checkpoints
@@ -20,7 +20,7 @@ from ppema.training.loop import train
 def done(tmp_path_factory):
     """The folder of a run of 40 steps."""
     folder = tmp_path_factory.mktemp("snapshots")
-    train(small(folder, "train.epochs=4"))
+    train(with_snapshots(folder, "train.epochs=4"))
     return folder
 
 
@@ -28,7 +28,7 @@ def done(tmp_path_factory):
 def copied(done, tmp_path):
     """The config of a copy of it, to be damaged."""
     shutil.copytree(done / "run", tmp_path / "run")
-    return small(tmp_path, "train.epochs=4")
+    return with_snapshots(tmp_path, "train.epochs=4")
 
 
 def content(folder):
@@ -44,7 +44,7 @@ def test_what_a_run_leaves(done):
         "manifest.json",
         "rest.safetensors",
     ]
-    snapshots = snapshots_of(small(done))
+    snapshots = snapshots_of(with_snapshots(done))
     last = snapshots.until(None)[-1]
     checkpoint = Checkpoints(done / "run/checkpoints").find("last")
     for name in ("narrow", "wide"):
@@ -58,54 +58,55 @@ def test_what_a_run_leaves(done):
 
 
 def test_the_last_step_has_one_whatever_its_number(tmp_path):
-    config = small(tmp_path, "train.stop_after=13 steps")
+    config = with_snapshots(tmp_path, "train.stop_after=13 steps")
     train(config)
     assert snapshots_of(config).steps() == [10, 13]
 
 
 def test_none_are_taken_unless_asked_for_nor_before_an_average_begins(tmp_path):
-    config = small(tmp_path, "train.snapshot_every=null", "train.stop_after=10 steps")
+    config = with_snapshots(tmp_path, "train.snapshot_every=null", "train.stop_after=10 steps")
     train(config)
     assert not (tmp_path / "run/snapshots").exists()
-    config = small(tmp_path, "output=" + str(tmp_path / "b"), "train.stop_after=25 steps", "averages.narrow.start=20 steps")
+    given = f"output={tmp_path / 'b'}", "train.stop_after=25 steps", "averages.narrow.start=20 steps"
+    config = with_snapshots(tmp_path, *given)
     train(config)
     assert [sorted(each.manifest.averages) for each in snapshots_of(config).until(None)] == [["wide"]] * 2 + [
         ["narrow", "wide"]
     ]
-    config = small(tmp_path, "output=" + str(tmp_path / "c"), "averages={late: {sigma_rel: 0.1, start: 15 steps}}")
+    config = with_snapshots(tmp_path, "output=" + str(tmp_path / "c"), "averages={late: {sigma_rel: 0.1, start: 15 steps}}")
     train(config.replace(train=config.train.replace(epochs=2)))
     assert snapshots_of(config).steps() == [20]
 
 
 def test_a_run_that_was_cut_off_leaves_none_behind(done, tmp_path):
     """A run of 25 steps that saved at 20, with a snapshot of step 25 that the whole run would not have taken."""
-    config = small(tmp_path, "train.epochs=4", "train.stop_after=25 steps")
+    config = with_snapshots(tmp_path, "train.epochs=4", "train.stop_after=25 steps")
     train(config)
     assert snapshots_of(config).steps() == [10, 20, 25]
     checkpoints = tmp_path / "run/checkpoints"
     shutil.rmtree(checkpoints / "step-00000025")
     (checkpoints / "last").write_text("step-00000020\n")
-    train(small(tmp_path, "train.epochs=4"))
+    train(with_snapshots(tmp_path, "train.epochs=4"))
     assert content(tmp_path / "run/snapshots") == content(done / "run/snapshots")
 
 
 def test_another_interval_does_not_hinder_resuming(tmp_path):
-    train(small(tmp_path, "train.stop_after=20 steps"))
-    config = small(tmp_path, "train.stop_after=24 steps", "train.snapshot_every=2 steps")
+    train(with_snapshots(tmp_path, "train.stop_after=20 steps"))
+    config = with_snapshots(tmp_path, "train.stop_after=24 steps", "train.snapshot_every=2 steps")
     train(config)
     assert snapshots_of(config).steps() == [10, 20, 22, 24]
 
 
 def test_there_is_nothing_to_snapshot(tmp_path):
     with pytest.raises(ConfigError) as caught:
-        small(tmp_path, "averages={ema: {decay: 0.9}}")
+        with_snapshots(tmp_path, "averages={ema: {decay: 0.9}}")
     said = "train.snapshot_every: no average has a sigma_rel to take snapshots of: give it to two, 0.05 and 0.10"
     assert str(caught.value).endswith(said)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
-    config = small(tmp_path, "train.save_every=100 steps")
+    config = with_snapshots(tmp_path, "train.save_every=100 steps")
 
     def full(*args):
         raise OSError(28, "No space left on device")

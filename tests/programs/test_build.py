@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import paddle
 import pytest
-from support.configs import config, steps
+from support.configs import config
+from support.runs import steps
 
-from ppema.checkpoint.state import State
+from ppema.checkpoint.state import BEGINNING
 from ppema.errors import ConfigError
 from ppema.evaluation.evaluate import evaluate
 from ppema.evaluation.prepared import prepare_evaluation
@@ -100,7 +103,7 @@ def test_dropout_draws_anew_at_every_step():
     batch = next(run.train_loader.epoch(0))
     with paddle.static.scope_guard(run.scope):
         trainer = Trainer(run, Start())
-        losses = [trainer.step(batch, State(step=step)).loss for step in (0, 1, 0)]
+        losses = [trainer.step(batch, replace(BEGINNING, step=step)).loss for step in (0, 1, 0)]
     assert losses[0] != losses[1]
     assert losses[0] == losses[2]
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# The model of the config below; its BatchNorm has other statistics than the initial ones.
+# The model of configs.CNN; its BatchNorm has other statistics than the initial ones.
 _MODEL = """
 import json, sys, zlib
 import numpy as np
@@ -53,19 +53,6 @@ print(json.dumps([missing, unexpected, table]))
 _PREDICT_STATIC = """
 paddle.static.set_program_state(main, paddle.static.load_program_state(sys.argv[1]))
 np.save(sys.argv[3], exe.run(main, feed={"images": np.load(sys.argv[2])}, fetch_list=[logits])[0])
-"""
-SMALL = """
-model: {name: cnn, args: {in_channels: 1, num_classes: 3, widths: [4]}}
-data:
-  train: {name: synthetic, samples: 50, shape: [1, 8, 8], classes: 3, batch_size: 8, shuffle: true}
-  eval: {name: synthetic, samples: 21, shape: [1, 8, 8], classes: 3, batch_size: 8, split: test}
-optimizer: {name: Momentum, args: {momentum: 0.9}}
-lr: 0.05
-averages:
-  ema: {decay: 0.9}
-  tensorflow: {decay: 0.9, bias_correction: false}
-  measured: {decay: 0.9, batch_norm: recalibrate}
-train: {epochs: 2, log_every: 5 steps}
 """
 
 

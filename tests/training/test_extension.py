@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from support.runs import PLATEAU, content, last, loader
+from support.configs import PLATEAU, loader
+from support.runs import content, last
 
 from ppema.checkpoint.store import Checkpoints
 from ppema.config import Duration

@@ -9,8 +9,9 @@ import numpy as np
 import paddle
 import pytest
 from safetensors.numpy import load_file, save_file
-from support.paddle_alone import SMALL, save_dynamic, save_static
-from support.runs import last, loader
+from support.configs import CNN, loader, write_config
+from support.paddle_alone import save_dynamic, save_static
+from support.runs import last
 
 from ppema.checkpoint.store import Checkpoints
 from ppema.config import RAW, load_config
@@ -28,13 +29,13 @@ STATISTICS = {"batch_norm2d_0.w_1", "batch_norm2d_0.w_2"}
 def trained(tmp_path_factory):
     """The output folder of a run of 14 steps."""
     folder = tmp_path_factory.mktemp("trained")
-    train(loader(folder, SMALL)("seed=3"))
+    train(loader(folder, CNN)("seed=3"))
     return folder / "run"
 
 
 @pytest.fixture
 def config(tmp_path):
-    return loader(tmp_path, SMALL)
+    return loader(tmp_path, CNN)
 
 
 def begun(config, path, **keys):
@@ -124,11 +125,11 @@ def test_bfloat16_of_other_programs_is_read(config, tmp_path):
 
 def half(tmp_path, dtype, optimizer):
     """A run of a model with a half weight that begins with `value`, what it loaded, and `value`, float32."""
-    text = f"model: {{name: support.models.OfType, args: {{dtype: {dtype}, classes: 3}}}}" + SMALL[SMALL.index("\ndata") :]
+    model = f"{{name: support.models.OfType, args: {{dtype: {dtype}, classes: 3}}}}"
     value = np.linspace(-1, 1, 64 * 3, dtype="float32").reshape(64, 3)
     save_file({"weight": value}, tmp_path / "x.safetensors")
     spec = f"init_from={{path: {tmp_path / 'x.safetensors'}, include: [^weight$]}}"
-    run = prepare_training(loader(tmp_path, text)(f"optimizer={optimizer}", spec))
+    run = prepare_training(loader(tmp_path, CNN, model=model)(f"optimizer={optimizer}", spec))
     restored = begin_with(run)
     assert restored is not None
     (loaded,) = restored.found.loaded
@@ -189,8 +190,7 @@ def test_what_a_path_may_be(config, trained, tmp_path, where):
 
 def test_a_model_inside_another_is_found_by_its_places(config, trained, tmp_path):
     """Its variables have other names there."""
-    text = SMALL.replace("{name: cnn, args: {in_channels: 1, num_classes: 3, widths: [4]}}", "support.models.Wrapped")
-    wrapped = loader(tmp_path, text)
+    wrapped = loader(tmp_path, CNN, model="support.models.Wrapped")
     state, restored = begun(wrapped, trained, rename='{"^": "inner."}', exclude='["^first"]')
     expected = Checkpoints(trained / "checkpoints").find("last").arrays(RAW)
     assert state[RAW]["linear_1.w_0"].tobytes() == expected["linear_0.w_0"].tobytes()
@@ -204,7 +204,7 @@ def lines(config, *overrides):
 
 
 def test_what_is_wrong_is_said_before_anything_is_written(config, tmp_path, trained):
-    (tmp_path / "small.yml").write_text(SMALL)
+    write_config(tmp_path / "small.yml", CNN)
     shapes = "model.args.num_classes=5"
     said = lines(config, shapes, f"init_from={{path: {trained}}}", "data.train.classes=5", "data.eval.classes=5")
     assert said == [
@@ -231,11 +231,11 @@ def test_what_is_wrong_is_said_before_anything_is_written(config, tmp_path, trai
 
 
 def test_a_position_is_that_of_the_key(config, tmp_path, trained):
-    (tmp_path / "small.yml").write_text(f"{SMALL}init_from:\n  path: {trained}\n  rename:\n    '[05]': x\n")
+    file = write_config(tmp_path / "small.yml", CNN, init_from=f"\n  path: {trained}\n  rename:\n    '[05]': x")
     with pytest.raises(ConfigError) as caught:
-        train(load_config(tmp_path / "small.yml", [f"output={tmp_path / 'run'}"]))
+        train(load_config(file, [f"output={tmp_path / 'run'}"]))
     assert str(caught.value) == (
-        f"{tmp_path / 'small.yml'}:15:3: init_from.rename: '0.weight' and '5.weight' of the source both become 'x.weight'"
+        f"{file}:14:3: init_from.rename: '0.weight' and '5.weight' of the source both become 'x.weight'"
     )
 
 

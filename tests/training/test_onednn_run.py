@@ -6,7 +6,8 @@ import json
 
 import paddle
 import pytest
-from support import runs
+from support.configs import loader
+from support.runs import content, last
 
 from ppema.cli.show import main as show
 from ppema.errors import ConfigError
@@ -19,12 +20,12 @@ from ppema.training.setup import prepare_training
 WHY = backend().onednn_hindrance()
 placing = pytest.mark.skipif(WHY is not None, reason=f"oneDNN: {WHY}")
 SAID = "computes 2 conv2d, 2 conv2d_grad"
-CNN = "model: {name: cnn, args: {in_channels: 1, num_classes: 3, widths: [4, 5]}}"
+CNN = "{name: cnn, args: {in_channels: 1, num_classes: 3, widths: [4, 5]}}"
 
 
 @pytest.fixture
 def config(tmp_path):
-    return runs.loader(tmp_path, runs.SMALL.replace("model: {name: support.models.Nested, args: {classes: 3}}", CNN))
+    return loader(tmp_path, model=CNN)
 
 
 def kinds(program):
@@ -36,7 +37,7 @@ def lines(output):
 
 
 def manifest(output):
-    return json.loads((runs.last(output) / "manifest.json").read_text())
+    return json.loads((last(output) / "manifest.json").read_text())
 
 
 @placing
@@ -90,7 +91,7 @@ def test_a_resumed_run_ends_with_the_bytes_of_an_undisturbed_one(config, tmp_pat
     train(config())
     train(config(f"output={tmp_path / 'cut'}", "train.stop_after=10 steps"))
     train(config(f"output={tmp_path / 'cut'}"))
-    assert runs.content(runs.last(tmp_path / "cut")) == runs.content(runs.last(tmp_path / "run"))
+    assert content(last(tmp_path / "cut")) == content(last(tmp_path / "run"))
 
 
 @placing
@@ -126,4 +127,4 @@ def test_show_says_which_it_is(config, tmp_path, capsys):
 
 def test_what_it_can_be(tmp_path):
     with pytest.raises(ConfigError, match="runtime.onednn: expected 'auto', 'on' or 'off', got 'yes'"):
-        runs.loader(tmp_path)("runtime.onednn=yes")
+        loader(tmp_path)("runtime.onednn=yes")

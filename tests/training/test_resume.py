@@ -9,7 +9,9 @@ import os
 import numpy as np
 import pytest
 from support.checkpoints import written_again
-from support.runs import COMPENSATED, PLATEAU, content, last, loader, losses
+from support.configs import COMPENSATED, PLATEAU, loader
+from support.runs import content, last, losses
+from visualdl import LogReader
 
 from ppema.api import evaluate
 from ppema.checkpoint.best import Best
@@ -47,16 +49,28 @@ def test_records_after_the_checkpoint_are_dropped_on_resuming(config, tmp_path):
     assert steps == [5, 10, 15, 20, 25, 28]
 
 
-def test_visualdl_continues_without_doubles(config, tmp_path):
-    from visualdl import LogReader
-
-    train(config("train.stop_after=15 steps", "train.save_every=1 step"))
+def test_visualdls_records_are_those_of_the_run_that_goes_on_from_an_earlier_step(config, tmp_path):
+    """What it drew at steps 10 and 15 is dropped, and drawn anew: as its metrics.jsonl says, and once."""
     output = tmp_path / "run"
-    (output / "checkpoints/last").write_text("step-00000014\n")
-    train(config("train.save_every=1 step"))
+    train(config("train.stop_after=15 steps", "train.save_every=9 steps"))
+    assert drawn(output, "train/loss") == recorded(output, "train", "loss") != []
+    train(config("train.save_every=9 steps"), resume=str(output / "checkpoints/step-00000009"))
+    assert [step for step, _ in drawn(output, "train/loss")] == [5, 10, 15, 20, 25, 28]
+    assert drawn(output, "train/loss") == recorded(output, "train", "loss")
+    for weights in ("raw", "ema", "quick"):
+        assert drawn(output, f"loss/{weights}") == recorded(output, weights, "loss")
+
+
+def drawn(output, tag):
+    """The steps and values of a scalar in VisualDL's only file."""
     (file,) = (output / "vdl").glob("*.log")
-    steps = [point.id for point in LogReader(file_path=str(file)).get_data("scalar", "train/loss")]
-    assert steps == [5, 10, 15, 20, 25, 28]
+    return [(point.id, point.value) for point in LogReader(file_path=str(file)).get_data("scalar", tag)]
+
+
+def recorded(output, of, figure):
+    """The same of a log interval, or of an evaluation of `of`, in metrics.jsonl; VisualDL holds float32."""
+    records = [each for each in read_metrics(output) if of in (each["kind"], each.get("weights"))]
+    return [(each["step"], float(np.float32(each[figure]))) for each in records]
 
 
 def test_an_older_checkpoint_of_the_run_itself_is_gone_on_from(config, tmp_path):

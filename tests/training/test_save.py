@@ -9,7 +9,8 @@ import shutil
 import threading
 
 import pytest
-from support.runs import content, last, loader, losses
+from support.configs import loader
+from support.runs import content, last, losses
 
 from ppema import training
 from ppema.checkpoint.lock import locked

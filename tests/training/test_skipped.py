@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import paddle
 import pytest
-from support.runs import PLATEAU, content, last, loader
+from support.configs import PLATEAU, blobs, data_section, loader
+from support.runs import content, last
 
 from ppema.api import evaluate
-from ppema.checkpoint.state import State
+from ppema.checkpoint.state import BEGINNING, State
 from ppema.checkpoint.store import Checkpoints
 from ppema.data import Batch
 from ppema.data.bad_sample import bad_sample
@@ -20,17 +22,12 @@ from ppema.log.records import read_metrics
 from ppema.training.loop import Trainer, dry_run, train
 from ppema.training.resume import Start
 from ppema.training.setup import prepare_training
+from ppema.training.skipped import too_many
 
-TEXT = """
-model: {{name: support.models.Nested, args: {{classes: 3}}}}
-data:
-  train: {{name: npz, path: {path}, inputs: [images], target: labels, batch_size: 8}}
-  eval: {{name: synthetic, samples: 8, shape: [1, 8, 8], classes: 3, batch_size: 8, split: test}}
-optimizer: {{name: Momentum, args: {{momentum: 0.9}}}}
-lr: {{name: CosineAnnealingDecay, args: {{learning_rate: 0.05, T_max: 100 %}}, warmup: 5 steps}}
-averages: {{ema: {{decay: 0.9}}, quick: {{decay: 0.99, thres_steps: true, update_every: 3, precision: compensated}}}}
-train: {{epochs: 3, log_every: 5 steps, eval_every: 100 %, save_every: 100 %}}
-"""
+SECTIONS = {
+    "averages": "{ema: {decay: 0.9}, quick: {decay: 0.99, thres_steps: true, update_every: 3, precision: compensated}}",
+    "train": "{epochs: 3, log_every: 5 steps, eval_every: 100 %, save_every: 100 %}",
+}
 WHY = "the gradient of batch_norm2d_0.w_0 (norm.weight) is not finite; sample 27 of data.train holds nan"
 WHY_FIRST = WHY.replace("sample 27", "sample 3")
 NAN_LOSS = "the gradient of batch_norm2d_0.w_0 (norm.weight) is not finite"
@@ -44,7 +41,8 @@ def data(folder, *bad, value=np.nan):
     for batch in bad:
         images[8 * batch + 3, 0, 2, 5] = value
     np.savez(folder / "data.npz", images=images, labels=labels)
-    return loader(folder, TEXT.format(path=folder / "data.npz"))
+    npz = f"{{name: npz, path: {folder / 'data.npz'}, inputs: [images], target: labels, batch_size: 8}}"
+    return loader(folder, data=data_section(npz, blobs("samples: 8, batch_size: 8", "test")), **SECTIONS)
 
 
 @pytest.fixture
@@ -98,7 +96,7 @@ def test_a_skipped_step_changes_no_byte_and_leaves_no_trace(tmp_path, setting, v
     for epoch in range(3):
         for index, batch in enumerate(ours.train_loader.epoch(epoch)):
             bad = index == 3
-            before, state = everything(ours), State(step=6 * epoch + index)
+            before, state = everything(ours), replace(BEGINNING, step=6 * epoch + index)
             with paddle.static.scope_guard(ours.scope):
                 step = trainers[0].step(batch, state)
             assert (step.skipped is not None) == bad
@@ -280,3 +278,18 @@ def test_an_average_that_can_not_be_recalibrated_ends_the_run_once_its_state_is_
     found = Checkpoints(tmp_path / "run/checkpoints").find("last").manifest
     assert found.state.step == 6
     assert list(found.metrics) == ["raw"] and found.best == {}
+
+
+def test_how_many_are_too_many_by_hand():
+    """Skipped steps are counted before this one; three in a row say that another limit would not help."""
+    before = State(step=9, epoch=1, batch=3, samples=72, skipped=2)
+    assert too_many(before, None, 0, 0) is None, "it was not skipped"
+    assert too_many(before, "x", None, 9) is None and too_many(before, "x", 3, 9) is None
+    said = f"step 10 (epoch 1, batch 3) is skipped: x; these are 3 skipped steps, and train.max_skipped is 2: {ADVICE}."
+    assert str(too_many(before, "x", 2, 2)) == (
+        f"{said} The state is saved: with a larger train.max_skipped the run goes on from it"
+    )
+    assert str(too_many(before, "x", 2, 3)) == (
+        f"{said} The state is saved, but the last 3 steps were all skipped, and with a larger train.max_skipped later ones "
+        "would most likely be too: begin anew in another output"
+    )

@@ -8,7 +8,8 @@ import signal
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from support.runs import last, loader
+from support.configs import blobs, data_section, loader
+from support.runs import last
 
 from ppema.checkpoint.state import BEGINNING
 from ppema.checkpoint.store import Checkpoints
@@ -19,16 +20,13 @@ from ppema.training.loop import Trainer, dry_run, train
 from ppema.training.setup import prepare_training
 from ppema.training.statecheck import StateCheck
 
-TEXT = """
-model: {{name: mlp, args: {{in_features: 64, num_classes: 3, hidden: [4]}}}}
-data:
-  train: {{name: npz, path: {path}, inputs: [images], target: labels, batch_size: 8}}
-  eval: {{name: synthetic, samples: 8, shape: [1, 8, 8], classes: 3, batch_size: 8, split: test}}
-optimizer: {{name: AdamW}}
-lr: 0.01
-averages: {{ema: {{decay: 0.9}}, quick: {{decay: 0.5, precision: compensated}}}}
-train: {{epochs: 3, log_every: 5 steps, eval_every: 100 %, save_every: 3 steps}}
-"""
+SECTIONS = {
+    "model": "{name: mlp, args: {in_features: 64, num_classes: 3, hidden: [4]}}",
+    "optimizer": "{name: AdamW}",
+    "lr": "0.01",
+    "averages": "{ema: {decay: 0.9}, quick: {decay: 0.5, precision: compensated}}",
+    "train": "{epochs: 3, log_every: 5 steps, eval_every: 100 %, save_every: 3 steps}",
+}
 # Its square overflows in AdamW's second moment, whose weight then stands still for good.
 LARGE = 1e23
 ADVICE = "lower the learning rate, set optimizer.clip_norm or correct the data, and begin anew in another output"
@@ -42,7 +40,8 @@ def config(tmp_path):
     images, labels = rng.normal(0, 100, (48, 1, 8, 8)).astype("float32"), rng.integers(0, 3, 48)
     images[35, 0, 2, 5] = LARGE
     np.savez(tmp_path / "data.npz", images=images, labels=labels)
-    return loader(tmp_path, TEXT.format(path=tmp_path / "data.npz"))
+    npz = f"{{name: npz, path: {tmp_path / 'data.npz'}, inputs: [images], target: labels, batch_size: 8}}"
+    return loader(tmp_path, data=data_section(npz, blobs("samples: 8, batch_size: 8", "test")), **SECTIONS)
 
 
 @pytest.fixture

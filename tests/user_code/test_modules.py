@@ -6,21 +6,12 @@ import importlib
 import sys
 
 import pytest
+from support.configs import write_config
 
 from ppema.config import load_config
 from ppema.errors import ConfigError
 from ppema.user_code.modules import import_module, looking_in
 from ppema.user_code.names import resolve
-
-CONFIG = """
-model: {name: %s.Net}
-data:
-  train: {name: synthetic, samples: 4, shape: [4], classes: 3, batch_size: 4}
-  eval: {name: synthetic, samples: 4, shape: [4], classes: 3, batch_size: 4, split: test}
-optimizer: {name: Momentum}
-lr: 0.1
-train: {epochs: 1}
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +111,7 @@ def test_a_config_looks_in_the_working_directory_then_beside_itself(tmp_path, wr
     for name in ("both_e", "beside_e"):
         write(f"beside/{name}.py", "place = 'beside'\nclass Net: ...")
     write("work/both_e.py", "place = 'work'\nclass Net: ...")
-    write("beside/c.yml", CONFIG % "both_e")
+    write_config(tmp_path / "beside/c.yml", model="both_e.Net")
     monkeypatch.chdir(tmp_path / "work")
     config = load_config("../beside/c.yml")
     monkeypatch.chdir(tmp_path)

@@ -8,8 +8,9 @@ import numpy as np
 import paddle
 import pytest
 from safetensors.numpy import load_file
-from support.paddle_alone import SMALL, predict_dynamic, predict_static
-from support.runs import last, loader
+from support.configs import CNN, loader
+from support.paddle_alone import predict_dynamic, predict_static
+from support.runs import last
 
 from ppema.api import evaluate
 from ppema.checkpoint.paths import checkpoints_of, output_of
@@ -29,7 +30,7 @@ from ppema.weights.pdparams import read_pdparams
 def config(tmp_path_factory):
     """Of a run of 14 steps that is over, in a folder with the inputs of its evaluation as images.npy."""
     folder = tmp_path_factory.mktemp("export")
-    made = loader(folder, SMALL)
+    made = loader(folder, CNN)
     train(made("seed=3", "train.monitor=ema/accuracy"))
     data = synthetic(21, [1, 8, 8], 3, split="test")
     np.save(folder / "images.npy", np.stack([data[index][0] for index in range(21)]))
@@ -126,8 +127,7 @@ def test_the_export_of_an_export_is_the_same_and_replaces_it(config, tmp_path):
 
 
 def test_tied_weights_have_every_place(tmp_path):
-    text = SMALL.replace("{name: cnn, args: {in_channels: 1, num_classes: 3, widths: [4]}}", "support.models.SharedByName")
-    config = loader(tmp_path, text.replace("\n  measured: {decay: 0.9, batch_norm: recalibrate}", ""))
+    config = loader(tmp_path, CNN, model="support.models.SharedByName", averages="{ema: {decay: 0.9}}")
     train(config("train.stop_after=2 steps"))
     export(config(), tmp_path / "a.pdparams")
     found = read_pdparams(tmp_path / "a.pdparams")

@@ -12,8 +12,7 @@ import numpy as np
 import paddle
 import pytest
 from safetensors.numpy import load_file
-from support.paddle_alone import SMALL
-from support.runs import loader
+from support.configs import CNN, loader, write_config
 
 from ppema.api import evaluate
 from ppema.checkpoint.paths import checkpoints_of
@@ -155,7 +154,7 @@ def test_paddle_loads_what_is_written(recorded):
 def official_run(tmp_path_factory):
     """A run of ours that is over, and its last checkpoint as Paddle's class would have saved it."""
     folder = tmp_path_factory.mktemp("official")
-    config = loader(folder, SMALL)
+    config = loader(folder, CNN)
     train(config("seed=3", "train.monitor=ema/accuracy"))
     checkpoint = checkpoints_of(config("seed=3", "train.monitor=ema/accuracy")).find("last")
     steps, decay = checkpoint.manifest.state.step, np.float32(0.9)
@@ -332,7 +331,7 @@ def test_from_the_old_checkpoint_to_an_evaluation(official_run, capsys, monkeypa
     """As docs/porting.md says it: two commands."""
     folder, _ = official_run
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "small.yml").write_text(SMALL)
+    write_config(tmp_path / "small.yml", CNN)
     assert export_main(["--from-official", str(folder / "old"), "--weights", "ema", "--to", "ema.safetensors"]) == 0
     assert eval_main(["-c", "small.yml", "--weights", "ema.safetensors"]) == 0
     assert "ema of old after 14 updates of decay 0.9" in capsys.readouterr().err
