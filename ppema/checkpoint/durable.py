@@ -55,7 +55,10 @@ def write_file(path: Path, *contents: Buffer) -> None:
 
 
 def replace_file(path: Path, *contents: Buffer) -> None:
-    """Let the file `path` be `contents`, at once and for good; on OSError it is what it was."""
+    """Replace the file `path` by one of `contents`, at once and for good.
+
+    Raises OSError; the file is then what it was, or, where only the folder could not be synced, already the new one.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with suppress(FileNotFoundError):

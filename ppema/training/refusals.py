@@ -111,4 +111,5 @@ def _other_output(output: Path) -> tuple[str]:
 def _yaml(path: Path) -> str:
     """`path` as a value in YAML."""
     text = str(path)
-    return text if re.fullmatch(r"[A-Za-z/.][A-Za-z0-9_/.-]*", text) else json.dumps(text)
+    # Without a slash it might be a number or "null".
+    return text if re.fullmatch(r"(?=.*/)[A-Za-z/.][A-Za-z0-9_/.-]*", text) else json.dumps(text)

@@ -1,4 +1,4 @@
-"""Positions, what is due, seeds and differences: pure functions of a run."""
+"""Positions, what is due, seeds and the best: pure functions of a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from ppema.checkpoint.best import Best
 from ppema.checkpoint.state import BEGINNING, Every, State, step_seed
-from ppema.training.resume import differences
 
 
 def test_a_position_advances_through_epochs():
@@ -44,25 +43,3 @@ def test_best_by_metric_and_by_mode():
     assert not low.beats(low, "max") and not low.beats(low, "min")
     assert high.beats(low, None)
     assert Best("ema/loss", 1.0, 1).beats(Best("ema/loss", 2.0, 1), None)
-
-
-def test_differences_of_configs_name_every_leaf_but_the_harmless():
-    before = {"seed": 0, "model": {"name": "cnn", "args": {"a": 1}}, "output": "x", "train": {"epochs": 3, "keep": 3}}
-    now = {"seed": 1, "model": {"name": "cnn", "args": {"a": 2, "b": 3}}, "output": "y", "train": {"epochs": 3, "keep": 9}}
-    assert differences(before, now, ("output", "train.keep")) == [
-        "seed: was 0, now 1",
-        "model.args.a: was 1, now 2",
-        "model.args.b: was absent, now 3",
-    ]
-    assert differences({"args": {"a": 0.002}}, {"args": {}}, ()) == ["args.a: was 0.002, now absent"]
-    assert differences({"args": {}}, {"args": {"a": None}}, ()) == ["args.a: was absent, now None"]
-    assert differences(before, before, ()) == []
-
-
-def test_a_section_that_one_config_lacks_is_one_difference():
-    without, with_it = (
-        {"averages": {}, "init_from": None},
-        {"averages": {"long": {"decay": 0.9, "start": None}}, "init_from": {}},
-    )
-    assert differences(without, with_it, ()) == ["averages.long: added", "init_from: added"]
-    assert differences(with_it, without, ()) == ["averages.long: removed", "init_from: removed"]

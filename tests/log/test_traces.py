@@ -7,13 +7,14 @@ import shutil
 
 import pytest
 from support.checkpoints import names, without_privileges
-from support.posthoc_runs import small
-from support.runs import content, last, loader, losses
+from support.configs import loader, with_snapshots
+from support.runs import content, last, losses
 
 from ppema.errors import CheckpointError
 from ppema.log.log import RunLog
 from ppema.log.progress import progress
 from ppema.log.records import newest_saved
+from ppema.log.traces import lost
 from ppema.posthoc.snapshots import snapshots_of
 from ppema.training.loop import train
 
@@ -80,13 +81,13 @@ def test_so_is_one_whose_records_are_gone_too(config, tmp_path):
 
 
 def test_snapshots_alone_tell_of_it(tmp_path):
-    train(small(tmp_path))
+    train(with_snapshots(tmp_path))
     for name in ("checkpoints", "vdl"):
         shutil.rmtree(tmp_path / "run" / name)
     (tmp_path / "run/metrics.jsonl").unlink()
     before = everything(tmp_path / "run")
     with pytest.raises(CheckpointError, match="run/checkpoints: it is missing, but snapshots has one of step "):
-        train(small(tmp_path))
+        train(with_snapshots(tmp_path))
     assert everything(tmp_path / "run") == before
 
 
@@ -129,7 +130,7 @@ def test_a_folder_that_may_not_be_read_is_no_empty_one(config, tmp_path, monkeyp
 
 
 def test_a_checkpoint_that_vanished_is_told_and_what_was_later_is_kept(tmp_path):
-    config = small(tmp_path, "train.keep=9", "train.epochs=2")
+    config = with_snapshots(tmp_path, "train.keep=9", "train.epochs=2")
     train(config)
     shutil.rmtree(last(tmp_path / "run"))
     records = (tmp_path / "run/metrics.jsonl").read_bytes()
@@ -153,12 +154,12 @@ def test_visualdls_records_stay_where_they_are_the_only_ones(config, tmp_path):
 
 
 def test_damaged_snapshots_are_told_on_resuming(tmp_path):
-    train(small(tmp_path, "train.stop_after=15 steps"))
+    train(with_snapshots(tmp_path, "train.stop_after=15 steps"))
     file = tmp_path / "run/snapshots/step-00000010/average-wide.safetensors"
     damaged = bytearray(file.read_bytes())
     damaged[-1] ^= 1
     file.write_bytes(damaged)
-    train(small(tmp_path))
+    train(with_snapshots(tmp_path))
     said = f"warning: {file}: damaged: its checksum is not that of what was written; no average can be built with it\n"
     assert (tmp_path / "run/log.txt").read_text().count(said) == 1
 
@@ -178,3 +179,32 @@ def test_a_run_of_another_folder_that_saved_nothing_yet_goes_on_from_there_again
         train(config(f"output={output}"))
     assert caught.value.remedy is not None and caught.value.remedy.resume == str(source)
     assert train(config(f"output={output}"), resume=caught.value.remedy.resume).state.step == 28
+
+
+def test_signs_of_a_checkpoint_by_hand(tmp_path):
+    """Saved every 10 steps: the second save waits for the first, so that what comes after step 20 says that one was there."""
+
+    def sign(*records, snapshots=(), figures=None):
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        for folder in ("vdl", *(f"snapshots/step-{step:08d}" for step in snapshots)):
+            (tmp_path / "run" / folder).mkdir(parents=True)
+        if figures is not None:
+            (tmp_path / "run/vdl" / figures[0]).write_bytes(b"x" * figures[1])
+        (tmp_path / "run/metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+        return lost(tmp_path / "run", 10)
+
+    def trained(step):
+        return {"kind": "train", "step": step, "epoch": 1.0, "loss": 0.5, "lr": 0.1, "decay": {}}
+
+    assert lost(tmp_path / "absent", 10) is None
+    assert sign({"kind": "checkpoint", "step": 4}) == "metrics.jsonl says that a checkpoint of step 4 was saved"
+    assert sign(trained(5), trained(20)) is None
+    assert sign(trained(5), trained(21)) == "metrics.jsonl has records up to step 21"
+    assert sign(trained(5), snapshots=[10, 20]) is None
+    assert sign(trained(5), snapshots=[10, 21]) == "snapshots has one of step 21"
+    assert sign(snapshots=[10]) == "snapshots has one of step 10"
+    # VisualDL's file begins with up to 64 bytes about itself.
+    assert sign(figures=("vdlrecords.1.log", 64)) is None
+    assert sign(figures=("vdlrecords.1.log", 65)) == "vdl has records"
+    assert sign(trained(5), figures=("vdlrecords.1.log", 65)) is None
+    assert sign(figures=("notes.log", 65)) is None
