@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,20 @@ def test_command_lines_import_nothing_heavy_before_they_parse():
             assert not {found.split(".")[0] for found in imports(tree, top=True)} & {"paddle", "numpy", "pydantic", "yaml"}, (
                 name
             )
+
+
+DESIGN = (ROOT.parent / "docs/design.md").read_text(encoding="utf-8")
+
+
+def test_the_picture_in_docs_is_the_house():
+    (picture,) = re.findall(r"^```mermaid\n(.*?)^```", DESIGN, re.DOTALL | re.MULTILINE)
+    floors = re.findall(r"^  subgraph F(\d+)\[.*?\]\n(.*?)^  end", picture, re.DOTALL | re.MULTILINE)
+    rooms = {int(number): set(re.findall(r"^    (\w+)", inside, re.MULTILINE)) for number, inside in floors}
+    assert rooms == {floor + 1: names for floor, names in enumerate(FLOORS)}
+    assert set(re.findall(r"^    (\w+):::free$", picture, re.MULTILINE)) == PADDLE_FREE
+    assert " --> ".join(f"F{floor}" for floor in range(len(FLOORS), 0, -1)) in picture
+
+
+def test_the_table_in_docs_has_every_room():
+    named = {name for cells in re.findall(r"^\| (`.*?`) \|", DESIGN, re.MULTILINE) for name in re.findall(r"`(\w+)`", cells)}
+    assert named == {name for floor in FLOORS for name in floor} - {"errors", "version", "api", "cli"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import paddle
 import pytest
 from support.averages import averaged, weights
 from support.configs import CNN, data_section, write_config
+from support.pages import blocks
 
 from ppema.api import evaluate
 from ppema.cli.export import main as export_main
@@ -21,7 +21,6 @@ from ppema.ir import scope
 from ppema.training.loop import train
 from ppema.weights.pdparams import read_pdparams
 
-ROOT = Path(__file__).parents[1]
 MINE = """
 import numpy as np
 import paddle
@@ -41,12 +40,8 @@ def by_numpy(predictions, targets):
 """
 
 
-def page(name: str) -> str:
-    return (ROOT / "docs" / name).read_text(encoding="utf-8")
-
-
 def scripts(name: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", page(name), re.DOTALL | re.MULTILINE)
+    return [block.text for block in blocks("python", f"docs/{name}")]
 
 
 @pytest.fixture
@@ -72,7 +67,8 @@ def test_the_f1_of_a_whole_set(mine, tmp_path):
     config = load_config(mine("mine.right"))
     train(config)
     assert 0 < evaluate(config)["ema"]["right"] <= 1
-    assert export_main(["-c", "mine.yml", "--weights", "ema", "--to", "ema.pdparams"]) == 0
+    (command,) = blocks("sh", "docs/metrics.md")
+    assert export_main(command.text.split()[2:]) == 0
     (script,) = scripts("metrics.md")
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

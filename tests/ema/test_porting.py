@@ -14,7 +14,6 @@ import pytest
 from paddle import static
 
 import ppema
-from ppema.cli.export import main as export_main
 from ppema.errors import AverageError
 from ppema.ir import scope
 from ppema.weights.pdparams import read_pdparams
@@ -234,9 +233,3 @@ def test_what_a_file_of_paddle_2_needs(tmp_path, built, here):
         exec(code, {"static": static, "main": built.main, "exe": built.executor})
         found = ppema.read_state(built.main)
         assert found.keys() == saved.keys() and all(np.array_equal(saved[name], value) for name, value in found.items())
-
-
-def test_the_commands_name_options_that_there_are():
-    """The conversion itself: tests/weights/test_official_checkpoint.py."""
-    for line in re.findall(r"^    python tools/export.py (.*)$", PAGE, re.MULTILINE):
-        assert export_main(line.split()) == 2  # there is no old/model here

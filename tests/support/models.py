@@ -247,6 +247,14 @@ class TwoOutputs(paddle.nn.Layer):
         return images, images
 
 
+class Recorded(paddle.nn.Sequential):
+    """The variables of tests/weights/golden/official.json, by their names: BatchNorm1D(3) and fc(2)."""
+
+    def __init__(self):
+        weight, bias = (paddle.ParamAttr(name=name) for name in ("fc_0.w_0", "fc_0.b_0"))
+        super().__init__(paddle.nn.BatchNorm1D(3), paddle.nn.Linear(3, 2, weight_attr=weight, bias_attr=bias))
+
+
 def raising_model():
     raise RuntimeError("no weights\ntoday")
 
