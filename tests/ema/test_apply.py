@@ -6,7 +6,6 @@ import gc
 import sys
 
 import numpy as np
-import paddle
 import pytest
 from support.averages import averaged, averages, same, weights
 
@@ -119,17 +118,6 @@ def test_restore_inside_with_is_enough(built, here):
     assert same(weights(built), raw)
 
 
-def test_leaving_in_another_scope_restores_the_one_that_was_applied(built, here):
-    ema = averaged(built, 0.9)
-    built.steps(2)
-    raw = weights(built)
-    with ema.apply(built.executor, need_restore=False):
-        pass
-    with paddle.static.scope_guard(paddle.static.Scope()):
-        ema.restore(built.executor)
-    assert same(weights(built), raw)
-
-
 def test_training_inside_with_is_noticed_and_spares_the_raw_weights(built, here):
     ema = averaged(built, 0.9)
     built.steps(2)
@@ -162,14 +150,6 @@ def test_before_the_first_step_there_is_no_average_to_apply(built, here):
     ema = averaged(built, 0.9)
     with pytest.raises(AverageError, match="has seen no update yet"), ema.apply(built.executor):
         pass
-
-
-def test_a_scope_without_the_variables_is_named(built):
-    ema = averaged(built, 0.9)
-    built.steps(1)
-    with paddle.static.scope_guard(paddle.static.Scope()):
-        with pytest.raises(AverageError, match="the current scope lacks 'batch_norm2d_0.b_0'"), ema.apply(built.executor):
-            pass
 
 
 @pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True), (False, False)])
@@ -220,98 +200,6 @@ def test_programs_given_to_apply_are_in_test_mode_meanwhile_and_each_as_it_was_a
     with pytest.raises(TypeError, match="programs: expected paddle.static.Programs, got a str"):
         with ema.apply(built.executor, programs=["test"]):
             pass
-
-
-def test_a_program_rebuilt_meanwhile_with_other_shapes_is_refused_and_nothing_is_touched(built, here):
-    """As in a notebook whose cell is run again: new programs, whose variables take the names of the old ones' in the scope."""
-    ema = averaged(built, 0.9, name="ema")
-    built.steps(3)
-    main, startup = paddle.static.Program(), paddle.static.Program()
-    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
-        images = paddle.static.data("images", [-1, 1, 6, 6], "float32")
-        layers = [paddle.nn.Conv2D(1, 5, 3), paddle.nn.BatchNorm2D(5), paddle.nn.Flatten(), paddle.nn.Linear(80, 4)]
-        loss = paddle.nn.Sequential(*layers)(images).mean()
-        paddle.optimizer.SGD(0.1).minimize(loss)
-    built.executor.run(startup)
-    before = {name: scope.get(built.scope, name).tobytes() for name in backend().state_names(main)}
-    for need_restore in (True, False):
-        with pytest.raises(AverageError, match=r"does not fit the current scope: batch_norm2d_0.b_0 is float32 \[5\], "):
-            with ema.apply(built.executor, need_restore=need_restore):
-                pass
-    assert {name: scope.get(built.scope, name).tobytes() for name in before} == before
-
-
-@pytest.mark.parametrize("need_restore", [True, False])
-def test_the_startup_program_runs_again_as_in_a_loop_over_folds(built, here, need_restore):
-    """A new executor makes new variables of the same names on Paddle 3, and frees the former ones."""
-    ema = averaged(built, 0.9)
-    for _ in range(4):
-        built.executor = paddle.static.Executor(paddle.CPUPlace())
-        built.start()
-        built.steps(3)
-        raw, mean = weights(built), averages(built, ema)
-        with ema.apply(built.executor, need_restore=need_restore):
-            assert same(weights(built), mean)
-        if not need_restore:
-            ema.restore(built.executor)
-        assert same(weights(built), raw) and same(averages(built, ema), mean)
-
-
-def test_the_startup_program_inside_with_is_noticed(built, here):
-    ema = averaged(built, 0.9)
-    built.steps(2)
-    raw = weights(built)
-    built.executor = paddle.static.Executor(paddle.CPUPlace())
-    with pytest.raises(AverageError, match="the train program, or its startup program, ran while"):
-        with ema.apply(built.executor):
-            built.start()
-    assert same(weights(built), raw)
-
-
-def test_variables_that_were_erased_are_named(built, here):
-    ema = averaged(built, 0.9)
-    built.steps(2)
-    with ema.apply(built.executor):
-        pass
-    here.erase(["linear_0.w_0", ema.average_name("linear_0.w_0")])
-    with pytest.raises(AverageError, match="the current scope lacks 'linear_0.w_0'"), ema.apply(built.executor):
-        pass
-    built.executor = paddle.static.Executor(paddle.CPUPlace())  # the former one has pointers to the erased variables
-    built.start()
-    built.steps(2)
-    raw = weights(built)
-    with ema.apply(built.executor, need_restore=False):
-        here.erase(["linear_0.w_0"])
-    with pytest.raises(AverageError, match="the scope lacks 'linear_0.w_0' since the average 'ema' was applied"):
-        ema.restore(built.executor)
-    built.executor = paddle.static.Executor(paddle.CPUPlace())
-    built.start()
-    ema.restore(built.executor)
-    assert same(weights(built), raw)
-
-
-def test_a_program_rebuilt_meanwhile_alike_goes_on_with_the_scope(built, here):
-    """The new program's class finds the average where the old one left it, and the old one still restores what is its own."""
-    old = averaged(built, 0.9, name="ema")
-    built.steps(3)
-    mean = averages(built, old)
-    again = type(built)()
-    again.scope, again.executor = built.scope, built.executor
-    again.minimize()
-    with again.guard():
-        new = ExponentialMovingAverage(0.9, name="ema")
-        new.update()
-    raw = weights(built)
-    with pytest.warns(UserWarning, match="the average 'ema' goes on from 3 updates"), new.apply(built.executor):
-        pass
-    with new.apply(built.executor):
-        assert same(weights(built), mean)
-        with pytest.raises(AverageError, match="is applied to these variables"), old.apply(built.executor):
-            pass
-    assert same(weights(built), raw)
-    with old.apply(built.executor):
-        assert same(weights(built), mean)
-    assert same(weights(built), raw)
 
 
 def test_swapping_twice_is_the_identity_for_any_values(built, here):
