@@ -11,4 +11,4 @@ if __name__ == "__main__":
     del sys.path[0]
     from ppema.cli.checkpoint import main
 
-    sys.exit(main())
+    sys.exit(main(prog="python tools/checkpoint.py"))

@@ -1,4 +1,4 @@
-"""tools/average.py: averages of any length, made when a run is over."""
+"""ppema average: averages of any length, made when a run is over."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from ppema.posthoc.search import Request
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "ppema average") -> int:
     """Returns the exit code: 0 done, 1 failed, 2 bad input."""
     made = parser(
-        "average",
+        prog,
         "Build averages of the weights of any length from a run's snapshots (train.snapshot_every), or search the length with "
         "the best metric over data.eval. Weights, table and figure go to <output>/averages; tools/eval.py --weights takes the "
         "weights.",
@@ -110,4 +110,4 @@ def _wanted(arguments: argparse.Namespace) -> Request:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m ppema.cli.average"))

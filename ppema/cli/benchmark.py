@@ -1,4 +1,4 @@
-"""tools/benchmark.py: what ppema costs on this machine, in figures measured side by side."""
+"""ppema benchmark: what ppema costs on this machine, in figures measured side by side."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ COMMANDS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "ppema benchmark") -> int:
     """Returns the exit code: 0 done, 1 a measurement that failed, 2 bad input, 130 Ctrl-C."""
     made = argparse.ArgumentParser(
-        prog="python tools/benchmark.py",
+        prog=prog,
         description="Measure what ppema costs on this machine, beside what it is to match.",
         epilog="commands:\n" + "\n".join(f"  {name:<12}{said}" for name, said in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -118,4 +118,4 @@ def _measures() -> dict[str, Callable[[Options], Found]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m ppema.cli.benchmark"))

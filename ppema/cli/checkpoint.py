@@ -1,4 +1,4 @@
-"""tools/checkpoint.py: list the checkpoints of a run, verify them, compare two, and delete superfluous ones."""
+"""ppema checkpoint: list the checkpoints of a run, verify them, compare two, and delete superfluous ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from ppema.cli.common import add_debug, add_json, print_json, print_table, run, 
 from ppema.errors import escaped
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "ppema checkpoint") -> int:
     """Returns the exit code: 0 done, 1 something could not be deleted, 2 bad input, which a damaged checkpoint is."""
-    made = argparse.ArgumentParser(
-        prog="python tools/checkpoint.py", description="List, verify, compare and prune the checkpoints of a run."
-    )
+    made = argparse.ArgumentParser(prog=prog, description="List, verify, compare and prune the checkpoints of a run.")
     commands = made.add_subparsers(dest="command", required=True, metavar="list|verify|diff|prune")
     listing = commands.add_parser("list", help="the checkpoints of a run, and what names them")
     listing.add_argument("run", type=Path, help="a run's output folder, or its checkpoints folder")
@@ -133,4 +131,4 @@ def _prune(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m ppema.cli.checkpoint"))

@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 
 
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments that name a config."""
-    made = argparse.ArgumentParser(prog=f"python tools/{prog}.py", description=description)
+    """A parser with the arguments that name a config. prog: what usage lines call the command."""
+    made = argparse.ArgumentParser(prog=prog, description=description)
     made.add_argument("-c", "--config", metavar="CONFIG", help="the experiment's YAML file")
     made.add_argument(
         "-o",
         "--override",
         metavar="KEY=VALUE",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
-        help="set a key of the config, such as train.epochs=3",
+        help="set keys of the config, such as train.epochs=3 lr=0.1; -o may be repeated",
     )
     return made
 

@@ -1,4 +1,4 @@
-"""tools/eval.py: measure a checkpoint's weights."""
+"""ppema eval: measure a checkpoint's weights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from ppema.cli.common import add_json, load, parser, print_json, print_table, run
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "ppema eval") -> int:
     """Returns the exit code: 0 done, 2 bad input."""
-    made = parser("eval", "Measure the raw weights and the averages of a checkpoint over data.eval.")
+    made = parser(prog, "Measure the raw weights and the averages of a checkpoint over data.eval.")
     made.add_argument(
         "--weights",
         metavar="raw|NAME|PATH",
@@ -57,4 +57,4 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m ppema.cli.eval"))

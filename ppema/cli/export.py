@@ -1,4 +1,4 @@
-"""tools/export.py: weights of a run as a file for other programs."""
+"""ppema export: weights of a run as a file for other programs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from ppema.weights.export import Exported
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "ppema export") -> int:
     """Returns the exit code: 0 done, 1 failed, 2 bad input."""
     made = parser(
-        "export",
+        prog,
         "Write weights of a run to one file: safetensors, which eval --weights and init_from read, or Paddle's pdparams, for "
         "layer.set_state_dict(paddle.load(FILE)).",
     )
@@ -96,4 +96,4 @@ def _of_official(arguments: argparse.Namespace) -> Exported:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m ppema.cli.export"))

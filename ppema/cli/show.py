@@ -1,4 +1,4 @@
-"""tools/show.py: what a config builds, without training it; the schema of configs; and the curves of a run."""
+"""ppema show: what a config builds, without training it; the schema of configs; and the curves of a run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from ppema.cli.common import load, parser, print_table, run
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "ppema show") -> int:
     """Returns the exit code: 0 done, 2 bad input."""
-    made = parser("show", "Show what a config builds: variables, averages, memory, programs and length.")
+    made = parser(prog, "Show what a config builds: variables, averages, memory, programs and length.")
     made.add_argument("--all", action="store_true", help="show each variable of a large model, in place of its layer groups")
     made.add_argument("--resolved", action="store_true", help="print the whole config instead, bases and defaults filled in")
     made.add_argument("--schema", action="store_true", help="print the JSON Schema of configs instead, for editors")
@@ -61,4 +61,4 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m ppema.cli.show"))

@@ -1,4 +1,4 @@
-"""tools/train.py: train what a config describes."""
+"""ppema train: train what a config describes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ppema.cli.common import add_json, load, parser, print_json, print_table, ru
 from ppema.errors import CheckpointError, Remedy
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "ppema train") -> int:
     """Returns the exit code: 0 done, 1 failed, 2 bad input, 130 and 143 stopped after a checkpoint."""
-    made = parser("train", "Train what a config describes, evaluating the raw weights and every average on the way.")
+    made = parser(prog, "Train what a config describes, evaluating the raw weights and every average on the way.")
     made.add_argument(
         "--resume",
         metavar="auto|never|PATH",
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     made.add_argument("--dry-run", action="store_true", help="build everything, run one step and one evaluation, write nothing")
     add_json(made)
-    return run(partial(_train, launched(argv)), made, argv)
+    return run(partial(_train, launched(argv, prog)), made, argv)
 
 
 def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:
@@ -62,4 +62,4 @@ def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m ppema.cli.train"))

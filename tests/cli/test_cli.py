@@ -20,6 +20,7 @@ from support.where import where
 from ppema.cli.average import main as average_main
 from ppema.cli.common import run
 from ppema.cli.eval import main as eval_main
+from ppema.cli.export import main as export_main
 from ppema.cli.show import main as show_main
 from ppema.cli.train import main as train_main
 from ppema.errors import SetupError
@@ -181,7 +182,28 @@ def test_help_needs_no_paddle_and_little_time(name, tmp_path):
 def test_commands_run_as_modules(name, tmp_path):
     command = [sys.executable, "-m", f"ppema.cli.{name}", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.startswith(f"usage: python tools/{name}.py")
+    assert done.stdout.startswith(f"usage: python -m ppema.cli.{name} ")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["-o", "seed=3", "-o", "lr=0.5"],
+        ["-o", "seed=3", "lr=0.5"],
+        ["-o", "seed=1", "lr=0.5", "-o", "seed=3"],
+    ],
+)
+def test_overrides_are_given_one_by_one_or_together(here, capsys, overrides):
+    assert show_main([*overrides, "-c", CNN, "--resolved"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "seed: 3" in lines and "    learning_rate: 0.5" in lines
+
+
+@pytest.mark.parametrize("main", [average_main, eval_main, export_main, show_main, train_main])
+def test_every_command_with_a_config_takes_several_overrides_at_once(here, capsys, main):
+    needed = {average_main: ["--last-checkpoints", "2"], export_main: ["--to", "x.safetensors"]}.get(main, [])
+    assert main(["-c", CNN, "-o", "sed=3", "lr=-1", *needed]) == 2
+    assert {line.partition(": ")[0] for line in capsys.readouterr().err.splitlines()} == {"-o sed", "-o lr"}
 
 
 BAD = [

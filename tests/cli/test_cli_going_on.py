@@ -104,7 +104,7 @@ def test_after_another_refusal(here, capsys, case):
     capsys.readouterr()
     assert main(["-c", "small.yml", *arguments]) == 2
     _, command = capsys.readouterr().err.splitlines()
-    assert command.startswith(f"{purpose}python tools/train.py -c small.yml")
+    assert command.startswith(f"{purpose}ppema train -c small.yml")
     words = shlex.split(command.removeprefix(purpose))
     assert main(words[2:]) == 0
     assert step(here / output) == 28

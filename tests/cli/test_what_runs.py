@@ -99,8 +99,9 @@ def trained(project):
         ("tools/show.py", *CONFIGURED, "--curves", "curves.png", "--metric", "loss"),
         ("tools/eval.py", *CONFIGURED, "--weights", "ema"),
         ("-m", "ppema.cli.train", *CONFIGURED, "-o", "output=runs/again"),
+        ("-m", "ppema", "train", *CONFIGURED, "-o", "output=runs/once more"),
     ],
-    ids=["show", "curves", "eval", "train as a module"],
+    ids=["show", "curves", "eval", "train as a module", "train by python -m ppema"],
 )
 def test_nothing_that_lies_in_the_working_directory_runs(trained, command):
     python(*command, cwd=trained)

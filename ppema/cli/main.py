@@ -1,0 +1,62 @@
+"""The console script `ppema`, and `python -m ppema`: the first argument names the command, which gets the others."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from ppema.version import VERSION
+
+COMMANDS = {
+    "train": "train what a config describes",
+    "eval": "measure the raw weights and the averages of a checkpoint",
+    "show": "show what a config builds, its schema, or the curves of a run",
+    "average": "build averages of any length from a finished run",
+    "export": "write weights to a file for other programs",
+    "checkpoint": "list, verify, compare and prune the checkpoints of a run",
+    "benchmark": "measure what ppema costs on this machine; needs a checkout",
+}
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "ppema") -> int:
+    """Run the command that `argv` begins with; argv: this process's by default. prog: what usage lines call this program.
+
+    Returns the command's exit code. Exits with 2 where there is no such command, and with 0 after --help and --version.
+    """
+    if argv is None:
+        _leave_folder_of_script()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    made = argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} COMMAND ...",
+        description="Static-graph training for PaddlePaddle, with averages of weights that can be trusted.",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:<12}{said}" for name, said in COMMANDS.items())
+        + f"\n\n{prog} COMMAND --help lists the command's arguments.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("command", metavar="COMMAND", type=_command, help="one of those below")
+    made.add_argument("--version", action="version", version=f"ppema {VERSION}")
+    command = made.parse_args(arguments[:1]).command
+    module = importlib.import_module(f"ppema.cli.{command}")
+    return module.main(arguments[1:], f"{prog} {command}")
+
+
+def _command(name: str) -> str:
+    if name in COMMANDS:
+        return name
+    import difflib
+
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(COMMANDS)}"
+    raise argparse.ArgumentTypeError(f"unknown command {name!r}; {hint}")
+
+
+def _leave_folder_of_script() -> None:
+    """Take the folder of the console script, which Python looks in first, off its path: see `ppema.user_code.modules`."""
+    folder = os.path.dirname(os.path.realpath(sys.argv[0]))
+    if sys.path and os.path.realpath(sys.path[0]) == folder:
+        del sys.path[0]
