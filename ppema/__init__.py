@@ -22,16 +22,20 @@ if TYPE_CHECKING:
     from ppema.ema.saved import read_state
     from ppema.log.run import run
     from ppema.passes.clone import clone_for_test
+    from ppema.posthoc.search import average
     from ppema.training.loop import train
+    from ppema.weights.export import export
 
 __version__ = VERSION
 
 __all__ = [
     "Config",
     "ExponentialMovingAverage",
+    "average",
     "build",
     "clone_for_test",
     "evaluate",
+    "export",
     "load_config",
     "read_state",
     "run",
@@ -42,9 +46,11 @@ _NO_PADDLE = ("Config", "load_config", "run")
 _HOME = {
     "Config": "ppema.config",
     "ExponentialMovingAverage": "ppema.ema.exponential_moving_average",
+    "average": "ppema.posthoc.search",
     "build": "ppema.api",
     "clone_for_test": "ppema.passes.clone",
     "evaluate": "ppema.api",
+    "export": "ppema.weights.export",
     "load_config": "ppema.config",
     "read_state": "ppema.ema.saved",
     "run": "ppema.log.run",

@@ -12,7 +12,7 @@ import paddle
 
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.config import RAW, Config
-from ppema.errors import CheckpointError, PpemaError
+from ppema.errors import CheckpointError, Naming, PpemaError
 from ppema.evaluation.evaluate import evaluate as measure
 from ppema.evaluation.policies import Policies
 from ppema.evaluation.prepared import prepare_evaluation
@@ -83,11 +83,11 @@ def _check(
     if weights is not None and is_file(weights) and (checkpoint, batch_norm, recalibrate_batches) != (None, None, None):
         raise PpemaError(f"{weights}: a file of weights is evaluated as it is: leave out checkpoint and BatchNorm's policies")
     if recalibrate_batches is not None and not (batch_norm == "all" or "recalibrate" in (batch_norm or ())):
-        raise PpemaError("recalibrate_batches goes with batch_norm: recalibrate, or all")
+        raise PpemaError(Naming("{recalibrate_batches} goes with {batch_norm}: recalibrate, or all"))
     if recalibrate_batches is not None and recalibrate_batches < 1:
-        raise PpemaError(f"recalibrate_batches: expected an integer >= 1, got {recalibrate_batches}")
+        raise PpemaError(Naming("{recalibrate_batches}: expected an integer >= 1, got {}", recalibrate_batches))
     if batch_norm not in (None, "all"):
         unknown = [batch_norm] if isinstance(batch_norm, str) else [each for each in batch_norm if each not in POLICIES]
         if unknown or not batch_norm:
             got = repr(unknown[0]) if unknown else "none"
-            raise PpemaError(f"batch_norm: expected all, or some of {', '.join(POLICIES)}, got {got}")
+            raise PpemaError(Naming("{batch_norm}: expected all, or some of {}, got {}", ", ".join(POLICIES), got))

@@ -7,32 +7,76 @@ ours and keeps its traceback.
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 Path = tuple[str | int, ...]
 
 
+class Naming(str):
+    """A message that names arguments of a call, which the command lines call by their flags."""
+
+    def __new__(cls, text: str, *values: object) -> Naming:
+        """text: the message, with a field {name} for each argument that it names, and {} for each of `values`."""
+        made = super().__new__(cls, _filled(text, values, str))
+        made.text, made.values = text, values
+        return made
+
+    text: str
+    values: tuple[object, ...]
+
+    def worded(self, name_of: Callable[[str], str]) -> str:
+        """The message with `name_of(name)` for each argument."""
+        return _filled(self.text, self.values, name_of)
+
+
+def _filled(text: str, values: Sequence[object], name_of: Callable[[str], str]) -> str:
+    names = {name for _, name, _, _ in string.Formatter().parse(text) if name}
+    return text.format(*values, **{name: name_of(name) for name in names})
+
+
 class PpemaError(Exception):
-    """Base of every error that ppema raises on purpose. `str(error)` is one line per problem."""
+    """Base of every error that ppema raises on purpose. `str(error)` is one line per problem.
+
+    Its first argument is the message: a `Naming` where that speaks of arguments.
+    """
 
     exit_code = 2
+
+    def worded(self, name_of: Callable[[str], str]) -> str:
+        """`str(self)` with `name_of(name)` for each argument of a call that it names."""
+        message = self.args[0] if self.args else ""
+        return message.worded(name_of) if isinstance(message, Naming) else str(self)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a config: the key it is about, what is wrong, and, once known, where the key was written."""
+    """One fault of a config: the key it is about, what is wrong, and, once known, where the key was written.
+
+    where: a place in a file, or the override `overridden` of `load_config`.
+    """
 
     path: Path
     message: str
     where: str = ""
 
     def __str__(self) -> str:
+        return self.worded(str)
+
+    def worded(self, name_of: Callable[[str], str]) -> str:
+        """In one line, with `name_of("override")` for an override."""
         key = ".".join(str(part) for part in self.path)
-        if self.where == f"-o {key}":  # which names the key already
+        if self.where == overridden(key):  # which names the key already
             key = ""
-        return ": ".join(part for part in (self.where, key, self.message) if part)
+        where = self.where.worded(name_of) if isinstance(self.where, Naming) else self.where
+        return ": ".join(part for part in (where, key, self.message) if part)
+
+
+def overridden(key: str) -> Naming:
+    """Where a key was written that an override set."""
+    return Naming("{override} {}", key)
 
 
 class ConfigError(PpemaError):
@@ -44,7 +88,11 @@ class ConfigError(PpemaError):
 
     def __init__(self, problems: Iterable[Problem]):
         self.problems = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(self.worded(str))
+
+    def worded(self, name_of: Callable[[str], str]) -> str:
+        """One line per problem."""
+        return "\n".join(problem.worded(name_of) for problem in self.problems)
 
     @classmethod
     def of(cls, message: str, *path: str | int) -> ConfigError:

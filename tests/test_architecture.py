@@ -48,8 +48,13 @@ def imports(tree: ast.Module, *, top: bool = False) -> list[str]:
     return names
 
 
+def room(name: str) -> str:
+    """`python -m ppema` is a door of the command lines."""
+    return name.split(".")[1].replace("__main__", "cli")
+
+
 def layer(name: str) -> int:
-    return LAYERS[name.split(".")[1]]
+    return LAYERS[room(name)]
 
 
 def known(name: str, all_names) -> str:
@@ -60,7 +65,7 @@ def known(name: str, all_names) -> str:
 
 
 def test_every_module_has_a_layer():
-    assert {name.split(".")[1] for name in modules() if name != "ppema"} == set(LAYERS)
+    assert {room(name) for name in modules() if name != "ppema"} == set(LAYERS)
 
 
 def test_imports_go_downwards():
@@ -95,7 +100,7 @@ def test_no_two_files_have_one_name():
     """In the whole house; the command lines are named by their commands."""
     seen: dict[str, Path] = {}
     for path in sorted(ROOT.rglob("*.py")):
-        if path.parent.name != "cli" and path.name != "__init__.py":
+        if path.parent.name != "cli" and path.name not in ("__init__.py", "__main__.py"):
             assert path.name not in seen, (path, seen[path.name])
             seen[path.name] = path
 
@@ -187,6 +192,36 @@ def test_only_the_seam_touches_private_names_of_paddle():
 )
 def test_a_breach_of_the_seam_would_be_seen(line):
     assert seam_breaches({"ppema.metrics": ast.parse(line)})
+
+
+# A flag of ours, or a tool, in a text; one that is pieced together ends in its dashes.
+FLAG = re.compile(r"(?:^|[\s'\"(`])(?:--(?:[a-z]|$)|-[co]\b)|\btools/")
+# The compiler's command line.
+OTHER_FLAGS = {"ppema.ir.native"}
+
+
+def flags(trees: dict[str, ast.Module]) -> list[tuple]:
+    """Where texts in code, not docstrings, speak of command lines outside of their room."""
+    found = []
+    for name, tree in trees.items():
+        if name.startswith("ppema.cli") or name in OTHER_FLAGS:
+            continue
+        docs = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+        found += [(name, each.lineno, each.value) for each in texts if each not in docs and FLAG.search(each.value)]
+    return found
+
+
+def test_only_command_lines_speak_of_flags():
+    """An error of the library names arguments (`ppema.errors.Naming`), which the command lines translate."""
+    assert flags(modules()) == []
+
+
+@pytest.mark.parametrize(
+    "text", ['"--step: 1"', '"give --decay 0.9"', 'f"--{option}: x"', 'f"-o {key}: x"', '"(tools/eval.py)"']
+)
+def test_a_flag_would_be_seen(text):
+    assert flags({"ppema.metrics": ast.parse(f"raise ValueError({text})")})
 
 
 def test_only_the_seam_chooses_its_side():

@@ -69,13 +69,14 @@ def draw_epochs(configs: dict[str, Config]) -> None:
 
 def draw_lengths(configs: dict[str, Config]) -> None:
     """The loss against σ_rel at the end of each run, with BatchNorm's statistics averaged and recalibrated."""
-    from ppema.posthoc.search import Search, average
+    from ppema.posthoc.search import average
 
     figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    search = Search("sigma_rel", "grid", BETWEEN, POINTS)
     for axes, (name, config) in zip(panels, configs.items(), strict=True):
         for batches, label in ((0, "statistics averaged"), (50, "statistics recalibrated")):
-            report = average(config, search, metric="loss", recalibrate=batches, say=lambda line: None).report
+            report = average(
+                config, search="grid", between=BETWEEN, points=POINTS, metric="loss", recalibrate_batches=batches
+            ).report
             axes.plot(
                 [row.length for row in report.rows], [row.metrics["loss"] for row in report.rows], marker="o", label=label
             )

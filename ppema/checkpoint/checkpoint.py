@@ -21,7 +21,7 @@ from ppema.checkpoint.folder import MANIFEST, is_step, problems, read_manifest, 
 from ppema.checkpoint.manifest import Manifest
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import PDPARAMS, RAW, SAFETENSORS
-from ppema.errors import CheckpointError
+from ppema.errors import CheckpointError, Naming
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,9 @@ class Checkpoint:
         averages = self.manifest.averages
         if average not in averages:
             there = ", ".join([RAW, *averages])
-            raise CheckpointError(f"{self.path}: there are no weights {average!r}; there are {there}{_of_files(average)}")
+            raise CheckpointError(
+                Naming("{}: there are no weights {!r}; there are {}" + _of_files(average), self.path, average, there)
+            )
         return averages[average].shadow_of
 
 
@@ -89,13 +91,10 @@ Reader = Callable[[Path], Checkpoint]  # raises CheckpointError
 
 
 def _of_files(weights: str) -> str:
-    """What to do where `weights`, which are no average's, look like the path of a file."""
+    """What to do where `weights`, which are no average's, look like the path of a file; for a `Naming`."""
     if "/" not in weights and not Path(weights).suffix:
         return ""
-    return (
-        f"; --weights takes files *{SAFETENSORS}, which tools/export.py --to x{SAFETENSORS} writes; init_from.path takes "
-        f"*{PDPARAMS} too"
-    )
+    return f"; {{weights}} takes files *{SAFETENSORS}, which export writes; init_from.path takes *{PDPARAMS} too"
 
 
 def check_fits(source: Path, found: Arrays, wanted: Sequence[str]) -> None:

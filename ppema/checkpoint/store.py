@@ -41,7 +41,7 @@ _LONGEST_POINTER = 1000  # bytes; a folder's name has 255 at most
 
 
 def is_pointer(name: str) -> bool:
-    """Whether `name`, as given to --checkpoint, is that of a pointer and not a path."""
+    """Whether `name`, as an argument `checkpoint`, is that of a pointer and not a path."""
     return name in (LAST, BEST) or name.startswith(f"{BEST}-")
 
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ppema.cli.common import add_json, load, parser, print_json, print_table, run, say
-from ppema.errors import PpemaError
-
-if TYPE_CHECKING:
-    from ppema.posthoc.search import Request
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema average") -> int:
@@ -54,21 +49,22 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema average") -> int:
 
 
 def _average(arguments: argparse.Namespace) -> int:
-    if arguments.step is not None and arguments.step < 1:
-        raise PpemaError(f"--step: expected 1 or more, got {arguments.step}")
-    for option in ("over", "between", "points"):
-        if getattr(arguments, option) is not None and arguments.search is None:
-            raise PpemaError(f"--{option}: it goes with --search")
     config = load(arguments)
     from ppema.config import DEFAULT_BATCHES
     from ppema.posthoc.search import average
 
     outcome = average(
         config,
-        _wanted(arguments),
+        sigma_rel=arguments.sigma_rel,
+        half_life=arguments.half_life,
+        search=arguments.search,
+        last_checkpoints=arguments.last_checkpoints,
+        over=arguments.over,
+        between=arguments.between,
+        points=arguments.points,
         step=arguments.step,
         metric=arguments.metric,
-        recalibrate=DEFAULT_BATCHES if arguments.recalibrate_batches is None else arguments.recalibrate_batches,
+        recalibrate_batches=DEFAULT_BATCHES if arguments.recalibrate_batches is None else arguments.recalibrate_batches,
         name=arguments.name,
         say=lambda line: say(line, sys.stderr),
     )
@@ -90,23 +86,6 @@ def _average(arguments: argparse.Namespace) -> int:
 
 def _small(error: float | None) -> str:
     return "-" if error is None else f"{error:.1e}"
-
-
-def _wanted(arguments: argparse.Namespace) -> Request:
-    from ppema.posthoc.search import POINTS, Given, LastCheckpoints, Search
-
-    if arguments.last_checkpoints is not None:
-        return LastCheckpoints(arguments.last_checkpoints)
-    if arguments.search is not None:
-        return Search(
-            arguments.over or "sigma_rel",
-            arguments.search,
-            arguments.between,
-            POINTS if arguments.points is None else arguments.points,
-        )
-    return (
-        Given("sigma_rel", arguments.sigma_rel) if arguments.sigma_rel is not None else Given("half_life", arguments.half_life)
-    )
 
 
 if __name__ == "__main__":

@@ -60,6 +60,11 @@ def load(arguments: argparse.Namespace) -> Config:
     return config
 
 
+def flag(argument: str) -> str:
+    """What a command line calls the `argument` of a library call."""
+    return {"config": "-c", "override": "-o"}.get(argument, f"--{argument.replace('_', '-')}")
+
+
 def print_json(value: Any) -> None:
     """`value` as one line of JSON on stdout."""
     from ppema.log.records import to_json
@@ -149,7 +154,7 @@ def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
                 from ppema.user_code.blame import whole_traceback
 
                 say(whole_traceback(error), sys.stderr)
-            say(str(error), sys.stderr)
+            say(error.worded(flag), sys.stderr)
         return error.exit_code
     except MemoryError as error:
         return _out_of_memory(error)

@@ -48,14 +48,14 @@ def _show(arguments: argparse.Namespace) -> int:
         draw_curves(output_of(config), arguments.metric, Path(arguments.curves))
         return 0
     from ppema.checkpoint.paths import checkpoints_of
-    from ppema.training.describe import describe
+    from ppema.training.describe import BY_GROUP, describe
     from ppema.training.initial import begin_with
     from ppema.training.setup import prepare_training
 
     run = prepare_training(config)
     restored = None if checkpoints_of(config).exists() else begin_with(run)
     for table in describe(run, restored, every=arguments.all):
-        print(f"\n{table.title}")
+        print(f"\n{table.title}{' (--all: each)' if table.title == BY_GROUP else ''}")
         print_table(table.head, table.rows)
     return 0
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from ppema.cli.again import launched, with_remedy
-from ppema.cli.common import add_json, load, parser, print_json, print_table, run, say
+from ppema.cli.common import add_json, flag, load, parser, print_json, print_table, run, say
 from ppema.errors import CheckpointError, Remedy
 
 
@@ -47,7 +47,8 @@ def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:
     except CheckpointError as error:
         if error.remedy is None:
             raise
-        raise CheckpointError(f"{error}\n{error.remedy.purpose}: {with_remedy(launcher, arguments, error.remedy)}") from error
+        going_on = with_remedy(launcher, arguments, error.remedy)
+        raise CheckpointError(f"{error.worded(flag)}\n{error.remedy.purpose}: {going_on}") from error
     if result.metrics:
         measures = list(next(iter(result.metrics.values())))
         print_table(["weights", *measures], [[name, *values.values()] for name, values in result.metrics.items()])

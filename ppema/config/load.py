@@ -1,4 +1,4 @@
-"""A YAML file, the files it inherits from and `-o` options become a Config, or one report of all that is wrong."""
+"""A YAML file, the files it inherits from and overrides become a Config, or one report of all that is wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ppema.config.tree.merge import assign, without_marks
 from ppema.config.tree.positions import Position, Positions
 from ppema.config.tree.yaml_tree import MAX_BYTES, MAX_DEPTH, MAX_NODES, TOO_DEEP, Entry, extent, read_yaml
 from ppema.config.wording import key_fault
-from ppema.errors import ConfigError, Problem, escaped
+from ppema.errors import ConfigError, Problem, escaped, overridden
 
 
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
@@ -82,10 +82,10 @@ def _folders(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def _override(tree: Entry, override: str) -> Entry:
-    """`tree` with an override `a.b=value` applied; the override's own position is `-o a.b`."""
+    """`tree` with an override `a.b=value` applied; the override's own position names `a.b`."""
     dotted, equals, text = override.partition("=")
     keys = dotted.strip().split(".")
-    position = Position(f"-o {escaped(dotted.strip())}")
+    position = Position(overridden(escaped(dotted.strip())))
     try:
         if not equals or any(map(key_fault, keys)):
             raise ConfigError.of(f"expected key=value with a key such as train.epochs, got {override!r}")
@@ -94,5 +94,4 @@ def _override(tree: Entry, override: str) -> Entry:
             raise ConfigError.of(TOO_DEEP)
         return assign(tree, keys, value)
     except ConfigError as error:
-        where = str(position)
-        raise ConfigError(Problem((), problem.message, where) for problem in error.problems) from None
+        raise ConfigError(Problem((), problem.message, position.text) for problem in error.problems) from None

@@ -71,7 +71,7 @@ class Train(Section):
     save_every: Duration = Field(default=Duration(1, "epochs"), description="Interval between two checkpoints.")
     snapshot_every: Duration | None = Field(
         default=None,
-        description="Interval between two snapshots of the averages with `sigma_rel`. tools/average.py builds averages of "
+        description="Interval between two snapshots of the averages with `sigma_rel`. `average` builds averages of "
         "other lengths from them. null: no snapshots.",
     )
     keep: Count = Field(default=3, description="Number of newest checkpoints to keep. The best ones are kept as well.")

@@ -136,7 +136,7 @@ def recalibration(test: Program, statistics: Iterable[str], held: Mapping[str, s
         if means.count(name) > 1:
             raise AverageError(
                 f"{name} is used by {means.count(name)} BatchNorm operations, so it can not be recalibrated: choose "
-                "batch_norm: average or copy (or tools/average.py --recalibrate-batches 0)"
+                "batch_norm: average or copy (post hoc: recalibrate_batches: 0)"
             )
     read_shadows(backend(), program, held)
     return Recalibration(program, tuple((held.get(mean, mean), held.get(variance, variance)) for mean, variance in pairs))

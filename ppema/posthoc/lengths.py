@@ -9,7 +9,7 @@ from ppema.averaging.power import WIDEST, gamma_of
 from ppema.averaging.profiles import ExponentialShape, PowerShape, Shape
 from ppema.config import Duration
 from ppema.config.horizon import Horizon
-from ppema.errors import ConfigError, PpemaError
+from ppema.errors import ConfigError, Naming, PpemaError
 
 Kind = Literal["sigma_rel", "half_life"]
 # Where a search looks unless told otherwise: the half-lives have about the widths of those σ_rel.
@@ -41,8 +41,8 @@ def length(kind: Kind, value: float) -> Length:
     return Length(kind, float(text), text if kind == "sigma_rel" else f"{text} steps")
 
 
-def parse(kind: Kind, option: str, text: str, horizon: Horizon) -> list[Length]:
-    """The lengths that `text`, given to `option`, lists with commas between them, in ascending order, each once.
+def parse(kind: Kind, argument: str, text: str, horizon: Horizon) -> list[Length]:
+    """The lengths that `text`, the value of `argument`, lists with commas between them, in ascending order, each once.
 
     Raises PpemaError for what is none.
     """
@@ -51,7 +51,7 @@ def parse(kind: Kind, option: str, text: str, horizon: Horizon) -> list[Length]:
         try:
             found.append(Length(kind, _value(kind, word, horizon), word))
         except ValueError as error:
-            raise PpemaError(f"{option}: {error}") from error
+            raise PpemaError(Naming(f"{{{argument}}}: {{}}", str(error).removeprefix(f"{argument}: "))) from error
     return sorted({each.value: each for each in found}.values(), key=lambda each: each.value)
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import paddle
 
 from ppema.checkpoint.best import wants_less
 from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.config import DEFAULT_BATCHES, SAFETENSORS, Config
-from ppema.errors import CheckpointError, PpemaError, TrainingError
+from ppema.errors import CheckpointError, Naming, PpemaError, TrainingError
 from ppema.evaluation.prepared import prepare_evaluation
-from ppema.posthoc.candidates import Bench, Measured, far_off
+from ppema.log.run import Run
+from ppema.log.run import run as read_run
+from ppema.posthoc.candidates import Bench, Measured, Row, far_off
 from ppema.posthoc.combine import PostHoc, mean_of
 from ppema.posthoc.grid import golden_section, grid
 from ppema.posthoc.lengths import BETWEEN, Kind, Length, length, parse
@@ -26,6 +30,7 @@ from ppema.weights.file import write_weights
 
 POINTS = 9  # lengths that a search tries by default
 MOST_POINTS = 10_000  # each is an evaluation
+Method = Literal["grid", "golden"]
 
 
 @dataclass(frozen=True)
@@ -35,31 +40,18 @@ class Given:
     kind: Kind
     text: str
 
-    def __post_init__(self) -> None:
-        _one_of("kind", self.kind, get_args(Kind))
-
     def __str__(self) -> str:
         return self.kind
 
 
 @dataclass(frozen=True)
 class Search:
-    """The length with the best metric, from snapshots. The winner is written.
-
-    method: "grid" tries `points` lengths from the least to the greatest of `between` ("0.02,0.25"; None: a range that is
-    usual), "golden" closes in on the best by golden sections.
-    """
+    """The length with the best metric, from snapshots: between the two that `between` lists. The winner is written."""
 
     kind: Kind
-    method: Literal["grid", "golden"]
-    between: str | None = None
-    points: int = POINTS
-
-    def __post_init__(self) -> None:
-        _one_of("kind", self.kind, get_args(Kind))
-        _one_of("method", self.method, ("grid", "golden"))
-        if not 2 <= self.points <= MOST_POINTS:
-            raise PpemaError(f"--points: expected an integer from 2 to {MOST_POINTS}, got {self.points}")
+    method: Method
+    between: str
+    points: int
 
     def __str__(self) -> str:
         return f"{self.method}-{self.kind}"
@@ -71,17 +63,8 @@ class LastCheckpoints:
 
     count: int
 
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise PpemaError(f"--last-checkpoints: expected 1 or more, got {self.count}")
-
     def __str__(self) -> str:
         return f"last-{self.count}"
-
-
-def _one_of(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise PpemaError(f"{name}: expected {' or '.join(known)}, got {value!r}")
 
 
 Request = Given | Search | LastCheckpoints
@@ -90,40 +73,110 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """report: the table; files: the weights that were written."""
+    """report: the table, as written beside the weights; files: the weights that were written."""
 
     report: Report
     files: list[Path]
 
+    @property
+    def rows(self) -> Sequence[Row]:
+        """What was measured of each candidate, in the order of their lengths."""
+        return self.report.rows
+
+    @property
+    def best(self) -> Row | None:
+        """The row with the best metric; None where the metric of no row is a number."""
+        return self.report.best
+
 
 def average(
-    config: Config,
-    wanted: Request,
+    run: Config | Run | str | os.PathLike[str],
     *,
+    sigma_rel: float | str | Iterable[float | str] | None = None,
+    half_life: str | Iterable[str] | None = None,
+    search: Method | None = None,
+    last_checkpoints: int | None = None,
+    over: Kind | None = None,
+    between: str | Iterable[float | str] | None = None,
+    points: int | None = None,
     step: int | None = None,
     metric: str | None = None,
-    recalibrate: int = DEFAULT_BATCHES,
+    recalibrate_batches: int = DEFAULT_BATCHES,
     name: str | None = None,
     say: Say = lambda line: None,
 ) -> Outcome:
-    """Build what is wanted from the run of `config`, measure it over data.eval, and write weights, table and figure.
+    """Build averages from a finished run, measure them over data.eval, and write weights, table and figure.
+
+    run: its config, `ppema.run(path)`, or the path of its folder. Exactly one of the following says which averages:
+
+    sigma_rel: power functions of these widths relative to the run, in [0.0001, 0.2886], such as 0.05 or [0.05, 0.15].
+    half_life: averages of these half-lives, such as "2 epochs" or ["2 epochs", "500 steps"]. Each is built from snapshots
+    (`train.snapshot_every`) and written.
+    search: "grid" tries `points` lengths (default: 9), "golden" closes in on the best by golden sections. over: what it varies,
+    "sigma_rel" (the default) or "half_life"; between: the least and the greatest, by default 0.02 and 0.25, or 1 % and 20 % of
+    the run. The winner is written.
+    last_checkpoints: the uniform mean of the raw weights of so many newest checkpoints.
 
     step: of the run, for averages from snapshots: from the first one to the last (default); metric: that decides (default:
-    train.monitor's, or the first of `metrics`); recalibrate: batches of training data on which BatchNorm's statistics are
-    taken anew for each candidate, 0 for the averages' own, where they cover them; name: of the files in <output>/averages;
-    say: is told every result as it comes.
+    train.monitor's, or the first of `metrics`); recalibrate_batches: batches of training data on which BatchNorm's statistics
+    are measured anew for each candidate, 0 for the averages' own, where they cover them; name: of the files in
+    <output>/averages; say: is called with a line for every result as it comes.
 
-    Raises PpemaError for options that make no sense, CheckpointError for snapshots or checkpoints that are missing, damaged or
-    another model's, TrainingError where nothing can be measured or written; ConfigError, DataError and SetupError as ever.
+    Raises PpemaError for arguments that make no sense, CheckpointError for snapshots or checkpoints that are missing, damaged
+    or another model's, TrainingError where nothing can be measured or written; ConfigError, DataError and SetupError as ever.
     """
-    if recalibrate < 0:
-        raise PpemaError(f"--recalibrate-batches: expected 0 or more batches, got {recalibrate}")
+    given = {"sigma_rel": sigma_rel, "half_life": half_life, "search": search, "last_checkpoints": last_checkpoints}
+    options = {"over": over, "between": between, "points": points}
+    wanted = _request({key: value for key, value in given.items() if value is not None}, options)
+    if step is not None:
+        _check_integer("step", step, 1)
+    _check_integer("recalibrate_batches", recalibrate_batches, 0, "0 or more batches")
+    if not isinstance(run, Config | Run):
+        run = read_run(run)
+    config = run.config if isinstance(run, Run) else run
     work = _Work(config, wanted, step, name, say)
-    with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
-        deciding, less = _metric(config, metric, run.model.test.measures)
-        with closing(Bench(run, metric=deciding, less=less, batches=recalibrate, say=say)) as bench:
+    with closing(prepare_evaluation(config)) as prepared, paddle.static.scope_guard(prepared.scope):
+        deciding, less = _metric(config, metric, prepared.model.test.measures)
+        with closing(Bench(prepared, metric=deciding, less=less, batches=recalibrate_batches, say=say)) as bench:
             files = work.go(bench)
     return Outcome(work.report(bench), files)
+
+
+def _request(given: Mapping[str, Any], options: Mapping[str, Any]) -> Request:
+    """What is wanted; given, options: arguments of `average`, without those that are None. Raises PpemaError."""
+    if len(given) != 1:
+        raise PpemaError(Naming("give one of {sigma_rel}, {half_life}, {search} and {last_checkpoints}, not {}", len(given)))
+    ((key, value),) = given.items()
+    for option, other in options.items():
+        if other is not None and key != "search":
+            raise PpemaError(Naming(f"{{{option}}}: it goes with {{search}}"))
+    if key == "last_checkpoints":
+        _check_integer(key, value, 1)
+        return LastCheckpoints(value)
+    if key != "search":
+        return Given("sigma_rel" if key == "sigma_rel" else "half_life", _listed(value))
+    _one_of("search", value, get_args(Method))
+    over, between, points = (options[each] for each in ("over", "between", "points"))
+    kind = _one_of("over", "sigma_rel" if over is None else over, get_args(Kind))
+    points = POINTS if points is None else points
+    _check_integer("points", points, 2, f"an integer from 2 to {MOST_POINTS}", MOST_POINTS)
+    return Search(kind, value, BETWEEN[kind] if between is None else _listed(between), points)
+
+
+def _listed(value: object) -> str:
+    """One length or several, with commas between."""
+    return ",".join(map(str, value)) if isinstance(value, Iterable) and not isinstance(value, str) else str(value)
+
+
+def _check_integer(argument: str, value: object, least: int, said: str = "1 or more", most: float = math.inf) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise PpemaError(Naming(f"{{{argument}}}: expected {{}}, got {{!r}}", said, value))
+
+
+def _one_of(argument: str, value: Any, known: Sequence[str]) -> Any:
+    if value not in known:
+        raise PpemaError(Naming(f"{{{argument}}}: expected {{}}, got {{!r}}", " or ".join(known), value))
+    return value
 
 
 class _Work:
@@ -134,7 +187,7 @@ class _Work:
         self._folder = output_of(config) / "averages"
         if isinstance(wanted, LastCheckpoints):
             if step is not None:
-                raise PpemaError("--step: it goes with averages from snapshots, not with --last-checkpoints")
+                raise PpemaError(Naming("{step}: it goes with averages from snapshots, not with {last_checkpoints}"))
             self._checkpoints = checkpoints_of(config).newest(wanted.count)
             self._step = self._checkpoints[-1].manifest.state.step
         else:
@@ -146,7 +199,8 @@ class _Work:
                 say(f"step {self._step} has no snapshot: what came after step {snapshots[-1].step} is not in its averages")
         self._name = name or _default_name(wanted, step)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", self._name):
-            raise PpemaError(f"--name: expected a name made of letters, digits, '.', '_', '+' and '-', got {self._name!r}")
+            said = "{name}: expected a name made of letters, digits, '.', '_', '+' and '-', got {!r}"
+            raise PpemaError(Naming(said, self._name))
 
     def go(self, bench: Bench) -> list[Path]:
         """Measure, and write the weights."""
@@ -197,10 +251,11 @@ class _Work:
 def _lengths(wanted: Given | Search, posthoc: PostHoc) -> list[Length]:
     """The lengths that are given, or the least and the greatest to search between. Raises PpemaError."""
     if isinstance(wanted, Given):
-        return parse(wanted.kind, f"--{wanted.kind.replace('_', '-')}", wanted.text, posthoc.horizon)
-    between = parse(wanted.kind, "--between", wanted.between or BETWEEN[wanted.kind], posthoc.horizon)
+        return parse(wanted.kind, wanted.kind, wanted.text, posthoc.horizon)
+    between = parse(wanted.kind, "between", wanted.between, posthoc.horizon)
     if len(between) != 2:
-        raise PpemaError(f"--between: expected two lengths such as {BETWEEN[wanted.kind]!r}, got {wanted.between!r}")
+        said = "{between}: expected two lengths such as {!r}, got {!r}"
+        raise PpemaError(Naming(said, BETWEEN[wanted.kind], wanted.between))
     return between
 
 
@@ -210,7 +265,7 @@ def _metric(config: Config, given: str | None, measures: Iterable[str]) -> tuple
     first = config.metrics[0].name.rpartition(".")[2] if config.metrics else "loss"
     metric = given or monitored or first
     if metric not in measures:
-        raise PpemaError(f"--metric: {metric!r} is not measured; measured are {', '.join(measures)}")
+        raise PpemaError(Naming("{metric}: {!r} is not measured; measured are {}", metric, ", ".join(measures)))
     return metric, wants_less(metric, config.train.mode if metric == monitored else None)
 
 

@@ -28,6 +28,7 @@ _FORM = ("name", "in the model", "shape", "type")
 
 
 # A model of more variables is shown by layer groups.
+BY_GROUP = "Variables by layer group"
 _FOLDED_ABOVE = 40
 
 
@@ -55,7 +56,7 @@ def _variables(run: TrainingRun, every: bool) -> Table:
         rows.append((*_form(parameter, places), kind, *(column.get(name, "no") for column in covered)))
     head = (*_FORM, "kind", *run.programs.choices)
     folded = not every and len(rows) > _FOLDED_ABOVE
-    return Table("Variables by layer group (--all: each)", head, _folded(rows)) if folded else Table("Variables", head, rows)
+    return Table(BY_GROUP, head, _folded(rows)) if folded else Table("Variables", head, rows)
 
 
 def _folded(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:

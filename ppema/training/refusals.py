@@ -60,7 +60,7 @@ def check_new(checkpoints: Checkpoints) -> None:
     else:
         return
     raise CheckpointError(
-        f"{output}: {found}: resume it (--resume auto) or choose another output", Remedy("to resume it", resume="auto")
+        f"{output}: {found}: resume it (resume: auto) or choose another output", Remedy("to resume it", resume="auto")
     )
 
 

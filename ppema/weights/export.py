@@ -13,7 +13,7 @@ from ppema.checkpoint.folder import MANIFEST
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import PDPARAMS, RAW, SAFETENSORS, Config
-from ppema.errors import CheckpointError, PpemaError
+from ppema.errors import CheckpointError, Naming, PpemaError
 from ppema.weights.file import description, is_file, read_weights, write_weights, write_whole
 from ppema.weights.official import read_official, same_weights
 from ppema.weights.pdparams import pdparams
@@ -58,13 +58,13 @@ def export(
     file, weights = Path(to), os.fspath(weights)
     _check_target(file)
     made = _format(file, format)
-    named = _one_of("--names", names or _USUAL[made], Names)
+    named = _one_of("names", names or _USUAL[made], Names)
     found = _Weights.of_file(Path(weights)) if is_file(weights) else None
     if found is None or named == "places":
         origin = checkpoints_of(config).find(os.fspath(checkpoint or "last"))
         found = found.placed(origin) if found else _Weights.of_checkpoint(origin, weights)
     elif checkpoint is not None:
-        raise PpemaError(f"--checkpoint: {weights} is a file of weights: leave it out")
+        raise PpemaError(Naming("{checkpoint}: {} is a file of weights: leave it out", weights))
     arrays = found.arrays if named == "variables" else by_place(found.arrays, found.structured)
     if made == "safetensors":
         write_weights(file, arrays, step=found.step, what=found.what)
@@ -94,13 +94,13 @@ def export_official(
     file, path = Path(to), Path(path)
     _check_target(file)
     made = _format(file, format)
-    _one_of("--weights", weights, Literal["raw", "ema"])
+    _one_of("weights", weights, Literal["raw", "ema"])
     found = read_official(path, decay, updates)
     if weights == RAW and same_weights(found):
-        raise CheckpointError(
-            f"{path}: its weights are the averages: it was saved while they were applied, and has no raw weights; give "
-            "--weights ema"
+        said = (
+            "{}: its weights are the averages: it was saved while they were applied, and has no raw weights; give {weights} ema"
         )
+        raise CheckpointError(Naming(said, path))
     arrays = found.raw if weights == RAW else found.averages
     what = f"{weights} of {path.name} after {found.updates} updates"
     if weights != RAW:
@@ -143,10 +143,10 @@ def _format(file: Path, asked: Format | None) -> Format:
     """Raises PpemaError where the file's name tells another one, which its readers would believe."""
     told: Format | None = next((each for each, suffix in _SUFFIXES.items() if file.name.endswith(suffix)), None)
     if asked is None and told is None:
-        raise PpemaError(f"--to: {file}: expected a name that ends in {' or '.join(_SUFFIXES.values())}")
-    found: Format = _one_of("--format", asked or told, Format)
+        raise PpemaError(Naming("{to}: {}: expected a name that ends in {}", file, " or ".join(_SUFFIXES.values())))
+    found: Format = _one_of("format", asked or told, Format)
     if told not in (None, found):
-        raise PpemaError(f"--to: {file}: a file of --format {found} ends in {_SUFFIXES[found]}")
+        raise PpemaError(Naming("{to}: {}: a file of {format} {} ends in {}", file, found, _SUFFIXES[found]))
     return found
 
 
@@ -154,16 +154,16 @@ def _check_target(file: Path) -> None:
     try:
         folder = file.is_dir()
     except OSError as error:
-        raise PpemaError(f"--to: {file}: {error.strerror}") from error
+        raise PpemaError(Naming("{to}: {}: {}", file, error.strerror)) from error
     if folder:
-        raise PpemaError(f"--to: {file}: it is a folder: name a file in it")
+        raise PpemaError(Naming("{to}: {}: it is a folder: name a file in it", file))
     if (file.parent / MANIFEST).exists():
-        raise PpemaError(f"--to: {file}: it would be a part of the checkpoint in that folder: choose another one")
+        raise PpemaError(Naming("{to}: {}: it would be a part of the checkpoint in that folder: choose another one", file))
 
 
-def _one_of(option: str, value: Any, kind: Any) -> Any:
-    """`value`, one of those that the Literal `kind` lists. Raises PpemaError for another one."""
+def _one_of(argument: str, value: Any, kind: Any) -> Any:
+    """`value` of `argument`, one of those that the Literal `kind` lists. Raises PpemaError for another one."""
     known = get_args(kind)
     if value not in known:
-        raise PpemaError(f"{option}: expected {' or '.join(known)}, got {value!r}")
+        raise PpemaError(Naming(f"{{{argument}}}: expected {{}}, got {{!r}}", " or ".join(known), value))
     return value

@@ -16,7 +16,7 @@ _FORMAT = "ppema weights 1"
 
 
 def is_file(weights: str) -> bool:
-    """Whether `weights`, as given to --weights, is the path of such a file, and not "raw" or an average's name."""
+    """Whether `weights`, as an argument `weights`, is the path of such a file, and not "raw" or an average's name."""
     return weights.endswith(SAFETENSORS)
 
 

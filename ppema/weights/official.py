@@ -16,7 +16,7 @@ import numpy as np
 from ppema.averaging.precision import HALF_TYPES, fitted, type_of, widened
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import PDPARAMS
-from ppema.errors import CheckpointError
+from ppema.errors import CheckpointError, Naming
 from ppema.weights.pdparams import read_pdparams
 from ppema.weights.variable_file import read_variable
 
@@ -156,10 +156,12 @@ def _shadows(path: Path, weights: Arrays, others: Arrays) -> dict[str, str]:
 def _updates(path: Path, others: Arrays, given: int | None) -> int:
     found = _scalar(path, others, _COUNTER)
     if found is not None and given is not None and given != int(found):
-        raise CheckpointError(f"{path}: --updates is {given}, and {_COUNTER} in it is {int(found)}: leave --updates out")
+        raise CheckpointError(
+            Naming("{}: {updates} is {}, and {} in it is {}: leave {updates} out", path, given, _COUNTER, int(found))
+        )
     if found is None and given is None:
         raise CheckpointError(
-            f"{path}: it lacks {_COUNTER}, the number of updates, which the averages depend on: give --updates"
+            Naming("{}: it lacks {}, the number of updates, which the averages depend on: give {updates}", path, _COUNTER)
         )
     updates = int(found) if found is not None else int(given or 0)
     if updates < 1:
@@ -171,20 +173,18 @@ def _decay(path: Path, others: Arrays, given: float | None, updates: int) -> flo
     """d as the class computed with it, in float32."""
     found = _scalar(path, others, _DECAY)
     if found is None and given is None:
-        raise CheckpointError(f"{path}: it lacks {_DECAY}, the decay, which the averages depend on: give --decay")
+        raise CheckpointError(Naming("{}: it lacks {}, the decay, which the averages depend on: give {decay}", path, _DECAY))
     decay = float(np.float32(found if found is not None else given))
     if not 0 <= decay < 1:
         raise CheckpointError(f"{path}: its decay is {decay:g}, and no number in [0, 1)")
     if given is not None and np.float32(given) != np.float32(decay):
-        raise CheckpointError(
-            f"{path}: --decay is {given:g}, and {_DECAY} in it is {decay:g}, that of the last update: averages of a decay that "
-            "varied can not be corrected"
-        )
+        said = "{}: {decay} is {:g}, and {} in it is {:g}, that of the last update: averages of a decay that varied can not be "
+        raise CheckpointError(Naming(said + "corrected", path, given, _DECAY, decay))
     if given is None and _grew(decay, updates):
-        raise CheckpointError(
-            f"{path}: its decay, {decay:g}, is what thres_steps gives after {updates} updates, and averages of a decay that "
-            f"varied can not be corrected; where it was constant, give --decay {decay:g}"
+        said = (
+            "{}: its decay, {:g}, is what thres_steps gives after {} updates, and averages of a decay that varied can not be "
         )
+        raise CheckpointError(Naming(said + "corrected; where it was constant, give {decay} {:g}", path, decay, updates, decay))
     return decay
 
 

@@ -315,7 +315,7 @@ def test_eval_of_what_is_not_there(here, capsys):
     assert eval_main(["-c", CNN, "--weights", "ema.pdparams"]) == 2
     assert capsys.readouterr().err.endswith(
         ": there are no weights 'ema.pdparams'; there are raw, ema, fast_start; --weights takes files *.safetensors, which "
-        "tools/export.py --to x.safetensors writes; init_from.path takes *.pdparams too\n"
+        "export writes; init_from.path takes *.pdparams too\n"
     )
     assert eval_main(["-c", CNN, "--checkpoint", "best"]) == 2
     assert "there is no best checkpoint: set train.monitor" in capsys.readouterr().err

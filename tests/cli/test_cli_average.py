@@ -180,7 +180,7 @@ def test_a_candidate_that_the_snapshots_can_not_make_is_never_the_best(here, cap
 
 
 BAD = [
-    (["--sigma-rel", "0.5"], "--sigma-rel: sigma_rel: expected a number in [0.0001, 0.2886], got 0.5"),
+    (["--sigma-rel", "0.5"], "--sigma-rel: expected a number in [0.0001, 0.2886], got 0.5"),
     (["--half-life", "2"], "--half-life: expected a duration such as '50 steps', '1 epoch', '2000 samples' or '10 %', got '2'"),
     (["--sigma-rel", "0.1", "--metric", "acc"], "--metric: 'acc' is not measured; measured are loss, accuracy"),
     (["--sigma-rel", "0.1", "--step", "61"], "run/snapshots: there are snapshots of steps 10 to 60, not of step 61"),

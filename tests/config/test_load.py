@@ -93,8 +93,8 @@ seed: "0"
         "a.yml:8:9: train.epochs: expected an integer >= 1, got true",
         "a.yml:8:23: train.monitor: no average is called 'emma'; did you mean 'ema'?",
         "a.yml:10:1: seed: expected an integer in [0, 4294967295], got '0'",
-        "-o lr: expected a number > 0, got -1",
-        "-o train.log_every: expected a duration such as '50 steps', '1 epoch', '2000 samples' or '10 %', got 50",
+        "override lr: expected a number > 0, got -1",
+        "override train.log_every: expected a duration such as '50 steps', '1 epoch', '2000 samples' or '10 %', got 50",
     ]
 
 
@@ -115,7 +115,7 @@ def test_positions_reach_the_sections_that_are_built_later(files):
     for path, where in [
         (("loss", "args", "x"), "a.yml:3:10: loss.args.x"),
         (("optimizer", "args", "y"), "minimal.yml:5:29: optimizer.args.y"),
-        (("metrics", 0, "name"), "-o metrics: metrics.0.name"),
+        (("metrics", 0, "name"), "override metrics: metrics.0.name"),
         (("lr", "args", "learning_rate"), "minimal.yml:6:1: lr.args.learning_rate"),
         (("runtime", "device"), "a.yml:1:1: runtime.device"),
     ]:
@@ -229,8 +229,8 @@ def test_the_unreadable_parts_of_all_files_are_reported_together(files):
     files(a="_base_: [b.yml, nope.yml, c.yml, d.yml]\nseed: 1\nseed: 2", b="x: [1", c="- 1", d="x: !y z\n3: 4")
     assert errors("a.yml", "seed", "lr=[") == [
         "a.yml:3:1: seed: duplicate key; it is also at a.yml:2:1",
-        "-o seed: expected key=value with a key such as train.epochs, got 'seed'",
-        "-o lr: not valid YAML: while parsing a flow node, expected the node content, but found the end",
+        "override seed: expected key=value with a key such as train.epochs, got 'seed'",
+        "override lr: not valid YAML: while parsing a flow node, expected the node content, but found the end",
     ]
     files(a="_base_: [b.yml, nope.yml, c.yml, d.yml]\nseed: 1")
     assert errors() == [
@@ -340,23 +340,23 @@ def test_overrides(files):
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("seed", "-o seed: expected key=value with a key such as train.epochs, got 'seed'"),
-        ("=3", "-o : expected key=value with a key such as train.epochs, got '=3'"),
-        ("a..b=3", "-o a..b: expected key=value with a key such as train.epochs, got 'a..b=3'"),
-        ("train.epoch=3", "-o train.epoch: unknown key; did you mean 'epochs'?"),
-        ("train.epochs.x=3", "-o train.epochs.x: train.epochs is 2, which holds no keys"),
-        ("output=[1", "-o output: not valid YAML: while parsing a flow sequence, expected ',' or ']', but got the end"),
-        ("seed=!x 1", "-o seed: the tag !x is refused; a config holds plain data only"),
-        ("seed={1: 2}", "-o seed: expected a name as key, got 1; put it in quotes"),
+        ("seed", "override seed: expected key=value with a key such as train.epochs, got 'seed'"),
+        ("=3", "override : expected key=value with a key such as train.epochs, got '=3'"),
+        ("a..b=3", "override a..b: expected key=value with a key such as train.epochs, got 'a..b=3'"),
+        ("train.epoch=3", "override train.epoch: unknown key; did you mean 'epochs'?"),
+        ("train.epochs.x=3", "override train.epochs.x: train.epochs is 2, which holds no keys"),
+        ("output=[1", "override output: not valid YAML: while parsing a flow sequence, expected ',' or ']', but got the end"),
+        ("seed=!x 1", "override seed: the tag !x is refused; a config holds plain data only"),
+        ("seed={1: 2}", "override seed: expected a name as key, got 1; put it in quotes"),
         (
             "averages.ema.thres_steps=true",
-            "-o averages.ema.thres_steps: averages.ema: " + ONE_LENGTH,
+            "override averages.ema.thres_steps: averages.ema: " + ONE_LENGTH,
         ),
         (
             "averages={ema: {}}",
-            "-o averages: averages.ema: " + ONE_LENGTH,
+            "override averages: averages.ema: " + ONE_LENGTH,
         ),
-        ("model.name.x=1", "-o model.name.x: model.name is 'pkg.Net', which holds no keys"),
+        ("model.name.x=1", "override model.name.x: model.name is 'pkg.Net', which holds no keys"),
     ],
 )
 def test_overrides_that_can_not_be_used(files, override, line):
@@ -365,7 +365,7 @@ def test_overrides_that_can_not_be_used(files, override, line):
 
 @pytest.mark.parametrize("index", ["2", "-1", "x", "٣", "9" * 5000])
 def test_indexes_outside_a_list(files, index):
-    line = f"-o metrics.{index}: expected an index into metrics, a list of 2 counted from 0, got '{index}'"
+    line = f"override metrics.{index}: expected an index into metrics, a list of 2 counted from 0, got '{index}'"
     assert errors("minimal.yml", "metrics=[mse, mae]", f"metrics.{index}=mse") == [line]
 
 
@@ -379,13 +379,15 @@ def test_options_are_no_deeper_than_files(tmp_path):
     for option in (f"{key}={'[' * 9}{']' * 9}", f"{key}{'.a' * 9}=1", f"{key}{'.a' * 900}=1"):
         with pytest.raises(ConfigError) as caught:
             load_config(file, [option])
-        assert str(caught.value) == f"-o {option.partition('=')[0]}: nested more than 50 levels deep"
+        assert str(caught.value) == f"override {option.partition('=')[0]}: nested more than 50 levels deep"
 
 
 def test_an_option_does_not_reach_the_terminal(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_config(written(tmp_path), ["train.\033[2J\n=3"])
-    assert str(caught.value).startswith("-o train.\\x1b[2J: expected key=value with a key such as train.epochs, got 'train.")
+    assert str(caught.value).startswith(
+        "override train.\\x1b[2J: expected key=value with a key such as train.epochs, got 'train."
+    )
     assert str(caught.value).isprintable()
 
 
@@ -410,7 +412,7 @@ def test_a_config_that_its_own_file_could_not_hold(tmp_path, option, most):
 def test_text_that_aliases_repeat_is_refused_at_once(tmp_path):
     """Each of the characters was looked at again: 19,000 times 900,000 of them took a quarter of an hour."""
     option = f"model.args.a=[&a {'z' * 900_000}, *a, *a]"
-    with pytest.raises(ConfigError, match="^-o model.args.a: more than 1000000 characters, aliases expanded$"):
+    with pytest.raises(ConfigError, match="^override model.args.a: more than 1000000 characters, aliases expanded$"):
         load_config(written(tmp_path), [option])
 
 

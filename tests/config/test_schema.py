@@ -6,7 +6,7 @@ import pytest
 
 from ppema.config import AverageSpec, Config, Csv, Digits, Duration, LearningRate, Named, Optimizer, Synthetic
 from ppema.config.tree.positions import Position, Positions
-from ppema.errors import ConfigError
+from ppema.errors import ConfigError, overridden
 
 DIGITS = {"name": "digits", "split": "train", "batch_size": 64}
 MINIMAL = {
@@ -350,10 +350,10 @@ def test_positions_are_no_part_of_what_a_config_says():
 
 
 def test_positions_are_ordered_by_file_and_line_with_options_last():
-    positions = Positions({("b",): Position("f", 12, 1), ("a",): Position("f", 2, 1), ("c",): Position("-o c")})
+    positions = Positions({("b",): Position("f", 12, 1), ("a",): Position("f", 2, 1), ("c",): Position(overridden("c"))})
     with pytest.raises(ConfigError) as caught:
         raise positions.locate(ConfigError(ConfigError.of("x", key).problems[0] for key in "cba"))
-    assert str(caught.value).splitlines() == ["f:2:1: a: x", "f:12:1: b: x", "-o c: x"]
+    assert str(caught.value).splitlines() == ["f:2:1: a: x", "f:12:1: b: x", "override c: x"]
 
 
 def test_duration_is_a_frozen_dataclass():

@@ -166,6 +166,6 @@ def test_the_command_line(config, tmp_path, capsys):
     rows = capsys.readouterr().out.splitlines()
     assert [row.split("  ")[0] for row in rows[1:]] == ["ema (copy)", "ema (recalibrate)"]
     assert eval_main([*arguments, "--batch-norm", "none"]) == 2
-    assert "batch_norm: expected all, or some of average, copy, recalibrate, got 'none'" in capsys.readouterr().err
+    assert "--batch-norm: expected all, or some of average, copy, recalibrate, got 'none'" in capsys.readouterr().err
     assert eval_main([*arguments, "--batch-norm", "all", "--recalibrate-batches", "0"]) == 2
-    assert "recalibrate_batches: expected an integer >= 1, got 0" in capsys.readouterr().err
+    assert "--recalibrate-batches: expected an integer >= 1, got 0" in capsys.readouterr().err

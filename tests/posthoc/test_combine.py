@@ -14,7 +14,7 @@ from ppema.averaging.profiles import ExponentialShape, PowerShape, Profile, solv
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.errors import CheckpointError
 from ppema.posthoc.combine import PostHoc, mean_of, weighted_sum
-from ppema.posthoc.search import LastCheckpoints, average
+from ppema.posthoc.search import average
 from ppema.posthoc.snapshots import snapshots_of
 from ppema.training.loop import train
 from ppema.weights.file import read_weights
@@ -191,7 +191,7 @@ def test_the_mean_of_checkpoints_of_a_half_model_is_measured_and_written_in_its_
     model = "model={name: support.models.OfType, args: {dtype: bfloat16, classes: 3}}"
     config = with_snapshots(tmp_path, model, "optimizer={name: SGD}")
     train(config)
-    outcome = average(config, LastCheckpoints(2), recalibrate=0)
+    outcome = average(config, last_checkpoints=2, recalibrate_batches=0)
     (file,) = outcome.files
     checkpoints = checkpoints_of(config).newest(2)
     wide = [(each.arrays("raw")["of_type_0.w_0"].astype("uint32") << 16).view("float32") for each in checkpoints]

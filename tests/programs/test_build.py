@@ -282,22 +282,22 @@ def test_what_needs_the_loss_of_evaluations_says_that_it_is_left_out():
     ("overrides", "said"),
     [
         (["model.args.in_channels=3"], ":5:1: model: "),
-        (["model={name: mlp, args: {in_features: 63, num_classes: 10}}"], "-o model: "),
+        (["model={name: mlp, args: {in_features: 63, num_classes: 10}}"], "override model: "),
         (["model.args.widths=[]"], ":5:20: model.args: ValueError: widths: at least one stage is needed"),
         (["model.args.clases=3"], "model.args.clases: unknown argument of cnn"),
-        (["model=cmn"], "-o model: model.name: unknown model 'cmn'; did you mean 'cnn'?"),
-        (["model=support.models.raising_model"], "-o model: model.args: RuntimeError: no weights"),
+        (["model=cmn"], "override model: model.name: unknown model 'cmn'; did you mean 'cnn'?"),
+        (["model=support.models.raising_model"], "override model: model.args: RuntimeError: no weights"),
         (
             ["model=support.models.not_a_layer"],
-            "-o model: model.name: support.models.not_a_layer returns a int, not a paddle.nn.Layer",
+            "override model: model.name: support.models.not_a_layer returns a int, not a paddle.nn.Layer",
         ),
-        (["model=support.models.TwoOutputs"], "-o model: the model must return one variable, it returns a tuple"),
+        (["model=support.models.TwoOutputs"], "override model: the model must return one variable, it returns a tuple"),
         (["model=support.models.Unstable"], "differs in linear_0.b_0"),
         (
             ["model=support.models.AllFrozen"],
             "optimizer: there is nothing to train: the loss depends on no trainable parameter of the model",
         ),
-        (["loss=mse"], "-o loss: mse wants float32 targets of the predictions' shape"),
+        (["loss=mse"], "override loss: mse wants float32 targets of the predictions' shape"),
         (["metrics=[{name: accuracy, args: {k: 11}}]"], "metrics.0: the top 11 of predictions float32 [N, 10]"),
         (
             ["metrics=[accuracy, support.metrics.macro_f1]"],
@@ -332,11 +332,11 @@ def test_what_needs_the_loss_of_evaluations_says_that_it_is_left_out():
         ),
         (
             ["train.epochs=999999999999999"],
-            "-o train.epochs: 999999999999999 epochs of 46 steps are more than 1e15 steps",
+            "override train.epochs: 999999999999999 epochs of 46 steps are more than 1e15 steps",
         ),
         (["train.monitor=ema/acuracy"], "train.monitor: 'acuracy' is not measured; measured are loss, accuracy"),
         (["data.eval.drop_last=true"], "data.eval.drop_last: an evaluation covers every sample"),
-        (["data.eval={name: synthetic, samples: 4, shape: [3], classes: 2, batch_size: 4}"], "-o data.eval: "),
+        (["data.eval={name: synthetic, samples: 4, shape: [3], classes: 2, batch_size: 4}"], "override data.eval: "),
     ],
 )
 def test_what_can_not_be_built_is_one_line(overrides, said):

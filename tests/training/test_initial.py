@@ -208,24 +208,24 @@ def test_what_is_wrong_is_said_before_anything_is_written(config, tmp_path, trai
     shapes = "model.args.num_classes=5"
     said = lines(config, shapes, f"init_from={{path: {trained}}}", "data.train.classes=5", "data.eval.classes=5")
     assert said == [
-        "-o init_from: misshaped: the source's arrays do not fit 5.bias ([3] in the source, [5] in the model), "
+        "override init_from: misshaped: the source's arrays do not fit 5.bias ([3] in the source, [5] in the model), "
         "5.weight ([4, 3] in the source, [4, 5] in the model): rename, exclude, or leave misshaped out of strict"
     ]
     assert lines(config, f"init_from={{path: {trained}, weights: other}}") == [
-        f"-o init_from: init_from.path: {trained}/checkpoints/step-00000014: there are no weights 'other'; there are raw, ema, "
-        "tensorflow, measured"
+        f"override init_from: init_from.path: {trained}/checkpoints/step-00000014: there are no weights 'other'; there are "
+        "raw, ema, tensorflow, measured"
     ]
     kinds = "name a checkpoint, a run's output folder with checkpoints, or a file *.safetensors or *.pdparams"
     assert lines(config, "init_from.path=nowhere") == [
-        f"-o init_from.path: nowhere: there is no such file or folder: {kinds} (looked at {os.getcwd()}/nowhere)"
+        f"override init_from.path: nowhere: there is no such file or folder: {kinds} (looked at {os.getcwd()}/nowhere)"
     ]
-    assert lines(config, f"init_from.path={tmp_path}") == [f"-o init_from.path: {tmp_path}: it holds no weights: {kinds}"]
+    assert lines(config, f"init_from.path={tmp_path}") == [f"override init_from.path: {tmp_path}: it holds no weights: {kinds}"]
     assert lines(config, f"init_from={{path: {trained}, exclude: [a, '^5', head]}}") == [
-        "-o init_from: init_from.exclude.2: 'head' matches none of the model's 7 variables"
+        "override init_from: init_from.exclude.2: 'head' matches none of the model's 7 variables"
     ]
     (tmp_path / "x.pdparams").write_bytes(b"cos\nsystem\n(S'x'\ntR.")
     assert lines(config, f"init_from.path={tmp_path / 'x.pdparams'}") == [
-        f"-o init_from.path: {tmp_path / 'x.pdparams'}: it would call 'os.system', and only arrays are admitted"
+        f"override init_from.path: {tmp_path / 'x.pdparams'}: it would call 'os.system', and only arrays are admitted"
     ]
     assert not (tmp_path / "run").exists()
 

@@ -104,7 +104,7 @@ def test_on_where_paddle_can_not(config, monkeypatch):
     assert onednn_of(config(), paddle.CPUPlace()).why == "it is raining"
     with pytest.raises(ConfigError) as error:
         prepare_training(config("runtime.onednn=on"))
-    said = "-o runtime.onednn: oneDNN can not be used: it is raining; use auto or off"
+    said = "override runtime.onednn: oneDNN can not be used: it is raining; use auto or off"
     assert str(error.value) == said
 
 

@@ -140,21 +140,21 @@ def test_tied_weights_have_every_place(tmp_path):
 @pytest.mark.parametrize(
     ("to", "keys", "said"),
     [
-        ("x.npz", {}, "--to: x.npz: expected a name that ends in .safetensors or .pdparams"),
-        ("x.pdparams", {"format": "safetensors"}, "--to: x.pdparams: a file of --format safetensors ends in .safetensors"),
-        ("x", {"format": "onnx"}, "--format: expected safetensors or pdparams, got 'onnx'"),
-        ("x.pdparams", {"names": "both"}, "--names: expected variables or places, got 'both'"),
-        ("a_folder.pdparams", {}, "--to: a_folder.pdparams: it is a folder: name a file in it"),
+        ("x.npz", {}, "to: x.npz: expected a name that ends in .safetensors or .pdparams"),
+        ("x.pdparams", {"format": "safetensors"}, "to: x.pdparams: a file of format safetensors ends in .safetensors"),
+        ("x", {"format": "onnx"}, "format: expected safetensors or pdparams, got 'onnx'"),
+        ("x.pdparams", {"names": "both"}, "names: expected variables or places, got 'both'"),
+        ("a_folder.pdparams", {}, "to: a_folder.pdparams: it is a folder: name a file in it"),
         (
             "run/checkpoints/step-00000014/raw.safetensors",
             {},
-            "--to: run/checkpoints/step-00000014/raw.safetensors: it would be a part of the checkpoint in that folder: choose "
+            "to: run/checkpoints/step-00000014/raw.safetensors: it would be a part of the checkpoint in that folder: choose "
             "another one",
         ),
         (
             "x.safetensors",
             {"weights": "other.safetensors", "checkpoint": "last"},
-            "--checkpoint: other.safetensors is a file of weights: leave it out",
+            "checkpoint: other.safetensors is a file of weights: leave it out",
         ),
     ],
 )

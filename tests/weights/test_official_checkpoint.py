@@ -199,24 +199,24 @@ def written(folder: Path, others: dict, weights: dict = WEIGHTS) -> Path:
             "no averages of paddle.static.ExponentialMovingAverage are in it: no variable is called '<parameter>_ema_0', such "
             "as 'fc_0.b_0_ema_0'",
         ),
-        (SUMS | DECAY, {}, "it lacks @EMA_STEP_COUNTER@, the number of updates, which the averages depend on: give --updates"),
-        (SUMS | COUNTER, {}, "it lacks scheduled_ema_decay_rate, the decay, which the averages depend on: give --decay"),
+        (SUMS | DECAY, {}, "it lacks @EMA_STEP_COUNTER@, the number of updates, which the averages depend on: give updates"),
+        (SUMS | COUNTER, {}, "it lacks scheduled_ema_decay_rate, the decay, which the averages depend on: give decay"),
         (SUMS | DECAY | {"@EMA_STEP_COUNTER@": np.array([0])}, {}, "after 0 updates there are no averages yet"),
         (SUMS | DECAY, {"updates": -1}, "after -1 updates there are no averages yet"),
         (SUMS | COUNTER, {"decay": 1.0}, "its decay is 1, and no number in [0, 1)"),
         (SUMS | COUNTER, {"decay": float("nan")}, "its decay is nan, and no number in [0, 1)"),
-        (SUMS | COUNTER | DECAY, {"updates": 81}, "--updates is 81, and @EMA_STEP_COUNTER@ in it is 80: leave --updates out"),
+        (SUMS | COUNTER | DECAY, {"updates": 81}, "updates is 81, and @EMA_STEP_COUNTER@ in it is 80: leave updates out"),
         (
             SUMS | COUNTER | DECAY,
             {"decay": 0.999},
-            "--decay is 0.999, and scheduled_ema_decay_rate in it is 0.99, that of the last update: averages of a decay that "
+            "decay is 0.999, and scheduled_ema_decay_rate in it is 0.99, that of the last update: averages of a decay that "
             "varied can not be corrected",
         ),
         (
             SUMS | COUNTER | {"scheduled_ema_decay_rate": np.array([0.9], "float32")},
             {},
             "its decay, 0.9, is what thres_steps gives after 80 updates, and averages of a decay that varied can not be "
-            "corrected; where it was constant, give --decay 0.9",
+            "corrected; where it was constant, give decay 0.9",
         ),
         (SUMS | DECAY | {"@EMA_STEP_COUNTER@": np.array([1, 2])}, {}, "@EMA_STEP_COUNTER@ has 2 elements in place of one"),
         (SUMS | COUNTER | DECAY | {"conv_ema_0": np.ones(2)}, {}, "'conv_ema_0' is the average of no variable in it"),
@@ -267,7 +267,7 @@ def test_a_checkpoint_saved_inside_apply_has_no_raw_weights(recorded):
             export_official(path, recorded / file, weights="raw")
         assert str(caught.value) == (
             f"{path}: its weights are the averages: it was saved while they were applied, and has no raw weights; give "
-            "--weights ema"
+            "weights ema"
         )
         export_official(path, recorded / file, weights="ema")
         close(load_file(recorded / file), RECORDED["applied"])
@@ -340,5 +340,5 @@ def test_from_the_old_checkpoint_to_an_evaluation(official_run, capsys, monkeypa
 
 
 def test_the_arguments_of_the_function(recorded):
-    with pytest.raises(PpemaError, match="^--format: expected safetensors or pdparams, got 'onnx'$"):
+    with pytest.raises(PpemaError, match="^format: expected safetensors or pdparams, got 'onnx'$"):
         export_official(recorded / "model", recorded / "x", weights="raw", format="onnx")

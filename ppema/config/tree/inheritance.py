@@ -81,7 +81,7 @@ class Files:
         return list(usable.values())
 
     def _fail(self, message: str, position: Position | None, *path: str) -> None:
-        self.problems.append(Problem(path, message, str(position or "")))
+        self.problems.append(Problem(path, message, position.text if position else ""))
 
     def _collect(self, error: ConfigError) -> None:
         self.problems += error.problems
@@ -119,4 +119,4 @@ def _text(file: str) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8", "replace")
         position = Position(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise ConfigError([Problem((), f"not UTF-8 text: byte 0x{data[error.start]:02x}", str(position))]) from None
+        raise ConfigError([Problem((), f"not UTF-8 text: byte 0x{data[error.start]:02x}", position.text)]) from None

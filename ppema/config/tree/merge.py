@@ -1,4 +1,4 @@
-"""How a config is laid over the config that it inherits from, and how `-o a.b=c` sets one key of the result."""
+"""How a config is laid over the config that it inherits from, and how an override `a.b=c` sets one key of the result."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _replaces(over: Entry, path: Path) -> bool:
     flag = over.value.get(REPLACE) if isinstance(over.value, dict) else None
     if flag and not isinstance(flag.value, bool):
         message = f"expected true or false, got {shown(flag.plain())}"
-        raise ConfigError([Problem((*path, REPLACE), message, str(flag.position))])
+        raise ConfigError([Problem((*path, REPLACE), message, flag.position.text)])
     return bool(flag and flag.value)
 
 

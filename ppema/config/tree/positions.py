@@ -10,13 +10,15 @@ from ppema.errors import ConfigError, Path, Problem
 
 @dataclass(frozen=True)
 class Position:
-    """A place in a file, counted from 1, or a command line option, which has a source only."""
+    """A place in a file, counted from 1, or an override, which has a source only."""
 
     source: str
     line: int = 0
     column: int = 0
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """As messages have it: "file:line:column", or the source."""
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
 
 
@@ -48,7 +50,8 @@ class Positions:
         if problem.where:  # an inner section has placed it already
             return problem
         path = prefix + problem.path
-        return Problem(path, problem.message, str(self.find(path) or ""))
+        position = self.find(path)
+        return Problem(path, problem.message, position.text if position else "")
 
     def _order(self, problem: Problem) -> tuple[bool, str, int, int]:
         position = self.find(problem.path) or Position("")

@@ -106,7 +106,7 @@ _START = yaml.Mark("", 0, 0, 0, None, 0)
 
 
 def _invalid(position: Position, message: str) -> ConfigError:
-    return ConfigError([Problem((), message, str(position))])
+    return ConfigError([Problem((), message, position.text)])
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
@@ -231,7 +231,7 @@ class _Builder:
             if message := key_fault(key):
                 self._fail(position, path, message)
             elif key in own:
-                self._fail(position, (*path, key), f"duplicate key; it is also at {own[key].position}")
+                self._fail(position, (*path, key), f"duplicate key; it is also at {own[key].position.text}")
             else:
                 own[key] = self.build(value_node, position, (*path, key))
         return {**inherited, **own}
@@ -253,5 +253,5 @@ class _Builder:
         return self._fail(position, path, f"the tag {tag} is refused; a config holds plain data only")
 
     def _fail(self, position: Position, path: Path, message: str) -> Entry:
-        self.problems.append(Problem(path, message, str(position)))
+        self.problems.append(Problem(path, message, position.text))
         return Entry(None, position)
