@@ -1,12 +1,13 @@
 """What rounding does to averages: the type of a shadow, the compensated update, and rounding to a parameter's type.
 
-Arrays of bfloat16, which numpy does not know, travel as uint16, their bits, as Paddle itself gives and takes them.
+Importing this module makes bfloat16 a type that numpy knows by name (ml_dtypes).
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
+import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy
 import numpy as np
 
 Precision = Literal["float32", "compensated"]
@@ -36,29 +37,20 @@ def compensated(shadow: Array, rest: Array, value: Array, alpha: Array) -> tuple
     return updated, step - (updated - shadow)
 
 
-def type_of(array: np.ndarray) -> str:
-    """The type that a variable's array stands for: numpy's name of it, or "bfloat16" for uint16."""
-    return "bfloat16" if array.dtype == np.uint16 else array.dtype.name
-
-
 def widened(array: np.ndarray) -> np.ndarray:
     """The values of an array of a half type as float32, exactly; any other array as it is."""
-    if type_of(array) == "bfloat16":
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.float32) if array.dtype == np.float16 else array
+    return array.astype(np.float32) if array.dtype.name in HALF_TYPES else array
 
 
 def finite(array: np.ndarray) -> bool:
-    """Whether no number of a floating-point array is NaN or infinite; uint16 is bfloat16."""
-    if type_of(array) == "bfloat16":
-        return bool(((array & 0x7F80) != 0x7F80).all())
-    if array.dtype != np.float16:
+    """Whether no number of a floating-point array is NaN or infinite."""
+    if array.dtype.name not in HALF_TYPES:
         # One pass over memory. The sum of squares is finite only if all of them are; where it overflows, this tells nothing.
         flat = array.reshape(-1)
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(np.dot(flat, flat)):
                 return True
-    return bool(np.isfinite(array).all())
+    return bool(np.isfinite(widened(array)).all())
 
 
 def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
@@ -66,16 +58,10 @@ def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
 
     Raises ValueError for bfloat16 from anything but float32, which would be rounded twice.
     """
-    if dtype != "bfloat16":
-        with np.errstate(over="ignore"):
-            return array.astype(dtype)
-    if array.dtype != np.float32:
-        raise ValueError(f"{type_of(array)} can not be rounded to bfloat16")
-    # bfloat16 is float32's upper half: add just under half a unit of it, or half where it is odd, and cut.
-    bits = np.ascontiguousarray(array).reshape(array.shape).view(np.uint32)
-    nearest = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16
-    # That could carry a NaN into infinity or zero; a bit in its middle keeps it one.
-    return np.where(np.isnan(array), (bits >> 16) | 0x40, nearest).astype(np.uint16)
+    if dtype == "bfloat16" and array.dtype != np.float32:
+        raise ValueError(f"{array.dtype.name} can not be rounded to bfloat16")
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(dtype)
 
 
 def fitted(array: np.ndarray, dtype: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppema.averaging.precision import fitted, type_of
+from ppema.averaging.precision import fitted
 from ppema.checkpoint.folder import MANIFEST, is_step, problems, read_manifest, read_part, step_of
 from ppema.checkpoint.manifest import Manifest
 from ppema.checkpoint.tensors import Arrays
@@ -74,7 +74,7 @@ class Checkpoint:
         if missing:
             raise CheckpointError(f"{self.path / f'average-{name}.safetensors'}: it lacks variable {missing[0]!r}")
         weights = {name: shadows[shadow] for name, shadow in shadow_of.items()}
-        return {**raw, **{name: fitted(array, type_of(raw.get(name, array))) for name, array in weights.items()}}
+        return {**raw, **{name: fitted(array, raw.get(name, array).dtype.name) for name, array in weights.items()}}
 
     def shadow_of(self, average: str) -> dict[str, str]:
         """The names of its shadows by variable's name. Raises CheckpointError for an unknown average."""

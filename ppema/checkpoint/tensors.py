@@ -10,32 +10,33 @@ from typing import Any
 
 import numpy as np
 import xxhash
+from ml_dtypes import bfloat16
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 from safetensors import deserialize
 
-from ppema.averaging.precision import type_of
 from ppema.errors import CheckpointError, one_line
 
 Arrays = Mapping[str, np.ndarray]
 Form = tuple[np.dtype, tuple[int, ...]]
 
 _METADATA = "__metadata__"
-# What the format calls numpy's types, by their kind and size; large ones first, so that every array is aligned in the file.
+# What the format calls numpy's types, by their names; large ones first, so that every array is aligned in the file.
 _TYPES = {
-    "u8": "U64",
-    "i8": "I64",
-    "f8": "F64",
-    "f4": "F32",
-    "u4": "U32",
-    "i4": "I32",
-    "u2": "BF16",
-    "f2": "F16",
-    "i2": "I16",
-    "i1": "I8",
-    "u1": "U8",
-    "b1": "BOOL",
+    "uint64": "U64",
+    "int64": "I64",
+    "float64": "F64",
+    "float32": "F32",
+    "uint32": "U32",
+    "int32": "I32",
+    "bfloat16": "BF16",
+    "float16": "F16",
+    "int16": "I16",
+    "int8": "I8",
+    "uint8": "U8",
+    "bool": "BOOL",
 }
-_NUMPY_TYPES = {name: np.dtype(f"<{kind}") for kind, name in _TYPES.items()} | {"U16": np.dtype("<u2")}
+# U16 is how numpy writes the bits that Paddle gives for bfloat16; Paddle has no uint16.
+_NUMPY_TYPES = {name: np.dtype(kind) for kind, name in _TYPES.items()} | {"U16": np.dtype(bfloat16)}
 
 
 class Record(BaseModel):
@@ -51,7 +52,7 @@ class Image:
     """A safetensors file in memory.
 
     `views` are arrays whose memory is the file's data: what is copied into them is in the file. Reused, it costs a save no
-    memory and one copy. Arrays of uint16 are bfloat16, which numpy does not know, and in the file they are.
+    memory and one copy.
     """
 
     def __init__(self, forms: Mapping[str, Form], said: Mapping[str, str] | None = None):
@@ -66,7 +67,7 @@ class Image:
             check_name(name)
             dtype, shape = forms[name]
             end = offset + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-            header[name] = {"dtype": _TYPES[dtype.str[1:]], "shape": list(shape), "data_offsets": [offset, end]}
+            header[name] = {"dtype": _TYPES[dtype.name], "shape": list(shape), "data_offsets": [offset, end]}
             places[name], offset = slice(offset, end), end
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         # The data begins at a multiple of 8, so that every array in a mapped file is aligned.
@@ -91,7 +92,7 @@ class Image:
 
 
 def read_arrays(file: Path, record: Record | None = None) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file, in the order of their names; those of bfloat16, by whatever program, as uint16.
+    """The arrays of a safetensors file, in the order of their names.
 
     Raises CheckpointError where it is missing, damaged, or not what `record` says.
     """
@@ -149,7 +150,6 @@ def check_name(name: str) -> None:
 
 def _rank(name: str, dtype: np.dtype) -> int:
     """Where in a file arrays of `dtype` stand."""
-    kind = dtype.str[1:]
-    if kind not in _TYPES:
-        raise ValueError(f"{name} is {type_of(np.empty(0, dtype))}, which a safetensors file can not hold")
-    return list(_TYPES).index(kind)
+    if dtype.name not in _TYPES:
+        raise ValueError(f"{name} is {dtype.name}, which a checkpoint can not hold")
+    return list(_TYPES).index(dtype.name)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import paddle
+from ml_dtypes import bfloat16
 
-from ppema.averaging.precision import HALF_TYPES, finite, rounded, type_of
+from ppema.averaging.precision import HALF_TYPES, finite, rounded
 
 Scope = Any  # paddle.static.Scope
 # The class was renamed between Paddle 2 and 3.
@@ -52,22 +53,22 @@ def missing(scope: Scope, names: Iterable[str]) -> list[str]:
 
 
 def get(scope: Scope, name: str) -> np.ndarray:
-    """A copy of the variable's value; of bfloat16 its bits, as uint16. Raises KeyError where there is none."""
-    return np.array(tensor(scope, name))
+    """A copy of the variable's value. Raises KeyError where there is none."""
+    return _array(tensor(scope, name))
 
 
 def all_finite(scope: Scope, name: str) -> bool:
     """Whether no number of the floating-point variable is NaN or infinite. Raises KeyError where there is none."""
     found = tensor(scope, name)
     shared = _form(found)[1] in _SHARED_NAMES and not found._place().is_gpu_place()
-    return finite(np.from_dlpack(_DLPack(found)) if shared else np.array(found))
+    return finite(np.from_dlpack(_DLPack(found)) if shared else _array(found))
 
 
 class Copier:
     """Copies variables of a scope into arrays, again and again, with one copy of memory and one look-up for all times."""
 
     def __init__(self, scope: Scope, targets: Mapping[str, np.ndarray]):
-        """targets: by variable's name, of its shape and type (uint16 for bfloat16). Raises KeyError for a missing variable."""
+        """targets: by variable's name, of its shape and type. Raises KeyError for a missing variable."""
         self._scope = scope  # whose variables the handles below belong to
         self._pairs = [(name, tensor(scope, name), target) for name, target in targets.items()]
         self._gpu = any(source._place().is_gpu_place() for _, source, _ in self._pairs)
@@ -76,12 +77,12 @@ class Copier:
         """Raises ValueError for a variable that has another shape or type by now."""
         for name, source, target in self._pairs:
             shared = target.dtype in _SHARED and not self._gpu
-            value = np.from_dlpack(_DLPack(source)) if shared else np.array(source)
+            value = np.from_dlpack(_DLPack(source)) if shared else _array(source)
             # Paddle makes a learning rate of shape [] one of shape [1] when it sets it.
             if value.size == 1 == target.size:
                 value = value.reshape(target.shape)
             if value.shape != target.shape or value.dtype != target.dtype:
-                _same(f"variable {name}", _form(source), "the array", (target.shape, type_of(target)))
+                _same(f"variable {name}", _form(source), "the array", (target.shape, target.dtype.name))
             np.copyto(target, value)
 
 
@@ -112,14 +113,14 @@ def put(scope: Scope, values: Mapping[str, np.ndarray]) -> None:
     targets = {name: tensor(scope, name) for name in values}
     for name, target in targets.items():
         value = values[name]
-        _same(f"variable {name}", _form(target), "the new value", (tuple(value.shape), type_of(value)))
+        _same(f"variable {name}", _form(target), "the new value", (tuple(value.shape), value.dtype.name))
     for name, target in targets.items():
-        target.set(np.ascontiguousarray(values[name]).reshape(values[name].shape), _place(target))
+        _set(target, np.ascontiguousarray(values[name]).reshape(values[name].shape), _place(target))
 
 
 def create(scope: Scope, name: str, value: np.ndarray) -> None:
     """Give the scope a variable of that name and value, on the CPU; one that it has gets the value, shape and type."""
-    scope.var(name).get_tensor().set(value, paddle.CPUPlace())
+    _set(scope.var(name).get_tensor(), value, paddle.CPUPlace())
 
 
 class Loan:
@@ -181,7 +182,7 @@ class Loan:
         """A copy of the own value of the first variable `name`. Raises KeyError for another one, and where nothing is lent."""
         if not self._lent:
             raise KeyError(name)
-        return np.array(self._own[name])
+        return _array(self._own[name])
 
 
 class Copies:
@@ -204,7 +205,7 @@ class Copies:
             halved = theirs == "float32" and ours in HALF_TYPES
             _same(first, (shape, ours), second, (other, ours if halved else theirs))
             copy = _Tensor()
-            copy.set(rounded(np.array(b), ours) if halved else np.array(b), _place(b))
+            _set(copy, rounded(_array(b), ours) if halved else _array(b), _place(b))
             own[first] = _Tensor()
             own[first]._share_data_with(a)
             firsts.append(a)
@@ -218,7 +219,7 @@ class Copies:
 
     def own(self, name: str) -> np.ndarray:
         """A copy of the own value of the first variable `name`. Raises KeyError for another variable."""
-        return np.array(self._own[name])
+        return _array(self._own[name])
 
 
 def _look_up(scope: Scope, names: Iterable[str]) -> tuple[list[Any], list[Any]]:
@@ -243,6 +244,17 @@ def _is_local(scope: Scope, name: str) -> bool:
 def _share(targets: Iterable[Any], sources: Iterable[Any]) -> None:
     """Let each target have the memory of its source: all of them, as no interrupt comes between."""
     deque(map(_Tensor._share_data_with, targets, sources), maxlen=0)
+
+
+def _array(value) -> np.ndarray:
+    """A copy of a tensor's value. Paddle gives bfloat16 as its bits, uint16, a type that no variable has."""
+    array = np.array(value)
+    return array.view(bfloat16) if array.dtype == np.uint16 else array
+
+
+def _set(target, value: np.ndarray, place) -> None:
+    """Copy an array into a tensor, which gets its shape and type. Paddle takes bfloat16 as its bits."""
+    target.set(value.view(np.uint16) if value.dtype == bfloat16 else value, place)
 
 
 def _place(value):

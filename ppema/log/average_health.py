@@ -165,4 +165,4 @@ def _covered(programs: Programs) -> dict[str, dict[str, _Held]]:
 
 
 def _checksum(array: np.ndarray) -> int:
-    return zlib.crc32(array.reshape(-1).data)
+    return zlib.crc32(array.reshape(-1).view(np.uint8).data)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppema.averaging.precision import HALF_TYPES, rounded, type_of, widened
+from ppema.averaging.precision import HALF_TYPES, rounded, widened
 from ppema.config import InitFrom
 from ppema.config.init_from import Mismatch
 from ppema.errors import ConfigError, Problem, listed, printable
@@ -117,7 +117,7 @@ def check(found: Assignment, strict: Iterable[Mismatch], titles: Mapping[str, st
 
 def form(array: np.ndarray) -> str:
     """ "[3, 4] float32"."""
-    return f"{list(array.shape)} {type_of(array)}"
+    return f"{list(array.shape)} {array.dtype.name}"
 
 
 def _renamed(rename: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
@@ -166,7 +166,7 @@ def _fitted(parameter: Parameter, source: str, array: np.ndarray) -> Loaded:
     """Raises ValueError, with why, where the array can not become the variable."""
     if array.shape != parameter.shape:
         raise ValueError(f"{list(array.shape)} in the source, {list(parameter.shape)} in the model")
-    kind = type_of(array)
+    kind = array.dtype.name
     if kind == parameter.dtype:
         return Loaded(parameter, source, kind, array, widened(array))
     if kind in _FLOATS and parameter.dtype in _FLOATS:

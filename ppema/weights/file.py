@@ -39,8 +39,8 @@ def write_whole(file: Path, *contents: Buffer) -> None:
 def read_weights(file: Path) -> dict[str, np.ndarray]:
     """The arrays in `file`, by the variables' names; any safetensors file will do, such as a checkpoint's raw.safetensors.
 
-    Those of bfloat16, by whatever program, are uint16. Whether they are a model's is seen when they are put in place of its
-    variables. Raises CheckpointError where the file is missing, damaged, or of a later format.
+    Whether they are a model's is seen when they are put in place of its variables. Raises CheckpointError where the file is
+    missing, damaged, or of a later format.
     """
     arrays = read_arrays(file)
     description(file)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppema.averaging.precision import HALF_TYPES, fitted, type_of, widened
+from ppema.averaging.precision import HALF_TYPES, fitted, widened
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import PDPARAMS
 from ppema.errors import CheckpointError, Naming
@@ -63,7 +63,7 @@ def read_official(path: Path, decay: float | None = None, updates: int | None = 
     averages = dict(weights)
     for name, shadow in shadow_of.items():
         wide = widened(others[shadow])
-        averages[name] = fitted((wide / _correction(constant, steps)).astype(wide.dtype), type_of(weights[name]))
+        averages[name] = fitted((wide / _correction(constant, steps)).astype(wide.dtype), weights[name].dtype.name)
     return OfficialCheckpoint(weights, averages, steps, constant)
 
 
@@ -78,7 +78,7 @@ def same_weights(found: OfficialCheckpoint) -> bool:
     pairs = [(widened(found.raw[name]).ravel(), widened(value).ravel()) for name, value in found.averages.items()]
     both, square = (sum(float(np.vdot(a, b)) for a, b in each) for each in (pairs, [(b, b) for _, b in pairs]))
     factor = both / square if square else 1.0
-    bounds = [1e-2 if type_of(each) in HALF_TYPES else 1e-6 for each in found.raw.values()]
+    bounds = [1e-2 if each.dtype.name in HALF_TYPES else 1e-6 for each in found.raw.values()]
     return abs(factor - 1) < 1e-3 and all(
         np.abs(raw - factor * mean).max(initial=0) <= bound * np.abs(mean).max(initial=0)
         for (raw, mean), bound in zip(pairs, bounds, strict=True)

@@ -1,7 +1,7 @@
 """Paddle's files of weights: *.pdparams, pickles of a mapping from names to arrays.
 
 `paddle.save(layer.state_dict(), file)` names them by their place in the model, and adds a table from these to the variables'
-names; `paddle.static.save` names them by their variables. Arrays of bfloat16 are uint16 in them, as everywhere in Paddle.
+names; `paddle.static.save` names them by their variables. bfloat16 is its bits in them, uint16.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_dtypes import bfloat16
 
 from ppema.checkpoint.tensors import Arrays, read_bytes
 from ppema.errors import CheckpointError, printable
@@ -44,13 +45,14 @@ def read_pdparams(file: Path) -> dict[str, np.ndarray]:
                 )
     except RefusedError as error:
         raise CheckpointError(f"{file}: {error}") from error
-    return found
+    return {name: value.view(bfloat16) if value.dtype == np.uint16 else value for name, value in found.items()}
 
 
 def pdparams(arrays: Arrays, places: Mapping[str, str] | None) -> bytes:
     """A file's content that holds `arrays`; places: the variables' names by their names in the file, where these are places."""
     table = {} if places is None else {_TABLE: dict(places)}
-    return pickle.dumps({**arrays, **table}, protocol=_PROTOCOL)
+    bits = {name: array.view(np.uint16) if array.dtype == bfloat16 else array for name, array in arrays.items()}
+    return pickle.dumps({**bits, **table}, protocol=_PROTOCOL)
 
 
 def _join(arrays: dict[str, Any], sliced: Any, size: int) -> None:

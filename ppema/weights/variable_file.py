@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from ml_dtypes import bfloat16
 
 from ppema.checkpoint.tensors import read_bytes
 from ppema.errors import CheckpointError
 
-# By the number in the file, as paddle/fluid/framework/framework.proto has it (VarType.Type); bfloat16 is uint16.
-_TYPES = {0: "b1", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8", 20: "u1", 21: "i1", 22: "<u2"}
+# By the number in the file, as paddle/fluid/framework/framework.proto has it (VarType.Type).
+_TYPES: dict[int, Any] = {0: "b1", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8", 20: "u1", 21: "i1", 22: bfloat16}
 _MOST_DIMENSIONS = 32
 _VARINT, _BYTES = 0, 2  # protobuf's wire types
 
@@ -29,8 +31,8 @@ def read_variable(file: Path) -> np.ndarray:
         for _ in range(reader.number(8)):
             reader.take(reader.number(8))
         reader.expect(4, 0)
-        letters, shape = _described(_Reader(reader.take(reader.number(4))))
-        dtype = np.dtype(letters)
+        kind, shape = _described(_Reader(reader.take(reader.number(4))))
+        dtype = np.dtype(kind)
         if prod(shape) * dtype.itemsize != reader.left:
             raise ValueError(f"shape {list(shape)} with {reader.left} bytes")
         return np.frombuffer(reader.take(reader.left), dtype).reshape(shape)
@@ -74,8 +76,8 @@ class _Reader:
         raise ValueError("a number of more than 64 bits")
 
 
-def _described(reader: _Reader) -> tuple[str, tuple[int, ...]]:
-    """numpy's letters of the type, and the shape."""
+def _described(reader: _Reader) -> tuple[Any, tuple[int, ...]]:
+    """What numpy's dtype of the type is made from, and the shape."""
     kind, shape = -1, []
     while reader.left:
         field, wire = divmod(reader.varint(), 8)

@@ -125,5 +125,5 @@ def test_layer_groups_are_as_coarse_as_they_can_be(places, groups):
 
 def test_half_weights_are_compared_by_their_values():
     """1.5 and -2 in bfloat16, against 1 and -2: √0.25/√6.25."""
-    found = tally(np.array([0x3FC0, 0xC000], "uint16"), np.array([1, -2], "float32"), 0.5)
+    found = tally(np.array([1.5, -2], "bfloat16"), np.array([1, -2], "float32"), 0.5)
     assert (found.difference, found.norm, found.differing, found.kept) == (0.25, 6.25, 1, 0)

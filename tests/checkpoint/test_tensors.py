@@ -52,8 +52,18 @@ def test_a_name_that_is_no_variables_is_neither_written_nor_read(tmp_path, name)
         read_arrays(file)
 
 
+def test_bfloat16_is_written_and_read_as_the_formats_own(tmp_path):
+    image = Image.of({"w": np.array([1, -2], "bfloat16"), "x": np.array([3], "float32")})
+    header = b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{"dtype":"BF16","shape":[2],"data_offsets":[4,8]}}'
+    assert image.header[8:].rstrip() == header
+    assert image.data.tobytes() == b"\x00\x00\x40\x40\x80\x3f\x00\xc0"
+    (tmp_path / "a.safetensors").write_bytes(image.header + image.data.tobytes())
+    read = read_arrays(tmp_path / "a.safetensors")
+    assert read["w"].dtype == "bfloat16" and read["w"].tolist() == [1, -2]
+
+
 def test_types_that_the_format_lacks_are_named():
-    with pytest.raises(ValueError, match="c is complex128, which a safetensors file can not hold"):
+    with pytest.raises(ValueError, match="c is complex128, which a checkpoint can not hold"):
         Image.of({"c": np.zeros(1, "complex128")})
 
 

@@ -156,11 +156,20 @@ def halves(where):
     return where
 
 
-def test_types_are_named_and_bfloat16_travels_as_its_bits(halves):
+def test_types_are_named_and_bfloat16_is_a_type_of_its_own(halves):
     assert [scope.dtype(halves, name) for name in ("a", "f", "g")] == ["float32", "float16", "bfloat16"]
-    assert scope.get(halves, "g").dtype == np.uint16
-    scope.put(halves, {"f": np.array([0.5, 1], "float16"), "g": np.array([0x4000, 0], "uint16")})
-    assert scope.get(halves, "g").tolist() == [0x4000, 0] and scope.dtype(halves, "g") == "bfloat16"
+    found = scope.get(halves, "g")
+    assert found.dtype == "bfloat16" and found.tolist() == [1, -2]
+    found[0] = 7  # a copy
+    assert scope.get(halves, "g").tolist() == [1, -2]
+    given = np.array([[2, 0], [3, 0]], "bfloat16")[:, 0]  # not contiguous
+    scope.put(halves, {"f": np.array([0.5, 1], "float16"), "g": given})
+    given[0] = 7  # copied too
+    assert np.array(scope.tensor(halves, "g")).tolist() == [0x4000, 0x4040] and scope.dtype(halves, "g") == "bfloat16"
+    scope.create(halves, "new", np.array(-2, "bfloat16"))
+    assert scope.dtype(halves, "new") == "bfloat16" and scope.get(halves, "new").tolist() == -2
+    with pytest.raises(ValueError, match=r"variable g is bfloat16 \[2\], the new value is uint16 \[2\]"):
+        scope.put(halves, {"g": np.zeros(2, "uint16")})
     with pytest.raises(ValueError, match=r"variable g is bfloat16 \[2\], the new value is float32 \[2\]"):
         scope.put(halves, {"g": np.zeros(2, "float32")})
 
@@ -170,7 +179,7 @@ def test_copies_into_half_types_are_rounded_and_the_former_memory_comes_back(hal
     copies = scope.Copies(halves, [("f", "wide"), ("g", "wide")])
     copies.start()
     assert scope.get(halves, "f").tolist() == [1.234375, -np.inf]
-    assert [f"{bits:04x}" for bits in scope.get(halves, "g")] == ["3f9e", "f14a"]
+    assert [f"{bits:04x}" for bits in scope.get(halves, "g").view("uint16")] == ["3f9e", "f14a"]
     assert [scope.dtype(halves, name) for name in "fg"] == ["float16", "bfloat16"]
     copies.stop()
     assert {name: (scope.get(halves, name).tobytes(), scope.tensor(halves, name)._ptr()) for name in "fg"} == before
@@ -186,17 +195,17 @@ def test_other_copies_between_types_are_refused_and_have_then_touched_nothing(ha
 def filled(values):
     made = paddle.static.Scope()
     for name, value in values.items():
-        made.var(name).get_tensor().set(value, paddle.CPUPlace())
+        scope.create(made, name, value)
     return made
 
 
 def test_a_copier_gives_what_is_there_now_in_the_arrays_given():
-    names = ["f4", "f8", "i8", "u2"]
+    names = ["f4", "f8", "i8", "b2"]
     values = {
         "f4": np.arange(6, dtype="float32").reshape(2, 3),
         "f8": np.array(0.5),
         "i8": np.array([3, 4]),
-        "u2": np.array([0x3F80], "uint16"),
+        "b2": np.array([1], "bfloat16"),
     }
     where = filled(values)
     targets = {name: np.zeros_like(values[name]) for name in names}

@@ -79,4 +79,4 @@ class Moving:
     def get(self, name: str) -> np.ndarray:
         """The variable's value, bfloat16 as float32."""
         value = scope.get(self.scope, name)
-        return (value.astype("uint32") << 16).view("float32") if value.dtype == np.uint16 else value
+        return value.astype("float32") if value.dtype == "bfloat16" else value
