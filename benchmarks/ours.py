@@ -14,12 +14,14 @@ from benchmarks.peer import ROOT
 from benchmarks.stock import weights
 from benchmarks.subjects import DECAY, SUBJECTS
 from ppema.averaging.decay import Constant
+from ppema.averaging.rule import Rule
 from ppema.checkpoint.state import BEGINNING
 from ppema.config import Config, load_config
 from ppema.data import Batch, Loader
 from ppema.errors import TrainingError
 from ppema.ir import backend, native
-from ppema.passes.ema import EmaPass, append_updates
+from ppema.passes.ema import UpdatePass, declare
+from ppema.passes.target import TrainProgram
 from ppema.programs.executor import Executor
 from ppema.training.loop import Trainer
 from ppema.training.resume import Start
@@ -53,8 +55,10 @@ def update(shapes: Sequence[Sequence[int]], averages: int, update_every: int) ->
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         weights(shapes)
         parameters = ir.parameters(main)
-        made = [EmaPass(f"ema{index}", Constant(DECAY), update_every=update_every) for index in range(averages)]
-        append_updates(ir, main, startup, [(each, each.declare(ir, main, startup, parameters)) for each in made])
+        target = TrainProgram(main, startup)
+        for index in range(averages):
+            declare(target, f"ema{index}", Rule(Constant(DECAY), update_every=update_every), parameters)
+        UpdatePass().apply(target)
         if not averages:
             paddle.increment(ir.create_state(main, startup, "count", [1], "float32", 0.0))
     own = paddle.static.Scope()

@@ -56,18 +56,21 @@ def errors_of_programs(steps: int = STEPS, size: int = 1000) -> dict[tuple[str, 
     """The error of each of CASES after `steps` runs of one program that holds every average, by precision and decay."""
     import paddle
 
-    from ppema.ir import backend, scope
-    from ppema.passes.ema import EmaPass
+    from ppema.averaging.rule import Rule
+    from ppema.ir import scope
+    from ppema.passes.ema import UpdatePass, declare
+    from ppema.passes.target import TrainProgram
 
     main, startup = paddle.static.Program(), paddle.static.Program()
-    averages = {}
+    target, averages = TrainProgram(main, startup), {}
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         zero = paddle.nn.initializer.Constant(0.0)
         paddle.static.create_parameter([len(CASES), size], "float32", name="w", default_initializer=zero)
-        parameters = backend().parameters(main)
+        parameters = target.parameters
         for index, key in enumerate((p, d) for p in PRECISIONS for d in DECAYS):
-            made = EmaPass(f"a{index}", Constant(key[1]), precision=key[0])
-            averages[key] = made.apply(backend(), main, startup, parameters).shadow_of["w"]
+            rule = Rule(Constant(key[1]), precision=key[0])
+            averages[key] = declare(target, f"a{index}", rule, parameters).shadow_of["w"]
+        UpdatePass().apply(target)
     where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
     exact = dict.fromkeys(DECAYS, np.zeros((len(CASES), size)))
     with paddle.static.scope_guard(where):
@@ -109,13 +112,16 @@ def milliseconds_per_update(precision: str, runs: int = 200) -> float:
     """The time of a program that only updates the average of ResNet-18's 11.7 million numbers: the shortest of many runs."""
     import paddle
 
-    from ppema.ir import backend
-    from ppema.passes.ema import EmaPass
+    from ppema.averaging.rule import Rule
+    from ppema.passes.ema import UpdatePass, declare
+    from ppema.passes.target import TrainProgram
 
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         paddle.vision.models.resnet18()
-        EmaPass("ema", Constant(0.999), precision=precision).apply(backend(), main, startup, backend().parameters(main))
+        target = TrainProgram(main, startup)
+        declare(target, "ema", Rule(Constant(0.999), precision=precision), target.parameters)
+        UpdatePass().apply(target)
     executor, took = paddle.static.Executor(paddle.CPUPlace()), []
     with paddle.static.scope_guard(paddle.static.Scope()):
         executor.run(startup)

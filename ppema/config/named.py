@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -32,6 +32,17 @@ class Named(Section):
         if not isinstance(value, (str, Mapping, Named)):
             raise fault(f"expected a name or a mapping with a name, got {shown(value)}")
         return cls.spelt_out(value)
+
+
+class PassSpec(Named):
+    """A pass of your own: a subclass of `ppema.passes.target.Pass`, which changes the train program."""
+
+    model_config = examples({"name": "my_passes.Centralize", "args": {}, "after": "backward"})
+
+    after: Literal["forward", "backward", "optimize", "averages"] = Field(
+        default="backward",
+        description="Part of the training step that it follows. After optimize and averages it has no effect in skipped steps.",
+    )
 
 
 class Optimizer(Named):

@@ -24,7 +24,7 @@ from ppema.config.data import DataSpec
 from ppema.config.duration import Duration
 from ppema.config.init_from import InitFrom
 from ppema.config.monitor import Monitors, is_monitor
-from ppema.config.named import LearningRate, Named, Optimizer
+from ppema.config.named import LearningRate, Named, Optimizer, PassSpec
 from ppema.config.section import Count, Count0, Section, Seed, Text, examples
 from ppema.config.tree.positions import Positions
 from ppema.config.wording import counting, expecting, faults, in_our_words, shown
@@ -180,6 +180,7 @@ class Config(Section):
             "optimizer": "Adam",
             "lr": 1e-3,
             "averages": {"ema": {"decay": 0.99}},
+            "passes": [{"name": "my_passes.Centralize", "after": "backward"}],
             "train": {"epochs": 20},
             "runtime": {"threads": 2},
             "output": "runs/smoothed",
@@ -207,6 +208,7 @@ class Config(Section):
     averages: Averages = Field(
         default={}, description="Averages of the weights by name. Each is evaluated beside the raw weights."
     )
+    passes: tuple[PassSpec, ...] = Field(default=(), description="Passes of your own, which change the train program.")
     train: Train = Field(description="The length of the run and its intervals.")
     runtime: Runtime = Field(default=Runtime(), description="Threads, device and execution.")
     output: Text | None = Field(

@@ -123,8 +123,8 @@ def selection_of(include: Sequence[str], exclude: Sequence[str], batch_norm: Bat
     return Selection(check_patterns("include", include), check_patterns("exclude", exclude), batch_norm)
 
 
-def switch_of(every: int | None, mix: float, update_every: int) -> SwitchPass | None:
-    """The pass that overwrites weights, where the arguments ask for it. Raises ValueError for what they can not be."""
+def switch_of(average: str, every: int | None, mix: float, update_every: int) -> SwitchPass | None:
+    """The pass that overwrites weights by `average`, where asked for. Raises ValueError for what the others can not be."""
     if every is None:
         if mix != 1:
             raise ValueError("overwrite_mix: it goes with overwrite_every alone")
@@ -134,7 +134,7 @@ def switch_of(every: int | None, mix: float, update_every: int) -> SwitchPass | 
         raise ValueError(f"overwrite_every: expected update_every, {update_every}, or more, got {every}")
     if not (isinstance(mix, (int, float)) and 0 < mix <= 1):
         raise ValueError(f"overwrite_mix: expected a number in (0, 1], got {mix!r}")
-    return SwitchPass(every, mix)
+    return SwitchPass(average, every, mix)
 
 
 def as_float64(value: Any) -> Any:

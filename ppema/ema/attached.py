@@ -15,10 +15,11 @@ from ppema.ema.foreign import statistics_of_trained
 from ppema.errors import AverageError, listed
 from ppema.ir import Operation, Parameter, Program, Variable, backend
 from ppema.passes.average import Average, shadow_name
-from ppema.passes.ema import EmaPass
+from ppema.passes.ema import EmaPass, UpdatePass
 from ppema.passes.recalibrate import moving_statistics
-from ppema.passes.select import Selection, chosen
+from ppema.passes.select import Selection
 from ppema.passes.switch import SwitchPass
+from ppema.passes.target import TrainProgram, apply_passes
 from ppema.passes.trained import check_trained
 
 
@@ -76,23 +77,18 @@ class Attached:
         self._beginning = Beginning(self.main, startup, self.average)
 
 
-def attach(made: EmaPass, selection: Selection, switch: SwitchPass | None, when: Variable | None) -> Attached:
+def attach(added: EmaPass, switch: SwitchPass | None, when: Variable | None) -> Attached:
     """Append the update of a new average to the default main program, and its initial values to the default startup program.
 
     Raises AverageError and warns as `ExponentialMovingAverage.update` does.
     """
-    ir = backend()
-    main, startup = paddle.static.default_main_program(), paddle.static.default_startup_program()
-    parameters = ir.parameters(main)
+    target = TrainProgram(paddle.static.default_main_program(), paddle.static.default_startup_program(), when=when)
+    parameters = target.parameters
     if not parameters:
         raise AverageError("the default main program has no parameters to average: build the model first")
-    check_trained(main, when)
-    choices = selection.choose(parameters, _written(ir.operations(main)), moving_statistics(main), {})
-    covered, recalibrated = chosen(choices, "average"), chosen(choices, "recalibrate")
-    average = made.apply(ir, main, startup, covered, recalibrated, when)
-    if switch is not None:
-        switch.apply(ir, main, startup, made, average, covered, when)
-    return Attached(main, average, parameters, selection)
+    check_trained(target.main, when)
+    apply_passes(target, [added, UpdatePass(), *([switch] if switch else [])])
+    return Attached(target.main, target.averages[added.average], parameters, added.selection)
 
 
 def names_to_be(program: Program, selection: Selection, name: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ import paddle
 
 from ppema.averaging.decay import Schedule, check_decay
 from ppema.averaging.precision import Precision
+from ppema.averaging.rule import Rule
 from ppema.ema.applied import Applied, Places, as_measured, check_started, in_progress
 from ppema.ema.arguments import (
     check_list,
@@ -104,10 +105,10 @@ class ExponentialMovingAverage:
             raise ValueError("schedule: it takes the place of decay and thres_steps; give one or the other")
         self._schedule = schedule
         self._settings = rule_settings(schedule, start, update_every, scale, bias_correction, precision)
-        self._switch = switch_of(overwrite_every, overwrite_mix, update_every)
         self._selection = selection_of(include, exclude, batch_norm)
         check_name(name)
         self._name = name or paddle.utils.unique_name.generate("ema").removesuffix("_0")
+        self._switch = switch_of(self._name, overwrite_every, overwrite_mix, update_every)
         self._programs = check_programs(programs)
         self._attached: Attached | None = None
         self._applied: Applied | None = None
@@ -136,8 +137,8 @@ class ExponentialMovingAverage:
         check_when(when)
         for program in self._programs:
             check_test_program(program, backend().parameters(paddle.static.default_main_program()))
-        made = EmaPass(self._name, schedule_of(self._schedule, self._decay, self._thres_steps), **self._settings)
-        self._attached = attach(made, self._selection, self._switch, when)
+        rule = Rule(schedule_of(self._schedule, self._decay, self._thres_steps), **self._settings)
+        self._attached = attach(EmaPass(self._name, rule, self._selection), self._switch, when)
         self._attached.begin(paddle.static.default_startup_program())
 
     @contextmanager

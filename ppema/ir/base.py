@@ -204,8 +204,10 @@ class IR(Protocol):
         """
         ...
 
-    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[], None]:
-        """What appends `optimizer`'s update by `gradients` to the current block of `main`, be it that of a branch.
+    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[Sequence[Gradient]], None]:
+        """What appends `optimizer`'s update, by `gradients` or others of the same parameters, to the current block of `main`.
+
+        That may be the block of a branch.
 
         The optimizer's state, the learning rate included, is in the outermost block, where all of it is found. Raises
         ConfigError where a gradient is sparse and the optimizer can not take it.

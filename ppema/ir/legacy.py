@@ -182,13 +182,13 @@ class Legacy:
             copies.append(copy)
         return copies
 
-    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[], None]:
+    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[Sequence[Gradient]], None]:
         sparse = [parameter.name for parameter, gradient in gradients if _is_sparse(gradient)]
         if sparse and type(optimizer).__name__ not in _TAKE_SPARSE:
             known = ", ".join(_TAKE_SPARSE)
             raise ConfigError.of(f"the gradient of {sparse[0]} is sparse, which Paddle 2.6 can give to {known} only", "name")
 
-        def update() -> None:
+        def update(gradients: Sequence[Gradient]) -> None:
             block, outer = main.current_block(), main.global_block()
             # As Paddle's own GradientMergeOptimizer does: the optimizer, and the regularization by a gradient's block, append
             # to this one.

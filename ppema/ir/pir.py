@@ -194,12 +194,12 @@ class Pir:
                     op.operand(0).set_source(paddle.logical_and(op.operand_source(0), copied))
         return list(copies.values())
 
-    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[], None]:
+    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[Sequence[Gradient]], None]:
         # What it would create in a branch would be declared there, and its rate be found by no executor.
         optimizer._create_global_learning_rate()
         optimizer._create_accumulators(main.global_block(), [parameter for parameter, _ in gradients])
 
-        def update() -> None:
+        def update(gradients: Sequence[Gradient]) -> None:
             # As `minimize` does: `apply_gradients` would sort, and clipping sum the squares in another order.
             optimizer._apply_optimize(None, None, list(gradients))
 

@@ -44,17 +44,17 @@ class Health:
     def __init__(self, programs: Programs, where: Any, step: int):
         """where: the scope of `programs`. Begin after `step`: from there on it is seen what moves."""
         self._scope = where
-        self._passes = programs.passes
+        self._rules = {name: average.rule for name, average in programs.averages.items()}
         self._weights = {name: average.weight for name, average in programs.averages.items()}
         self._covered = _covered(programs)
         self._warned: set[tuple[str, str]] = set()
-        self._now = {name: _Seen(step) for name in self._passes}
+        self._now = {name: _Seen(step) for name in self._rules}
         self.measure(step)
 
     def measure(self, step: int) -> dict[str, Reading]:
         """Every average after `step`. Each variable is read once, and no more than one and its average are held at a time."""
-        alphas = {name: self._lossy_alpha(name, step) for name in self._passes}
-        self._before, self._now = self._now, {name: _Seen(step) for name in self._passes}
+        alphas = {name: self._lossy_alpha(name, step) for name in self._rules}
+        self._before, self._now = self._now, {name: _Seen(step) for name in self._rules}
         for variable, averages in self._covered.items():
             theta = scope.get(self._scope, variable)
             checksum = _checksum(theta)
@@ -66,19 +66,19 @@ class Health:
                 if held.rest is not None:
                     # An average that is slow, but moves, does so here first.
                     seen.shadows.append(_checksum(scope.get(self._scope, held.rest)))
-        return {name: self._reading(name) for name in self._passes}
+        return {name: self._reading(name) for name in self._rules}
 
     def stopped(self) -> list[str]:
         """Warnings of averages that had stopped moving when they were last measured, though the weights had not."""
         found = {}
-        for name, made in self._passes.items():
+        for name, rule in self._rules.items():
             before, now = self._before[name], self._now[name]
-            updated = now.step // made.update_every > before.step // made.update_every
+            updated = now.step // rule.update_every > before.step // rule.update_every
             if now.weights == before.weights:
                 continue
             if now.total.stalled > _STOPPED:
                 lost = f"float32 rounds {100 * now.total.stalled:.0f} % of its updates away"
-                decay = f"decay {made.decay_at(now.step):.10g}"
+                decay = f"decay {rule.decay_at(now.step):.10g}"
                 found[name] = f"{lost} ({decay}); use precision: compensated, or a shorter average"
             elif updated and now.shadows == before.shadows:
                 why = f"none of its numbers changed in the last {now.step - before.step} steps, though the weights did"
@@ -88,9 +88,9 @@ class Health:
     def too_long(self, step: int) -> list[str]:
         """Warnings of averages whose window is longer than the `step` steps of the run, counted from where they began."""
         found = {}
-        for name, made in self._passes.items():
-            every, decay = made.update_every, made.decay_at(step)
-            done = step // every * every - made.first + every
+        for name, rule in self._rules.items():
+            every, decay = rule.update_every, rule.decay_at(step)
+            done = step // every * every - rule.first + every
             full = window(every, 1.0, decay)
             if done <= 0 or full <= done * (1 + _ROUNDING):
                 continue
@@ -108,12 +108,12 @@ class Health:
         return fresh
 
     def _reading(self, name: str) -> Reading:
-        made, seen = self._passes[name], self._now[name]
-        decay, total = made.decay_at(seen.step), seen.total
-        begun = seen.step >= made.first
+        rule, seen = self._rules[name], self._now[name]
+        decay, total = rule.decay_at(seen.step), seen.total
+        begun = seen.step >= rule.first
         return Reading(
             decay=decay,
-            window=window(made.update_every, self._total_weight(name), decay) if begun else None,
+            window=window(rule.update_every, self._total_weight(name), decay) if begun else None,
             distance=total.distance,
             stalled=total.stalled,
             groups={group: each.distance for group, each in seen.groups.items()},
@@ -124,11 +124,11 @@ class Health:
 
         None where nothing of the update is lost, because the average keeps the rest.
         """
-        made = self._passes[name]
-        if made.precision == "compensated":
+        rule = self._rules[name]
+        if rule.precision == "compensated":
             return None
-        decay = made.decay_at(step + made.update_every)
-        weight = weight_after(self._total_weight(name), decay) if made.bias_correction else 1.0
+        decay = rule.decay_at(step + rule.update_every)
+        weight = weight_after(self._total_weight(name), decay) if rule.bias_correction else 1.0
         return step_size(weight, decay) if weight else math.nan
 
     def _total_weight(self, name: str) -> float:
@@ -153,11 +153,10 @@ def _covered(programs: Programs) -> dict[str, dict[str, _Held]]:
     place_of = {name: place for place, name in programs.model.structured.items()}
     order = {name: index for index, name in enumerate(place_of)}
     covered: dict[str, dict[str, _Held]] = {}
-    for key, choices in programs.choices.items():
-        names = [parameter.name for parameter in chosen(choices, "average") if parameter.trainable]
+    for key, average in programs.averages.items():
+        names = [parameter.name for parameter in chosen(average.choices, "average") if parameter.trainable]
         names.sort(key=lambda name: order.get(name, len(order)))
         groups = layer_groups([place_of.get(name, name) for name in names])
-        average = programs.averages[key]
         for name in names:
             held = _Held(average.shadow_of[name], average.rest_of.get(name), groups[place_of.get(name, name)])
             covered.setdefault(average.master_of.get(name, name), {})[key] = held

@@ -6,8 +6,9 @@ import paddle
 
 from ppema.averaging.decay import step_size, weight_after
 from ppema.averaging.precision import compensated
+from ppema.averaging.rule import Rule
 from ppema.ir import IR, Program, Variable, dtype_name
-from ppema.passes.average import Average, Rule
+from ppema.passes.average import Average
 
 
 class _GraphArithmetic:
@@ -36,9 +37,9 @@ class _GraphArithmetic:
 GRAPH = _GraphArithmetic()
 
 
-def append_update(ir: IR, main: Program, rule: Rule, average: Average, when: Variable | None) -> None:
-    """Append the operations of one update to the default main program, `main`; when: as for `EmaPass.apply`."""
-    happens = None if when is None else paddle.reshape(when, [])
+def append_update(ir: IR, main: Program, average: Average, when: Variable | None) -> None:
+    """Append the operations of one update to the default main program, `main`; when: as `TrainProgram.when`."""
+    rule, happens = average.rule, None if when is None else paddle.reshape(when, [])
     step = count_after(average, happens)
     new_weight, alpha = _scalars(rule, step, average.total)
     early, alpha = alpha, ir.after_branches(main, alpha)

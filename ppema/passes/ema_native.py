@@ -8,16 +8,16 @@ import paddle
 
 from ppema.averaging.expression import recorded
 from ppema.ir import IR, AverageOp, Program, Variable
-from ppema.passes.average import Average, Rule
+from ppema.passes.average import Average
 from ppema.passes.ema_graph import GRAPH, count_after, decay, steps_since
 
 INPUT = "input"  # in place of a decay's expression: the program's own operations compute it
 
 
-def append_update(ir: IR, main: Program, averages: Sequence[tuple[Rule, Average]], when: Variable | None) -> None:
+def append_update(ir: IR, main: Program, averages: Sequence[Average], when: Variable | None) -> None:
     """Append the operation of one update of each average to the default main program, `main`.
 
-    when: as for `EmaPass.apply`. A weight that several averages follow is read once for all of them.
+    when: as `TrainProgram.when`. A weight that several averages follow is read once for all of them.
     """
     places: dict[str, int] = {}
     values: list[Variable] = []
@@ -25,7 +25,8 @@ def append_update(ir: IR, main: Program, averages: Sequence[tuple[Rule, Average]
     scalars: list[Variable] = [] if when is None else [when]
     layout: list[int] = []
     decays: list[str] = []
-    for rule, average in averages:
+    for average in averages:
+        rule = average.rule
         for name, value in average.followed.items():
             if name not in places:
                 places[name] = len(values)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ppema.ir import IR, Program, Variable
+from ppema.ir import Program, Variable, backend
+from ppema.passes.placement import Placement
+from ppema.passes.target import Pass, TrainProgram
 
 # What oneDNN computes. Only operations whose values and gradients were compared with Paddle's own (docs/onednn.md tells how):
 # all others stay as they are, so that one which fails under oneDNN, or is slower there, hinders nothing.
@@ -15,37 +18,7 @@ KINDS = frozenset({*CONVOLUTIONS, *(f"{kind}_grad" for kind in CONVOLUTIONS)})
 
 
 @dataclass(frozen=True)
-class Placement:
-    """What a pass came to, as numbers of operations by kind.
-
-    placed: computed by oneDNN; native: convolutions that are not; replaced: by others of Paddle's; last: the kind of an
-    operation with channels last, because of which nothing was placed, or None.
-    """
-
-    placed: Counter[str]
-    native: Counter[str]
-    replaced: Counter[str]
-    last: str | None = None
-
-    @property
-    def any(self) -> bool:
-        """Whether the program has a convolution at all."""
-        return bool(self.placed or self.native)
-
-    @property
-    def changed(self) -> bool:
-        """Whether results may differ from Paddle's own in rounding."""
-        return bool(self.placed or self.replaced)
-
-    def __str__(self) -> str:
-        """In words, for people."""
-        left = f"; Paddle's own kernels compute {_counted(self.native)}" if self.native else ""
-        why = f", as there is a {self.last} with channels last" if self.last else ""
-        return f"computes {_counted(self.placed) or 'nothing'}{why}{left}"
-
-
-@dataclass(frozen=True)
-class OnednnPass:
+class OnednnPass(Pass):
     """Let oneDNN compute the operations `kinds` of a finished program, forward and backward.
 
     Beside them, what Paddle computes slowly for no reason is replaced (`IR.quicken`): adding the bias of a convolution, and the
@@ -56,17 +29,20 @@ class OnednnPass:
     gradients are built, and so they are Paddle's own. Programs that are to be exported are left out by whoever applies it.
     """
 
-    name: str = "onednn"
+    name: ClassVar[str] = "onednn"
     kinds: Collection[str] = KINDS
+    whole: ClassVar[bool] = True
 
-    def apply(self, ir: IR, program: Program, fetched: Sequence[Variable]) -> Placement:
-        """Change `program` in place. fetched: the variables of it that runs will ask for."""
+    def apply(self, target: TrainProgram) -> Placement:
+        fetched = [target.loss, *([target.guard.finite] if target.guard else [])]
+        placement = target.placement = self.place(target.main, fetched)
+        return placement
+
+    def place(self, program: Program, fetched: Sequence[Variable]) -> Placement:
+        """Change `program`, of whatever purpose, in place. fetched: the variables of it that runs will ask for."""
+        ir = backend()
         replaced = ir.quicken(program, fetched)
         last = ir.channels_last(program)
         placed = Counter() if last else ir.place_on_onednn(program, self.kinds, fetched)
         native = Counter(op.kind for op in ir.operations(program) if "conv" in op.kind and not op.kind.startswith("onednn_op."))
         return Placement(placed, native, replaced, last)
-
-
-def _counted(kinds: Counter[str]) -> str:
-    return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))

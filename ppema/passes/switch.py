@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import paddle
 
 from ppema.averaging.precision import FLOAT32
+from ppema.averaging.rule import Rule
 from ppema.errors import AverageError
-from ppema.ir import IR, Parameter, Program, Variable, dtype_name
-from ppema.passes.average import Average, Rule
+from ppema.ir import IR, Variable, dtype_name
 from ppema.passes.ema_graph import divides
+from ppema.passes.target import Pass, TrainProgram
 
 
 @dataclass(frozen=True)
-class SwitchPass:
+class SwitchPass(Pass):
     """Make a train program overwrite its weights by an average, as Switch EMA does (Li et al. 2024, arXiv:2402.09240).
 
     After each optimizer step whose number is a multiple of `every`, each averaged variable θ becomes θ + mix·(s - θ),
@@ -27,8 +28,12 @@ class SwitchPass:
     it is behind the weights; one that begins later than with the first step does so once it has begun.
 
     Apply it after the updates of all averages, so that each of them sees the weights that the optimizer made.
+
+    average: the name of the average.
     """
 
+    name: ClassVar[str] = "switch"
+    average: str
     every: int
     mix: float = 1.0
 
@@ -38,46 +43,39 @@ class SwitchPass:
         if self.mix < FLOAT32[0]:
             raise ValueError(f"overwrite_mix: expected a number >= {FLOAT32[0]:.2g}, as float32 has them, got {self.mix!r}")
 
-    def first(self, made: Rule) -> int:
-        """The first step that an average made by `made` overwrites after."""
-        due = (made.begin // self.every + 1) * self.every
-        return -(-due // made.update_every) * made.update_every
+    def first(self, rule: Rule) -> int:
+        """The first step after which an average with this rule overwrites the weights."""
+        due = (rule.begin // self.every + 1) * self.every
+        return -(-due // rule.update_every) * rule.update_every
 
-    def apply(
-        self,
-        ir: IR,
-        main: Program,
-        startup: Program,
-        made: Rule,
-        average: Average,
-        parameters: Sequence[Parameter],
-        when: Variable | None = None,
-    ) -> None:
-        """Append to `main`. made: the pass that made `average`; parameters: those that it covers; when: as for `EmaPass.apply`.
-
-        Raises AverageError where `every` is less than the average's own interval.
-        """
-        if self.every < made.update_every:
+    def apply(self, target: TrainProgram) -> str:
+        """Raises AverageError where `every` is less than the average's own interval."""
+        ir, main, average = target.ir, target.main, target.averages[self.average]
+        rule = average.rule
+        if self.every < rule.update_every:
             raise AverageError(
-                f"overwrite_every is {self.every} and update_every {made.update_every}: the average would overwrite weights "
+                f"overwrite_every is {self.every} and update_every {rule.update_every}: the average would overwrite weights "
                 "that it has not seen; let overwrite_every be at least as long"
             )
-        with paddle.static.program_guard(main, startup), ir.update_section(main):
+        with target.appending():
             # What the model's own branches write has to be written before.
             step = paddle.cast(ir.after_branches(main, paddle.cast(average.step, "float64")), "int64")
             since = paddle.remainder(step, paddle.full([], self.every, "int64"))
-            due = paddle.logical_and(divides(made.update_every, step), since < paddle.full([], made.update_every, "int64"))
-            due = paddle.logical_and(due, step >= paddle.full([], made.first, "int64"))
-            if when is not None:
-                due = paddle.logical_and(due, paddle.reshape(when, []))
+            due = paddle.logical_and(divides(rule.update_every, step), since < paddle.full([], rule.update_every, "int64"))
+            due = paddle.logical_and(due, step >= paddle.full([], rule.first, "int64"))
+            if target.when is not None:
+                due = paddle.logical_and(due, paddle.reshape(target.when, []))
             masters = ir.master_weights(main)
+            weights = {each.name: each.variable for each in target.parameters if each.name in average.followed}
 
             def overwrite() -> None:
-                for parameter in parameters:
-                    _, master = masters.get(parameter.name, ("", None))
-                    self._overwrite(ir, parameter.variable, master, average.shadows[parameter.name])
+                for name in average.followed:
+                    _, master = masters.get(name, ("", None))
+                    self._overwrite(ir, weights[name], master, average.shadows[name])
 
             paddle.static.nn.cond(due, overwrite, None)
+        share = "" if self.mix == 1 else f", by {self.mix:.6g}"
+        return f"weights become the average {self.average!r} every {self.every} steps{share}"
 
     def _overwrite(self, ir: IR, weight: Variable, master: Variable | None, shadow: Variable) -> None:
         """Append weight += mix·(shadow - weight); for a half type in float32, on its master weight where there is one."""

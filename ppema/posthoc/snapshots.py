@@ -202,11 +202,11 @@ def snapshots_of(config: Config) -> Snapshots:
 
 def _tracked(run: TrainingRun, updates: int) -> dict[str, Tracked]:
     """The averages of `run` that have a sigma_rel and have seen weights by that many updates."""
-    made = run.programs.passes
+    rules = {name: average.rule for name, average in run.programs.averages.items()}
     return {
         name: Tracked(
-            sigma_rel=spec.sigma_rel, gamma=gamma_of(spec.sigma_rel), begin=made[name].begin, every=made[name].update_every
+            sigma_rel=spec.sigma_rel, gamma=gamma_of(spec.sigma_rel), begin=rules[name].begin, every=rules[name].update_every
         )
         for name, spec in run.config.averages.items()
-        if spec.sigma_rel is not None and updates >= made[name].first
+        if spec.sigma_rel is not None and updates >= rules[name].first
     }

@@ -33,13 +33,23 @@ _FOLDED_ABOVE = 40
 
 
 def describe(run: TrainingRun, restored: Restored | None = None, *, every: bool = False) -> list[Table]:
-    """Length, learning rate, memory, programs and kernels of a run that is ready to start, then its variables and which average
-    covers them, and what they begin with where that is `restored`.
+    """Tables of a run that is ready to start: its length, rates, memory, passes, programs, kernels and variables.
+
+    restored: what the variables begin with, where the config takes them from elsewhere.
 
     every: a row for each variable; otherwise the variables of a large model are folded into their layer groups.
     """
     initial = [_initial(run, restored)] if restored else []
-    return [_length(run), _rates(run), _memory(run), _programs(run), _kernels(run), _variables(run, every), *initial]
+    return [
+        _length(run),
+        _rates(run),
+        _memory(run),
+        _passes(run),
+        _programs(run),
+        _kernels(run),
+        _variables(run, every),
+        *initial,
+    ]
 
 
 def _variables(run: TrainingRun, every: bool) -> Table:
@@ -47,14 +57,15 @@ def _variables(run: TrainingRun, every: bool) -> Table:
     written = {name for op in backend().operations(run.programs.train) for name in op.writes}
     trainable = {parameter.name for parameter in backend().parameters(run.programs.train) if parameter.trainable}
     places, order = _places(run), {name: index for index, name in enumerate(run.programs.model.structured.values())}
-    covered = [{each.parameter.name: _covered(each) for each in choices} for choices in run.programs.choices.values()]
+    averages = run.programs.averages.values()
+    covered = [{each.parameter.name: _covered(each) for each in average.choices} for average in averages]
     parameters = sorted(run.programs.model.parameters, key=lambda each: order.get(each.name, len(order)))
     rows = []
     for parameter in parameters:
         name = parameter.name
         kind = "trained" if name in trainable else "statistic" if name in written else "frozen"
         rows.append((*_form(parameter, places), kind, *(column.get(name, "no") for column in covered)))
-    head = (*_FORM, "kind", *run.programs.choices)
+    head = (*_FORM, "kind", *run.programs.averages)
     folded = not every and len(rows) > _FOLDED_ABOVE
     return Table(BY_GROUP, head, _folded(rows)) if folded else Table("Variables", head, rows)
 
@@ -123,6 +134,12 @@ def _programs(run: TrainingRun) -> Table:
         mode = f"{sum(switches)} of {len(switches)}" if switches else "-"
         rows.append((name, len(operations), mode))
     return Table("Programs", ("program", "operations", "switched to test"), rows)
+
+
+def _passes(run: TrainingRun) -> Table:
+    """What made the train program, in order."""
+    rows = [(each.name, each.operations or "", each.result) for each in run.programs.passes]
+    return Table("Passes of the train program", ("pass", "operations", "result"), rows)
 
 
 def _kernels(run: TrainingRun) -> Table:

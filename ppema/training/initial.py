@@ -96,8 +96,8 @@ def _values(programs: Programs, loaded: list[Loaded]) -> dict[str, np.ndarray]:
     values = {each.parameter.name: each.value for each in loaded}
     masters = backend().master_weights(programs.train)
     copies = {masters[each.parameter.name][0]: each.exact for each in loaded if each.parameter.name in masters}
-    for name, average in programs.averages.items():
-        begins = set(average.recalibrated if programs.passes[name].bias_correction else average.shadow_of)
+    for average in programs.averages.values():
+        begins = set(average.recalibrated if average.rule.bias_correction else average.shadow_of)
         for each in loaded:
             variable = each.parameter.name
             if variable in begins:

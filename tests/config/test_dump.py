@@ -171,6 +171,7 @@ averages:
     batch_norm: average
     recalibrate_batches: null
     reference_batch: null
+passes: []
 train:
   epochs: 3
   stop_after: null

@@ -28,7 +28,7 @@ class Trained:
             optimizer = paddle.optimizer.Adam(self.rate)
             gradients = optimizer.backward(self.loss)
             update = backend().update_of(main, optimizer, gradients)
-            paddle.static.nn.cond(self.loss < 1e9, update, None)
+            paddle.static.nn.cond(self.loss < 1e9, lambda: update(gradients), None)
         self.scope, self.main, executor = paddle.static.Scope(), main, paddle.static.Executor(paddle.CPUPlace())
         with paddle.static.scope_guard(self.scope):
             paddle.seed(7)

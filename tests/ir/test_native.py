@@ -13,10 +13,12 @@ import pytest
 
 from ppema.averaging.decay import FLOATS, Constant, HalfLife, InverseGamma, PowerFunction
 from ppema.averaging.precision import compensated
+from ppema.averaging.rule import Rule
 from ppema.errors import SetupError
 from ppema.ir import backend, native, scope
 from ppema.ir.native import why_missing
-from ppema.passes.ema import EmaPass, append_updates
+from ppema.passes.ema import UpdatePass, declare
+from ppema.passes.target import TrainProgram
 
 built = pytest.mark.skipif(why_missing() is not None, reason=f"there are no C++ operations: {why_missing()}")
 # More elements than one thread is given, and sizes that no block divides.
@@ -33,12 +35,11 @@ class Moving:
             for name, shape in SHAPES.items():
                 paddle.static.create_parameter(shape, self.dtypes[name], name=name)
             parameters = {each.name: each for each in backend().parameters(main)}
-            wanted = [
-                (made, made.declare(backend(), main, startup, [parameters[name] for name in names]))
-                for names, made in covers.values()
-            ]
-            append_updates(backend(), main, startup, wanted)
-        self.main, self.averages = main, dict(zip(covers, (average for _, average in wanted), strict=True))
+            target = TrainProgram(main, startup)
+            for average, (names, rule) in covers.items():
+                declare(target, average, rule, [parameters[name] for name in names])
+            UpdatePass().apply(target)
+        self.main, self.averages = main, target.averages
         self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
         with paddle.static.scope_guard(self.scope):
             self._executor.run(startup)
@@ -57,9 +58,9 @@ class Moving:
 @built
 def test_several_averages_of_different_weights_are_one_operation():
     rules = {
-        "all": (list(SHAPES), EmaPass("all", InverseGamma(0.99))),
-        "few": (["d", "b"], EmaPass("few", HalfLife(3.0), start=4, update_every=2)),
-        "last": (["c", "a"], EmaPass("last", PowerFunction(3.0))),
+        "all": (list(SHAPES), Rule(InverseGamma(0.99))),
+        "few": (["d", "b"], Rule(HalfLife(3.0), start=4, update_every=2)),
+        "last": (["c", "a"], Rule(PowerFunction(3.0))),
     }
     moving, rng, seen = Moving(**rules), np.random.default_rng(0), []
     kinds = [op.kind.rstrip("_") for op in backend().operations(moving.main)]
@@ -91,7 +92,7 @@ def by_definition(rule, values):
 
 @built
 def test_a_compensated_average_has_the_bits_of_the_formula():
-    moving, rng = Moving(ema=(["a", "c"], EmaPass("ema", Constant(0.999), precision="compensated"))), np.random.default_rng(1)
+    moving, rng = Moving(ema=(["a", "c"], Rule(Constant(0.999), precision="compensated"))), np.random.default_rng(1)
     state = {name: (np.zeros(SHAPES[name], moving.dtypes[name]),) * 2 for name in ("a", "c")}
     weight = 0.0
     for _ in range(20):
@@ -105,7 +106,7 @@ def test_a_compensated_average_has_the_bits_of_the_formula():
 
 @built
 def test_the_first_update_is_the_weights_bit_for_bit():
-    moving = Moving(ema=(list(SHAPES), EmaPass("ema", Constant(0.9))))
+    moving = Moving(ema=(list(SHAPES), Rule(Constant(0.9))))
     values = moving.step(np.random.default_rng(2))
     for name, value in values.items():
         assert moving.shadow("ema", name).tobytes() == value.tobytes()
@@ -166,7 +167,7 @@ def lines(done: subprocess.CompletedProcess) -> list[str]:
 @pytest.mark.parametrize("other", [np.zeros([7, 4099], "float64"), np.zeros([7], "float32")])
 def test_tensors_of_another_form_are_refused(name, other):
     """What users set a variable to is read and written as what it is, or not at all."""
-    moving = Moving(all=(list(SHAPES), EmaPass("all", Constant(0.9))))
+    moving = Moving(all=(list(SHAPES), Rule(Constant(0.9))))
     rng = np.random.default_rng(0)
     moving.step(rng)
     scope.tensor(moving.scope, name).set(other, paddle.CPUPlace())

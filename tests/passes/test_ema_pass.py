@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from support.appended import appended
 from support.kernels import paddle_kernels
 
 from ppema.averaging.decay import FLOATS, Constant, ThresSteps
+from ppema.averaging.rule import Rule
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
-from ppema.passes.ema import EmaPass
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -19,7 +20,7 @@ TWICE = ThresSteps(0.97, lambda n: 2 * n)
 
 def apply(built, name, schedule):
     with built.guard():
-        return EmaPass(name, schedule).apply(backend(), built.main, built.startup, backend().parameters(built.main))
+        return appended(built.main, built.startup, Rule(schedule), name=name)
 
 
 class Oracle:

@@ -7,15 +7,16 @@ from dataclasses import replace
 import numpy as np
 import paddle
 import pytest
+from support.appended import appended
 from support.fed import SHAPES, Fed, walk
 from support.kernels import paddle_kernels
 from support.moving import Moving
 
 from ppema.averaging.decay import FLOATS, Constant, ThresSteps, step_size, weight_after
 from ppema.averaging.precision import compensated
+from ppema.averaging.rule import Rule
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
-from ppema.passes.ema import EmaPass
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -27,7 +28,7 @@ def bits(where, *names):
 @pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("schedule", [Constant(0.999), ThresSteps(0.99999), Constant(0.99999999), Constant(1e-50)])
 def test_a_program_computes_what_the_formula_says_bit_for_bit(schedule, every):
-    fed = Fed(ema=EmaPass("ema", schedule, update_every=every, precision="compensated"))
+    fed = Fed(ema=Rule(schedule, update_every=every, precision="compensated"))
     zeros = {name: np.zeros(shape, "float32") for name, shape in SHAPES.items()}
     state, weight = {name: (zero, zero) for name, zero in zeros.items()}, 0.0
     for t, values in enumerate(walk(0, 300), start=1):
@@ -45,7 +46,7 @@ def test_a_program_computes_what_the_formula_says_bit_for_bit(schedule, every):
 
 
 def test_the_first_compensated_update_is_the_value_itself_bit_for_bit():
-    fed = Fed(ema=EmaPass("ema", Constant(0.9999), precision="compensated"))
+    fed = Fed(ema=Rule(Constant(0.9999), precision="compensated"))
     (values,) = walk(0, 1)
     fed.step(values)
     for name in SHAPES:
@@ -57,8 +58,8 @@ def test_a_run_that_is_no_step_leaves_shadow_and_rest_alone():
     program = Moving("bfloat16")
     program.move()
     with program.guard():
-        made = EmaPass("ema", Constant(0.9), precision="compensated")
-        average = made.apply(backend(), program.main, program.startup, backend().parameters(program.main), when=program.flag)
+        rule = Rule(Constant(0.9), precision="compensated")
+        average = appended(program.main, program.startup, rule, when=program.flag)
     program.start()
     for _ in range(3):
         program.step(0.1)
@@ -73,9 +74,8 @@ def test_the_state_of_a_compensated_average_holds_the_rests(built):
     built.minimize()
     with built.guard():
         parameters = backend().parameters(built.main)
-        plain = EmaPass("plain", Constant(0.9)).apply(backend(), built.main, built.startup, parameters)
-        made = EmaPass("ema", Constant(0.9), precision="compensated")
-        average = made.apply(backend(), built.main, built.startup, parameters)
+        plain = appended(built.main, built.startup, Rule(Constant(0.9)), parameters, name="plain")
+        average = appended(built.main, built.startup, Rule(Constant(0.9), precision="compensated"), parameters)
     assert plain.rest_of == {}
     assert average.rest_of == {p.name: f"{p.name}.ema.rest" for p in parameters}
     assert set(average.rest_of.values()) < set(average.state_names) <= set(backend().state_names(built.main))
@@ -88,8 +88,8 @@ def test_the_average_of_another_type_is_the_mean_of_its_values(dtype, bound, pre
     program.move()
     with program.guard():
         parameters = backend().parameters(program.main)
-        made = EmaPass("ema", Constant(0.95), update_every=2, precision=precision)
-        average = made.apply(backend(), program.main, program.startup, parameters)
+        rule = Rule(Constant(0.95), update_every=2, precision=precision)
+        average = appended(program.main, program.startup, rule, parameters)
     assert average.master_of == {}
     program.start()
     seen = []
@@ -110,8 +110,7 @@ def test_without_bias_correction_the_average_begins_with_the_weights_of_any_type
     program = Moving(dtype)
     program.move()
     with program.guard():
-        made = EmaPass("ema", Constant(0.5), bias_correction=False)
-        made.apply(backend(), program.main, program.startup, backend().parameters(program.main))
+        appended(program.main, program.startup, Rule(Constant(0.5), bias_correction=False))
     program.start()
     assert program.get("w.ema").tolist() == [1.0] * 5
     program.step(0.5)
@@ -124,7 +123,7 @@ def with_masters(program, monkeypatch):
     with monkeypatch.context() as patched, program.guard():
         patched.setattr(paddle, "is_compiled_with_cuda", lambda: True)
         parameters = backend().parameters(program.main)
-        return EmaPass("ema", Constant(0.5)).apply(backend(), program.main, program.startup, parameters)
+        return appended(program.main, program.startup, Rule(Constant(0.5)), parameters)
 
 
 def test_master_weights_are_averaged_in_place_of_the_half_weights(monkeypatch):
@@ -162,7 +161,7 @@ def test_every_optimizers_master_weights_are_found_and_read(name, monkeypatch):
         one = paddle.nn.initializer.Constant(1.0)
         u, v = (paddle.static.create_parameter([3], "float32", name=each, default_initializer=one) for each in names)
         getattr(paddle.optimizer, name)(0.1, multi_precision=True).minimize((u * u + v * v).sum())
-        average = EmaPass("ema", Constant(0.5)).apply(backend(), main, startup, backend().parameters(main))
+        average = appended(main, startup, Rule(Constant(0.5)))
     assert average.master_of == {each: f"{each}_fp32_master_0" for each in names}
     assert set(average.master_of.values()) <= set(backend().state_names(main))
     where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
@@ -201,7 +200,7 @@ def test_the_update_of_a_half_model_reads_the_master_weights(dtype, name, settin
         loss = sum((paddle.cast(each, "float32") ** 2).sum() for each in (u, v))
         getattr(paddle.optimizer, name)(0.1, **settings).minimize(loss)
         with paddle_kernels():
-            average = EmaPass("ema", Constant(0.5)).apply(backend(), main, startup, backend().parameters(main))
+            average = appended(main, startup, Rule(Constant(0.5)))
     assert average.master_of == {each: f"{each}_fp32_master_0" for each in names}
     subtractions = [op for op in main.global_block().ops if op.type == "elementwise_sub"]
     assert [(op.input("X"), op.input("Y")) for op in subtractions if op.input("X")[0].endswith(".ema")] == [
@@ -213,5 +212,5 @@ def test_a_type_without_a_shadow_is_refused_and_the_program_stays_as_it_was(buil
     parameters = [replace(p, dtype="float8_e4m3fn") for p in backend().parameters(built.main)[:1]]
     before = str(built.main)
     with pytest.raises(AverageError, match="is float8_e4m3fn; averages cover float16, bfloat16, float32, float64: exclude it"):
-        EmaPass("ema", Constant(0.9)).apply(backend(), built.main, built.startup, parameters)
+        appended(built.main, built.startup, Rule(Constant(0.9)), parameters)
     assert str(built.main) == before

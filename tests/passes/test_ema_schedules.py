@@ -9,11 +9,12 @@ import paddle
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.appended import appended
 from support.fed import SHAPES, Fed, walk
 
 from ppema.averaging.decay import Constant, Exponential, HalfLife, InverseGamma, PowerFunction, ThresSteps
-from ppema.ir import backend, scope
-from ppema.passes.ema import EmaPass
+from ppema.averaging.rule import Rule
+from ppema.ir import scope
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -59,7 +60,7 @@ def test_any_settings_and_length(schedule, every, start, steps, scale, corrected
     if isinstance(made, PowerFunction):
         scale = 1.0  # there is no decay to scale
     settings = {"start": start, "update_every": every, "scale": scale, "bias_correction": corrected, "precision": precision}
-    fed = Fed(average=EmaPass("average", made, **settings))
+    fed = Fed(average=Rule(made, **settings))
     # What the shadow holds before the average begins: the initial weights, then those of the last update.
     before, seen = {name: np.full(shape, 5.0, "float32") for name, shape in SHAPES.items()}, []
     for t, values in enumerate(walk(seed, steps), start=1):
@@ -95,8 +96,7 @@ def test_tensorflows_seed_numbers_without_bias_correction():
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         zero = paddle.nn.initializer.Constant(0.0)
         paddle.static.create_parameter([1], "float32", name="v", default_initializer=zero)
-        made = EmaPass("ema", Constant(0.99), bias_correction=False)
-        made.apply(backend(), main, startup, backend().parameters(main))
+        appended(main, startup, Rule(Constant(0.99), bias_correction=False))
     where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
     with paddle.static.scope_guard(where):
         executor.run(startup)
@@ -108,8 +108,8 @@ def test_tensorflows_seed_numbers_without_bias_correction():
 @pytest.mark.parametrize("precision", ["float32", "compensated"])
 def test_without_bias_correction_the_initial_value_stays_in(precision):
     fed = Fed(
-        ema=EmaPass("ema", Constant(0.9), bias_correction=False, precision=precision),
-        sparse=EmaPass("sparse", Constant(0.9), 0, 3, 1.0, False, precision),
+        ema=Rule(Constant(0.9), bias_correction=False, precision=precision),
+        sparse=Rule(Constant(0.9), 0, 3, 1.0, False, precision),
     )
     assert {name: value.tolist() for name, value in fed.shadows("ema").items()}["one"] == [5.0]
     seen = list(walk(1, 7))
@@ -126,14 +126,14 @@ def test_without_bias_correction_the_initial_value_stays_in(precision):
 
 
 def test_a_larger_batch_takes_the_decay_to_its_power():
-    fed = Fed(scaled=EmaPass("scaled", Constant(0.99), scale=4.0), plain=EmaPass("plain", Constant(0.99**4)))
+    fed = Fed(scaled=Rule(Constant(0.99), scale=4.0), plain=Rule(Constant(0.99**4)))
     for values in walk(2, 20):
         fed.step(values)
     assert close(fed.shadows("scaled"), fed.shadows("plain"), 1e-7)
 
 
 def test_decay_at_says_what_the_program_does():
-    made = EmaPass("a", ThresSteps(0.9), start=5, update_every=2)
+    made = Rule(ThresSteps(0.9), start=5, update_every=2)
     # Updates after steps 2 and 4 are left out; n is 0, 2, 4, ... after steps 6, 8, 10, ...
     found = [made.decay_at(step) for step in range(1, 11)]
     assert found == pytest.approx([0] * 5 + [(1 / 10) ** 2] * 2 + [(3 / 12) ** 2] * 2 + [(5 / 14) ** 2])

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from support.appended import guarded_by
 
 from ppema.averaging.decay import Constant, HalfLife
+from ppema.averaging.rule import Rule
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
 from ppema.optimizers.optimizer import OPTIMIZERS
-from ppema.passes.ema import EmaPass
-from ppema.passes.finite import FinitePass
+from ppema.passes.ema import EmaPass, UpdatePass
 from ppema.passes.switch import SwitchPass
+from ppema.passes.target import TrainProgram, apply_passes
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -21,12 +23,13 @@ BAD = [np.nan, np.inf, -np.inf]
 ARGUMENTS = {"ASGD": {"batch_num": 2}}
 AVERAGES = {
     "none": (),
-    "plain": (EmaPass("ema", Constant(0.9)),),
+    "plain": (EmaPass("ema", Rule(Constant(0.9))), UpdatePass()),
     "interval": (
-        EmaPass("ema", HalfLife(3.0), start=2, update_every=3),
-        EmaPass("wide", Constant(0.99), precision="compensated"),
+        EmaPass("ema", Rule(HalfLife(3.0), start=2, update_every=3)),
+        EmaPass("wide", Rule(Constant(0.99), precision="compensated")),
+        UpdatePass(),
     ),
-    "switch": (EmaPass("ema", Constant(0.9)), SwitchPass(2, 0.5)),
+    "switch": (EmaPass("ema", Rule(Constant(0.9))), UpdatePass(), SwitchPass("ema", 2, 0.5)),
 }
 
 
@@ -35,30 +38,10 @@ def optimizer(name="Momentum", **given):
     return OPTIMIZERS[name](rate, **ARGUMENTS.get(name, {}), **given)
 
 
-def averaging(built, passes):
-    """What appends the updates of the averages, as a config does."""
-    ir, made = backend(), []
-    for each in passes:
-        parameters = ir.parameters(built.main)
-        if isinstance(each, SwitchPass):
-            each.apply(ir, built.main, built.startup, passes[0], made[0], parameters)
-        else:
-            made.append(each.apply(ir, built.main, built.startup, parameters))
-
-
-def guarded(built, chosen, passes=(), order=None):
+def guarded(built, chosen, passes=(), order=()):
     """The fixture's program behind the pass, ready to run; its guard."""
-    ir, finite = backend(), FinitePass()
     with built.guard():
-        gradients = chosen.backward(built.loss)
-        minimize = ir.update_of(built.main, chosen, gradients)
-        guard = finite.check(ir, built.main, built.startup, built.loss, sorted(gradients, key=order) if order else gradients)
-
-        def update():
-            minimize()
-            averaging(built, passes)
-
-        finite.gate(ir, built.main, built.startup, guard, update)
+        guard = guarded_by(built.main, built.startup, built.loss, chosen, passes, order)
     built.start()
     return guard
 
@@ -66,7 +49,7 @@ def guarded(built, chosen, passes=(), order=None):
 def ungated(built, chosen, passes=()):
     with built.guard():
         chosen.minimize(built.loss)
-        averaging(built, passes)
+        apply_passes(TrainProgram(built.main, built.startup), passes)
     built.start()
 
 
@@ -148,7 +131,7 @@ def test_statistics_written_inside_branches_are_put_back(kind, value):
     With 1e20 they are all that is not finite, and what checks them has to wait for the branch too.
     """
     main, startup, size = paddle.static.Program(), paddle.static.Program(), 400_000
-    executor, where, ir, finite = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope(), backend(), FinitePass()
+    executor, where = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         x = paddle.static.data("x", [2, size], "float32")
         weight = paddle.static.create_parameter([1], "float32", name="w")
@@ -163,17 +146,16 @@ def test_statistics_written_inside_branches_are_put_back(kind, value):
         taken.stop_gradient = True
         loss = (weight * taken).sum()
         chosen = paddle.optimizer.SGD(0.1)
-        gradients = chosen.backward(loss)
-        minimize = ir.update_of(main, chosen, gradients)
-        guard = finite.check(ir, main, startup, loss, gradients)
-        finite.gate(ir, main, startup, guard, minimize)
+        guard = guarded_by(main, startup, loss, chosen)
     good = np.random.default_rng(0).normal(size=(2, size)).astype("float32")
     bad = good.copy()
     bad[0, 7] = value
     with paddle.static.scope_guard(where):
         executor.run(startup)
         for run in range(6):
-            before = {name: scope.get(where, name).tobytes() for name in ir.state_names(main) if name != guard.state_name}
+            before = {
+                name: scope.get(where, name).tobytes() for name in backend().state_names(main) if name != guard.state_name
+            }
             feed = {"x": bad if run % 2 else good, "flag": np.array(True)}
             (ran,) = executor.run(main, feed=feed, fetch_list=[guard.finite])
             assert bool(ran) == (run % 2 == 0)
@@ -197,11 +179,7 @@ class Direct:
                 value = paddle.nn.initializer.Constant(initial)
                 weight = paddle.static.create_parameter(shape, dtype, name=name, default_initializer=value)
                 total = total + (weight * paddle.static.data(f"d{name}", shape, dtype)).sum()
-            gradients = chosen.backward(total)
-            ir, finite = backend(), FinitePass()
-            minimize = ir.update_of(self.main, chosen, gradients)
-            self.guard = finite.check(ir, self.main, self.startup, total, sorted(gradients, key=lambda pair: pair[0].name))
-            finite.gate(ir, self.main, self.startup, self.guard, minimize)
+            self.guard = guarded_by(self.main, self.startup, total, chosen, order=sorted(SHAPES))
         with paddle.static.scope_guard(self.scope):
             self.executor.run(self.startup)
 
@@ -268,15 +246,12 @@ def test_one_bad_gradient_does_not_spread_by_clipping():
 @pytest.mark.parametrize("sparse", [True, False])
 def test_the_gradient_of_an_embedding(sparse):
     main, startup = paddle.static.Program(), paddle.static.Program()
-    executor, where, ir, finite = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope(), backend(), FinitePass()
+    executor, where = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         words, by = paddle.static.data("words", [-1], "int64"), paddle.static.data("by", [-1, 4], "float32")
         loss = (paddle.nn.Embedding(10, 4, sparse=sparse)(words) * by).sum()
         chosen = paddle.optimizer.SGD(1.0)
-        gradients = chosen.backward(loss)
-        minimize = ir.update_of(main, chosen, gradients)
-        guard = finite.check(ir, main, startup, loss, gradients)
-        finite.gate(ir, main, startup, guard, minimize)
+        guard = guarded_by(main, startup, loss, chosen)
     with paddle.static.scope_guard(where):
         executor.run(startup)
         for bad in (None, *BAD):
@@ -308,7 +283,8 @@ def test_an_optimizer_that_can_not_take_a_sparse_gradient_is_refused():
 
 
 def test_the_first_in_the_order_that_it_was_given(built):
-    guard = guarded(built, optimizer(), order=lambda pair: pair[0].name)
+    names = [each.name for each in backend().parameters(built.main) if each.trainable]
+    guard = guarded(built, optimizer(), order=sorted(names))
     assert guard.variables == ("batch_norm2d_0.b_0", "batch_norm2d_0.w_0", "conv2d_0.b_0", "conv2d_0.w_0", *guard.variables[4:])
     assert not step(built, guard, spoiled(built.feed(), np.nan))[1]
     flags = scope.get(built.scope, guard.state_name)

@@ -14,34 +14,36 @@ from pathlib import Path
 
 import paddle
 import pytest
+from support.appended import guarded_by
 from support.kernels import paddle_kernels
 
 from ppema.averaging.decay import Constant, InverseGamma
+from ppema.averaging.rule import Rule
 from ppema.ir import backend
 from ppema.ir.native import why_missing
 from ppema.passes.average import read_shadows
 from ppema.passes.clone import clone_for_test
-from ppema.passes.ema import EmaPass
-from ppema.passes.finite import FinitePass
-from ppema.passes.recalibrate import moving_statistics, recalibration
-from ppema.passes.select import Selection, chosen
+from ppema.passes.ema import EmaPass, UpdatePass
+from ppema.passes.recalibrate import recalibration
+from ppema.passes.select import Selection
 from ppema.passes.switch import SwitchPass
+from ppema.passes.target import TrainProgram, apply_passes
 
 FOLDER = Path(__file__).parent / "golden"
 DECAY = Constant(0.99)
 
 # Those without "native" are of Paddle's own operations.
 CASES = {
-    "average": (Selection(), EmaPass("ema", DECAY), None),
-    "copy": (Selection(batch_norm="copy"), EmaPass("ema", DECAY), None),
-    "recalibrate": (Selection(batch_norm="recalibrate"), EmaPass("ema", DECAY), None),
-    "selected": (Selection(include=("linear",), exclude=("b_0",)), EmaPass("ema", DECAY), None),
-    "interval": (Selection(), EmaPass("ema", InverseGamma(0.99), start=10, update_every=4), None),
-    "tensorflow": (Selection(), EmaPass("ema", DECAY, bias_correction=False), None),
-    "compensated": (Selection(include=("linear",)), EmaPass("ema", DECAY, precision="compensated"), None),
-    "switch": (Selection(), EmaPass("ema", DECAY), SwitchPass(100, 0.5)),
-    "native": (Selection(), EmaPass("ema", InverseGamma(0.99), start=10, update_every=4), None),
-    "native_compensated": (Selection(batch_norm="recalibrate"), EmaPass("ema", DECAY, precision="compensated"), None),
+    "average": (Selection(), Rule(DECAY), None),
+    "copy": (Selection(batch_norm="copy"), Rule(DECAY), None),
+    "recalibrate": (Selection(batch_norm="recalibrate"), Rule(DECAY), None),
+    "selected": (Selection(include=("linear",), exclude=("b_0",)), Rule(DECAY), None),
+    "interval": (Selection(), Rule(InverseGamma(0.99), start=10, update_every=4), None),
+    "tensorflow": (Selection(), Rule(DECAY, bias_correction=False), None),
+    "compensated": (Selection(include=("linear",)), Rule(DECAY, precision="compensated"), None),
+    "switch": (Selection(), Rule(DECAY), SwitchPass("ema", 100, 0.5)),
+    "native": (Selection(), Rule(InverseGamma(0.99), start=10, update_every=4), None),
+    "native_compensated": (Selection(batch_norm="recalibrate"), Rule(DECAY, precision="compensated"), None),
 }
 
 
@@ -61,20 +63,16 @@ def changes(before: list[str], after: list[str]) -> list[str]:
     return [line.rstrip() for line in ndiff(before, after) if not line.startswith("?")]
 
 
-def report(built, selection, ema, switch) -> str:
+def report(built, selection, rule, switch) -> str:
     ir = backend()
     with built.guard():
         test, _ = clone_for_test(built.main, [built.logits])
     built.minimize()
     before = listing(built.main)
-    parameters = ir.parameters(built.main)
-    written = {name for op in ir.operations(built.main) for name in op.writes}
-    choices = selection.choose(parameters, written, moving_statistics(built.main), {})
-    covered, measured = chosen(choices, "average"), chosen(choices, "recalibrate")
+    target = TrainProgram(built.main, built.startup)
     with built.guard():
-        average = ema.apply(ir, built.main, built.startup, covered, measured)
-        if switch is not None:
-            switch.apply(ir, built.main, built.startup, ema, average, covered)
+        apply_passes(target, [EmaPass("ema", rule, selection), UpdatePass(), *([switch] if switch else [])])
+    average = target.averages["ema"]
     rewired, _ = ir.clone(test, [])
     read_shadows(ir, rewired, average.shadow_of)
     parts = {
@@ -83,7 +81,7 @@ def report(built, selection, ema, switch) -> str:
         "test program": changes(listing(test), listing(rewired)),
         "what the test program reads": changes(ir.state_names(test), ir.state_names(rewired)),
     }
-    if measured:
+    if average.recalibrated:
         made = recalibration(test, average.recalibrated, average.shadow_of)
         parts["recalibration program"] = changes(listing(test), listing(made.program))
     return as_text(parts)
@@ -91,20 +89,16 @@ def report(built, selection, ema, switch) -> str:
 
 def guard_report(built) -> str:
     """What a config builds: forward and backward pass, and behind the guard the optimizer and an average."""
-    ir, finite, parameters = backend(), FinitePass(), backend().parameters(built.main)
+    names, plain, momentum = backend().state_names, type(built)(), paddle.optimizer.Momentum(0.1, 0.9)
+    with plain.guard():
+        paddle.optimizer.Momentum(0.1, 0.9).backward(plain.loss)
     with built.guard():
-        momentum = paddle.optimizer.Momentum(0.1, 0.9)
-        gradients = momentum.backward(built.loss)
-        before, state = listing(built.main), ir.state_names(built.main)
-        minimize = ir.update_of(built.main, momentum, gradients)
-        guard = finite.check(ir, built.main, built.startup, built.loss, gradients)
-
-        def update() -> None:
-            minimize()
-            EmaPass("ema", DECAY).apply(ir, built.main, built.startup, parameters)
-
-        finite.gate(ir, built.main, built.startup, guard, update)
-    parts = {"train program": changes(before, listing(built.main)), "state": changes(state, ir.state_names(built.main))}
+        averages = [EmaPass("ema", Rule(DECAY)), UpdatePass()]
+        guarded_by(built.main, built.startup, built.loss, momentum, averages)
+    parts = {
+        "train program": changes(listing(plain.main), listing(built.main)),
+        "state": changes(names(plain.main), names(built.main)),
+    }
     return as_text(parts)
 
 

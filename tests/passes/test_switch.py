@@ -7,14 +7,17 @@ from itertools import pairwise
 import numpy as np
 import paddle
 import pytest
+from support.appended import appended
 from support.averages import same, weights
 from support.moving import Moving
 
 from ppema.averaging.decay import Constant, HalfLife
+from ppema.averaging.rule import Rule
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
-from ppema.passes.ema import EmaPass
+from ppema.passes.ema import EmaPass, UpdatePass
 from ppema.passes.switch import SwitchPass
+from ppema.passes.target import TrainProgram, apply_passes
 from ppema.passes.trained import is_trained
 
 pytestmark = pytest.mark.usefixtures("kernels")
@@ -34,14 +37,13 @@ SETTINGS = [
 def switched(built, switch=None, **settings):
     """The program with the average that overwrites between two others, which must not see what it does."""
     built.minimize()
-    ir, parameters = backend(), backend().parameters(built.main)
+    rules = {"before": Rule(Constant(0.9)), "ema": Rule(Constant(0.7), **settings), "after": Rule(HalfLife(4.0))}
+    target = TrainProgram(built.main, built.startup)
     with built.guard():
-        passes = [EmaPass("before", Constant(0.9)), EmaPass("ema", Constant(0.7), **settings), EmaPass("after", HalfLife(4.0))]
-        made = [each.apply(ir, built.main, built.startup, parameters) for each in passes]
-        if switch is not None:
-            switch.apply(ir, built.main, built.startup, passes[1], made[1], parameters)
+        added = [EmaPass(name, rule) for name, rule in rules.items()]
+        apply_passes(target, [*added, UpdatePass(), *([switch] if switch else [])])
     built.start()
-    return made
+    return list(target.averages.values())
 
 
 def shadows(built, average):
@@ -50,7 +52,7 @@ def shadows(built, average):
 
 @pytest.mark.parametrize(("settings", "steps"), SETTINGS, ids=str)
 def test_the_first_step_it_overwrites_after(settings, steps):
-    assert SwitchPass(5).first(EmaPass("ema", Constant(0.7), **settings)) == steps[0]
+    assert SwitchPass("ema", 5).first(Rule(Constant(0.7), **settings)) == steps[0]
 
 
 @pytest.mark.parametrize(("settings", "steps"), SETTINGS, ids=str)
@@ -58,7 +60,7 @@ def test_the_first_step_it_overwrites_after(settings, steps):
 def test_it_is_what_one_would_do_by_hand(built, settings, steps, mix):
     """Against a program without the pass, whose weights are overwritten from outside; bit for bit, averages included."""
     ours, by_hand = built, type(built)()
-    _, average, _ = made = switched(ours, SwitchPass(5, mix), **settings)
+    _, average, _ = made = switched(ours, SwitchPass("ema", 5, mix), **settings)
     switched(by_hand, **settings)
     for step in range(1, 18):
         feed = ours.feed()
@@ -81,10 +83,9 @@ def test_only_steps_count_where_gradients_are_accumulated(built):
     with built.guard():
         happens = paddle.static.data("happens", [1], "bool")
         paddle.optimizer.SGD(0.1).minimize(built.loss * paddle.cast(happens, "float32"))
-        ir, parameters = backend(), [p for p in backend().parameters(built.main) if p.trainable]
-        made = EmaPass("ema", Constant(0.7))
-        average = made.apply(ir, built.main, built.startup, parameters, when=happens)
-        SwitchPass(2, 0.5).apply(ir, built.main, built.startup, made, average, parameters, when=happens)
+        parameters = [p for p in backend().parameters(built.main) if p.trainable]
+        switch = SwitchPass("ema", 2, 0.5)
+        appended(built.main, built.startup, Rule(Constant(0.7)), parameters, when=happens, switch=switch)
     built.start()
     seen = []
     for run in range(12):
@@ -99,10 +100,7 @@ def test_a_share_of_the_average_in_float64(built):
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         theta = paddle.static.create_parameter([3], "float32", name="theta")
         paddle.assign(theta + 1.0, output=theta)
-        parameters = backend().parameters(main)
-        made = EmaPass("ema", Constant(0.5))
-        average = made.apply(backend(), main, startup, parameters)
-        SwitchPass(3, 0.25).apply(backend(), main, startup, made, average, parameters)
+        appended(main, startup, Rule(Constant(0.5)), switch=SwitchPass("ema", 3, 0.25))
     with paddle.static.scope_guard(built.scope):
         built.executor.run(startup)
         scope.put(built.scope, {"theta": np.zeros(3, "float32")})
@@ -115,7 +113,7 @@ def test_a_share_of_the_average_in_float64(built):
 
 def test_overwritten_weights_are_still_trained(built):
     """Another average may be added after the switch, and a test clone is refused as before."""
-    switched(built, SwitchPass(2))
+    switched(built, SwitchPass("ema", 2))
     assert all(p.trainable for p in backend().parameters(built.main) if not p.name.endswith(("w_1", "w_2")))
     assert is_trained(built.main)
 
@@ -129,10 +127,7 @@ def test_weights_of_another_type_become_the_average_rounded(dtype, mix):
     program = Moving(dtype)
     program.move()
     with program.guard():
-        parameters = backend().parameters(program.main)
-        made = EmaPass("ema", Constant(0.5))
-        average = made.apply(backend(), program.main, program.startup, parameters)
-        SwitchPass(3, mix).apply(backend(), program.main, program.startup, made, average, parameters)
+        appended(program.main, program.startup, Rule(Constant(0.5)), switch=SwitchPass("ema", 3, mix))
     program.start()
     for _ in range(2):
         program.step(0.25)
@@ -151,10 +146,7 @@ def test_master_weights_become_the_average_too(monkeypatch, mix):
     program.move()
     with program.guard(), monkeypatch.context() as patched:
         patched.setattr(paddle, "is_compiled_with_cuda", lambda: True)
-        parameters = backend().parameters(program.main)
-        made = EmaPass("ema", Constant(0.5))
-        average = made.apply(backend(), program.main, program.startup, parameters)
-        SwitchPass(2, mix).apply(backend(), program.main, program.startup, made, average, parameters)
+        appended(program.main, program.startup, Rule(Constant(0.5)), switch=SwitchPass("ema", 2, mix))
     program.start()
     for value in (2.0, 3.0):
         scope.put(program.scope, {"w_fp32_master_0": np.full(5, value, "float32")})
@@ -166,15 +158,15 @@ def test_master_weights_become_the_average_too(monkeypatch, mix):
 
 def test_an_average_that_is_updated_less_often_than_it_overwrites(built):
     with pytest.raises(AverageError, match="overwrite_every is 2 and update_every 5: the average would overwrite"):
-        switched(built, SwitchPass(2), update_every=5)
+        switched(built, SwitchPass("ema", 2), update_every=5)
 
 
 @pytest.mark.parametrize("settings", [(0, 1.0), (1.5, 1.0), (2, 0.0), (2, 1.5)])
 def test_settings_out_of_range(settings):
     with pytest.raises(ValueError, match="expected overwrite_every >= 1 and overwrite_mix in"):
-        SwitchPass(*settings)
+        SwitchPass("ema", *settings)
 
 
 def test_a_mix_that_float32_has_no_number_for():
     with pytest.raises(ValueError, match=r"^overwrite_mix: expected a number >= 1\.2e-38, as float32 has them, got 1e-50$"):
-        SwitchPass(2, 1e-50)
+        SwitchPass("ema", 2, 1e-50)

@@ -20,10 +20,8 @@ from ppema.averaging.power import gamma_of
 from ppema.config.average_spec import AverageSpec
 from ppema.config.horizon import Horizon
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
-from ppema.ir import backend
-from ppema.passes.ema import EmaPass
-from ppema.passes.switch import SwitchPass
-from ppema.programs.build import ema_pass
+from ppema.passes.target import TrainProgram, apply_passes
+from ppema.programs.averages import average_passes
 
 RECORDED = json.loads((Path(__file__).parent / "recorded.json").read_text(encoding="utf-8"))
 PEERS = RECORDED["peers"]
@@ -43,16 +41,12 @@ def averages_of(program: Moving, shadow: str) -> np.ndarray:
 
 
 def ours(text: str) -> np.ndarray:
-    spec, program, ir = AverageSpec.model_validate(yaml.safe_load(text)), Moving("float32"), backend()
+    spec, program = AverageSpec.model_validate(yaml.safe_load(text)), Moving("float32")
     program.move()
-    made: EmaPass = ema_pass("ema", spec, HORIZON)
-    covered = [each for each in ir.parameters(program.main) if each.name == "w"]
+    target = TrainProgram(program.main, program.startup)
     with program.guard():
-        average = made.apply(ir, program.main, program.startup, covered)
-        if spec.overwrite_every is not None:
-            switch = SwitchPass(HORIZON.steps(spec.overwrite_every), spec.overwrite_mix)
-            switch.apply(ir, program.main, program.startup, made, average, covered)
-    return averages_of(program, average.shadow_of["w"])
+        apply_passes(target, average_passes({"ema": spec}, HORIZON, {}))
+    return averages_of(program, target.averages["ema"].shadow_of["w"])
 
 
 def test_every_row_was_recorded_and_every_record_has_its_row():

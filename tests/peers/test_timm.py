@@ -10,7 +10,7 @@ from math import fsum
 import pytest
 
 from ppema.averaging.decay import Constant, InverseGamma
-from ppema.passes.average import Rule
+from ppema.averaging.rule import Rule
 
 STEPS = (0, 1, 2, 3, 4, 10, 50, 100, 101, 102, 103, 500, 1000)
 # Our schedule and start; its decays at STEPS; the sum of all 1,001 and of their squares.
@@ -93,7 +93,7 @@ CASES = {
 @pytest.mark.parametrize(("ours", "decays", "sums"), CASES.values(), ids=CASES)
 def test_get_decay(ours, decays, sums):
     schedule, start = ours
-    rule = Rule("ema", schedule, start=start)
+    rule = Rule(schedule, start=start)
     found = [rule.decay_at(step) for step in range(1001)]
     assert [found[step] for step in STEPS] == pytest.approx(decays, rel=1e-13)
     assert (fsum(found), fsum(each**2 for each in found)) == pytest.approx(sums, rel=1e-13)

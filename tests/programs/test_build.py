@@ -132,7 +132,7 @@ def test_a_model_whose_evaluation_would_change_its_variables_is_refused(model):
 def test_a_half_life_in_samples_is_not_rounded_to_steps():
     """80 samples are 2.5 steps of 32."""
     run = prepare_training(config("averages={ema: {half_life: 80 samples}}"))
-    assert run.programs.passes["ema"].decay_at(7) == pytest.approx(2 ** (-1 / 2.5))
+    assert run.programs.averages["ema"].rule.decay_at(7) == pytest.approx(2 ** (-1 / 2.5))
 
 
 def test_what_never_changes_costs_nothing_and_is_its_own_average():
@@ -202,7 +202,7 @@ def test_after_200_steps_every_average_is_the_float64_average():
     for _ in steps(run, 200):
         trajectory.append({name: scope.get(run.scope, name).astype("float64") for name in names})
     for key, average in run.programs.averages.items():
-        decays = np.array([run.programs.passes[key].decay_at(n + 1) for n in range(200)])
+        decays = np.array([run.programs.averages[key].rule.decay_at(n + 1) for n in range(200)])
         factors = (1 - decays) * np.append(np.cumprod(decays[:0:-1])[::-1], 1.0)
         for name in names:
             expected = sum(f * values[name] for f, values in zip(factors, trajectory, strict=True)) / factors.sum()

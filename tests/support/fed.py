@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 
 from ppema.ir import backend, scope
+from support.appended import appended
 
 SHAPES = {"scalar": [], "one": [1], "large": [7, 31, 3]}
 
@@ -13,7 +14,7 @@ SHAPES = {"scalar": [], "one": [1], "large": [7, 31, 3]}
 class Fed:
     """A program that holds parameters and averages, and no training: the test gives the weights of each step."""
 
-    def __init__(self, **passes):
+    def __init__(self, **rules):
         self._main, startup = paddle.static.Program(), paddle.static.Program()
         self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
         with paddle.utils.unique_name.guard(), paddle.static.program_guard(self._main, startup):
@@ -21,8 +22,8 @@ class Fed:
             for name, shape in SHAPES.items():
                 paddle.static.create_parameter(shape, "float32", name=name, default_initializer=initial)
             parameters = backend().parameters(self._main)
-            for made in passes.values():
-                made.apply(backend(), self._main, startup, parameters)
+            for name, rule in rules.items():
+                appended(self._main, startup, rule, parameters, name=name)
         with paddle.static.scope_guard(self.scope):
             self._executor.run(startup)
 

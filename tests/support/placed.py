@@ -18,7 +18,7 @@ class Side:
         self.main, self.startup = paddle.static.Program(), paddle.static.Program()
         with paddle.utils.unique_name.guard(), paddle.static.program_guard(self.main, self.startup):
             self.fetched = build()
-        self.placement = OnednnPass().apply(backend(), self.main, self.fetched) if onednn else None
+        self.placement = OnednnPass().place(self.main, self.fetched) if onednn else None
         self.scope, self.executor = scope or paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
         if scope is None:
             paddle.seed(0)

@@ -142,7 +142,7 @@ def test_what_is_logged_of_a_skipped_step(config, tmp_path, monkeypatch):
     # The mean of what was not skipped; the rate waits for skipped steps, and the decays count updates.
     assert records[0]["loss"] == np.mean([each.loss for each in losses[:5] if each.skipped is None])
     assert records[0]["lr"] == pytest.approx(3 / 5 * 0.025 * (1 + np.cos(np.pi * 3 / 18)))
-    made = prepare_training(config()).programs.passes["quick"]
+    made = prepare_training(config()).programs.averages["quick"].rule
     assert records[1]["decay"]["quick"] == made.decay_at(8) != made.decay_at(10)
 
 

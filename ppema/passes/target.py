@@ -1,0 +1,111 @@
+"""What passes take: a train program under construction, and the order in which they apply to it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar
+
+import paddle
+
+from ppema.ir import IR, Gradient, Parameter, Program, Variable, backend
+from ppema.passes.average import Average
+from ppema.passes.guard import Guard
+from ppema.passes.placement import Placement
+
+Gate = Callable[[Callable[[], None]], None]
+
+
+@dataclass(frozen=True)
+class PassReport:
+    """What a pass came to: its name, the number of operations that it added to the program, and its result in words."""
+
+    name: str
+    operations: int
+    result: str
+
+
+@dataclass
+class TrainProgram:
+    """A train program under construction. Each pass reads and sets the fields that concern it.
+
+    main, startup: the programs. loss: 0-D float32, the mean over the batch. gradients: (parameter, gradient) in the optimizer's
+    order. minimize: appends the optimizer's update by given gradients. when: bool of one element, True in a run of `main` that
+    is an optimizer step; None: every run is. guard: tells whether a run changed anything; None: every run does. gate: set by a
+    pass whose branch holds all that later passes append; it takes the function that appends it. averages: by name, in the order
+    in which they were added. placement: which operations oneDNN computes; None: none was asked for. done: an entry for each
+    pass that was applied, in order.
+    """
+
+    main: Program
+    startup: Program
+    loss: Variable | None = None
+    gradients: list[Gradient] = field(default_factory=list)
+    minimize: Callable[[Sequence[Gradient]], None] | None = None
+    when: Variable | None = None
+    guard: Guard | None = None
+    gate: Gate | None = None
+    averages: dict[str, Average] = field(default_factory=dict)
+    placement: Placement | None = None
+    done: list[PassReport] = field(default_factory=list)
+
+    @property
+    def ir(self) -> IR:
+        """The seam to Paddle's intermediate representation."""
+        return backend()
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """The parameters and statistics of `main`, in the order of their names."""
+        return self.ir.parameters(self.main)
+
+    @property
+    def written(self) -> list[str]:
+        """The names of the variables that `main` writes by now, in the order in which it does."""
+        return list(dict.fromkeys(name for op in self.ir.operations(self.main) for name in op.writes))
+
+    @contextmanager
+    def appending(self) -> Iterator[None]:
+        """Inside, Paddle's functions append to `main`, as part of the update rather than of the model."""
+        with paddle.static.program_guard(self.main, self.startup), self.ir.update_section(self.main):
+            yield
+
+
+class Pass(ABC):
+    """A change of a train program: a frozen dataclass of settings, which can be applied to any number of programs.
+
+    name: in the list of passes that `show` prints, and in a config's `passes.after`. whole: whether it needs the complete
+    program, outside of any gate.
+    """
+
+    name: ClassVar[str]
+    whole: ClassVar[bool] = False
+
+    @abstractmethod
+    def apply(self, target: TrainProgram) -> object:
+        """Change `target`, and return what was made; `str` of it describes the result to people."""
+
+
+Within = Callable[[Pass], AbstractContextManager[object]]
+
+
+def apply_passes(target: TrainProgram, passes: Sequence[Pass], within: Within = nullcontext) -> None:
+    """Apply `passes` in order. Those after one that sets a gate append inside the gate's branch, but for the `whole` ones.
+
+    within: the context in which each is applied.
+    """
+    for index, each in enumerate(passes):
+        before = target.ir.size(target.main)
+        with within(each):
+            made = each.apply(target)
+        done = PassReport(each.name, target.ir.size(target.main) - before, "" if made is None else str(made))
+        target.done.append(done)
+        if target.gate is not None:
+            gate, target.gate = target.gate, None
+            inside = [late for late in passes[index + 1 :] if not late.whole]
+            gate(partial(apply_passes, target, inside, within))
+            apply_passes(target, [late for late in passes[index + 1 :] if late.whole], within)
+            return

@@ -1,0 +1,67 @@
+"""The averages of a config as passes: durations become steps of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ppema.averaging.decay import Constant, Exponential, HalfLife, InverseGamma, PowerFunction, Schedule, ThresSteps
+from ppema.averaging.power import gamma_of
+from ppema.averaging.rule import Rule
+from ppema.config import AverageSpec
+from ppema.config.horizon import Horizon
+from ppema.errors import ConfigError
+from ppema.passes.ema import EmaPass, UpdatePass
+from ppema.passes.select import Selection
+from ppema.passes.switch import SwitchPass
+from ppema.passes.target import Pass
+from ppema.programs.forward import building
+
+
+def average_passes(specs: Mapping[str, AverageSpec], horizon: Horizon, places: Mapping[str, str]) -> list[Pass]:
+    """What adds the averages `specs` to a train program, updates them, and overwrites the weights by one, in this order.
+
+    places: the place in the model by variable's name. Raises ConfigError for what would not begin within the run.
+    """
+    added: list[Pass] = []
+    switches: list[Pass] = []
+    for name, spec in specs.items():
+        with building(name):
+            rule = rule_of(spec, horizon)
+        added.append(EmaPass(name, rule, Selection(spec.include, spec.exclude, spec.batch_norm), places))
+        if spec.overwrite_every is not None:
+            with building(name, "overwrite_every"):
+                switch = SwitchPass(name, horizon.steps(spec.overwrite_every), spec.overwrite_mix)
+                first = switch.first(rule)
+                if first > horizon.total_steps:
+                    raise ConfigError.of(f"it would first be after step {first}, and the run ends after {horizon.total_steps}")
+            switches.append(switch)
+    return [*added, UpdatePass(), *switches] if added else []
+
+
+def rule_of(spec: AverageSpec, horizon: Horizon) -> Rule:
+    """The rule of a config's average in steps of this run. Raises ConfigError where it would not begin in it."""
+    rule = Rule(
+        _schedule(spec, horizon),
+        start=horizon.steps(spec.start) if spec.start is not None else 0,
+        update_every=spec.update_every,
+        scale=horizon.batch_size / spec.reference_batch if spec.reference_batch else 1.0,
+        bias_correction=spec.bias_correction,
+        precision=spec.precision,
+    )
+    if rule.first > horizon.total_steps:
+        raise ConfigError.of(f"it would begin after step {rule.first}, and the run ends after step {horizon.total_steps}")
+    return rule
+
+
+def _schedule(spec: AverageSpec, horizon: Horizon) -> Schedule:
+    if spec.half_life is not None:
+        return HalfLife(horizon.exact_steps(spec.half_life), spec.ramp)
+    if spec.sigma_rel is not None:
+        return PowerFunction(gamma_of(spec.sigma_rel))
+    if spec.decay is None:
+        return PowerFunction()
+    if spec.warmup is not None:
+        return InverseGamma(spec.decay, spec.warmup.gamma, spec.warmup.power, spec.warmup.min)
+    if spec.tau is not None:
+        return Exponential(spec.decay, spec.tau)
+    return ThresSteps(spec.decay) if spec.thres_steps else Constant(spec.decay)

@@ -1,0 +1,86 @@
+"""The passes of a training step that need the config's model and optimizer: forward, backward, optimize."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import paddle
+
+from ppema.config import Config
+from ppema.data import Field
+from ppema.errors import ConfigError, listed
+from ppema.ir import Parameter
+from ppema.passes.target import Pass, TrainProgram
+from ppema.programs.forward import forward
+from ppema.programs.test_program import Model
+
+
+@dataclass(frozen=True)
+class ForwardPass(Pass):
+    """Build the config's model in train mode, and the mean of its loss over the batch.
+
+    fields: shape and type of a sample's inputs and target; model: the same in eval mode, which must have the same variables.
+    """
+
+    name: ClassVar[str] = "forward"
+    config: Config
+    fields: Sequence[Field]
+    model: Model
+
+    def apply(self, target: TrainProgram) -> str:
+        """Sets `loss`. Raises ConfigError."""
+        with paddle.static.program_guard(target.main, target.startup):
+            _, _, _, loss = forward(self.config, self.fields, train=True)
+            target.ir.freeze_marked(target.main)
+            target.loss = paddle.mean(loss)
+        _check_same_variables(self.config, target.parameters, self.model.parameters)
+        trainable = sum(parameter.trainable for parameter in self.model.parameters)
+        return f"{len(self.model.parameters)} variables, {trainable} of them trainable"
+
+
+@dataclass(frozen=True)
+class BackwardPass(Pass):
+    """Append the gradients of the loss by all that is trained, and prepare the optimizer's state.
+
+    Takes a program with a loss.
+    """
+
+    name: ClassVar[str] = "backward"
+    optimizer: Any
+
+    def apply(self, target: TrainProgram) -> str:
+        """Sets `gradients` and `minimize`. Raises ConfigError where nothing is trained."""
+        with paddle.static.program_guard(target.main, target.startup):
+            target.gradients = [pair for pair in self.optimizer.backward(target.loss) if pair[1] is not None]
+            if not target.gradients:
+                raise ConfigError.of("there is nothing to train: the loss depends on no trainable parameter of the model")
+            target.minimize = target.ir.update_of(target.main, self.optimizer, target.gradients)
+        return f"{len(target.gradients)} gradients"
+
+
+@dataclass(frozen=True)
+class OptimizePass(Pass):
+    """Append the optimizer's update by the gradients, clipping included. Takes a program with gradients."""
+
+    name: ClassVar[str] = "optimize"
+    optimizer: Any
+
+    def apply(self, target: TrainProgram) -> str:
+        assert target.minimize is not None, "BackwardPass comes first"
+        with target.appending():
+            target.minimize(target.gradients)
+        return type(self.optimizer).__name__
+
+
+def _check_same_variables(config: Config, train: Sequence[Parameter], test: Sequence[Parameter]) -> None:
+    """The model's constructor must give the same variables each time, or a test program would read another's weights."""
+    forms = [{parameter.name: (parameter.shape, parameter.dtype) for parameter in side} for side in (train, test)]
+    if forms[0] != forms[1]:
+        differing = sorted(name for name in {**forms[0], **forms[1]} if forms[0].get(name) != forms[1].get(name))
+        with config.at("model"):
+            raise ConfigError.of(
+                f"built twice, for training and for evaluation, the model differs in {listed(differing)}: its constructor and "
+                "forward must not depend on chance or on train() and eval()"
+            )

@@ -1,0 +1,105 @@
+"""Passes of the user's own: the one of docs/passes.md, where each kind goes, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import paddle
+import pytest
+from support.configs import config
+from support.runs import steps
+
+from ppema.errors import ConfigError
+from ppema.ir import scope
+from ppema.passes.target import Pass, TrainProgram
+from ppema.training.describe import describe
+from ppema.training.setup import prepare_training
+
+PAGE = (Path(__file__).parents[2] / "docs/passes.md").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Halve(Pass):
+    """A pass in a few lines: gradients, weights or averages become their half, wherever it comes."""
+
+    name: ClassVar[str] = "halve"
+    what: str = "w_0"
+
+    def apply(self, target: TrainProgram) -> str:
+        found = [each.variable for each in target.parameters if self.what in each.name]
+        with target.appending():
+            for each in found:
+                paddle.assign(each * 0.5, output=each)
+        return f"{len(found)} variables"
+
+
+def failing():
+    raise RuntimeError("out of order")
+
+
+def names(run):
+    return [done.name for done in run.programs.passes]
+
+
+def test_the_list_of_passes_and_what_each_did():
+    run = prepare_training(config())
+    averages = ["average", "average", "update averages"]
+    assert names(run) == ["forward", "backward", "finite", "optimize", *averages, *(["onednn"] if run.onednn.used else [])]
+    done = {each.name: each for each in run.programs.passes}
+    assert all(done[name].operations > 0 for name in ("forward", "backward", "finite", "optimize", "update averages"))
+    assert done["optimize"].result == "Momentum" and done["backward"].result == "8 gradients"
+    assert done["finite"].result == "checks the loss, 8 gradients and 4 statistics; else nothing changes"
+    table = next(each for each in describe(run) if each.title == "Passes of the train program")
+    assert [row[0] for row in table.rows] == names(run)
+
+
+def test_the_pass_of_the_docs_is_one(tmp_path, monkeypatch):
+    """Plain SGD moves each filter by its gradient: without a mean with the pass, and with one without it."""
+    source = re.search(r"```python\n(.*?)```", PAGE, re.S)[1]
+    assert len(source.splitlines()) < 30
+    (tmp_path / "my_passes.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    entry = re.search(r"  - (\{name: my_passes.*\})", PAGE)[1]
+    moved = []
+    for passes in ("[]", f"[{entry}]"):
+        run = prepare_training(config("optimizer={name: SGD}", f"passes={passes}"))
+        before = scope.get(run.scope, "conv2d_0.w_0")
+        next(steps(run, 1))
+        change = scope.get(run.scope, "conv2d_0.w_0") - before
+        moved.append(np.abs(change.mean(axis=(1, 2, 3))).max() / np.abs(change).max())
+    assert moved[0] > 1e-2 and moved[1] < 1e-5
+    assert names(run)[1:4] == ["backward", "extra", "finite"]
+    assert run.programs.passes[2].result == "centralize: the gradients of convolutions have the mean 0"
+
+
+@pytest.mark.parametrize("after", ["forward", "optimize", "averages"])
+def test_where_a_pass_comes(after):
+    """The average of the first step is the weight that the optimizer and a pass before the averages made."""
+    entry = f"{{name: programs.test_extra.Halve, args: {{what: linear_0.w_0}}, after: {after}}}"
+    run = prepare_training(config(f"passes=[{entry}]", "optimizer={name: SGD}", "lr=1e-30"))
+    before = scope.get(run.scope, "linear_0.w_0")
+    next(steps(run, 1))
+    after_it, average = (scope.get(run.scope, name) for name in ("linear_0.w_0", "linear_0.w_0.ema"))
+    np.testing.assert_allclose(after_it, before * 0.5, rtol=1e-6)
+    np.testing.assert_allclose(average, after_it * (2.0 if after == "averages" else 1.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("{name: programs.test_extra.Nothing}", "has no 'Nothing'"),
+        ("{name: programs.test_extra.names, args: {run: 1}}", "passes.0.args: "),
+        ("{name: dict}", "passes.0.name: "),
+        ("{name: builtins.dict}", "makes a dict, not a ppema.passes.target.Pass"),
+        ("{name: programs.test_extra.failing}", "RuntimeError: out of order"),
+        ("{name: programs.test_extra.Halve, args: {which: 1}}", "which"),
+    ],
+)
+def test_what_is_no_pass(entry, said):
+    with pytest.raises(ConfigError) as caught:
+        prepare_training(config(f"passes=[{entry}]"))
+    assert said in str(caught.value) and len(str(caught.value).splitlines()) == 1

@@ -1,0 +1,43 @@
+"""Averages and guards appended to programs that a test builds by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ppema.averaging.rule import Rule
+from ppema.ir import Parameter, Program, Variable
+from ppema.passes.average import Average
+from ppema.passes.ema import UpdatePass, declare
+from ppema.passes.finite import FinitePass
+from ppema.passes.guard import Guard
+from ppema.passes.switch import SwitchPass
+from ppema.passes.target import Pass, TrainProgram, apply_passes
+from ppema.programs.step import BackwardPass, OptimizePass
+
+
+def appended(
+    main: Program,
+    startup: Program,
+    rule: Rule,
+    parameters: Sequence[Parameter] | None = None,
+    *,
+    name: str = "ema",
+    when: Variable | None = None,
+    switch: SwitchPass | None = None,
+) -> Average:
+    """One average of `parameters` (None: all) and its update, then what overwrites the weights by it."""
+    target = TrainProgram(main, startup, when=when)
+    declare(target, name, rule, target.parameters if parameters is None else parameters)
+    apply_passes(target, [UpdatePass(), *([switch] if switch else [])])
+    return target.averages[name]
+
+
+def guarded_by(
+    main: Program, startup: Program, loss: Variable, optimizer: Any, then: Sequence[Pass] = (), order: Sequence[str] = ()
+) -> Guard:
+    """Gradients of `loss` and, behind a guard, the optimizer's update and the passes `then`."""
+    target = TrainProgram(main, startup, loss)
+    apply_passes(target, [BackwardPass(optimizer), FinitePass(tuple(order)), OptimizePass(optimizer), *then])
+    assert target.guard is not None
+    return target.guard
