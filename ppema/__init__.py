@@ -57,15 +57,16 @@ _HOME = {
     "train": "ppema.training.loop",
 }
 
+if not TYPE_CHECKING:  # a type checker would take every name for one of ours
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'ppema' has no attribute {name!r}")
-    if name not in _NO_PADDLE:
-        from ppema.environment import choose_threads, load_paddle
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'ppema' has no attribute {name!r}")
+        if name not in _NO_PADDLE:
+            from ppema.environment import choose_threads, load_paddle
 
-        if "paddle" not in sys.modules:
-            choose_threads("auto")
-        load_paddle()
-    value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
-    return value
+            if "paddle" not in sys.modules:
+                choose_threads("auto")
+            load_paddle()
+        value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
+        return value

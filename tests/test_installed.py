@@ -1,0 +1,178 @@
+"""ppema as users install it: the wheel, in an environment of its own, used from a folder that has nothing to do with it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ppema.cli.main import COMMANDS
+from ppema.version import VERSION
+
+ROOT = Path(__file__).parents[1]
+PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "requirements-core.txt")
+TINY = """
+model: {name: nets.Net}
+data:
+  train: {name: digits, split: train, batch_size: 32, shuffle: true, workers: 1}
+  eval: {name: digits, split: test, batch_size: 256}
+optimizer: {name: Momentum}
+lr: 0.1
+averages: {ema: {decay: 0.9}}
+train: {epochs: 1, stop_after: 3 steps}
+"""
+NETS = """
+import paddle
+class Net(paddle.nn.Sequential):
+    def __init__(self):
+        super().__init__(paddle.nn.Flatten(), paddle.nn.Linear(64, 10))
+"""
+
+
+def run(*command: object, cwd: Path, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    """environment: in addition to what a login shell has; the C++ operations have tests of their own."""
+    variables = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "PPEMA_NATIVE": "0", **environment}
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, env=variables, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built from a copy of what the package is made of, by the setuptools of this environment."""
+    folder = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT / "ppema", folder / "ppema", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in PACKAGED:
+        shutil.copy(ROOT / name, folder / name)
+    alone = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
+    run(sys.executable, "-m", "pip", "wheel", *alone, "--wheel-dir", "dist", ".", cwd=folder)
+    (made,) = (folder / "dist").iterdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory):
+    """The folder of a virtual environment with the wheel. It finds paddle and the others where this one has them."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    python = folder / "bin/python"
+    alone = ("--no-deps", "--no-index", "--disable-pip-version-check")
+    run(sys.executable, "-m", "pip", "--python", python, "install", *alone, wheel, cwd=folder)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "others.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}) + "\n")
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A user's folder, in which files lie that have the names of modules."""
+    (tmp_path / "tiny.yml").write_text(TINY)
+    (tmp_path / "nets.py").write_text(NETS)
+    for name in ("tqdm", "numpy", "torch", "socket", "ppema"):
+        (tmp_path / f"{name}.py").write_text(f"open('{tmp_path}/{name} ran', 'w')\n")
+    return tmp_path
+
+
+def test_the_wheel_has_what_the_package_reads(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    tracked = {str(path.relative_to(ROOT)) for path in (ROOT / "ppema").rglob("*") if path.is_file()}
+    ours = {name for name in tracked if "__pycache__" not in name}
+    assert {"ppema/py.typed", "ppema/ir/native/average.cc", "ppema/data/sets/digits.csv.gz"} <= ours
+    info = f"ppema-{VERSION}.dist-info"
+    assert {name for name in names if not name.startswith(info)} == ours
+    assert any(name.endswith("LICENSE") for name in names)
+
+
+def test_it_asks_for_what_it_imports(environment):
+    (found,) = importlib.metadata.distributions(
+        name="ppema", path=[str(path) for path in environment.glob("lib/*/site-packages")]
+    )
+    core = (ROOT / "requirements-core.txt").read_text().splitlines()
+    assert [each for each in found.requires or [] if "extra ==" not in each] == [
+        each for each in core if each[:1] not in ("#", "")
+    ]
+    assert found.version == VERSION
+
+
+def test_a_config_of_ones_own_is_trained_and_shown(environment, project):
+    ppema = environment / "bin/ppema"
+    done = run(ppema, "train", "-c", "tiny.yml", cwd=project)
+    assert done.stdout.splitlines()[-1] == "run: runs/tiny"
+    assert re.search(r"^ema +\d", done.stdout, re.MULTILINE)
+    evaluated = run(ppema, "eval", "-c", "tiny.yml", "--weights", "ema", cwd=project)
+    assert evaluated.stdout.splitlines()[1].split()[0] == "ema"
+    shown = run(ppema, "show", "-c", "tiny.yml", cwd=project)
+    assert "linear_0.w_0" in shown.stdout
+    refused = run(ppema, "train", "-c", "tiny.yml", "--resume", "never", cwd=project, code=2)
+    assert refused.stderr.splitlines()[-1] == f"to resume it: {ppema} train -c tiny.yml"
+    assert list(project.glob("* ran")) == []
+
+
+def test_the_script_is_quick_to_list_commands_and_benchmark_says_what_it_lacks(environment, project):
+    done = run(environment / "bin/ppema", "--help", cwd=project)
+    assert done.stdout.startswith("usage: ppema COMMAND ...")
+    assert all(f"\n  {command} " in done.stdout for command in COMMANDS)
+    done = run(environment / "bin/ppema", "benchmark", "ema", cwd=project, code=2)
+    assert done.stderr == "benchmark: it needs the checkout of ppema, which has the folder benchmarks: run it there\n"
+
+
+def test_it_is_imported_from_the_environment(environment, tmp_path):
+    code = "import ppema; print(ppema.__file__, ppema.__version__, ppema.ExponentialMovingAverage.__name__)"
+    file, version, name = run(environment / "bin/python", "-c", code, cwd=tmp_path).stdout.split()
+    assert Path(file).is_relative_to(environment)
+    assert (version, name) == (VERSION, "ExponentialMovingAverage")
+
+
+USER = """
+import ppema
+
+config = ppema.load_config("mine.yml", ["lr=0.1"])
+result = ppema.train(config, resume="auto")
+print(result.state.step + 1, result.metrics["ema"]["accuracy"])
+measures = ppema.evaluate(config, weights="ema", checkpoint="best")
+outcome = ppema.average(config, sigma_rel=[0.05, 0.1], metric="loss")
+worst: float = max(row.metrics["loss"] for row in outcome.rows)
+ppema.export(config, "ema.pdparams", weights=outcome.files[0])
+ema = ppema.ExponentialMovingAverage(0.999)
+ema.update()
+names = [checkpoint.path.name for checkpoint in ppema.run("runs/mine").checkpoints]
+"""
+WRONG = """
+import ppema
+ppema.tarin
+ppema.average(ppema.load_config("mine.yml"), sigma=0.1)
+word: str = ppema.evaluate(ppema.load_config("mine.yml"))
+"""
+
+
+def checked(environment: Path, folder: Path, text: str) -> tuple[int, str]:
+    (folder / "user.py").write_text(text)
+    checker = Path(sys.executable).with_name("basedpyright")
+    if not checker.exists():
+        pytest.skip("basedpyright is not installed")
+    command = [checker, "--level", "error", "--pythonpath", environment / "bin/python", "user.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    return done.returncode, done.stdout
+
+
+def test_a_users_lines_pass_the_type_checker(environment, tmp_path):
+    code, said = checked(environment, tmp_path, USER)
+    assert code == 0, said
+
+
+def test_a_users_mistakes_do_not(environment, tmp_path):
+    code, said = checked(environment, tmp_path, WRONG)
+    assert code == 1
+    assert re.findall(r"user.py:(\d+):\d+ - error", said) == ["3", "4", "5"], said
