@@ -142,7 +142,7 @@ def test_the_programs_of_a_page_run(page, checkout, monkeypatch, capsys):
     for block in blocks("python", page):
         with static.scope_guard(static.Scope()), static.program_guard(static.Program(), static.Program()):
             with paddle.utils.unique_name.guard():
-                exec(compile(block.text, page, "exec"), {"__name__": page})
+                exec(compile(block.text, page, "exec", dont_inherit=True), {"__name__": page})
     if page == "docs/class.md":
         # The loss begins near 8, the variance of a sum of eight.
         assert float(capsys.readouterr().out.split(":")[1]) < 1
@@ -192,6 +192,13 @@ def test_every_link_leads_somewhere(page):
         file = (ROOT / page).parent / path if path else ROOT / page
         assert file.exists(), target
         assert not part or part in anchors(str(file.resolve().relative_to(ROOT))), target
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md"])
+def test_every_file_that_is_named_is_there(page):
+    text = prose(page) if page in PAGES else (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:ppema|tests|tools|benchmarks|configs|docs)/[\w./-]+)", text))
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
 def test_the_index_has_every_page_and_the_readme_is_short():
