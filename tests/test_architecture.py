@@ -118,6 +118,11 @@ def test_no_two_classes_have_one_name():
                     seen[each] = name
 
 
+def test_visualdl_is_known_in_one_place():
+    knowing = {name for name, tree in modules().items() if any(each.split(".")[0] == "visualdl" for each in imports(tree))}
+    assert knowing == {"ppema.log.board"}
+
+
 def test_there_are_no_cycles():
     trees = modules()
     edges = {

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from visualdl.component.base_component import meta_data, scalar
-from visualdl.writer.record_writer import RecordWriter
 
 from ppema.averaging.health import Reading
 from ppema.checkpoint.appended import AppendedFile
 from ppema.checkpoint.durable import replace_file, write_file
 from ppema.checkpoint.folder import free, set_aside
 from ppema.errors import SetupError, TrainingError, escaped
+from ppema.log.board import Board, board_files, has_figures
 from ppema.log.progress import Bar
 from ppema.log.records import Saved, read_metrics, to_json
-from ppema.log.traces import has_figures, vdl_files
 from ppema.user_code.blame import in_foreign_code, whole_traceback
 
 
@@ -52,15 +47,13 @@ class RunLog:
             self._metrics = self._opened(output / "metrics.jsonl")
             self._text = self._opened(output / "log.txt")
             (output / "vdl").mkdir(exist_ok=True)
-            old = vdl_files(output / "vdl")
-            self._vdl = self._opened(self._new_vdl())
+            old = board_files(output / "vdl")
+            self._board = self._stack.enter_context(contextlib.closing(Board(output / "vdl")))
         except OSError as error:
             self._stack.close()
             raise SetupError(f"{output}: the run's folder can not be written: {error}") from error
-        # VisualDL's own LogWriter writes from a thread, which a full disk ends unseen, and the run then waits for it for ever.
-        self._scalars = RecordWriter(self._vdl)
         with self._writing():
-            self._scalars.write(meta_data(display_name="", walltime=_now()).SerializeToString())
+            self._board.begin()
         for record in kept:
             self._draw(record)
         with self._writing():
@@ -80,13 +73,6 @@ class RunLog:
             aside.append(set_aside(self._output / "vdl"))
         return aside
 
-    def _new_vdl(self) -> Path:
-        """A name for VisualDL's file, by the second, as VisualDL has it, that is not taken."""
-        second = int(time.time())
-        while os.path.lexists(path := self._output / "vdl" / f"vdlrecords.{second:010d}.log"):
-            second += 1
-        return path
-
     def _opened(self, path: Path) -> AppendedFile:
         return self._stack.enter_context(contextlib.closing(AppendedFile(path)))
 
@@ -99,7 +85,7 @@ class RunLog:
                 self._failed(error)
             if kind is None and self._go_on:
                 self._go_on = False
-                for file in (self._metrics, self._text, self._vdl):
+                for file in (self._metrics, self._text, self._board.file):
                     with self._writing():
                         file.append(b"")
 
@@ -171,7 +157,7 @@ class RunLog:
         found = [(tag, float(value)) for tag, value in scalars.items() if value is not None]
         for tag, value in found:
             with self._writing():
-                self._scalars.write(scalar(tag, value, record["step"], _now()).SerializeToString())
+                self._board.scalar(tag, value, record["step"])
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -188,11 +174,6 @@ class RunLog:
             self._failing = False
 
 
-def _now() -> int:
-    """Milliseconds, as VisualDL counts."""
-    return round(time.time() * 1000)
-
-
 def _in_words(reading: Reading) -> str:
     if reading.window is None:
         return "not begun"
@@ -205,6 +186,5 @@ def _health_scalars(health: Mapping[str, Mapping[str, Any]]) -> dict[str, float 
     scalars = {}
     for name, each in health.items():
         scalars |= {f"{figure}/{name}": each[figure] for figure in ("window", "distance", "stalled")}
-        # VisualDL refuses "%" in a tag; a layer may be called so.
-        scalars |= {f"distance/{name}/{group.replace('%', '_')}": value for group, value in each["groups"].items()}
+        scalars |= {f"distance/{name}/{group}": value for group, value in each["groups"].items()}
     return scalars

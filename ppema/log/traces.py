@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ppema.checkpoint.folder import contents, step_folders, step_of
+from ppema.checkpoint.folder import step_folders, step_of
+from ppema.log.board import has_figures
 from ppema.log.records import newest_saved, read_metrics
-
-# VisualDL's record of the file itself takes less; with one figure behind it a file takes more.
-_NO_FIGURE = 64  # bytes
 
 
 def lost(output: Path, save_every: int) -> str | None:
@@ -31,14 +29,3 @@ def lost(output: Path, save_every: int) -> str | None:
     if has_figures(output / "vdl") and not records:
         return "vdl has records"
     return None
-
-
-def has_figures(vdl: Path) -> bool:
-    """Whether a file of VisualDL's in the folder `vdl` holds a figure. Raises CheckpointError where it can not be read."""
-    return any((vdl / name).lstat().st_size > _NO_FIGURE for name in vdl_files(vdl))
-
-
-def vdl_files(vdl: Path) -> list[str]:
-    """The names of VisualDL's files in the folder `vdl`. Raises CheckpointError where it can not be read."""
-    names = [each.name for each in contents(vdl) if not each.is_dir(follow_symlinks=False)]
-    return [name for name in names if name.startswith("vdlrecords.") and name.endswith(".log")]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from visualdl import LogWriter
 
 from ppema.errors import TrainingError
+from ppema.log.board import Board
 from ppema.log.curves import figure
 from ppema.log.records import finite
 from ppema.posthoc.candidates import Row
@@ -71,12 +72,14 @@ def _draw(report: Report, kind: Kind, file: Path) -> None:
 
 def _log(report: Report, kind: Kind, image: Path, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    with LogWriter(logdir=str(folder)) as writer:
+    folder.mkdir(parents=True)
+    with closing(Board(folder)) as board:
+        board.begin()
         for row in report.rows:
             assert row.length is not None
             for metric, value in row.metrics.items():
-                writer.add_scalar(tag=metric, value=float(value), step=round(row.length * _PER_UNIT[kind]))
-        writer.add_image(tag=f"{report.metric} by length", img=_pixels(image), step=report.step)
+                board.scalar(metric, float(value), round(row.length * _PER_UNIT[kind]))
+        board.image(f"{report.metric} by length", _pixels(image), report.step)
 
 
 def _pixels(image: Path) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 
@@ -44,6 +45,9 @@ def test_the_table_and_its_figure(tmp_path):
     assert points(tmp_path / "new/averages/vdl/search", "accuracy") == [(500, 0.75), (1000, 0.5), (2887, 0.875)]
     losses = points(tmp_path / "new/averages/vdl/search", "loss")
     assert [step for step, _ in losses] == [500, 1000, 2887] and np.isnan(losses[1][1])
+    (file,) = (tmp_path / "new/averages/vdl/search").iterdir()
+    (drawn,) = LogReader(file_path=str(file)).get_data("image", "accuracy by length")
+    assert drawn.id == 120 and drawn.image.encoded_image_string.startswith(b"\x89PNG")
 
 
 def test_half_lives_are_drawn_by_steps_also_where_none_is_the_best(tmp_path):
@@ -56,6 +60,15 @@ def test_half_lives_are_drawn_by_steps_also_where_none_is_the_best(tmp_path):
 def test_what_has_no_axis_is_a_table_alone(tmp_path, kind, rows):
     write_report(tmp_path, Report("mean", kind, 120, "accuracy", rows, rows[0]))
     assert [path.name for path in tmp_path.iterdir()] == ["mean.json"]
+
+
+def test_a_disk_that_is_full_by_then_is_one_line(tmp_path, monkeypatch):
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    with pytest.raises(TrainingError, match=f"^{tmp_path}: the table could not be written: .*No space left"):
+        write_report(tmp_path, Report("search", "sigma_rel", 120, "accuracy", ROWS, ROWS[2]))
 
 
 def test_a_folder_that_can_not_be_written_is_one_line(tmp_path):
