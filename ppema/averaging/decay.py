@@ -1,10 +1,12 @@
 """Decay schedules: pure functions of the steps averaged so far, evaluated alike on Python floats and inside a program.
 
-A schedule is called as `schedule(n, k, ops)`: n is the number of optimizer steps since the average began, before this update
-(0, 1, 2, … for an update at every step); k is the number of steps that this update stands for. It returns the share of the
-old average that stays. Where a decay d is meant per step, the update over k steps takes d^k, so that the time constant does
-not depend on how often one updates. `ops` is the arithmetic to use: `FLOATS` for Python numbers, the train program's own
-scalar ops when the schedule is compiled into one. All of it is float64.
+A schedule is called as `schedule(n, k, ops)` and returns the decay: the weight of the old average in this update.
+
+n: number of optimizer steps since the average began, before this update (0, 1, 2, … for an update at every step).
+k: number of steps that this update covers. An update over k steps uses d^k if the decay d is meant per step; the time constant
+then does not depend on the update interval.
+ops: the arithmetic: `FLOATS` for Python numbers, or the scalar operations of a train program, to compile the schedule into it.
+All values are float64.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from typing import Any, Protocol
 
 Scalar = Any  # a Python float, or a 0-D float64 variable of a program
 
-MOST_STEPS = 10**15  # of any number of steps: sums and products of two stay far from the limits of int64 and float64
+MOST_STEPS = 10**15  # largest number of steps anywhere: sums and products of two stay within int64 and float64
 _LARGEST = sys.float_info.max  # a Python integer may be larger than every float
 
 
 class Arithmetic(Protocol):
-    """The scalar operations beyond `+ - * /` that schedules are written with."""
+    """The scalar operations of schedules, besides `+ - * /`."""
 
     def constant(self, value: float) -> Scalar: ...
     def minimum(self, a: Scalar, b: Scalar) -> Scalar: ...
@@ -68,7 +70,7 @@ def _positive(name: str, value: float) -> None:
 
 @dataclass(frozen=True)
 class Constant:
-    """d, at every step."""
+    """d at every step."""
 
     decay: float
 
@@ -83,7 +85,8 @@ class Constant:
 class ThresSteps:
     """min(d, (1 + m)/(10 + m)): TensorFlow's `num_updates`, Paddle's `thres_steps`.
 
-    m is `steps(n)`: by default n itself, so that the first update has decay 1/10 and the average follows quickly at first.
+    m is `steps(n)`, by default n itself. The first update then has decay 1/10, so the average follows the weights closely at
+    first.
     """
 
     decay: float
@@ -124,11 +127,11 @@ class InverseGamma:
 
 @dataclass(frozen=True)
 class HalfLife:
-    """2^(-1/h): an observation weighs half as much after h steps (Composer's EMA).
+    """2^(-1/h): the weight of an observation halves every h steps (Composer's EMA).
 
-    With a ramp, h = min(steps, ramp·(n + 1)): the memory grows with the run at first. n + 1 counts steps after the update, as
-    in EDM2 (Karras et al. 2024, TraditionalEMA, ramp 0.09). EDM (2022) counts the steps before it, with ramp 0.05: its decay is
-    this one of the step before.
+    With a ramp, h = min(steps, ramp·(n + 1)): at first the half-life grows with the run. n + 1 counts the steps after the
+    update, as in EDM2 (Karras et al. 2024, TraditionalEMA, ramp 0.09). EDM (2022) counts the steps before the update, with
+    ramp 0.05: its decay at a step equals this decay at the previous step.
     """
 
     steps: float
@@ -148,7 +151,7 @@ class HalfLife:
 
 @dataclass(frozen=True)
 class Exponential:
-    """d·(1 - e^(-(n + 1)/τ)): PaddleDetection's, with τ = 2000."""
+    """d·(1 - e^(-(n + 1)/τ)): the schedule of PaddleDetection, with τ = 2000."""
 
     decay: float
     tau: float = 2000.0
@@ -163,10 +166,10 @@ class Exponential:
 
 @dataclass(frozen=True)
 class PowerFunction:
-    """β = (1 - Δt/t)^(γ+1), Karras et al. 2024, eq. 127: an observation at time t' weighs as t'^γ.
+    """β = (1 - Δt/t)^(γ+1), Karras et al. 2024, eq. 127: the weight of an observation at time t' is proportional to t'^γ.
 
-    t = n + k is the time after the update, and Δt = k the interval since the one before. γ = 0 is the simple average of
-    stochastic weight averaging (Izmailov et al. 2018), n/(n + 1).
+    t = n + k is the time after the update, and Δt = k is the interval since the previous update. γ = 0 gives the simple
+    average of stochastic weight averaging (Izmailov et al. 2018), n/(n + 1).
     """
 
     gamma: float = 0.0
@@ -180,7 +183,7 @@ class PowerFunction:
 
 
 def weight_after(weight: Scalar, decay: Scalar) -> Scalar:
-    """W_t = d_t·W_{t-1} + (1 - d_t), W_0 = 0: the total weight 1 - Π d_i that the observations have received."""
+    """W_t = d_t·W_{t-1} + (1 - d_t), W_0 = 0: the total weight of the observations, 1 - Π d_i."""
     return decay * weight + (1 - decay)
 
 
@@ -190,12 +193,12 @@ def step_size(weight: Scalar, decay: Scalar) -> Scalar:
 
 
 def _that_moves(decay: float) -> float:
-    """`decay` itself. Raises ValueError where float64 rounds it to 1: the average would take nothing in, and W stay 0."""
+    """`decay` itself. Raises ValueError if float64 rounds it to 1: the average would never change, and W would stay 0."""
     if decay >= 1:
         raise ValueError("the decay is 1 in float64, an average that never moves: choose a shorter one")
     return decay
 
 
 def _power(base: Scalar, exponent: float, ops: Arithmetic) -> Scalar:
-    """base^exponent for base ≥ 0, in float64 throughout: an exponent given to Paddle's own `pow` passes through float32."""
+    """base^exponent for base ≥ 0, all in float64. Paddle's own `pow` rounds its exponent to float32."""
     return base if exponent == 1 else ops.exp(ops.constant(exponent) * ops.log(base))

@@ -1,7 +1,7 @@
 """Decay schedules as text, for the C++ operation that evaluates them at each update (`ir/native/expression.h`).
 
-A schedule is written down once, as Python code (`decay.py`); here it is called with a recording of its variable n, and what
-it does with it comes out in reverse Polish notation: "n 1p+0 + log".
+The only definition of a schedule is its Python code (`decay.py`). This module calls it with a recording in place of n. The
+recorded operations form an expression in reverse Polish notation: "n 1p+0 + log".
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from ppema.averaging.decay import Constant, Exponential, HalfLife, InverseGamma,
 
 @dataclass(frozen=True)
 class Recorded:
-    """An expression in n. text: its tokens, operands first."""
+    """An expression in n.
+
+    text: its tokens in reverse Polish notation, separated by blanks.
+    """
 
     text: str
 
@@ -43,7 +46,7 @@ class Recorded:
 
 
 class _Recording:
-    """The arithmetic of schedules, written down instead of done."""
+    """The arithmetic of schedules that records each operation instead of computing it."""
 
     def constant(self, value: float) -> Recorded:
         return Recorded(_text(value))
@@ -62,9 +65,12 @@ class _Recording:
 
 
 def recorded(schedule: Schedule, k: float) -> str | None:
-    """`schedule` over k steps as an expression in n; None where it is not one of ours, or asks a program's variables."""
+    """`schedule` over k steps as an expression in n.
+
+    None for a schedule that is not defined in `decay.py`, and for one that reads variables of a program.
+    """
     ours = isinstance(schedule, (Constant, Exponential, HalfLife, InverseGamma, PowerFunction))
-    # By default its steps are n itself.
+    # The default of `steps` is n itself; any other function may read variables of a program.
     counts = isinstance(schedule, ThresSteps) and schedule.steps is ThresSteps.steps
     return schedule(Recorded("n"), k, _Recording()).text if ours or counts else None
 
@@ -74,5 +80,5 @@ def _joined(a: Recorded | float, b: Recorded | float, operation: str) -> Recorde
 
 
 def _text(value: Recorded | float) -> str:
-    # All digits of the number, as C++'s from_chars reads them.
+    # Hexadecimal keeps every bit; C++'s from_chars reads it without the prefix 0x.
     return value.text if isinstance(value, Recorded) else float(value).hex().replace("0x", "")

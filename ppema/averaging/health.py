@@ -1,4 +1,4 @@
-"""How well an average is: its window, its distance from the weights, and what float32 loses of its updates."""
+"""The health of an average: its window, its distance from the weights, and the share of its updates that float32 loses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ppema.averaging.precision import widened
 
-# Numbers taken at a time: what is computed from them stays in the processor's cache.
+# Numbers per block: the intermediate results of one block fit into the processor's cache.
 _CHUNK = 8192
 
 
@@ -18,9 +18,12 @@ _CHUNK = 8192
 class Reading:
     """The health of one average after a step.
 
-    decay: of the last update, 0 before the first. window: the effective window in steps, None before the average begins.
-    distance: ‖θ - s‖/‖θ‖ over what it covers, None where ‖θ‖ is 0. stalled: of the numbers that differ from their weight, the
-    share in [0, 1] that float32 would keep from moving at the next update. groups: the distance by layer group.
+    decay: decay of the last update, 0 before the first.
+    window: effective window in steps, None before the average begins.
+    distance: ‖θ - s‖/‖θ‖ over all averaged numbers, None if ‖θ‖ is 0.
+    stalled: share in [0, 1], among the shadow's numbers that differ from their weight, of those that the next update would not
+    change, because float32 rounds the increment away.
+    groups: the distance by layer group.
     """
 
     decay: float
@@ -31,17 +34,21 @@ class Reading:
 
 
 def window(every: int, weight: float, decay: float) -> float:
-    """k·W_t/(1 - d_t) = k/α_t: the number of steps of which the newest have the share k/window in the average.
+    """The effective window k·W_t/(1 - d_t) = k/α_t, in steps: the last update has the share k/window of the average.
 
-    every: k, the steps from one update to the next; weight: W_t, or 1 for what the window would be in a run long enough;
-    decay: d_t, over k steps. Infinite where float64 does not tell the decay from 1.
+    every: k, the number of steps between two updates. weight: W_t; 1 gives the window of a long run. decay: d_t, over k steps.
+    Returns infinity if the decay is 1 in float64.
     """
     return every * weight / (1 - decay) if decay < 1 else math.inf
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Over pairs of numbers: Σ(θ - s)² and Σθ², how many differ, and how many of those float32 keeps from moving."""
+    """Sums over pairs (θ, s) of a weight and its average; tallies of disjoint pairs can be added.
+
+    difference: Σ(θ - s)². norm: Σθ². differing: number of pairs with s ≠ θ. kept: number of those that the next update would
+    not change.
+    """
 
     difference: float = 0.0
     norm: float = 0.0
@@ -58,25 +65,26 @@ class Tally:
 
     @property
     def distance(self) -> float | None:
-        """‖θ - s‖/‖θ‖, None where ‖θ‖ is 0."""
+        """‖θ - s‖/‖θ‖, None if ‖θ‖ is 0."""
         return math.sqrt(self.difference / self.norm) if self.norm else None
 
     @property
     def stalled(self) -> float:
-        """The share of the differing numbers that the next update leaves as they are; 0 where none differ."""
+        """The share of the differing numbers that the next update would not change; 0 if none differ."""
         return self.kept / self.differing if self.differing else 0.0
 
 
 def tally(theta: np.ndarray, shadow: np.ndarray, alpha: float | None) -> Tally:
-    """Compare the weights `theta` with their average `shadow`, of one shape; `theta` may be of a half type.
+    """Compare the weights `theta` with their average `shadow`. The sums are float64.
 
-    alpha: α of the next update; a number is kept where s + α·(θ - s), as the update computes it in s's type, is s. None for
-    an update that loses nothing: no number counts as kept. Sums are float64.
+    theta: float16, bfloat16, float32 or float64. shadow: of the same shape, float32 or float64.
+    alpha: α of the next update. A number counts as kept if s + α·(θ - s), rounded in the shadow's type as in the update, equals
+    s. None stands for a compensated update, which loses nothing: no number counts as kept.
     """
     theta, shadow = widened(theta).reshape(-1), shadow.reshape(-1)
     difference = norm = 0.0
     differing = kept = 0
-    # Finite numbers that are far apart overflow in float32.
+    # The difference of two finite numbers can overflow in float32.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, theta.size, _CHUNK):
             t, s = theta[start : start + _CHUNK], shadow[start : start + _CHUNK]
@@ -96,9 +104,10 @@ def _square_sum(values: np.ndarray) -> float:
 
 
 def layer_groups(places: Collection[str]) -> dict[str, str]:
-    """The layer group of each place in a model ("backbone.0.weight").
+    """The layer group of each place in a model ("backbone.0.weight"), by place.
 
-    It is the first component, or as many as it takes for there to be more than one group, if there can be.
+    A group is named by the first component of the places in it. If that gives a single group, it is named by the first two
+    components, or three, and so on, until there are several groups or each place is a group of its own.
     """
     depth = 1
     while True:

@@ -1,4 +1,4 @@
-"""Mean and variance of many batches from those of each."""
+"""Mean and variance over many batches, from the mean and variance of each."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import numpy as np
 
 
 class Moments:
-    """The mean and variance of equal batches taken together, in float64.
+    """The mean and variance over all batches of one size together, in float64.
 
     For K batches with means m_k and variances v_k, by the law of total variance:
         mean = Σ m_k / K,   variance = Σ v_k / K + Σ (m_k - mean)² / K
-    With v_k divided by the number of values, as Paddle does, this is the variance of all values, divided by their number.
+    Paddle divides v_k by the number of values; the result is then the variance of all values, divided by their number.
     """
 
     def __init__(self) -> None:
         self.batches = 0
         self._mean = np.zeros(())
-        self._spread = np.zeros(())  # Σ (m_k - mean)² so far (Welford 1962), which no large mean can cancel
+        self._spread = np.zeros(())  # Σ (m_k - mean)² so far (Welford 1962), exact also for a large mean
         self._variance = np.zeros(())
 
     def add(self, mean: np.ndarray, variance: np.ndarray) -> None:
-        """Take in one batch. mean, variance: arrays of one shape, the same for every batch."""
+        """Add one batch. mean, variance: float arrays of one shape, the same for every batch."""
         self.batches += 1
-        with np.errstate(over="ignore", invalid="ignore"):  # who reads the result looks whether it is finite
+        with np.errstate(over="ignore", invalid="ignore"):  # the reader of the result checks that it is finite
             off = mean.astype(np.float64) - self._mean
             self._mean = self._mean + off / self.batches
             self._spread = self._spread + off * (mean - self._mean)

@@ -12,7 +12,7 @@ def sigma_rel(gamma: float) -> float:
     return math.sqrt((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3)))
 
 
-# In four digits, rounded down: the width of the simple average, γ = 0, is 1/√12.
+# The width 1/√12 of the simple average, γ = 0, rounded down to four digits.
 WIDEST = 0.2886
 NARROWEST = 1e-4  # a ten-thousandth of the run
 
@@ -20,7 +20,7 @@ NARROWEST = 1e-4  # a ten-thousandth of the run
 def gamma_of(sigma: float) -> float:
     """γ of the profile whose relative width is `sigma`: the largest real root of [1, 7, 16 - σ⁻², 12 - σ⁻²].
 
-    Raises ValueError unless NARROWEST ≤ sigma ≤ 1/√12, the width of the simple average, γ = 0.
+    Raises ValueError unless NARROWEST ≤ sigma ≤ 1/√12. The upper bound is the width of the simple average, γ = 0.
     """
     widest = sigma_rel(0.0)
     if not NARROWEST <= sigma <= widest * (1 + 1e-12):

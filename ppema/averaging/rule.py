@@ -1,4 +1,4 @@
-"""When an average takes in the weights, and how much of them."""
+"""The update rule of an average: its schedule, start and interval."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from ppema.averaging.precision import Precision
 
 @dataclass(frozen=True)
 class Rule:
-    """When an average takes in the weights, and how much of them.
+    """The update rule of an average: when it observes the weights, and with which decay.
 
-    schedule: its decay. start: steps that the average leaves out; until then the shadow follows the
-    weights. update_every: steps from one update to the next; the average takes in the weights after each multiple of it. scale:
-    the exponent κ of the decay under a batch κ times as large as the one it was chosen for (Busbridge et al. 2023).
-    bias_correction: False for TensorFlow's semantics: s_t = s_{t-1} + (1 - d_t)·(θ_t - s_{t-1}), from θ's initial value on.
-    precision: "compensated" keeps what each update's rounding loses in a second variable of the shadow's form, for the next.
+    schedule: the decay schedule.
+    start: number of steps before the average begins; until then each update sets the shadow to the weights.
+    update_every: number of steps between two updates; the average observes the weights after each multiple of it.
+    scale: exponent κ of the decay for a batch κ times as large as the batch of the schedule (Busbridge et al. 2023).
+    bias_correction: False gives TensorFlow's semantics, s_t = s_{t-1} + (1 - d_t)·(θ_t - s_{t-1}) from θ's initial value on.
+    precision: "compensated" keeps the rounding error of each update, for the next update, in a second variable like the shadow.
 
-    Raises ValueError for a scale out of range and for a decay that float64 can not tell from 1.
+    Raises ValueError for a scale outside [1e-6, 1e6] and for a constant decay or half-life whose decay is 1 in float64.
     """
 
     schedule: Schedule
@@ -32,24 +33,24 @@ class Rule:
         if not 1e-6 <= self.scale <= 1e6:
             raise ValueError(f"a batch {self.scale:.6g} times as large as that of the decay: expected a millionth to a million")
         if isinstance(self.schedule, (Constant, HalfLife)):
-            self.decay_at(self.first)  # raises ValueError for one that float64 can not tell from 1, before anything is built
+            self.decay_at(self.first)  # raises ValueError for a decay of 1 in float64, before anything is built
 
     @property
     def interval(self) -> float:
-        """The steps that one update stands for, in steps of the batch that the decay was chosen for."""
+        """The number of steps that one update covers, in steps of the batch of the schedule: update_every·scale."""
         return self.update_every * self.scale
 
     @property
     def begin(self) -> int:
-        """The steps that the average leaves out: `start`, rounded down to a multiple of update_every."""
+        """The number of steps before the average begins: `start`, rounded down to a multiple of update_every."""
         return self.start // self.update_every * self.update_every
 
     @property
     def first(self) -> int:
-        """The step, from 1, after which the first observation enters the average."""
+        """The step of the first observation, counted from 1."""
         return self.begin + self.update_every
 
     def decay_at(self, step: int) -> float:
-        """The decay of the last update at or before optimizer step `step`, counted from 1; 0 before the first."""
+        """The decay of the last update at or before optimizer step `step`, counted from 1; 0 before the first update."""
         n = step // self.update_every * self.update_every - self.first
         return self.schedule(float(n), self.interval, FLOATS) if n >= 0 else 0.0

@@ -1,4 +1,4 @@
-"""Decay schedules, against values worked out by hand."""
+"""Decay schedules against values computed by hand."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_a_half_life_halves():
 
 
 def test_a_ramped_half_life_is_that_of_edm2():
-    """EDM2's loop adds the batch to the count first, and then takes 0.5 ** (batch / min(half-life, 0.09 · count)).
+    """EDM2's loop adds the batch to the count first; the decay is then 0.5 ** (batch / min(half-life, 0.09 · count)).
 
-    With counts in steps: after step 1 the half-life is 0.09, after step 100 it is 9, and after step 10,000 the 500 asked for.
+    Counted in steps, the half-life is 0.09 after step 1, 9 after step 100, and the given 500 after step 10,000.
     """
     schedule = HalfLife(500, ramp=0.09)
     assert at(schedule, 0) == pytest.approx(0.5 ** (1 / 0.09), rel=1e-12)
@@ -79,12 +79,12 @@ def test_exponential_follows_paddledetection():
 
 def test_the_simple_average_and_the_power_function():
     assert [at(PowerFunction(), n) for n in (0, 1, 3)] == [0, 1 / 2, 3 / 4]
-    # γ = 2: an observation at time t weighs as t^3 - (t-1)^3.
+    # γ = 2: the weight of the observation at time t is proportional to t^3 - (t-1)^3.
     assert [at(PowerFunction(2.0), n) for n in (0, 1, 2)] == [0, pytest.approx(1 / 8), pytest.approx(8 / 27)]
 
 
 def test_the_interval_is_not_forgotten():
-    """Karras' σ_rel = 0.10 (γ = 6.94) at intervals of 100 steps: nothing stays on what was there at the start."""
+    """σ_rel = 0.10 of Karras et al. (γ = 6.94) at intervals of 100 steps: the initial value has no weight."""
     schedule, left = PowerFunction(6.94), 1.0
     for n in range(0, 100_000, 100):
         left *= at(schedule, n, 100)
@@ -100,7 +100,7 @@ def test_an_update_over_k_steps_takes_the_kth_power(schedule):
 
 
 def test_batch_scaling_is_a_power_too():
-    """Busbridge et al. 2023: with twice the batch the decay is squared."""
+    """Busbridge et al. 2023: a batch twice as large squares the decay."""
     assert at(Constant(0.99), 7, 2.0) == pytest.approx(0.9801)
 
 

@@ -1,4 +1,4 @@
-"""Recorded schedules give what the schedules themselves give."""
+"""A recorded schedule evaluates to the same bits as the schedule itself."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BINARY = {
 
 
 def evaluate(expression: str, n: float) -> float:
-    """By the rules in ir/native/expression.h."""
+    """The value of the expression by the rules in ir/native/expression.h."""
     stack = []
     for token in expression.split(" "):
         if token in BINARY:

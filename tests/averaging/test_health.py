@@ -1,4 +1,4 @@
-"""Windows, distances, stalls and layer groups, against values by hand and float64 numpy."""
+"""Windows, distances, stalls and layer groups against values computed by hand and float64 numpy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppema.averaging.health import Tally, layer_groups, tally, window
 
 
 def windows(schedule, steps, every=1):
-    """After each update up to step `steps`: the number of steps, and the effective window."""
+    """The number of steps and the effective window after each update up to step `steps`."""
     weight, found = 0.0, []
     for n in range(0, steps, every):
         decay = schedule(float(n), every, FLOATS)
@@ -24,7 +24,7 @@ def windows(schedule, steps, every=1):
 @pytest.mark.parametrize("every", [1, 4])
 @pytest.mark.parametrize("schedule", [Constant(0.9), HalfLife(20, 0.5), PowerFunction(), PowerFunction(6.94)])
 def test_the_newest_observation_has_its_share_of_the_window(schedule, every):
-    """By the definition: w_t/Σ w_i with w_i = (1 - d_i) Π_{j>i} d_j."""
+    """The share by its definition: w_t/Σ w_i with w_i = (1 - d_i) Π_{j>i} d_j."""
     decays = [schedule(float(n), every, FLOATS) for n in range(0, 60, every)]
     for count, (_, found) in enumerate(windows(schedule, 60, every), start=1):
         all_weights = [(1 - decays[i]) * math.prod(decays[i + 1 : count]) for i in range(count)]
@@ -45,7 +45,7 @@ def test_a_simple_averages_window_is_the_run():
 
 
 def test_a_power_functions_window_is_a_fixed_share_of_the_run():
-    """1/(1 - (1 - 1/t)^(γ+1)), which is t/(γ+1) + γ/(2(γ+1)) + O(1/t)."""
+    """The window is 1/(1 - (1 - 1/t)^(γ+1)) = t/(γ+1) + γ/(2(γ+1)) + O(1/t)."""
     gamma = 6.94
     (*_, (steps, found)) = windows(PowerFunction(gamma), 2000)
     assert found == pytest.approx(1 / (1 - (1 - 1 / steps) ** (gamma + 1)), rel=1e-9)
@@ -53,7 +53,7 @@ def test_a_power_functions_window_is_a_fixed_share_of_the_run():
 
 
 def test_an_interval_leaves_the_window_nearly_what_it_is():
-    """k/(1 - d^k): the newest k steps count as one observation, so that it is between 1/(1 - d) and that plus k."""
+    """The window is k/(1 - d^k): the newest k steps count as one observation. It is between 1/(1 - d) and 1/(1 - d) + k."""
     assert window(1, 1.0, 0.999) == pytest.approx(1000)
     assert window(10, 1.0, 0.999**10) == pytest.approx(1004.508, abs=1e-3)
 
@@ -79,10 +79,10 @@ def test_distances_are_those_of_float64(shape):
 
 
 def test_what_float32_keeps_where_it_is():
-    """Numbers from 1 to 2 are 2^-23 apart, and half of that, a tie, goes to the even one."""
+    """Numbers from 1 to 2 are 2^-23 apart. Half of that is a tie, which rounds to the even number."""
     theta = np.array([2.0, 2.0, 1.0, 1e-3, 3.0], "float32")
     shadow = np.array([1.0, 1.0 + 2**-23, 1.0, 0.0, 1.5], "float32")
-    # At α = 2^-24 the steps are: a tie to 1.0, nearly a tie above an odd number, none, from 0, over half a unit.
+    # At α = 2^-24 the increments are: a tie at 1.0, nearly a tie above an odd number, zero, one from 0, more than half a unit.
     assert tally(theta, shadow, 2.0**-24) == Tally(
         difference=pytest.approx(1 + (1 - 2**-23) ** 2 + 1e-6 + 2.25), norm=pytest.approx(18 + 1e-6), differing=4, kept=2
     )
@@ -100,7 +100,7 @@ def test_no_division_by_zero():
 
 
 def test_weights_that_are_not_finite_give_no_warning():
-    """Warnings are errors here."""
+    """pytest turns warnings into errors, so a warning fails this test."""
     theta, shadow = np.array([np.nan, np.inf, 3e38], "float32"), np.array([1.0, np.inf, -3e38], "float32")
     with np.errstate(all="raise"):
         assert math.isnan(tally(theta, shadow, 0.1).distance)
@@ -124,6 +124,6 @@ def test_layer_groups_are_as_coarse_as_they_can_be(places, groups):
 
 
 def test_half_weights_are_compared_by_their_values():
-    """1.5 and -2 in bfloat16, against 1 and -2: √0.25/√6.25."""
+    """1.5 and -2 in bfloat16 against 1 and -2: the distance is √0.25/√6.25."""
     found = tally(np.array([1.5, -2], "bfloat16"), np.array([1, -2], "float32"), 0.5)
     assert (found.difference, found.norm, found.differing, found.kept) == (0.25, 6.25, 1, 0)

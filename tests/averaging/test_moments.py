@@ -1,4 +1,4 @@
-"""Moments of many batches against those of all values."""
+"""Moments of many batches against the mean and variance of all values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_equal_batches_taken_together(seed, batches, size, offset):
 
 
 def test_by_hand():
-    """Means 1 and 3, variances 2 and 4: mean 2, variance 3 + 1."""
+    """Means 1 and 3 and variances 2 and 4 give mean 2 and variance 3 + 1."""
     moments = Moments()
     for mean, variance in ((1.0, 2.0), (3.0, 4.0)):
         moments.add(np.float32([mean]), np.float32([variance]))

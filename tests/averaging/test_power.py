@@ -1,4 +1,4 @@
-"""Widths of power-function averages, against the paper's figures."""
+"""Widths of power-function averages against the paper's figures."""
 
 from __future__ import annotations
 

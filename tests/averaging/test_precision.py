@@ -1,4 +1,4 @@
-"""Compensated updates over a whole run, against float64; and rounding to half types, bit by bit."""
+"""Compensated updates over a whole run against float64, and rounding to half types bit by bit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppema.averaging.precision import compensated, finite, fitted, rounded, wide
 
 
 def test_over_a_whole_run_compensation_keeps_what_float32_loses():
-    """All nine cases in one loop, by the formula that programs hold."""
+    """All nine cases run in one loop, with the formula of the program's update."""
     form = (len(DECAYS), len(CASES), 16)
     plain, shadow, rest = (np.zeros(form, "float32") for _ in range(3))
     exact, worst = np.zeros(form), 0.0
@@ -28,7 +28,7 @@ def test_over_a_whole_run_compensation_keeps_what_float32_loses():
     assert shadow.dtype == rest.dtype == np.float32
     assert worst <= 2e-7
     lost = dict(zip(CASES, relative_errors(plain, exact).T, strict=True))
-    # Where increments fade below half a unit in the last place, float32 is off by hundreds of such units, else by a few.
+    # float32 is off by hundreds of units in the last place if increments shrink below half a unit, else by a few.
     assert lost["settling"].min() > 1e-5
     assert lost["random walk"].min() > 2e-7 and lost["noise"].min() > 2e-7
 
@@ -44,13 +44,13 @@ def test_the_first_update_of_an_empty_shadow_is_the_value_itself():
 def test_an_increment_below_the_last_place_is_not_lost_but_kept():
     shadow, rest, alpha = np.float32(1), np.float32(0), np.float32(2**-20)
     value = np.float32(1 + 2**-6)
-    # Each update adds 2^-26, an eighth of what the shadow can show: float32 alone would stay at 1.
+    # Each update adds 2^-26, an eighth of the shadow's last place: float32 alone would stay at 1.
     assert np.float32(shadow + alpha * (value - shadow)) == 1
     for _ in range(4):
         shadow, rest = compensated(shadow, rest, value, alpha)
     assert (shadow, rest) == (1, 2**-24)
     shadow, rest = compensated(shadow, rest, value, alpha)
-    # Five eighths of the last place are rounded up to all of it, and what that gave too much is owed.
+    # Five eighths of the last place are rounded up to a whole one; the rest holds the excess, negated.
     assert (shadow, rest) == (np.float32(1 + 2**-23), np.float32(-3 * 2**-26))
 
 
@@ -82,7 +82,7 @@ def test_every_bfloat16_comes_back_from_float32_as_it_was():
 def test_rounding_picks_the_nearer_neighbour():
     given = np.random.default_rng(0).normal(size=10_000).astype("float32")
     got = widened(rounded(given, "bfloat16")).astype("float64")
-    # A bfloat16 has 8 significant bits: half a unit of the last is at most 2^-8 of the power of two below.
+    # A bfloat16 has 8 significant bits: half a unit of the last bit is at most 2^-8 of the power of two below.
     assert (np.abs(got - given) <= 2.0 ** (np.floor(np.log2(np.abs(given))) - 8)).all()
 
 
@@ -127,7 +127,7 @@ def test_a_shadow_fits_the_type_of_its_weight():
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_one_number_that_is_not_finite_is_found_and_large_ones_are_none(dtype):
-    """The squares of the largest are infinite."""
+    """The squares of the largest numbers overflow; the numbers are finite all the same."""
     array = np.full((3, 5), np.finfo(dtype).max, dtype)
     array[1] = -array[1]
     assert finite(array) and finite(array[0, 0]) and finite(array[:0])

@@ -1,4 +1,4 @@
-"""Post-hoc averages: profiles against the averages that schedules really track, the solve against the paper's closed form."""
+"""Profiles against the averages that schedules track, and `solve` against the paper's closed form."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NARROW, WIDE = PowerShape(gamma_of(0.05)), PowerShape(gamma_of(0.10))
 
 
 def tracked(schedule, begin, end, every, values):
-    """The bias-corrected average of `values` after steps 1, 2, …, in float64, updated as the train program does."""
+    """The bias-corrected average of `values` after steps 1, 2, …, in float64, by the update of the train program."""
     average, weight = 0.0, 0.0
     for step in range(begin + every, end + 1, every):
         decay = schedule(float(step - begin - every), every, FLOATS)
@@ -28,7 +28,7 @@ def tracked(schedule, begin, end, every, values):
 
 
 def masses(profile, end):
-    """The weight of each step 0, 1, …, end by the profile."""
+    """The weight that the profile gives to each step 0, 1, …, end."""
     return np.diff(profile.cumulative(np.arange(-1, end + 1)))
 
 
@@ -49,10 +49,10 @@ def test_a_profile_is_what_its_schedule_tracks(kind, size, begin, every, length)
 
 
 def test_masses_by_hand():
-    # γ = 1: F(t') = (t'/3)², by steps 1/9, 3/9, 5/9; updates after steps 12, 14, 16 and none after 17.
+    # γ = 1: F(t') = (t'/3)² grows by 1/9, 3/9, 5/9. Updates come after steps 12, 14 and 16, none after 17.
     mass = masses(Profile(PowerShape(1.0), 10, 17, 2), 18)
     assert {step: float(m) for step, m in enumerate(mass) if m} == pytest.approx({12: 1 / 9, 14: 3 / 9, 16: 5 / 9})
-    # Half-life 1: 1, 2 and 4 parts of 7.
+    # Half-life 1: the shares are 1/7, 2/7 and 4/7.
     assert masses(Profile(ExponentialShape(1.0), 0, 3), 3).tolist() == pytest.approx([0, 1 / 7, 2 / 7, 4 / 7])
 
 
@@ -69,7 +69,7 @@ def test_an_average_that_has_not_begun():
 
 
 def inner(a: Profile, b: Profile) -> float:
-    """Karras et al. 2024, algorithm 3: ⟨a, b⟩ of the continuous profiles."""
+    """⟨a, b⟩ of the continuous profiles, by algorithm 3 of Karras et al. 2024."""
     assert isinstance(a.shape, PowerShape) and isinstance(b.shape, PowerShape)
     ga, gb, ta, tb = a.shape.gamma, b.shape.gamma, a.time, b.time
     exponent = gb if ta < tb else -ga
@@ -108,7 +108,7 @@ def test_coefficients_sum_to_one_and_their_error_is_what_it_says(sigma, count, e
     wanted = Profile(PowerShape(gamma_of(sigma)), begin, begin + 600, every)
     found = solve(profiles, wanted)
     assert found.coefficients.sum() == pytest.approx(1, abs=1e-12)
-    # One observation per update: by brute force over all steps.
+    # One observation per update: the same problem solved by brute force over all steps.
     mixed = sum(x * masses(p, begin + 600) for x, p in zip(found.coefficients, profiles, strict=True))
     target = masses(wanted, begin + 600)
     assert found.error == pytest.approx(np.linalg.norm(mixed - target) / np.linalg.norm(target), rel=1e-6, abs=1e-9)
@@ -149,7 +149,7 @@ def test_averages_of_different_begins_share_their_cells():
 
 @pytest.mark.parametrize("every", [(4, 5), (97, 101)])
 def test_averages_of_different_intervals_do_not_pass_for_the_wanted_one(every):
-    """Two snapshots can not make a third profile, however few steps their observations have in common."""
+    """Two snapshots cannot combine into a third profile, however few observations they share."""
     end = 100 * every[0]
     profiles = [Profile(shape, 0, end, k) for shape, k in zip((NARROW, WIDE), every, strict=True)]
     found = solve(profiles, Profile(PowerShape(gamma_of(0.02)), 0, end, every[0]))
@@ -164,7 +164,7 @@ def test_long_runs_have_few_cells():
 
 
 def test_a_profile_that_has_nothing_in_common_with_the_snapshots():
-    """All of its weight lies after the last of them."""
+    """All of its weight is after the last snapshot."""
     found = solve([Profile(shape, 0, 40) for shape in (NARROW, WIDE)], Profile(ExponentialShape(1e-3), 0, 45))
     assert found.error == math.inf
     assert np.isfinite(found.coefficients).all() and found.coefficients.sum() == pytest.approx(1)
