@@ -23,7 +23,7 @@ for editors. [A config by example](config-by-example.md) is the page to begin wi
 - `_base_: FILE`, or a list of files, at the top of a config: it inherits from them. Paths are relative to the config. Later
   files win over earlier ones, and the config wins over all.
 - `_replace_: true`, in any mapping: it replaces the inherited mapping. Without it the two are merged.
-- **Examples**: each of them is loaded by a test.
+- **Examples**: a test loads each of them, together with the keys that it requires.
 """
 _ITEM, _NAME = "*", "<name>"  # the steps of a place into a list, and into a mapping with names of the user's choice
 # Larger bounds guard against overflow, and are no choice of the user's.

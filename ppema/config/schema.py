@@ -123,12 +123,13 @@ class Runtime(Section):
     ] = Field(default="auto", description="Device for all programs. auto: a GPU when Paddle can use one.")
     executor: Literal["auto", "plain"] = Field(
         default="auto",
-        description="What runs the programs; auto: on a CPU with Paddle 3 the executor inside Paddle's Executor.run, without "
-        "what that repeats at every step; plain: Executor.run itself.",
+        description="The executor of the programs. auto: on a CPU with Paddle 3, the one inside `Executor.run`, without "
+        "the work that this repeats at every step. plain: `Executor.run` itself.",
     )
     onednn: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="Convolutions on a CPU by oneDNN, several times as fast; auto: where it was tested, on Paddle 3.0 to 3.3.",
+        description="Convolutions on a CPU by oneDNN, which is several times as fast. auto: on Paddle 3.0 to 3.3, where it was "
+        "tested.",
     )
 
 

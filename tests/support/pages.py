@@ -1,4 +1,4 @@
-"""README and the pages of docs: their text, their fenced blocks and their links."""
+"""README, CONTRIBUTING and the pages of docs: their text, their fenced blocks and their links."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import dedent
 
 ROOT = Path(__file__).parents[2]
-FILES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
 PAGES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in FILES}
 _FENCED = re.compile(r"^ *```([^\n]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 
