@@ -1,7 +1,8 @@
-"""Data: what a config's `data:` sections name, and the loader that turns it into batches in a reproducible order.
+"""Data sets, and the loader that reads them in batches in a reproducible order.
 
-A data set is map-style: `len(d)` samples, `d[i]` a tuple of arrays whose last is the target and whose others are the
-model's inputs. Nothing here imports paddle; a data set named by dotted path may.
+A config's `data:` sections name the data sets. A data set is map-style: `len(d)` is the number of samples, and `d[i]` is a
+tuple of arrays. The last array is the target; the others are the model's inputs. This room does not import paddle, but a
+data set named by dotted path may.
 """
 
 from ppema.data.dataset import Dataset

@@ -1,4 +1,4 @@
-"""Which sample of a batch makes a step or a recalibration not finite."""
+"""Finds the sample of a batch that makes a step or a recalibration non-finite."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 
 from ppema.data import Batch
 
-# The largest number whose square float32 holds.
+# The largest number whose square fits in float32.
 _LARGEST = float(np.sqrt(np.finfo("float32").max))
 
 
 def bad_sample(batch: Batch, label: str) -> str:
-    """The first sample of a batch with a number that is not finite, or whose square float32 does not hold; "" for none.
+    """Describe the first sample of `batch` with a bad number; "" if there is none.
 
-    label: what errors call the data.
+    A bad number is non-finite, or its square overflows float32. label: the name of the data in messages, such as "data.train".
     """
     for array in batch.arrays:
         if array.dtype.kind != "f":
             continue
-        # Not `abs(array) > _LARGEST`, which is False of NaN.
+        # `abs(array) > _LARGEST` would be False for NaN.
         bad = ~(np.abs(array) <= _LARGEST)
         if bad.any():
             index = np.argwhere(bad)[0]

@@ -1,4 +1,4 @@
-"""What a data set is: an object with a length whose items can be read in any order."""
+"""The protocol of a data set: an object with a length whose items can be read in any order."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ppema.user_code.blame import blamed
 class Dataset(Protocol):
     """Map-style: `len(d)` samples, and `d[i]`, 0 ≤ i < len(d), the tuple (input, ..., target) of sample i.
 
-    A field is whatever `ppema.data.fields.to_fields` accepts. Reading a sample must depend on nothing but i and on
-    draws from `random` and `np.random`, which the loader seeds before each sample.
+    `ppema.data.fields.to_fields` lists the types that a field may have. A sample may depend only on i and on draws from
+    `random` and `np.random`. The loader seeds both before each sample.
     """
 
     def __len__(self) -> int: ...
@@ -21,9 +21,12 @@ class Dataset(Protocol):
 
 
 def check_dataset(dataset: Any, what: str) -> int:
-    """The number of samples of `dataset`; DataError, begun with `what`, if it is not map-style or holds no sample."""
+    """Return the number of samples of `dataset`.
+
+    what: the start of the message of an error. Raises DataError if `dataset` is not map-style or has no sample.
+    """
     kind = type(dataset)
-    # paddle.io.IterableDataset defines both methods, to raise in them.
+    # paddle.io.IterableDataset defines both methods, but they only raise.
     iterable = any(base.__name__ == "IterableDataset" for base in kind.__mro__)
     missing = [method for method in ("__len__", "__getitem__") if not hasattr(kind, method)]
     if iterable or missing:

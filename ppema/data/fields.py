@@ -1,4 +1,4 @@
-"""What a sample may hold, and the fixed rules that turn it into arrays of float32 or int64."""
+"""The fields of a sample, and the fixed rules that convert them to arrays of float32 or int64."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ppema.errors import DataError
 
 @dataclass(frozen=True)
 class Field:
-    """One part of every sample: its shape without the batch axis, and its dtype, "float32" or "int64"."""
+    """Shape and dtype of one part of every sample.
+
+    shape: without the batch axis; dtype: "float32" or "int64".
+    """
 
     shape: tuple[int, ...]
     dtype: str
@@ -23,25 +26,25 @@ class Field:
 
 
 def field_of(array: np.ndarray) -> Field:
-    """The Field that `array`, one sample's part, belongs to."""
+    """The Field of `array`, one part of one sample."""
     return Field(array.shape, array.dtype.name)
 
 
 def field_name(position: int, count: int) -> str:
-    """ "target" for the last of `count` fields, "input 0", "input 1", ... for those before it."""
+    """ "target" for the last of `count` fields; "input 0", "input 1", ... for the others."""
     return "target" if position == count - 1 else f"input {position}"
 
 
 def convert(array: np.ndarray, *, target: bool, batch_axes: int = 0) -> np.ndarray:
-    """`array` with a dtype and shape that programs take.
+    """Convert `array` to a dtype and shape that programs accept.
 
-    - float16, float32, float64 and longer: float32; a finite value that float32 can not hold is refused
-    - bool and integers: int64; uint64 beyond int64 is refused
-    - uint8 is refused as an input, since it is nearly always an image that was not scaled yet
-    - an integer target of shape [1] loses that axis: labels are scalars
-    - every other dtype (object, str, complex, ...) and an array without elements are refused
+    - float16, float32, float64 and longer become float32; a finite value beyond float32's range is refused
+    - bool and integers become int64; a uint64 value beyond int64's range is refused
+    - a uint8 input is refused, because it is nearly always an unscaled image
+    - an integer target of shape [1] loses that axis, because labels are scalars
+    - every other dtype (object, str, complex, ...) and an empty array are refused
 
-    The first `batch_axes` axes count samples and are not part of the shape. Raises DataError.
+    The first `batch_axes` axes count samples and are not part of the shape. Raises DataError for a refused array.
     """
     if array.size == 0:
         raise DataError(f"shape {list(array.shape)} holds nothing")
@@ -64,10 +67,12 @@ def convert(array: np.ndarray, *, target: bool, batch_axes: int = 0) -> np.ndarr
 
 
 def as_array(value: Any) -> np.ndarray:
-    """Python numbers, lists of them, numpy arrays, and whatever has `__array__` (paddle's tensors), as one array.
+    """Convert `value` to one array.
 
-    Raises DataError for what numpy can not read as numbers, for bfloat16, which numpy reads as other numbers, and for a
-    value of a static graph, which holds no data.
+    value: a Python number, a list of numbers, a numpy array, or an object with `__array__`, such as a paddle tensor.
+
+    Raises DataError for bfloat16, which numpy would read as other numbers, and for a value of a static graph, which has no
+    data. Errors of numpy's conversion pass through.
     """
     kind = type(value)
     if kind.__module__.partition(".")[0] == "paddle" and not hasattr(value, "__array__"):
@@ -81,9 +86,9 @@ def as_array(value: Any) -> np.ndarray:
 
 
 def to_fields(sample: Any) -> tuple[np.ndarray, ...]:
-    """The arrays of `sample`, a tuple or list (input, ..., target), by the rules of `as_array` and `convert`.
+    """Convert `sample`, a tuple or list (input, ..., target), by the rules of `as_array` and `convert`.
 
-    Returns two or more arrays of float32 or int64, the last being the target. Raises DataError naming the field.
+    Returns two or more arrays of float32 or int64; the last one is the target. Raises DataError, which names the field.
     """
     if not isinstance(sample, (tuple, list)):
         raise DataError(f"expected a tuple (input, ..., target), got {type(sample).__name__}")
@@ -99,7 +104,7 @@ def to_fields(sample: Any) -> tuple[np.ndarray, ...]:
 
 
 def check_fields(arrays: Sequence[np.ndarray], fields: Sequence[Field]) -> None:
-    """DataError where `arrays` differ in number, shape or dtype from `fields`, those of the data set's sample 0."""
+    """Compare `arrays` with `fields`, the fields of sample 0. Raises DataError if number, shape or dtype differ."""
     if len(arrays) != len(fields):
         raise DataError(f"{len(arrays)} fields, but sample 0 has {len(fields)}")
     for position, (array, field) in enumerate(zip(arrays, fields, strict=True)):

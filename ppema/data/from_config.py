@@ -1,4 +1,4 @@
-"""A config's data section becomes a data set, and its loader."""
+"""Builds the data set and the loader of a config's data section."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ppema.user_code.blame import blamed
 from ppema.user_code.modules import folders_looked_in, looking_in
 from ppema.user_code.names import check_arguments, resolve
 
-# Each opens the data set that a section of that name describes.
+# Built-in data sets by name. Each function opens the data set that a section of that name describes.
 SOURCES: Mapping[str, Callable[[Any], Dataset]] = {
     "digits": lambda spec: digits(spec.split),
     "idx": lambda spec: idx(spec.images, spec.labels),
@@ -33,12 +33,13 @@ SOURCES: Mapping[str, Callable[[Any], Dataset]] = {
 
 
 def build_dataset(spec: Any, label: str = "data") -> Dataset:
-    """The data set of `spec`, a data section: `spec.name` is one of SOURCES, or the dotted path of a callable.
+    """Build the data set of `spec`, a data section. `spec.name` is a key of SOURCES or the dotted path of a callable.
 
-    The callable gets `spec.args` as keywords and returns a map-style data set, such as a paddle.io.Dataset. Raises
-    ConfigError, with paths relative to the section, for a name or arguments that do not fit, and for a file that is not where a
-    key says. Raises DataError for files that can not be used, for a callable that raises (`label: name: type: text`), and for a
-    result that is not map-style or is empty.
+    The callable receives `spec.args` as keywords and returns a map-style data set, such as a paddle.io.Dataset.
+
+    Raises ConfigError, with paths relative to the section, for an unknown name, for wrong arguments, and for a missing file
+    that a key names. Raises DataError for an unusable file, for a callable that raises (`label: name: type: text`), and for a
+    result that is empty or not map-style.
     """
     source = resolve(spec.name, SOURCES, "data set")
     if spec.name not in SOURCES:
@@ -61,7 +62,7 @@ def build_dataset(spec: Any, label: str = "data") -> Dataset:
 
 
 def _key_of(spec: Any, path: Any) -> tuple[str, ...] | None:
-    """The key of the section `spec` whose value is `path`, or a folder that it lies in; None without one."""
+    """The key of the section `spec` whose value is `path` or a folder above it; None if there is no such key."""
     if not isinstance(path, str):
         return None
     own = {(key,): value for key, value in vars(spec).items()}
@@ -74,7 +75,10 @@ def _key_of(spec: Any, path: Any) -> tuple[str, ...] | None:
 
 
 def build_loader(spec: Any, *, seed: int, label: str) -> Loader:
-    """The Loader of `spec`, a data section (see `build_dataset`), with its batch_size, shuffle, drop_last and workers."""
+    """Build the Loader of `spec`, a data section with batch_size, shuffle, drop_last and workers.
+
+    seed: of order and samples; label: the name of the data in messages. Raises as `build_dataset` and Loader do.
+    """
     return Loader(
         build_dataset(spec, label),
         batch_size=spec.batch_size,
@@ -88,6 +92,6 @@ def build_loader(spec: Any, *, seed: int, label: str) -> Loader:
 
 
 def _build_in(folders: tuple[str, ...], spec: Any, label: str) -> Dataset:
-    """`build_dataset` in another process, whose modules are looked for where they are in this one."""
+    """`build_dataset` in another process. `folders`: where the calling process looks for the user's modules."""
     with looking_in(folders):
         return build_dataset(spec, label)

@@ -1,4 +1,4 @@
-"""Batches of a data set, epoch after epoch, in an order that depends on the seed and the epoch only."""
+"""Reads a data set in batches, epoch after epoch. The order depends on the seed and the epoch only."""
 
 from __future__ import annotations
 
@@ -23,29 +23,34 @@ from ppema.errors import DataError
 
 @dataclass(frozen=True)
 class Batch:
-    """Stacked samples. arrays: one [n, *shape] for each field, the target last; indices: int64[n], which samples."""
+    """n stacked samples.
+
+    arrays: one array [n, *shape] for each field, the target last; indices: int64[n], the samples' indices in the data set.
+    """
 
     arrays: tuple[np.ndarray, ...]
     indices: np.ndarray
 
 
-# A batch in memory that is no larger than this is copied sooner than a thread hands it over, which takes some 50 µs.
+# Copying a batch of up to this size takes less time than receiving it from a thread, some 50 µs.
 QUICK_BYTES = 1 << 20
 
 
 class Loader:
-    """Reads `dataset` in batches, ahead of their use unless they are there at once.
+    """Reads `dataset` in batches, ahead of their use. Small batches of an ArrayDataset are read on request instead.
 
-    batch_size: samples a batch, ≥ 1; the last batch of an epoch may be shorter, or with `drop_last` is left out if so.
-    shuffle: a new permutation each epoch, from (seed, epoch).
-    workers: 0 reads in a thread, or small batches of an ArrayDataset when they are asked for; n ≥ 1 in n processes, each of
-        which opens the data set anew by `open_dataset()`, a picklable callable; without one, `dataset` itself is pickled. An
-        ArrayDataset is never read in processes.
-    seed: ≥ 0; of the order, and of what the data set draws from `random` and `np.random` (see `ppema.data.read`).
-    label: what errors call this data, such as "data.train".
+    batch_size: samples per batch, ≥ 1. The last batch of an epoch may be shorter.
+    shuffle: draw a new permutation each epoch, from (seed, epoch).
+    drop_last: omit a last batch that is shorter than the others.
+    workers: the number of reading processes. 0 reads in a thread of this process. An ArrayDataset never uses processes.
+    seed: ≥ 0; seeds the order, and `random` and `np.random` for each sample (see `ppema.data.read`).
+    label: the name of this data in messages, such as "data.train".
+    open_dataset: a picklable callable. Each worker process opens the data set by it; None: `dataset` itself is pickled.
 
-    The batches are the same, bit for bit, for every number of workers and every `start`.
-    Raises DataError for an empty data set, a sample 0 that can not be used, and a `drop_last` that leaves no batch.
+    The batches are equal, bit for bit, for every number of workers and every `start`.
+
+    Raises ValueError for a number below its minimum. Raises DataError for an empty data set, for an unusable sample 0, and if
+    `drop_last` omits the only batch. Warns if `workers` has no effect.
     """
 
     def __init__(
@@ -85,12 +90,12 @@ class Loader:
 
     @property
     def known_targets(self) -> np.ndarray | None:
-        """The targets [N, ...] of a data set that is in memory; None for one whose samples must be read."""
+        """The targets [N, ...] of an ArrayDataset; None for any other data set, whose samples must be read."""
         return self._dataset.arrays[-1] if isinstance(self._dataset, ArrayDataset) else None
 
     @property
     def batch_size(self) -> int:
-        """Samples a batch, but for a short last one."""
+        """Samples per batch; the last batch may have fewer."""
         return self._plan.batch_size
 
     @property
@@ -99,7 +104,7 @@ class Loader:
         return self._plan.steps_per_epoch
 
     def twin(self, *, drop_last: bool) -> Loader:
-        """Another loader of the same data set in the same order, which may be read while this one is."""
+        """A second loader of the same data set in the same order. Both may be read at the same time."""
         return Loader(
             self._dataset,
             batch_size=self.batch_size,
@@ -112,11 +117,13 @@ class Loader:
         )
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
-        """The batches `start`, `start` + 1, ... of `epoch`, both counted from 0; samples before them are not read.
+        """The batches `start`, `start` + 1, ... of `epoch`. Both count from 0; earlier samples are not read.
 
-        One epoch is open at a time: beginning one closes the one before, whose iterator then raises RuntimeError. The
-        iterator is a generator: `close()` it, or drop it, to stop early. It raises DataError, one line, for a sample
-        that raises, or whose shapes or dtypes are not those of sample 0, and for a worker that died.
+        One epoch is open at a time: a new one closes the epoch before, whose iterator then raises RuntimeError. The iterator
+        is a generator: `close()` it, or drop it, to stop early.
+
+        Raises ValueError for an `epoch` or `start` out of range. The iterator raises DataError, one line, for a sample that
+        raises, for a sample whose shapes or dtypes differ from sample 0, and for a worker that died.
         """
         if epoch < 0 or not 0 <= start <= self.steps_per_epoch:
             raise ValueError(f"epoch {epoch} < 0, or start {start} not in 0..{self.steps_per_epoch}")
@@ -129,7 +136,7 @@ class Loader:
         return _at_once(read, handover) if self._quick else prefetch(read, handover)
 
     def close(self) -> None:
-        """End the thread and the processes. Idempotent; a later `epoch` starts them anew."""
+        """End the thread and the processes. Idempotent; a later `epoch` starts them again."""
         self._handover.close()
         if self._pool is not None:
             self._pool.close()
@@ -156,7 +163,7 @@ class Loader:
 
 
 def _at_once(make: Callable[[], Iterator[Batch]], handover: Handover[Batch]) -> Generator[Batch, None, None]:
-    """The items of `make()`, each read when it is asked for. Ends as `prefetch` does once the hand-over is closed."""
+    """The items of `make()`, each made on request. Raises RuntimeError once `handover` is closed, as `prefetch` does."""
     try:
         for batch in make():
             handover.check_open()

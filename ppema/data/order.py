@@ -1,4 +1,4 @@
-"""Which samples each batch of an epoch holds: a pure function of a few numbers, so that a run can resume anywhere."""
+"""The samples of each batch of an epoch. They are a pure function of a few numbers, so a run can resume at any batch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 
 
 def epoch_order(samples: int, *, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
-    """int64[samples]: the order in which `epoch` reads the samples; each once. Unshuffled, it is 0, 1, 2, ...
+    """int64[samples]: the order in which `epoch` reads the samples, each of them once.
 
-    The permutation is that of `np.random.default_rng([seed, epoch])`; seed and epoch must not be negative.
+    shuffle: False gives 0, 1, 2, ...; True gives a permutation by `np.random.default_rng([seed, epoch])`.
+    seed, epoch: ≥ 0.
     """
     if not shuffle:
         return np.arange(samples, dtype=np.int64)
@@ -19,7 +20,7 @@ def epoch_order(samples: int, *, seed: int, epoch: int, shuffle: bool) -> np.nda
 
 @dataclass(frozen=True)
 class Plan:
-    """How epochs are cut into batches. With `drop_last`, a last batch that would be short is left out."""
+    """The division of epochs into batches. `drop_last` omits a last batch that is shorter than the others."""
 
     samples: int
     batch_size: int
@@ -43,9 +44,9 @@ class Plan:
         return epoch_order(self.samples, seed=self.seed, epoch=epoch, shuffle=self.shuffle)
 
     def batch(self, order: np.ndarray, step: int) -> np.ndarray:
-        """int64[n]: the samples of batch `step`, from 0, of the epoch whose order is `order`."""
+        """int64[n]: the samples of batch `step` ≥ 0 in the epoch whose order is `order`."""
         return order[step * self.batch_size : (step + 1) * self.batch_size]
 
     def batch_size_at(self, step: int) -> int:
-        """The number of samples of batch `step`: `batch_size`, but for a short last one."""
+        """The number of samples of batch `step`: `batch_size`, or fewer in the last batch."""
         return min(self.batch_size, self.samples - step * self.batch_size)

@@ -1,4 +1,4 @@
-"""The worker processes of one loader: started once, asked for batches in turn, never waited for in vain."""
+"""The worker processes of one loader: started once, they make batches in turn. A dead worker is an error, not a hang."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ from ppema.data.worker import AHEAD, Failed, Task, serve
 from ppema.errors import DataError, one_line
 from ppema.user_code.blame import blamed
 
-POLL_SECONDS = 0.1  # how soon a wait notices that its epoch was closed
+POLL_SECONDS = 0.1  # a wait checks this often whether its epoch was closed
 END_SECONDS = 2.0
 
 
 @dataclass
 class Worker:
-    """One process, our end of its pipe, and where it puts batches.
+    """One process, our end of its pipe, and the arrays into which it writes batches.
 
-    due: what each reply that is still to come will say is done, in order. The first is that the data set is `open`.
+    slots: for each slot one array [batch_size, *shape] per field; due: the jobs whose replies are still to come, in order.
+    The first job opens the data set; its reply sets `open`.
     """
 
     process: BaseProcess
@@ -47,10 +48,10 @@ class Worker:
 
 
 class WorkerPool:
-    """`count` processes which each open the data set by `task` and read batches of its plan.
+    """`count` processes. Each opens the data set by `task` and reads batches of its plan.
 
-    They are spawned, not forked: paddle's threads do not survive a fork. They end with `close`, with the pool, and with
-    this process, however it ends. Raises DataError when the task can not be pickled or no process can be started.
+    The processes are spawned, because paddle's threads do not survive a fork. They end with `close`, with the pool, and with
+    this process, however it ends. Raises DataError if the task can not be pickled or a process can not be started.
     """
 
     def __init__(self, task: Task, count: int, label: str):
@@ -67,24 +68,25 @@ class WorkerPool:
         for number in range(count):
             try:
                 self._workers.append(_start(context, number, task, pickled, label))
-            except (OSError, OverflowError) as error:  # OverflowError: more shared memory than there are addresses
+            except (OSError, OverflowError) as error:  # OverflowError: the shared memory exceeds the address space
                 raise DataError(f"{label}: worker {number} did not start: {one_line(error)}") from error
 
     @property
     def alive(self) -> bool:
-        """False once closed or broken: the pool is then of no more use."""
+        """False once the pool is closed or broken. Such a pool can not be used again."""
         return self._end.alive
 
     def batches(self, epoch: int, steps: range, closed: Callable[[], bool]) -> Iterator[tuple[np.ndarray, ...]]:
-        """The arrays of the batches `steps` of `epoch`, in order, with AHEAD for each worker in the making.
+        """The arrays of the batches `steps` of `epoch`, in order. Each worker has up to AHEAD batches in the making.
 
-        Raises DataError, in place of the batch it concerns, for a sample that can not be read, for a data set that does
-        not open in a worker and for a worker that died, and Cancelled soon after `closed()` has become true. One epoch
-        is read at a time: another, in another thread, waits until this generator has ended.
+        One epoch is read at a time: another one, in another thread, waits until this generator ends.
+
+        Raises DataError in place of a batch for an unreadable sample, for a data set that does not open in a worker, and for
+        a worker that died. Raises Cancelled soon after `closed()` becomes true.
         """
         with self._turn:
             for number, worker in enumerate(self._workers):
-                while len(worker.due) > (not worker.open):  # replies that an epoch closed early did not wait for
+                while len(worker.due) > (not worker.open):  # replies still to come for an epoch that was closed early
                     self._reply(number, closed)
             for step in steps[: AHEAD * len(self._workers)]:
                 self._ask(epoch, step)
@@ -103,7 +105,7 @@ class WorkerPool:
                 yield arrays
 
     def close(self) -> None:
-        """End the processes, at once. The epoch that is being read must have been closed before. Idempotent."""
+        """End the processes at once. Close the epoch that is being read first. Idempotent."""
         taken = self._turn.acquire(timeout=END_SECONDS)
         self._end()
         if taken:
@@ -112,11 +114,11 @@ class WorkerPool:
     def _ask(self, epoch: int, step: int) -> None:
         worker = self._workers[step % len(self._workers)]
         worker.due.append(f"read batch {step} of epoch {epoch}")
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a dead worker is found when its reply is due
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `_reply` reports a dead worker
             worker.pipe.send((epoch, step, self._slot(step)))
 
     def _slot(self, step: int) -> int:
-        """Steps that are in the making at one time, in one worker, have slots of their own."""
+        """The slot of batch `step`. Batches that one worker makes at the same time have different slots."""
         return step // len(self._workers) % AHEAD
 
     def _reply(self, number: int, closed: Callable[[], bool]) -> Any:
@@ -147,9 +149,9 @@ def _start(context: SpawnContext, number: int, task: Task, pickled: bytes, label
         with theirs, starting() as surroundings:
             arguments = (theirs, pickled, label, surroundings)
             process = context.Process(target=serve, args=arguments, name=f"ppema-worker-{number}", daemon=True)
-            # Ctrl-C reaches a terminal's whole group, and SIGTERM a job's; blocked from birth, neither can end a worker that
-            # is still starting: the run saves first, and needs its workers until then.
-            # Were the tracker not running already, the first start would run it, and unblock the signal on the way.
+            # Ctrl-C reaches every process of a terminal, and SIGTERM every process of a job. The run must save first, and
+            # needs its workers until then. A mask set before the start protects a worker that is still starting.
+            # The tracker runs first: starting it during `process.start` would unblock the signals.
             resource_tracker.ensure_running()
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
             try:
@@ -164,7 +166,7 @@ def _start(context: SpawnContext, number: int, task: Task, pickled: bytes, label
 
 
 def _fate(worker: Worker) -> str:
-    """How the process ended, to be followed by "while it ..."."""
+    """How the process ended, in words that "while it ..." can follow."""
     code = worker.process.exitcode
     assert code is not None, "the process was joined"
     if code >= 0:
@@ -176,7 +178,7 @@ def _fate(worker: Worker) -> str:
 def _end(workers: list[Worker]) -> None:
     for worker in workers:
         worker.pipe.close()
-        # They ignore SIGTERM, and have nothing to lose.
+        # Workers ignore SIGTERM, and hold nothing that could be lost.
         worker.process.kill()
     for worker in workers:
         worker.process.join()

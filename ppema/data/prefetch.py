@@ -1,4 +1,4 @@
-"""Making items ahead of time in a background thread, without a hang however either side ends."""
+"""Makes items ahead of time in a background thread. Neither side hangs, however the other ends."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-DEPTH = 2  # finished items that wait; one more is in the making
+DEPTH = 2  # the most finished items in the queue; one more is in the making
 JOIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Done:
-    """What comes after the last item: nothing, or the exception that ended the making."""
+    """The end of the items. error: the exception that ended them, None after the last item."""
 
     error: BaseException | None
 
 
 class Handover(Generic[T]):
-    """A queue of at most `depth` items from one thread to another. Closing it wakes both, and drops what waits."""
+    """A queue of at most `depth` items from one thread to another. `close` wakes both threads and drops the items."""
 
     def __init__(self, depth: int = DEPTH):
         self._depth = depth
@@ -31,7 +31,7 @@ class Handover(Generic[T]):
         self._closed = False
 
     def closed(self) -> bool:
-        """Whether nobody takes items any more."""
+        """Whether the queue was closed. Its items are then no longer needed."""
         return self._closed
 
     def check_open(self) -> None:
@@ -40,7 +40,7 @@ class Handover(Generic[T]):
             raise RuntimeError("this epoch is over: its loader was closed or has begun another epoch")
 
     def put(self, item: T | Done) -> None:
-        """Wait for room and add `item`; once closed, do nothing."""
+        """Wait for room and add `item`. Once closed, do nothing."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._items) < self._depth)
             if not self._closed:
@@ -57,7 +57,7 @@ class Handover(Generic[T]):
             return item
 
     def close(self) -> None:
-        """Idempotent; from any thread."""
+        """Wake both threads and drop the items. Idempotent; may be called from any thread."""
         with self._changed:
             self._closed = True
             self._items.clear()
@@ -67,10 +67,11 @@ class Handover(Generic[T]):
 def prefetch(make: Callable[[], Iterator[T]], handover: Handover[T]) -> Generator[T, None, None]:
     """The items of `make()`, which runs in a thread of its own, up to `handover`'s depth ahead.
 
-    Whatever `make()` raises, even KeyboardInterrupt, is raised here, after the items before it. When this generator
-    ends, is closed or is collected, it closes the hand-over and waits for the thread, which stops once `make()` yields
-    or, having asked `handover.closed()`, ends. A thread stuck in `make()` for JOIN_SECONDS is left behind; it does not
-    keep the process alive.
+    An exception of `make()`, even KeyboardInterrupt, is raised here after the items before it.
+
+    When this generator ends, is closed or is collected, it closes `handover` and waits for the thread. The thread stops at the
+    next item of `make()`, or earlier if `make()` checks `handover.closed()`. After JOIN_SECONDS the wait ends; the thread is a
+    daemon, so it does not keep the process alive.
     """
     thread = threading.Thread(target=_fill, args=(make, handover), name="ppema-prefetch", daemon=True)
     thread.start()
@@ -81,7 +82,7 @@ def prefetch(make: Callable[[], Iterator[T]], handover: Handover[T]) -> Generato
             raise item.error
     finally:
         handover.close()
-        if thread is not threading.current_thread():  # the garbage collector may close us in any thread
+        if thread is not threading.current_thread():  # the garbage collector may close this generator in any thread
             thread.join(JOIN_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Reading one batch of any data set, the same in the loader's thread and in its worker processes."""
+"""Reads one batch of any data set, in the same way in the loader's thread and in its worker processes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ppema.errors import DataError
 from ppema.user_code.blame import blamed
 
 
-class Cancelled(Exception):  # noqa: N818  (not an error: nobody wants the batch any more)
+class Cancelled(Exception):  # noqa: N818  (not an error: the batch is no longer needed)
     """Reading stopped in the middle of a batch because the epoch was closed."""
 
 
 def describe(dataset: Dataset, label: str) -> tuple[Field, ...]:
-    """The shape and dtype of each field, read from sample 0 with the generators seeded as in epoch 0 of seed 0.
+    """The shape and dtype of each field of sample 0.
 
-    Raises DataError, begun with `label`, when that sample can not be read or used.
+    The generators are seeded as in epoch 0 of seed 0. Raises DataError, which starts with `label`, if sample 0 is unusable.
     """
     if isinstance(dataset, ArrayDataset):
         return dataset.fields
@@ -43,7 +43,7 @@ def read_batch(
 ) -> tuple[np.ndarray, ...]:
     """The samples `indices`, int64[n], stacked: one array [n, *shape] for each of `fields`.
 
-    An ArrayDataset is read by `batch`, others by `read_into`.
+    An ArrayDataset is read by its `batch`; any other data set by `read_into`, which raises DataError and Cancelled.
     """
     if isinstance(dataset, ArrayDataset):
         return dataset.batch(indices)
@@ -65,10 +65,11 @@ def read_into(
 ) -> None:
     """Write the samples `indices`, int64[n], into the first n rows of `arrays`, one [≥ n, *shape] for each of `fields`.
 
-    Each sample is read with the global generators seeded from (seed, epoch, index), so that what a data set draws from
-    `random` and `np.random` depends on nothing else; other generators are its own business. Raises DataError naming
-    `label` and the sample for one that raises or differs from `fields`, and Cancelled once `cancelled()` is true between
-    two samples.
+    `random` and `np.random` are seeded from (seed, epoch, index) before each sample, so their draws depend on nothing else.
+    A data set that uses other generators seeds them itself.
+
+    Raises DataError, which names `label` and the sample, for a sample that raises or differs from `fields`. Raises Cancelled
+    if `cancelled()` is true before a sample.
     """
     with borrowed_generators():
         for row, index in enumerate(indices.tolist()):

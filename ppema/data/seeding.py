@@ -1,4 +1,4 @@
-"""The global generators, `random` and `np.random`, as a data set sees them: seeded anew before each sample."""
+"""Seeds the global generators, `random` and `np.random`, before each sample of a data set."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _borrowed = threading.Lock()
 
 @contextlib.contextmanager
 def borrowed_generators() -> Iterator[None]:
-    """Inside, this thread may reseed the global generators; afterwards they are as they were.
+    """Lets this thread reseed the global generators, and restores their states at the end.
 
-    One thread at a time: other loaders wait. A thread that draws from them without asking, while a loader's thread
-    reads samples, would disturb both; programs that do so should draw from a generator of their own, or let the loader
-    read in processes (`workers` ≥ 1).
+    One thread borrows them at a time; other loaders wait. A thread that draws from them without borrowing disturbs a loader
+    that reads samples, and is disturbed by it. Such a program should use its own generator, or read in processes
+    (`workers` ≥ 1).
     """
     with _borrowed:
         python, numpy = random.getstate(), np.random.get_state()
@@ -31,7 +31,7 @@ def borrowed_generators() -> Iterator[None]:
 
 
 def seed_generators(seed: int, epoch: int, index: int) -> None:
-    """Seed both global generators from the three numbers alone: a hash of them, so that near numbers share nothing."""
+    """Seed both global generators from a hash of the three numbers. Neighbouring numbers give unrelated draws."""
     digest = hashlib.blake2b(f"{seed} {epoch} {index}".encode(), digest_size=32).digest()
     random.seed(int.from_bytes(digest[:16], "little"))
     np.random.seed(np.frombuffer(digest[16:], "<u4"))

@@ -1,7 +1,7 @@
-"""Memory that a loader and one of its workers both see, so that batches need not go through a pipe.
+"""Memory that a loader shares with one of its workers, so that batches need not pass through a pipe.
 
-It has no name in the file system: it is gone with the last process that holds it, however that ends, and does not count
-against /dev/shm, which containers keep small.
+The memory has no name in the file system. The system frees it with the last process that holds it, however that process
+ends. It does not count against /dev/shm, which is small in containers.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ def _field_bytes(field: Field, batch_size: int) -> int:
 
 
 def create_shared(fields: Sequence[Field], batch_size: int, slots: int) -> int:
-    """The file descriptor of new memory for `slots` batches of `fields`, to be closed by the caller. Raises OSError."""
+    """Create memory for `slots` batches of `fields`; returns its file descriptor. The caller closes it. Raises OSError."""
     descriptor = os.memfd_create("ppema-batches")
     os.truncate(descriptor, slots * sum(_field_bytes(field, batch_size) for field in fields))
     return descriptor
 
 
 def map_shared(descriptor: int, fields: Sequence[Field], batch_size: int, slots: int) -> tuple[tuple[np.ndarray, ...], ...]:
-    """For each slot of `create_shared`'s memory the arrays [batch_size, *shape] that lie in it, one for each field.
+    """The arrays in the memory of `create_shared`: for each slot one array [batch_size, *shape] per field.
 
-    The arrays keep the memory mapped; `descriptor` may be closed.
+    The arrays keep the memory mapped, so `descriptor` may be closed.
     """
     memory = mmap.mmap(descriptor, 0)
     offset = 0

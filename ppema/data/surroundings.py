@@ -1,4 +1,4 @@
-"""What a worker's process needs of this one's surroundings, and what it must not take from the working directory."""
+"""Gives a worker process the import path of this process, without modules of the working directory."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# Python begins a process that runs a line of code with the working directory in front of its path, but for this variable
-# (since 3.11), and what lies there would run in place of Python's own modules.
+# `python -c` puts the working directory first on its path, so that files there would replace Python's own modules. This
+# variable prevents that (since Python 3.11).
 _SAFE = "PYTHONSAFEPATH"
 _HOME = str(Path(__file__).resolve().parents[2])
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Python's path, and the value of PYTHONSAFEPATH, of the process that starts workers."""
+    """`sys.path` and PYTHONSAFEPATH of the process that starts workers. safe_path: None if the variable is not set."""
 
     path: tuple[str, ...]
     safe_path: str | None
 
     def restore(self) -> None:
-        """Make them this process's, which is a worker that has started."""
+        """Set both in this process, a worker that has started."""
         sys.path[:] = self.path
         os.environ.pop(_SAFE, None)
         if self.safe_path is not None:
@@ -32,10 +32,10 @@ class Surroundings:
 
 @contextmanager
 def starting() -> Iterator[Surroundings]:
-    """Inside, a process of multiprocessing's that is started finds ppema, and nothing in the working directory.
+    """Lets a process that multiprocessing starts find ppema, and nothing in the working directory.
 
-    A command line takes the folder that holds ppema off Python's path (`ppema.user_code.modules`). In a new process it comes
-    last.
+    A command line removes the folder that holds ppema from Python's path (see `ppema.user_code.modules`). A new process gets
+    it as the last entry.
     """
     ours = Surroundings(tuple(sys.path), os.environ.get(_SAFE))
     os.environ[_SAFE] = "1"

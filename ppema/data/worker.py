@@ -1,4 +1,4 @@
-"""What runs in a worker process: it opens the data set for itself, then reads the batches it is asked for."""
+"""The code of a worker process: it opens the data set, then reads the batches that the loader requests."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ppema.data.surroundings import Surroundings
 from ppema.errors import DataError, PpemaError, one_line
 from ppema.user_code.blame import blamed, whole_traceback
 
-AHEAD = 2  # batches asked of a worker at a time: one in the making, one to go on with
+AHEAD = 2  # requests per worker: one batch in the making, one to continue with
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker does, pickled on its way there. `open_dataset()` returns the data set."""
+    """The job of a worker, sent to it as a pickle. `open_dataset()` returns the data set."""
 
     open_dataset: Callable[[], Dataset]
     fields: tuple[Field, ...]
@@ -37,13 +37,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Failed:
-    """A DataError of a worker on its way: its text, and its traceback, which does not outlive the process."""
+    """A DataError of a worker as it is sent to the loader: its text, and its traceback as text."""
 
     text: str
     traceback: str
 
     def error(self) -> DataError:
-        """The DataError, whose traceback goes on in the worker's."""
+        """The DataError. Its cause holds the worker's traceback."""
         made = DataError(self.text)
         made.__cause__ = WorkerTracebackError(f"in a worker process:\n{self.traceback}")
         return made
@@ -54,17 +54,17 @@ class WorkerTracebackError(Exception):
 
 
 def serve(requests: Connection, task: bytes, label: str, surroundings: Surroundings) -> None:
-    """Receive the descriptor of the shared memory; send None once the data set is open; then serve batches.
+    """Receive the descriptor of the shared memory, open the data set, send None, then serve batches.
 
-    For each (epoch, step, slot) received, put that batch into that slot of the shared memory and send None, or send the
-    Failed that says why not. Ends when the other end of `requests` is closed or the parent process is gone; until
-    then it leaves Ctrl-C and SIGTERM to the parent.
+    For each (epoch, step, slot) received, write that batch into that slot of the shared memory and send None. If the data set
+    or the batch can not be read, send a Failed instead. Ends when the other end of `requests` is closed or the parent process
+    has ended. Ctrl-C and SIGTERM are ignored: the parent handles them.
     """
     surroundings.restore()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # A data set may import paddle, which warns in every process of a missing ccache, and of more than one thread: workers are
-    # parallel as they are. NumPy is loaded already and keeps its threads, on which the last bits of its results depend.
+    # A data set may import paddle, which warns in every process of a missing ccache and of more than one thread. One thread is
+    # enough, since workers run in parallel. NumPy is loaded already and keeps its threads; its last bits depend on them.
     warnings.filterwarnings("ignore", message="No ccache found")
     os.environ["OMP_NUM_THREADS"] = "1"
     threading.Thread(target=_end_with_parent, daemon=True).start()

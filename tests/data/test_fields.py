@@ -1,4 +1,4 @@
-"""The rules for what a sample may hold."""
+"""The rules for the fields of a sample."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from ppema.errors import DataError
 
 
 class Tensor:
-    """What numpy reads through `__array__`, as it reads paddle's tensors."""
+    """An object that numpy reads through `__array__`, as it reads paddle's tensors."""
 
     def __array__(self, dtype=None, copy=None):
         return np.array([1.5, 2.5], np.float64)

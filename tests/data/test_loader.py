@@ -172,7 +172,7 @@ def test_keyboard_interrupt_passes_through():
 
 
 def in_memory(size: int) -> ArrayDataset:
-    """Eight samples, of which a batch of four is read when it is asked for, or where `size` is large, in a thread."""
+    """A loader of eight samples in batches of four. Batches are read on request, or in a thread if `size` is large."""
     return ArrayDataset([np.zeros((8, size), "float32"), np.arange(8)], "memory")
 
 

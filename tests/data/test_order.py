@@ -1,4 +1,4 @@
-"""Epochs as permutations, and how they are cut."""
+"""Epochs as permutations, and their division into batches."""
 
 import numpy as np
 from hypothesis import given

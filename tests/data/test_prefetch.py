@@ -1,4 +1,4 @@
-"""The background thread: order, errors, and that it ends."""
+"""The background thread: its order, its errors and its end."""
 
 import gc
 import threading

@@ -1,4 +1,4 @@
-"""The loader with worker processes: the same batches, no hang, and nobody left behind."""
+"""The loader with worker processes: equal batches, no hang, and no process that survives."""
 
 import functools
 import multiprocessing
@@ -78,7 +78,7 @@ def test_a_sample_that_raises(loaders):
 
 
 def test_a_batch_that_is_larger_than_the_data(loaders):
-    """The memory that a worker shares was for `batch_size` samples, however few there are."""
+    """The shared memory of a worker was once sized for `batch_size` samples, even if the data set has fewer."""
     (batch,) = loaders(Squares(5), batch_size=10**15).epoch(0)
     assert batch.indices.tolist() == [0, 1, 2, 3, 4] and len(batch.arrays[0]) == 5
 
@@ -100,7 +100,7 @@ def test_a_worker_that_dies(loaders):
 
 
 def test_a_worker_that_dies_after_its_epoch_was_left(loaders):
-    """A run reads the first batch of epoch 0 for its trial, and then begins epoch 0."""
+    """A run reads the first batch of epoch 0 for its trial, then starts epoch 0 again."""
     loader = loaders(Squares(12, die_at=7))
     next(loader.epoch(0))
     with pytest.raises(DataError) as caught:
@@ -184,7 +184,7 @@ def script(body, **options):
 
 
 def test_a_worker_has_one_thread_and_paddle_does_not_warn_of_more(monkeypatch):
-    """The last bits of a dot product by NumPy depend on its number of threads: they are those of the main process."""
+    """NumPy's number of threads decides the last bits of its dot products. A worker has as many as the main process."""
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     process = script("""
         for workers in (0, 2):
@@ -219,7 +219,7 @@ def gone(pids, seconds=10.0):
 
 @pytest.mark.parametrize("seconds", [0.0, 60.0])
 def test_workers_end_with_a_killed_parent(seconds):
-    """Whether they wait for requests or sit in the middle of a sample."""
+    """Both while workers wait for requests and while they read a sample."""
     parent = script(f"""
         dataset = Squares(10)
         loader = Loader(dataset, batch_size=2, workers=2)
@@ -286,7 +286,7 @@ def test_a_hung_sample_does_not_keep_the_process():
 
 
 def test_ctrl_c_is_the_parents_business():
-    """Workers live on through the SIGINT that a terminal sends to all, and go without a word when the parent does."""
+    """Workers survive the SIGINT that a terminal sends to every process, and end silently with the parent."""
     process = script(
         """
         loader = Loader(Squares(2000, seconds=0.01), batch_size=2, workers=2)

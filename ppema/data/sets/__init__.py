@@ -1,1 +1,1 @@
-"""The kinds of data sets that a config can name."""
+"""The built-in data sets that a config can name."""

@@ -1,4 +1,4 @@
-"""A data set that is held in memory as whole arrays, and whose batches are read without a Python loop."""
+"""A data set in memory as whole arrays. Its batches are read without a Python loop."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from ppema.errors import DataError
 class ArrayDataset:
     """Samples as rows of arrays: `arrays[f][i]` is field f of sample i; the last array holds the targets.
 
-    arrays: two or more arrays of equal length N ≥ 1; kept as float32 or int64 by the rules of `fields.convert`.
-    source: what errors call the data, such as a file's path.
+    arrays: two or more arrays [N, ...] of equal length N ≥ 1; `fields.convert` makes them float32 or int64.
+    source: the name of the data in messages, such as a file's path.
 
-    Raises DataError when the lengths differ or are 0, or for a dtype that the rules refuse.
+    Raises DataError for fewer than two arrays, for a scalar, for lengths that differ or are 0, and for an array that
+    `fields.convert` refuses.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], source: str):

@@ -1,4 +1,4 @@
-"""CSV files of numbers: one sample a row, one column the target, the others one input vector."""
+"""Reads CSV files of numbers: each row is a sample, one column the target, the other columns one input vector."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ppema.errors import DataError, one_line, printable
 from ppema.user_code.names import did_you_mean
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-EXACT = 2**53  # up to here float64 holds every integer
+EXACT = 2**53  # float64 represents every integer up to this one
 
 
 @dataclass(frozen=True)
 class CsvRow:
-    """One row as it was read: its fields, and the line of the file on which it ends, counted from 1."""
+    """One row of the file. cells: the text of its fields; line: the line on which it ends, counted from 1."""
 
     line: int
     cells: list[str]
@@ -38,15 +38,17 @@ def csv(
     delimiter: str = ",",
     target_dtype: Literal["int64", "float32"] = "int64",
 ) -> ArrayDataset:
-    """Inputs float32 [F], the columns but the target in the file's order, and targets [] of `target_dtype`.
+    """Inputs float32 [F], all other columns in the file's order, and targets [] of `target_dtype`.
 
     path: UTF-8 text, plain or gzipped. Blank lines are skipped.
-    target: the target column's name in the header, or its number from 0; -1 is the last.
+    target: the name of the target column in the header, or its number from 0; -1 is the last column.
     header: whether the first row holds names.
+    delimiter: the character between two fields.
+    target_dtype: "int64" for labels, "float32" for real numbers.
 
-    Raises DataError `path:line:column: ...`, the column being the field's number from 1, for a field that is not a
-    finite number that float32 holds, a target that is not an integer where `target_dtype` is int64, or a row longer or
-    shorter than the first; and, naming the file, where there is no such target column, no other column, or no sample.
+    Raises DataError `path:line:column: ...` for a bad field or row; columns count from 1. A field is bad if it is no finite
+    number in float32's range. An int64 target is bad if it is no integer. A row is bad if its length differs from the first.
+    Raises DataError, which names the file, if the target column, any input column, or any sample is missing.
     """
     rows = _rows(path, delimiter)
     first = next(rows, None)
@@ -76,7 +78,7 @@ def csv(
 
 
 class _CellError(Exception):
-    """What is wrong with a row's field number `column`, from 0."""
+    """A fault of one field of a row. column: the field's number, from 0."""
 
     def __init__(self, column: int, message: str):
         self.column = column
@@ -121,7 +123,7 @@ def _numbers(cells: list[str], integer_column: int | None) -> list[float]:
             value = float(cell)
         except ValueError:
             value = None
-        if value is None or "_" in cell:  # float() reads 1_000 as Python's source does
+        if value is None or "_" in cell:  # float() accepts 1_000, as Python source does
             raise _CellError(column, f"not a number: '{printable(cell)}'" if cell.strip() else "no value")
         if not math.isfinite(value):
             raise _CellError(column, f"not a finite number: '{printable(cell)}'")

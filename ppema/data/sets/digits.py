@@ -1,4 +1,4 @@
-"""The UCI optical digits, 1,797 images of 8 × 8, shipped in the package; see DIGITS.md."""
+"""The UCI optical digits: 1,797 images of 8 × 8 pixels, shipped in the package. See DIGITS.md."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def is_test(labels: np.ndarray) -> np.ndarray:
 def digits(split: Literal["train", "test"]) -> ArrayDataset:
     """Images [1, 8, 8] float32 in [0, 1] (sixteenths) and labels int64 in 0..9; 1,442 for training, 355 for testing.
 
-    The split is fixed and stratified by class (`is_test`). Both parts hold samples by the same writers, so a test
-    accuracy says how well the digits of known writers are read.
+    The split is fixed and stratified by class (`is_test`). Both parts have digits by the same writers, so a test accuracy
+    measures how well the digits of known writers are read.
     """
     file = resources.files("ppema.data.sets") / "digits.csv.gz"
     with file.open("rb") as packed, gzip.open(packed, "rt", encoding="ascii") as lines:

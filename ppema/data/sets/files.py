@@ -1,4 +1,4 @@
-"""Finding and opening the files that a config names."""
+"""Finds and opens the files that a config names."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 class MissingError(DataError):
-    """A file or folder is not there, or the other of the two is. path: as it was named; fault, hint: in words."""
+    """A file or folder is missing, or is a folder instead of a file, or the reverse.
+
+    path: as the user wrote it; fault: what is wrong; hint: what to do, "" for nothing.
+    """
 
     def __init__(self, path: str, fault: str, hint: str = ""):
         self.path, self.fault, self.hint = path, fault, f"; {hint}" if hint else ""
         super().__init__(f"{path}: {fault}{self.hint}")
 
     def at_key(self) -> str:
-        """The same beside a key whose value the path is: with the absolute path."""
+        """The message for the config key that holds the path. It shows the absolute path."""
         return f"{self.fault}: {Path(self.path).expanduser().absolute()}{self.hint}"
 
 
 def existing_file(path: str, hint: str = "") -> Path:
-    """`path` with ~ expanded; MissingError, ending with `hint`, where it is no regular file."""
+    """`path` with ~ expanded. Raises MissingError, which ends with `hint`, if it is not a regular file."""
     found = Path(path).expanduser()
     if found.is_file():
         return found
@@ -33,7 +36,7 @@ def existing_file(path: str, hint: str = "") -> Path:
 
 
 def open_binary(path: Path) -> BinaryIO:
-    """The bytes of `path`, unpacked where they begin as gzip does, whatever the file's name. Raises OSError."""
+    """Open `path` for reading bytes. A gzip file, recognized by its first bytes, is unpacked. Raises OSError."""
     with path.open("rb") as file:
         packed = file.read(2) == GZIP_MAGIC
     return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")

@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST and Fashion-MNIST: a header in big-endian integers, then raw bytes."""
+"""Reads IDX files, the format of MNIST and Fashion-MNIST: a header of big-endian integers, then raw bytes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ HINT = "download the four IDX files of MNIST or Fashion-MNIST, packed or not, an
 def idx(images: str, labels: str) -> ArrayDataset:
     """Images [1, H, W] float32 in [0, 1] (255ths) and labels int64 in 0..255, from two IDX files, plain or gzipped.
 
-    Raises DataError naming the file: missing (and how to get it), of another format, shorter or longer than its header
-    says, without samples, or with another count than the other file.
+    Raises MissingError for a missing file; the message explains how to get it. Raises DataError, which names the file, for
+    another format, for a size that differs from the header, for no samples, and for unequal numbers of images and labels.
     """
     pixels = read_idx(images, IMAGES_MAGIC)
     targets = read_idx(labels, LABELS_MAGIC)
@@ -38,7 +38,10 @@ def idx(images: str, labels: str) -> ArrayDataset:
 
 
 def read_idx(path: str, magic: bytes) -> np.ndarray:
-    """The uint8 array in the IDX file `path`, which must begin with `magic`. Reserves memory only for what is there."""
+    """The uint8 array in the IDX file `path`, which must begin with `magic`.
+
+    Memory is reserved for the bytes in the file, not for the size in its header. Raises as `idx` does.
+    """
     found = existing_file(path, DEBIAN_HINT if path.startswith(DEBIAN_FOLDER) else HINT)
     try:
         return _read(found, magic)

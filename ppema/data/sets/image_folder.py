@@ -1,4 +1,4 @@
-"""A folder of images, with a subfolder for each class."""
+"""Reads a folder of images that has a subfolder for each class."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ppema.data.sets.files import MissingError
 from ppema.errors import DataError, one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-# Whatever a file is called, Pillow looks for these only: its other readers run programs (Ghostscript for PostScript).
+# Pillow tries only these formats, whatever the file's name. Its other readers may run programs (Ghostscript for PostScript).
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MODES = {1: "L", 3: "RGB"}
-DEEP_MODES = ("I", "F")  # more than 8 bits a pixel: Pillow would clip these, not scale them
+DEEP_MODES = ("I", "F")  # more than 8 bits a channel: Pillow would clip the values instead of scaling them
 
 
 class ImageFolderDataset:
-    """Images [channels, H, W] float32 in [0, 1] and labels int64; sample order is by class, then by file name.
+    """Images [channels, H, W] float32 in [0, 1] and labels int64 []. Samples are ordered by class, then by file name.
 
-    path: its direct subfolders are the classes; `classes`, their sorted names, gives label i its name. The images are
-        the files right in a class's folder whose suffix is one of SUFFIXES; names that begin with a dot are left out. Their
-        content is in one of FORMATS, whichever of the suffixes they have.
-    size: (H, W), to which images are resized bilinearly (Pillow's, antialiased), not keeping proportions.
+    path: a folder whose direct subfolders are the classes. Label i belongs to `classes[i]`, the sorted subfolder names. Images
+        are the files directly in a class's folder with one of SUFFIXES. Names that begin with a dot are ignored. The content
+        must be in one of FORMATS; it need not match the suffix.
+    size: (H, W). Images are resized to it bilinearly (by Pillow, antialiased), without keeping proportions.
     channels: 1 converts to grey, 3 to RGB. Transparency is dropped. EXIF orientation is not applied.
 
-    Raises DataError for a folder that is missing, has no classes, or has a class without images, and on reading a
-    sample, naming the file, for an image that can not be decoded.
+    Raises MissingError for a missing folder. Raises DataError for a folder without classes and for a class without images.
+    Reading a sample raises DataError, which names the file, if the image can not be decoded.
     """
 
     def __init__(self, path: str, size: Sequence[int], channels: int = 3):

@@ -1,4 +1,4 @@
-"""NumPy's .npz archives: named arrays whose first axis counts the samples."""
+"""Reads NumPy's .npz archives: named arrays whose first axis counts the samples."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from ppema.user_code.names import did_you_mean
 
 
 def npz(path: str, inputs: Sequence[str], target: str) -> ArrayDataset:
-    """The arrays named `inputs`, in that order, and the array `target`, each [N, ...]; dtypes as `fields.convert` says.
+    """The arrays named `inputs`, in that order, and the array `target`, each [N, ...]; `fields.convert` sets the dtypes.
 
-    Nothing is unpickled. Raises DataError naming the file: missing, not an archive, an array that is absent (with those
-    that are there) or holds Python objects, unequal lengths, no samples.
+    Nothing is unpickled. Raises MissingError for a missing file. Raises DataError, which names the file, if it is not an
+    archive, if an array is absent (the message lists the present ones) or holds Python objects, and for unequal lengths or no
+    samples.
     """
     found = existing_file(path)
     try:

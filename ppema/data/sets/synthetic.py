@@ -1,4 +1,4 @@
-"""Made-up data of any shape: one Gaussian cluster for each class."""
+"""Generates data of any shape: one Gaussian cluster for each class."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def synthetic(
 ) -> ArrayDataset:
     """Inputs float32 `shape`, prototype[label] + noise · n with n ~ N(0, 1), and labels int64 in 0..classes - 1.
 
-    The prototypes, drawn from N(0, 1), depend on `seed`, `shape` and `classes` only, so that both splits are of one
-    problem; n depends on the split as well. Sample i has label i mod classes: a loader has to shuffle.
+    The prototypes are drawn from N(0, 1). They depend on `seed`, `shape` and `classes` only, so both splits share one problem.
+    The noise n also depends on the split. Sample i has label i mod classes, so a loader should shuffle.
     """
     prototypes = np.random.default_rng([seed, STREAMS["prototypes"]]).standard_normal((classes, *shape), np.float32)
     labels = np.arange(samples, dtype=np.int64) % classes

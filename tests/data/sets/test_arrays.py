@@ -1,4 +1,4 @@
-"""ArrayDataset: which arrays it takes, and that batches are rows."""
+"""ArrayDataset: the arrays that it accepts, and batches as rows."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""CSV files: what is read, and where each fault is said to be."""
+"""CSV files: the values that are read, and the place that each error names."""
 
 import gzip
 

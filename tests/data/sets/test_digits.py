@@ -1,4 +1,4 @@
-"""The shipped digits: what is in them, and the split."""
+"""The shipped digits: their content and their split."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ def test_contents():
     train, test = digits("train"), digits("test")
     assert (len(train), len(test)) == (1442, 355)
     assert train.fields == test.fields == (Field((1, 8, 8), "float32"), Field((), "int64"))
-    # The first row of the file is a 0, so it is for training.
+    # The first row of the file is a 0, the first of its class, so it belongs to the training split.
     first, label = train[0]
     assert (first[0, 0] * 16).tolist() == [0, 0, 5, 13, 9, 1, 0, 0]
     assert label == 0

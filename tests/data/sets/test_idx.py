@@ -1,4 +1,4 @@
-"""IDX files: what is read, and every way in which they can be wrong."""
+"""IDX files: the values that are read, and every fault of a file."""
 
 import gzip
 import struct

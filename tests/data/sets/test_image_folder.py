@@ -1,4 +1,4 @@
-"""Folders of images: classes, decoding, and what is wrong in a folder."""
+"""Folders of images: classes, decoding, and the faults of a folder."""
 
 import os
 
@@ -80,7 +80,7 @@ def test_a_broken_image_is_named(tmp_path, content):
 
 
 def test_no_interpreter_sees_a_file_of_another_format(tmp_path, monkeypatch):
-    """Pillow hands PostScript to Ghostscript, whatever the file is called."""
+    """Pillow would pass PostScript to Ghostscript, whatever the file's name."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "cat.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n")
     ran = []
@@ -100,7 +100,7 @@ def test_every_format_under_any_suffix(tmp_path, kind):
 
 
 def test_a_photograph_with_a_second_picture_inside(tmp_path):
-    """Cameras write MPO: a JPEG file with more pictures behind the first."""
+    """Cameras write MPO: a JPEG file with more pictures after the first."""
     (tmp_path / "a").mkdir()
     first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
     first.save(tmp_path / "a" / "x.jpg", format="MPO", save_all=True, append_images=[second])

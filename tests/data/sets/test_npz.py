@@ -1,4 +1,4 @@
-"""NumPy archives: what is read, and every way in which they can be wrong."""
+"""NumPy archives: the values that are read, and every fault of a file."""
 
 import io
 import zipfile
