@@ -3,34 +3,13 @@
 import dataclasses
 
 import pytest
+from support.config_values import MINIMAL, errors
 
-from ppema.config import AverageSpec, Config, Csv, Digits, Duration, LearningRate, Named, Optimizer, Synthetic
-from ppema.config.tree.positions import Position, Positions
-from ppema.errors import ConfigError, overridden
-
-DIGITS = {"name": "digits", "split": "train", "batch_size": 64}
-MINIMAL = {
-    "model": "pkg.Net",
-    "data": {"train": DIGITS, "eval": DIGITS},
-    "optimizer": "Adam",
-    "lr": 0.1,
-    "train": {"epochs": 2},
-}
+from ppema.config import AverageSpec, Config, Digits, Duration, LearningRate, Named, Optimizer
+from ppema.errors import ConfigError
 
 IN_FLOAT32 = "expected a number in [1.2e-38, 3.4e+38], as float32 has them"
 ONE_LENGTH = "expected one of decay, half_life, simple, sigma_rel, got "
-
-
-def errors(**changes) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        Config.model_validate({**MINIMAL, **changes})
-    return str(caught.value).splitlines()
-
-
-def data_errors(**keys) -> list[str]:
-    found = errors(data={"train": {"batch_size": 1, **keys}, "eval": DIGITS})
-    assert all(line.startswith("data.train.") for line in found)
-    return [line.removeprefix("data.train.") for line in found]
 
 
 def test_defaults():
@@ -216,80 +195,6 @@ def test_arguments_are_integers_that_paddle_can_take(section):
     ]
 
 
-@pytest.mark.parametrize(
-    ("keys", "messages"),
-    [
-        ({}, ["name: required key is missing"]),
-        ({"name": 3}, ["name: expected a data set's name, got 3"]),
-        ({"name": "digts"}, ["name: unknown data set 'digts'; did you mean 'digits'?"]),
-        (
-            {"name": "mnist", "batch_size": 0},
-            [
-                "name: unknown data set 'mnist'; known: digits, idx, image_folder, npz, csv, synthetic, any dotted path",
-                "batch_size: expected an integer >= 1, got 0",
-            ],
-        ),
-        ({"name": "digits", "split": "dev"}, ["split: expected 'train' or 'test', got 'dev'"]),
-        ({"name": "digits"}, ["split: required key is missing"]),
-        (
-            {"name": "digits", "split": "test", "bach_size": 3, "shuffle": 1, "workers": -1},
-            [
-                "shuffle: expected true or false, got 1",
-                "workers: expected an integer >= 0, got -1",
-                "bach_size: unknown key; did you mean 'batch_size'?",
-            ],
-        ),
-        (
-            {"name": "image_folder", "path": "x", "size": [28], "channels": True},
-            ["size: expected [height, width], two integers >= 1, got [28]", "channels: expected 1 or 3, got true"],
-        ),
-        ({"name": "npz", "path": "x", "inputs": []}, ["inputs: expected at least one item, got []"]),
-        ({"name": "npz", "path": "x", "inputs": "x"}, ["inputs: expected a list, got 'x'"]),
-        (
-            {"name": "csv", "path": "x", "target": 1.5, "delimiter": "ab"},
-            [
-                "target: expected a column's name or its index, got 1.5",
-                "delimiter: expected one character, got 'ab'",
-            ],
-        ),
-        (
-            {"name": "csv", "path": "x", "target": "y", "header": False},
-            ["target: expected a column's index, as the file has no header, got 'y'"],
-        ),
-        (
-            {"name": "synthetic", "samples": 0, "shape": [3, 0], "classes": 1, "noise": -0.1},
-            [
-                "samples: expected an integer >= 1, got 0",
-                "shape.1: expected an integer >= 1, got 0",
-                "classes: expected an integer >= 2, got 1",
-                "noise: expected a number >= 0, got -0.1",
-            ],
-        ),
-        (
-            {"name": "synthetic", "samples": 2**63, "shape": [3, 10**16], "classes": 10**16, "workers": 1025},
-            [
-                "workers: expected an integer up to 1024, got 1025",
-                "samples: expected an integer up to 1e15, got 9223372036854775808",
-                "shape.1: expected an integer up to 1e15, got 10000000000000000",
-                "classes: expected an integer up to 1e15, got 10000000000000000",
-            ],
-        ),
-        ({"name": "pkg.Data", "args": {"n": [2**64]}}, ["args.n.0: expected an integer of 64 bits, got 18446744073709551616"]),
-        ({"name": "pkg.Data", "arg": {}}, ["arg: unknown key; did you mean 'args'?"]),
-    ],
-)
-def test_data_sets(keys, messages):
-    assert data_errors(**keys) == messages
-
-
-def test_good_data_sets():
-    spec = {"name": "synthetic", "samples": 9, "shape": [1, 8, 8], "classes": 2, "batch_size": 3}
-    table = {"name": "csv", "path": "x.csv", "target": -1, "header": False, "batch_size": 3}
-    config = Config.model_validate({**MINIMAL, "data": {"train": spec, "eval": table}})
-    assert config.data.train == Synthetic(samples=9, shape=(1, 8, 8), classes=2, batch_size=3)
-    assert config.data.eval == Csv(path="x.csv", target=-1, header=False, batch_size=3)
-
-
 def test_all_problems_of_all_sections_at_once():
     assert errors(seed=-1, train={"epoch": 1, "monitor": "emma/acc"}, averages={"ema": {"decay": 2}}) == [
         "train.monitor: no average is called 'emma'; did you mean 'ema'?",
@@ -318,42 +223,6 @@ def test_replace_validates_and_keeps_the_rest():
     with pytest.raises(ConfigError) as caught:
         config.averages["ema"].replace(decay=2.0, ramp=0.1)
     assert str(caught.value) == "decay: expected a number in [0, 1), got 2.0"
-
-
-def test_at_puts_path_and_position_on_problems():
-    positions = Positions({(): Position("a.yml", 1, 1), ("lr",): Position("a.yml", 4, 1)})
-    config = Config.model_validate(MINIMAL).at_positions(positions)
-    for same in (config, config.replace(seed=1), config.model_copy(update={"seed": 1})):
-        with pytest.raises(ConfigError) as caught, same.at("lr"):
-            raise ConfigError.of("too high", "args", "learning_rate")
-        assert str(caught.value) == "a.yml:4:1: lr.args.learning_rate: too high"
-
-
-def test_at_leaves_problems_that_have_a_position():
-    positions = Positions({(): Position("a.yml", 1, 1), ("lr",): Position("a.yml", 4, 1)})
-    config = Config.model_validate(MINIMAL).at_positions(positions)
-    with pytest.raises(ConfigError) as caught, config.at("train"), config.at("lr"):
-        raise ConfigError.of("too high", "args")
-    assert str(caught.value) == "a.yml:4:1: lr.args: too high"
-
-
-def test_at_without_a_file_has_the_path_only():
-    config = Config.model_validate(MINIMAL)
-    with pytest.raises(ConfigError) as caught, config.at("metrics", 0):
-        raise ConfigError.of("unknown metric", "name")
-    assert str(caught.value) == "metrics.0.name: unknown metric"
-
-
-def test_positions_are_no_part_of_what_a_config_says():
-    config = Config.model_validate(MINIMAL)
-    assert config.at_positions(Positions({(): Position("a.yml", 1, 1)})) == config
-
-
-def test_positions_are_ordered_by_file_and_line_with_options_last():
-    positions = Positions({("b",): Position("f", 12, 1), ("a",): Position("f", 2, 1), ("c",): Position(overridden("c"))})
-    with pytest.raises(ConfigError) as caught:
-        raise positions.locate(ConfigError(ConfigError.of("x", key).problems[0] for key in "cba"))
-    assert str(caught.value).splitlines() == ["f:2:1: a: x", "f:12:1: b: x", "override c: x"]
 
 
 def test_duration_is_a_frozen_dataclass():

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import pytest
 from support.configs import config
-from support.runs import steps
+from support.runs import state_bytes, steps
 
 from ppema.checkpoint.state import BEGINNING
 from ppema.errors import ConfigError
@@ -26,10 +26,6 @@ UPDATE = "ppema_average" if why_missing() is None else "sgd"
 def writers(operations):
     """The kinds of operations that may write a persistable variable: of a test program, BatchNorm's alone, switched off."""
     return {op.kind.rstrip("_") for op in operations if op.writes or op.kind.endswith("_")}
-
-
-def state(run):
-    return {name: array.tobytes() for part in run.read().values() for name, array in part.items()}
 
 
 @pytest.mark.parametrize(
@@ -79,22 +75,22 @@ def test_evaluating_changes_no_byte():
     run = prepare_training(config("model={name: support.models.Nested, args: {classes: 10}}"))
     for _ in steps(run, 5):
         pass
-    before = state(run)
+    before = state_bytes(run)
     with paddle.static.scope_guard(run.scope):
         first = [evaluate(run.executor, t, run.programs.model.inputs, run.eval_loader) for t in run.tests.values()]
         again = [evaluate(run.executor, t, run.programs.model.inputs, run.eval_loader) for t in run.tests.values()]
     assert first == again
-    assert state(run) == before
+    assert state_bytes(run) == before
 
 
 def test_evaluating_a_model_that_always_trains_changes_no_byte():
     """F.dropout and F.batch_norm train unless they are told not to; a test program tells them."""
     run = prepare_training(config("model=support.models.AlwaysTraining"))
-    before = state(run)
+    before = state_bytes(run)
     with paddle.static.scope_guard(run.scope):
         first, again = (evaluate(run.executor, run.tests["raw"], run.programs.model.inputs, run.eval_loader) for _ in "ab")
     assert first == again
-    assert state(run) == before
+    assert state_bytes(run) == before
 
 
 def test_dropout_draws_anew_at_every_step():
@@ -208,74 +204,6 @@ def test_after_200_steps_every_average_is_the_float64_average():
             expected = sum(f * values[name] for f, values in zip(factors, trajectory, strict=True)) / factors.sum()
             error = np.linalg.norm(scope.get(run.scope, average.shadow_of[name]) - expected)
             assert error <= 1e-6 * np.linalg.norm(expected), (key, name)
-
-
-def test_evaluation_is_exact_when_the_last_batch_is_short():
-    """Whatever the batch size, 1 included, and also for a loss that is a mean over the batch."""
-    run = prepare_training(config("loss=support.losses.scalar_loss"))
-    for _ in steps(run, 20):
-        pass
-    weights = run.read()["raw"]
-    found = []
-    for size in (1, 100, 354, 355, 1000):
-        other = prepare_evaluation(config(f"data.eval.batch_size={size}", "loss=support.losses.scalar_loss"))
-        scope.put(other.scope, weights)
-        with paddle.static.scope_guard(other.scope):
-            found.append(evaluate(other.executor, other.model.test, other.model.inputs, other.eval_loader))
-    hits = found[0]["accuracy"] * other.eval_loader.samples
-    assert abs(hits - round(hits)) < 1e-9
-    for each in found:
-        assert abs(each["accuracy"] - found[0]["accuracy"]) < 1e-12
-        assert abs(each["loss"] - found[0]["loss"]) < 1e-6
-
-
-OF_THE_BATCH = ["rooted_loss", "summed_loss", "weighted_loss", "contrastive_loss", "in_batch_loss"]
-
-
-@pytest.mark.parametrize("model", ["cnn", "support.models.ZeroHead"])
-@pytest.mark.parametrize("loss", OF_THE_BATCH)
-def test_a_loss_that_is_no_mean_over_samples_is_trained_with_and_not_evaluated(loss, model):
-    overrides = [f"loss=support.losses.{loss}", *([f"model={model}"] if model != "cnn" else [])]
-    with pytest.warns(UserWarning, match=f"the loss support.losses.{loss} is no mean over samples: .* return"):
-        run = prepare_training(config(*overrides))
-    assert [list(test.measures) for test in run.tests.values()] == [["accuracy"]] * 3
-    before = state(run)
-    for _ in steps(run, 1):
-        pass
-    assert state(run) != before
-    with pytest.warns(UserWarning, match="is no mean over samples"):
-        assert list(prepare_evaluation(config(*overrides)).model.test.measures) == ["accuracy"]
-
-
-def test_predictions_that_depend_on_the_batch_are_told():
-    with pytest.warns(UserWarning, match="the model's predictions of a sample depend on the other samples of its batch"):
-        run = prepare_training(config("model=support.models.Centred"))
-    assert list(run.programs.model.test.measures) == ["loss", "accuracy"]
-
-
-@pytest.mark.parametrize("size", [1, 3, 1000])
-def test_a_loss_that_is_no_mean_is_found_at_any_batch_size(size):
-    with pytest.warns(UserWarning, match="is no mean over samples"):
-        prepare_evaluation(config("loss=support.losses.rooted_loss", f"data.eval.batch_size={size}"))
-
-
-def test_trying_out_changes_no_weight():
-    """It moves the weights by noise meanwhile."""
-    loss = "loss=support.losses.scalar_loss"
-    assert state(prepare_training(config(loss))) == state(prepare_training(config()))
-
-
-def test_what_needs_the_loss_of_evaluations_says_that_it_is_left_out():
-    with (
-        pytest.warns(UserWarning, match="is no mean over samples"),
-        pytest.raises(ConfigError, match="train.monitor: 'loss' is not measured; measured are accuracy"),
-    ):
-        prepare_training(config("loss=support.losses.rooted_loss", "train.monitor=ema/loss"))
-    with (
-        pytest.warns(UserWarning, match="is no mean over samples"),
-        pytest.raises(ConfigError, match="lr.name: ReduceOnPlateau goes by the evaluation's loss, and this loss is no mean"),
-    ):
-        prepare_training(config("loss=support.losses.rooted_loss", "lr={name: ReduceOnPlateau, args: {learning_rate: 0.1}}"))
 
 
 @pytest.mark.parametrize(

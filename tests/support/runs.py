@@ -1,4 +1,4 @@
-"""What tests of runs share: their first steps, and what they leave behind."""
+"""What tests of runs share: their first steps, their state, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def steps(run, count):
         with paddle.static.scope_guard(run.scope):
             run.executor.run(run.programs.train, feed, [run.programs.loss])
         yield
+
+
+def state_bytes(run) -> dict[str, bytes]:
+    """The arrays of a run's state, by variable's name."""
+    return {name: array.tobytes() for part in run.read().values() for name, array in part.items()}
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -1,0 +1,86 @@
+"""What the sections of data sets may say."""
+
+import pytest
+from support.config_values import DIGITS, MINIMAL, errors
+
+from ppema.config import Config, Csv, Synthetic
+
+
+def data_errors(**keys) -> list[str]:
+    found = errors(data={"train": {"batch_size": 1, **keys}, "eval": DIGITS})
+    assert all(line.startswith("data.train.") for line in found)
+    return [line.removeprefix("data.train.") for line in found]
+
+
+@pytest.mark.parametrize(
+    ("keys", "messages"),
+    [
+        ({}, ["name: required key is missing"]),
+        ({"name": 3}, ["name: expected a data set's name, got 3"]),
+        ({"name": "digts"}, ["name: unknown data set 'digts'; did you mean 'digits'?"]),
+        (
+            {"name": "mnist", "batch_size": 0},
+            [
+                "name: unknown data set 'mnist'; known: digits, idx, image_folder, npz, csv, synthetic, any dotted path",
+                "batch_size: expected an integer >= 1, got 0",
+            ],
+        ),
+        ({"name": "digits", "split": "dev"}, ["split: expected 'train' or 'test', got 'dev'"]),
+        ({"name": "digits"}, ["split: required key is missing"]),
+        (
+            {"name": "digits", "split": "test", "bach_size": 3, "shuffle": 1, "workers": -1},
+            [
+                "shuffle: expected true or false, got 1",
+                "workers: expected an integer >= 0, got -1",
+                "bach_size: unknown key; did you mean 'batch_size'?",
+            ],
+        ),
+        (
+            {"name": "image_folder", "path": "x", "size": [28], "channels": True},
+            ["size: expected [height, width], two integers >= 1, got [28]", "channels: expected 1 or 3, got true"],
+        ),
+        ({"name": "npz", "path": "x", "inputs": []}, ["inputs: expected at least one item, got []"]),
+        ({"name": "npz", "path": "x", "inputs": "x"}, ["inputs: expected a list, got 'x'"]),
+        (
+            {"name": "csv", "path": "x", "target": 1.5, "delimiter": "ab"},
+            [
+                "target: expected a column's name or its index, got 1.5",
+                "delimiter: expected one character, got 'ab'",
+            ],
+        ),
+        (
+            {"name": "csv", "path": "x", "target": "y", "header": False},
+            ["target: expected a column's index, as the file has no header, got 'y'"],
+        ),
+        (
+            {"name": "synthetic", "samples": 0, "shape": [3, 0], "classes": 1, "noise": -0.1},
+            [
+                "samples: expected an integer >= 1, got 0",
+                "shape.1: expected an integer >= 1, got 0",
+                "classes: expected an integer >= 2, got 1",
+                "noise: expected a number >= 0, got -0.1",
+            ],
+        ),
+        (
+            {"name": "synthetic", "samples": 2**63, "shape": [3, 10**16], "classes": 10**16, "workers": 1025},
+            [
+                "workers: expected an integer up to 1024, got 1025",
+                "samples: expected an integer up to 1e15, got 9223372036854775808",
+                "shape.1: expected an integer up to 1e15, got 10000000000000000",
+                "classes: expected an integer up to 1e15, got 10000000000000000",
+            ],
+        ),
+        ({"name": "pkg.Data", "args": {"n": [2**64]}}, ["args.n.0: expected an integer of 64 bits, got 18446744073709551616"]),
+        ({"name": "pkg.Data", "arg": {}}, ["arg: unknown key; did you mean 'args'?"]),
+    ],
+)
+def test_data_sets(keys, messages):
+    assert data_errors(**keys) == messages
+
+
+def test_good_data_sets():
+    spec = {"name": "synthetic", "samples": 9, "shape": [1, 8, 8], "classes": 2, "batch_size": 3}
+    table = {"name": "csv", "path": "x.csv", "target": -1, "header": False, "batch_size": 3}
+    config = Config.model_validate({**MINIMAL, "data": {"train": spec, "eval": table}})
+    assert config.data.train == Synthetic(samples=9, shape=(1, 8, 8), classes=2, batch_size=3)
+    assert config.data.eval == Csv(path="x.csv", target=-1, header=False, batch_size=3)
