@@ -5,12 +5,13 @@ Importing this module registers the type bfloat16 with numpy (ml_dtypes).
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy
 import numpy as np
 
 Precision = Literal["float32", "compensated"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Array = Any  # a numpy array or a variable of a program, with + - *
 
 HALF_TYPES = ("float16", "bfloat16")

@@ -17,8 +17,9 @@ from pydantic import (
 
 from ppema.averaging.decay import MOST_STEPS
 from ppema.config.section import Args, Count, Flag, NotNegative, Section, Seed, Text, examples
-from ppema.config.wording import counting, expecting, fault, faults, in_our_words, shown
+from ppema.config.wording import counting, expecting, fault, faults, in_our_words
 from ppema.user_code.names import did_you_mean
+from ppema.values import shown
 
 
 def _integer(value: Any) -> int:

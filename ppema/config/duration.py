@@ -11,8 +11,9 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from ppema.averaging.decay import MOST_STEPS
-from ppema.config.wording import fault, shown
+from ppema.config.wording import fault
 from ppema.errors import ConfigError
+from ppema.values import shown
 
 Unit = Literal["steps", "epochs", "samples", "percent"]
 

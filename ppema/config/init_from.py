@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from ppema.config.section import Section, Text, examples
-from ppema.config.wording import fault, faults, key_fault, shown
+from ppema.config.wording import fault, faults, key_fault
+from ppema.values import shown
 
 Mismatch = Literal["missing", "unexpected", "misshaped"]
 MISMATCHES: tuple[Mismatch, ...] = get_args(Mismatch)

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import ValidatorFunctionWrapHandler, WithJsonSchema, WrapValidator
 
-from ppema.config.wording import fault, faults, shown
+from ppema.config.wording import fault, faults
 from ppema.errors import Path
+from ppema.values import shown
 
 _MONITOR = "^[^/]+/.+$"
 

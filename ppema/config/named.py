@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 
 from ppema.config.duration import Duration
 from ppema.config.section import Args, InFloat32, NotNegative, Positive, Section, Text, examples
-from ppema.config.wording import fault, faults, not_in_float32, shown
+from ppema.config.wording import fault, faults, not_in_float32
+from ppema.values import shown
 
 
 class Named(Section):

@@ -27,10 +27,11 @@ from ppema.config.monitor import Monitors, is_monitor
 from ppema.config.named import LearningRate, Named, Optimizer, PassSpec
 from ppema.config.section import Count, Count0, Section, Seed, Text, examples
 from ppema.config.tree.positions import Positions
-from ppema.config.wording import counting, expecting, faults, in_our_words, shown
+from ppema.config.wording import counting, expecting, faults, in_our_words
 from ppema.errors import ConfigError, Path, Problem
 from ppema.user_code.modules import looking_in
 from ppema.user_code.names import did_you_mean
+from ppema.values import shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self

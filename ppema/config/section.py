@@ -19,8 +19,9 @@ from pydantic import (
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from ppema.averaging.decay import MOST_STEPS
-from ppema.config.wording import counting, expecting, fault, faults, in_our_words, key_fault, not_in_float32, shown
+from ppema.config.wording import counting, expecting, fault, faults, in_our_words, key_fault, not_in_float32
 from ppema.errors import ConfigError, Path, Problem
+from ppema.values import shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -9,12 +9,12 @@ from typing import Any
 
 import paddle
 
-from ppema.averaging.decay import MOST_STEPS, Constant, PowerFunction, Schedule, ThresSteps
-from ppema.averaging.precision import Precision
-from ppema.config.wording import number, shown
+from ppema.averaging.decay import Constant, Schedule, ThresSteps, check_decay
+from ppema.averaging.rule import check_count
 from ppema.ir import Program, Variable, dtype_name
 from ppema.passes.select import POLICIES, BatchNormPolicy, Selection
 from ppema.passes.switch import SwitchPass
+from ppema.values import shown
 
 
 def check_name(given: str | None) -> None:
@@ -49,13 +49,6 @@ def check_patterns(name: str, given: Sequence[str]) -> tuple[str, ...]:
     return patterns
 
 
-def check_count(name: str, given: Any, least: int) -> int:
-    """`given` itself. Raises ValueError unless it is an integer from `least` to 1e15."""
-    if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= MOST_STEPS:
-        raise ValueError(f"{name}: expected an integer from {least} to {number(MOST_STEPS)}, got {shown(given)}")
-    return given
-
-
 def check_steps(given: Any) -> Any:
     """thres_steps itself. Raises TypeError or ValueError for what it can not be."""
     if given is None or callable(given) or hasattr(given, "stop_gradient"):
@@ -83,37 +76,16 @@ def check_when(given: Variable | None) -> Variable | None:
 
 
 def schedule_of(schedule: Schedule | None, decay: float, thres_steps: Any) -> Schedule:
-    """The schedule that ExponentialMovingAverage's arguments say."""
+    """The schedule that the three arguments ask for. Raises ValueError or TypeError for values that they can not have."""
+    check_decay(decay)
+    steps = check_steps(thres_steps)
     if schedule is not None:
+        if steps is not None:
+            raise ValueError("schedule: it takes the place of decay and thres_steps; give one or the other")
         return schedule
-    if thres_steps is None:
+    if steps is None:
         return Constant(decay)
-    return ThresSteps(decay, lambda n: as_float64(thres_steps(n) if callable(thres_steps) else thres_steps))
-
-
-def rule_settings(
-    schedule: Schedule | None, start: int, update_every: int, scale: float, bias_correction: bool, precision: Precision
-) -> dict[str, Any]:
-    """The settings of the average's rule but its name and schedule. Raises ValueError or TypeError for what they can not be."""
-    if not (schedule is None or callable(schedule)):
-        raise TypeError(f"schedule: expected one of those in ppema.averaging.decay, such as HalfLife(1000), got {schedule!r}")
-    check_count("start", start, 0)
-    check_count("update_every", update_every, 1)
-    if not (isinstance(scale, (int, float)) and 1e-6 <= scale <= 1e6):
-        raise ValueError(f"scale: expected a number in [1e-6, 1e6], got {scale!r}")
-    if scale != 1 and isinstance(schedule, PowerFunction):
-        raise ValueError("scale: a power function's length is relative to the run, whatever the batch; leave it out")
-    if not isinstance(bias_correction, bool):
-        raise TypeError(f"bias_correction: expected True or False, got {bias_correction!r}")
-    if precision not in ("float32", "compensated"):
-        raise ValueError(f"precision: expected 'float32' or 'compensated', got {precision!r}")
-    return {
-        "start": start,
-        "update_every": update_every,
-        "scale": scale,
-        "bias_correction": bias_correction,
-        "precision": precision,
-    }
+    return ThresSteps(decay, lambda n: as_float64(steps(n) if callable(steps) else steps))
 
 
 def selection_of(include: Sequence[str], exclude: Sequence[str], batch_norm: BatchNormPolicy) -> Selection:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppema.averaging.decay import Schedule, check_decay
+from ppema.averaging.decay import Schedule
 from ppema.averaging.precision import Precision
 from ppema.averaging.rule import Rule
 from ppema.ema.applied import Applied, Places, as_measured, check_started, in_progress
@@ -17,9 +17,7 @@ from ppema.ema.arguments import (
     check_list,
     check_name,
     check_programs,
-    check_steps,
     check_when,
-    rule_settings,
     schedule_of,
     selection_of,
     switch_of,
@@ -99,12 +97,7 @@ class ExponentialMovingAverage:
         exclude: Sequence[str] = (),
         batch_norm: BatchNormPolicy = "average",
     ):
-        self._decay = check_decay(decay)
-        self._thres_steps = check_steps(thres_steps)
-        if schedule is not None and thres_steps is not None:
-            raise ValueError("schedule: it takes the place of decay and thres_steps; give one or the other")
-        self._schedule = schedule
-        self._settings = rule_settings(schedule, start, update_every, scale, bias_correction, precision)
+        self._rule = Rule(schedule_of(schedule, decay, thres_steps), start, update_every, scale, bias_correction, precision)
         self._selection = selection_of(include, exclude, batch_norm)
         check_name(name)
         self._name = name or paddle.utils.unique_name.generate("ema").removesuffix("_0")
@@ -137,8 +130,7 @@ class ExponentialMovingAverage:
         check_when(when)
         for program in self._programs:
             check_test_program(program, backend().parameters(paddle.static.default_main_program()))
-        rule = Rule(schedule_of(self._schedule, self._decay, self._thres_steps), **self._settings)
-        self._attached = attach(EmaPass(self._name, rule, self._selection), self._switch, when)
+        self._attached = attach(EmaPass(self._name, self._rule, self._selection), self._switch, when)
         self._attached.begin(paddle.static.default_startup_program())
 
     @contextmanager

@@ -40,11 +40,16 @@ def average_passes(specs: Mapping[str, AverageSpec], horizon: Horizon, places: M
 
 def rule_of(spec: AverageSpec, horizon: Horizon) -> Rule:
     """The rule of a config's average in steps of this run. Raises ConfigError where it would not begin in it."""
+    scale = horizon.batch_size / spec.reference_batch if spec.reference_batch else 1.0
+    if not 1e-6 <= scale <= 1e6:
+        raise ConfigError.of(
+            f"a batch {scale:.6g} times as large as that of the decay: expected a millionth to a million", "reference_batch"
+        )
     rule = Rule(
         _schedule(spec, horizon),
         start=horizon.steps(spec.start) if spec.start is not None else 0,
         update_every=spec.update_every,
-        scale=horizon.batch_size / spec.reference_batch if spec.reference_batch else 1.0,
+        scale=scale,
         bias_correction=spec.bias_correction,
         precision=spec.precision,
     )

@@ -17,7 +17,6 @@ from ppema.checkpoint.store import check_pointers
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import RAW, Config
 from ppema.config.horizon import Horizon
-from ppema.config.wording import number
 from ppema.data import Loader
 from ppema.ema.saved import read
 from ppema.environment import choose_threads, keep_freed_memory
@@ -33,6 +32,7 @@ from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
 from ppema.programs.start import initialise, seed_everything
 from ppema.programs.test_program import TestProgram, on_onednn
+from ppema.values import number
 from ppema.weights.put import put
 
 

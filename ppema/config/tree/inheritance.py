@@ -8,8 +8,8 @@ import stat
 from ppema.config.tree.merge import merge
 from ppema.config.tree.positions import Position
 from ppema.config.tree.yaml_tree import MAX_BYTES, Entry, read_yaml
-from ppema.config.wording import shown
 from ppema.errors import ConfigError, Problem
+from ppema.values import shown
 
 BASE = "_base_"
 _MAX_LEVELS = 20

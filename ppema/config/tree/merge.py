@@ -7,8 +7,8 @@ from typing import Any
 from ppema.config.named import LearningRate, Named
 from ppema.config.tree.positions import Position
 from ppema.config.tree.yaml_tree import Entry
-from ppema.config.wording import shown
 from ppema.errors import ConfigError, Path, Problem
+from ppema.values import shown
 
 REPLACE = "_replace_"
 _NAMED: dict[Path, type[Named]] = {("model",): Named, ("loss",): Named, ("optimizer",): Named, ("lr",): LearningRate}
