@@ -1,4 +1,9 @@
-"""The worker processes of one loader: started once, they make batches in turn. A dead worker is an error, not a hang."""
+"""The worker processes of one loader: started once, they make batches in turn. A dead worker is an error, not a hang.
+
+`concurrent.futures.ProcessPoolExecutor` was tried in its place (Python 3.11, spawn). Its `shutdown` returns at once, but the
+interpreter's end waits for a sample that hangs. A worker that dies is a BrokenProcessPool, without its number, exit code or
+signal. Workers outlive a parent that is killed, and results are pickled: a batch of 38 MB took 500 ms, here 60.
+"""
 
 from __future__ import annotations
 
