@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -33,12 +33,28 @@ _LARGEST_BOUND = 10**12
 def reference() -> str:
     """The page: for each section its keys, their values, defaults and meanings, and examples."""
     schema = json.loads(schema_json())
-    parts = [_HEAD, _section(schema, [], schema)]
     places: dict[str, list[tuple[str, ...]]] = {}
     for name, place in _sections(schema, schema, ()):
         places.setdefault(name, []).append(place)
-    parts += [_section(schema["$defs"][name], found, schema) for name, found in places.items()]
+    # Sections of which one is chosen by its `name`, such as data sets, are at the same places.
+    kinds: dict[tuple[tuple[str, ...], ...], list[dict[str, Any]]] = {(): [schema]}
+    for name, found in places.items():
+        kinds.setdefault(tuple(found), []).append(_object(schema["$defs"][name]))
+    parts = [_HEAD]
+    for found, sections in kinds.items():
+        if len(sections) > 1:
+            shared = [key for key, value in sections[0]["properties"].items() if _in_all(key, value, sections)]
+            parts += [f"## {_title(found)}: every kind", "", *_table(sections[0], shared, schema), ""]
+            parts += [
+                line for each in sections for line in _section(each, found, schema, f", with `name: {_kind(each)}`", shared)
+            ]
+        else:
+            parts += _section(sections[0], found, schema)
     return "\n".join(parts)
+
+
+def _in_all(key: str, value: dict[str, Any], sections: list[dict[str, Any]]) -> bool:
+    return all(each["properties"].get(key) == value for each in sections)
 
 
 def _sections(node: dict[str, Any], root: dict[str, Any], place: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -55,27 +71,44 @@ def _sections(node: dict[str, Any], root: dict[str, Any], place: tuple[str, ...]
                 yield from _sections(root["$defs"][name], root, below)
 
 
-def _section(node: dict[str, Any], places: list[tuple[str, ...]], root: dict[str, Any]) -> str:
-    section = _object(node)
-    keys = {key: value for key, value in section["properties"].items() if key not in (BASE, REPLACE)}
-    kind = keys.get("name", {}).get("const")
-    title = ", ".join(f"`{'.'.join(step for step in place if step != _ITEM)}`" for place in places) or "The whole config"
-    lines = [f"## {title}{f', with `name: {kind}`' if kind else ''}", ""]
-    lines += [section["description"], "", "| key | value | default | meaning |", "|---|---|---|---|"]
-    for key, value in keys.items():
-        optional = "default" in value and "const" not in value
-        default = f"`{_default(value['default'])}`" if optional else "required"
-        lines.append(f"| `{key}` | {_value(value, root)} | {default} | {value['description']} |")
-    lines += ["", "Examples:" if len(section["examples"]) > 1 else "Example:", ""]
+def _section(
+    section: dict[str, Any],
+    places: tuple[tuple[str, ...], ...],
+    root: dict[str, Any],
+    kind: str = "",
+    known: Sequence[str] = (),
+) -> list[str]:
+    """The lines on one section. known: the keys that another table has."""
+    lines = [f"## {_title(places)}{kind}", "", section["description"], ""]
+    lines += [*_table(section, [key for key in section["properties"] if key not in known], root), ""]
+    lines += ["Examples:" if len(section["examples"]) > 1 else "Example:", ""]
     if not places:
-        return "\n".join(
-            [*lines, "```yaml", *(_yaml({key: value})[1:-1] for key, value in section["examples"][0].items()), "```", ""]
-        )
+        (example,) = section["examples"]
+        return [*lines, "```yaml", *(_yaml({key: value})[1:-1] for key, value in example.items()), "```", ""]
     for example in section["examples"]:
         for key in reversed(places[0]):
             example = [example] if key == _ITEM else {"ema" if key == _NAME else key: example}
         lines.append(f"- `{_yaml(example)[1:-1]}`")
-    return "\n".join([*lines, ""])
+    return [*lines, ""]
+
+
+def _title(places: tuple[tuple[str, ...], ...]) -> str:
+    return ", ".join(f"`{'.'.join(step for step in place if step != _ITEM)}`" for place in places) or "The whole config"
+
+
+def _kind(section: dict[str, Any]) -> str:
+    return section["properties"]["name"].get("const", "DOTTED.PATH")
+
+
+def _table(section: dict[str, Any], keys: Sequence[str], root: dict[str, Any]) -> list[str]:
+    lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    for key in keys:
+        value = section["properties"][key]
+        if key not in (BASE, REPLACE):
+            optional = "default" in value and "const" not in value
+            default = f"`{_default(value['default'])}`" if optional else "required"
+            lines.append(f"| `{key}` | {_value(value, root)} | {default} | {value['description']} |")
+    return lines
 
 
 def _object(node: dict[str, Any]) -> dict[str, Any]:
