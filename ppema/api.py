@@ -10,6 +10,7 @@ from typing import Literal
 
 import paddle
 
+from ppema.checkpoint.checkpoint import with_weights
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.config import RAW, Config
 from ppema.errors import CheckpointError, Naming, PpemaError
@@ -59,7 +60,7 @@ def evaluate(
         with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
             run.put(Path(weights), read_weights(Path(weights)))
             return {weights: measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)}
-    found = checkpoints_of(config).find(checkpoint or "last")
+    found = checkpoints_of(config).find(checkpoint or "last", with_weights(weights))
     wanted = [RAW, *found.manifest.averages] if weights is None else [weights]
     results = {}
     with (

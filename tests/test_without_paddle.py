@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.runs import loader
+from support.configs import loader
 from test_architecture import PADDLE_FREE, modules
 
 from ppema.training.loop import train

@@ -10,26 +10,27 @@ docs/checkpoints.md describes it for other readers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ppema.averaging.precision import fitted
-from ppema.checkpoint.folder import MANIFEST, is_step, problems, read_manifest, read_part, step_of
+from ppema.checkpoint.folder import MANIFEST, is_step, read_manifest, read_part, step_of
 from ppema.checkpoint.manifest import Manifest
-from ppema.checkpoint.tensors import Arrays
+from ppema.checkpoint.tensors import Arrays, arrays_in, read_bytes
 from ppema.config import PDPARAMS, RAW, SAFETENSORS
 from ppema.errors import CheckpointError, Naming
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint on disk: its folder and its manifest, whose arrays are read, and checked, when asked for."""
+    """One checkpoint on disk: its folder and its manifest. Arrays that it does not hold are read, and checked, when used."""
 
     path: Path
     manifest: Manifest
+    _held: Mapping[str, Arrays] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path) -> Checkpoint:
@@ -46,10 +47,19 @@ class Checkpoint:
     @classmethod
     def intact(cls, path: Path) -> Checkpoint:
         """The same, with every file of it checked."""
-        found = cls.open(path)
-        for problem in problems(path, found.manifest):
-            raise CheckpointError(problem)
-        return found
+        return cls.open(path).checked()
+
+    def checked(self, hold: Callable[[str], bool] = lambda part: False) -> Checkpoint:
+        """This one, once every file of it was read and checked. Raises CheckpointError for the first that is damaged.
+
+        hold: whether to keep the arrays of a part, for `arrays` and `weights`, which else read the file again.
+        """
+        held = {}
+        for name, record in self.manifest.files.items():
+            content, part = read_bytes(self.path / name, record), Path(name).stem
+            if hold(part):
+                held[part] = arrays_in(content, self.path / name)
+        return replace(self, _held=held)
 
     @property
     def step(self) -> int:
@@ -57,7 +67,7 @@ class Checkpoint:
 
     def arrays(self, part: str) -> dict[str, np.ndarray]:
         """The arrays of "raw", "optimizer" or "average-<name>". Raises CheckpointError."""
-        return read_part(self.path, self.manifest, part)
+        return dict(self._held[part]) if part in self._held else read_part(self.path, self.manifest, part)
 
     def weights(self, name: str) -> dict[str, np.ndarray]:
         """The weights `name` ("raw" or an average's) under the variables' own names, for a program without averages.
@@ -88,6 +98,17 @@ class Checkpoint:
 
 
 Reader = Callable[[Path], Checkpoint]  # raises CheckpointError
+
+
+def with_state(path: Path) -> Checkpoint:
+    """The checkpoint in `path` with every file checked, and all its arrays held."""
+    return Checkpoint.open(path).checked(lambda part: True)
+
+
+def with_weights(name: str | None = None) -> Reader:
+    """Reads a checkpoint, with every file checked, and holds what `Checkpoint.weights(name)` takes; None: of every name."""
+    parts = (RAW, f"average-{name}")
+    return lambda path: Checkpoint.open(path).checked(lambda part: part != "optimizer" if name is None else part in parts)
 
 
 def _of_files(weights: str) -> str:

@@ -98,10 +98,11 @@ class Checkpoints:
         """
         return self._named(which, read) if is_pointer(which) else checkpoint_of(Path(which), read)
 
-    def newest_intact(self) -> tuple[Checkpoint | None, list[str]]:
+    def newest_intact(self, read: Reader = Checkpoint.intact) -> tuple[Checkpoint | None, list[str]]:
         """The newest checkpoint that is intact, and for each that is newer a line that says why it is not.
 
-        None where there is no checkpoint at all. Raises CheckpointError where none of them is intact.
+        read: how one is read, with every file of it checked. None where there is no checkpoint at all. Raises CheckpointError
+        where none of them is intact.
         """
         folders = step_folders(self.folder)
         skipped = []
@@ -111,7 +112,7 @@ class Checkpoints:
                 skipped.append(f"{self.folder / newest}: it is missing, and {LAST} names it")
         for folder in reversed(folders):
             try:
-                return Checkpoint.intact(folder), skipped
+                return read(folder), skipped
             except CheckpointError as error:
                 skipped.append(str(error))
         if skipped:
@@ -120,13 +121,14 @@ class Checkpoints:
         return None, []
 
     def newest(self, count: int) -> list[Checkpoint]:
-        """The last `count` that were saved, in order; not those that are kept beside newer ones.
+        """The last `count` that were saved, in order; not those that are kept beside newer ones. Their files are not checked.
 
         Raises CheckpointError where fewer are there.
         """
         steps = step_folders(self.folder)
         # As the run kept them, which the config of today may not say.
-        train = Checkpoint.open(steps[-1]).manifest.config.get("train") if steps else None
+        last = Checkpoint.open(steps[-1]) if steps else None
+        train = last.manifest.config.get("train") if last else None
         keep = train.get("keep") if isinstance(train, dict) else None
         keep = keep if isinstance(keep, int) and keep >= 1 else self._keep
         there = steps[-keep:]
@@ -135,30 +137,30 @@ class Checkpoints:
                 f"{self.folder}: the last {count} checkpoints were asked for, and {len(there)} are there: train.keep, which "
                 f"was {keep}, says how many a run keeps"
             )
-        return [Checkpoint.intact(path) for path in there[-count:]]
+        return [last if last and path == last.path else Checkpoint.open(path) for path in there[-count:]]
 
     def exists(self) -> bool:
         """Whether this run has checkpoints, intact or not."""
         return bool(step_folders(self.folder))
 
-    def go_on_from(self, step: int, best: Mapping[str, Best]) -> list[Path]:
-        """Make the checkpoint of `step` the last, and what `best` says by pointer the best: a kill may have come in between.
+    def go_on_from(self, found: Checkpoint, best: Mapping[str, Best]) -> list[Path]:
+        """Make the checkpoint `found` the last, and what `best` says by pointer the best: a kill may have come in between.
 
         Later checkpoints belong to what the run now does anew, and are set aside; what killed processes left half-written goes.
         Returns where they are now. Raises CheckpointError where the folder can not be written.
         """
         self.clear()
-        steps = {LAST: step, **{pointer: each.step for pointer, each in best.items()}}
+        steps = {LAST: found.step, **{pointer: each.step for pointer, each in best.items()}}
         aside = []
         try:
             for folder in step_folders(self.folder):
-                if step_of(folder) > step:
+                if step_of(folder) > found.step:
                     aside.append(set_aside(folder))
             for pointer in self._pointers_there():
                 if pointer not in steps and self._names_one(pointer):
                     (self.folder / pointer).unlink()
-            for pointer, each in steps.items():
-                self._point_again(pointer, step_folder(self.folder, each))
+            for pointer, step in steps.items():
+                self._point_again(pointer, step_folder(self.folder, step), found)
         except OSError as error:
             raise CheckpointError(f"{self.folder}: the run can not go on in it: {error}") from error
         return aside
@@ -241,10 +243,14 @@ class Checkpoints:
             return False
         return True
 
-    def _point_again(self, pointer: str, target: Path) -> None:
-        """Let `pointer` name `target`, unless that is not there any more, or damaged, which is seen when it is asked for."""
+    def _point_again(self, pointer: str, target: Path, found: Checkpoint) -> None:
+        """Let `pointer` name `target`, unless that is not there any more, or damaged, which is seen when it is asked for.
+
+        found: a checkpoint that was read already.
+        """
         with suppress(CheckpointError):
-            self._point(pointer, target, read_manifest(Manifest, target, "checkpoint").checksum)
+            known = found.manifest if target.name == found.path.name else read_manifest(Manifest, target, "checkpoint")
+            self._point(pointer, target, known.checksum)
 
     def _point(self, pointer: str, target: Path, checksum: str) -> None:
         replace_file(self.folder / pointer, f"{target.name} {checksum}\n".encode())

@@ -92,11 +92,15 @@ class Image:
 
 
 def read_arrays(file: Path, record: Record | None = None) -> dict[str, np.ndarray]:
+    """`arrays_in` the file. Raises CheckpointError where it is missing, damaged, or not what `record` says."""
+    return arrays_in(read_bytes(file, record), file)
+
+
+def arrays_in(content: bytes, file: Path) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file, in the order of their names.
 
-    Raises CheckpointError where it is missing, damaged, or not what `record` says.
+    file: where `content` is from, for messages. Raises CheckpointError where it is damaged.
     """
-    content = read_bytes(file, record)
     try:
         # The library gives them in no order.
         found = sorted(deserialize(content), key=lambda item: item[0])
@@ -117,6 +121,12 @@ def read_arrays(file: Path, record: Record | None = None) -> dict[str, np.ndarra
             # More dimensions than numpy knows.
             raise CheckpointError(f"{file}: {name}: {one_line(error)}") from error
     return arrays
+
+
+def metadata_in(content: bytes) -> dict[str, str]:
+    """What a safetensors file, whose arrays were read, says beside them."""
+    size = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + size]).get(_METADATA, {})
 
 
 def read_bytes(file: Path, record: Record | None = None, most: int | None = None) -> bytes:

@@ -87,10 +87,12 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
+    from ppema.checkpoint.checkpoint import Checkpoint
     from ppema.checkpoint.inspect import differences
     from ppema.checkpoint.store import checkpoint_of
 
-    found = list(differences(checkpoint_of(arguments.a), checkpoint_of(arguments.b)))
+    # Comparing them checks every file.
+    found = list(differences(*(checkpoint_of(path, Checkpoint.open) for path in (arguments.a, arguments.b))))
     shown = sorted((each for each in found if arguments.all or not each.equal), key=lambda each: -each.relative)
     rows = [(each.part, each.name, *map(_figure, (each.norm_a, each.norm_b, each.distance, each.relative))) for each in shown]
     if rows:

@@ -93,12 +93,12 @@ def _groups(snapshot: Snapshot) -> list[tuple[list[str], frozenset[str]]]:
 def mean_of(checkpoints: Sequence[Checkpoint]) -> Built:
     """The uniform mean of the raw weights of `checkpoints`, which are in order; what counts, in whole numbers, is the last's.
 
-    Raises CheckpointError for a damaged one, or one of another model.
+    All their files are checked. Raises CheckpointError for a damaged one, or one of another model.
     """
     last, parts = checkpoints[-1], len(checkpoints)
-    rest = last.arrays(RAW)
+    rest = _raw(last)
     floats = sorted(name for name, array in rest.items() if np.issubdtype(widened(array).dtype, np.floating))
-    arrays = weighted_sum(floats, ((1 / parts, each.path, each.arrays(RAW)) for each in checkpoints))
+    arrays = weighted_sum(floats, ((1 / parts, each.path, rest if each is last else _raw(each)) for each in checkpoints))
     steps = f"steps {checkpoints[0].manifest.state.step} to {last.manifest.state.step}"
     return Built(
         {**rest, **arrays},
@@ -108,6 +108,10 @@ def mean_of(checkpoints: Sequence[Checkpoint]) -> Built:
         parts,
         frozenset(rest.keys() - arrays.keys()),
     )
+
+
+def _raw(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+    return checkpoint.checked(lambda part: part == RAW).arrays(RAW)
 
 
 def weighted_sum(names: Sequence[str], terms: Iterable[tuple[float, Path, Arrays]]) -> dict[str, np.ndarray]:

@@ -188,8 +188,8 @@ class _Work:
         if isinstance(wanted, LastCheckpoints):
             if step is not None:
                 raise PpemaError(Naming("{step}: it goes with averages from snapshots, not with {last_checkpoints}"))
-            self._checkpoints = checkpoints_of(config).newest(wanted.count)
-            self._step = self._checkpoints[-1].manifest.state.step
+            checkpoints = checkpoints_of(config).newest(wanted.count)
+            self._mean, self._step = mean_of(checkpoints), checkpoints[-1].step
         else:
             snapshots = snapshots_of(config).until(step)
             self._posthoc = PostHoc(snapshots, step)
@@ -206,7 +206,7 @@ class _Work:
         """Measure, and write the weights."""
         wanted = self._wanted
         if isinstance(wanted, LastCheckpoints):
-            measured = bench.measure(f"last {wanted.count} checkpoints", None, mean_of(self._checkpoints))
+            measured = bench.measure(f"last {wanted.count} checkpoints", None, self._mean)
             return [self._write(self._name, measured)]
         if isinstance(wanted, Given):
             several = len(self._lengths) > 1

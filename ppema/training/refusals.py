@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.checkpoint import Checkpoint, Reader
 from ppema.checkpoint.folder import free, step_folder
 from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError, Remedy
@@ -15,11 +15,11 @@ from ppema.log.records import newest_saved, read_metrics
 from ppema.log.traces import lost
 
 
-def newest_intact(checkpoints: Checkpoints) -> tuple[Checkpoint | None, list[str]]:
+def newest_intact(checkpoints: Checkpoints, read: Reader) -> tuple[Checkpoint | None, list[str]]:
     """`Checkpoints.newest_intact`, and a line where the run's records tell of a later one. Raises CheckpointError as that."""
     output = checkpoints.folder.parent
     try:
-        checkpoint, skipped = checkpoints.newest_intact()
+        checkpoint, skipped = checkpoints.newest_intact(read)
     except CheckpointError as error:
         raise CheckpointError(str(error), anew(output)) from error
     saved = newest_saved(output)

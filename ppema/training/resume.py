@@ -11,7 +11,7 @@ from pathlib import Path
 import paddle
 
 from ppema.checkpoint.best import Best
-from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.checkpoint import Checkpoint, with_state
 from ppema.checkpoint.manifest import Manifest, SavedAverage
 from ppema.checkpoint.state import BEGINNING, Losses, State, step_seed
 from ppema.checkpoint.store import Checkpoints, pointer_of
@@ -67,13 +67,13 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str, *, extend:
         return Start()
     skipped: list[str] = []
     if resume == "auto":
-        checkpoint, skipped = newest_intact(checkpoints)
+        checkpoint, skipped = newest_intact(checkpoints, with_state)
         if checkpoint is None:
             check_not_lost(checkpoints, run.horizon.steps(run.config.train.save_every))
             checkpoints.clear()
             return Start()
     else:
-        checkpoint = checkpoints.find(resume)
+        checkpoint = checkpoints.find(resume, with_state)
     # Of a link in the run's own folder the folder counts, and not where it leads.
     ours = checkpoint.path.parent.resolve() == checkpoints.folder.resolve()
     if ours:
@@ -86,7 +86,7 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str, *, extend:
     if checkpoint.path.is_symlink():
         said.append(f"{checkpoint.path} is a link to {printable(os.readlink(checkpoint.path))}")
     if ours:
-        aside = checkpoints.go_on_from(start.state.step, best_pointers(run, start.best))
+        aside = checkpoints.go_on_from(checkpoint, best_pointers(run, start.best))
         said += [f"set aside as {path}" for path in aside]
     else:
         checkpoints.clear()

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.checkpoint import Checkpoint, with_weights
 from ppema.checkpoint.folder import MANIFEST
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import PDPARAMS, RAW, SAFETENSORS, Config
 from ppema.errors import CheckpointError, Naming, PpemaError
-from ppema.weights.file import description, is_file, read_weights, write_weights, write_whole
+from ppema.weights.file import is_file, read_described, write_weights, write_whole
 from ppema.weights.official import read_official, same_weights
 from ppema.weights.pdparams import pdparams
 from ppema.weights.source import by_place
@@ -61,7 +61,7 @@ def export(
     named = _one_of("names", names or _USUAL[made], Names)
     found = _Weights.of_file(Path(weights)) if is_file(weights) else None
     if found is None or named == "places":
-        origin = checkpoints_of(config).find(os.fspath(checkpoint or "last"))
+        origin = checkpoints_of(config).find(os.fspath(checkpoint or "last"), with_weights(RAW if found else weights))
         found = found.placed(origin) if found else _Weights.of_checkpoint(origin, weights)
     elif checkpoint is not None:
         raise PpemaError(Naming("{checkpoint}: {} is a file of weights: leave it out", weights))
@@ -129,7 +129,8 @@ class _Weights:
 
     @classmethod
     def of_file(cls, file: Path) -> _Weights:
-        return cls(read_weights(file), description(file) or str(file), None, {})
+        arrays, what = read_described(file)
+        return cls(arrays, what or str(file), None, {})
 
     def placed(self, checkpoint: Checkpoint) -> _Weights:
         """The same with the places of a checkpoint of the same run. Raises CheckpointError where it is another model's."""

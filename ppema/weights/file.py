@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
 
 from ppema.checkpoint.durable import Buffer, replace_file
-from ppema.checkpoint.tensors import Arrays, Image, read_arrays
+from ppema.checkpoint.tensors import Arrays, Image, arrays_in, metadata_in, read_bytes
 from ppema.config import SAFETENSORS
 from ppema.errors import CheckpointError, TrainingError, one_line, printable
 
@@ -42,9 +43,14 @@ def read_weights(file: Path) -> dict[str, np.ndarray]:
     Whether they are a model's is seen when they are put in place of its variables. Raises CheckpointError where the file is
     missing, damaged, or of a later format.
     """
-    arrays = read_arrays(file)
-    description(file)
-    return arrays
+    return read_described(file)[0]
+
+
+def read_described(file: Path) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays as `read_weights` gives them, and what they are, in words; "" where the file does not say."""
+    content = read_bytes(file)
+    arrays = arrays_in(content, file)
+    return arrays, _words(file, metadata_in(content))
 
 
 def description(file: Path) -> str:
@@ -54,6 +60,11 @@ def description(file: Path) -> str:
             said = opened.metadata() or {}
     except Exception as error:
         raise CheckpointError(f"{file}: {one_line(error)}") from error
+    return _words(file, said)
+
+
+def _words(file: Path, said: Mapping[str, str]) -> str:
+    """What the metadata of a file says of it. Raises CheckpointError for a later format."""
     written = said.get("format", "")
     if written.startswith("ppema weights") and written != _FORMAT:
         raise CheckpointError(f"{file}: its format is {written!r}; this version of ppema reads {_FORMAT!r}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.checkpoint import Checkpoint, Reader, with_weights
 from ppema.checkpoint.store import checkpoint_at
 from ppema.config import PDPARAMS, RAW, SAFETENSORS
 from ppema.errors import CheckpointError
@@ -39,7 +39,7 @@ def open_source(path: str, weights: str = RAW) -> Source:
         return Source(path, read_weights(file))
     if path.endswith(PDPARAMS):
         return Source(path, read_pdparams(file))
-    found = _checkpoint(file)
+    found = _checkpoint(file, with_weights(weights))
     return Source(f"{found.path} ({weights})", by_place(found.weights(weights), found.manifest.structured))
 
 
@@ -50,8 +50,8 @@ def by_place(arrays: Mapping[str, np.ndarray], structured: Mapping[str, str]) ->
     return placed | {name: array for name, array in arrays.items() if name not in with_place}
 
 
-def _checkpoint(path: Path) -> Checkpoint:
-    found = checkpoint_at(path)
+def _checkpoint(path: Path, read: Reader) -> Checkpoint:
+    found = checkpoint_at(path, read)
     if found is not None:
         return found
     problem = "it holds no weights" if os.path.exists(path) else "there is no such file or folder"

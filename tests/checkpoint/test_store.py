@@ -133,14 +133,14 @@ def test_going_on_from_an_earlier_one_sets_the_later_ones_aside(checkpoints):
         (checkpoints.folder / left).mkdir()
     (checkpoints.folder / "best-notes.txt").write_text("mine")
     best = {"best-raw-loss": Best("raw/loss", 0.5, 1)}
-    aside = checkpoints.go_on_from(2, best)
+    aside = checkpoints.go_on_from(Checkpoint.open(checkpoints.folder / "step-00000002"), best)
     assert [path.name for path in aside] == ["step-00000003.aside", "step-00000004.aside"]
     assert (checkpoints.folder / "best-notes.txt").read_text() == "mine"
     (checkpoints.folder / "best-notes.txt").unlink()
     assert checkpoints.pointers() == {"best-raw-loss": "step-00000001", "last": "step-00000002"}
     assert not list(checkpoints.folder.glob(".*"))
     save(checkpoints, 3)
-    checkpoints.go_on_from(2, best)
+    checkpoints.go_on_from(Checkpoint.open(checkpoints.folder / "step-00000002"), best)
     assert (checkpoints.folder / "step-00000003.aside-2").is_dir()
 
 
@@ -150,7 +150,7 @@ def test_what_a_kill_left_unnamed_is_named_on_going_on(checkpoints):
     save(checkpoints, 2, "best")
     for name, content in before.items():
         (checkpoints.folder / name).write_bytes(content)
-    checkpoints.go_on_from(2, {"best": Best("raw/loss", 0.5, 2)})
+    checkpoints.go_on_from(Checkpoint.open(checkpoints.folder / "step-00000002"), {"best": Best("raw/loss", 0.5, 2)})
     assert checkpoints.find("last").step == checkpoints.find("best").step == 2
 
 

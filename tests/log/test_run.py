@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.runs import loader
+from support.configs import loader
 
 import ppema
 from ppema.errors import CheckpointError, PpemaError
