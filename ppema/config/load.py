@@ -45,13 +45,13 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         raise ConfigError(problems)
     plain = tree.plain()
     _check_extent(path, plain)
+    if plain.get("output") is None:
+        plain["output"] = f"runs/{FilePath(path).stem}"
     positions = Positions(tree.positions(), _folders(path))
     try:
-        config = Config.model_validate(plain)
+        config = Config.model_validate(plain).at_positions(positions)
     except ConfigError as error:
         raise positions.locate(error) from None
-    output = config.output or f"runs/{FilePath(path).stem}"
-    config = config.replace(output=output).at_positions(positions)
     _check_extent(path, config.model_dump())
     if len(to_yaml(config).encode()) > MAX_BYTES:
         raise _too_large(path, f"{MAX_BYTES} bytes")

@@ -121,7 +121,9 @@ def _check_config(run: TrainingRun, checkpoint: Checkpoint, *, ours: bool, exten
     own and `extend` does not allow it, and where an earlier version's schedule had other rates.
     """
     config, path = run.config, checkpoint.path
-    before, now = current_form(checkpoint.manifest.config), plain(config)
+    before, now = checkpoint.manifest.config, plain(config)
+    if before != now:
+        before = current_form(before)
     train = before.get("train")
     was = train.get("epochs") if isinstance(train, dict) else None
     differing = differences(before, now, harmless(config))
