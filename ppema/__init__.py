@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 
 # Before paddle, whenever that is loaded: the wheels of 2.6 crash where zlib is loaded after them.
 import zlib  # noqa: F401
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from ppema.weights.export import export
 
 __version__ = VERSION
+
+# Paddle 3 says at its import, here and in data workers, that a tool for compiling extensions is missing, which nobody needs.
+warnings.filterwarnings("ignore", message="No ccache found")
 
 __all__ = [
     "Config",

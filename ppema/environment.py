@@ -132,13 +132,11 @@ def load_paddle():
             "both paddlepaddle and paddlepaddle-gpu are installed; they overwrite each other's files: run "
             "'pip uninstall paddlepaddle paddlepaddle-gpu' and install one of them again"
         )
-    # Paddle writes an info line for every executor, a warning for a missing ccache, which we do not use, and one for more
-    # than one thread, which is what we want.
+    # Paddle writes an info line for every executor, and a warning of more than one thread, which is what we want.
     os.environ.setdefault("GLOG_minloglevel", "2")
     said = io.StringIO()
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(said):
-            warnings.filterwarnings("ignore", message="No ccache found")
+        with contextlib.redirect_stderr(said):
             import paddle
     except (ImportError, OSError) as error:
         hint = "" if builds else ": pip install -r requirements.txt (CPU) or requirements-gpu.txt"

@@ -205,3 +205,12 @@ def test_an_older_glibc_keeps_what_it_lets_one_keep(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
     assert environment.keep_freed_memory()
     assert kept == {-3: 32 << 20, -1: 2**31 - 1}
+
+
+@pytest.mark.parametrize("imports", ["import ppema, paddle", "import ppema; ppema.train", "import ppema.data.worker, paddle"])
+def test_paddle_does_not_warn_of_a_missing_ccache(imports, tmp_path):
+    """Paddle 3 looks for it on the path when it is imported."""
+    environment = {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "default::UserWarning", "-c", imports]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0 and "ccache" not in done.stderr, done.stderr

@@ -8,7 +8,6 @@ import os
 import pickle
 import signal
 import threading
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -63,9 +62,8 @@ def serve(requests: Connection, task: bytes, label: str, surroundings: Surroundi
     surroundings.restore()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # A data set may import paddle, which warns in every process of a missing ccache and of more than one thread. One thread is
-    # enough, since workers run in parallel. NumPy is loaded already and keeps its threads; its last bits depend on them.
-    warnings.filterwarnings("ignore", message="No ccache found")
+    # A data set may import paddle, which warns in every process of more than one thread. One thread is enough, since workers
+    # run in parallel. NumPy is loaded already and keeps its threads; its last bits depend on them.
     os.environ["OMP_NUM_THREADS"] = "1"
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +197,51 @@ def test_they_are_built_once_and_said_so(tmp_path):
     # What somebody damaged, and what would end the process, is built again.
     assert lines(say(tmp_path))
     assert library.read_bytes()[:1000] == whole[:1000]
+
+
+# The first build never ends; the others are real, and counted.
+COMPILER = """#!/bin/sh
+case "$*" in *--version) exec g++ "$@";; esac
+if mkdir {folder}/first 2>/dev/null; then echo $$ > {folder}/hangs; exec sleep 600; fi
+echo >> {folder}/compiled
+exec g++ "$@"
+"""
+
+
+@built
+def test_one_process_builds_while_others_wait_and_a_killed_one_blocks_none(tmp_path):
+    compiler = tmp_path / "compiler"
+    compiler.write_text(COMPILER.format(folder=tmp_path))
+    compiler.chmod(0o700)
+    with ThreadPoolExecutor(3) as pool:
+        killed = pool.submit(say, tmp_path, CXX=str(compiler))
+        hangs = tmp_path / "hangs"
+        while not hangs.exists() or not hangs.read_text():
+            assert not killed.done(), killed.result().stderr
+            time.sleep(0.05)
+        # Its compiler goes on, and the builder, which has begun it, is gone.
+        child = int(hangs.read_text())
+        try:
+            parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
+            os.kill(parent, signal.SIGKILL)
+            both = [each.result() for each in [pool.submit(say, tmp_path, CXX=str(compiler)) for _ in range(2)]]
+        finally:
+            os.kill(child, signal.SIGKILL)
+    assert killed.result().returncode == -signal.SIGKILL
+    assert (tmp_path / "compiled").read_text() == "\n"
+    assert [done.stdout.splitlines()[-1] for done in both] == ["None", "None"]
+    said = sorted(line.split(" for ")[0] for done in both for line in lines(done))
+    assert said[0] == "ppema: built its C++ operations"
+    assert said[1:] in ([], ["ppema: waiting"])
+
+
+def test_a_lock_is_not_waited_for_without_end(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(native, "COMPILE_SECONDS", 0.2)
+    monkeypatch.setattr(native, "POLL_SECONDS", 0.05)
+    with native._alone(tmp_path), native._alone(tmp_path):
+        assert capsys.readouterr().err == "ppema: waiting for another process, which builds its C++ operations\n"
+    with native._alone(tmp_path):
+        assert capsys.readouterr().err == ""
 
 
 def mode(path: Path) -> int:

@@ -5,12 +5,13 @@
 
 They are Paddle custom operators for the CPU: on a GPU no kernel of ours runs, as nobody has run one there. Not built by
 Paddle's `cpp_extension.load`, which needs Python's headers, takes a second even where everything is built, and is not safe
-where two processes build at once.
+where two processes build at once. One process builds while the others wait.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import platform
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from ppema.errors import SetupError, one_line
 
 SOURCES = Path(__file__).parent
 COMPILE_SECONDS = 300.0
+POLL_SECONDS = 0.1
 _PRIVATE = 0o700
 OFF = "PPEMA_NATIVE"  # 0 in this environment variable: as if there were no compiler
 
@@ -61,7 +64,10 @@ def _load() -> None:
         cache = _cache()
         cache.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
         _make_private(cache)
-        library = _kept(cache, key) or _build(cache, key, command)
+        library = _kept(cache, key)
+        if library is None:
+            with _alone(cache):
+                library = _kept(cache, key) or _build(cache, key, command)
     except OSError as error:
         # A read-only home, a full disk, no home at all.
         with tempfile.TemporaryDirectory(prefix="ppema-") as folder:
@@ -106,6 +112,38 @@ def _kept(cache: Path, key: str) -> Path | None:
     return None
 
 
+@contextlib.contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Inside, no other process builds in `cache`: the first one does, and the others find what it has built.
+
+    It is the kernel's lock on the folder, which ends with its process. A lock that is held for longer than a build may take, or
+    that the file system does not have, is not waited for: two builds at once waste time, and do no harm.
+    """
+    handle = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        end = time.monotonic() + COMPILE_SECONDS
+        waits = False
+        while not _locked(handle) and time.monotonic() < end:
+            if not waits:
+                _say("waiting for another process, which builds its C++ operations")
+            waits = True
+            time.sleep(POLL_SECONDS)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    """Whether nobody else holds the lock of `handle`, which is this process's then if there are locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _name(key: str, library: Path) -> str:
     return f"native-{key}-{hashlib.sha256(library.read_bytes()).hexdigest()}.so"
 
@@ -121,7 +159,7 @@ def _build(folder: Path, key: str, command: list[str], why: str = "") -> Path:
     """why: it is done for this process alone; "" where it is kept."""
     begin = time.perf_counter()
     _sweep(folder)
-    # Moved there when it is whole: another process may build the same, and this one be killed.
+    # Moved there when it is whole: this process may be killed, and another one build the same without a lock.
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as place:
         made = Path(place) / "native.so"
         try:
