@@ -1,1 +1,1 @@
-"""Passes: each changes a program under construction, or makes one program of another."""
+"""Passes: each changes a train program under construction, or derives one program from another."""

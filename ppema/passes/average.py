@@ -1,4 +1,4 @@
-"""Where a train program keeps an average of its weights."""
+"""The variables of an average in a train program, and their names."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from ppema.passes.select import Choice
 
 @dataclass(frozen=True)
 class Average:
-    """One average in a train program: the variables that hold it, by the names of what is averaged.
+    """One average in a train program: its rule and its variables. All mappings have parameters' names as keys.
 
-    name: the average's own. rule: when and how much it takes in. shadow_of: shadow's name by parameter's name. shadows: the
-    shadows' variables by parameter's name. count, weight: names of the number of optimizer steps seen (0-D int64) and of W_t
-    (0-D float64). step, total: the variables of the two. followed: by parameter's name the variable that the shadow follows,
-    the parameter's own or that of its master weight. recalibrated: the names of the BatchNorm statistics whose shadow is
-    measured (`passes/recalibrate.py`) rather than updated. rest_of: the name of what rounding lost of a shadow, by parameter's
-    name, under `precision="compensated"`. rests: the variables of these. master_of: the name of the master weight that is
-    averaged in place of a parameter, by parameter's name, where the optimizer keeps one. choices: what it covers, and why.
+    name: name of the average, unique in the program.
+    rule: when and with which decay it is updated.
+    shadow_of, shadows: names and variables of the shadows, float32 or float64, of the parameters' shapes.
+    count, step: name and variable of the number of optimizer steps seen, 0-D int64.
+    weight, total: name and variable of W_t, 0-D float64.
+    followed: variables that the shadows average: the parameters, or their master weights if the optimizer keeps any.
+    recalibrated: names of the BatchNorm statistics whose shadows are measured (`passes/recalibrate.py`), not updated.
+    rest_of, rests: names and variables of the shadows' rounding errors, under `precision="compensated"`.
+    master_of: names of the master weights that are averaged in place of their parameters.
+    choices: how the average treats each parameter, and why.
     """
 
     name: str
@@ -40,31 +43,31 @@ class Average:
     choices: tuple[Choice, ...] = ()
 
     def __str__(self) -> str:
-        """In words, for people."""
+        """The average in words, for the report of passes."""
         measured = f", and {len(self.recalibrated)} statistics to be measured" if self.recalibrated else ""
         return f"{self.name!r} covers {len(self.followed)} variables{measured}"
 
     @property
     def state_names(self) -> list[str]:
-        """Everything that must be saved for the average to go on: shadows, their rests, count and weight."""
+        """The names of the average's whole state, as a checkpoint must hold it: shadows, rests, count and weight."""
         return [*self.shadow_of.values(), *self.rest_of.values(), self.count, self.weight]
 
 
 def shadow_name(parameter: str, average: str) -> str:
-    """The name under which `average` keeps `parameter`, as in TensorFlow: the variable's own name first.
+    """The name of the shadow of `parameter` in `average`: "<parameter>.<average>".
 
-    Joined by a dot rather than TensorFlow's slash: `paddle.static.save_vars` and `save_persistables` name a file after each
-    variable, and a slash would make the parameter's own file a folder.
+    The order is TensorFlow's. The separator is a dot, since `paddle.static.save_vars` and `save_persistables` name a file after
+    each variable. With TensorFlow's slash the parameter's own file would be a folder.
     """
     return f"{parameter}.{average}"
 
 
 def rest_name(shadow: str) -> str:
-    """The name of what rounding lost of `shadow`, under precision="compensated"."""
+    """The name of the variable for the rounding error of `shadow`, under precision="compensated"."""
     return f"{shadow}.rest"
 
 
 def read_shadows(ir: IR, program: Program, shadow_of: Mapping[str, str]) -> None:
-    """Make the test program `program` read the shadow `shadow_of[p]`, as p's type, in place of each parameter p."""
+    """Make the test program `program` read the shadow `shadow_of[p]`, cast to p's type, in place of each parameter p."""
     types = {p.name: SHADOW_TYPES[p.dtype] for p in ir.parameters(program) if p.name in shadow_of}
     ir.rename_parameters(program, shadow_of, types)

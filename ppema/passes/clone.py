@@ -1,4 +1,4 @@
-"""clone_for_test: what `Program.clone(for_test=True)` was."""
+"""clone_for_test: a test program from a forward program, in place of `Program.clone(for_test=True)`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ppema.passes.trained import is_trained
 
 
 def clone_for_test(program: Program, values: Sequence[Variable] = ()) -> tuple[Program, list[Variable]]:
-    """A copy of `program` with BatchNorm and dropout in test mode, and the copies in it of `values`.
+    """A copy of `program` with BatchNorm and dropout in test mode, and the copies of `values` in it.
 
-    Call it on the forward program, before the optimizer's `minimize`, and fetch from the copy by the values it returns.
-    Parameters are shared through the scope by their names: a copy of the forward program that is trained reads the trained
-    weights, a copy of another program only those that have the same names there. Blocks nested in `cond` and `while_loop` are
-    switched as well.
+    Call it on the forward program, before the optimizer's `minimize`. Fetch from the copy by the values that it returns.
+    The copy and the program share parameters through the scope, by name. A copy of the train program's forward program
+    therefore reads the trained weights. A copy of another program reads only those whose names are the same. Test mode includes
+    the nested blocks of `cond` and `while_loop`.
 
-    Raises ValueError when the program already updates its weights: its copy would train.
-    Warns for each operation that would still draw random numbers (Dropout2D, AlphaDropout) or change a variable of the scope
-    (BatchNorm with use_global_stats=False, counters): only a model built in eval mode is free of them.
+    Raises ValueError if the program already updates its weights: the copy would train.
+    Warns for each operation that has no test mode and draws random numbers (Dropout2D, AlphaDropout) or changes a variable of
+    the scope (BatchNorm with use_global_stats=False, counters). Only a model built in eval mode is free of them.
     """
     ir = backend()
     if is_trained(program):

@@ -1,4 +1,4 @@
-"""The EMA pass: averages of a train program's weights. One pass adds an average's variables, another updates them all."""
+"""The EMA passes: `EmaPass` adds the variables of one average to a train program, `UpdatePass` updates all averages."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from ppema.passes.target import Pass, TrainProgram
 
 @dataclass(frozen=True)
 class EmaPass(Pass):
-    """Add the variables of one average to a train program, for each averaged parameter θ a shadow s.
+    """Add the variables of one average to a train program: a shadow s for each averaged parameter θ.
 
-    Takes a program that holds its optimizer's ops, as what it covers depends on what they write. Changes nothing that was in
-    the program before. Shadows are saved with the program, and so are the scalars t and W of `UpdatePass`. They are float32,
-    float64 of float64 parameters. Of a float16 or bfloat16 parameter θ is the optimizer's master weight, where it keeps one,
-    else the parameter cast to float32.
+    The program must already hold its optimizer's operations: the variables that they write decide which parameters are covered.
+    No existing operation changes. The shadows are saved with the program, as are the scalars t and W of `UpdatePass`.
+    A shadow is float64 for a float64 parameter and float32 for any other. For a float16 or bfloat16 parameter θ is the
+    optimizer's master weight if there is one, otherwise the parameter cast to float32.
 
-    average: its name, unique in the program; rule: when and how much it takes in; selection: what it covers; places: the place
-    in the model by variable's name, where known, for the patterns of `selection`.
+    average: name of the average, unique in the program.
+    rule: when and with which decay it is updated.
+    selection: which variables it covers.
+    places: place in the model by variable's name, as far as known, for the patterns of `selection`.
     """
 
     name: ClassVar[str] = "average"
@@ -38,7 +40,7 @@ class EmaPass(Pass):
     places: Mapping[str, str] = field(default_factory=dict)
 
     def apply(self, target: TrainProgram) -> Average:
-        """Raises AverageError as `declare` does, and for a pattern that is no regular expression or matches nothing."""
+        """The new average. Raises AverageError as `declare` does, and for a pattern that is invalid or matches nothing."""
         statistics = moving_statistics(target.main)
         choices = self.selection.choose(target.parameters, target.written, statistics, self.places)
         covered, recalibrated = chosen(choices, "average"), chosen(choices, "recalibrate")
@@ -55,19 +57,20 @@ def declare(
 ) -> Average:
     """Add an average's variables to `target`, and their initial values to its startup program.
 
-    parameters: what is averaged; recalibrated: the BatchNorm statistics that get a shadow for what is measured later, and
-    no update; choices: why.
+    parameters: the averaged variables. recalibrated: BatchNorm statistics whose shadow is measured later, and never updated.
+    choices: how the average treats each parameter, and why.
 
-    Raises AverageError where there is no parameter, the name is taken, a parameter is of a type that has no shadow, or,
-    without bias correction, the startup program gives a parameter no initial value.
+    Raises AverageError if there is no parameter, if the name is taken, and if a parameter's type has no shadow. Raises it also
+    if a shadow begins with its parameter's initial value and the startup program gives none: without bias correction, and for
+    `recalibrated`.
     """
     ir, main, startup = target.ir, target.main, target.startup
     shadow_of = _names(name, parameters, recalibrated)
     rest_of = {p.name: rest_name(shadow_of[p.name]) for p in parameters if rule.precision == "compensated"}
-    # By the first shadow's name, as two programs may share a scope and call their averages alike.
+    # Named after the first shadow: two programs may share a scope and give their averages the same name.
     count, weight = (f"{next(iter(shadow_of.values()))}.{each}" for each in ("count", "weight"))
     names = {*shadow_of.values(), *rest_of.values(), count, weight}
-    # Two programs with one startup program run in one scope: each would update the average of both.
+    # Two programs with one startup program share a scope: with one name, both would update the same variables.
     for taken, which in ((ir.state_names(main), "program"), (ir.initialised(startup), "startup program")):
         clash = names.intersection(taken)
         if clash:
@@ -76,7 +79,7 @@ def declare(
                 "this average another name"
             )
     try:
-        # Zero, and not the initial value, so that the first update gives the weights bit for bit.
+        # Zero, so that the first update sets the shadow to the weights bit for bit; s + (θ - s) would round.
         initial = {p.name: 0.0 if rule.bias_correction else p for p in parameters} | {p.name: p for p in recalibrated}
         shadows = {
             p.name: ir.create_state(main, startup, shadow_of[p.name], p.shape, SHADOW_TYPES[p.dtype], initial[p.name])
@@ -110,7 +113,7 @@ def declare(
 
 
 def _names(average: str, parameters: Sequence[Parameter], recalibrated: Sequence[Parameter]) -> dict[str, str]:
-    """The shadows' names by parameter's name. Raises AverageError for what can not be averaged."""
+    """The shadows' names by parameter's name. Raises AverageError for a type without shadow, and for no parameters."""
     for parameter in (*parameters, *recalibrated):
         if parameter.dtype not in SHADOW_TYPES:
             known = ", ".join(SHADOW_TYPES)
@@ -122,14 +125,14 @@ def _names(average: str, parameters: Sequence[Parameter], recalibrated: Sequence
 
 @dataclass(frozen=True)
 class UpdatePass(Pass):
-    """Append one update of every average of a train program, after its optimizer's ops, so that it sees the new weights.
+    """Append one update of every average to a train program, after the optimizer's operations, which make the new weights.
 
-    An update of the average of θ, the t-th since it began, is
+    The t-th update of the average of θ is
         W_t = d_t·W_{t-1} + (1 - d_t),   s_t = s_{t-1} + (1 - d_t)/W_t·(θ_t - s_{t-1})
-    so that the shadow s is always the bias-corrected average itself; see `averaging/decay.py`. Before the first step the
-    shadows mean nothing. In a run for which `TrainProgram.when` is False nothing is updated or counted.
+    After every update the shadow s is the bias-corrected average itself; see `averaging/decay.py`. The shadows have no meaning
+    before the first step. A run with `TrainProgram.when` False neither updates nor counts.
 
-    The C++ operation does it, or Paddle's own operations where that is missing; the two differ by rounding.
+    The update is one C++ operation. Where that is missing, Paddle's own operations compute it. The results differ by rounding.
     """
 
     name: ClassVar[str] = "update averages"

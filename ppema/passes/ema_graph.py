@@ -1,4 +1,4 @@
-"""An average's update by Paddle's own operations, for wherever there is no C++ one."""
+"""The update of an average by Paddle's own operations, where the C++ operation is missing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ppema.passes.average import Average
 class _GraphArithmetic:
     """Schedule arithmetic on 0-D float64 variables of the default main program.
 
-    Float64 because 1 - d keeps only half of float32's digits when d is near 1. Constants enter as `full` ops: an operand
-    given as a Python number passes through float32 inside Paddle, which only whole numbers survive.
+    The type is float64, since in float32 1 - d loses half of its digits when d is near 1. Constants are `full` operations:
+    Paddle rounds an operand that is a Python number to float32, which is exact for small whole numbers only.
     """
 
     def constant(self, value: float) -> Variable:
@@ -38,7 +38,7 @@ GRAPH = _GraphArithmetic()
 
 
 def append_update(ir: IR, main: Program, average: Average, when: Variable | None) -> None:
-    """Append the operations of one update to the default main program, `main`; when: as `TrainProgram.when`."""
+    """Append the operations of one update to the default main program, `main`. when: as `TrainProgram.when`."""
     rule, happens = average.rule, None if when is None else paddle.reshape(when, [])
     step = count_after(average, happens)
     new_weight, alpha = _scalars(rule, step, average.total)
@@ -53,8 +53,8 @@ def append_update(ir: IR, main: Program, average: Average, when: Variable | None
 
     due = _due(rule, step, happens)
     if due is None and alpha is not early:
-        # Operations that do not take alpha, such as casts, may read too soon what the model's branches write. In a
-        # branch of their own all of them wait for alpha.
+        # The model's branches write some of the averaged variables. Operations without alpha as an input, such as casts, could
+        # read these too early. In a branch of their own all operations wait for alpha.
         due = alpha >= GRAPH.constant(0.0)
     if due is None:
         update()
@@ -64,33 +64,33 @@ def append_update(ir: IR, main: Program, average: Average, when: Variable | None
 
 
 def count_after(average: Average, happens: Variable | None) -> Variable:
-    """The average's number of steps, this run included where it `happens`."""
+    """The number of steps that the average has seen after this run, 0-D int64. happens: 0-D bool, whether the run is a step."""
     return average.step + 1 if happens is None else average.step + paddle.cast(happens, "int64")
 
 
 def steps_since(rule: Rule, step: Variable) -> Variable:
-    """The steps since the average began, 0-D float64; negative before."""
+    """The number of steps since the first observation of the average, 0-D float64; negative before it."""
     return paddle.cast(step, "float64") - float(rule.first)
 
 
 def decay(rule: Rule, since: Variable) -> Variable:
-    """d_t, 0-D float64, of an update so many steps after the average began."""
+    """The decay d_t of an update, 0-D float64. since: number of steps since the first observation, 0-D float64."""
     return rule.schedule(GRAPH.maximum(since, GRAPH.constant(0.0)), rule.interval, GRAPH)
 
 
 def divides(interval: int, step: Variable) -> Variable:
-    """Whether `step`, 0-D int64, is a multiple of `interval`."""
+    """Whether `step`, 0-D int64, is a multiple of `interval`: 0-D bool."""
     return paddle.equal(paddle.remainder(step, paddle.full([], interval, "int64")), paddle.full([], 0, "int64"))
 
 
 def _scalars(rule: Rule, step: Variable, weight: Variable) -> tuple[Variable, Variable]:
-    """W and α of an update after `step`, 0-D float64."""
+    """W_t and α_t, both 0-D float64, of an update after `step`. weight: W_{t-1}."""
     since = steps_since(rule, step)
     d = decay(rule, since)
     new_weight = weight_after(weight, d) if rule.bias_correction else GRAPH.constant(1.0)
     alpha = step_size(new_weight, d)
     if rule.first > 1:
-        # Until the average begins the shadow is the weights themselves, and no observation has weight.
+        # Until the average begins, updates set the shadow to the weights, and the total weight stays 0.
         begun = since >= GRAPH.constant(0.0)
         new_weight = paddle.where(begun, new_weight, GRAPH.constant(0.0))
         alpha = paddle.where(begun, alpha, GRAPH.constant(1.0))
@@ -98,9 +98,9 @@ def _scalars(rule: Rule, step: Variable, weight: Variable) -> tuple[Variable, Va
 
 
 def _due(rule: Rule, step: Variable, happens: Variable | None) -> Variable | None:
-    """Whether a run updates the average, None for every run: it is an optimizer step, and ends an interval.
+    """Whether a run updates the average, 0-D bool: it is an optimizer step and ends an interval. None: every run does.
 
-    The very first step ends one too where the shadow holds nothing yet.
+    With bias correction the very first step updates too, since the shadow is still empty.
     """
     if rule.update_every == 1:
         return happens
@@ -111,7 +111,7 @@ def _due(rule: Rule, step: Variable, happens: Variable | None) -> Variable | Non
 
 
 def _follow(ir: IR, shadow: Variable, rest: Variable | None, value: Variable, alpha: Variable) -> None:
-    """Append shadow += alpha·(value - shadow), with what rounding loses kept in `rest`, if there is one."""
+    """Append shadow += alpha·(value - shadow). If there is a `rest`, it keeps the rounding error."""
     if dtype_name(value) != dtype_name(shadow):
         value = paddle.cast(value, shadow.dtype)
     if rest is None:

@@ -11,13 +11,13 @@ from ppema.ir import IR, AverageOp, Program, Variable
 from ppema.passes.average import Average
 from ppema.passes.ema_graph import GRAPH, count_after, decay, steps_since
 
-INPUT = "input"  # in place of a decay's expression: the program's own operations compute it
+INPUT = "input"  # in place of a decay's expression: operations of the program compute the decay
 
 
 def append_update(ir: IR, main: Program, averages: Sequence[Average], when: Variable | None) -> None:
-    """Append the operation of one update of each average to the default main program, `main`.
+    """Append one operation that updates every average to the default main program, `main`. when: as `TrainProgram.when`.
 
-    when: as `TrainProgram.when`. A weight that several averages follow is read once for all of them.
+    The operation reads a weight once for all averages that cover it.
     """
     places: dict[str, int] = {}
     values: list[Variable] = []
@@ -41,6 +41,6 @@ def append_update(ir: IR, main: Program, averages: Sequence[Average], when: Vari
             scalars.append(decay(rule, steps_since(rule, count_after(average, happens))))
         decays.append(expression or INPUT)
     zero = GRAPH.constant(0.0)
-    # The operation reads what branches write, and has to wait for them.
+    # Branches of the model write some of the values: this input makes the operation wait for them.
     scalars.append(ir.after_branches(main, zero))
     ir.append_average_op(AverageOp(values, state, scalars, when is not None, layout, decays))

@@ -1,4 +1,4 @@
-"""The Finite pass: a run whose loss, gradients or statistics are not all finite changes nothing."""
+"""The Finite pass: a run with a non-finite loss, gradient or statistic is skipped."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from ppema.passes.target import Pass, TrainProgram
 
 @dataclass(frozen=True)
 class FinitePass(Pass):
-    """Make a train program leave its whole state as it was in a run whose loss, gradients or statistics are not all finite.
+    """Make a train program skip a run with a non-finite loss, gradient or statistic: all of its state stays unchanged.
 
-    Takes a program that holds the forward and the backward pass. Appends whether each number of the loss, of each gradient, and
-    of what the forward pass writes in place, as BatchNorm its statistics, is finite (NaN and infinities are not, 3e38 is). Sets
-    a gate: the `cond` in whose one branch later passes append what such a run leaves out, the optimizer's update, clipping
-    included, and those of all averages.
+    The program must already hold the forward and the backward pass. The pass appends a check of every number of the loss, of
+    each gradient, and of each variable that the forward pass writes in place, such as BatchNorm's statistics. NaN and
+    infinities are non-finite; 3e38 is finite. The pass sets a gate, a `cond`. Later passes append to its true branch: clipping,
+    the optimizer's update and the updates of all averages.
 
-    One number of 1e20 makes a variance infinite, and leaves loss and gradients finite; an average of it would be NaN for good.
+    Statistics are checked because a single input of 1e20 makes a variance infinite while loss and gradients stay finite. The
+    average of that variance would be NaN from then on.
 
-    Statistics are written by then. So copies are taken before, and the other branch puts them back: where they became NaN, no
-    arithmetic makes the old values again.
+    The forward pass has written the statistics before the check. The pass therefore copies them at the start of the run, and
+    the false branch restores the copies. Arithmetic cannot restore a value from NaN.
 
-    There is one branch for all because a branch costs as much as ten small operations.
+    All updates share one branch, since a branch costs as much as ten small operations.
 
-    order: the parameters' names in the order in which the first culprit is looked for; others come last.
+    order: names of parameters in the order of the search for the first culprit; other parameters come last.
     """
 
     name: ClassVar[str] = "finite"
@@ -56,7 +57,7 @@ class FinitePass(Pass):
                 each, finite = ir.append_finite_op([*derived, *moving, late])
             else:
                 if late is not target.loss:
-                    # What a branch writes is read by operations of its own here, and each of them has to wait for the branch.
+                    # A branch may write a statistic, and each statistic has a check of its own here: each waits for the branch.
                     nothing = paddle.numel(late) * 0
                     moving = [value + paddle.cast(nothing, value.dtype) for value in moving]
                 each = paddle.stack([paddle.all(paddle.isfinite(value)) for value in [*derived, *moving, late]])

@@ -1,4 +1,4 @@
-"""What a train program tells of each of its runs: whether everything in it was finite."""
+"""The guard of a train program: variables that report whether a run was finite, and copies for a skipped run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from ppema.ir import Parameter, Variable
 
 @dataclass(frozen=True)
 class Guard:
-    """What a train program tells of each of its runs, and what a run that changes nothing puts back.
+    """The variables of a train program that report whether a run was finite, and those that restore a skipped run.
 
-    finite: the variable, 0-D bool, that is False in a run which changes nothing; variables: the names of the parameters that
-    the gradients are of [n]; statistics: the names of the floating-point variables that the forward pass writes [m], in the
-    order in which it does; each: the variable that says of each gradient, then of each statistic, and at its end of the loss,
-    whether it is finite, [n + m + 1] bool; held: the persistable variable that holds this of the last run which changed
-    nothing; state_name: its name; copies: of the parameters `moved`, which the forward pass writes, as the run found them.
+    finite: 0-D bool, False in a skipped run.
+    variables: [n] names of the parameters whose gradients are checked.
+    statistics: [m] names of the floating-point variables that the forward pass writes, in the order of the writes.
+    each: [n + m + 1] bool, whether each gradient, then each statistic, then the loss is finite.
+    held: persistable copy of `each` from the last skipped run.
+    state_name: name of `held`.
+    moved: all variables that the forward pass writes, integers included.
+    copies: copies of `moved` from the start of the run.
     """
 
     finite: Variable
@@ -31,13 +34,13 @@ class Guard:
     copies: tuple[Variable, ...]
 
     def __str__(self) -> str:
-        """In words, for people."""
+        """The guard in words, for the report of passes."""
         return f"checks the loss, {len(self.variables)} gradients and {len(self.statistics)} statistics; else nothing changes"
 
     def culprit(self, flags: np.ndarray) -> tuple[Literal["gradient", "statistic"], str] | None:
-        """The first variable whose gradient was not finite, or else the first statistic; None where that was the loss alone.
+        """The kind and name of the first non-finite gradient or, without one, statistic. None if only the loss was non-finite.
 
-        flags: as they are held.
+        flags: [n + m + 1] bool, the value of `held`.
         """
         gradients, statistics = flags[: len(self.variables)], flags[len(self.variables) : -1]
         for name, finite in zip(self.variables, gradients, strict=True):

@@ -1,4 +1,4 @@
-"""The oneDNN pass: convolutions on a CPU by oneDNN's kernels, which are several times as fast as Paddle's own."""
+"""The oneDNN pass: oneDNN computes convolutions on a CPU, several times as fast as Paddle's own kernels."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from ppema.ir import Program, Variable, backend
 from ppema.passes.placement import Placement
 from ppema.passes.target import Pass, TrainProgram
 
-# What oneDNN computes. Only operations whose values and gradients were compared with Paddle's own (docs/onednn.md tells how):
-# all others stay as they are, so that one which fails under oneDNN, or is slower there, hinders nothing.
+# Operations for oneDNN: only those whose values and gradients were compared with Paddle's own (docs/onednn.md). All others keep
+# Paddle's kernels: some of them fail under oneDNN, or are slower.
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "conv3d")
 KINDS = frozenset({*CONVOLUTIONS, *(f"{kind}_grad" for kind in CONVOLUTIONS)})
 
 
 @dataclass(frozen=True)
 class OnednnPass(Pass):
-    """Let oneDNN compute the operations `kinds` of a finished program, forward and backward.
+    """Let oneDNN compute the operations `kinds` of a complete program, forward and backward.
 
-    Beside them, what Paddle computes slowly for no reason is replaced (`IR.quicken`): adding the bias of a convolution, and the
-    gradient of max pooling.
+    The pass also replaces two operations whose Paddle kernels are slow without need (`IR.quicken`): the addition of a
+    convolution's bias, and the gradient of max pooling.
 
-    Takes any program: test programs, and train programs once they hold the backward pass and all updates. Replaces each
-    operation by one of the same meaning, so that all values stay what they were but for rounding. Nothing is rewritten before
-    gradients are built, and so they are Paddle's own. Programs that are to be exported are left out by whoever applies it.
+    It applies to test programs, and to train programs with the backward pass and all updates. Each replacement has the same
+    meaning, so values differ by rounding only. Gradients are Paddle's own, since they are built before any replacement. The
+    caller must not apply the pass to programs for export.
+
+    kinds: kinds of operations, as in `Operation.kind`.
     """
 
     name: ClassVar[str] = "onednn"
@@ -39,7 +41,7 @@ class OnednnPass(Pass):
         return placement
 
     def place(self, program: Program, fetched: Sequence[Variable]) -> Placement:
-        """Change `program`, of whatever purpose, in place. fetched: the variables of it that runs will ask for."""
+        """Change any `program` in place. fetched: its variables that runs will fetch; their operations stay as they are."""
         ir = backend()
         replaced = ir.quicken(program, fetched)
         last = ir.channels_last(program)

@@ -1,4 +1,4 @@
-"""Which operations of a program oneDNN computes."""
+"""The result of the oneDNN pass: which operations of a program oneDNN computes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Placement:
-    """What a pass came to, as numbers of operations by kind.
+    """The result of the oneDNN pass, as numbers of operations by kind.
 
-    placed: computed by oneDNN; native: convolutions that are not; replaced: by others of Paddle's; last: the kind of an
-    operation with channels last, because of which nothing was placed, or None.
+    placed: operations that oneDNN computes. native: convolutions that Paddle's own kernels compute. replaced: operations
+    replaced by faster ones of Paddle's. last: kind of an operation with channels last, which ruled out oneDNN; None: no such
+    operation.
     """
 
     placed: Counter[str]
@@ -21,16 +22,16 @@ class Placement:
 
     @property
     def any(self) -> bool:
-        """Whether the program has a convolution at all."""
+        """Whether the program has any convolution."""
         return bool(self.placed or self.native)
 
     @property
     def changed(self) -> bool:
-        """Whether results may differ from Paddle's own in rounding."""
+        """Whether results may differ from those of Paddle's own kernels by rounding."""
         return bool(self.placed or self.replaced)
 
     def __str__(self) -> str:
-        """In words, for people."""
+        """The placement in words, for the report of passes."""
         left = f"; Paddle's own kernels compute {_counted(self.native)}" if self.native else ""
         why = f", as there is a {self.last} with channels last" if self.last else ""
         return f"computes {_counted(self.placed) or 'nothing'}{why}{left}"

@@ -1,4 +1,4 @@
-"""BatchNorm statistics that belong to given weights: measured on batches of data."""
+"""BatchNorm statistics of given weights, measured on batches of data."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ Feed = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Recalibration:
-    """How a set of weights gets its statistics.
+    """A program that measures the BatchNorm statistics of a set of weights.
 
-    program: a test program of those weights but for BatchNorm, which normalises by the batch and leaves the batch's own mean
-    and variance in its statistics; statistics: the names of the variables (mean, variance) of each BatchNorm in it.
+    program: a test program of those weights, except that BatchNorm normalises by the batch and writes the batch's mean and
+    variance into its statistics.
+    statistics: names of the variables (mean, variance) of each BatchNorm in it.
     """
 
     program: Program
@@ -35,17 +36,19 @@ class Recalibration:
         run: Callable[[Program, Feed], object],
         leave_out: Callable[[str], None] | None = None,
     ) -> int:
-        """Set the statistics in the scope `where` to the mean and variance over equal batches, taken together.
+        """Set the statistics in the scope `where` to the mean and variance over all batches together.
 
-        run: runs a program in that scope. leave_out: receives the name of a statistic that is not finite, right after the batch
-        that made it so; this batch then counts for no BatchNorm. Without it such a batch is an error.
+        feeds: batches of one size, as `run` takes them.
+        run: runs a program in that scope.
+        leave_out: receives the name of a non-finite statistic right after its batch; the batch then counts for no BatchNorm.
+        None: such a batch is an error.
 
-        A BatchNorm that no batch reaches, in a branch never taken, keeps what it has.
-        The variances are what Paddle's running ones tend to: divided by the number of values, on a CPU. Returns the number of
-        batches that reached a BatchNorm; one with a single value per channel has no variance and reaches none.
+        Returns the number of batches that reached a BatchNorm. A batch with a single value per channel has no variance and
+        reaches none. A BatchNorm that no batch reaches, such as one in a branch never taken, keeps its statistics. The
+        variances are divided by the number of values, as Paddle's running variances are on a CPU.
 
-        Raises AverageError for batches of several sizes, or none, and statistics that are not finite, or are so in every
-        batch: all is then as it was.
+        Raises AverageError for batches of different or zero size, for a non-finite statistic without `leave_out`, and if every
+        batch was left out. The statistics are then as before.
         """
         before = {name: scope.get(where, name) for pair in self.statistics for name in pair}
         found = {pair: Moments() for pair in self.statistics}
@@ -60,7 +63,7 @@ class Recalibration:
                 if leave_out is not None and (culprit := _not_finite(seen)):
                     bad = bad or culprit
                     leave_out(culprit)
-                    scope.put(where, before)  # the next batch multiplies what is there by 0, and NaN stays NaN
+                    scope.put(where, before)  # the next batch multiplies the old value by 0, and NaN stays NaN
                     continue
                 for pair, both in seen.items():
                     found[pair].add(*both)
@@ -73,13 +76,13 @@ class Recalibration:
 
 
 def _seen(where: Any, statistics: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
-    """Mean and variance of the last batch, for each BatchNorm that it reached, by the names of these."""
+    """Mean and variance of the last batch for each BatchNorm that it reached, by the names of the two."""
     found = {(mean, variance): (scope.get(where, mean), scope.get(where, variance)) for mean, variance in statistics}
     return {names: values for names, values in found.items() if not (values[1] == -1).all()}
 
 
 def _not_finite(seen: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -> str:
-    """The name of the first statistic that is not finite; "" for none."""
+    """The name of the first non-finite statistic; "" if all are finite."""
     for names, values in seen.items():
         for name, value in zip(names, values, strict=True):
             if not np.isfinite(value).all():
@@ -92,7 +95,10 @@ def _not_finite_error(name: str) -> AverageError:
 
 
 def _same_shapes(feed: Feed, shapes: Mapping[str, tuple[int, ...]] | None) -> dict[str, tuple[int, ...]]:
-    """The shapes of what is fed, by name. Raises AverageError where they are not `shapes`, of the batch before, or empty."""
+    """The shapes of the fed arrays, by name. Raises AverageError for an empty batch, and for other shapes than `shapes`.
+
+    shapes: those of the batch before; None for the first batch.
+    """
     now = {name: np.asarray(value).shape for name, value in feed.items()}
     for name, shape in now.items():
         if 0 in shape or (shapes or now).get(name) != shape:
@@ -101,7 +107,7 @@ def _same_shapes(feed: Feed, shapes: Mapping[str, tuple[int, ...]] | None) -> di
 
 
 def _measured(found: Mapping[tuple[str, str], Moments], before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The statistics that were measured, by their names, in the types that they had. Raises AverageError."""
+    """The measured statistics by name, in the types of `before`. Raises AverageError if one is not finite."""
     measured = {}
     for (mean, variance), moments in found.items():
         if moments.batches:
@@ -113,18 +119,20 @@ def _measured(found: Mapping[tuple[str, str], Moments], before: Mapping[str, np.
 
 
 def moving_statistics(train: Program) -> set[str]:
-    """The names of the BatchNorm statistics that the program `train` moves."""
+    """The names of the BatchNorm statistics that the program `train` updates."""
     ir = backend()
     fixed = {parameter.name for parameter in ir.parameters(train) if not parameter.trainable}
     return {name for op in ir.operations(train) if "batch_norm" in op.kind for name in op.writes if name in fixed}
 
 
 def recalibration(test: Program, statistics: Iterable[str], held: Mapping[str, str] | None = None) -> Recalibration:
-    """The recalibration of weights that `test` evaluates, or would.
+    """The recalibration of the weights that `test` evaluates, or of others in their place.
 
-    test: a test program that reads the variables under their own names; statistics: of these, those to measure; held: where
-    the weights are, by variable's name, unless they are under these names. Raises AverageError where `test` trains, and where a
-    statistic is used by two BatchNorm operations, whose batches could not be told apart.
+    test: a test program, which reads variables under their own names. It is copied, not changed.
+    statistics: names of the statistics to measure, in `test`.
+    held: by variable's name in `test`, the variable that holds the weight to recalibrate. None: the weights of `test` itself.
+
+    Raises AverageError if `test` trains, and if two BatchNorm operations share a statistic, since their batches would mix.
     """
     if is_trained(test):
         raise AverageError("the program updates its weights: recalibrate with a test program, such as clone_for_test makes")

@@ -1,4 +1,4 @@
-"""Which variables an average covers, and by which rule."""
+"""The selection of variables that an average covers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ POLICIES: tuple[BatchNormPolicy, ...] = get_args(BatchNormPolicy)
 
 @dataclass(frozen=True)
 class Choice:
-    """What an average does with `parameter`, and the rule that says so, as a person reads it.
+    """How an average treats `parameter`, and why.
 
-    how: "average" it, "recalibrate" it as a BatchNorm statistic of the average's own, or "leave" it the raw model's.
+    how: "average": the average covers it. "recalibrate": a BatchNorm statistic with a measured value of its own. "leave": the
+    value of the raw model is used.
+    rule: the reason, for people.
     """
 
     parameter: Parameter
@@ -28,11 +30,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Selection:
-    """What an average covers.
+    """The variables that an average covers.
 
-    include: regular expressions, of which a variable's name, or its place in the model ("backbone.0.weight"), must match one
-    somewhere; none: everything. exclude: of which none may match. batch_norm: "average" covers BatchNorm's running mean and
-    variance like weights, "copy" leaves them as the raw model has them, "recalibrate" measures them for the averaged weights.
+    include: regular expressions. A variable is covered if one of them matches somewhere in its name or in its place in the
+    model ("backbone.0.weight"). Empty: all variables are.
+    exclude: regular expressions. A variable that one of them matches is not covered.
+    batch_norm: "average" covers BatchNorm's running mean and variance like weights, "copy" uses those of the raw model,
+    "recalibrate" measures them for the averaged weights.
     """
 
     include: tuple[str, ...] = ()
@@ -46,11 +50,14 @@ class Selection:
         statistics: Collection[str],
         places: Mapping[str, str],
     ) -> list[Choice]:
-        """The choice for each parameter.
+        """The choice for each of `parameters`, in their order.
 
-        written: the variables that the train program writes; one that is neither trained nor written never changes, and is its
-        own average. statistics: those that BatchNorm writes. places: the place in the model by variable's name, where known.
-        Raises AverageError for a pattern that is no regular expression or matches nothing.
+        written: names of the variables that the train program writes. A parameter that is neither trained nor written never
+        changes, so its average is the parameter itself.
+        statistics: names of the variables that BatchNorm writes.
+        places: place in the model by variable's name, as far as known.
+
+        Raises AverageError for a pattern that is not a regular expression or matches nothing.
         """
         for pattern in (*self.include, *self.exclude):
             try:
@@ -84,7 +91,7 @@ class Selection:
 
 
 def chosen(choices: Sequence[Choice], how: str) -> list[Parameter]:
-    """The parameters of those choices that say `how`."""
+    """The parameters that are treated as `how` says."""
     return [choice.parameter for choice in choices if choice.how == how]
 
 

@@ -1,4 +1,4 @@
-"""The Switch pass: now and then the weights become their average, and training goes on from there."""
+"""The Switch pass: at intervals the average overwrites the weights, and training continues from it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from ppema.passes.target import Pass, TrainProgram
 class SwitchPass(Pass):
     """Make a train program overwrite its weights by an average, as Switch EMA does (Li et al. 2024, arXiv:2402.09240).
 
-    After each optimizer step whose number is a multiple of `every`, each averaged variable θ becomes θ + mix·(s - θ),
-    BatchNorm's statistics included where they are averaged; where they are not, training has to move them to those of the new
-    weights. With mix = 1, θ becomes the shadow s bit for bit: Keras's `ema_overwrite_frequency`. The optimizer's own state
-    stays as it is, but for the master weights of half parameters.
+    After each optimizer step whose number is a multiple of `every`, each averaged variable θ becomes θ + mix·(s - θ). With
+    mix = 1, θ becomes the shadow s bit for bit: Keras's `ema_overwrite_frequency`. Averaged BatchNorm statistics are
+    overwritten too. Statistics that are not averaged move to those of the new weights by training. The optimizer's state stays
+    unchanged, except for the master weights of half parameters.
 
-    An average that is updated every k steps overwrites at the first of its updates from each such step on, since between them
-    it is behind the weights; one that begins later than with the first step does so once it has begun.
+    An average with an interval of k steps overwrites at its first update from such a step on, since between two updates it is
+    behind the weights. An average that begins later overwrites only after it has begun.
 
-    Apply it after the updates of all averages, so that each of them sees the weights that the optimizer made.
+    Apply the pass after the updates of all averages: each of them then observes the weights that the optimizer made.
 
-    average: the name of the average.
+    average: name of the average. every: number of steps, at least 1. mix: share of the average in (0, 1].
+
+    Raises ValueError for a setting out of range, and for a mix that float32 rounds to 0.
     """
 
     name: ClassVar[str] = "switch"
@@ -49,7 +51,7 @@ class SwitchPass(Pass):
         return -(-due // rule.update_every) * rule.update_every
 
     def apply(self, target: TrainProgram) -> str:
-        """Raises AverageError where `every` is less than the average's own interval."""
+        """The result in words. Raises AverageError if `every` is less than the average's own interval."""
         ir, main, average = target.ir, target.main, target.averages[self.average]
         rule = average.rule
         if self.every < rule.update_every:
@@ -58,7 +60,7 @@ class SwitchPass(Pass):
                 "that it has not seen; let overwrite_every be at least as long"
             )
         with target.appending():
-            # What the model's own branches write has to be written before.
+            # The model's own branches must have written their variables before.
             step = paddle.cast(ir.after_branches(main, paddle.cast(average.step, "float64")), "int64")
             since = paddle.remainder(step, paddle.full([], self.every, "int64"))
             due = paddle.logical_and(divides(rule.update_every, step), since < paddle.full([], rule.update_every, "int64"))
@@ -78,7 +80,7 @@ class SwitchPass(Pass):
         return f"weights become the average {self.average!r} every {self.every} steps{share}"
 
     def _overwrite(self, ir: IR, weight: Variable, master: Variable | None, shadow: Variable) -> None:
-        """Append weight += mix·(shadow - weight); for a half type in float32, on its master weight where there is one."""
+        """Append weight += mix·(shadow - weight). A half weight is computed in float32, from its master weight if any."""
         if master is None and dtype_name(weight) == dtype_name(shadow) and self.mix != 1:
             ir.append_lerp(weight, shadow, paddle.full([], self.mix, shadow.dtype))
             return
@@ -93,7 +95,7 @@ class SwitchPass(Pass):
 
 
 def assign(value: Variable, target: Variable) -> None:
-    """Append target = value; Paddle would also make a target that is trained as constant as a value that is not."""
+    """Append target = value, and keep the target's `stop_gradient`, which Paddle would set to that of the value."""
     before = target.stop_gradient
     paddle.assign(value, output=target)
     target.stop_gradient = before

@@ -1,4 +1,4 @@
-"""What passes take: a train program under construction, and the order in which they apply to it."""
+"""`TrainProgram`, a train program under construction; `Pass`, a change of it; and `apply_passes`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Gate = Callable[[Callable[[], None]], None]
 
 @dataclass(frozen=True)
 class PassReport:
-    """What a pass came to: its name, the number of operations that it added to the program, and its result in words."""
+    """The result of one pass: its name, the number of operations that it added to the program, and its result in words."""
 
     name: str
     operations: int
@@ -32,12 +32,16 @@ class PassReport:
 class TrainProgram:
     """A train program under construction. Each pass reads and sets the fields that concern it.
 
-    main, startup: the programs. loss: 0-D float32, the mean over the batch. gradients: (parameter, gradient) in the optimizer's
-    order. minimize: appends the optimizer's update by given gradients. when: bool of one element, True in a run of `main` that
-    is an optimizer step; None: every run is. guard: tells whether a run changed anything; None: every run does. gate: set by a
-    pass whose branch holds all that later passes append; it takes the function that appends it. averages: by name, in the order
-    in which they were added. placement: which operations oneDNN computes; None: none was asked for. done: an entry for each
-    pass that was applied, in order.
+    main, startup: the programs.
+    loss: 0-D float32, the mean over the batch.
+    gradients: (parameter, gradient) in the optimizer's order.
+    minimize: appends the optimizer's update by given gradients.
+    when: bool of one element, True in a run of `main` that is an optimizer step. None: every run is a step.
+    guard: reports whether a run was skipped. None: no run is skipped.
+    gate: set by a pass whose branch encloses all that later passes append. It is called with a function that appends it.
+    averages: by name, in the order of their addition.
+    placement: the operations that oneDNN computes. None: the oneDNN pass was not applied.
+    done: a report for each applied pass, in order.
     """
 
     main: Program
@@ -64,21 +68,21 @@ class TrainProgram:
 
     @property
     def written(self) -> list[str]:
-        """The names of the variables that `main` writes by now, in the order in which it does."""
+        """The names of the variables that `main` writes so far, in the order of the writes."""
         return list(dict.fromkeys(name for op in self.ir.operations(self.main) for name in op.writes))
 
     @contextmanager
     def appending(self) -> Iterator[None]:
-        """Inside, Paddle's functions append to `main`, as part of the update rather than of the model."""
+        """A context in which Paddle's functions append to `main`, as part of the update of weights and not of the model."""
         with paddle.static.program_guard(self.main, self.startup), self.ir.update_section(self.main):
             yield
 
 
 class Pass(ABC):
-    """A change of a train program: a frozen dataclass of settings, which can be applied to any number of programs.
+    """A change of a train program: a frozen dataclass of settings, applicable to any number of programs.
 
-    name: in the list of passes that `show` prints, and in a config's `passes.after`. whole: whether it needs the complete
-    program, outside of any gate.
+    name: its name in the list of passes that `show` prints, and in a config's `passes.after`.
+    whole: whether it needs the complete program, outside of any gate.
     """
 
     name: ClassVar[str]
@@ -86,16 +90,16 @@ class Pass(ABC):
 
     @abstractmethod
     def apply(self, target: TrainProgram) -> object:
-        """Change `target`, and return what was made; `str` of it describes the result to people."""
+        """Change `target` and return the result, whose `str` is its description in the list of passes. None: no description."""
 
 
 Within = Callable[[Pass], AbstractContextManager[object]]
 
 
 def apply_passes(target: TrainProgram, passes: Sequence[Pass], within: Within = nullcontext) -> None:
-    """Apply `passes` in order. Those after one that sets a gate append inside the gate's branch, but for the `whole` ones.
+    """Apply `passes` in order. Passes after one that sets a gate append to the gate's branch, except the `whole` ones.
 
-    within: the context in which each is applied.
+    within: the context in which each pass is applied.
     """
     for index, each in enumerate(passes):
         before = target.ir.size(target.main)

@@ -1,4 +1,4 @@
-"""Which parameters of a program are trained, and whether that is what their marks say."""
+"""Which parameters of a program are trained, and whether their marks agree."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def is_trained(program: Program) -> bool:
 
 
 def check_trained(main: Program, when: Variable | None) -> None:
-    """Check that the update of an average can follow what is in the train program `main`.
+    """Check that the update of an average can be appended to the train program `main`. when: as `TrainProgram.when`.
 
-    Raises AverageError where nothing updates a weight yet, and where an optimizer trains what is marked `trainable = False`:
-    Paddle 3.3 does so with every mark that is set after creation, Paddle 2.6 with an optimizer that is given `parameters`.
-    Warns where an optimizer's operation is inside a branch, as GradientMergeOptimizer puts it, and `when` is None.
+    Raises AverageError if no operation updates a weight yet, and if an optimizer trains a parameter marked `trainable = False`.
+    Paddle 3.3 ignores every mark that is set after creation; Paddle 2.6 does so for an optimizer with given `parameters`.
+    Warns if an optimizer's operation is inside a branch, as with GradientMergeOptimizer, and `when` is None.
     """
     operations, parameters = list(backend().operations(main)), backend().parameters(main)
     if not _any_trains(operations, parameters):
@@ -43,6 +43,6 @@ def check_trained(main: Program, when: Variable | None) -> None:
 
 
 def _any_trains(operations: Iterable[Operation], parameters: Sequence[Parameter]) -> bool:
-    """Whether one of `operations` is an optimizer's, or writes a trainable parameter, as an update by hand does."""
+    """Whether one of `operations` is an optimizer's, or writes a trainable parameter, as a hand-written update does."""
     names, trainable = {p.name for p in parameters}, {p.name for p in parameters if p.trainable}
     return any(not (names.isdisjoint(op.trains) and trainable.isdisjoint(op.writes)) for op in operations)

@@ -1,4 +1,4 @@
-"""clone_for_test: what Program.clone(for_test=True) was."""
+"""clone_for_test, in place of Program.clone(for_test=True)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_randomness_without_a_switch_is_pointed_out():
 
 
 def test_gradients_of_the_forward_pass_are_no_training():
-    """A gradient penalty differentiates within the loss; weights are updated by minimize alone."""
+    """A gradient penalty differentiates within the loss; only minimize updates weights."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         x = paddle.static.data("x", [4, 3], "float32")

@@ -1,4 +1,4 @@
-"""The EMA pass, against float64 numpy on the recorded trajectory of every variable."""
+"""The EMA passes against float64 numpy on the recorded trajectory of every variable."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_first_update_is_the_value_itself_bit_for_bit(built):
 
 
 def test_averages_do_not_disturb_each_other_or_the_training(built):
-    """Two averages in one program against each alone, and the weights against a program without any; bit for bit."""
+    """Two averages in one program equal each one alone, and the weights equal those without averages, bit for bit."""
     make = type(built)
 
     def trained(*names):
@@ -98,13 +98,13 @@ def test_a_taken_name_is_refused_and_the_program_stays_as_it_was(built):
 
 
 def test_the_pass_only_appends(built):
-    """What was in the program before stands there after, in its order; what is new at its end is the update alone."""
+    """All former operations are still there, in their order. The only new ones, at the end, are the update."""
     built.minimize()
     before = [op.kind for op in backend().operations(built.main)]
     with paddle_kernels():
         average = apply(built, "ema", Constant(0.9))
     after = list(backend().operations(built.main))
-    # PIR has an operation for each new variable, ahead of all others.
+    # PIR declares each new variable by an operation in front of all others.
     declared = [op.kind for op in after].index(before[0], len(average.state_names) if after[0].kind == "data" else 0)
     assert {op.kind for op in after[:declared]} <= {"data"}
     assert [op.kind for op in after[declared : declared + len(before)]] == before

@@ -1,4 +1,4 @@
-"""Compensated averages, and averages of weights that are not float32, in programs."""
+"""Compensated averages and averages of weights other than float32, in programs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_program_computes_what_the_formula_says_bit_for_bit(schedule, every):
         if t % every == 0 or t == 1:
             decay = schedule(max(0.0, float(t - every)), every, FLOATS)
             new = weight_after(weight, decay)
-            # The very first run only fills the shadow where it ends no interval.
+            # If the very first run does not end an interval, it only fills the shadow.
             alpha, weight = (np.float32(step_size(new, decay)), new) if t % every == 0 else (np.float32(1), 0.0)
             state = {name: compensated(*state[name], values[name], alpha) for name in SHAPES}
         if t % 10 == 0:
@@ -118,7 +118,7 @@ def test_without_bias_correction_the_average_begins_with_the_weights_of_any_type
 
 
 def with_masters(program, monkeypatch):
-    """The pass on a program whose SGD has master weights, as it is where Paddle can use a GPU."""
+    """The pass on a program whose SGD updates its master weights, as in a GPU build of Paddle."""
     program.move()
     with monkeypatch.context() as patched, program.guard():
         patched.setattr(paddle, "is_compiled_with_cuda", lambda: True)
@@ -131,7 +131,7 @@ def test_master_weights_are_averaged_in_place_of_the_half_weights(monkeypatch):
     average = with_masters(program, monkeypatch)
     assert average.master_of == {"w": "w_fp32_master_0"}
     program.start()
-    values = [1.001, 1.0035]  # closer together than bfloat16 can tell
+    values = [1.001, 1.0035]  # closer together than the resolution of bfloat16
     for value in values:
         scope.put(program.scope, {"w_fp32_master_0": np.full(5, value, "float32")})
         program.step(0.25)
@@ -147,13 +147,13 @@ def test_a_master_weight_that_its_optimizer_leaves_alone_is_not_averaged():
     program.start()
     program.step(0.25)
     assert program.get("w").tolist() == [0.75] * 5
-    # Were it ever mended, the average would have to read the master weight here as well.
+    # If a later Paddle updates it, the average has to read the master weight here as well.
     assert program.get("w_fp32_master_0").tolist() == [1.0] * 5
 
 
 @pytest.mark.parametrize("name", ["Momentum", "Adam", "AdamW"])
 def test_every_optimizers_master_weights_are_found_and_read(name, monkeypatch):
-    """Float32 weights, of which Paddle is told that they are half: for a CPU 3.3 builds no such optimizer but SGD."""
+    """The weights are float32 and Paddle takes them for half: on a CPU 3.3 builds only SGD for half weights."""
     monkeypatch.setattr(paddle.optimizer.Optimizer, "_is_dtype_fp16_or_bf16", lambda self, dtype: True)
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
@@ -170,7 +170,7 @@ def test_every_optimizers_master_weights_are_found_and_read(name, monkeypatch):
         scope.put(where, {each: np.full(3, 7, "float32") for each in average.master_of.values()})
         executor.run(main)
     for each in names:
-        # Kernels for the CPU do not update a master weight; the shadow is it, and not the weight.
+        # CPU kernels do not update a master weight. The shadow equals the master weight and not the weight.
         master = scope.get(where, f"{each}_fp32_master_0")
         assert bits(where, f"{each}.ema") == [master.tobytes()] != bits(where, each)
 
@@ -191,7 +191,7 @@ MULTI_TENSOR = {"multi_precision": True, "use_multi_tensor": True}
     reason="Paddle 3 builds no optimizer of half weights, but for SGD's, where it has no GPU kernels",
 )
 def test_the_update_of_a_half_model_reads_the_master_weights(dtype, name, settings):
-    """At the level of programs, as a CPU can not run them."""
+    """Only the programs are checked, since a CPU cannot run them."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         one = paddle.nn.initializer.Constant(1.0)

@@ -1,4 +1,4 @@
-"""Every schedule inside a program, against float64 numpy by the definition of the average."""
+"""Every schedule inside a program against the definition of the average in float64 numpy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ppema.ir import scope
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
-# Each schedule with its decay over k steps, n steps after the average began, written down anew from the sources.
+# Each schedule with its decay over k steps, n steps after the average began, written again from the sources.
 decays = st.sampled_from([0.0, 0.5, 0.9, 0.99, 0.9999])
 SCHEDULES = st.one_of(
     decays.map(lambda d: (Constant(d), lambda n, k: d**k)),
@@ -58,10 +58,10 @@ def close(got, expected, bound):
 def test_any_settings_and_length(schedule, every, start, steps, scale, corrected, precision, seed):
     made, decay_of = schedule
     if isinstance(made, PowerFunction):
-        scale = 1.0  # there is no decay to scale
+        scale = 1.0  # a power function has no decay per step to scale
     settings = {"start": start, "update_every": every, "scale": scale, "bias_correction": corrected, "precision": precision}
     fed = Fed(average=Rule(made, **settings))
-    # What the shadow holds before the average begins: the initial weights, then those of the last update.
+    # The shadow before the average begins: the initial weights, then the weights at the last update.
     before, seen = {name: np.full(shape, 5.0, "float32") for name, shape in SHAPES.items()}, []
     for t, values in enumerate(walk(seed, steps), start=1):
         fed.step(values)
@@ -73,12 +73,12 @@ def test_any_settings_and_length(schedule, every, start, steps, scale, corrected
     expected = average_of(seen, [decay_of(n * every, every * scale) for n in range(len(seen))], None if corrected else before)
     got = fed.shadows("average")
     expected = expected or {name: value.astype("float64") for name, value in before.items()}
-    # Float32's own rounding adds up over the updates; compensated, it is a rounding or two of what was averaged.
+    # Rounding errors of float32 add up over the updates. With compensation one or two roundings remain.
     assert close(got, expected, 2e-6 if precision == "float32" else 2e-7)
 
 
 def average_of(seen, decays, initial):
-    """Σ w_i θ_i / Σ w_i in float64, or with what the shadow begins with Π d_i·initial + Σ w_i θ_i; None of nothing."""
+    """Σ w_i θ_i / Σ w_i in float64, or Π d_i·initial + Σ w_i θ_i with an initial shadow. None without observations."""
     if not seen:
         return None
     weights = [(1 - d) * math.prod(decays[i + 1 :]) for i, d in enumerate(decays)]
@@ -91,7 +91,7 @@ def average_of(seen, decays, initial):
 
 
 def test_tensorflows_seed_numbers_without_bias_correction():
-    """Its documentation: v starts at 0, is set to 10, and after one update at 0.99 the average is 0.0999999."""
+    """TensorFlow's documentation: v starts at 0, is set to 10, and the average is 0.0999999 after one update at 0.99."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         zero = paddle.nn.initializer.Constant(0.0)
@@ -134,6 +134,6 @@ def test_a_larger_batch_takes_the_decay_to_its_power():
 
 def test_decay_at_says_what_the_program_does():
     made = Rule(ThresSteps(0.9), start=5, update_every=2)
-    # Updates after steps 2 and 4 are left out; n is 0, 2, 4, ... after steps 6, 8, 10, ...
+    # The steps 2 and 4 come before the average begins; n is 0, 2, 4, ... after steps 6, 8, 10, ...
     found = [made.decay_at(step) for step in range(1, 11)]
     assert found == pytest.approx([0] * 5 + [(1 / 10) ** 2] * 2 + [(3 / 12) ** 2] * 2 + [(5 / 14) ** 2])

@@ -1,4 +1,4 @@
-"""Runs whose gradients are not finite: they change nothing, and leave no trace in the runs after them."""
+"""The Finite pass: a run with a non-finite loss, gradient or statistic is skipped and does not affect later runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ppema.passes.target import TrainProgram, apply_passes
 pytestmark = pytest.mark.usefixtures("kernels")
 
 BAD = [np.nan, np.inf, -np.inf]
-# What takes another argument than the rate.
+# Optimizers that require an argument besides the rate.
 ARGUMENTS = {"ASGD": {"batch_num": 2}}
 AVERAGES = {
     "none": (),
@@ -39,7 +39,7 @@ def optimizer(name="Momentum", **given):
 
 
 def guarded(built, chosen, passes=(), order=()):
-    """The fixture's program behind the pass, ready to run; its guard."""
+    """Apply the pass to the fixture's program and run the startup program. Returns the guard."""
     with built.guard():
         guard = guarded_by(built.main, built.startup, built.loss, chosen, passes, order)
     built.start()
@@ -54,7 +54,7 @@ def ungated(built, chosen, passes=()):
 
 
 def state(built, guard=None):
-    """Every persistable variable's bytes, but what the guard itself holds."""
+    """The bytes of every persistable variable except the guard's own."""
     names = set(backend().state_names(built.main)) - {guard.state_name if guard else None}
     return {name: scope.get(built.scope, name).tobytes() for name in names}
 
@@ -70,7 +70,7 @@ def step(built, guard, feed):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_runs_that_are_finite_give_the_same_bytes_as_without_it(built, name):
-    """With clipping and weight decay where there is some, and accumulators under the same names."""
+    """The optimizers clip and decay weights as far as they can, and their accumulators have the same names."""
     other, clip = type(built)(), paddle.nn.ClipGradByGlobalNorm(0.5)
     decay = {} if name in ("Lamb",) else {"weight_decay": 0.01}
     guard = guarded(built, optimizer(name, grad_clip=clip, **decay), AVERAGES["interval"])
@@ -96,7 +96,10 @@ def test_a_run_that_is_not_changes_no_byte(built, name):
 @pytest.mark.parametrize("averages", AVERAGES)
 @pytest.mark.parametrize("bad", [(0, 1), (3,), (1, 4, 5)], ids=str)
 def test_what_follows_is_as_if_it_had_never_been(built, averages, bad):
-    """Against a program without the pass that is not run on those batches; bit for bit, BatchNorm and averages included."""
+    """The state equals that of a program without the pass and without those batches, bit for bit.
+
+    It includes BatchNorm's statistics and all averages.
+    """
     other = type(built)()
     guard = guarded(built, optimizer("AdamW"), AVERAGES[averages])
     ungated(other, optimizer("AdamW"), AVERAGES[averages])
@@ -111,7 +114,7 @@ def test_what_follows_is_as_if_it_had_never_been(built, averages, bad):
 
 
 def test_a_statistic_that_overflows_is_enough(built):
-    """One number of 1e20 makes the variance infinite and normalises to 0: loss and gradients are finite."""
+    """A single 1e20 makes the variance infinite and normalises to 0, so loss and gradients are finite."""
     guard = guarded(built, optimizer(), AVERAGES["plain"])
     assert step(built, guard, built.feed())[1]
     before = state(built, guard)
@@ -126,9 +129,9 @@ def test_a_statistic_that_overflows_is_enough(built):
 @pytest.mark.parametrize("value", [np.nan, 1e20])
 @pytest.mark.parametrize("kind", ["cond", "while"])
 def test_statistics_written_inside_branches_are_put_back(kind, value):
-    """They are many, so that a branch which did not wait for their copies would overtake them.
+    """The statistics are large, so a branch that did not wait for their copies would overtake them.
 
-    With 1e20 they are all that is not finite, and what checks them has to wait for the branch too.
+    With 1e20 only statistics are non-finite, and their check has to wait for the branch too.
     """
     main, startup, size = paddle.static.Program(), paddle.static.Program(), 400_000
     executor, where = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope()
@@ -167,7 +170,7 @@ SHAPES = {"a": [3, 2], "b": [], "c": [5]}
 
 
 class Direct:
-    """A program whose gradients are what it is fed: the loss is Σ w_i·g_i + c, with weights of three shapes, all `initial`."""
+    """A program that is fed its gradients: the loss is Σ w_i·g_i + c, with weights of three shapes, all `initial`."""
 
     def __init__(self, chosen, dtype="float32", initial=1.0):
         self.main, self.startup = paddle.static.Program(), paddle.static.Program()
@@ -184,7 +187,7 @@ class Direct:
             self.executor.run(self.startup)
 
     def run(self, extra=0.0, **values):
-        """Whether the run was a step, after which gradients of zeros but for `values`, each of (index, value)."""
+        """One run with `extra` as c and gradients of zeros, except for `values`, each (index, value). Returns `finite`."""
         feed = {"extra": np.array(extra, self.dtype)}
         for name, shape in SHAPES.items():
             feed[f"d{name}"] = np.zeros(shape, self.dtype)
@@ -203,8 +206,8 @@ class Direct:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_it_is_exact(dtype):
-    """The largest numbers, whose sum and squares are infinite, are finite; one number that is not is enough, anywhere."""
-    # Weights of zero, so that the loss is zero.
+    """The largest numbers count as finite, though their sum and squares overflow. A single non-finite number is found."""
+    # Weights of zero make the loss zero.
     direct, large = Direct(paddle.optimizer.SGD(0.0), dtype, initial=0.0), np.finfo(dtype).max
     assert direct.run(a=(..., large), b=((), -large), c=(slice(1, 4), large), extra=-large)
     assert direct.run(a=((0, 0), 1e30), c=(2, -1e30))
@@ -229,7 +232,7 @@ def test_a_loss_that_is_not_finite_is_enough():
 
 
 def test_a_norm_that_overflows_in_clipping_is_no_reason_to_skip():
-    """The squares of finite gradients are infinite: Paddle clips by c/∞, to zero, and the step is one of momentum alone."""
+    """The squares of finite gradients overflow: Paddle clips by c/∞ to zero, and only momentum moves the weights."""
     direct = Direct(paddle.optimizer.Momentum(1.0, 0.5, grad_clip=paddle.nn.ClipGradByGlobalNorm(1.0)))
     assert direct.run(a=((0, 0), 1.0))
     assert direct.run(a=((0, 0), 1e30), c=(0, -1e30))
@@ -269,7 +272,7 @@ def test_the_gradient_of_an_embedding(sparse):
 
 
 def test_an_optimizer_that_can_not_take_a_sparse_gradient_is_refused():
-    """Paddle 3's static graph makes none; on 2.6 AdamW would end the process at the first step."""
+    """Paddle 3's static graph has no sparse gradients. On 2.6 AdamW would end the process at the first step."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         loss = paddle.nn.Embedding(10, 4, sparse=True)(paddle.static.data("words", [-1], "int64")).sum()

@@ -1,8 +1,8 @@
 """The programs before and after the passes, operation by operation, as golden files for each side of the seam.
 
-A line is an operation, indented by the depth of its block: its kind, its is_test switch where it has one, and the variables
-that it reads and writes. Lines that begin with "+" came with the passes. To write the files anew after a change that is meant,
-and then read the difference, on both Paddles: PPEMA_WRITE_GOLDEN=1 python -m pytest tests/passes/test_golden.py
+A line is an operation, indented by the depth of its block: its kind, its is_test switch if it has one, and the variables that
+it reads and writes. Lines that begin with "+" were added by the passes. After an intended change, rewrite the files on both
+Paddles and read the difference: PPEMA_WRITE_GOLDEN=1 python -m pytest tests/passes/test_golden.py
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ppema.passes.target import TrainProgram, apply_passes
 FOLDER = Path(__file__).parent / "golden"
 DECAY = Constant(0.99)
 
-# Those without "native" are of Paddle's own operations.
+# Cases without "native" use Paddle's own operations.
 CASES = {
     "average": (Selection(), Rule(DECAY), None),
     "copy": (Selection(batch_norm="copy"), Rule(DECAY), None),
@@ -51,7 +51,7 @@ def listing(program) -> list[str]:
     lines = []
     for op in backend().operations(program):
         if op.kind in ("data", "builtin.parameter"):
-            continue  # PIR's declarations of what the state lists
+            continue  # PIR's declarations of the variables under "state"
         switch = "" if op.is_test is None else f"  is_test={op.is_test}"
         reads = "  " + ", ".join(op.reads) if op.reads else ""
         writes = "  -> " + ", ".join(op.writes) if op.writes else ""
@@ -88,7 +88,7 @@ def report(built, selection, rule, switch) -> str:
 
 
 def guard_report(built) -> str:
-    """What a config builds: forward and backward pass, and behind the guard the optimizer and an average."""
+    """A program as a config builds it: forward and backward pass, then the optimizer and an average behind the guard."""
     names, plain, momentum = backend().state_names, type(built)(), paddle.optimizer.Momentum(0.1, 0.9)
     with plain.guard():
         paddle.optimizer.Momentum(0.1, 0.9).backward(plain.loss)
@@ -107,7 +107,7 @@ def as_text(parts: dict[str, list[str]]) -> str:
 
 
 def compare(case: str, found: str) -> None:
-    """With the golden file of `case`, which is written first where that is asked for."""
+    """Compare `found` with the golden file of `case`. With PPEMA_WRITE_GOLDEN the file is written first."""
     file = FOLDER / type(backend()).__name__.lower() / f"{case}.txt"
     if os.environ.get("PPEMA_WRITE_GOLDEN"):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""oneDNN's kernels in a train program: the same values and gradients, in dense memory, and nothing beyond that program."""
+"""oneDNN's kernels in a train program: equal values and gradients, dense memory, and no effect on other programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ F = paddle.nn.functional
 
 
 def slopes(function, shapes, dtype="float32"):
-    """Builds function(*inputs), and the gradients by the inputs of its sum, weighted so that all its numbers count."""
+    """Builds function(*inputs) and the gradients, by the inputs, of a weighted sum of all its numbers."""
 
     def build():
         inputs = [paddle.static.data(f"x{index}", shape, dtype) for index, shape in enumerate(shapes)]
@@ -76,7 +76,7 @@ def test_batches_of_any_size_go_through_one_program():
 
 
 def test_programs_of_one_process_do_not_take_each_others_kernels():
-    """oneDNN's are kept by the shapes and names of what they read, which agree here."""
+    """oneDNN caches kernels by the shapes and names of their inputs, which are equal in these programs."""
     options = [{}, {"padding": 2, "dilation": 2}, {"padding": 1}, {"stride": 2}, {"padding": 1, "stride": 2}]
     shapes = [[2, 6, 9, 9], [12, 6, 3, 3]]
     sides = [both(slopes(lambda x, w, o=each: F.conv2d(x, w, **o), shapes)) for each in options]
@@ -86,7 +86,7 @@ def test_programs_of_one_process_do_not_take_each_others_kernels():
 
 
 def test_a_bias_per_channel():
-    """Values and the gradient by x to the last bit; the bias's is a sum in another order."""
+    """Values and the gradient by x are equal to the last bit. The bias's gradient is summed in another order."""
     shapes = [[4, 5, 6, 7], [5]]
     placed, native = both(slopes(lambda x, b: x + b.reshape([1, -1, 1, 1]), shapes))
     assert placed.placement.replaced == {"add": 1, "add_grad": 1}
@@ -117,7 +117,7 @@ def test_other_additions_stay(shapes):
 
 @pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1}, {"stride": 2, "ceil_mode": True}, {"stride": 1}])
 def test_the_gradient_of_max_pooling(options):
-    """Bit for bit, also where several pixels of a window are the maximum, as zeros are behind a ReLU."""
+    """Equal bit for bit, also if several pixels of a window are the maximum, such as the zeros of a ReLU."""
     shapes = [[3, 4, 8, 9]]
     placed, native = both(slopes(lambda x: F.max_pool2d(x, 3, **options), shapes))
     kinds = placed.kinds()
@@ -143,7 +143,7 @@ def test_other_pooling_stays(pool):
 
 
 def test_what_was_not_compared_stays_and_hinders_nothing():
-    """Other types, transposed convolutions, and what is fetched."""
+    """Other types, transposed convolutions and fetched results keep Paddle's kernels."""
 
     def build():
         images = paddle.static.data("images", [2, 4, 8, 8], "float32")
@@ -178,7 +178,7 @@ def test_in_a_branch_a_convolution_stays():
 
 
 def test_a_test_program_reads_the_weights_of_today():
-    """oneDNN's kernel in test mode keeps those of its first run."""
+    """oneDNN's kernel in test mode would keep the weights of its first run."""
 
     def build():
         images = paddle.static.data("images", [2, 16, 9, 9], "float32")
@@ -193,7 +193,7 @@ def test_a_test_program_reads_the_weights_of_today():
 
 
 def test_what_training_leaves_is_dense_and_the_same():
-    """Weights, momenta and BatchNorm's statistics after three steps, as they lie in memory."""
+    """Weights, momenta and BatchNorm's statistics after three steps, compared as they lie in memory."""
 
     def build():
         images = paddle.static.data("images", [8, 3, 12, 12], "float32")

@@ -25,7 +25,7 @@ def encoder(**_):
 
 
 def vgg11(**_):
-    """Its convolutions; without its layers of 120 million weights, which are none."""
+    """The convolutions of VGG-11, without its linear layers of 120 million weights."""
     features = paddle.vision.models.vgg11(num_classes=0, with_pool=False)
     return paddle.nn.Sequential(features, paddle.nn.AdaptiveAvgPool2D(1), paddle.nn.Flatten(), paddle.nn.Linear(512, 10))
 
@@ -52,7 +52,7 @@ def learning(name):
         images = paddle.static.data("images", [-1, *MODELS[name]], "float32")
         loss = F.cross_entropy(net(images), paddle.static.data("labels", [-1], "int64"))
         pairs = paddle.static.append_backward(loss)
-        # Copies, for what is fetched stays as it is.
+        # Copies are fetched, since an operation with a fetched result keeps Paddle's kernel.
         return [loss, *(paddle.assign(gradient) for _, gradient in pairs if gradient is not None)]
 
     return build
@@ -60,10 +60,10 @@ def learning(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_losses_and_gradients_are_those_of_paddles_own_kernels(name):
-    """But for rounding: they differ by no more than Paddle's own do where the images are changed by a millionth, or by less.
+    """Equal up to rounding: they differ no more than Paddle's own do after the images change by a millionth, or by less.
 
-    The latter is VGG-11, where no BatchNorm amplifies anything. Of three batches the median counts: one ReLU that changes
-    sides is a thousand times the rest.
+    "Less" applies to VGG-11, which has no BatchNorm to amplify a difference. The test takes the median of three batches, since
+    a single ReLU that changes sides outweighs all other differences a thousand times.
     """
     rng = np.random.default_rng(0)
     placed, native = both(learning(name))

@@ -1,4 +1,4 @@
-"""BatchNorm statistics measured for averaged weights, against float64 numpy on the same batches."""
+"""BatchNorm statistics measured for averaged weights against float64 numpy on the same batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def convolution(images, kernel, bias):
 
 @pytest.fixture
 def recalibrated(built, here):
-    """An average whose statistics are measured, after some steps, and a test program."""
+    """An average with measured statistics after some training steps, and a test program."""
     with built.guard():
         test, (logits,) = clone_for_test(built.main, [built.logits])
     ema = averaged(built, 0.9, batch_norm="recalibrate")
@@ -35,7 +35,7 @@ def test_the_statistics_are_those_of_all_values_of_the_batches_under_the_average
     ema, test, _ = recalibrated
     raw = weights(built)
     feeds = [built.feed(16) for _ in range(5)]
-    # Batches that differ, so that the variance between them counts.
+    # The batches differ, so the variance between them counts.
     for shift, feed in enumerate(feeds):
         feed["images"] += shift
     ema.recalibrate(built.executor, test, feeds)
@@ -57,7 +57,7 @@ def test_applied_they_are_the_statistics_that_the_test_program_uses(built, recal
         (applied,) = built.run(test, [logits], feed)
     assert same(weights(built), raw)
     assert before.tobytes() != applied.tobytes()
-    # The deeper the layer, the more it hangs on them: by hand, with the statistics put under the variables' own names.
+    # The statistics matter more in deeper layers. By hand: put the statistics under the variables' own names.
     scope.put(built.scope, shadows)
     assert built.run(test, [logits], feed)[0].tobytes() == applied.tobytes()
 
@@ -76,7 +76,7 @@ def test_measured_statistics_are_refused_once_the_average_has_moved_on(built, re
 
 
 def test_while_an_average_is_applied_nothing_is_measured(built, recalibrated):
-    """The shadows' names hold the raw weights then: their statistics would be overwritten by what was measured."""
+    """The shadows' names then hold the raw weights: measured values would overwrite the raw statistics."""
     ema, test, _ = recalibrated
     ema.recalibrate(built.executor, test, [built.feed()])
     raw, shadows = weights(built), averages(built, ema)
@@ -101,7 +101,7 @@ def test_statistics_measured_in_one_scope_do_not_count_in_another(built, recalib
 
 
 def test_statistics_of_one_fold_do_not_count_in_the_next(built, recalibrated):
-    """The startup program begins all anew, and as many steps later the number of updates is the same."""
+    """The startup program resets everything; after as many steps the number of updates is the same again."""
     ema, test, _ = recalibrated
     ema.recalibrate(built.executor, test, [built.feed()])
     built.start()
@@ -153,7 +153,7 @@ def test_feeds_that_break_off_leave_the_statistics_as_they_were(built, recalibra
 
 
 class Branches:
-    """BatchNorm on [N, 2], and another one in a branch that is taken where the mean of the input is above 0."""
+    """BatchNorm on [N, 2], and another one in a branch that is taken if the mean of the input is above 0."""
 
     def __init__(self, build):
         self.main, self.startup = paddle.static.Program(), paddle.static.Program()
@@ -183,7 +183,7 @@ def test_a_branch_counts_the_batches_that_take_it():
     taken = np.concatenate(batches[::2]).astype("float64")
     np.testing.assert_allclose(scope.get(program.scope, "batch_norm1d_0.w_1"), taken.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(scope.get(program.scope, "batch_norm1d_0.w_2"), taken.var(axis=0), rtol=1e-6)
-    # Never taken: what was there stays.
+    # The branch is never taken: its statistics stay unchanged.
     before = scope.get(program.scope, "batch_norm1d_0.w_1")
     program.measure(batches[1::2])
     np.testing.assert_array_equal(scope.get(program.scope, "batch_norm1d_0.w_1"), before)

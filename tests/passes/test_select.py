@@ -1,4 +1,4 @@
-"""Which variables an average covers, and what is said of each."""
+"""Which variables an average covers, and the reason given for each."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_patterns_match_names_and_places_and_exclude_wins():
 def test_batch_norms_statistics_may_be_the_raw_models_or_measured(policy, how):
     found = rules(batch_norm=policy)
     assert found["norm_0.mean"] == (how, f"batch_norm: {policy}")
-    # What is no BatchNorm's is averaged as ever.
+    # A statistic that is not BatchNorm's is averaged under every policy.
     assert found["buffer"] == ("average", "statistic")
 
 

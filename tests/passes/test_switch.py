@@ -1,4 +1,4 @@
-"""Switch EMA: weights that become their average now and then, and what goes on from there."""
+"""Switch EMA: the average overwrites the weights at intervals, and training continues from it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from ppema.passes.trained import is_trained
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
-# With the steps after which an average of these settings overwrites, where it is to do so every 5 steps.
+# Settings of an average, and the steps after which it overwrites the weights with every=5.
 SETTINGS = [
     ({}, (5, 10, 15)),
     ({"bias_correction": False}, (5, 10, 15)),
     # Updated after 2, 4, 6, ...: the first update from 5 on, 10, and the first from 15 on.
     ({"update_every": 2}, (6, 10, 16)),
-    # Updated after 3, 6, 9, ..., and it begins with 9: until then it is no average.
+    # Updated after 3, 6, 9, ...; the average begins with step 9.
     ({"start": 6, "update_every": 3}, (12, 15)),
     ({"start": 11}, (15,)),
 ]
 
 
 def switched(built, switch=None, **settings):
-    """The program with the average that overwrites between two others, which must not see what it does."""
+    """The program with the overwriting average between two others, which must not observe the overwritten weights."""
     built.minimize()
     rules = {"before": Rule(Constant(0.9)), "ema": Rule(Constant(0.7), **settings), "after": Rule(HalfLife(4.0))}
     target = TrainProgram(built.main, built.startup)
@@ -58,7 +58,7 @@ def test_the_first_step_it_overwrites_after(settings, steps):
 @pytest.mark.parametrize(("settings", "steps"), SETTINGS, ids=str)
 @pytest.mark.parametrize("mix", [1.0, 0.25])
 def test_it_is_what_one_would_do_by_hand(built, settings, steps, mix):
-    """Against a program without the pass, whose weights are overwritten from outside; bit for bit, averages included."""
+    """Equal to a program without the pass whose weights are overwritten from outside: bit for bit, averages included."""
     ours, by_hand = built, type(built)()
     _, average, _ = made = switched(ours, SwitchPass("ema", 5, mix), **settings)
     switched(by_hand, **settings)
@@ -79,7 +79,7 @@ def test_it_is_what_one_would_do_by_hand(built, settings, steps, mix):
 
 
 def test_only_steps_count_where_gradients_are_accumulated(built):
-    """Steps 2, 4, … in the runs that are one; in between the weights, drawn back to the average once, stay where they are."""
+    """The weights change only in runs that are steps; the average overwrites them after steps 2, 4, …, once each."""
     with built.guard():
         happens = paddle.static.data("happens", [1], "bool")
         paddle.optimizer.SGD(0.1).minimize(built.loss * paddle.cast(happens, "float32"))
@@ -95,7 +95,7 @@ def test_only_steps_count_where_gradients_are_accumulated(built):
 
 
 def test_a_share_of_the_average_in_float64(built):
-    """θ + mix·(s - θ), with weights that nothing else changes."""
+    """θ + mix·(s - θ) against float64 arithmetic; only an assignment moves the weights."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         theta = paddle.static.create_parameter([3], "float32", name="theta")
@@ -106,7 +106,7 @@ def test_a_share_of_the_average_in_float64(built):
         scope.put(built.scope, {"theta": np.zeros(3, "float32")})
         for _ in range(3):
             built.executor.run(main)
-    # 1, 2 and 3, weighing 1/8, 1/4 and 1/2.
+    # 1, 2 and 3 have the weights 1/8, 1/4 and 1/2.
     mean = (1 + 2 * 2 + 4 * 3) / 7
     np.testing.assert_allclose(scope.get(built.scope, "theta"), np.full(3, 3 + 0.25 * (mean - 3)), rtol=1e-6)
 
@@ -133,7 +133,7 @@ def test_weights_of_another_type_become_the_average_rounded(dtype, mix):
         program.step(0.25)
     assert program.get("w").tolist() == [1.5] * 5
     program.step(0.25)
-    # 1.25, 1.5 and 1.75, weighing 1/8, 1/4 and 1/2.
+    # 1.25, 1.5 and 1.75 have the weights 1/8, 1/4 and 1/2.
     mean = (1.25 + 2 * 1.5 + 4 * 1.75) / 7
     assert scope.dtype(program.scope, "w") == dtype
     np.testing.assert_allclose(program.get("w"), 1.75 + mix * (mean - 1.75), rtol=UNITS[dtype])

@@ -1,4 +1,4 @@
-"""Parameters marked `trainable = False`, optimizers that wrap others, and what `update` says of them."""
+"""Parameters marked `trainable = False`, optimizers that wrap others, and the errors and warnings of `update`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_what_a_model_marks_as_not_trainable_is_frozen():
     assert {name: scope.get(run.scope, name).tobytes() for name in frozen} == before
     operations = list(backend().operations(run.programs.train))
     assert {name for op in operations for name in op.trains} == {"linear_1.w_0", "linear_1.b_0"}
-    # Of the gradients of two matrix products one is left.
+    # The gradient of one of the two matrix products remains.
     assert sum("matmul" in op.kind and "grad" in op.kind for op in operations) == 1
     assert {name: row[4] for name, row in rows(run, "Variables").items()} == {
         "linear_0.w_0": "frozen",
@@ -50,7 +50,7 @@ def test_what_a_model_marks_as_not_trainable_is_frozen():
 
 
 def two_layers(optimizer, mark=None):
-    """A program of two linear layers, trained by what `optimizer` makes of a list of its parameters."""
+    """A program of two linear layers. optimizer: function from a list of their parameters to the optimizer."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         first, second = paddle.nn.Linear(3, 4), paddle.nn.Linear(4, 1)
@@ -76,7 +76,7 @@ def update(main, startup, ema, **kwargs):
 
 
 def test_an_optimizer_that_trains_what_is_marked_is_noticed():
-    """Given all parameters, Paddle 2.6 does so too."""
+    """Paddle 2.6 trains a marked parameter if the optimizer is given a list that includes it."""
     main, startup, ema = two_layers(lambda given: paddle.optimizer.SGD(0.1, parameters=given), mark)
     with pytest.raises(AverageError) as error:
         update(main, startup, ema)
@@ -99,7 +99,7 @@ def test_a_mark_without_a_list_of_parameters_freezes_on_paddle_2_and_is_noticed_
 
 
 def test_what_has_been_trained_is_averaged_once_it_is_no_longer_marked():
-    """In turns, as for two networks that play against each other: the mark was set for the other's minimize."""
+    """Two networks trained in turns, as in a GAN: the mark is set for the minimize of the other network."""
     main, startup, ema = two_layers(lambda given: paddle.optimizer.SGD(0.1, parameters=given))
     (weight,) = (p.variable for p in backend().parameters(main) if p.name == "linear_0.w_0")
     weight.trainable = False
@@ -143,7 +143,7 @@ def test_look_ahead_is_averaged_after_its_own_step(built, here):
 
 
 def test_look_ahead_by_hand():
-    """w - 0.1 at each step of a loss that is the weight itself; every second step half of the way from the slow weight."""
+    """The loss is the weight, so each step gives w - 0.1. Every second step goes back halfway to the slow weight."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         weight = paddle.create_parameter([1], "float32", default_initializer=paddle.nn.initializer.Constant(1.0), name="weight")
