@@ -201,9 +201,10 @@ def test_every_file_that_is_named_is_there(page):
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
-def test_the_index_has_every_page_and_the_readme_is_short():
+def test_the_index_has_every_page_each_answers_a_question_and_the_readme_is_short():
     linked = set(re.findall(r"\]\(([\w-]+\.md)(?:#.*?)?\)", PAGES["docs/index.md"]))
     assert linked == {Path(page).name for page in PAGES if page.startswith("docs/")} - {"index.md"}
+    assert [page for page in PAGES if page != "README.md" and not PAGES[page].split("\n")[0].endswith("?")] == []
     assert len(PAGES["README.md"].splitlines()) <= 90
 
 
