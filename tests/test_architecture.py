@@ -18,7 +18,8 @@ FLOORS = (
     {"passes", "models", "losses", "metrics", "optimizers"},
     {"ema", "programs"},
     {"weights", "evaluation", "log"},
-    {"training", "posthoc"},
+    {"posthoc"},
+    {"training"},
     {"api"},
     {"cli"},
 )

@@ -6,9 +6,9 @@ import numpy as np
 
 from ppema.data import Loader
 from ppema.errors import TrainingError
+from ppema.programs.eval_program import TestProgram
 from ppema.programs.executor import Executor
 from ppema.programs.inputs import Inputs
-from ppema.programs.test_program import TestProgram
 
 
 def evaluate(executor: Executor, test: TestProgram, inputs: Inputs, loader: Loader) -> dict[str, float]:

@@ -13,7 +13,7 @@ from ppema.evaluation.prepared import EvaluationRun
 from ppema.evaluation.recalibrator import Recalibrator
 from ppema.passes.recalibrate import recalibration
 from ppema.passes.select import POLICIES, BatchNormPolicy
-from ppema.programs.test_program import train_statistics
+from ppema.programs.eval_program import train_statistics
 
 
 class Policies:

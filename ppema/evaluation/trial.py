@@ -17,8 +17,8 @@ from ppema.errors import ConfigError, TrainingError
 from ppema.ir import Parameter, scope
 from ppema.losses import LOSSES
 from ppema.metrics import METRICS
+from ppema.programs.eval_program import Model
 from ppema.programs.executor import Executor
-from ppema.programs.test_program import Model
 
 # A batch is compared with parts of these sizes. Two samples do for measures of ours, which only a model can make depend on it.
 _PARTS, _PARTS_OF_OURS = (1, 2, 5), (1, 1)

@@ -13,7 +13,7 @@ from ppema.errors import AverageError, CheckpointError
 from ppema.evaluation.evaluate import evaluate
 from ppema.evaluation.prepared import EvaluationRun
 from ppema.posthoc.combine import Built
-from ppema.programs.test_program import train_statistics
+from ppema.programs.eval_program import train_statistics
 
 _FAR = 1.0
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -38,7 +39,7 @@ from ppema.config import Config
 from ppema.config.horizon import Horizon
 from ppema.errors import CheckpointError
 from ppema.ir import scope
-from ppema.training.setup import TrainingRun
+from ppema.programs.build import Programs
 
 _REST = "rest"
 
@@ -151,24 +152,26 @@ class Snapshots:
                 found.append(str(error))
         return found
 
-    def take(self, run: TrainingRun, state: State) -> Callable[[], object] | None:
-        """Copy one out of `run` as it stands at `state`; None where none of its averages has begun by then.
+    def take(
+        self, config: Config, programs: Programs, where: Any, horizon: Horizon, state: State
+    ) -> Callable[[], object] | None:
+        """Copy one out of the scope `where` of a run that is at `state`; None where none of its averages has begun by then.
 
         Returns what writes it, and raises TrainingError when it can not be written; the earlier ones are then as they were.
         """
-        tracked = _tracked(run, state.updates)
+        tracked = _tracked(config, programs, state.updates)
         if not tracked:
             return None
         parts = {}
         for name in tracked:
-            average = run.programs.averages[name]
+            average = programs.averages[name]
             # What is recalibrated has a shadow, but is no average.
             shadows = ((variable, each) for variable, each in average.shadow_of.items() if variable not in average.recalibrated)
-            parts[f"average-{name}"] = {variable: scope.get(run.scope, shadow) for variable, shadow in shadows}
+            parts[f"average-{name}"] = {variable: scope.get(where, shadow) for variable, shadow in shadows}
         covered = set.intersection(*(set(arrays) for arrays in parts.values()))
-        names = [parameter.name for parameter in run.programs.model.parameters]
-        parts[_REST] = {name: scope.get(run.scope, name) for name in names if name not in covered}
-        manifest = SnapshotManifest(step=state.step, updates=state.updates, averages=tracked, horizon=run.horizon)
+        names = [parameter.name for parameter in programs.model.parameters]
+        parts[_REST] = {name: scope.get(where, name) for name in names if name not in covered}
+        manifest = SnapshotManifest(step=state.step, updates=state.updates, averages=tracked, horizon=horizon)
         images = {part: Image.of(arrays) for part, arrays in parts.items()}
         return partial(write_folder, step_folder(self.folder, state.step), images, manifest, "snapshot")
 
@@ -200,13 +203,13 @@ def snapshots_of(config: Config) -> Snapshots:
     return Snapshots(output_of(config) / "snapshots")
 
 
-def _tracked(run: TrainingRun, updates: int) -> dict[str, Tracked]:
-    """The averages of `run` that have a sigma_rel and have seen weights by that many updates."""
-    rules = {name: average.rule for name, average in run.programs.averages.items()}
+def _tracked(config: Config, programs: Programs, updates: int) -> dict[str, Tracked]:
+    """The averages of `programs` that have a sigma_rel and have seen weights by that many updates."""
+    rules = {name: average.rule for name, average in programs.averages.items()}
     return {
         name: Tracked(
             sigma_rel=spec.sigma_rel, gamma=gamma_of(spec.sigma_rel), begin=rules[name].begin, every=rules[name].update_every
         )
-        for name, spec in run.config.averages.items()
+        for name, spec in config.averages.items()
         if spec.sigma_rel is not None and updates >= rules[name].first
     }

@@ -24,10 +24,10 @@ from ppema.passes.recalibrate import Recalibration, recalibration
 from ppema.passes.switch import SwitchPass
 from ppema.passes.target import Pass, PassReport, TrainProgram, apply_passes
 from ppema.programs.averages import average_passes
+from ppema.programs.eval_program import Model, TestProgram, build_test_model, rewired
 from ppema.programs.extra import ExtraPass, with_extra
 from ppema.programs.forward import building
 from ppema.programs.step import BackwardPass, ForwardPass, OptimizePass
-from ppema.programs.test_program import Model, TestProgram, build_test_model, rewired
 
 
 def training_step(

@@ -13,8 +13,8 @@ from ppema.data import Field
 from ppema.errors import ConfigError, listed
 from ppema.ir import Parameter
 from ppema.passes.target import Pass, TrainProgram
+from ppema.programs.eval_program import Model
 from ppema.programs.forward import forward
-from ppema.programs.test_program import Model
 
 
 @dataclass(frozen=True)

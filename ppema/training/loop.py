@@ -185,7 +185,7 @@ class Trainer:
                 if eval_every.regular(state) and isinstance(run.programs.lr, ReduceOnPlateau):
                     self._judge(run.programs.lr, state, log)
                 if snapshot_every and snapshot_every.due(state):
-                    saver.submit(snapshots.take(run, state))
+                    saver.submit(snapshots.take(config, run.programs, run.scope, run.horizon, state))
                 failure = too_many(before, step.skipped, config.train.max_skipped, in_a_row) or self._broken
                 # Looked at once: a signal that comes after this line finds the next step's state saved.
                 stopped_by = stop.signal

@@ -28,10 +28,10 @@ from ppema.optimizers.schedules import ReduceOnPlateau
 from ppema.passes.average import Average
 from ppema.programs.build import Programs, build_programs
 from ppema.programs.device import Onednn, onednn_of, place_of
+from ppema.programs.eval_program import TestProgram, on_onednn
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
 from ppema.programs.start import initialise, seed_everything
-from ppema.programs.test_program import TestProgram, on_onednn
 from ppema.values import number
 from ppema.weights.put import put
 
