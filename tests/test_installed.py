@@ -14,22 +14,22 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.configs import CNN, data_section, write_config
 
 from ppema.cli.main import COMMANDS
 from ppema.version import VERSION
 
 ROOT = Path(__file__).parents[1]
 PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "requirements-core.txt")
-TINY = """
-model: {name: nets.Net}
-data:
-  train: {name: digits, split: train, batch_size: 32, shuffle: true, workers: 1}
-  eval: {name: digits, split: test, batch_size: 256}
-optimizer: {name: Momentum}
-lr: 0.1
-averages: {ema: {decay: 0.9}}
-train: {epochs: 1, stop_after: 3 steps}
-"""
+TINY = {
+    "model": "{name: nets.Net}",
+    "data": data_section(
+        "{name: digits, split: train, batch_size: 32, shuffle: true, workers: 1}",
+        "{name: digits, split: test, batch_size: 256}",
+    ),
+    "averages": "{ema: {decay: 0.9}}",
+    "train": "{epochs: 1, stop_after: 3 steps}",
+}
 NETS = """
 import paddle
 class Net(paddle.nn.Sequential):
@@ -77,7 +77,7 @@ def environment(wheel, tmp_path_factory):
 @pytest.fixture
 def project(tmp_path):
     """A user's folder, in which files lie that have the names of modules."""
-    (tmp_path / "tiny.yml").write_text(TINY)
+    write_config(tmp_path / "tiny.yml", CNN, **TINY)
     (tmp_path / "nets.py").write_text(NETS)
     for name in ("tqdm", "numpy", "torch", "socket", "ppema"):
         (tmp_path / f"{name}.py").write_text(f"open('{tmp_path}/{name} ran', 'w')\n")

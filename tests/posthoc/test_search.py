@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.posthoc_runs import small
+from support.configs import with_snapshots
 
 import ppema
 from ppema.cli.average import main as average_main
@@ -25,7 +25,7 @@ def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        ppema.train(small(folder, *MINE))
+        ppema.train(with_snapshots(folder, *MINE))
     (folder / "configs").mkdir()
     shutil.copy(folder / "runs/digits_posthoc/config.yml", folder / "configs/digits_posthoc.yml")
     return folder
