@@ -7,7 +7,7 @@ VENV ?= .venv$(patsubst requirements%.txt,%,$(REQUIREMENTS))
 CONFIG ?= configs/digits_cnn.yml
 BIN := $(VENV)/bin
 
-.PHONY: train test campaign test-all check bench schema clean
+.PHONY: train test campaign test-all check bench schema dist clean
 
 train: $(VENV)/.installed
 	$(BIN)/python tools/train.py -c $(CONFIG)
@@ -34,8 +34,14 @@ schema: $(VENV)/.installed
 	$(BIN)/python tools/show.py --schema > configs/schema.json
 	$(BIN)/python tools/show.py --reference > docs/config.md
 
+# What is published: a source distribution, and the wheel that is built from it.
+dist: $(VENV)/.installed-dev
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf .venv .venv-* .nox .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .nox .pytest_cache .ruff_cache .hypothesis dist *.egg-info
 
 # The stamps make an installation happen once, and again when a requirements file changes.
 $(VENV)/.installed: $(REQUIREMENTS) requirements-core.txt
