@@ -29,7 +29,7 @@ class Checkpoint:
     """One checkpoint on disk: its folder and its manifest. Arrays that it does not hold are read, and checked, when used."""
 
     path: Path
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)  # it has a line for every variable
     _held: Mapping[str, Arrays] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod

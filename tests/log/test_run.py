@@ -33,6 +33,7 @@ def test_a_finished_run_is_what_trained(trained):
     run = ppema.run(config.output)
     assert run.config == config
     assert [each.step for each in run.checkpoints] == [10, 20, 28]
+    assert repr(run.last) == f"Checkpoint(path={run.last.path!r})"
     assert (run.last.manifest.state, run.best.step) == (result.state, result.best["ema/accuracy"].step)
     final = {each["weights"]: each for each in run.records.evaluations[-3:]}
     for weights, metrics in result.metrics.items():
