@@ -1,4 +1,4 @@
-"""An average that stands in for the weights of a scope, and the way back."""
+"""`Applied`: an average in place of the weights of a scope, and how the weights come back."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ppema.errors import AverageError
 from ppema.ir import Program, TestSwitches, backend, scope
 from ppema.passes.average import Average
 
-# Those in progress, of whatever object: two that share a variable would put each other's average aside as the raw weights.
-# Weakly, so that one which nobody can restore any more stands in nobody's way.
+# All applied averages of this process: if two shared a variable, the second would keep the first's average as raw weights.
+# The references are weak: an average that nobody can restore any more does not block others.
 _IN_PROGRESS: WeakSet[Applied] = WeakSet()
 
 
 class Places:
-    """Where an average and its weights are in one scope.
+    """The variables of an average and its weights in one scope, for any number of applications.
 
-    loan: of the shadows' memory to the weights of their type; half: the pairs of weight and shadow of two types, where the
+    loan: lends the shadows' memory to the weights of the same type. half: the (weight, shadow) pairs of different types, whose
     weight gets a rounded copy.
     """
 
     def __init__(self, where: Any, average: Average):
-        """Raises AverageError where the scope lacks one of them."""
+        """Raises AverageError if the scope lacks a weight or a shadow."""
         check_complete(where, average)
         pairs = list(average.shadow_of.items())
         self.scope = where
@@ -35,16 +35,18 @@ class Places:
 
 
 class Applied:
-    """One `apply` of an average: `start` puts it in place of the weights, and `undo` brings them back.
+    """One application of an average: `start` puts it in place of the weights, and `undo` restores them.
 
-    An interrupt (Ctrl-C) at any point of either leaves `undo` able to bring back whatever was put aside.
+    After an interrupt (Ctrl-C) at any point of either, `undo` can still restore every weight.
     """
 
     def __init__(self, places: Places, average: Average, programs: Sequence[Program], *, lend: bool):
-        """In the scope of `places`: the average's own memory, or with lend=False copies of it.
+        """Prepare the application in the scope of `places`. Nothing changes before `start`.
 
-        A weight of another type than its shadow gets a copy in any case, rounded; with lend=False so does its master weight,
-        from which the next step of training would make it anew. `programs` are in test mode meanwhile.
+        programs: test programs that are in test mode meanwhile.
+        lend: the weights get the shadows' own memory; False: they get copies. A weight whose type differs from its shadow's
+        gets a rounded copy either way. With lend=False its master weight gets a copy too, since the next training step computes
+        the weight from it.
 
         Raises AverageError before the first update, and while another average of the same variables is applied in this scope.
         """
@@ -71,7 +73,7 @@ class Applied:
         self.complete = False  # whether `start` has ended
 
     def start(self) -> None:
-        """Raises AverageError where the scope lacks a variable, or one does not fit; `undo` then undoes what it did."""
+        """Raises AverageError if the scope lacks a variable or one does not fit. Call `undo` then too."""
         _IN_PROGRESS.add(self)
         for program in self._programs:
             self._switches.append(backend().set_test(program))
@@ -86,13 +88,13 @@ class Applied:
 
     @property
     def name(self) -> str:
-        """The average's."""
+        """The name of the average."""
         return self._average.name
 
     def undo(self) -> None:
-        """Put the raw weights and the switches back, whatever of them `start` changed; it may be called again.
+        """Restore the raw weights and the `is_test` switches that `start` changed. It may be called again.
 
-        Raises AverageError where the scope lacks a variable by now.
+        Raises AverageError if the scope now lacks a variable.
         """
         try:
             for each in self._substitutes:
@@ -103,14 +105,14 @@ class Applied:
                 "restore(executor)"
             ) from error
         _IN_PROGRESS.discard(self)
-        # In reverse, since a program given twice was in test mode already at its second turn.
+        # In reverse order: a program given twice was already in test mode at its second turn.
         for each in reversed(self._switches):
             backend().reset_test(each)
 
     def aside(self, name: str) -> np.ndarray | None:
-        """A copy of what variable `name` would hold were the average not applied; None where that is what it holds.
+        """A copy of the raw value of variable `name`; None if the variable holds its raw value itself.
 
-        Once training has gone on from copies of the average, the weights are what it made of them.
+        After further training from copies of the average, the trained weights count as the raw ones.
         """
         if not self._lends and updates(self._scope, self._average) != self._count:
             return None
@@ -120,7 +122,7 @@ class Applied:
         return None
 
     def check(self) -> None:
-        """After `undo`: raise AverageError when the train program ran while the weights had the memory of the average."""
+        """Call it after `undo`. Raises AverageError if the train program ran while the weights shared the shadows' memory."""
         if self._lends and updates(self._scope, self._average) != self._count:
             raise AverageError(
                 f"the train program, or its startup program, ran while the average {self.name!r} was applied: it changed the "
@@ -130,7 +132,7 @@ class Applied:
 
 
 def in_progress(where: Any) -> list[Applied]:
-    """Those of the scope `where`."""
+    """The averages that are applied in the scope `where`."""
     return [each for each in _IN_PROGRESS if each._scope is where]
 
 
@@ -140,10 +142,10 @@ def updates(where: Any, average: Average) -> int:
 
 
 def as_measured(where: Any, average: Average) -> tuple[Any, ...]:
-    """By what statistics that were measured for `average` are known again: the scope `where`, the updates, and their values.
+    """A key that identifies the measured statistics of `average`: the scope `where`, the number of updates, and their values.
 
-    After a startup program, or with a checkpoint, the number of updates may be the same, but the values are others. Raises
-    AverageError where the scope lacks one of them.
+    The values belong to the key because a startup program or a checkpoint may reproduce the number of updates with other
+    statistics. Raises AverageError if the scope lacks a statistic.
     """
     shadows = [average.shadow_of[name] for name in average.recalibrated]
     check_complete(where, average, average.count, *shadows)
@@ -151,13 +153,13 @@ def as_measured(where: Any, average: Average) -> tuple[Any, ...]:
 
 
 def check_started(where: Any, average: Average) -> None:
-    """Raise AverageError unless the scope `where` holds weights and average, after one step at least."""
+    """Raise AverageError unless the scope `where` holds the weights and the average, after at least one step."""
     check_complete(where, average)
     check_updated(where, average)
 
 
 def check_complete(where: Any, average: Average, *names: str) -> None:
-    """Raise AverageError unless the scope `where` holds weights and average; of these only `names` where given."""
+    """Raise AverageError unless the scope `where` holds the variables `names`; default: all weights and the whole average."""
     absent = scope.missing(where, names or [*average.shadow_of, *average.state_names, *average.master_of.values()])
     if absent:
         raise _lacks(absent[0])

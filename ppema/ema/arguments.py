@@ -1,4 +1,4 @@
-"""What ExponentialMovingAverage is given, checked and in the form that it is used in."""
+"""The arguments of ExponentialMovingAverage: their checks, and their conversion to schedules, rules and passes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ppema.values import shown
 
 
 def check_name(given: str | None) -> None:
+    """Raises TypeError unless it is a string or None, and ValueError for a name that cannot be part of a file's name."""
     if given is None:
         return
     if not isinstance(given, str):
@@ -27,7 +28,10 @@ def check_name(given: str | None) -> None:
 
 
 def check_list(name: str, given: Any, kind: str) -> tuple[Any, ...]:
-    """The elements of `given`. Raises TypeError for one alone; of a Variable they would be new operations of its program."""
+    """The elements of `given`. Raises TypeError for a single element: iterating a Variable would add operations to its program.
+
+    kind: the elements in the plural, for the message.
+    """
     if isinstance(given, str) or hasattr(given, "stop_gradient") or not isinstance(given, Iterable):
         what = repr(given) if given is None or isinstance(given, str) else f"a {type(given).__name__}"
         raise TypeError(f"{name}: expected a list of {kind}, got {what}")
@@ -35,6 +39,7 @@ def check_list(name: str, given: Any, kind: str) -> tuple[Any, ...]:
 
 
 def check_programs(programs: Sequence[Program]) -> tuple[Program, ...]:
+    """The elements of `programs`. Raises TypeError unless it is a list of paddle.static.Programs."""
     given = check_list("programs", programs, "paddle.static.Programs")
     for program in given:
         if not hasattr(program, "global_block"):
@@ -43,6 +48,7 @@ def check_programs(programs: Sequence[Program]) -> tuple[Program, ...]:
 
 
 def check_patterns(name: str, given: Sequence[str]) -> tuple[str, ...]:
+    """The elements of `given`. Raises TypeError unless it is a list of strings."""
     patterns = check_list(name, given, "regular expressions")
     if not all(isinstance(each, str) for each in patterns):
         raise TypeError(f"{name}: expected a list of regular expressions, got {given!r}")
@@ -50,7 +56,11 @@ def check_patterns(name: str, given: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_steps(given: Any) -> Any:
-    """thres_steps itself. Raises TypeError or ValueError for what it can not be."""
+    """`given` itself, a number as float.
+
+    Raises TypeError unless it is None, a callable, a Variable or a number. Raises ValueError unless a number is finite and at
+    least 0.
+    """
     if given is None or callable(given) or hasattr(given, "stop_gradient"):
         return given
     if isinstance(given, bool) or not isinstance(given, numbers.Real):
@@ -76,7 +86,10 @@ def check_when(given: Variable | None) -> Variable | None:
 
 
 def schedule_of(schedule: Schedule | None, decay: float, thres_steps: Any) -> Schedule:
-    """The schedule that the three arguments ask for. Raises ValueError or TypeError for values that they can not have."""
+    """The schedule that the three arguments define.
+
+    Raises ValueError for a value out of range, or for both schedule and thres_steps, and TypeError for a wrong type.
+    """
     check_decay(decay)
     steps = check_steps(thres_steps)
     if schedule is not None:
@@ -89,14 +102,14 @@ def schedule_of(schedule: Schedule | None, decay: float, thres_steps: Any) -> Sc
 
 
 def selection_of(include: Sequence[str], exclude: Sequence[str], batch_norm: BatchNormPolicy) -> Selection:
-    """What the average covers. Raises TypeError or ValueError for what the arguments can not be."""
+    """The variables to cover. Raises TypeError unless the patterns are lists of strings, ValueError for an unknown policy."""
     if batch_norm not in POLICIES:
         raise ValueError(f"batch_norm: expected one of {', '.join(POLICIES)}, got {batch_norm!r}")
     return Selection(check_patterns("include", include), check_patterns("exclude", exclude), batch_norm)
 
 
 def switch_of(average: str, every: int | None, mix: float, update_every: int) -> SwitchPass | None:
-    """The pass that overwrites weights by `average`, where asked for. Raises ValueError for what the others can not be."""
+    """The pass that overwrites weights by `average`, None without `every`. Raises ValueError for a value out of range."""
     if every is None:
         if mix != 1:
             raise ValueError("overwrite_mix: it goes with overwrite_every alone")
@@ -110,7 +123,7 @@ def switch_of(average: str, every: int | None, mix: float, update_every: int) ->
 
 
 def as_float64(value: Any) -> Any:
-    """A number or a one-element Variable as schedules take it: a 0-D float64 Variable, never negative."""
+    """A number or a Variable of one element, as a 0-D float64 Variable for schedules. A Variable's negative value becomes 0."""
     if not hasattr(value, "stop_gradient"):
         return paddle.full([], check_steps(value), "float64")
     return paddle.clip(paddle.cast(paddle.reshape(value, []), "float64"), min=0.0)

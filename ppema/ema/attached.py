@@ -1,4 +1,4 @@
-"""An average in the train program that it was appended to, and what was built there after it."""
+"""An average in its train program, and checks of everything that is built there after it."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from ppema.passes.trained import check_trained
 
 @dataclass
 class Attached:
-    """An average of the train program `main`, which had the parameters `parameters` when it was appended."""
+    """An average of the train program `main`. parameters: those of `main` when the average was appended."""
 
     main: Program
     average: Average
     parameters: list[Parameter]
     selection: Selection
-    _checked: int = field(default=0, init=False)  # operations of `main` when nothing was found
+    _checked: int = field(default=0, init=False)  # number of operations of `main` at the last successful check
     _beginning: Beginning | None = field(default=None, init=False)
 
     def check(self, where: Any) -> None:
-        """Raise AverageError for what was built after the average and is not in it: weights, and updates of weights.
+        """Raise AverageError if weights, or updates of weights, were built after the average and are not part of it.
 
-        Warn where the average in the scope `where` goes on from an earlier program's. It costs some microseconds where the
-        program has grown by nothing since the last time.
+        Warns if the average in the scope `where` continues that of an earlier program. The check takes some microseconds if the
+        program has not grown since the last one.
         """
         if self._beginning is not None:
             self._beginning.check(where)
@@ -73,13 +73,14 @@ class Attached:
             )
 
     def begin(self, startup: Program) -> None:
-        """Warn where `startup` is not what begins the average: see `Beginning`."""
+        """Warn if running `startup` does not begin the average: see `Beginning`."""
         self._beginning = Beginning(self.main, startup, self.average)
 
 
 def attach(added: EmaPass, switch: SwitchPass | None, when: Variable | None) -> Attached:
     """Append the update of a new average to the default main program, and its initial values to the default startup program.
 
+    switch: the pass that overwrites weights, if any. when: as `TrainProgram.when`.
     Raises AverageError and warns as `ExponentialMovingAverage.update` does.
     """
     target = TrainProgram(paddle.static.default_main_program(), paddle.static.default_startup_program(), when=when)
@@ -92,10 +93,10 @@ def attach(added: EmaPass, switch: SwitchPass | None, when: Variable | None) -> 
 
 
 def names_to_be(program: Program, selection: Selection, name: str) -> dict[str, str]:
-    """The shadow's name by parameter's name, as an average `name` of the model in `program` has them in its train program.
+    """The shadows' names by parameter's name, as an average `name` has them in a train program of the model in `program`.
 
-    Covered is what `program` shows to change in training: trainable parameters, and the statistics of BatchNorm layers with a
-    trainable weight or bias. Raises AverageError where it has no parameters.
+    They cover the variables that change in training: trainable parameters, and the statistics of BatchNorm layers with a
+    trainable weight or bias. Raises AverageError if `program` has no parameters.
     """
     parameters = backend().parameters(program)
     if not parameters:
@@ -106,7 +107,7 @@ def names_to_be(program: Program, selection: Selection, name: str) -> dict[str, 
 
 
 def _ours_in_a_branch(operation: Operation) -> bool:
-    """Whether ppema itself built `operation` in a branch, as it overwrites weights by their average."""
+    """Whether ppema itself built `operation` in a branch, as the switch pass does."""
     return operation.depth > 0 and operation.source.startswith(f"{Path(__file__).parents[1]}{os.sep}")
 
 

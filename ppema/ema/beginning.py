@@ -1,4 +1,4 @@
-"""How the average of a program begins in a scope: with the startup program, or with what an earlier program left there."""
+"""How an average begins in a scope: with the startup program, or with the average of an earlier program."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _NAMES: set[str] = set()  # of the averages that were appended in this process
 
 
 class Beginning:
-    """Notices an average that its startup program does not begin.
+    """Detects an average that its startup program does not initialise.
 
-    A variable that only the startup program fills tells whether it has run in a scope since the average was appended.
+    A mark, a variable that only the startup program fills, shows whether that has run since the average was appended.
     """
 
     def __init__(self, main: Program, startup: Program, average: Average):
-        """Warns where a run of the train program `main` would not find the average, after `startup` or without it."""
+        """Warns if a run of the train program `main` would not find the average, after `startup` or without it."""
         self._average = average
         self._mark = f"{average.count}.begun"
         backend().create_state(paddle.static.Program(), startup, self._mark, [], "bool", 1)
@@ -34,7 +34,7 @@ class Beginning:
         _NAMES.add(average.name)
 
     def check(self, where: Any) -> None:
-        """Warn, once, where the average in the scope `where` goes on from updates by an earlier program."""
+        """Warn, once, if the average in the scope `where` continues from updates by an earlier program."""
         scope_of_earlier, updates = self._earlier or (None, 0)
         if scope_of_earlier is not where:
             return
@@ -67,9 +67,9 @@ def _warn_of_startup(main: Program, startup: Program, average: Average, where: A
 
 
 def _weights_are_anothers(main: Program, average: Average, where: Any) -> bool:
-    """Whether the scope `where` has an average of these weights that is not of `main`.
+    """Whether the scope `where` has an average of these weights that does not belong to `main`.
 
-    The weights are then left from an earlier program, as in a loop over decays, and say nothing of the startup program.
+    The weights are then those of an earlier program, as in a loop over decays. They do not show that the startup program ran.
     """
     shadows = {shadow_name(weight, name) for weight in average.shadow_of for name in _NAMES}
     others = shadows.difference(backend().state_names(main))

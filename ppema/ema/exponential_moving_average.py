@@ -1,4 +1,4 @@
-"""ExponentialMovingAverage: the class for programs that the user builds and runs, in place of paddle.static's own."""
+"""ExponentialMovingAverage: the average for programs that the user builds and runs, in place of paddle.static's class."""
 
 from __future__ import annotations
 
@@ -43,39 +43,38 @@ class ExponentialMovingAverage:
         with ema.apply(exe):                # the parameters hold the averages here, and the raw weights again after it
             exe.run(test_program, ...)
 
-    After update t the shadow s of a parameter θ is the bias-corrected average Σ w_i θ_i / Σ w_i with
-    w_i = (1 - d_i) Π_{j>i} d_j, exactly, also when the decay varies; shadows are float32, of float16 and bfloat16 parameters
-    too, whose master weights are averaged where the optimizer keeps them. Averaged are all parameters and
-    BatchNorm's running mean and variance, so that γ, β, μ and σ² belong together; not those whose
-    `ParamAttr(do_model_average=False)` opts out. What never changes in training, such as a frozen weight, costs nothing.
+    After update t the shadow s of a parameter θ is exactly the bias-corrected average Σ w_i θ_i / Σ w_i with
+    w_i = (1 - d_i) Π_{j>i} d_j, also for a varying decay. Shadows are float32, and float64 for float64 parameters. For float16
+    and bfloat16 parameters the optimizer's master weights are averaged, if it keeps any. The average covers all parameters and
+    BatchNorm's running mean and variance, so that γ, β, μ and σ² belong together. `ParamAttr(do_model_average=False)` excludes
+    a parameter. A variable that never changes in training, such as a frozen weight, has no shadow and costs nothing.
 
     Args:
         decay: d, in [0, 1).
-        thres_steps: None, or m in the decay of a step, min(d, (1 + m)/(10 + m)). A number; a Variable of the program (one
-            element, any numeric type), read at every run; or a callable, called once by `update` with the number of updates
-            made so far (a 0-D float64 Variable, updated at every run), that returns a number or a Variable.
-        name: of the average: its variables are saved as "<parameter>.<name>". Default: "ema", "ema_1", ... in one process.
-        schedule: in place of decay and thres_steps, one of those in `ppema.averaging.decay`, such as HalfLife(1000).
-        start: steps that the average leaves out; until then it is the weights themselves.
-        update_every: steps between two updates; a decay keeps its meaning per step.
-        scale: κ, where the batch is κ times as large as the one that the decay was chosen for: it becomes decay^κ.
-        bias_correction: False for TensorFlow's variables: the shadow begins with the initial weights, s += (1 - d)·(θ - s).
-        overwrite_every: Switch EMA: after each multiple of this number of steps the raw weights become the average. Averages
-            whose `update` is called later see the weights as they are then.
-        overwrite_mix: how much of the average they become, in (0, 1].
-        precision: "compensated" keeps what float32 loses of each update in a second variable per parameter; see
-            docs/precision.md for when it matters.
-        include, exclude: regular expressions on variables' names; averaged is what one of `include` (if any) and none of
-            `exclude` matches.
-        batch_norm: "average" BatchNorm's running mean and variance like weights; "copy": leave them the raw model's;
-            "recalibrate": `recalibrate` measures them for the averaged weights, each time before they are applied.
-        programs: test programs whose BatchNorm and dropout `apply` puts in test mode while the average is applied; each
-            switch is put back to what it was.
+        thres_steps: m in the decay of a step, min(d, (1 + m)/(10 + m)). A number; a Variable of the program (one element, any
+            numeric type), read at every run; or a callable that returns one of these. `update` calls it once with the number
+            of updates so far, a 0-D float64 Variable. None: the decay is d.
+        name: name of the average; its variables are "<parameter>.<name>". Default: "ema", "ema_1", ... in one process.
+        schedule: a schedule of `ppema.averaging.decay`, such as HalfLife(1000), in place of decay and thres_steps.
+        start: number of steps before the average begins; until then its updates copy the weights.
+        update_every: number of steps between two updates. The decay is meant per step all the same.
+        scale: κ for a batch κ times as large as the batch of the decay. The decay becomes decay^κ.
+        bias_correction: False gives TensorFlow's rule: the shadow begins with the initial weights, s += (1 - d)·(θ - s).
+        overwrite_every: Switch EMA: after each multiple of this number of steps the average overwrites the raw weights.
+            Averages whose `update` is called later observe the overwritten weights.
+        overwrite_mix: share of the average in the new weights, in (0, 1].
+        precision: "compensated" keeps float32's rounding error of each update in a second variable per parameter;
+            docs/precision.md shows when it matters.
+        include, exclude: regular expressions for variables' names. The average covers the variables that match one of `include`
+            (if any are given) and none of `exclude`.
+        batch_norm: "average": average BatchNorm's running mean and variance like weights; "copy": use those of the raw model;
+            "recalibrate": measure them for the averaged weights, by calling `recalibrate` before each `apply`.
+        programs: test programs. `apply` puts their BatchNorm and dropout in test mode, and restores each switch afterwards.
 
     Raises:
-        ValueError: decay is not a number in [0, 1), another number is out of range, or both thres_steps and schedule are
+        ValueError: decay is not a number in [0, 1), another argument is out of range, or thres_steps and schedule are both
             given.
-        TypeError: thres_steps, schedule, bias_correction, programs, include or exclude is something else.
+        TypeError: an argument has the wrong type.
     """
 
     def __init__(
@@ -105,25 +104,25 @@ class ExponentialMovingAverage:
         self._programs = check_programs(programs)
         self._attached: Attached | None = None
         self._applied: Applied | None = None
-        self._places: Places | None = None  # in the scope where it was applied last
-        self._recalibrated: tuple[Any, ...] | None = None  # `as_measured`, after the last time
+        self._places: Places | None = None  # in the scope of the last `apply`
+        self._recalibrated: tuple[Any, ...] | None = None  # `as_measured` after the last `recalibrate`
 
     def update(self, when: Variable | None = None) -> None:
-        """Append the update to the default main program: from then on each of its runs makes one.
+        """Append the update to the default main program: each of its runs then updates the average.
 
         Call it once, after the optimizer's `minimize` and before the startup program runs.
 
-        when: a bool Variable of one element that says whether a run is an optimizer step, for programs that accumulate
-        gradients over several: other runs neither update the average nor count. None: every run is a step.
+        when: bool Variable of one element, True in a run that is an optimizer step, for programs that accumulate gradients.
+        Other runs neither update the average nor count. None: every run is a step.
 
-        A program that already runs gets an average by a startup program of its own:
+        To add an average to a program that already runs, give it a startup program of its own:
         `with paddle.static.program_guard(main, new): ema.update()`, then `executor.run(new)`.
 
-        Raises AverageError when called twice or before `minimize`, when the program has no parameters, one of a type that has
-        no shadow (float8), or already an average of this name, when `minimize` trains a parameter that is marked
-        `trainable = False`, and where one of the constructor's programs does not read the train program's parameters. Raises
-        TypeError for another `when`. Warns where `minimize` trains inside a branch and `when` is None, and where the startup
-        program is another model's or seems to have run.
+        Raises AverageError if called twice or before `minimize`; if the program has no parameters, one of a type without shadow
+        (float8), or an average of this name; if `minimize` trains a parameter marked `trainable = False`; and if one of the
+        constructor's programs does not read the train program's parameters. Raises TypeError for any other `when`. Warns if
+        `minimize` trains inside a branch and `when` is None, and if the startup program belongs to another model or seems to
+        have run.
         """
         if self._attached is not None:
             raise AverageError(f"update() of the average {self._name!r} was called twice: each run would count double")
@@ -135,26 +134,26 @@ class ExponentialMovingAverage:
 
     @contextmanager
     def apply(self, executor: Any, need_restore: bool = True, *, programs: Sequence[Program] = ()) -> Iterator[None]:
-        """Put the averages in place of the parameters, in the scope that is current.
+        """Put the averages in place of the parameters, in the current scope.
 
-        With need_restore the parameters share the shadows' memory, and leaving the block gives them their own back, also after
-        an exception. Nothing may write weights inside it: the train program or `Tensor.set` would write the averages. Without,
-        the parameters get copies: training may go on from them without touching the shadows, and `restore` brings the raw
-        weights back whenever it is called. A half weight gets a copy either way, rounded to nearest; its master weight only
-        without.
+        With need_restore the parameters share the shadows' memory. The end of the block restores their own, also after an
+        exception. Nothing may write weights inside the block: the train program or `Tensor.set` would overwrite the averages.
+        Without need_restore the parameters get copies: training can continue from them without changing the shadows, and
+        `restore` brings the raw weights back at any time. A half weight gets a copy either way, rounded to nearest; its master
+        weight gets one only without need_restore.
 
-        What Paddle saves inside the block (`static.save`, `save_vars`) has the averages under the parameters' names, as with
-        Paddle's own class, and not the raw weights. `ppema.read_state` gives both, each under its own names.
+        Files that Paddle saves inside the block (`static.save`, `save_vars`) hold the averages under the parameters' names and
+        no raw weights, as with Paddle's own class. `ppema.read_state` gives both, each under its own name.
 
         Args:
-            executor: as in paddle.static's class; the scope alone decides, so it is not used.
-            programs: test programs to put in test mode meanwhile, beside those given to the constructor. All their parameters
-                must be the train program's, by name, shape and type; others must be frozen. What else runs inside the block
-                is not checked: a parameter whose name the train program does not have is read as it is in the scope.
+            executor: unused, since the scope alone matters; kept as in paddle.static's class.
+            programs: test programs to put in test mode meanwhile, besides those of the constructor. Their parameters must be
+                the train program's, by name, shape and type, or frozen. Other programs that run inside the block are not
+                checked: a parameter that the train program does not have keeps its value in the scope.
 
-        Raises AverageError: before the first update, where weights or updates of weights came into the train program after
-        `update`, while this or another average of the same variables is applied, where a program reads parameters that nothing
-        trains, where BatchNorm's statistics are still to be recalibrated, or, at the end, when the train program ran inside.
+        Raises AverageError before the first update; if weights or updates of weights were built after `update`; while this or
+        another average of the same variables is applied; if a program reads parameters that nothing trains; if BatchNorm's
+        statistics still need `recalibrate`; and, at the end, if the train program ran inside the block.
         """
         attached = self._require_update("apply")
         attached.check(paddle.static.global_scope())
@@ -188,20 +187,24 @@ class ExponentialMovingAverage:
             raise
 
     def restore(self, executor: Any) -> None:
-        """Bring back the raw weights that `apply` put aside. Raises AverageError when the average is not applied."""
+        """Bring back the raw weights that `apply` replaced. Raises AverageError if the average is not applied.
+
+        Raises it also if the train program ran while its weights shared the shadows' memory.
+        """
         if self._applied is None:
             raise AverageError(f"restore() of the average {self._name!r}: it is not applied")
         self._take_back(self._applied).check()
 
     def recalibrate(self, executor: Any, test_program: Program, feeds: Iterable[Mapping[str, np.ndarray]]) -> None:
-        """Measure BatchNorm's statistics for the averaged weights, where the average was made with batch_norm="recalibrate".
+        """Measure BatchNorm's statistics for the averaged weights, for an average made with batch_norm="recalibrate".
 
-        They become the mean and variance over all of `feeds` together: batches of training data, all of one size, as
-        `executor.run` takes them, for `test_program`, a test program of the model such as `ppema.clone_for_test` makes. It
-        reads the averages' own variables: no weight is touched, and nothing is applied.
+        They become the mean and variance over all batches together. No weight changes, and nothing is applied.
+
+        test_program: a test program of the model, as `ppema.clone_for_test` makes it.
+        feeds: batches of training data for `test_program`, all of one size, as `executor.run` takes them.
 
         Raises AverageError for another policy, before the first update, for a program that lacks a BatchNorm of the train
-        program or reads parameters that nothing trains, for no feeds at all, and while an average is applied in this scope.
+        program or reads parameters that nothing trains, if `feeds` is empty, and while an average is applied in this scope.
         """
         attached, where = self._require_update("recalibrate"), paddle.static.global_scope()
         average = attached.average
@@ -227,41 +230,40 @@ class ExponentialMovingAverage:
         try:
             applied.undo()
             self._applied = None
-        except AverageError:  # a variable is missing: `restore` can be tried again
+        except AverageError:  # a variable is missing: `restore` can be called again
             raise
-        except BaseException:  # Ctrl-C came meanwhile: the weights first
+        except BaseException:  # Ctrl-C during `undo`: restore the weights before it goes on
             applied.undo()
             self._applied = None
             raise
         return applied
 
     def average(self, var: Any) -> Variable:
-        """The shadow of `var` (a parameter, or its name), a Variable of the train program that may be fetched: float32, or
-        float64 of a float64 parameter.
+        """The shadow of `var` (a parameter or its name), a Variable of the train program that can be fetched.
 
-        Raises AverageError for what is not averaged, or before `update`.
+        Its shape is the parameter's; its type is float32, or float64 for a float64 parameter. Raises AverageError for a
+        variable that is not averaged, and before `update`.
         """
         return self._require_update("average").average.shadows[self._key(var, self._shadow_of())]
 
     def average_name(self, var: Any) -> str:
-        """The name of the variable that holds the average of `var` (a parameter, or its name) in the scope and in saved files.
+        """The name of the average of `var` (a parameter or its name) in the scope and in saved files.
 
-        Before `update`, as in a program for evaluation, it is the name that the average has in a train program of the model in
-        the default main program, if it was made there with the same arguments and name. Raises AverageError for what is not
-        averaged.
+        Before `update`, as in a program for evaluation, it is the name in a train program of the model in the default main
+        program, for an average with the same arguments and name. Raises AverageError for a variable that is not averaged.
         """
         shadow_of = self._shadow_of()
         return shadow_of[self._key(var, shadow_of)]
 
     def variables_to_restore(self, variables: Iterable[Any] | None = None) -> dict[str, Variable]:
-        """The live variable by the name under which a file of the train program holds the value to load into it.
+        """The variables of the program by the names from which to load them, as in TensorFlow.
 
-        As in TensorFlow: an averaged variable by its shadow's name, every other by its own. A program without averages that
-        loads each variable from the name it has here gets the averaged weights. Before `update` these are the variables of the
-        default main program, and names as `average_name` gives them.
+        The name of an averaged variable is its shadow's; any other variable has its own. A program without averages that loads
+        by these names from a file of the train program gets the averaged weights. Before `update` the result holds the
+        variables of the default main program, with names as `average_name` gives them.
 
-        variables: those that are to get their averages (parameters, or their names); all others their own values. None: all
-        that are averaged. Raises AverageError for one that is not averaged, and for a program without parameters.
+        variables: parameters, or their names, that get their averages; all others get their own values. None: all averaged
+        ones. Raises AverageError for a variable that is not averaged, and for a program without parameters.
         """
         shadow_of, attached = self._shadow_of(), self._attached
         if variables is not None:
@@ -271,7 +273,7 @@ class ExponentialMovingAverage:
         return {shadow_of.get(each.name, each.name): each.variable for each in parameters}
 
     def _shadow_of(self) -> dict[str, str]:
-        """The names of shadows by parameter's name."""
+        """The shadows' names by parameter's name."""
         if self._attached is not None:
             return self._attached.average.shadow_of
         return names_to_be(paddle.static.default_main_program(), self._selection, self._name)

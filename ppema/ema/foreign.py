@@ -1,4 +1,4 @@
-"""Test programs that read parameters which the train program does not have."""
+"""A check that a test program reads the train program's parameters."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ppema.ir import Parameter, Program, backend
 
 
 def check_test_program(test: Program, train: Sequence[Parameter]) -> None:
-    """Check that the test program `test` reads the weights that are trained.
+    """Check that the test program `test` reads the trained weights.
 
-    train: the parameters of the train program; both share the scope by their names. `test` may lack some of them. It may have
-    others of its own where they are frozen, such as those of a teacher or of a metric's network.
+    train: the parameters of the train program. The two programs share variables of the scope by name. `test` may lack some of
+    them. It may have other parameters if they are frozen, such as those of a teacher or of a metric's network.
 
-    Raises AverageError where it has a trainable parameter, or BatchNorm statistics, that the train program does not have, and
-    where it has one of another shape or type.
+    Raises AverageError if `test` has a trainable parameter, or BatchNorm statistics, that the train program lacks, and if a
+    parameter's shape or type differs.
     """
     ours = {parameter.name: parameter for parameter in train}
     parameters = backend().parameters(test)
@@ -38,9 +38,9 @@ def check_test_program(test: Program, train: Sequence[Parameter]) -> None:
 
 
 def statistics_of_trained(program: Program, frozen: set[str]) -> set[str]:
-    """Those of `frozen` that are the statistics of a BatchNorm of `program` with a weight or bias outside of it.
+    """The names in `frozen` of statistics whose BatchNorm in `program` also reads a weight or bias outside `frozen`.
 
-    Paddle marks all statistics as frozen, so that they say nothing themselves.
+    Paddle marks all statistics as frozen, so the mark of a statistic does not show whether its layer is trained.
     """
     if not frozen:
         return set()

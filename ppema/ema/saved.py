@@ -1,4 +1,4 @@
-"""The state of a program as it is saved: every persistable variable, under the name it is trained under."""
+"""The state of a program for saving: every persistable variable with its raw value, by name."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ppema.ir import Program, backend, scope
 
 
 def read_state(program: Program | None = None) -> dict[str, np.ndarray]:
-    """A copy of the variables of `program` (default: the default main program) in the current scope, by name, for saving.
+    """Copies of all persistable variables of `program` in the current scope, by name. Default: the default main program.
 
-    Raw weights are raw and averages are averages, also while an average is applied. Raises AverageError where the scope lacks
-    a variable.
+    A weight's name has the raw weight and a shadow's name the average, also while an average is applied. Raises AverageError if
+    the scope lacks a variable.
     """
     names = backend().state_names(program or paddle.static.default_main_program())
     return read(paddle.static.global_scope(), names)
 
 
 def read(where: Any, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The same for the variables `names` of the scope `where`."""
+    """Copies of the variables `names` of the scope `where`, as `read_state` gives them."""
     applied, state = in_progress(where), {}
     for name in names:
         aside = _aside(applied, name)
@@ -36,5 +36,5 @@ def read(where: Any, names: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def _aside(applied: Sequence[Applied], name: str) -> np.ndarray | None:
-    """The variable's own value, while one of `applied` is applied to it; None where it has it."""
+    """The raw value of variable `name` if one of `applied` has replaced it; None if the variable holds it."""
     return next((value for each in applied if (value := each.aside(name)) is not None), None)

@@ -1,4 +1,4 @@
-"""apply and restore: weights and averages trade places, all of them or none, and always find back."""
+"""apply and restore: all weights get their averages, or none does, and every raw weight comes back."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_training_after_apply_without_restore_leaves_the_former_weights_to_resto
 
 
 def test_training_goes_on_from_the_average_without_touching_the_shadow(built, here):
-    """The weights begin where the average stood, and the shadow moves by its own update alone: s + α·(θ - s)."""
+    """The weights begin with the average, and the shadow changes only by its own update: s + α·(θ - s)."""
     ema = averaged(built, 0.75)
     built.steps(5)
     mean = averages(built, ema)
@@ -175,7 +175,7 @@ def test_another_average_of_the_same_weights_is_refused_meanwhile(built, here, f
 
 
 def test_a_users_own_exception_is_not_replaced(built, here):
-    """Training inside the block is an error of its own, but not the first."""
+    """Training inside the block is an error too, but the user's exception comes first."""
     ema = averaged(built, 0.9)
     built.steps(2)
     with pytest.raises(ZeroDivisionError), ema.apply(built.executor):
@@ -185,7 +185,7 @@ def test_a_users_own_exception_is_not_replaced(built, here):
 
 
 def test_programs_given_to_apply_are_in_test_mode_meanwhile_and_each_as_it_was_after(built, here):
-    """One of them was in test mode already, and one is registered with the class too."""
+    """One program was in test mode already, and one is given to the constructor too."""
     first, second, third = (backend().clone(built.main, [])[0] for _ in range(3))
     backend().set_test(second)
     ema = averaged(built, 0.9, programs=[first])
@@ -203,7 +203,7 @@ def test_programs_given_to_apply_are_in_test_mode_meanwhile_and_each_as_it_was_a
 
 
 def test_swapping_twice_is_the_identity_for_any_values(built, here):
-    """NaN, infinities, -0.0 and subnormal numbers too: nothing is computed."""
+    """The swap computes nothing, so NaN, infinities, -0.0 and subnormal numbers keep their bits."""
     ema = averaged(built, 0.9)
     built.steps(1)
     odd = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45, 3.4e38], "float32")
@@ -220,7 +220,7 @@ def test_swapping_twice_is_the_identity_for_any_values(built, here):
 
 @pytest.mark.parametrize("need_restore", [True, False])
 def test_an_interrupt_at_any_point_loses_nothing(built, here, need_restore):
-    """Ctrl-C before any line of ppema that `apply` or `restore` runs: the raw weights are back, or `restore` brings them."""
+    """After Ctrl-C before any line of ppema in `apply` or `restore`, the raw weights are back or `restore` brings them."""
     ema = averaged(built, 0.9)
     built.steps(2)
     raw, mean = weights(built), averages(built, ema)
@@ -231,7 +231,7 @@ def test_an_interrupt_at_any_point_loses_nothing(built, here, need_restore):
         if not need_restore:
             ema.restore(built.executor)
 
-    swap()  # what is looked up once only is not traced below
+    swap()  # the lines that run only at the first swap are not traced below
     line, found = 0, set()
     while interrupted(swap, line):
         if not same(weights(built), raw):
@@ -245,7 +245,7 @@ def test_an_interrupt_at_any_point_loses_nothing(built, here, need_restore):
 
 
 def interrupted(action, line) -> bool:
-    """Whether `action` came to the line of that number, counted over ppema's; it was interrupted there."""
+    """Interrupt `action` before line number `line`, counted over all lines of ppema that run. False if it ended earlier."""
     left = line
 
     def trace(frame, event, _):

@@ -1,4 +1,4 @@
-"""apply and restore where a weight is of another type than its shadow."""
+"""apply and restore for weights whose type differs from their shadow's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ppema.passes.clone import clone_for_test
 
 
 def averaged(program, monkeypatch=None, **settings):
-    """The class on a program that has run a few steps; with `monkeypatch`, as where SGD updates its master weights."""
+    """The class on a program that has run a few steps. With `monkeypatch`, SGD updates its master weights, as on a GPU."""
     program.move()
     with program.guard():
         ema = ExponentialMovingAverage(0.8, name="ema", **settings)
@@ -45,7 +45,7 @@ def program(request):
 
 
 def as_weight(program, name="w.ema"):
-    """The shadow as the bits that a weight of the program's type has to hold."""
+    """The shadow rounded to the type of the program's weight, as bits."""
     shadow = scope.get(program.scope, name)
     return shadow if shadow.dtype == np.float64 else rounded(shadow, program.dtype)
 
@@ -120,7 +120,7 @@ def test_a_shadow_that_does_not_fit_leaves_everything_as_it_was(program):
 
 @pytest.mark.parametrize("flag", [True, False])
 def test_a_rewired_test_program_reads_the_shadow_as_the_weights_type(program, flag):
-    """In the branches of a `cond` too. Its weight is the shadow as Paddle itself casts it, and else what `apply` gives."""
+    """The weight is the shadow as Paddle casts it, also in the branches of a `cond`. `apply` differs only if that cast cuts."""
     with program.guard():
         test, values = clone_for_test(program.main, [program.outer, program.inner])
     reads, read = backend().clone(test, values)

@@ -1,4 +1,4 @@
-"""apply and restore where scope or program change meanwhile: rebuilt, started again, erased, another one."""
+"""apply and restore if the scope or the program changes meanwhile: rebuilt, started again, erased, replaced."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_scope_without_the_variables_is_named(built):
 
 
 def test_a_program_rebuilt_meanwhile_with_other_shapes_is_refused_and_nothing_is_touched(built, here):
-    """As in a notebook whose cell is run again: new programs, whose variables take the names of the old ones' in the scope."""
+    """A notebook cell that runs again builds new programs, whose variables take over the old names in the scope."""
     ema = averaged(built, 0.9, name="ema")
     built.steps(3)
     main, startup = paddle.static.Program(), paddle.static.Program()
@@ -51,7 +51,7 @@ def test_a_program_rebuilt_meanwhile_with_other_shapes_is_refused_and_nothing_is
 
 @pytest.mark.parametrize("need_restore", [True, False])
 def test_the_startup_program_runs_again_as_in_a_loop_over_folds(built, here, need_restore):
-    """A new executor makes new variables of the same names on Paddle 3, and frees the former ones."""
+    """On Paddle 3 a new executor makes new variables of the same names and frees the former ones."""
     ema = averaged(built, 0.9)
     for _ in range(4):
         built.executor = paddle.static.Executor(paddle.CPUPlace())
@@ -99,7 +99,7 @@ def test_variables_that_were_erased_are_named(built, here):
 
 
 def test_a_program_rebuilt_meanwhile_alike_goes_on_with_the_scope(built, here):
-    """The new program's class finds the average where the old one left it, and the old one still restores what is its own."""
+    """The new program's class continues with the old average in the scope, and the old class can still restore its weights."""
     old = averaged(built, 0.9, name="ema")
     built.steps(3)
     mean = averages(built, old)

@@ -1,4 +1,4 @@
-"""What ExponentialMovingAverage may be given, and what it refuses before anything is built."""
+"""The arguments of ExponentialMovingAverage: which it accepts, and which it refuses before anything is built."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ppema.ir import backend
 @pytest.mark.parametrize("key", ["include", "exclude"])
 @pytest.mark.parametrize("given", ["linear_0.w", [5], None])
 def test_patterns_are_a_list_of_strings(key, given):
-    """A string alone would be taken for its characters."""
+    """A single string would count as a list of its characters."""
     with pytest.raises(TypeError, match=f"{key}: expected a list of regular expressions, got "):
         ExponentialMovingAverage(0.9, **{key: given})
 
@@ -44,7 +44,7 @@ def test_patterns_and_programs_may_be_any_iterable(built, here):
     ],
 )
 def test_settings_out_of_range(setting, least, given, shown):
-    """2^63 and more end in a segmentation fault or an OverflowError once they are in a program."""
+    """Numbers of 2^63 and more in a program end in a segmentation fault or an OverflowError."""
     with pytest.raises(ValueError, match=f"^{setting}: expected an integer from {least} to 1e15, got {shown}$"):
         ExponentialMovingAverage(0.9, **{setting: given})
 
@@ -118,7 +118,7 @@ def test_what_an_argument_can_not_be_is_said_at_once(argument, error, said):
 
 
 def test_one_alone_is_no_list(built, here):
-    """The elements of a variable would be new operations of the program, with which Paddle 3 ends the process later."""
+    """Iterating a Variable would add operations to the program, after which Paddle 3 ends the process later."""
     ema = averaged(built, 0.9)
     built.steps(1)
     before = backend().size(built.main)

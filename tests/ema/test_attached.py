@@ -1,4 +1,4 @@
-"""What is built after update(), before it, or elsewhere: noticed in a line, or right."""
+"""Programs built after update(), before it, or elsewhere: the average is right, or one line reports why not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ppema.passes.clone import clone_for_test
 
 
 def second_loss(built):
-    """Another head on the logits, as the discriminator's or an auxiliary one."""
+    """Another head on the logits, such as a discriminator or an auxiliary classifier."""
     return paddle.nn.Linear(4, 1)(built.logits).mean()
 
 
@@ -49,7 +49,7 @@ def test_parameters_that_came_after_update_are_noticed(built, here):
 
 
 def test_an_assignment_to_weights_after_update_is_noticed(built, here):
-    """Clipping weights, as a Wasserstein critic does: the average would take them in before they are clipped."""
+    """A Wasserstein critic clips its weights: the average would observe them before they are clipped."""
     ema = averaged(built, 0.9)
     built.steps(1)
     with ema.apply(built.executor):
@@ -79,7 +79,7 @@ def test_averages_and_overwriting_after_update_are_nothing_to_notice(built, here
 
 
 def test_tensorflows_idiom_of_evaluation(built, here):
-    """A program that only evaluates asks for the names before any update, and loads averages into the variables themselves."""
+    """A program for evaluation gets the names before any update, and loads the averages into the variables themselves."""
     ema = averaged(built, 0.9, exclude=["conv2d_0.b_0"], name="mean")
     built.steps(3)
     saved = {name: scope.get(built.scope, name) for name in backend().state_names(built.main)}
@@ -119,7 +119,7 @@ def test_a_subset_gets_its_averages_and_the_rest_its_own_values(built, here):
 
 
 def test_a_frozen_norm_keeps_its_own_names_before_update():
-    """Nothing of it changes in training, so no average of it is saved."""
+    """A frozen norm does not change in training, so no average of it is saved."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         frozen = paddle.ParamAttr(trainable=False)
@@ -161,7 +161,7 @@ def test_a_startup_program_that_has_run_is_noticed_and_a_new_one_begins_the_aver
 
 
 def test_programs_one_after_another_in_one_scope_are_nothing_to_notice(built, here):
-    """As in a loop over decays: the scope has the weights, and another average of them, from the program before."""
+    """A loop over decays: the scope holds the weights, and another average of them, from the previous program."""
     averaged(built, 0.9, name="short")
     other = type(built)()
     other.minimize()
@@ -212,7 +212,7 @@ def test_when_is_a_bool_variable_of_one_element(built, given, said):
 
 
 def test_two_programs_of_one_startup_program_need_averages_of_two_names(built, here):
-    """As the two of a GAN that are built under guards of their own: each would update the average of both."""
+    """The two programs of a GAN share a startup program: with one name, each would update the average of both."""
     averaged(built, 0.9)
     other = type(built)()
     other.startup = built.startup
@@ -224,7 +224,7 @@ def test_two_programs_of_one_startup_program_need_averages_of_two_names(built, h
 
 
 def test_an_average_that_goes_on_from_an_earlier_program_is_noticed(built, here):
-    """A loop over folds whose startup program runs before update(): the second fold's average begins with the first's."""
+    """In a loop over folds the startup program runs before update(): the second average would continue the first."""
     averaged(built, 0.9)
     built.steps(4)
 

@@ -1,4 +1,4 @@
-"""The averages of the drop-in class, as a script that used paddle.static.ExponentialMovingAverage would use it."""
+"""The averages of the drop-in class, used as in a script for paddle.static.ExponentialMovingAverage."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def test_thres_steps_as_a_variable_read_at_every_run(built, here, dtype):
 def test_any_schedule_interval_and_start(built, here):
     ema = averaged(built, schedule=HalfLife(3.0), start=4, update_every=2)
     trajectory = recorded(built, 11)
-    # Observed after steps 6, 8 and 10, at a decay of 2^(-2/3) for two steps.
+    # The observations come after steps 6, 8 and 10; the decay over two steps is 2^(-2/3).
     check_average(built, ema, trajectory[5:11:2], lambda n, k, ops: 2 ** (-2 / 3))
 
 
 def test_a_decay_chosen_for_another_batch_size(built, here):
-    """A batch four times as large: decay^4."""
+    """For a batch four times as large the decay is decay^4."""
     ema = averaged(built, 0.9, scale=4)
     check_average(built, ema, recorded(built, 8), Constant(0.9**4))
     for scale in (0, math.inf, "2"):
@@ -98,7 +98,7 @@ def test_thres_steps_as_a_callable_that_returns_a_number(built, here):
 
 
 def test_two_programs_in_one_scope_may_call_their_averages_alike():
-    """As a generator and a discriminator would, each built under a guard of its own."""
+    """A generator and a discriminator, each built under a guard of its own, may use the same name."""
     where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
     made = []
     for name in ("g", "d"):
@@ -131,7 +131,7 @@ def test_what_has_no_name_is_not_averaged(built, here):
 
 
 def test_variables_to_restore_gives_a_program_without_averages_the_averaged_weights(built, here):
-    """As in TensorFlow: saved under the shadows' names, loaded under the variables' own."""
+    """As in TensorFlow, files hold the averages under the shadows' names, and loading puts them into the variables."""
     with built.guard():
         test, (logits,) = clone_for_test(built.main, [built.logits])
     ema = averaged(built, 0.9, exclude=["linear_0.b_0"])
@@ -236,7 +236,7 @@ def test_do_model_average_false_opts_out():
 
 
 def test_with_gradient_accumulation_an_update_counts_optimizer_steps(built, here):
-    """Weights change in every third run; the others neither count nor move the average, though they move the statistics."""
+    """Every third run is a step. The others do not count or change the average, though they change the statistics."""
     with built.guard():
         happens = paddle.static.data("happens", [1], "bool")
         paddle.optimizer.SGD(0.1).minimize(built.loss * paddle.cast(happens, "float32"))
@@ -270,5 +270,5 @@ def test_switch_ema_makes_the_weights_the_average(built, here):
     for step in range(1, 10):
         built.steps(1)
         equal = all(averages(built, ema)[name].tobytes() == value.tobytes() for name, value in weights(built).items())
-        # The first average is the weights themselves.
+        # The first average equals the weights.
         assert equal == (step % 4 == 0 or step == 1)

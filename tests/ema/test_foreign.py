@@ -1,4 +1,4 @@
-"""Test programs whose parameters are not the train program's."""
+"""Test programs with parameters that the train program does not have."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VERSION_3 = paddle.__version__.startswith("3.")
 
 
 def program(build):
-    """A program on images like those of `built`, its names counted from 0."""
+    """A program on images like those of `built`, with names counted from 0."""
     main = paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, paddle.static.Program()):
         build(paddle.static.data("images", [-1, 1, 6, 6], "float32"))
@@ -29,7 +29,7 @@ def program(build):
 
 
 def model(images, features=48, classes=4, head="linear_0", norm=None):
-    """The model of `built`; its last layer with `features` inputs, and the parameters that `head` names."""
+    """The model of `built`. features: inputs of its last layer. head: prefix of the names of that layer's parameters."""
     h = paddle.nn.BatchNorm2D(3, **norm or {})(paddle.nn.Conv2D(1, 3, 3)(images))
     weight, bias = (paddle.ParamAttr(name=f"{head}.{end}") for end in ("w_0", "b_0"))
     h = paddle.nn.Flatten()(h)[:, :features]
@@ -57,7 +57,7 @@ def test_a_head_of_another_name_is_named(built, here):
     message = f"the test program reads other.b_0, other.w_0, {ADVICE}"
     assert refusal(lambda: ema.apply(built.executor, programs=[other]).__enter__()) == message
     assert {name: value.tobytes() for name, value in weights(built).items()} == before
-    # Nothing is in progress: the same program with the right names is applied.
+    # The refusal has no effect: a program with the right names can be applied afterwards.
     with ema.apply(built.executor, programs=[program(model)]):
         assert {name: value.tobytes() for name, value in weights(built).items()} != before
 
@@ -102,7 +102,7 @@ def test_a_part_of_the_model_is_a_test_program(built):
 
 
 def test_a_frozen_network_of_its_own_is_allowed(built):
-    """A teacher, or what a metric needs: with BatchNorm, and beside the model."""
+    """A frozen network with BatchNorm besides the model, such as a teacher or a metric's network."""
     built.minimize()
 
     def both(images):
@@ -122,7 +122,7 @@ def test_a_frozen_network_of_its_own_is_allowed(built):
 
 
 def test_statistics_of_another_name_are_named(built):
-    """Weight and bias share their names with the train program, as by hand in ParamAttr; the statistics do not."""
+    """ParamAttr gives weight and bias the train program's names; the statistics have other names."""
     built.minimize()
 
     def build(images):
@@ -136,7 +136,7 @@ def test_statistics_of_another_name_are_named(built):
 
 
 def test_a_static_layer_in_a_second_program(built, here):
-    """On Paddle 3 `unique_name.guard` does not count `fc` from 0; on 2.6 the two programs share their head."""
+    """On Paddle 3 `unique_name.guard` does not count `fc` from 0. On 2.6 the two programs share their head."""
 
     def build(images):
         return paddle.static.nn.fc(images, 4)
@@ -165,7 +165,7 @@ def test_a_config_with_a_static_layer_evaluates_the_head_that_it_trains():
         inputs, loader = run.programs.model.inputs, run.eval_loader
         found = {name: evaluate(run.executor, test, inputs, loader) for name, test in run.tests.items()}
     assert all(measures["accuracy"] > 0.7 for measures in found.values()), found
-    # A program for evaluation alone, made later in the process, has these names too.
+    # A program for evaluation only, built later in the process, has these names too.
     evaluated = prepare_evaluation(config("model=support.models.StaticHead"))
     assert {parameter.name for parameter in evaluated.model.parameters} == names
 

@@ -1,4 +1,4 @@
-"""Against paddle.static.ExponentialMovingAverage, where it runs at all: Paddle 2.6."""
+"""The class against paddle.static.ExponentialMovingAverage, on the only Paddle that can construct that: 2.6."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_equal_for_a_constant_decay(built):
 
 
 def test_what_the_official_class_refuses(built):
-    """thres_steps raises TypeError there; here it is the formula that its documentation gives."""
+    """thres_steps raises TypeError there; here it follows the formula in the official documentation."""
     with built.guard():
         steps = paddle.static.data("steps", [1], "float32")
         with pytest.raises(TypeError):
@@ -63,7 +63,7 @@ def test_two_official_averages_share_their_decay(built):
 
 
 def test_what_the_official_class_loses(built):
-    """A second apply before restore overwrites what it had put aside; here it is refused (test_apply.py)."""
+    """There a second apply before restore overwrites the saved raw weights; here it is refused (test_apply.py)."""
     built.minimize()
     with built.guard():
         official = paddle.static.ExponentialMovingAverage(0.9)
@@ -80,7 +80,7 @@ def test_what_the_official_class_loses(built):
 
 
 def test_its_correction_under_a_varying_decay(built):
-    """The figure in docs/official-ema.md: weights that do not change, decay 0.9 for 500 steps, then 0.9999."""
+    """The figure in docs/official-ema.md: constant weights, decay 0.9 for 500 steps, then 0.9999."""
     with built.guard():
         paddle.optimizer.SGD(0.0).minimize(built.loss)
         official = paddle.static.ExponentialMovingAverage(0.9)

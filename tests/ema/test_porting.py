@@ -1,4 +1,4 @@
-"""docs/porting.md: its programs run, old and new ones give the same numbers, and its tables say what stands in them."""
+"""docs/porting.md: its programs run, old and new programs give the same numbers, and its tables are true."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def blocks(section: str, info: str = "") -> list[str]:
 
 
 def rows(section: str) -> list[list[str]]:
-    """The cells of the first table below its head."""
+    """The cells of the first table, without its header."""
     lines = re.findall(r"^\| (.*) \|$", SECTIONS[section], re.MULTILINE)
     return [line.split(" | ") for line in lines[1:]]
 
 
 def run(code: str, folder: Path) -> list[float]:
-    """The numbers that `code` prints, in a process of its own."""
+    """The numbers that `code` prints when it runs in a process of its own."""
     folder.mkdir(exist_ok=True)
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", "-c", code]
@@ -71,7 +71,7 @@ def test_old_and_ported_programs_print_the_same(section, tmp_path):
 
 
 def test_a_checkpoint_saved_inside_apply_has_averages_as_weights(tmp_path):
-    """On both Paddles: what PaddleDetection's port saves is in its .pdopt too, as the average of each weight."""
+    """On both Paddles. The .pdopt of PaddleDetection's port also holds the average of each weight."""
     (code,) = blocks("PaddleDetection: apply_program and restore_program")
     run(code, tmp_path)
     weights, others = (read_pdparams(tmp_path / f"output/9.{suffix}") for suffix in ("pdparams", "pdopt"))
@@ -101,7 +101,7 @@ assert all(np.array_equal(before[name], value) for name, value in state().items(
 
 
 def test_an_average_for_a_program_that_already_runs(tmp_path):
-    """The page's program, and that neither weights nor optimizer notice the second startup program."""
+    """The page's program runs, and its second startup program changes neither weights nor the optimizer."""
     (code,) = blocks("An average for a program that already runs")
     assert run(code, tmp_path) == [5, 10]
     assert run(code.replace("exe.run(new)\n", WATCHED), tmp_path) == [5, 10]
@@ -111,7 +111,7 @@ CROSS_VALIDATION = "Cross-validation: several programs in one process"
 
 
 def test_cross_validation(tmp_path):
-    """The page's program: the folds differ, SGD and Adam too, and the same setting gives the same figures again."""
+    """The page's program: folds differ, SGD and Adam differ, and the same setting gives the same figures again."""
     (code,) = blocks(CROSS_VALIDATION)
     found = run(code, tmp_path)
     assert len(set(found)) == 6 and found[:3] == found[6:]
@@ -136,7 +136,7 @@ print(3)
 
 @pytest.mark.parametrize("cure", ["executor", "scope", *(["none"] if PADDLE_2 else [])])
 def test_several_programs_without_ppema(cure, tmp_path):
-    """On Paddle 3 "none" ends in one error or another. What is tested is that either one cures it."""
+    """On Paddle 3 "none" ends in one of several errors. The test shows that either remedy is enough."""
     new = {
         "none": "exe.run(startup)",
         "executor": "exe = static.Executor(paddle.CPUPlace())\n    exe.run(startup)",
@@ -166,7 +166,7 @@ def test_what_paddle_3_says(old, error, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["fc", "named", "linear"])
 def test_names_in_a_second_program(kind):
-    """`static.nn.fc` counts on where unique_name.guard() starts anew, on Paddle 3 alone."""
+    """On Paddle 3 only, `static.nn.fc` keeps counting where unique_name.guard() starts from 0."""
 
     def names():
         main = static.Program()
@@ -201,7 +201,7 @@ def test_a_second_program_that_nobody_trains_is_refused():
 
 @pytest.mark.parametrize("freeze", ["trainable", "stop_gradient"])
 def test_what_freezes_a_parameter(freeze):
-    """On Paddle 3, outside of ppema, `trainable = False` does not."""
+    """On Paddle 3, outside ppema, `trainable = False` does not freeze it."""
     main, startup, exe = static.Program(), static.Program(), static.Executor(paddle.CPUPlace())
     with static.scope_guard(static.Scope()), static.program_guard(main, startup), paddle.utils.unique_name.guard():
         layers = [paddle.nn.Linear(5, 3), paddle.nn.Linear(3, 1)]
@@ -216,7 +216,7 @@ def test_what_freezes_a_parameter(freeze):
 
 
 def test_what_a_file_of_paddle_2_needs(tmp_path, built, here):
-    """ "Saving and loading": by name it goes, averages included, and so does what 3.3 itself saved by static.load."""
+    """ "Saving and loading": loading by name works, averages included; so does static.load of a file that 3.3 saved."""
     built.minimize()
     with built.guard():
         ema = ppema.ExponentialMovingAverage(0.9)

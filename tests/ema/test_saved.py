@@ -1,4 +1,4 @@
-"""What is saved of a program, whatever is applied at that moment."""
+"""The saved state of a program, also while an average is applied."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_saved_while_applied_raw_is_raw_and_averages_are_averages(built, here, n
 
 
 def test_what_was_trained_from_the_average_is_saved_as_the_weights(built, here):
-    """A run that goes on from what is saved here goes on as this one does."""
+    """A run that continues from the saved state gives the same weights as this one."""
     ema = averaged(built, 0.9)
     built.steps(4)
     with ema.apply(built.executor, need_restore=False):
@@ -57,7 +57,7 @@ def test_a_scope_without_the_variables(built):
 
 
 def test_paddles_files_of_one_variable_each_take_every_name(built, here, tmp_path):
-    """The name of a variable is that of its file, which a slash would make a folder's."""
+    """Paddle names a file after each variable; a slash in a name would need a folder."""
     averaged(built, 0.9, precision="compensated")
     built.steps(3)
     before = saved(built)
@@ -70,7 +70,7 @@ def test_paddles_files_of_one_variable_each_take_every_name(built, here, tmp_pat
 
 @pytest.mark.parametrize("need_restore", [True, False])
 def test_what_paddle_saves_while_applied_is_the_average_as_with_its_own_class(built, here, tmp_path, need_restore):
-    """Under the weights' names and under the shadows'; the raw weights are in neither."""
+    """The file has the averages under the weights' names and under the shadows' names, and no raw weights."""
     ema = averaged(built, 0.9)
     built.steps(4)
     raw, mean = weights(built), averages(built, ema)
