@@ -1,7 +1,7 @@
-"""The process around paddle: thread counts, log levels, and which build is installed. Everything here runs before paddle.
+"""Prepares the process for paddle: threads, memory, log levels, and a check of the installed build.
 
-OpenMP reads its thread count once, when paddle's libraries are loaded, and paddle's default is a single thread; so this
-module imports nothing of paddle and is called first by every command line.
+OpenMP reads its thread count once, when paddle's libraries are loaded. Paddle's default is a single thread. Every command line
+therefore calls this module first, and the module imports paddle only in `load_paddle`.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ TESTED = "2.6 or 3.0 to 3.3"
 
 
 def available_cores() -> int:
-    """The number of cores this process may run on, at least 1 (its affinity mask, not the machine's total)."""
+    """The number of cores in this process's affinity mask, ≥ 1. It may be less than the machine's total."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory() -> int:
-    """The bytes of memory that this process may still take: the system's, or what its control group leaves of a limit."""
+    """The bytes of memory available to this process: the system's, or the rest of its control group's limit if smaller."""
     found = [int(line.split()[1]) << 10 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable:")]
     for folder, limit, used in _CONTROL_GROUPS:
         bounds = [*_lines(f"{folder}/{limit}"), *_lines(f"{folder}/{used}")]
@@ -54,9 +54,10 @@ def _lines(path: str) -> list[str]:
 
 
 def choose_threads(threads: int | str) -> int:
-    """Make OpenMP use `threads` threads and return the number; "auto": OMP_NUM_THREADS where it is set, else every core.
+    """Set the number of OpenMP threads and return it. "auto" is OMP_NUM_THREADS if set, else the number of cores.
 
-    Once paddle is loaded it can only be checked: raises SetupError for another number than paddle was loaded with.
+    The number can not change once paddle is loaded. Raises SetupError if paddle was loaded with another number, and for more
+    than MOST_THREADS.
     """
     inherited = os.environ.get("OMP_NUM_THREADS", "")
     default = int(inherited) if inherited.isdecimal() and int(inherited) > 0 else available_cores()
@@ -73,11 +74,11 @@ def choose_threads(threads: int | str) -> int:
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep large blocks that are freed for the next ones of this process; returns whether it does.
+    """Let glibc keep freed large blocks for later allocations of this process. Returns whether it does.
 
-    It gives large blocks, and what is free at the end of its heap, back to the system at once, and so each step of a ResNet-18
-    got 75 MiB anew, page by page, zeroed: a fifth of the step. The price: the process stays as large as it ever was. Whoever
-    set one of glibc's own variables is left alone.
+    By default glibc returns large blocks, and free memory at the end of its heap, to the system at once. Each step of a
+    ResNet-18 then got 75 MiB again, page by page, zeroed: a fifth of the step. The price is that the process never shrinks.
+    Nothing changes if the user set one of glibc's own variables, MALLOC_*.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return False
@@ -85,12 +86,12 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False  # another libc
-    # Before 2.35 glibc refuses more than 32 MiB.
+    # glibc before 2.35 refuses more than 32 MiB.
     return any(mallopt(_M_MMAP_THRESHOLD, size) for size in (2**30, 2**25)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def threads_in_use() -> int:
-    """The number of OpenMP threads paddle runs with, for the record: results are bit-identical for one number only."""
+    """The number of paddle's OpenMP threads, to be recorded: only equal numbers give bit-identical results."""
     inherited = os.environ.get("OMP_NUM_THREADS", "")
     return int(inherited) if inherited.isdecimal() else 1
 
@@ -102,14 +103,14 @@ def installed_builds() -> tuple[str, ...]:
 
 
 def release(version: str) -> tuple[int, int]:
-    """The first two numbers of a version of Paddle; (0, 0) of a build from its sources, which calls itself 0.0.0."""
+    """The first two numbers of a version of Paddle; (0, 0) for a build from source, whose version is 0.0.0."""
     found = re.match(r"(\d+)\.(\d+)", version)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 @lru_cache(maxsize=1)
 def check_version(version: str) -> None:
-    """Warn, once, of a Paddle newer than the tested ones, or of unknown age. Raises SetupError for one that is too old.
+    """Warn once if Paddle is newer than the tested releases or of unknown age. Raises SetupError if it is too old.
 
     version: `paddle.__version__`.
     """
@@ -124,7 +125,7 @@ def check_version(version: str) -> None:
 def load_paddle():
     """Import paddle quietly, check the installation, switch to static mode, and return the module.
 
-    Raises SetupError when no paddle is installed, when both builds are, when its libraries do not load, or when it is too old.
+    Raises SetupError if no paddle or both builds are installed, if its libraries do not load, or if it is too old.
     """
     builds = installed_builds()
     if len(builds) > 1:
@@ -132,7 +133,7 @@ def load_paddle():
             "both paddlepaddle and paddlepaddle-gpu are installed; they overwrite each other's files: run "
             "'pip uninstall paddlepaddle paddlepaddle-gpu' and install one of them again"
         )
-    # Paddle writes an info line for every executor, and a warning of more than one thread, which is what we want.
+    # Paddle writes an info line for every executor, and a warning about more than one thread, which is intended.
     os.environ.setdefault("GLOG_minloglevel", "2")
     said = io.StringIO()
     try:
@@ -144,11 +145,11 @@ def load_paddle():
     finally:
         sys.stderr.writelines(line for line in said.getvalue().splitlines(True) if "OMP_NUM_THREADS" not in line)
     check_version(paddle.__version__)
-    # What Paddle says about its own code at every minimize and at every BatchNorm.
+    # Paddle's warnings about its own code, at every minimize and at every BatchNorm.
     warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     warnings.filterwarnings("ignore", message=r"(?s).*The behavior of expression A .+ B has been unified")
-    # Its own handler prints a C++ trace, and now and then hangs where another thread was at work.
+    # Paddle's signal handler prints a C++ trace, and sometimes hangs if another thread is at work.
     paddle.disable_signal_handler()
     paddle.enable_static()
     return paddle

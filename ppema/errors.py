@@ -1,7 +1,7 @@
-"""What can go wrong in front of a user: one class per kind of input, each printed as one line per problem.
+"""The errors that users see: one class per kind of input, printed as one line per problem.
 
-The command lines print these without a traceback and exit with `exit_code`. Anything else that escapes is a defect of
-ours and keeps its traceback.
+The command lines print these errors without a traceback and exit with `exit_code`. Any other exception is a defect of ppema
+and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Path = tuple[str | int, ...]
 
 
 class Naming(str):
-    """A message that names arguments of a call, which the command lines call by their flags."""
+    """A message that names arguments of a call. The command lines replace these names by their flags."""
 
     def __new__(cls, text: str, *values: object) -> Naming:
-        """text: the message, with a field {name} for each argument that it names, and {} for each of `values`."""
+        """text: the message, with a field {name} for each argument's name, and {} for each of `values`."""
         made = super().__new__(cls, _filled(text, values, str))
         made.text, made.values = text, values
         return made
@@ -40,22 +40,22 @@ def _filled(text: str, values: Sequence[object], name_of: Callable[[str], str]) 
 class PpemaError(Exception):
     """Base of every error that ppema raises on purpose. `str(error)` is one line per problem.
 
-    Its first argument is the message: a `Naming` where that speaks of arguments.
+    Its first argument is the message, which is a `Naming` if it names arguments of a call.
     """
 
     exit_code = 2
 
     def worded(self, name_of: Callable[[str], str]) -> str:
-        """`str(self)` with `name_of(name)` for each argument of a call that it names."""
+        """`str(self)` with `name_of(name)` for the name of each argument of a call."""
         message = self.args[0] if self.args else ""
         return message.worded(name_of) if isinstance(message, Naming) else str(self)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a config: the key it is about, what is wrong, and, once known, where the key was written.
+    """One fault of a config.
 
-    where: a place in a file, or the override `overridden` of `load_config`.
+    path: the key; message: the fault; where: the place of the key, once known: in a file, or `overridden(key)`.
     """
 
     path: Path
@@ -66,24 +66,24 @@ class Problem:
         return self.worded(str)
 
     def worded(self, name_of: Callable[[str], str]) -> str:
-        """In one line, with `name_of("override")` for an override."""
+        """The problem in one line, with `name_of("override")` for an override."""
         key = ".".join(str(part) for part in self.path)
-        if self.where == overridden(key):  # which names the key already
+        if self.where == overridden(key):  # it already names the key
             key = ""
         where = self.where.worded(name_of) if isinstance(self.where, Naming) else self.where
         return ": ".join(part for part in (where, key, self.message) if part)
 
 
 def overridden(key: str) -> Naming:
-    """Where a key was written that an override set."""
+    """The place, for `Problem.where`, of a key that an override set."""
     return Naming("{override} {}", key)
 
 
 class ConfigError(PpemaError):
-    """The config is wrong. Carries every problem found, not only the first.
+    """The config is wrong. Has all problems found, not only the first.
 
-    Code that is given one section raises it with paths relative to that section; `Config.at` puts the section's own path
-    in front and says in which file and line the key stands.
+    Code for one section raises it with paths relative to that section. `Config.at` then prepends the section's path, and adds
+    the file and line of each key.
     """
 
     def __init__(self, problems: Iterable[Problem]):
@@ -101,14 +101,15 @@ class ConfigError(PpemaError):
 
 
 class DataError(PpemaError):
-    """A data set is missing, empty or holds a sample that can not be used; names the file or the sample's index."""
+    """A data set is missing or empty, or has an unusable sample. Names the file or the sample's index."""
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """A call of `train` that is not refused; purpose: what it is good for, "to …".
+    """A call of `train` that succeeds instead of the refused one.
 
-    resume, extend: its arguments, None for the ones that were given; overrides: keys of the config to change, as "key=value".
+    purpose: the purpose of the call, as "to …"; resume, extend: its arguments, None for those of the refused call; overrides:
+    keys of the config to change, as "key=value".
     """
 
     purpose: str
@@ -118,9 +119,9 @@ class Remedy:
 
 
 class CheckpointError(PpemaError):
-    """A checkpoint is missing, damaged or belongs to another model; names the file or the variable.
+    """A checkpoint is missing, damaged, or of another model. Names the file or the variable.
 
-    remedy: where a run is refused, how one goes on instead.
+    remedy: for a refused run, the call that continues instead.
     """
 
     def __init__(self, message: str, remedy: Remedy | None = None):
@@ -133,17 +134,17 @@ class AverageError(PpemaError):
 
 
 class SetupError(PpemaError):
-    """This machine or its installation can not do what was asked: no paddle, two paddles, no such device."""
+    """This machine or its installation lacks something: no paddle, two paddles, no such device."""
 
 
 class TrainingError(PpemaError):
-    """The run itself failed, with good input: too many gradients that are not finite, a full disk. Exit code 1."""
+    """The run failed with valid input: too many non-finite gradients, a full disk. Exit code 1."""
 
     exit_code = 1
 
 
 def escaped(text: str) -> str:
-    """`text` for a terminal, on one line: control characters, and others that are not seen, as Python's escapes."""
+    """`text` for a terminal, on one line. Control characters and invisible ones become Python's escapes."""
     return "".join(
         each if each.isprintable() or unicodedata.category(each) == "Zs" else each.encode("unicode_escape").decode()
         for each in text
@@ -151,19 +152,19 @@ def escaped(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` from a file that may hold anything, for a message: on one line, without control characters, and short."""
+    """`text` from a file of unknown content, for a message: on one line, cut after 80 characters, unprintable ones as "?"."""
     kept = "".join(each if each.isprintable() else "?" for each in text[:81])
     return kept if len(text) <= 80 else f"{kept[:80]}..."
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
-    """The first `most` of `names` and how many more there are, for a message: "a, b, c and 2 more"."""
+    """The first `most` of `names` and the number of others, for a message: "a, b, c and 2 more"."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def one_line(error: BaseException) -> str:
-    """`ValueError: text`, on one line; our own errors without their type, Paddle's reports cut down to their summary."""
+    """`ValueError: text`, on one line. A PpemaError is shown without its type, Paddle's report by its summary."""
     text = str(error)
     report = re.search(r"^\s*(\w+Error: .+)$", text, re.MULTILINE)
     if report and ("In user code:" in text or "Error Message Summary:" in text):

@@ -1,4 +1,4 @@
-"""The process around paddle: which builds are installed, and how many threads."""
+"""The process around paddle: installed builds, versions and threads."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_range_of_versions_is_the_same_in_all_files():
 
 @pytest.fixture
 def forgotten():
-    """No version was checked before."""
+    """Clears the memory of checked versions."""
     environment.check_version.cache_clear()
     yield
     environment.check_version.cache_clear()
@@ -104,7 +104,7 @@ def test_a_paddle_that_is_too_old_is_refused(version):
 
 
 def show(version: str, change: str = ""):
-    """tools/show.py under a paddle that says it is `version`, after a change of it."""
+    """Runs tools/show.py under a changed paddle whose version is `version`."""
     code = f"import sys, paddle; paddle.__version__ = {version!r}\n{change}\nfrom ppema.cli.show import main; sys.exit(main())"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PPEMA_NATIVE": "0", "PYTHONPATH": str(ROOT)}
     arguments = ["-c", str(ROOT / "configs/digits_mlp.yml"), "-o", "runtime.threads=1"]

@@ -1,4 +1,4 @@
-"""Losses and metrics against float64 numpy, and against what does not fit."""
+"""Losses and metrics against float64 numpy, and their refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def spec(name, **args):
 
 
 def run(function, *arrays):
-    """`function` of the arrays, in a program whose batch size is not known."""
+    """`function` of the arrays, in a program with unknown batch size."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         feeds = [paddle.static.data(f"x{i}", [-1, *a.shape[1:]], str(a.dtype)) for i, a in enumerate(arrays)]
@@ -89,7 +89,7 @@ def test_accuracy_of_soft_targets_counts_the_largest():
 
 
 def test_equal_predictions_are_not_all_right():
-    """A dead model, whose outputs are equal, is right for the first class only."""
+    """A dead model, whose outputs are equal, is right about the first class only."""
     zeros = np.zeros((5, 5), "float32")
     assert run(build_metrics([spec("accuracy")])["accuracy"], zeros, np.arange(5)).tolist() == [1, 0, 0, 0, 0]
 

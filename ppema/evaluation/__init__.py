@@ -1,1 +1,1 @@
-"""Measuring weights on a data set."""
+"""Measures weights on a data set."""

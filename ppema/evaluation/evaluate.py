@@ -1,4 +1,4 @@
-"""Evaluation: the mean of every measure of a test program over a whole data set, exactly."""
+"""Evaluation: the exact mean of every measure of a test program over a whole data set."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ppema.programs.inputs import Inputs
 def evaluate(executor: Executor, test: TestProgram, inputs: Inputs, loader: Loader) -> dict[str, float]:
     """Run `test` over `loader` in the current scope; returns each measure's mean over all samples.
 
-    Each batch counts by its size, in float64, so that the batch size changes no mean. Changes no variable of the scope.
-    Raises TrainingError for a measure that has neither one value per sample nor one for the batch.
+    Batches are weighted by their size, in float64, so the mean does not depend on the batch size. No variable of the scope
+    changes. Raises TrainingError for a measure with neither one value per sample nor one value per batch.
     """
     totals = dict.fromkeys(test.measures, 0.0)
     samples = 0
@@ -27,7 +27,7 @@ def evaluate(executor: Executor, test: TestProgram, inputs: Inputs, loader: Load
                 raise TrainingError(
                     f"evaluation: {name} has {value.size} values for a batch of {size} samples: return one value per sample"
                 )
-            # A loss of one value is the mean over its batch: either way the mean stands for `size` samples.
+            # A loss of one value is the mean over its batch, so in both cases the mean has the weight `size`.
             totals[name] += float(np.asarray(value, dtype=np.float64).mean()) * size
         samples += size
     return {name: total / samples for name, total in totals.items()}

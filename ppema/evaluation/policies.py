@@ -1,4 +1,4 @@
-"""The weights of a checkpoint with BatchNorm's statistics by one policy or another, so that policies can be compared."""
+"""Loads the weights of a checkpoint with BatchNorm statistics by a chosen policy, so that policies can be compared."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ppema.programs.eval_program import train_statistics
 
 
 class Policies:
-    """Puts a checkpoint's weights and their statistics into an evaluation run. Runs in the current scope, the run's."""
+    """Loads a checkpoint's weights and their statistics into an evaluation run, whose scope must be the current one."""
 
     def __init__(self, run: EvaluationRun, checkpoint: Checkpoint, batches: int | None):
-        """batches: training batches that "recalibrate" measures on, at most; None: as many as each average does in training."""
+        """batches: the most training batches for "recalibrate"; None: each average's own number from training."""
         self._run = run
         self._checkpoint = checkpoint
         self._batches = batches
         self._made: dict[int, Recalibrator] = {}
 
     def of(self, weights: str) -> list[BatchNormPolicy]:
-        """The policies that `weights` can be evaluated under, none for a model without BatchNorm.
+        """The policies that are possible for `weights`; an empty list for a model without BatchNorm.
 
-        "average" only where the checkpoint has averaged statistics of them, "recalibrate" only where the model can be.
+        "average" requires averaged statistics in the checkpoint. "recalibrate" requires a model that can be recalibrated.
         """
         if not self._statistics:
             return []
@@ -39,9 +39,9 @@ class Policies:
     def chosen(
         self, weights: str, asked: Sequence[BatchNormPolicy] | Literal["all"] | None, *, skip: bool
     ) -> Sequence[BatchNormPolicy | None]:
-        """Those of the policies `asked` under which `weights` are to be evaluated; None is the checkpoint's statistics.
+        """The policies of `asked` that apply to `weights`. The policy None means the checkpoint's statistics.
 
-        skip: leave out what they have no statistics for, which otherwise raises CheckpointError.
+        skip: omit "average" if the checkpoint has no averaged statistics of `weights`; False raises CheckpointError instead.
         """
         there = self.of(weights) if asked is not None else []
         if asked is None or not there:
@@ -52,28 +52,28 @@ class Policies:
             raise CheckpointError(
                 f"{self._checkpoint.path}: it has no averaged statistics of {weights!r}; choose among {', '.join(there)}"
             )
-        # A model that can not be recalibrated says why when it is asked to.
+        # "recalibrate" is kept even where it is impossible: `load` then raises the reason.
         return [policy for policy in asked if policy != "average" or policy in there]
 
     def load(self, weights: str, policy: BatchNormPolicy | None) -> None:
-        """Put `weights` under the variables' own names; policy: one of theirs, or None for the checkpoint's statistics.
+        """Put `weights` under the variables' own names. policy: one of `chosen`; None means the checkpoint's statistics.
 
-        Raises CheckpointError for weights that it does not have; ConfigError and DataError where the training data, or a model
-        that can not be recalibrated, stands in the way.
+        Raises CheckpointError for weights that the checkpoint lacks. "recalibrate" raises ConfigError or DataError for unusable
+        training data, and ConfigError for a model that can not be recalibrated.
         """
         self._run.load(self._checkpoint, weights, copied=self._statistics if policy == "copy" else ())
         if policy == "recalibrate":
             self._recalibrate(weights)
 
     def _recalibrate(self, weights: str) -> None:
-        """On as many batches as were asked for, or else as the average itself takes in training."""
+        """Measure statistics on the number of batches given to the constructor, else on the average's own number."""
         batches = self._batches or self._spec(weights).get("recalibrate_batches") or DEFAULT_BATCHES
         if batches not in self._made:
             self._made[batches] = self._run.recalibrator(batches)
         self._made[batches].measure(RAW)
 
     def close(self) -> None:
-        """End what reads the training data."""
+        """Close the loaders of the training data."""
         for made in self._made.values():
             made.close()
 
@@ -90,13 +90,13 @@ class Policies:
         return True
 
     def _averaged(self, weights: str) -> bool:
-        """Whether the statistics that the checkpoint has of them are averages."""
+        """Whether the checkpoint's statistics of `weights` are averages."""
         if weights == RAW or self._spec(weights).get("batch_norm") == "recalibrate":
             return False
         return not self._statistics.isdisjoint(self._checkpoint.shadow_of(weights))
 
     def _spec(self, weights: str) -> dict[str, Any]:
-        """What the checkpoint's config says of the average; nothing of the raw weights."""
+        """The average's section in the checkpoint's config; empty for the raw weights."""
         averages = self._checkpoint.manifest.config.get("averages")
         spec = averages.get(weights) if isinstance(averages, dict) else None
         return spec if isinstance(spec, dict) else {}

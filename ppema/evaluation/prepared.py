@@ -1,4 +1,4 @@
-"""A model, its data and a scope of its own, ready to be evaluated: the weights are put in later."""
+"""Prepares a model, its data and a scope of its own for evaluation. The weights are loaded later."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from ppema.weights.put import put
 
 @dataclass(frozen=True)
 class EvaluationRun:
-    """A model ready to be evaluated; `load` fills the scope with weights.
+    """A model ready for evaluation. `load` fills the scope with weights.
 
-    model: its test program computes as those of a training run do, on oneDNN where that can be.
+    model: its test program uses oneDNN wherever a training run does.
     """
 
     config: Config
@@ -43,29 +43,29 @@ class EvaluationRun:
     scope: Any
 
     def close(self) -> None:
-        """End what reads the data, and free the memory of activations."""
+        """Close the loader, and free the memory of activations."""
         self.eval_loader.close()
         self.executor.close()
 
     def load(self, checkpoint: Checkpoint, weights: str, copied: Collection[str] = ()) -> None:
-        """Put the weights "raw" or an average's under the variables' own names, but of the raw ones those in `copied`.
+        """Put `weights`, "raw" or an average's name, under the variables' own names.
 
-        Raises CheckpointError.
+        copied: the variables that get their raw value instead. Raises CheckpointError.
         """
         raw = checkpoint.arrays(RAW) if copied else {}
         arrays = checkpoint.weights(weights) | {name: raw[name] for name in copied if name in raw}
         self.put(checkpoint.path, arrays)
 
     def put(self, source: Path, arrays: Arrays) -> None:
-        """Put `arrays`, which come from `source`, in place of all variables. Raises CheckpointError where they do not fit.
+        """Put `arrays`, which come from `source`, in place of all variables. Raises CheckpointError if they do not fit.
 
-        What averages half weights is rounded to their type.
+        An average of half-precision weights is rounded to their dtype.
         """
         check_fits(source, arrays, self._names)
         put(self.scope, source, {each.name: fitted(arrays[each.name], each.dtype) for each in self.model.parameters})
 
     def read(self) -> dict[str, np.ndarray]:
-        """A copy of all variables, by their names."""
+        """Copies of all variables by name."""
         return {name: scope.get(self.scope, name) for name in self._names}
 
     @property
@@ -73,9 +73,9 @@ class EvaluationRun:
         return [parameter.name for parameter in self.model.parameters]
 
     def recalibrator(self, batches: int) -> Recalibrator:
-        """Measures the BatchNorm statistics of the weights under the variables' own names, RAW, on training batches.
+        """A Recalibrator of the weights under the variables' own names, which it calls RAW. The caller closes it.
 
-        Close it after use. Raises ConfigError, DataError.
+        batches: the most training batches for a measurement. Raises ConfigError, DataError.
         """
         training = train_loader(self.config, self.eval_loader)
         with self.config.at("model"), building():
@@ -84,7 +84,11 @@ class EvaluationRun:
 
 
 def prepare_evaluation(config: Config) -> EvaluationRun:
-    """Load the evaluation data and build the test program alone. Raises ConfigError, DataError or SetupError."""
+    """Open the evaluation data and build the test program, without a train program.
+
+    The scope gets initial values, and the program runs on a few samples. A loss that is no mean over samples is not measured;
+    a warning reports it. Raises ConfigError, DataError or SetupError.
+    """
     choose_threads(config.runtime.threads)
     place = place_of(config.runtime.device)
     onednn = onednn_of(config, place)

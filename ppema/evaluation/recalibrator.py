@@ -1,4 +1,4 @@
-"""BatchNorm statistics measured on training batches, for the weights of a run."""
+"""Measures BatchNorm statistics on training batches, for the weights of a run."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from ppema.programs.inputs import Inputs
 
 
 class Recalibrator:
-    """Measures the statistics that belong to weights, on batches of training data: always the same ones, in a run.
+    """Measures the BatchNorm statistics of weights on batches of training data, which are the same throughout a run.
 
-    They are the first of epoch 0, all of one size: a short last batch is left out, unless there is no other.
+    The batches are the first ones of epoch 0, all of one size. A short last batch is omitted unless it is the only one.
     """
 
     def __init__(
         self, executor: Executor, scope: Any, inputs: Inputs, train: Loader, wanted: Mapping[str, tuple[Recalibration, int]]
     ):
-        """train: is not read itself; wanted: the recalibration of weights, and the most batches it takes, by their name.
-
-        Raises DataError for a class that the model does not have.
+        """train: the training data; a second loader reads it. wanted: for each name of weights the recalibration, and the most
+        batches that it uses. Raises DataError for a label outside the model's classes.
         """
         inputs.check_all(train)
         self._executor = executor
@@ -36,11 +35,11 @@ class Recalibrator:
         self._warned: set[str] = set()
 
     def measure(self, weights: str, warn: Callable[[str], None] = warnings.warn) -> int:
-        """Measure for `weights`; returns the number of batches, 0 where they are not wanted. Runs in the current scope,
-        which must be the run's.
+        """Measure the statistics of `weights` in the current scope, which must be the run's.
 
-        A batch whose statistics are not finite is left out, as a step on it is skipped. `warn` receives one line about such
-        batches, once for `weights`. Raises AverageError where every batch is left out.
+        Returns the number of batches measured: 0 if `weights` need no recalibration. A batch with non-finite statistics is
+        omitted, as a training step on it is skipped; `warn` receives one line about such batches, once for `weights`. Raises
+        AverageError if every batch is omitted.
         """
         if weights not in self._wanted:
             return 0
@@ -66,5 +65,5 @@ class Recalibrator:
         return measured
 
     def close(self) -> None:
-        """End what reads the data."""
+        """Close the loader."""
         self._loader.close()

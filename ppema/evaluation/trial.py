@@ -1,4 +1,4 @@
-"""A model tried out on its data before anything is written: does it run, and are its figures free of the batch size?"""
+"""Tries a model on its data before anything is written: whether it runs, and whether its figures depend on the batch size."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from ppema.metrics import METRICS
 from ppema.programs.eval_program import Model
 from ppema.programs.executor import Executor
 
-# A batch is compared with parts of these sizes. Two samples do for measures of ours, which only a model can make depend on it.
+# A batch is compared with parts of these sizes. Built-in measures need only two samples: only the model can make them depend
+# on the batch.
 _PARTS, _PARTS_OF_OURS = (1, 2, 5), (1, 1)
-# Relative to the largest value: above what rounding makes, in float32 and in half types.
+# The tolerated difference, relative to the largest value. It exceeds rounding, in float32 (False) and in half types (True).
 _ROUNDING = {False: 1e-4, True: 2e-2}
-# Rounding may turn an argmax here and there; a figure that depends on the batch differs for most samples.
+# The tolerated share of differing samples. Rounding changes an argmax of few samples, a dependence on the batch of most.
 _FLIPPED = 0.25
 
 
 def try_out(config: Config, executor: Executor, model: Model, loader: Loader) -> None:
-    """Run the test program, which changes nothing, on one sample of `loader`; check all labels that are in memory.
+    """Run the test program, which changes no variable, on one sample of `loader`, and check all labels in memory.
 
-    Paddle checks some shapes no sooner than it runs, and labels never. Raises ConfigError and DataError.
+    Paddle checks some shapes only at run time, and never checks labels. Raises ConfigError and DataError.
     """
     model.inputs.check_all(loader)
     batch = next(iter(loader.epoch(0)))
@@ -40,11 +41,11 @@ def try_out(config: Config, executor: Executor, model: Model, loader: Loader) ->
 
 
 def loss_is_a_mean(config: Config, executor: Executor, where: Any, model: Model, loader: Loader) -> bool:
-    """Compare the figures of the first samples of `loader` in one batch with those in smaller ones.
+    """Compare the measures of the first samples of `loader` in one batch with those in smaller batches.
 
-    Returns whether the loss can be evaluated. A loss that is no mean over samples can not: its figure over a data set would
-    depend on the batch size. Warns then, and where the model's predictions depend on the batch. Raises ConfigError for a
-    metric that does. `where`: the current scope, which holds the initial weights before and after.
+    Returns whether the loss can be evaluated. A loss that is no mean over samples can not: its mean over a data set would
+    depend on the batch size. Warns about such a loss, and about predictions that depend on the batch. Raises ConfigError for a
+    metric that depends on the batch. where: the current scope, which holds the initial weights before and after.
     """
     measures = list(model.test.measures)
     ours = {"loss"} if config.loss.name in LOSSES else set()
@@ -73,7 +74,7 @@ def loss_is_a_mean(config: Config, executor: Executor, where: Any, model: Model,
 
 
 def _differing(config: Config, executor: Executor, where: Any, model: Model, loader: Loader, parts: Sequence[int]) -> list[str]:
-    """The measures of one batch that are others in batches of the sizes `parts`."""
+    """The names of the measures whose values change if one batch is split into batches of the sizes `parts`."""
     batch = _first(loader, sum(parts))
     size, starts = len(batch.indices), np.cumsum((0, *parts[:-1]))
     sizes = [min(part, size - start) for start, part in zip(starts, parts, strict=True) if start < size]
@@ -93,7 +94,10 @@ def _warn(message: str) -> None:
 
 
 def _depends(together: np.ndarray, apart: Sequence[np.ndarray], sizes: Sequence[int], rounding: float) -> bool:
-    """Whether a measure of a batch is another than that of its parts, which have `sizes` samples."""
+    """Whether a measure of a batch differs from the measure of its parts, which have `sizes` samples.
+
+    rounding: the tolerated difference, relative to the largest value.
+    """
     if len(sizes) < 2:
         return False
     if together.size == sum(sizes) and all(part.size == size for part, size in zip(apart, sizes, strict=True)):
@@ -111,13 +115,16 @@ def _differ(a: np.ndarray, b: np.ndarray, bound: float) -> np.ndarray:
 
 
 def _largest(values: np.ndarray) -> float:
-    """The largest magnitude among the finite ones; 0 where there is none."""
+    """The largest magnitude of a finite value; 0 if there is none."""
     return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
 
 
 @contextmanager
 def _varied(where: Any, parameters: Sequence[Parameter]) -> Iterator[None]:
-    """Matrices of the scope that hold one number throughout filled with noise: a last layer of zeros makes samples alike."""
+    """Fills constant matrices of the scope with noise, and restores them at the end.
+
+    A last layer of zeros would hide any difference between samples.
+    """
     names = [each.name for each in parameters if each.trainable and each.dtype == "float32" and len(each.shape) > 1]
     constant = {name: value for name, value in read(where, names).items() if value.size and value.min() == value.max()}
     noise = np.random.default_rng(0).normal(size=4093).astype("float32")
@@ -139,7 +146,7 @@ def _run(config: Config, executor: Executor, model: Model, loader: Loader, batch
 
 
 def _first(loader: Loader, samples: int) -> Batch:
-    """The first samples of epoch 0 in one batch; all of them where there are fewer."""
+    """The first `samples` samples of epoch 0 in one batch; all of them if there are fewer."""
     batches: list[Batch] = []
     for batch in loader.epoch(0):
         batches.append(batch)

@@ -1,1 +1,1 @@
-"""What a run reports: lines for people, records, figures and curves."""
+"""Reports a run: lines for people, records, VisualDL scalars, and curves."""

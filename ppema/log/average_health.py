@@ -1,4 +1,4 @@
-"""The health of a run's averages, read from its scope: figures for the log, and warnings for people."""
+"""Measures the health of a run's averages in its scope: figures for the log, and warnings for people."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from ppema.ir import scope
 from ppema.passes.select import chosen
 from ppema.programs.build import Programs
 
-# Where float32 keeps more than this share of an average's numbers from moving, the average has stopped.
+# An average has stopped if float32 rounds the update of more than this share of its numbers to nothing.
 _STOPPED = 0.5
-# A window that grows with the run, as a simple average's, carries the rounding of 1 - d.
+# The tolerated relative error of a window that grows with the run, such as a simple average's: 1 - d is rounded.
 _ROUNDING = 1e-6
 
 
 @dataclass
 class _Seen:
-    """What an average looked like after `step`: its tallies by layer group, and checksums of its weights and shadows."""
+    """An average after `step`.
+
+    groups: its tallies by layer group; weights, shadows: checksums of its weights and of its shadows, in the model's order.
+    """
 
     step: int
     groups: dict[str, Tally] = field(default_factory=dict)
@@ -36,13 +39,13 @@ class _Seen:
 
 
 class Health:
-    """Measures the averages of a run, each over the trained parameters that it covers, and changes nothing.
+    """Measures the averages of a run, each over the trained parameters that it covers. It changes no variable.
 
-    BatchNorm's statistics are left out: their scale is another, and they move whether the weights do or not.
+    BatchNorm's statistics are omitted: their scale differs, and they move even if the weights do not.
     """
 
     def __init__(self, programs: Programs, where: Any, step: int):
-        """where: the scope of `programs`. Begin after `step`: from there on it is seen what moves."""
+        """where: the scope of `programs`; step: the step of the first measurement, with which later ones are compared."""
         self._scope = where
         self._rules = {name: average.rule for name, average in programs.averages.items()}
         self._weights = {name: average.weight for name, average in programs.averages.items()}
@@ -52,7 +55,10 @@ class Health:
         self.measure(step)
 
     def measure(self, step: int) -> dict[str, Reading]:
-        """Every average after `step`. Each variable is read once, and no more than one and its average are held at a time."""
+        """Measure every average after `step`. Returns a Reading for each name.
+
+        Each variable is read once. At most one variable and one of its averages are in memory at a time.
+        """
         alphas = {name: self._lossy_alpha(name, step) for name in self._rules}
         self._before, self._now = self._now, {name: _Seen(step) for name in self._rules}
         for variable, averages in self._covered.items():
@@ -64,12 +70,12 @@ class Health:
                 seen.weights.append(checksum)
                 seen.shadows.append(_checksum(shadow))
                 if held.rest is not None:
-                    # An average that is slow, but moves, does so here first.
+                    # A slow average moves first in the lost parts that it keeps.
                     seen.shadows.append(_checksum(scope.get(self._scope, held.rest)))
         return {name: self._reading(name) for name in self._rules}
 
     def stopped(self) -> list[str]:
-        """Warnings of averages that had stopped moving when they were last measured, though the weights had not."""
+        """New warnings about averages that did not move before the last measurement, although the weights did."""
         found = {}
         for name, rule in self._rules.items():
             before, now = self._before[name], self._now[name]
@@ -86,7 +92,7 @@ class Health:
         return self._fresh("stopped", {name: f"has stopped moving: {why}" for name, why in found.items()})
 
     def too_long(self, step: int) -> list[str]:
-        """Warnings of averages whose window is longer than the `step` steps of the run, counted from where they began."""
+        """New warnings about averages whose window is longer than their number of steps, from their first one to `step`."""
         found = {}
         for name, rule in self._rules.items():
             every, decay = rule.update_every, rule.decay_at(step)
@@ -102,7 +108,7 @@ class Health:
         return self._fresh("too long", found)
 
     def _fresh(self, reason: str, found: dict[str, str]) -> list[str]:
-        """Those of the warnings `found`, by average, whose average was not warned of for this reason before."""
+        """The warnings of `found`, by average, that were not given for the same reason before."""
         fresh = [f"the average {name!r} {text}" for name, text in found.items() if (name, reason) not in self._warned]
         self._warned |= {(name, reason) for name in found}
         return fresh
@@ -120,9 +126,9 @@ class Health:
         )
 
     def _lossy_alpha(self, name: str, step: int) -> float | None:
-        """α of the first update after `step`; before the average begins, of the copying of the weights that comes instead.
+        """α of the first update after `step`. Before the average starts, an update copies the weights: α = 1.
 
-        None where nothing of the update is lost, because the average keeps the rest.
+        None for a compensated average, which loses no part of an update. NaN if the total weight stays 0.
         """
         rule = self._rules[name]
         if rule.precision == "compensated":
@@ -132,13 +138,16 @@ class Health:
         return step_size(weight, decay) if weight else math.nan
 
     def _total_weight(self, name: str) -> float:
-        """W_t."""
+        """W_t, the total weight of all updates so far."""
         return float(scope.get(self._scope, self._weights[name]))
 
 
 @dataclass(frozen=True)
 class _Held:
-    """How an average holds a variable: the names of its shadow and of what rounding lost, if kept; the layer group."""
+    """The variables in which an average keeps one parameter, by name.
+
+    shadow: the average; rest: the part lost by rounding, None if it is not kept; group: the parameter's layer group.
+    """
 
     shadow: str
     rest: str | None
@@ -146,9 +155,9 @@ class _Held:
 
 
 def _covered(programs: Programs) -> dict[str, dict[str, _Held]]:
-    """By variable that is averaged, in the model's order, how each average that covers it holds it.
+    """For each averaged variable a `_Held` by average, in the model's order.
 
-    The variables are the trained parameters, and of half parameters the master weights, where there are such.
+    The variables are the trained parameters; a half-precision parameter with a master weight is replaced by that.
     """
     place_of = {name: place for place, name in programs.model.structured.items()}
     order = {name: index for index, name in enumerate(place_of)}

@@ -1,4 +1,4 @@
-"""VisualDL's files of scalars and images: how they are named, found and written. Nothing else in ppema knows VisualDL."""
+"""Names, finds and writes VisualDL's files of scalars and images. No other module of ppema knows VisualDL."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from visualdl.writer.record_writer import RecordWriter
 from ppema.checkpoint.appended import AppendedFile
 from ppema.checkpoint.folder import contents
 
-# VisualDL's record of the file itself takes less; with one figure behind it a file takes more.
+# VisualDL's first record, about the file itself, is smaller than this. A file with any figure is larger.
 _NO_FIGURE = 64  # bytes
 
 
 class Board:
-    """A new file of VisualDL's. Its methods raise OSError where they can not write; what they were given is then written later.
+    """A new VisualDL file. Its methods raise OSError if a write fails; a later write then includes the failed record.
 
-    VisualDL's own LogWriter writes from a thread. A full disk ends that thread unseen, and the process waits for it for ever.
+    VisualDL's own LogWriter writes from a thread. A full disk ends that thread silently, and the process then hangs.
     """
 
     def __init__(self, folder: Path):
-        """Make the file in `folder`, which exists, and begin it with `begin`. Raises OSError."""
+        """Create the file in the existing `folder`. Call `begin` first. Raises OSError."""
         self.file = AppendedFile(_new_file(folder))
         self._writer = RecordWriter(self.file)
 
     def begin(self) -> None:
-        """Write the record that comes first in every file."""
+        """Write the first record of every file."""
         self._write(meta_data(display_name="", walltime=_now()))
 
     def scalar(self, tag: str, value: float, step: int) -> None:
@@ -48,18 +48,18 @@ class Board:
 
 
 def has_figures(folder: Path) -> bool:
-    """Whether a file of VisualDL's in `folder` holds a figure. Raises CheckpointError where it can not be read."""
+    """Whether a VisualDL file in `folder` has a figure. Raises CheckpointError if `folder` can not be read."""
     return any((folder / name).lstat().st_size > _NO_FIGURE for name in board_files(folder))
 
 
 def board_files(folder: Path) -> list[str]:
-    """The names of VisualDL's files in `folder`. Raises CheckpointError where it can not be read."""
+    """The names of VisualDL's files in `folder`. Raises CheckpointError if `folder` can not be read."""
     names = [each.name for each in contents(folder) if not each.is_dir(follow_symlinks=False)]
     return [name for name in names if name.startswith("vdlrecords.") and name.endswith(".log")]
 
 
 def _new_file(folder: Path) -> Path:
-    """A name by the second, as VisualDL has it, that is not taken."""
+    """A free path. As in VisualDL the name has the time in seconds."""
     second = int(time.time())
     while os.path.lexists(path := folder / f"vdlrecords.{second:010d}.log"):
         second += 1
@@ -67,10 +67,10 @@ def _new_file(folder: Path) -> Path:
 
 
 def _tag(tag: str) -> str:
-    """VisualDL refuses "%" in a tag; a layer may be called so."""
+    """`tag` with "_" for "%", which VisualDL refuses. Names of layers may contain it."""
     return tag.replace("%", "_")
 
 
 def _now() -> int:
-    """Milliseconds, as VisualDL counts."""
+    """The time in milliseconds, as VisualDL records it."""
     return round(time.time() * 1000)

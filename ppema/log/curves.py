@@ -1,4 +1,4 @@
-"""A figure of what the evaluations of a run measured, for the raw weights and every average."""
+"""Draws the measures of a run's evaluations, for the raw weights and every average."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ppema.log.records import read_metrics
 
 
 def draw_curves(output: Path, metric: str, file: Path) -> None:
-    """Draw `metric` against epochs, a line for each set of weights in the run's metrics.jsonl, as an image at `file`.
+    """Draw `metric` against epochs as an image at `file`, with a line for each set of weights in the run's metrics.jsonl.
 
-    Raises DataError when the run has no evaluation of that metric, or the file can not be written.
+    Raises DataError if the run has no evaluation of that metric, or if the file can not be written.
     """
     records = [record for record in read_metrics(output) if record["kind"] == "eval"]
     if not records:
@@ -27,12 +27,12 @@ def draw_curves(output: Path, metric: str, file: Path) -> None:
         raise DataError(f"{output / 'metrics.jsonl'}: {metric!r} is not measured; measured are {', '.join(measures)}")
     with figure(file) as axes:
         for weights in dict.fromkeys(record["weights"] for record in records):
-            # What was not finite stands as null in the records, and as a gap in the line.
+            # A non-finite value is null in the records, and a gap in the line.
             points = [(record["epoch"], _number(record.get(metric))) for record in records if record["weights"] == weights]
             style: dict[str, Any] = {"color": "0.65", "linewidth": 1} if weights == RAW else {"linewidth": 2}
             epochs, values = zip(*points, strict=True)
             axes.plot(epochs, values, label=weights, **style)
-        # The first evaluations, far off, would flatten all that follows.
+        # The first evaluations are far off, and would flatten the later ones.
         finite = [record[metric] for record in records if record.get(metric) is not None]
         if finite:
             low, high = np.quantile(finite, (0.05, 0.95))
@@ -49,7 +49,7 @@ def _number(value: float | None) -> float:
 
 @contextmanager
 def figure(file: Path) -> Iterator[Any]:
-    """The axes of a new figure, which is written to `file` at the end of the block. Raises DataError where that fails."""
+    """The axes of a new figure, which is written to `file` at the end of the block. Raises DataError if that fails."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,4 +1,4 @@
-"""The steps since the last log line."""
+"""Sums losses and time over the steps since the last log line."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from ppema.checkpoint.state import Losses
 
 
 class Interval:
-    """The losses of those that were not skipped; samples per second without the time for evaluation and saving."""
+    """The losses of the steps that were not skipped, and the rate without the time for evaluation and saving."""
 
     def __init__(self, losses: Losses | None = None) -> None:
-        """losses: of the first part of an interval that a checkpoint cut in two; its rate is that of the second."""
+        """losses: those before the checkpoint, if a resumed run continues an interval. The rate covers later steps only."""
         self.losses = Losses() if losses is None else losses
         self._samples = 0
         self._seconds = 0.0
         self.resume()
 
     def resume(self) -> None:
-        """Let the time since the last step not count."""
+        """Exclude the time since the last step."""
         self._mark = time.perf_counter()
 
     def add(self, loss: float | None, samples: int) -> None:
-        """One more step, on `samples` samples; loss: None where it was skipped."""
+        """Count a step on `samples` samples. loss: None if the step was skipped."""
         if loss is not None:
             self.losses = self.losses.plus(loss)
         self._samples += samples
@@ -30,4 +30,5 @@ class Interval:
 
     @property
     def rate(self) -> float:
+        """Samples per second."""
         return self._samples / max(self._seconds, 1e-9)

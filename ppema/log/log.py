@@ -1,4 +1,4 @@
-"""What a run records under its output folder: config.yml, log.txt, metrics.jsonl and VisualDL scalars."""
+"""Writes the records of a run to its output folder: config.yml, log.txt, metrics.jsonl and VisualDL scalars."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from ppema.user_code.blame import in_foreign_code, whole_traceback
 
 
 class RunLog:
-    """The records of one run; every write reaches the system, so that a killed run keeps them. A context manager."""
+    """The records of one run; a context manager. Every write reaches the system at once, so a killed run keeps them."""
 
     def __init__(
         self, output: Path, bar: Bar, *, step: int, origin: Path | None = None, keep: bool = False, go_on: bool = False
     ):
-        """Go on with the records that are there, without those after `step`: they belong to a run that was cut off.
+        """Continue the records in `output`, without those after `step`, which a killed run wrote.
 
-        metrics.jsonl is shortened and VisualDL's file written anew from it; log.txt keeps every line that was said. origin: the
-        checkpoint of another run that this one goes on from; keep: a copy of what is shortened stays as metrics.jsonl.aside;
-        go_on: a record that can not be written ends nothing, but is written later. Raises SetupError where the folder can not
-        be written.
+        metrics.jsonl is cut at `step`, and VisualDL's file is written again from it. log.txt keeps every line.
+
+        step: the step after which this run starts; origin: a checkpoint of another run from which this one continues; keep:
+        copy metrics.jsonl to metrics.jsonl.aside before it is cut; go_on: a failed write does not end the run, and is repeated
+        later. Raises SetupError if the folder can not be written.
         """
         self._output = output
         self._bar = bar
@@ -57,14 +58,17 @@ class RunLog:
         for record in kept:
             self._draw(record)
         with self._writing():
-            # Those before it last until this one holds all that they held.
+            # The old files are deleted only once the new one has all their records.
             for name in old if not self._failing else ():
                 (output / "vdl" / name).unlink()
         for path in aside:
             self.say(f"set aside as {path}")
 
     def _set_aside(self, *, keep: bool, vdl: bool) -> list[Path]:
-        """Keep a copy of metrics.jsonl, and, with `vdl`, VisualDL's figures where they are the only ones. Raises OSError."""
+        """Set aside a copy of metrics.jsonl (`keep`), and VisualDL's folder if it has figures (`vdl`). Raises OSError.
+
+        Returns the new paths.
+        """
         aside = []
         if keep:
             aside.append(free(self._output / "metrics.jsonl.aside"))
@@ -90,37 +94,40 @@ class RunLog:
                         file.append(b"")
 
     def _failed(self, error: Exception) -> None:
-        """The error that ends the run, and where it arose in code that is not ours, its whole traceback, in log.txt alone."""
+        """Write the error that ends the run to log.txt only; for an error outside ppema, its whole traceback."""
         said = whole_traceback(error) if in_foreign_code(error) else str(error)
-        with contextlib.suppress(OSError, TrainingError):  # a full disk may be what ends it
+        with contextlib.suppress(OSError, TrainingError):  # the error may be a full disk
             self.note(said.splitlines())
 
     def config(self, text: str) -> None:
-        """The resolved config, as YAML."""
+        """Write config.yml. text: the resolved config as YAML."""
         with self._writing():
             replace_file(self._output / "config.yml", text.encode())
 
     def say(self, text: str) -> None:
-        """One line for people, on the terminal and in log.txt."""
+        """Write one line to the terminal and to log.txt."""
         self._bar.line(text)
         with self._writing():
             self._text.append(f"{escaped(text)}\n".encode())
 
     def note(self, lines: Iterable[str]) -> None:
-        """Lines that are too many for a terminal, in log.txt alone."""
+        """Write lines that are too many for a terminal to log.txt only."""
         with self._writing():
             self._text.append("".join(f"{escaped(line)}\n" for line in lines).encode())
 
     def warn(self, warnings: Iterable[str]) -> None:
-        """Each of them as a line for people."""
+        """Write each warning as a line to the terminal and to log.txt."""
         for warning in warnings:
             self.say(f"warning: {warning}")
 
     def train(
         self, step: int, epoch: float, *, loss: float, lr: float, skipped: int, health: Mapping[str, Reading], rate: float
     ) -> None:
-        """The figures of a log interval: mean loss, learning rate, steps skipped since the run began, each average's decay and
-        health, samples per second."""
+        """Record a log interval.
+
+        loss: the mean; lr: the learning rate; skipped: the steps skipped since the start of the run; health: each average's
+        decay and health; rate: samples per second.
+        """
         measured = {name: asdict(reading) for name, reading in health.items()}
         decays = {name: each.pop("decay") for name, each in measured.items()}
         figures = {"loss": loss, "lr": lr, "skipped": skipped, "decay": decays, "health": measured, "samples_per_second": rate}
@@ -130,12 +137,12 @@ class RunLog:
             self.say(f"step {step}  average  {name:<12} {_in_words(reading)}")
 
     def evaluation(self, step: int, epoch: float, weights: str, metrics: Mapping[str, float]) -> None:
-        """The measures of one set of weights over the evaluation set."""
+        """Record the measures of one set of weights over the evaluation set."""
         self._record({"kind": "eval", "step": step, "epoch": epoch, "weights": weights, **metrics})
         self.say(f"step {step}  eval  {weights:<12} " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
 
     def saved(self, step: int) -> None:
-        """A checkpoint of `step` was saved."""
+        """Record that a checkpoint of `step` was saved."""
         with self._writing():
             self._metrics.append(f"{to_json(Saved(step=step).model_dump(exclude_none=True))}\n".encode())
 
@@ -145,9 +152,9 @@ class RunLog:
         self._draw(record)
 
     def _draw(self, record: Mapping[str, Any]) -> None:
-        """The scalars of a record: train/loss, train/lr, train/skipped, decay/<average>, the health's; <metric>/<weights>."""
+        """Write a record to VisualDL: train/loss, train/lr, train/skipped, decay/<average>, health; <metric>/<weights>."""
         if record["kind"] == "train":
-            # Runs that began before there were some of the figures lack them.
+            # Runs of older versions lack some of these figures.
             scalars = {f"train/{name}": record.get(name) for name in ("loss", "lr", "skipped")}
             scalars |= {f"decay/{name}": decay for name, decay in record["decay"].items()}
             scalars |= _health_scalars(record.get("health", {}))
@@ -182,7 +189,7 @@ def _in_words(reading: Reading) -> str:
 
 
 def _health_scalars(health: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
-    """window, distance, stalled/<average>, and distance/<average>/<layer group>."""
+    """The scalars {window,distance,stalled}/<average> and distance/<average>/<layer group>."""
     scalars = {}
     for name, each in health.items():
         scalars |= {f"{figure}/{name}": each[figure] for figure in ("window", "distance", "stalled")}

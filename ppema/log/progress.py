@@ -1,4 +1,4 @@
-"""What a person sees of a run while it goes: a bar in a terminal, plain lines elsewhere."""
+"""Shows the progress of a run to people: a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ppema.errors import escaped
 
 
 class Bar(Protocol):
-    """What shows the run's progress between two logged lines."""
+    """Shows lines, and the run's progress between them."""
 
     def update(self, step: int, loss: float, lr: float, rate: float) -> None: ...
     def line(self, text: str) -> None: ...
@@ -22,7 +22,10 @@ class Bar(Protocol):
 
 @contextmanager
 def progress(total: int, start: int) -> Iterator[Bar]:
-    """A progress bar with loss, rate, learning rate and time left on a terminal; nothing but the lines elsewhere."""
+    """A progress bar with loss, rate, learning rate and remaining time on a terminal; only the lines elsewhere.
+
+    total: the number of steps of the run; start: the steps already done.
+    """
     stream = sys.stderr
     if not stream.isatty():
         yield _Lines(stream)
@@ -46,7 +49,7 @@ class _Lines:
         pass
 
     def line(self, text: str) -> None:
-        # Training goes on when nobody listens any more.
+        # Training continues if stderr was closed.
         with suppress(OSError):
             print(escaped(text), file=self._stream, flush=True)
 

@@ -1,4 +1,4 @@
-"""The records of a run, the lines of its metrics.jsonl, as they are read back: what is none of them is left out."""
+"""Reads the records of a run, the lines of its metrics.jsonl. Any other line is ignored."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ppema.errors import SetupError
 
 _Step = Annotated[int, Field(ge=0, lt=2**63)]
-# An integer of 400 digits is one for JSON, and no float.
+# JSON accepts an integer of 400 digits, but float does not.
 _Number = Annotated[float, Field(allow_inf_nan=False)]
-_Figure = _Number | None  # null: one that was not finite
+_Figure = _Number | None  # null: a non-finite number
 
 
 class _Evaluation(BaseModel):
@@ -46,13 +46,13 @@ class _Interval(BaseModel):
     loss: _Figure
     lr: _Figure
     decay: dict[str, _Figure]
-    # Runs that began before there were these lack them.
+    # Runs of older versions lack these.
     skipped: _Figure = None
     health: dict[str, _Health] = {}
 
 
 class Saved(BaseModel):
-    """The line of a checkpoint: of which step; origin: the checkpoint of another run that this one went on from, if any."""
+    """The record of a checkpoint. origin: the checkpoint of another run from which this one continued, if any."""
 
     model_config = ConfigDict(strict=True)
 
@@ -65,22 +65,22 @@ _KINDS: dict[Any, type[BaseModel]] = {"eval": _Evaluation, "train": _Interval}
 
 
 def read_metrics(output: Path) -> list[dict[str, Any]]:
-    """The records of a run's metrics.jsonl, in order; lines that are none, such as a half-written last one, are left out.
+    """The train and eval records in a run's metrics.jsonl, in order. Other lines, such as a cut last one, are ignored.
 
-    None where there is no such file. Raises SetupError for one that can not be read.
+    Returns an empty list if there is no such file. Raises SetupError if it can not be read.
     """
-    # The line, as a text of half a character is refused only there.
+    # The line is validated, not its value: only there is a text with half a character refused.
     return [value for value, line in _lines(output) if _is(_KINDS.get(_kind(value)), line)]
 
 
 def newest_saved(output: Path) -> Saved | None:
-    """The last checkpoint that the run's metrics.jsonl tells of; None where it tells of none. Raises as `read_metrics`."""
+    """The last record of a checkpoint in a run's metrics.jsonl; None if there is none. Raises as `read_metrics` does."""
     lines = [line for value, line in _lines(output) if _kind(value) == "checkpoint" and _is(Saved, line)]
     return Saved.model_validate_json(lines[-1]) if lines else None
 
 
 def _lines(output: Path) -> Iterator[tuple[Any, str]]:
-    """The values that the lines hold, and the lines; those that are no JSON are left out."""
+    """The value and the text of each line that is JSON."""
     file = output / "metrics.jsonl"
     if not file.exists():
         return
@@ -91,7 +91,7 @@ def _lines(output: Path) -> Iterator[tuple[Any, str]]:
     except OSError as error:
         raise SetupError(f"{file}: the run's records can not be read: {error.strerror}") from error
     for line in lines:
-        # RecursionError: brackets without end.
+        # RecursionError: too deeply nested brackets.
         with contextlib.suppress(ValueError, RecursionError):
             yield json.loads(line), line
 
@@ -114,7 +114,7 @@ def to_json(value: Any) -> str:
 
 
 def finite(value: Any) -> Any:
-    """`value` with null in place of NaN and infinities, for JSON."""
+    """`value` with None instead of NaN and infinities, for JSON."""
     if isinstance(value, Mapping):
         return {key: finite(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""A run read from its folder: its config, checkpoints and records. No paddle."""
+"""Reads a run from its folder: its config, checkpoints and records. No paddle."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _CONFIG = "config.yml"
 class Records:
     """The lines of a run's metrics.jsonl, in order, as mappings.
 
-    train: a line of each log interval: step, epoch, loss (its mean), lr, skipped, decay and health by average, and
-    samples_per_second. evaluations: a line of each evaluated set of weights: step, epoch, weights ("raw" or an average's name),
-    and its metrics by name. None stands for a number that was not finite.
+    train: one for each log interval, with step, epoch, loss (the mean), lr, skipped, decay and health by average, and
+    samples_per_second. evaluations: one for each evaluated set of weights, with step, epoch, weights ("raw" or an average's
+    name), and the measures by name. A non-finite number is None.
     """
 
     train: tuple[dict[str, Any], ...]
@@ -35,43 +35,43 @@ class Records:
 class Run:
     """A run in the folder `path`, finished or not.
 
-    Each attribute is read when it is first used, and kept: `ppema.run(path)` again shows what a running one has added.
+    Each attribute is read at its first use and then kept. To see later records of a running run, call `ppema.run(path)` again.
     """
 
     path: Path
 
     @cached_property
     def config(self) -> Config:
-        """The resolved config. `output` is this folder, also where that was moved or copied. Raises ConfigError."""
+        """The resolved config. `output` is this folder, even if it was moved or copied. Raises ConfigError."""
         config = load_config(self.path / _CONFIG)
         there = config.output is not None and os.path.isdir(config.output) and os.path.samefile(config.output, self.path)
         return config if there else config.model_copy(update={"output": str(self.path)})
 
     @cached_property
     def checkpoints(self) -> tuple[Checkpoint, ...]:
-        """All checkpoints, in the order of their steps. Raises CheckpointError where the manifest of one is damaged."""
+        """All checkpoints, in the order of their steps. Raises CheckpointError if the manifest of one is damaged."""
         found = []
         for folder in step_folders(self.path / "checkpoints"):
             try:
                 found.append(Checkpoint.open(folder))
             except CheckpointError:
-                # A running run may have deleted it meanwhile.
+                # A running run may have deleted it in the meantime.
                 if os.path.lexists(folder):
                     raise
         return tuple(found)
 
     @cached_property
     def last(self) -> Checkpoint:
-        """The newest checkpoint. Raises CheckpointError where there is none."""
+        """The newest checkpoint. Raises CheckpointError if there is none."""
         return self.checkpoint(LAST)
 
     @cached_property
     def best(self) -> Checkpoint:
-        """The best checkpoint by the first metric of `train.monitor`. Raises CheckpointError where there is none."""
+        """The best checkpoint by the first metric of `train.monitor`. Raises CheckpointError if there is none."""
         return self.checkpoint(BEST)
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """The checkpoint that "last", "best" or "best-<weights>-<metric>" names. Raises CheckpointError where there is none."""
+        """The checkpoint "last", "best" or "best-<weights>-<metric>". Raises CheckpointError if there is none of that name."""
         store = Checkpoints(self.path / "checkpoints")
         known = store.pointers()
         if name not in (LAST, BEST, *known):
@@ -80,17 +80,17 @@ class Run:
 
     @cached_property
     def records(self) -> Records:
-        """What the run recorded. Raises SetupError where the file can not be read."""
+        """The records of training and evaluation. Raises SetupError if the file can not be read."""
         lines = read_metrics(self.path)
         train, evaluations = (tuple(line for line in lines if line["kind"] == kind) for kind in ("train", "eval"))
         return Records(train, evaluations)
 
 
 def run(path: str | os.PathLike[str]) -> Run:
-    """The run in the folder `path`, which is the `output` of its config. Nothing is changed, and paddle is not loaded.
+    """The run in the folder `path`, the `output` of its config. Changes no file and does not load paddle.
 
-    Arrays of its checkpoints are read by `weights(name)`, and compared with their checksums. Raises PpemaError for a folder
-    that holds no run.
+    `checkpoint.weights(name)` of its checkpoints reads arrays and compares them with their checksums. Raises PpemaError if
+    `path` is not the folder of a run.
     """
     found = Path(path)
     try:

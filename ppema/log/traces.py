@@ -1,4 +1,4 @@
-"""What a run left beside its checkpoints, which says how far it had got where they are gone."""
+"""Finds signs of a run whose checkpoints are gone: its records, snapshots and VisualDL files show how far it came."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ppema.log.records import newest_saved, read_metrics
 
 
 def lost(output: Path, save_every: int) -> str | None:
-    """The sign in `output`, in words, that the run there had saved a checkpoint; None where a kill may have come before.
+    """The sign in `output`, in words, that the run there saved a checkpoint; None if it may have been killed before.
 
-    save_every: steps between two saves. Records say which step was saved. Of a run that wrote no such record, steps tell: the
-    second save waits for the first, so that records of later steps follow a checkpoint. Raises SetupError, CheckpointError for
-    what can not be read.
+    save_every: steps between two saves. A record of a checkpoint is a sure sign. Older versions wrote none. Since the second
+    save waits for the first, records after step 2 · save_every prove a checkpoint. Raises SetupError and CheckpointError for
+    files and folders that can not be read.
     """
     saved = newest_saved(output)
     if saved is not None:

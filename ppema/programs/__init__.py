@@ -1,1 +1,1 @@
-"""From a config to programs, and what runs them."""
+"""Builds the programs of a config, and runs them."""

@@ -1,4 +1,4 @@
-"""The averages of a config as passes: durations become steps of the run."""
+"""Builds the passes of a config's averages. Durations become steps of the run."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from ppema.programs.forward import building
 
 
 def average_passes(specs: Mapping[str, AverageSpec], horizon: Horizon, places: Mapping[str, str]) -> list[Pass]:
-    """What adds the averages `specs` to a train program, updates them, and overwrites the weights by one, in this order.
+    """The passes that add the averages `specs` to a train program, update them, and overwrite the weights, in this order.
 
-    places: the place in the model by variable's name. Raises ConfigError for what would not begin within the run.
+    places: for each variable's name its place in the model. Raises ConfigError for an average or an overwriting that would
+    start after the end of the run.
     """
     added: list[Pass] = []
     switches: list[Pass] = []
@@ -39,7 +40,10 @@ def average_passes(specs: Mapping[str, AverageSpec], horizon: Horizon, places: M
 
 
 def rule_of(spec: AverageSpec, horizon: Horizon) -> Rule:
-    """The rule of a config's average in steps of this run. Raises ConfigError where it would not begin in it."""
+    """The rule of a config's average, in steps of this run.
+
+    Raises ConfigError if it would start after the end of the run, or if `reference_batch` differs from the batch too much.
+    """
     scale = horizon.batch_size / spec.reference_batch if spec.reference_batch else 1.0
     if not 1e-6 <= scale <= 1e6:
         raise ConfigError.of(

@@ -1,4 +1,4 @@
-"""From a config to programs: startup, train, and a test program for the raw weights and for each average."""
+"""Builds the programs of a config: startup, train, and a test program for the raw weights and for each average."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def training_step(
 ) -> list[Pass]:
     """The passes of a training step, in the order in which they apply. Raises ConfigError.
 
-    Operations of those after FinitePass are in its branch, and so have no effect in a step that it skips, but for OnednnPass,
-    which replaces operations of the whole program.
+    Passes after FinitePass append to its branch, so their operations have no effect in a skipped step. OnednnPass is the
+    exception: it replaces operations of the whole program.
     """
     places = {name: place for place, name in model.structured.items()}
     with config.at("optimizer"):
@@ -48,7 +48,7 @@ def training_step(
         BackwardPass(optimizer),
         FinitePass(order=tuple(model.structured.values())),
         OptimizePass(optimizer),
-        *averages,  # their variables, one update of all, and what overwrites the weights
+        *averages,  # their variables, one update of all averages, and the overwriting of weights
         *([OnednnPass()] if onednn else []),
     ]
     return with_extra(config, passes)
@@ -58,10 +58,11 @@ def training_step(
 class Programs:
     """All programs of a training run.
 
-    model: its inputs are those of all programs; guard: tells of a run of `train` whether it was a step, or changed nothing as
-    its gradients were not finite; tests: by weights, "raw" first, then each average in the config's order;
-    recalibrations: of those averages whose BatchNorm statistics are measured before their test program is right; placement:
-    which operations of `train` oneDNN computes, None where it was not asked to; passes: what made `train`, in order.
+    loss: 0-D float32, the mean over the batch, in `train`; model: the test program of the raw weights, and the inputs of all
+    programs; guard: detects the skipped steps of `train`; tests: a test program for each name of weights, "raw" first, then
+    the averages in the config's order; recalibrations: by average, for those whose BatchNorm statistics must be measured
+    before evaluation; placement: the operations of `train` on oneDNN, None without oneDNN; passes: a report for each pass of
+    `train`, in order.
     """
 
     startup: Program
@@ -78,17 +79,21 @@ class Programs:
 
     @property
     def on_onednn(self) -> bool:
-        """Whether any operation of `train` is another than Paddle's own."""
+        """Whether oneDNN computes any operation of `train`."""
         return self.placement is not None and self.placement.changed
 
     def without_loss(self) -> Programs:
-        """The same programs, of which none measures the loss in evaluation."""
+        """The same programs, without the loss in evaluation."""
         tests = {weights: test.without_loss() for weights, test in self.tests.items()}
         return replace(self, model=replace(self.model, test=tests[RAW]), tests=tests)
 
 
 def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *, onednn: bool = False) -> Programs:
-    """All programs of a training run on samples of `fields`; with `onednn` convolutions are oneDNN's. Raises ConfigError."""
+    """Build all programs of a training run.
+
+    fields: shape and dtype of a sample's inputs and target; horizon: converts durations to steps; onednn: whether oneDNN
+    computes convolutions. Raises ConfigError.
+    """
     model = build_test_model(config, fields)
     target = TrainProgram(paddle.static.Program(), paddle.static.Program())
     with backend().fresh_names(), paddle.static.program_guard(target.main, target.startup):
@@ -120,7 +125,7 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *,
 
 
 def _blaming(config: Config) -> Callable[[Pass], AbstractContextManager[object]]:
-    """What a pass raises becomes a problem of the key of `config` that it belongs to."""
+    """A context for each pass. In it, an exception becomes a ConfigError at the pass's key of `config`."""
 
     def within(each: Pass) -> AbstractContextManager[object]:
         stack = ExitStack()

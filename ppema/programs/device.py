@@ -1,4 +1,4 @@
-"""The device a run computes on, and by which kernels."""
+"""Chooses the device of a run, and whether it uses oneDNN's kernels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ppema.ir import backend
 
 
 def place_of(device: str) -> Any:
-    """The paddle place for "auto" (a GPU where there is one), "cpu", "gpu" or "gpu:N". Raises SetupError without that GPU.
+    """The paddle place for "auto" (a GPU if there is one), "cpu", "gpu" or "gpu:N".
 
-    An Executor on a GPU that is not there ends the whole process, so they are counted first.
+    Raises SetupError for a missing GPU: an Executor on a missing GPU would end the whole process.
     """
     gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     if device == "cpu" or (device == "auto" and not gpus):
@@ -29,14 +29,14 @@ def place_of(device: str) -> Any:
 
 @dataclass(frozen=True)
 class Onednn:
-    """Whether oneDNN computes what it can, and where not, why, in words."""
+    """Whether a run uses oneDNN. why: the reason in words if it does not, else ""."""
 
     used: bool
     why: str = ""
 
 
 def onednn_of(config: Config, place: Any) -> Onednn:
-    """What `runtime.onednn` comes to on the paddle place `place`. Raises ConfigError for `on` where it can not be."""
+    """Decide `runtime.onednn` for the paddle place `place`. Raises ConfigError for "on" if oneDNN can not be used."""
     wanted = config.runtime.onednn
     if wanted == "off":
         return Onednn(False, "turned off by runtime.onednn")

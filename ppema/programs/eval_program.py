@@ -1,4 +1,4 @@
-"""Programs that evaluate weights, and change none."""
+"""Builds test programs, which evaluate weights and change no variable."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ from ppema.programs.inputs import Inputs
 
 @dataclass(frozen=True)
 class TestProgram:
-    """A program that evaluates one set of weights; it reads variables of the scope and changes none.
+    """A program that evaluates one set of weights. It reads variables of the scope and changes none.
 
-    measures: "loss" and each metric, as the variable to fetch: [N] float32; of the loss also a scalar, the mean over the batch.
+    measures: the variable to fetch for "loss" and for each metric: float32 [N]. The loss may also be a scalar, the mean over
+    the batch.
     """
 
-    __test__ = False  # the name is not meant for pytest
+    __test__ = False  # pytest would collect a class of this name
     program: Program
     measures: dict[str, Variable]
 
     def without_loss(self) -> TestProgram:
-        """The same program, whose loss is not measured."""
+        """The same program, without the loss as a measure."""
         return replace(self, measures={name: value for name, value in self.measures.items() if name != "loss"})
 
 
 @dataclass(frozen=True)
 class Model:
-    """A test program for weights under the variables' own names, and what is needed to feed and describe it.
+    """A test program for weights under the variables' own names, with its startup program, inputs and parameters.
 
-    structured: the variables' names by their place in the model ("0.weight" → "conv2d_0.w_0"), as `state_dict` has them.
+    structured: variables' names by their place in the model, as in `state_dict` ("0.weight" → "conv2d_0.w_0").
     """
 
     startup: Program
@@ -50,14 +51,15 @@ class Model:
     structured: dict[str, str]
 
     def without_loss(self) -> Model:
-        """The same model, whose loss is not measured."""
+        """The same model, without the loss as a measure."""
         return replace(self, test=self.test.without_loss())
 
 
 def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
-    """The test program of a config's model, built in eval mode: BatchNorm, dropout and the model's own code are all in it.
+    """Build the test program of a config's model in eval mode, which BatchNorm, dropout and the model's own code follow.
 
-    fields: shape and type of a sample's inputs and target. Raises ConfigError.
+    fields: shape and dtype of a sample's inputs and target. Raises ConfigError, also if the model in eval mode changes a
+    variable or draws random numbers.
     """
     startup, main = paddle.static.Program(), paddle.static.Program()
     with backend().fresh_names(), paddle.static.program_guard(main, startup):
@@ -69,7 +71,7 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
                 with building(index):
                     measures[name] = each_sample(config.metrics[index].name, metric(predictions, feeds[-1]))
         structured = {place: value.name for place, value in model.state_dict().items()}
-    # Beside eval mode, for what does not ask it: F.dropout and F.batch_norm train unless they are told not to.
+    # Eval mode does not reach F.dropout and F.batch_norm, whose default is to train.
     backend().set_test(main)
     for op in backend().operations(main):
         if op.writes or draws_random_numbers(op):
@@ -88,21 +90,21 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
 
 
 def rewired(test: TestProgram, names: Mapping[str, str]) -> TestProgram:
-    """A copy of `test` that reads the shadow `names[p]` in place of each parameter p."""
+    """A copy of `test` that reads the shadow `names[p]` instead of each parameter p."""
     program, values = backend().clone(test.program, list(test.measures.values()))
     read_shadows(backend(), program, names)
     return TestProgram(program, dict(zip(test.measures, values, strict=True)))
 
 
 def on_onednn(test: TestProgram) -> TestProgram:
-    """A copy of `test` on oneDNN."""
+    """A copy of `test` whose convolutions oneDNN computes."""
     program, values = backend().clone(test.program, list(test.measures.values()))
     OnednnPass().place(program, values)
     return TestProgram(program, dict(zip(test.measures, values, strict=True)))
 
 
 def train_statistics(config: Config, fields: Sequence[Field]) -> set[str]:
-    """The names of the BatchNorm statistics that training a config's model moves. Raises ConfigError."""
+    """The names of the BatchNorm statistics that training a config's model updates. Raises ConfigError."""
     main = paddle.static.Program()
     with backend().fresh_names(), paddle.static.program_guard(main, paddle.static.Program()):
         forward(config, fields, train=True)

@@ -1,4 +1,4 @@
-"""Running programs in a run's scope, with Paddle's reports of many lines told in one."""
+"""Runs programs in a run's scope. Paddle's reports of many lines become an error of one line."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ppema.user_code.blame import blamed
 
 
 class Executor:
-    """Runs programs on one device and in one scope, which must be current then.
+    """Runs programs on one device and in one scope, which must be the current one.
 
-    plain: by Paddle's `exe.run` throughout, in place of what is faster for programs that run again and again.
+    place: the paddle place; plain: always use Paddle's `exe.run`, instead of faster runners for repeated programs.
     """
 
     def __init__(self, place: Any, scope: Any, *, plain: bool = False):
@@ -25,17 +25,17 @@ class Executor:
         self._place = place
         self._scope = scope
         self._plain = plain
-        # What a runner is found by is held, so that nothing else can get its identity.
+        # Keys hold identities, so program and variables are kept alive: no other object can get their identity.
         self._runners: dict[tuple[int, ...], tuple[Runner, Program, tuple[Variable, ...]]] = {}
 
     def once(self, program: Program, feed: Mapping[str, np.ndarray], fetch: Sequence[Variable] = ()) -> list[np.ndarray]:
-        """Run a program that is not run again, such as a startup program. Returns and raises as `run`."""
+        """Run a program that runs once, such as a startup program. Returns and raises as `run` does."""
         return _told(Plain(self._executor, program, fetch).run, feed)
 
     def run(self, program: Program, feed: Mapping[str, np.ndarray], fetch: Sequence[Variable] = ()) -> list[np.ndarray]:
-        """Run `program`, which must not change after its first run; returns the fetched arrays.
+        """Run `program` and return the arrays of `fetch`. The program must not change after its first run.
 
-        Raises TrainingError when an operation fails.
+        feed: arrays by input name. Raises TrainingError if an operation fails.
         """
         key = (id(program), *map(id, fetch))
         if key not in self._runners:
@@ -44,14 +44,14 @@ class Executor:
         return _told(self._runners[key][0].run, feed)
 
     def close(self) -> None:
-        """Free what programs that have run keep for their next run. Idempotent; whoever runs one again begins anew.
+        """Free the memory that programs keep between runs. Idempotent; a later `run` prepares its program again.
 
-        That goes for other executors too: one that ran a program in this scope must not run it again.
+        Another executor that ran a program in this scope must not run it again.
         """
         self._runners.clear()
-        # Its executors hold the scopes that are dropped below.
+        # Paddle's executor holds the scopes that are dropped below.
         self._executor = paddle.static.Executor(self._place)
-        # Paddle keeps every scope until the process ends, and in a scope of each program below it the program's activations.
+        # Paddle keeps every scope until the process ends. A child scope for each program holds the program's activations.
         self._scope.drop_kids()
 
     def _runner(self, program: Program, fetch: Sequence[Variable]) -> Runner:

@@ -1,4 +1,4 @@
-"""Passes of the user's own, which a config names."""
+"""Adds the user's own passes, which a config names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppema.passes.target import Pass, TrainProgram
 from ppema.programs.forward import building
 from ppema.user_code.names import check_arguments, resolve
 
-# The last pass that comes before the user's own, by the value of the key `after`.
+# For each value of the key `after`: the names of the passes after which the user's pass comes.
 _BEFORE = {
     "forward": ("forward",),
     "backward": ("backward",),
@@ -23,7 +23,7 @@ _BEFORE = {
 
 @dataclass(frozen=True)
 class ExtraPass(Pass):
-    """A pass of the user's own. index: of its entry in the config's `passes`; after: as there."""
+    """A pass of the user's own. index: its entry in the config's `passes`; after: the value of that key; own: the pass."""
 
     name: ClassVar[str] = "extra"
     index: int
@@ -36,7 +36,7 @@ class ExtraPass(Pass):
 
 
 def with_extra(config: Config, passes: Sequence[Pass]) -> list[Pass]:
-    """`passes` and those of the config, each after the last one that its `after` names. Raises ConfigError."""
+    """`passes` and the config's own passes. Each of these follows the last pass that its `after` names. Raises ConfigError."""
     extra = [_build(config, index) for index in range(len(config.passes))]
     last = {after: max(i for i, each in enumerate(passes) if each.name in names) for after, names in _BEFORE.items()}
     found: list[Pass] = []

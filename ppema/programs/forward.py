@@ -1,4 +1,4 @@
-"""Model, inputs, predictions and loss in a program: the one definition behind training, evaluation and prediction."""
+"""Builds model, inputs, predictions and loss in a program, for training, evaluation and prediction alike."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ppema.user_code.names import check_arguments, resolve
 def forward(config: Config, fields: Sequence[Field], *, train: bool) -> tuple[Any, list[Variable], Variable, Variable]:
     """Build a config's model in the default main program, in train or eval mode.
 
-    fields: shape and type of a sample's inputs and target. Returns the model, the inputs with the target last, the
+    fields: shape and dtype of a sample's inputs and target. Returns the model, the inputs [N, ...] with the target last, the
     predictions, and the loss: [N] float32, or a scalar mean over the batch. Raises ConfigError.
     """
     with config.at("model"):
@@ -54,7 +54,10 @@ def _is_variable(value: Any) -> bool:
 
 
 def measure(name: str, value: Any) -> Variable:
-    """What a loss or metric returned, as float32: [N], or a scalar that is the mean over the batch."""
+    """Cast the result `value` of the loss or metric `name` to float32: [N], or a scalar that is the mean over the batch.
+
+    Raises ConfigError for a result that is no variable, and for any other shape.
+    """
     if not _is_variable(value):
         raise ConfigError.of(f"{name} must return a variable, it returns a {type(value).__name__}")
     value = per_sample(value if dtype_name(value) == "float32" else paddle.cast(value, "float32"))
@@ -64,9 +67,10 @@ def measure(name: str, value: Any) -> Variable:
 
 
 def each_sample(name: str, value: Any) -> Variable:
-    """What a metric returned, as float32 [N]. Raises ConfigError for one number for the batch, such as an F1.
+    """Cast the result `value` of the metric `name` to float32 [N].
 
-    The mean of such numbers over batches is not the metric of the set, and depends on the batch size.
+    Raises ConfigError for one number per batch, such as an F1 score: the mean of such numbers over batches depends on the
+    batch size, and is not the metric of the data set.
     """
     value = measure(name, value)
     if list(value.shape) != [-1]:
@@ -78,14 +82,14 @@ def each_sample(name: str, value: Any) -> Variable:
 
 
 def class_count(loss: str, predictions: Variable, targets: Variable) -> int | None:
-    """The number of classes where targets are class labels and the predictions' last axis is known to be theirs."""
+    """The number of classes; None if targets are not class labels, or if the predictions' last axis may not be classes."""
     flat = len(predictions.shape) == 2 and len(targets.shape) == 1
     return predictions.shape[-1] if has_classes(targets) and (flat or loss == "cross_entropy") else None
 
 
 @contextmanager
 def building(*path: str | int, about: str = "") -> Iterator[None]:
-    """Whatever named code raises while it builds its part is the config's fault: one line at `path`."""
+    """Turns an exception of the user's code into a ConfigError of one line at `path`. about: the start of that line."""
     try:
         yield
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""What programs are fed, and the check of targets that Paddle does not make."""
+"""The inputs of programs, and a check of targets that Paddle lacks."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from ppema.errors import DataError
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a program is fed.
+    """The inputs of a program.
 
-    names: the input's name for each array of a batch, the target's last; classes: the number of classes that the model can
-    tell apart, None where targets are not classes.
+    names: the input's name for each array of a batch, the target's name last; classes: the number of the model's classes, None
+    if targets are not class labels.
     """
 
     names: tuple[str, ...]
     classes: int | None
 
     def feed(self, batch: Batch, loader: Loader) -> dict[str, np.ndarray]:
-        """`batch` of `loader` by the programs' input names, checked as by `check` unless that was `check_all`'s part."""
+        """The arrays of `batch` by input name. Raises as `check` does, unless `check_all` has checked the whole loader."""
         if loader.known_targets is None:
             self.check(batch.arrays[-1], batch.indices, loader.label)
         return dict(zip(self.names, batch.arrays, strict=True))
 
     def check_all(self, loader: Loader) -> None:
-        """`check` for all targets of a loader whose data is in memory."""
+        """`check` all targets of `loader` if its data is in memory; otherwise `feed` checks each batch."""
         if loader.known_targets is not None:
             self.check(loader.known_targets, np.arange(loader.samples), loader.label)
 
     def check(self, targets: np.ndarray, indices: np.ndarray, label: str) -> None:
-        """Raise DataError for a class outside the model's outputs, which Paddle would read out of bounds.
+        """Raises DataError for a label outside the model's outputs: Paddle would read out of bounds.
 
-        targets: [n, …]; indices: the samples' indices [n]; label: what errors call the data.
+        targets: [n, ...]; indices: int64[n], the samples' indices; label: the name of the data in messages.
         """
         if self.classes is None:
             return

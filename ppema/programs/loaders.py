@@ -1,4 +1,4 @@
-"""The loaders of a config's data."""
+"""Builds the loaders of a config's data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ppema.errors import ConfigError
 
 
 def train_loader(config: Config, evaluated: Loader) -> Loader:
-    """The loader of `data.train`, whose samples have the form of those `evaluated` reads. Raises ConfigError, DataError."""
+    """The loader of `data.train`. Raises DataError, and ConfigError if its fields differ from those of `evaluated`."""
     with config.at("data", "train"):
         loader = build_loader(config.data.train, seed=config.seed, label="data.train")
     if loader.fields != evaluated.fields:
@@ -19,7 +19,7 @@ def train_loader(config: Config, evaluated: Loader) -> Loader:
 
 
 def eval_loader(config: Config) -> Loader:
-    """The loader of `data.eval`. Raises ConfigError, DataError."""
+    """The loader of `data.eval`. Raises DataError, and ConfigError for `drop_last`."""
     with config.at("data", "eval"):
         if config.data.eval.drop_last:
             raise ConfigError.of("an evaluation covers every sample: remove it", "drop_last")

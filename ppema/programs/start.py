@@ -1,4 +1,4 @@
-"""The first values: generators of random numbers seeded, and the startup program run."""
+"""Seeds the generators of random numbers, and runs the startup program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ppema.programs.executor import Executor
 
 
 def initialise(config: Config, executor: Executor, startup: Program) -> None:
-    """Give every variable its initial value in the current scope; one that does not fit the memory is the model's fault."""
+    """Give every variable its initial value in the current scope. Raises ConfigError at "model" if that fails."""
     with config.at("model"):
         try:
             executor.once(startup, {})
@@ -23,7 +23,7 @@ def initialise(config: Config, executor: Executor, startup: Program) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """All generators that models and data sets may draw from while they are built."""
+    """Seed the generators from which models and data sets may draw while they are built. seed: ≥ 0."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     paddle.seed(seed)

@@ -21,7 +21,7 @@ from ppema.programs.forward import forward
 class ForwardPass(Pass):
     """Build the config's model in train mode, and the mean of its loss over the batch.
 
-    fields: shape and type of a sample's inputs and target; model: the same in eval mode, which must have the same variables.
+    fields: shape and dtype of a sample's inputs and target; model: the model in eval mode, which must have the same variables.
     """
 
     name: ClassVar[str] = "forward"
@@ -30,7 +30,7 @@ class ForwardPass(Pass):
     model: Model
 
     def apply(self, target: TrainProgram) -> str:
-        """Sets `loss`. Raises ConfigError."""
+        """Set `target.loss`. Raises ConfigError."""
         with paddle.static.program_guard(target.main, target.startup):
             _, _, _, loss = forward(self.config, self.fields, train=True)
             target.ir.freeze_marked(target.main)
@@ -42,16 +42,16 @@ class ForwardPass(Pass):
 
 @dataclass(frozen=True)
 class BackwardPass(Pass):
-    """Append the gradients of the loss by all that is trained, and prepare the optimizer's state.
+    """Append the gradients of the loss by all trainable parameters, and prepare the optimizer's state.
 
-    Takes a program with a loss.
+    Requires `target.loss`.
     """
 
     name: ClassVar[str] = "backward"
     optimizer: Any
 
     def apply(self, target: TrainProgram) -> str:
-        """Sets `gradients` and `minimize`. Raises ConfigError where nothing is trained."""
+        """Set `target.gradients` and `target.minimize`. Raises ConfigError if the loss depends on no trainable parameter."""
         with paddle.static.program_guard(target.main, target.startup):
             target.gradients = [pair for pair in self.optimizer.backward(target.loss) if pair[1] is not None]
             if not target.gradients:
@@ -62,7 +62,7 @@ class BackwardPass(Pass):
 
 @dataclass(frozen=True)
 class OptimizePass(Pass):
-    """Append the optimizer's update by the gradients, clipping included. Takes a program with gradients."""
+    """Append the optimizer's update by the gradients, with clipping. Requires `target.minimize`."""
 
     name: ClassVar[str] = "optimize"
     optimizer: Any
@@ -75,7 +75,7 @@ class OptimizePass(Pass):
 
 
 def _check_same_variables(config: Config, train: Sequence[Parameter], test: Sequence[Parameter]) -> None:
-    """The model's constructor must give the same variables each time, or a test program would read another's weights."""
+    """Raises ConfigError if the model's constructor made other variables: the test program would then read wrong weights."""
     forms = [{parameter.name: (parameter.shape, parameter.dtype) for parameter in side} for side in (train, test)]
     if forms[0] != forms[1]:
         differing = sorted(name for name in {**forms[0], **forms[1]} if forms[0].get(name) != forms[1].get(name))

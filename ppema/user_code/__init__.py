@@ -1,1 +1,1 @@
-"""Code that a config names and ppema does not know: finding it, checking its arguments, naming its mistakes. No paddle."""
+"""Finds the user's own code that a config names, checks its arguments, and locates its errors. No paddle."""

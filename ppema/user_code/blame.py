@@ -1,4 +1,4 @@
-"""An error in code that is not ours, in one line: its type, its text, and the line of the user's own code where it arose."""
+"""Describes an error outside ppema in one line: its type, its text, and the line of the user's code that raised it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ppema.errors import PpemaError, one_line
 
 _OURS = str(Path(__file__).resolve().parents[1])
 _INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
-# Paddle's report of an operation that failed has the frames in which that was made, innermost last.
+# Paddle's report of a failed operation lists the frames that built the operation, innermost last.
 _REPORTED = re.compile(r'^\s*File "(.+)", line (\d+), in ', re.MULTILINE)
 
 
 def blamed(error: BaseException) -> str:
     """`one_line(error)` with the user's file and line, as in "ValueError: no such picture (pictures.py:31)".
 
-    That is the innermost frame which is neither Python's, nor Paddle's, nor ours, nor an installed package's; without one, the
-    line alone. A file that is missing is named by its absolute path.
+    The file and line are those of the innermost frame outside Python, Paddle, ppema and installed packages; they are omitted
+    if there is none. A missing file is shown with its absolute path.
     """
     text, place = one_line(error), _place(error)
     if isinstance(error, SyntaxError) and error.filename:
@@ -34,25 +34,25 @@ def blamed(error: BaseException) -> str:
 
 
 def whole_traceback(error: BaseException) -> str:
-    """As Python prints it, causes first: many lines, the last one ended."""
+    """The traceback as Python prints it, causes first. The text ends with a newline."""
     return "".join(traceback.format_exception(error))
 
 
 def in_foreign_code(error: BaseException) -> bool:
-    """Whether `error`, or what caused it, is another one than ours: only then does its traceback say more than its text."""
+    """Whether `error`, or its first cause, is no PpemaError. Only then does the traceback add anything to the text."""
     while isinstance(error, PpemaError) and error.__cause__ is not None:
         error = error.__cause__
     return not isinstance(error, PpemaError)
 
 
 def _place(error: BaseException) -> str | None:
-    """file:line, the file relative to the working directory where it lies in it."""
+    """file:line of the user's code, or None. A file in the working directory is shown relative to it."""
     found = _innermost(_frames(error))
     return f"{_short(found[0])}:{found[1]}" if found else None
 
 
 def _frames(error: BaseException) -> Iterator[tuple[str, int]]:
-    """File and line of each frame, innermost last: of its traceback, and of what Paddle reports beside."""
+    """File and line of each frame, innermost last: of the traceback, then of Paddle's report."""
     yield from ((frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__))
     if "In user code:" in str(error):
         yield from ((file, int(line)) for file, line in _REPORTED.findall(str(error)))
@@ -61,7 +61,7 @@ def _frames(error: BaseException) -> Iterator[tuple[str, int]]:
 
 
 def _innermost(frames: Iterable[tuple[str, int]]) -> tuple[str, int] | None:
-    """The last frame of the user's own after the first of ours: before that is what called us, which is not at fault."""
+    """The last frame of the user's code after ppema's first one. Frames before that only call ppema; they are not at fault."""
     found, called = None, False
     for file, line in frames:
         called = called or _within(file, _OURS)
@@ -77,7 +77,7 @@ def _is_users(file: str) -> bool:
 
 
 def _foreign() -> list[str]:
-    """Python's own folders, ours, and Paddle's, wherever that was built."""
+    """The folders of Python, of ppema, and of Paddle, which may be a build outside site-packages."""
     paddle = getattr(sys.modules.get("paddle"), "__file__", None)
     return [*_python(), _OURS, *([os.path.dirname(paddle)] if paddle else [])]
 

@@ -1,8 +1,8 @@
-"""Modules of the user's own, which a config names: found in its folders too, by the config and by each other, by nothing else.
+"""Imports the user's own modules, which a config names, also from the working directory and the config's folder.
 
-These folders, the working directory and the config's own, are never on `sys.path`: a `tqdm.py` that happens to lie there would
-run as soon as Paddle, or whatever Paddle imports, looks for an optional module of that name. A finder at the end of
-`sys.meta_path` looks there instead, for imports by `import_module` below and by modules that came from there.
+These folders are never on `sys.path`. Otherwise a `tqdm.py` in one of them would run as soon as Paddle, or a package that it
+imports, looks for an optional module of that name. A finder at the end of `sys.meta_path` searches the folders instead. It
+serves imports by `import_module` below, and imports by modules that it found.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _IMPORT_SYSTEM = ("importlib", "_frozen_importlib", "_frozen_importlib_external"
 
 @contextmanager
 def looking_in(folders: Sequence[str]) -> Iterator[None]:
-    """Inside, `import_module` looks in `folders` too, in that order, after Python's own path."""
+    """Lets `import_module` search `folders` too, in that order, after Python's own path."""
     before = _folders.set(tuple(folders))
     try:
         yield
@@ -33,14 +33,15 @@ def looking_in(folders: Sequence[str]) -> Iterator[None]:
 
 
 def folders_looked_in() -> tuple[str, ...]:
-    """Those of the `looking_in` around."""
+    """The folders of the enclosing `looking_in`; () without one."""
     return _folders.get()
 
 
 def import_module(name: str) -> ModuleType:
-    """The module called `name`, imported where it was not yet. Raises whatever its code raises.
+    """Import the module `name` and return it.
 
-    Also ModuleNotFoundError, and ImportError where another module of that name came from the folders of another config.
+    Raises ModuleNotFoundError if there is none. Raises ImportError if a module of that name was imported from the folders of
+    another config. Exceptions of the module's own code pass through.
     """
     if _FINDER not in sys.meta_path:
         sys.meta_path.append(_FINDER)
@@ -49,14 +50,14 @@ def import_module(name: str) -> ModuleType:
 
 
 def hidden_by(module: Any) -> str | None:
-    """The file or folder of a module of the same name in the folders looked in, which `module` hides as it was found first."""
+    """The file or folder of a module of the same name in `folders_looked_in`, which `module` hides; None if there is none."""
     spec = getattr(module, "__spec__", None)
     other = _in_folders(spec.name, folders_looked_in()) if spec and "." not in spec.name else None
     return None if other is None or place_of(other) == place_of(spec) else place_of(other)
 
 
 def place_of(spec: ModuleSpec | None) -> str | None:
-    """The file of a module, or the folders of a package that has none; None where it is built into Python."""
+    """The file of a module, or the folders of a package without a file; None for a module built into Python."""
     if spec is None:
         return None
     if spec.has_location:
@@ -65,12 +66,12 @@ def place_of(spec: ModuleSpec | None) -> str | None:
 
 
 def _check_same(name: str) -> None:
-    """What one config's folder gave must not stand for the module of that name of another config."""
+    """Raises if the imported module `name` came from another config's folder, and is not the one that this config names."""
     if name not in sys.modules or name not in _FINDER.found:
         return
     loaded, ours = sys.modules[name].__spec__, _in_folders(name, _folders.get())
     if place_of(loaded) != place_of(_in_folders(name, _FINDER.found[name])):
-        return  # it came from Python's own path since
+        return  # by now it comes from Python's own path
     if ours is None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     if place_of(ours) != place_of(loaded):
@@ -85,14 +86,14 @@ def _in_folders(name: str, folders: Sequence[str]) -> ModuleSpec | None:
 
 
 class _Finder(MetaPathFinder):
-    """found: the modules that it found, without submodules, and the folders in which they may look in their turn."""
+    """found: the top-level modules that it found, each with the folders from which it may import."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[str, ...]] = {}
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None, /) -> ModuleSpec | None:
         if path is not None:
-            return None  # a submodule: where its package is
+            return None  # a submodule: Python finds it in its package
         folders = self._folders_of_importer()
         spec = _in_folders(fullname, folders)
         if spec is not None:
@@ -100,7 +101,10 @@ class _Finder(MetaPathFinder):
         return spec
 
     def _folders_of_importer(self) -> tuple[str, ...]:
-        """The folders in which whoever imports may look: the innermost frame outside Python's import system and this class."""
+        """The folders from which the importing code may import; () for code outside `import_module` and `found`.
+
+        The importing code is the innermost frame outside Python's import system and this module.
+        """
         frame = inspect.currentframe()
         while frame is not None:
             module = str(frame.f_globals.get("__name__", "")).partition(".")[0]

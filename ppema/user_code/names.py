@@ -1,7 +1,7 @@
-"""Names in a config become Python objects, and the arguments beside them are checked before anything is called.
+"""Converts names in a config to Python objects, and checks the arguments of a call before the call.
 
-A name is looked up in a plain table first; anything with a dot is imported. Problems are reported at ("name",) and
-("args", key), so that `Config.at` can say in which file and line they stand.
+A name is looked up in a table first; a name with a dot is imported. Problems are reported at ("name",) and ("args", key), so
+that `Config.at` can add their file and line.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from ppema.user_code.modules import folders_looked_in, hidden_by, import_module,
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the known word closest to `word`, or nothing when none is close."""
+    """`; did you mean 'x'?` for the known word closest to `word`; "" if none is close."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1)
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def resolve(name: str, table: Mapping[str, Any], what: str) -> Any:
-    """What `name` stands for: its entry in `table`, else the callable that the dotted path `name` leads to.
+    """The entry `name` of `table`, or else the callable at the dotted path `name`.
 
-    `what` is the kind of thing in the message, such as "model" or "loss".
+    what: the kind of thing in messages, such as "model" or "loss". Raises ConfigError at ("name",) for an unknown name, a
+    missing module or attribute, a failed import, and an object that is not callable.
     """
     if name in table:
         return table[name]
@@ -48,7 +49,7 @@ def resolve(name: str, table: Mapping[str, Any], what: str) -> Any:
 
 
 def _attribute(owner: Any, owner_name: str, attribute: str) -> Any:
-    """`owner.attribute` as an expression would give it, where a submodule need not have been imported before."""
+    """`owner.attribute`; a submodule is imported if necessary."""
     try:
         return getattr(owner, attribute)
     except AttributeError:
@@ -61,7 +62,7 @@ def _attribute(owner: Any, owner_name: str, attribute: str) -> Any:
         if hidden := hidden_by(owner):
             message += f"; it hides {hidden}, which needs another name"
         raise ConfigError.of(message, "name") from None
-    except Exception as error:  # a module's own __getattr__ may import lazily, and fail
+    except Exception as error:  # a module's __getattr__ may import lazily and fail
         raise ConfigError.of(f"{owner_name}.{attribute} failed: {blamed(error)}", "name") from error
 
 
@@ -71,11 +72,11 @@ def _place(owner: Any) -> str:
 
 
 def _module(name: str) -> Any | None:
-    """The module called `name`, or None if there is none."""
+    """The module `name`, or None if there is none. Raises ConfigError if its import fails."""
     try:
         return import_module(name)
     except (Exception, SystemExit) as error:  # a module may do anything while it is imported
-        # Another module that is missing is a fault inside this one, which does exist.
+        # If another module is missing, this one exists and its own import failed.
         if isinstance(error, ModuleNotFoundError) and error.name == name:
             return None
         raise ConfigError.of(f"importing {name!r} failed: {blamed(error)}", "name") from error
@@ -89,11 +90,10 @@ def check_arguments(
     given: Iterable[str] = (),
     what: str,
 ) -> None:
-    """Raise every reason why `target(*positional values, **given values, **args)` can not be called.
+    """Raises ConfigError with every reason why `target(*positional values, **given values, **args)` can not be called.
 
-    `positional` counts the leading arguments that we pass ourselves and `given` names the keywords that we pass
-    ourselves; the user may repeat neither. A callable that takes **kwargs, or that has no signature, takes anything.
-    `what` names the callable in the messages.
+    positional: the number of leading arguments that ppema passes; given: the keywords that ppema passes. The user may set
+    neither. what: the name of the callable in messages. A callable with **kwargs or without a signature accepts any argument.
     """
     signature = _signature(target)
     if signature is None:
@@ -105,7 +105,7 @@ def check_arguments(
     by_keyword = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     given = list(given)
     ours = {*given, *(p.name for p in in_order[:positional])}
-    # A positional-only parameter's name is free for **kwargs.
+    # The name of a positional-only parameter may still be a key of **kwargs.
     taken = {*given, *(p.name for p in in_order[:positional] if p.name in by_keyword)}
     free = [name for name in by_keyword if name not in ours]
 
@@ -135,11 +135,11 @@ def check_arguments(
 
 
 def _signature(target: Callable[..., Any]) -> inspect.Signature | None:
-    """The signature of a call to `target`, or None when Python can not tell."""
+    """The signature of a call to `target`; None if Python can not determine it."""
     try:
         if not inspect.isclass(target) or target.__init__ is object.__init__:
             return inspect.signature(target)
-        # Not signature(target): a base class with a catch-all __new__ or metaclass would hide what __init__ takes.
+        # signature(target) would show a catch-all __new__ or metaclass of a base class instead of __init__.
         signature = inspect.signature(target.__init__)
     except (TypeError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""The statistics of an average that a run measures, and policies compared in one evaluation."""
+"""The measured statistics of a run's averages, and policies compared in one evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ppema.errors import CheckpointError, ConfigError, PpemaError
 from ppema.training.loop import dry_run, train
 from ppema.training.setup import prepare_training
 
-# BatchNorm stands first in it, so that its statistics are those of the images themselves.
+# BatchNorm is the first layer, so its statistics are those of the images themselves.
 SECTIONS = {
     "data": data_section(blobs("samples: 50, batch_size: 8, noise: 4"), blobs("samples: 21, batch_size: 8, noise: 4", "test")),
     "optimizer": "Momentum",
@@ -40,7 +40,7 @@ def last(output: Path):
 
 
 def test_a_checkpoint_holds_the_statistics_of_the_first_whole_training_batches(config, tmp_path):
-    """Also where it was saved without an evaluation, at step 4."""
+    """Also if it was saved without an evaluation, at step 4."""
     train(config("train.stop_after=4 steps", "train.eval_every=100 steps"))
     run = prepare_training(config())
     images = np.concatenate([batch.arrays[0] for batch in islice(run.train_loader.epoch(0), 4)]).astype("float64")
@@ -76,7 +76,7 @@ def test_a_run_cut_in_two_ends_with_the_same_statistics(config, tmp_path):
 
 
 def test_policies_compared_in_one_evaluation(config):
-    """Each row is what a run with that policy measured; the raw weights have no averaged statistics."""
+    """Each row equals the measurement of a run with that policy. The raw weights have no averaged statistics."""
     trained = train(config()).metrics
     found = evaluate(config(), weights="ema", batch_norm="all", recalibrate_batches=4)
     assert found == {
@@ -92,7 +92,7 @@ def test_policies_compared_in_one_evaluation(config):
 
 
 def test_averaged_statistics_that_weights_do_not_have(config):
-    """By policy, or because a pattern excludes them; among all weights such ones are left out, unless that leaves none."""
+    """They are missing by policy, or because a pattern excludes them. With all weights they are omitted, unless none remain."""
     train(config("train.stop_after=1 step", "averages.ema.exclude=['w_[12]$']"))
     for weights in ("copied", "ema", "measured", "raw"):
         with pytest.raises(CheckpointError, match=f"no averaged statistics of '{weights}'; choose among copy, recalibrate"):
@@ -135,7 +135,7 @@ def test_a_model_without_batch_norm_has_nothing_to_measure(config):
     mlp = "model={name: mlp, args: {in_features: 64, num_classes: 3}}"
     metrics = train(config(mlp)).metrics
     assert metrics["measured"] == metrics["ema"]
-    # Nor are there policies to compare, or training data to read.
+    # There are no policies to compare, and no training data is read.
     gone = config(mlp, "data.train={name: npz, path: gone.npz, batch_size: 8}")
     assert evaluate(gone, batch_norm="all") == metrics
 

@@ -1,4 +1,4 @@
-"""Losses and predictions that depend on the batch: evaluations are exact, or say what they leave out."""
+"""Losses and predictions that depend on the batch: evaluations are exact, or warn of an omission."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ppema.training.setup import prepare_training
 
 
 def test_evaluation_is_exact_when_the_last_batch_is_short():
-    """Whatever the batch size, 1 included, and also for a loss that is a mean over the batch."""
+    """For every batch size, 1 included, and also for a loss that is a mean over the batch."""
     run = prepare_training(config("loss=support.losses.scalar_loss"))
     for _ in steps(run, 20):
         pass
@@ -66,7 +66,7 @@ def test_a_loss_that_is_no_mean_is_found_at_any_batch_size(size):
 
 
 def test_trying_out_changes_no_weight():
-    """It moves the weights by noise meanwhile."""
+    """The trial adds noise to the weights and restores them."""
     loss = "loss=support.losses.scalar_loss"
     assert state_bytes(prepare_training(config(loss))) == state_bytes(prepare_training(config()))
 
@@ -90,7 +90,7 @@ def depends(together, *apart):
 
 
 def test_a_mean_whose_parts_cancel_is_a_mean():
-    """What rounding leaves of 1 - 1 is as small as the mean itself."""
+    """The rounding error of 1 - 1 is as small as the mean itself."""
     assert not depends([6e-8], [1.0], [-1.0])
     assert not depends([0.0], [1.0], [-1.0])
     assert depends([0.01], [1.0], [-1.0])

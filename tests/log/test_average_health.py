@@ -1,4 +1,4 @@
-"""Health of averages in runs: what is recorded, what is warned of and when, and that it changes nothing."""
+"""Health of averages in runs: its records, its warnings and their time. Measuring changes nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def health_of(config):
-    """A run that has not begun, and its health as the scope is left by the test."""
+    """A run before its first step, and its Health. Tests change the scope between measurements."""
     opened = []
 
     def make(*overrides: str):
@@ -83,7 +83,7 @@ def test_windows_by_hand(config, tmp_path):
 
 
 def test_distances_are_those_of_the_saved_arrays(config, tmp_path):
-    """Over trained variables, by float64 numpy: BatchNorm's statistics are averaged, and left out."""
+    """Over trained variables, by float64 numpy. BatchNorm's statistics are averaged too, but not measured."""
     train(config("averages={ema: {decay: 0.9}, head: {decay: 0.99, include: [linear]}}"))
     checkpoint = Checkpoints(tmp_path / "run/checkpoints").find("last")
     place_of = {name: place for place, name in checkpoint.manifest.structured.items()}
@@ -104,7 +104,7 @@ def test_distances_are_those_of_the_saved_arrays(config, tmp_path):
 
 
 def test_layer_groups_come_in_the_models_order(health_of):
-    """Its variables' names would put BatchNorm, at place 1, before the convolution at 0."""
+    """In the order of the variables' names BatchNorm, at place 1, would precede the convolution at 0."""
     _, health = health_of("model={name: cnn, args: {in_channels: 1, num_classes: 3, widths: [2]}}")
     groups = list(health.measure(0)["ema"].groups)
     assert groups[:2] == ["0", "1"]
@@ -113,7 +113,7 @@ def test_layer_groups_come_in_the_models_order(health_of):
 
 @pytest.mark.parametrize("correct", ["true", "false"])
 def test_stalled_is_what_the_next_update_leaves(health_of, correct):
-    """Weights at random, averages within ten units of their last place, and a step at learning rate 0."""
+    """Random weights, averages within ten units in their last place, and a step at learning rate 0."""
     average = f"averages={{ema: {{decay: 0.9, bias_correction: {correct}}}}}"
     run, health = health_of(average, STILL)
     shadow_of, rng = run.programs.averages["ema"].shadow_of, np.random.default_rng(0)
@@ -157,7 +157,7 @@ def test_an_average_that_float32_stops_is_told_once(config, tmp_path):
 
 
 def test_a_compensated_average_does_not_stop(config, tmp_path):
-    """It keeps what float32 loses, and moves there first."""
+    """It keeps the part that float32 loses, and moves there first."""
     train(config("averages={stuck: {decay: 0.999999999, bias_correction: false, precision: compensated}}"))
     assert {each["stuck"]["stalled"] for each in healths(tmp_path / "run").values()} == {0.0}
     assert not [line for line in warnings(tmp_path / "run") if "stopped moving" in line]
@@ -169,7 +169,7 @@ def test_weights_that_do_not_move_stop_no_average(config, tmp_path):
 
 
 def test_long_windows_are_told_at_evaluations(config, tmp_path):
-    """The first is at step 8: a window of 10 is longer, one of 5 is not; those that grow with the run never are."""
+    """The first is at step 8: a window of 10 is longer, one of 5 is not. Windows that grow with the run never are."""
     averages = (
         "long: {decay: 0.9}, short: {decay: 0.8}, mean: {simple: true}, power: {sigma_rel: 0.28}, "
         "grows: {decay: 0.9999, thres_steps: true}, late: {decay: 0.9, start: 30 %}, sparse: {decay: 0.95, update_every: 3}"
@@ -180,7 +180,7 @@ def test_long_windows_are_told_at_evaluations(config, tmp_path):
         f"warning: the average 'long' has a window of 10 steps, of which 8 are done: {so}",
         # k/(1 - d^k) is a little longer than 1/(1 - d).
         f"warning: the average 'sparse' has a window of 21.0342 steps, of which 6 are done: {so}",
-        # Its first evaluation is at step 16; it began after step 8.
+        # Its first evaluation is at step 16; it started after step 8.
         f"warning: the average 'late' has a window of 10 steps, of which 8 are done: {so}",
     ]
     lines = (tmp_path / "run/log.txt").read_text().splitlines()
@@ -188,7 +188,7 @@ def test_long_windows_are_told_at_evaluations(config, tmp_path):
 
 
 def test_an_average_without_a_change_has_stopped(health_of):
-    """Updates every 4 steps, and not in between; weights that stand still; then weights that move alone."""
+    """Updates every 4 steps, and none between; then constant weights; then weights that move without the average."""
     run, health = health_of("averages={sparse: {decay: 0.5, update_every: 4}}")
     shadow_of = run.programs.averages["sparse"].shadow_of
     start = {name: scope.get(run.scope, name) for name in shadow_of}
@@ -211,7 +211,7 @@ def test_an_average_without_a_change_has_stopped(health_of):
 
 
 def test_measuring_changes_nothing(config, tmp_path):
-    """At every step or hardly ever: the same bytes."""
+    """Measuring at every step or rarely gives the same bytes."""
     for name, often in (("often", "1 step"), ("seldom", "100 %")):
         train(config(f"output={tmp_path / name}", f"train.log_every={often}"))
     paths = [Checkpoints(tmp_path / name / "checkpoints").find("last").path for name in ("often", "seldom")]

@@ -14,7 +14,7 @@ from ppema.log.curves import draw_curves
 
 @pytest.fixture
 def drawn(tmp_path, monkeypatch):
-    """Draws records, and returns the axes that were written."""
+    """Draws records, and returns the axes of the written figure."""
     from matplotlib import pyplot
 
     close = pyplot.close
@@ -48,7 +48,7 @@ FIGURES = [(1.0, 4.0), (2.0, None), (3.0, 2.0)]
 
 
 def test_the_first_evaluations_do_not_flatten_the_rest(drawn):
-    """Of 0, 1, …, 19 and 1000, the 5 % and 95 % quantiles are 1 and 19; the margin is a tenth of what lies between."""
+    """For 0, 1, …, 19 and 1000 the 5 % and 95 % quantiles are 1 and 19; the margin is a tenth of their difference."""
     axes = drawn(*(evaluation(float(epoch), float(loss)) for epoch, loss in enumerate([1000, *range(19, -1, -1)])))
     assert axes.get_ylim() == pytest.approx((1 - 1.8, 19 + 1.8))
 

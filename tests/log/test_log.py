@@ -1,4 +1,4 @@
-"""What a run records and shows: JSON that is JSON, and progress on a terminal and elsewhere."""
+"""The records and the display of a run: valid JSON, and progress on a terminal and elsewhere."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_weights_are_read_by_their_name(trained):
 
 
 def test_a_copy_is_a_run_of_its_own(copied, trained):
-    """Its config.yml names the folder that it was copied from, and evaluating it must not go there."""
+    """Its config.yml names the original folder, and evaluating the copy must not write there."""
     run = ppema.run(copied)
     assert run.config.output == str(copied)
     assert run.config.replace(output=trained[0].output) == trained[0]

@@ -1,4 +1,4 @@
-"""Runs whose checkpoints are gone, with a disk that is not mounted, say: nothing begins anew, is cut or deleted."""
+"""Runs whose checkpoints are gone, for example with an unmounted disk: nothing starts again, is cut or deleted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def empty(folder):
 @pytest.mark.parametrize(("gone", "found"), [(missing, "it is missing"), (empty, "it holds no checkpoint")])
 @pytest.mark.parametrize("steps", [10, 28])
 def test_a_run_that_lost_its_checkpoints_is_not_begun_anew(config, tmp_path, gone, found, steps):
-    """Be it that one checkpoint was saved, right at the end of the records."""
+    """Even if only one checkpoint was saved, right at the end of the records."""
     train(config(f"train.stop_after={steps} steps"))
     gone(tmp_path / "run/checkpoints")
     before = everything(tmp_path)
@@ -92,7 +92,7 @@ def test_snapshots_alone_tell_of_it(tmp_path):
 
 
 def test_records_of_a_version_that_did_not_say_what_was_saved_tell_by_their_steps(config, tmp_path):
-    """The second save, at step 20, waits for the first: what is later had a checkpoint."""
+    """The second save, at step 20, waits for the first, so later records had a checkpoint."""
     train(config())
     file = tmp_path / "run/metrics.jsonl"
     file.write_text("".join(line for line in file.read_text().splitlines(True) if '"checkpoint"' not in line))
@@ -165,7 +165,7 @@ def test_damaged_snapshots_are_told_on_resuming(tmp_path):
 
 
 def test_a_run_of_another_folder_that_saved_nothing_yet_goes_on_from_there_again(config, tmp_path):
-    """Without the checkpoint that it began with it would begin anew, in silence."""
+    """Without the checkpoint from which it continued, it would silently start from the initial values."""
     train(config("train.stop_after=13 steps"))
     source, output = last(tmp_path / "run"), tmp_path / "other"
     train(config(f"output={output}", "train.stop_after=15 steps"), resume=str(source))
@@ -182,7 +182,7 @@ def test_a_run_of_another_folder_that_saved_nothing_yet_goes_on_from_there_again
 
 
 def test_signs_of_a_checkpoint_by_hand(tmp_path):
-    """Saved every 10 steps: the second save waits for the first, so that what comes after step 20 says that one was there."""
+    """With a save every 10 steps: the second save waits for the first, so records after step 20 prove a checkpoint."""
 
     def sign(*records, snapshots=(), figures=None):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a config becomes: test programs that are test programs, and averages that are the averages."""
+"""The programs of a config: test programs that change nothing, and averages with the right values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UPDATE = "ppema_average" if why_missing() is None else "sgd"
 
 
 def writers(operations):
-    """The kinds of operations that may write a persistable variable: of a test program, BatchNorm's alone, switched off."""
+    """The kinds of operations that write a persistable variable. In a test program only BatchNorm's may, switched off."""
     return {op.kind.rstrip("_") for op in operations if op.writes or op.kind.endswith("_")}
 
 
@@ -40,7 +40,7 @@ def writers(operations):
     ids=["cnn", "nested", "mobilenet"],
 )  # fmt: skip
 def test_every_test_program_is_one(overrides):
-    """No gradient, no update, no optimizer, no random number; every switch, at any depth, set to test."""
+    """No gradient, no update, no optimizer, no random number. Every switch, at any depth, is set to test."""
     run = prepare_training(config(*overrides))
     trains = {op.kind.rstrip("_") for op in backend().operations(run.programs.train)}
     assert {"momentum", UPDATE} <= trains
@@ -84,7 +84,7 @@ def test_evaluating_changes_no_byte():
 
 
 def test_evaluating_a_model_that_always_trains_changes_no_byte():
-    """F.dropout and F.batch_norm train unless they are told not to; a test program tells them."""
+    """F.dropout and F.batch_norm train by default; a test program switches them off."""
     run = prepare_training(config("model=support.models.AlwaysTraining"))
     before = state_bytes(run)
     with paddle.static.scope_guard(run.scope):
@@ -94,7 +94,7 @@ def test_evaluating_a_model_that_always_trains_changes_no_byte():
 
 
 def test_dropout_draws_anew_at_every_step():
-    """Two steps on one batch with weights that stand still."""
+    """Two steps on one batch with constant weights."""
     run = prepare_training(config("lr=1e-30", "model.args.dropout=0.5", "averages={}", "train.monitor=null"))
     batch = next(run.train_loader.epoch(0))
     with paddle.static.scope_guard(run.scope):
@@ -107,7 +107,7 @@ def test_dropout_draws_anew_at_every_step():
 @pytest.mark.filterwarnings("ignore:the model's predictions of a sample depend")
 @pytest.mark.parametrize("precision", ["float32", "compensated"])
 def test_statistics_written_inside_branches_are_averaged_as_they_are_written(precision):
-    """An update that read them before the branch had run would be off by a step, and differently in every run."""
+    """An update that reads them before the branch has run would lag a step, differently in every run."""
     averages = f"averages={{ema: {{decay: 0.8, precision: {precision}}}}}"
     run = prepare_training(config("model=support.models.NormInBranch", averages))
     average, trajectory = run.programs.averages["ema"], []
@@ -151,7 +151,7 @@ def test_with_copied_statistics_a_test_program_reads_the_raw_ones():
         pass
     statistics = {parameter.name for parameter in run.programs.model.parameters if not parameter.trainable}
     assert statistics <= set(backend().state_names(run.programs.tests["copied"].program))
-    # By hand: the averaged weights and the raw statistics, in a program of their own.
+    # By hand: the averaged weights and the raw statistics, in a separate program.
     other = prepare_evaluation(config())
     raw, shadow_of = run.read()["raw"], run.programs.averages["averaged"].shadow_of
     weights = {name: raw[name] if name in statistics else scope.get(run.scope, shadow_of[name]) for name in raw}

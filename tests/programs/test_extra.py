@@ -1,4 +1,4 @@
-"""Passes of the user's own: the one of docs/passes.md, where each kind goes, and what is refused."""
+"""Passes of the user's own: the one of docs/passes.md, the place of each kind, and refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = (Path(__file__).parents[2] / "docs/passes.md").read_text(encoding="utf-8"
 
 @dataclass(frozen=True)
 class Halve(Pass):
-    """A pass in a few lines: gradients, weights or averages become their half, wherever it comes."""
+    """A pass in a few lines. It halves gradients, weights or averages, whatever its place."""
 
     name: ClassVar[str] = "halve"
     what: str = "w_0"
@@ -58,7 +58,7 @@ def test_the_list_of_passes_and_what_each_did():
 
 
 def test_the_pass_of_the_docs_is_one(tmp_path, monkeypatch):
-    """Plain SGD moves each filter by its gradient: without a mean with the pass, and with one without it."""
+    """Plain SGD moves each filter by its gradient. The pass removes the mean of that movement."""
     source = re.search(r"```python\n(.*?)```", PAGE, re.S)[1]
     assert len(source.splitlines()) < 30
     (tmp_path / "my_passes.py").write_text(source)
@@ -78,7 +78,7 @@ def test_the_pass_of_the_docs_is_one(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("after", ["forward", "optimize", "averages"])
 def test_where_a_pass_comes(after):
-    """The average of the first step is the weight that the optimizer and a pass before the averages made."""
+    """The average after the first step equals the weight after the optimizer and after a pass before the averages."""
     entry = f"{{name: programs.test_extra.Halve, args: {{what: linear_0.w_0}}, after: {after}}}"
     run = prepare_training(config(f"passes=[{entry}]", "optimizer={name: SGD}", "lr=1e-30"))
     before = scope.get(run.scope, "linear_0.w_0")

@@ -1,4 +1,4 @@
-"""Where modules that a config names are looked for, who may look there, and that nobody else does."""
+"""The search for modules that a config names: its folders, the code that may search them, and no other code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ppema.user_code.names import resolve
 
 @pytest.fixture(autouse=True)
 def _forgotten():
-    """Modules that a test imports are forgotten after it."""
+    """Removes from `sys.modules` after a test what it imported."""
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
@@ -61,7 +61,7 @@ def test_a_module_in_a_folder_and_what_it_imports_from_there_now_and_later(tmp_p
 
 
 def test_nobody_elses_import_looks_there(tmp_path, write, monkeypatch):
-    """As when Paddle looks for a module that it can do without: even while the config's module is imported."""
+    """Paddle looks for optional modules. It must not find them there, even while the config's module is imported."""
     library = tmp_path / "site"
     write("site/library_b.py", "try:\n    import optional_b\nexcept ImportError:\n    optional_b = None\n")
     write("work/optional_b.py", "raise RuntimeError('ran')")
@@ -125,7 +125,7 @@ def test_a_config_looks_in_the_working_directory_then_beside_itself(tmp_path, wr
 
 
 def test_a_module_of_pythons_path_is_not_taken_for_a_former_configs(tmp_path, write, monkeypatch):
-    """As in a notebook that forgets a config's module, and then puts a folder with another of that name on the path."""
+    """A notebook may forget a config's module, then put a folder with another module of that name on the path."""
     write("first/nets_z.py", "class Net: kind = 1")
     write("second/nets_z.py", "class Net: kind = 2")
     assert found(tmp_path / "first", "nets_z.Net").kind == 1

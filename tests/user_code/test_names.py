@@ -24,7 +24,7 @@ def resolve_error(name: str) -> str:
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Writes an importable module, and forgets it afterwards."""
+    """Writes an importable module, and removes it from `sys.modules` afterwards."""
 
     def write(name: str, source: str) -> None:
         (tmp_path / f"{name}.py").write_text(source)
