@@ -9,6 +9,7 @@ import pytest
 from support.checkpoints import checkpoints_in, save
 from support.configs import config
 
+from ppema.checkpoint.checkpoint import Checkpoint
 from ppema.errors import CheckpointError, Remedy
 from ppema.training.refusals import check_in_place, check_new, check_not_lost, check_unmixed, newest_intact, with_its_weights
 
@@ -40,7 +41,7 @@ def refused(check, *arguments) -> tuple[str, Remedy | None]:
 def test_a_run_that_has_begun_is_not_begun_again(checkpoints):
     output = checkpoints.folder.parent
     check_new(checkpoints)
-    advice = "resume it (--resume auto) or choose another output"
+    advice = "resume it (resume: auto) or choose another output"
     for found in (trained(1), saved(1)):
         record(checkpoints, found)
         assert refused(check_new, checkpoints)[0] == f"{output}: this run has records already: {advice}"
@@ -53,10 +54,10 @@ def test_a_run_that_has_begun_is_not_begun_again(checkpoints):
 def test_a_later_checkpoint_that_the_records_tell_of_is_missed(checkpoints):
     save(checkpoints, 4)
     record(checkpoints, saved(4))
-    newest, skipped = newest_intact(checkpoints)
+    newest, skipped = newest_intact(checkpoints, Checkpoint.intact)
     assert (newest and newest.step, skipped) == (4, [])
     record(checkpoints, saved(4), saved(6))
-    newest, skipped = newest_intact(checkpoints)
+    newest, skipped = newest_intact(checkpoints, Checkpoint.intact)
     missing = f"{checkpoints.folder}/step-00000006: it is missing, and metrics.jsonl says that it was saved"
     assert (newest and newest.step, skipped) == (4, [missing])
 
@@ -66,7 +67,7 @@ def test_where_none_is_intact_another_output_is_named_that_is_free(checkpoints):
     (path / "manifest.json").write_text("{}")
     output = checkpoints.folder.parent
     output.with_name("run-2").mkdir()
-    said, remedy = refused(newest_intact, checkpoints)
+    said, remedy = refused(newest_intact, checkpoints, Checkpoint.intact)
     assert said.startswith(f"{checkpoints.folder}: none of its checkpoints is intact: ")
     assert remedy == Remedy("to begin anew", resume="auto", overrides=(f"output={output}-3",))
 
