@@ -27,6 +27,10 @@ class Naming(str):
     text: str
     values: tuple[object, ...]
 
+    def __reduce__(self) -> tuple[type[Naming], tuple[object, ...]]:
+        """What it is made of again that comes from another process."""
+        return type(self), (self.text, *self.values)
+
     def worded(self, name_of: Callable[[str], str]) -> str:
         """The message with `name_of(name)` for each argument."""
         return _filled(self.text, self.values, name_of)
@@ -89,6 +93,10 @@ class ConfigError(PpemaError):
     def __init__(self, problems: Iterable[Problem]):
         self.problems = tuple(problems)
         super().__init__(self.worded(str))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[Problem, ...]]]:
+        """What it is made of again that comes from another process."""
+        return type(self), (self.problems,)
 
     def worded(self, name_of: Callable[[str], str]) -> str:
         """One line per problem."""

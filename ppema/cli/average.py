@@ -14,8 +14,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema average") -> int:
     made = parser(
         prog,
         "Build averages of the weights of any length from a run's snapshots (train.snapshot_every), or search the length with "
-        "the best metric over data.eval. Weights, table and figure go to <output>/averages; tools/eval.py --weights takes the "
-        "weights.",
+        "the best metric over data.eval. Weights, table and figure go to <output>/averages; eval --weights takes the weights.",
     )
     what = made.add_mutually_exclusive_group(required=True)
     what.add_argument(
