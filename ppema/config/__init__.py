@@ -1,4 +1,4 @@
-"""What the user wrote: typed, frozen models of a config, and how YAML becomes one. Imports no paddle."""
+"""Configs: typed, frozen models of every section, and the reader that makes them from YAML. Imports no paddle."""
 
 from ppema.config.average_spec import DEFAULT_BATCHES, AverageSpec, WarmupSpec
 from ppema.config.data import Csv, DataSpec, Digits, DottedData, Idx, ImageFolder, Npz, Synthetic

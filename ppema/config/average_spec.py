@@ -1,4 +1,4 @@
-"""What a config may say of one average: its length, how it grows, and when it is updated."""
+"""The config section of one average: its length, its growth, and the steps that update it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NEEDS = {"thres_steps": "decay", "warmup": "decay", "tau": "decay", "ramp": "ha
 DEFAULT_BATCHES = 50  # for batch_norm: recalibrate
 _GROWTHS = ("thres_steps", "warmup", "tau")
 
-# The simple average is the power function of exponent 0, and has the width 1 / sqrt(12); none is wider.
+# The widest power function is the simple average: exponent 0, width 1 / sqrt(12).
 Share = Annotated[float, Strict(), Field(gt=0, le=1), expecting("a number in (0, 1]"), InFloat32]
 Width = Annotated[float, Strict(), Field(ge=NARROWEST, le=12**-0.5), expecting(f"a number in [{NARROWEST}, {WIDEST}]")]
 
@@ -111,27 +111,27 @@ class AverageSpec(Section):
 
     @property
     def batches(self) -> int:
-        """Training batches on which the statistics are measured, where they are."""
+        """Number of training batches for `batch_norm: recalibrate`, with the default filled in."""
         return self.recalibrate_batches or DEFAULT_BATCHES
 
     @model_validator(mode="after")
-    def _one_length_and_what_goes_with_it(self) -> AverageSpec:
-        # By identity: a decay of 0.0 equals False.
+    def _one_length_and_its_keys(self) -> AverageSpec:
+        # Compared by identity, because a decay of 0.0 equals False.
         given = [key for key in type(self).model_fields if not any(getattr(self, key) is off for off in (None, False))]
         lengths = [key for key in _LENGTHS if key in given]
         if len(lengths) != 1:
             got = f"got {' and '.join(lengths)}" if lengths else "got none of them"
             raise faults([((), f"expected one of {', '.join(_LENGTHS)}, {got}")])
         found: list[tuple[Path, str]] = [
-            ((key,), f"goes with {needed} alone") for key, needed in _NEEDS.items() if key in given and needed not in given
+            ((key,), f"requires {needed}") for key, needed in _NEEDS.items() if key in given and needed not in given
         ]
         if self.recalibrate_batches is not None and self.batch_norm != "recalibrate":
-            found.append((("recalibrate_batches",), "goes with batch_norm: recalibrate alone"))
+            found.append((("recalibrate_batches",), "requires batch_norm: recalibrate"))
         if self.overwrite_mix != 1 and self.overwrite_every is None:
-            found.append((("overwrite_mix",), "goes with overwrite_every alone"))
+            found.append((("overwrite_mix",), "requires overwrite_every"))
         growths = [key for key in _GROWTHS if key in given]
         if len(growths) > 1:
-            found.append(((growths[1],), f"does not go with {growths[0]}: choose one way to grow"))
+            found.append(((growths[1],), f"can not be combined with {growths[0]}: choose one way to grow"))
         if self.warmup is not None and self.decay is not None and self.warmup.min > self.decay:
             found.append((("warmup", "min"), f"expected at most the decay, {self.decay}, got {self.warmup.min}"))
         if not self.bias_correction and (self.simple or self.sigma_rel):

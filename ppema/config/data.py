@@ -1,4 +1,4 @@
-"""Where samples come from: one section for each kind of data set, chosen by its `name`."""
+"""The config sections of data sets: one section for each kind, chosen by its `name`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ppema.values import shown
 
 
 def _integer(value: Any) -> int:
-    # Literal compares with ==, so it would take true for 1.
+    # Literal compares with ==, so it would accept true as 1.
     if type(value) is not int:
         raise ValueError
     return value
 
 
-_MOST_WORKERS = 1024  # more are a slip of the pen: each is a process
+_MOST_WORKERS = 1024  # Each worker is a process; a larger number is a typing mistake.
 Workers = Annotated[int, Strict(), Field(ge=0, le=_MOST_WORKERS), counting("an integer", 0, _MOST_WORKERS)]
 Classes = Annotated[int, Strict(), Field(ge=2, le=MOST_STEPS), counting("an integer", 2, MOST_STEPS)]
 Size = Annotated[tuple[Count, Count], expecting("[height, width], two integers >= 1")]
@@ -202,7 +202,7 @@ KINDS: dict[str, type[DataSection]] = {
 
 
 def _choose(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    # By hand, because pydantic's discriminated unions put the chosen tag into the path of every error.
+    # pydantic's discriminated unions would put the chosen tag into the path of every error.
     if isinstance(value, get_args(AnyData)):
         return value
     if not isinstance(value, Mapping):
@@ -217,7 +217,7 @@ def _choose(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         message = f"unknown data set {shown(name)}{hint}"
     else:
         message = f"expected a data set's name, got {shown(name)}" if "name" in value else "required key is missing"
-    # Without its kind, only what all kinds share can be checked too.
+    # The kind is unknown, so only the keys that all kinds share can be checked.
     found = [(("name",), message)]
     try:
         DataSection.model_validate({key: value[key] for key in DataSection.model_fields if key in value})

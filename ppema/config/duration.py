@@ -29,7 +29,11 @@ _FORMS = "'50 steps', '1 epoch', '2000 samples' or '10 %'"
 
 @dataclass(frozen=True)
 class Duration:
-    """`value` of `unit`; more than zero. Steps and samples are whole numbers, percent are of the whole run."""
+    """A positive length of training: `value` times `unit`.
+
+    Steps and samples are whole numbers. Percent refer to the whole run. Raises ConfigError for other values, and for values
+    above `MOST_STEPS`.
+    """
 
     value: float
     unit: Unit
@@ -42,7 +46,10 @@ class Duration:
 
     @classmethod
     def parse(cls, text: object) -> Duration:
-        """The duration that `text` says. A bare number is refused: its unit would be a guess."""
+        """The duration in `text`, such as "50 steps".
+
+        Raises ConfigError for any other form. A number without a unit is refused, because its unit would be a guess.
+        """
         match = re.match(_PATTERN, text) if isinstance(text, str) else None
         if match is None:
             raise ConfigError.of(f"expected a duration such as {_FORMS}, got {shown(text)}")
@@ -55,15 +62,15 @@ class Duration:
         return f"{number} {unit.removesuffix('s') if self.value == 1 else unit}"
 
     def to_steps(self, *, steps_per_epoch: int, batch_size: int, total_steps: int | None) -> int:
-        """The number of steps this lasts, rounded to the nearest and at least 1. Takes what `exact_steps` takes."""
+        """The number of steps, rounded to the nearest integer and at least 1. For arguments and errors see `exact_steps`."""
         exact = self.exact_steps(steps_per_epoch=steps_per_epoch, batch_size=batch_size, total_steps=total_steps)
         return max(1, math.floor(exact + 0.5))
 
     def exact_steps(self, *, steps_per_epoch: int, batch_size: int, total_steps: int | None) -> float:
-        """The number of steps this lasts, in parts of a step too.
+        """The number of steps, with its fractional part.
 
-        `steps_per_epoch` and `batch_size` are those of the training data; `total_steps` is the length of the run, or
-        None while that is unknown, when a percentage has no meaning.
+        steps_per_epoch, batch_size: of the training data, in steps and in samples.
+        total_steps: the length of the run in steps; None if it is unknown. Raises ConfigError for percent if it is None.
         """
         match self.unit:
             case "steps":
@@ -74,7 +81,7 @@ class Duration:
                 return self.value / batch_size
             case "percent":
                 if total_steps is None:
-                    raise ConfigError.of(f"{str(self)!r} needs a run of known length; say it in steps or epochs")
+                    raise ConfigError.of(f"{str(self)!r} needs a run of known length; give it in steps or epochs")
                 return self.value * total_steps / 100
 
     @classmethod
@@ -93,5 +100,5 @@ class Duration:
             return value
         try:
             return cls.parse(value)
-        except ConfigError as error:  # pydantic collects its own error class only
+        except ConfigError as error:  # pydantic collects only errors of its own class
             raise fault(str(error)) from None

@@ -1,4 +1,4 @@
-"""How long a run is, and how many of its steps a duration has."""
+"""The length of a run, and the number of its steps in a duration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _Size = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 
 @dataclass(frozen=True)
 class Horizon:
-    """How long a run is, to turn durations into steps."""
+    """The length of a run, which converts durations to steps.
+
+    steps_per_epoch: batches in an epoch; batch_size: samples in a batch; epochs: of the whole run.
+    """
 
     steps_per_epoch: _Size
     batch_size: _Size
@@ -26,11 +29,11 @@ class Horizon:
         return self.epochs * self.steps_per_epoch
 
     def steps(self, duration: Duration) -> int:
-        """The number of steps, at least 1."""
+        """The number of steps in `duration`, rounded to the nearest integer and at least 1."""
         return duration.to_steps(steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size, total_steps=self.total_steps)
 
     def exact_steps(self, duration: Duration) -> float:
-        """The same without rounding, for what is no moment of the run but a length, such as a half-life."""
+        """The number of steps in `duration` without rounding. For lengths, such as a half-life, not for moments of the run."""
         return duration.exact_steps(
             steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size, total_steps=self.total_steps
         )

@@ -1,4 +1,4 @@
-"""What a config may say of weights that a run begins with in place of random ones."""
+"""The config section of initial weights that replace random ones."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ppema.values import shown
 
 Mismatch = Literal["missing", "unexpected", "misshaped"]
 MISMATCHES: tuple[Mismatch, ...] = get_args(Mismatch)
-SAFETENSORS, PDPARAMS = ".safetensors", ".pdparams"  # how the names of files of weights end
+SAFETENSORS, PDPARAMS = ".safetensors", ".pdparams"  # suffixes of files of weights
 
 
 def _pattern_fault(pattern: str) -> str | None:
-    """Why `pattern` is no regular expression, if it is none."""
+    """The message for a `pattern` that is no regular expression; None if it is one."""
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
@@ -27,7 +27,7 @@ def _pattern_fault(pattern: str) -> str | None:
 
 
 def _rename_fault(pattern: object, replacement: object) -> str | None:
-    """Why `replacement` can not stand for what `pattern` matches, if it can not."""
+    """The message for a `replacement` that `re.sub` can not use with `pattern`; None if it can."""
     if message := key_fault(pattern):
         return message
     if not isinstance(pattern, str) or not isinstance(replacement, str):
@@ -35,7 +35,7 @@ def _rename_fault(pattern: object, replacement: object) -> str | None:
     if message := _pattern_fault(pattern):
         return message
     try:
-        re.sub(pattern, replacement, "")  # Python looks at the replacement before it finds a match.
+        re.sub(pattern, replacement, "")  # Python parses the replacement even without a match.
     except (re.error, IndexError) as error:
         return f"{shown(replacement)} does not fit this expression: {error}"
     return None
@@ -96,11 +96,11 @@ class InitFrom(Section):
 
     @property
     def is_file(self) -> bool:
-        """Whether `path` is a file of weights, and not a checkpoint."""
+        """Whether `path` names a file of weights; otherwise it names a checkpoint."""
         return self.path.endswith((SAFETENSORS, PDPARAMS))
 
     @model_validator(mode="after")
-    def _weights_go_with_checkpoints(self) -> InitFrom:
+    def _weights_require_a_checkpoint(self) -> InitFrom:
         if self.is_file and self.weights != "raw":
-            raise faults([(("weights",), f"goes with a checkpoint alone: {shown(self.path)} holds one set of weights")])
+            raise faults([(("weights",), f"requires a checkpoint: {shown(self.path)} holds one set of weights")])
         return self

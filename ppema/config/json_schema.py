@@ -1,4 +1,4 @@
-"""The JSON Schema of a config file, with which editors complete keys and mark errors while one types."""
+"""The JSON Schema of a config file. Editors complete keys and mark errors with it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SHORTHANDS = {Named: [_NAME], Optimizer: [_NAME], LearningRate: [_RATE, _NAME]}
 
 
 def schema_json() -> str:
-    """The schema as JSON text, the same every time.
+    """The schema as JSON text. The text is deterministic.
 
-    No key is required: any of them may come from a base file, and base files are only parts of a config themselves.
-    `load_config` is what finds missing keys.
+    The schema requires no key, because any key may come from a base file, and base files are themselves parts of a config.
+    `load_config` reports missing keys.
     """
     schema = Config.model_json_schema(schema_generator=_Generator)
     _adapt(schema)
@@ -37,15 +37,15 @@ def schema_json() -> str:
 
 class _Generator(GenerateJsonSchema):
     def sort(self, value: JsonSchemaValue, parent_key: str | None = None) -> JsonSchemaValue:
-        return value  # pydantic would sort the keys of examples too
+        return value  # pydantic would also sort the keys of examples
 
     def encode_default(self, dft: Any) -> Any:
-        # Left alone, pydantic shows a dataclass's fields instead of the string that stands for it in YAML.
+        # By default, pydantic encodes the fields of a dataclass. YAML holds a duration as a string.
         return str(dft) if isinstance(dft, Duration) else super().encode_default(dft)
 
 
 def _adapt(schema: dict[str, Any]) -> None:
-    """Changes `schema`, and every schema in it, from that of a whole config to that of a part of one."""
+    """Change `schema` and every schema in it, in place: remove titles and required keys, and admit `_replace_`."""
     schema.pop("title", None)
     schema.pop("required", None)
     inner = [

@@ -1,4 +1,4 @@
-"""A YAML file, the files it inherits from and overrides become a Config, or one report of all that is wrong."""
+"""The reader of configs: a YAML file, its bases and overrides become a Config, or one report of all problems."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ppema.errors import ConfigError, Problem, escaped, overridden
 
 
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
-    """The config in the file `path`, laid over the files that it names under `_base_`, with `overrides` applied.
+    """The config in the file `path`, merged over the files under its `_base_`, with `overrides` applied.
 
-    `_base_` is a path or a list of paths, each relative to the file that names it; later ones are laid over earlier
-    ones, and the file itself over all of them (`ppema.config.tree.merge.merge` has the rules, `_replace_: true` among
-    them). An override `a.b.0.c=value` sets exactly the one key that it names, whatever stood there: the value is YAML,
-    nothing after the `=` is null, a number is an index where a list stands, and missing mappings are made.
+    `_base_` is a path or a list of paths, each relative to the file that names it. Later bases win over earlier ones, and the
+    file itself wins over all of them. `ppema.config.tree.merge.merge` has the rules, including `_replace_: true`.
 
-    The resolved config is one that its own file, config.yml, can hold: at most MAX_NODES keys and values and MAX_BYTES bytes.
+    An override `a.b.0.c=value` replaces the value of the one key that it names. The value is YAML; an empty value is null.
+    In a list, the key is an index counted from 0. Missing mappings are created.
 
-    What can not be read at all is reported first; then everything that is wrong with the keys and values, of all files
-    and overrides together. An `output` that is not set becomes `runs/<the file's name>`.
+    An `output` that is not set becomes `runs/<the file's name>`. Modules that the config names are searched on Python's path,
+    in the current working directory, and in the folder of the file.
 
-    Modules that the config names are looked for on Python's path, in the working directory as it is now, and beside the file.
+    Raises ConfigError with all unreadable files and overrides; if all are readable, with all faults of keys and values; and
+    if the resolved config is larger than MAX_NODES keys and values or MAX_BYTES bytes, which its file config.yml can not hold.
     """
     files = Files()
     tree = files.read(os.fspath(path))
@@ -59,7 +59,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
 
 
 def _check_extent(path: str | os.PathLike[str], plain: Any) -> None:
-    """Raise ConfigError for what a file could not hold: the resolved config is written to one, and read from it."""
+    """Raise ConfigError if a file could not hold `plain`: the resolved config is written to a file and read from it."""
     nodes, characters = extent(plain)
     if nodes > MAX_NODES:
         raise _too_large(path, f"{MAX_NODES} keys and values")
@@ -82,7 +82,7 @@ def _folders(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def _override(tree: Entry, override: str) -> Entry:
-    """`tree` with an override `a.b=value` applied; the override's own position names `a.b`."""
+    """`tree` with an override `a.b=value` applied. The position of the new value names `a.b`. Raises ConfigError."""
     dotted, equals, text = override.partition("=")
     keys = dotted.strip().split(".")
     position = Position(overridden(escaped(dotted.strip())))

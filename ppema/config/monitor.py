@@ -1,4 +1,4 @@
-"""What decides which checkpoint is the best: "<weights>/<metric>", or a list of such."""
+"""The values of `train.monitor`, which selects the best checkpoint: "<weights>/<metric>", or a list of such."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _check_monitors(value: Any, _: ValidatorFunctionWrapHandler) -> str | tuple[
         if not is_monitor(each):
             found.append(((index,), f"expected '<weights>/<metric>' such as 'raw/accuracy', got {shown(each)}"))
         elif each in seen:
-            found.append(((index,), f"{each!r} stands there twice"))
+            found.append(((index,), f"{each!r} is listed twice"))
         else:
             seen.add(each)
     if found:
@@ -34,7 +34,7 @@ def _check_monitors(value: Any, _: ValidatorFunctionWrapHandler) -> str | tuple[
 
 
 def is_monitor(value: Any) -> bool:
-    """Whether `value` is a text of that form."""
+    """Whether `value` is a string "<weights>/<metric>"."""
     return isinstance(value, str) and re.match(_MONITOR, value) is not None
 
 

@@ -1,4 +1,4 @@
-"""Sections that name a thing of Paddle's, of ours or of the user's, and hold the arguments for it."""
+"""Sections that name a class or function of Paddle, ppema or the user, and hold its arguments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Named(Section):
 
     @staticmethod
     def spelt_out(value: Any) -> Any:
-        """The mapping that a shorthand stands for; anything else as it is."""
+        """The mapping that a shorthand `value` abbreviates; any other value unchanged."""
         return {"name": value} if isinstance(value, str) else value
 
     @model_validator(mode="before")
@@ -67,7 +67,10 @@ class Optimizer(Named):
 
 
 def _rounded_away(value: Any) -> str | None:
-    """What is wrong with an argument of Paddle's optimizers, which take numbers as float32; None where nothing is."""
+    """The message for an argument of a Paddle optimizer that float32 can not hold; None for a valid one.
+
+    Paddle's optimizers take numbers as float32.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if 0.5 < value < 1 and np.float32(value) == 1:

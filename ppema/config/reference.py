@@ -1,4 +1,4 @@
-"""The reference of a config's keys, as a page of Markdown: docs/config.md. Its source is the JSON Schema."""
+"""The reference of all config keys as a page of Markdown, docs/config.md. Its source is the JSON Schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEAD = """# Which keys has a config?
 `make schema` writes this page from the types in `ppema/config`; a test compares the two. `configs/schema.json` holds the same
 for editors. [A config by example](config-by-example.md) is the page to begin with.
 
-- **Default**: a key without a default is required. `null` stands for "not set".
+- **Default**: a key without a default is required. `null` means "not set".
 - **duration**: a number with its unit: `50 steps`, `0.5 epochs`, `2000 samples` or `10 %` of the run.
 - **name**: short for `{name: NAME}`, a section without arguments.
 - `_base_: FILE`, or a list of files, at the top of a config: it inherits from them. Paths are relative to the config. Later
@@ -25,18 +25,18 @@ for editors. [A config by example](config-by-example.md) is the page to begin wi
 - `_replace_: true`, in any mapping: it replaces the inherited mapping. Without it the two are merged.
 - **Examples**: a test loads each of them, together with the keys that it requires.
 """
-_ITEM, _NAME = "*", "<name>"  # the steps of a place into a list, and into a mapping with names of the user's choice
-# Larger bounds guard against overflow, and are no choice of the user's.
+_ITEM, _NAME = "*", "<name>"  # parts of a place: any item of a list, and any key of a mapping whose names the user chooses
+# Larger bounds only guard against overflow, so the page omits them.
 _LARGEST_BOUND = 10**12
 
 
 def reference() -> str:
-    """The page: for each section its keys, their values, defaults and meanings, and examples."""
+    """The page as Markdown: for each section its keys with values, defaults and meanings, and its examples."""
     schema = json.loads(schema_json())
     places: dict[str, list[tuple[str, ...]]] = {}
     for name, place in _sections(schema, schema, ()):
         places.setdefault(name, []).append(place)
-    # Sections of which one is chosen by its `name`, such as data sets, are at the same places.
+    # Alternative sections that share their places, such as the kinds of data sets. `name` selects one.
     kinds: dict[tuple[tuple[str, ...], ...], list[dict[str, Any]]] = {(): [schema]}
     for name, found in places.items():
         kinds.setdefault(tuple(found), []).append(_object(schema["$defs"][name]))
@@ -58,7 +58,7 @@ def _in_all(key: str, value: dict[str, Any], sections: list[dict[str, Any]]) -> 
 
 
 def _sections(node: dict[str, Any], root: dict[str, Any], place: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The name of each section in `root["$defs"]` with each place where it may stand, in the order of the keys."""
+    """The name and place of each section that `node` may hold, in the order of the keys. The names are keys of `$defs`."""
     for key, value in _object(node)["properties"].items():
         below = (*place, key)
         for inner in (value, *value.get("anyOf", [])):
@@ -78,7 +78,7 @@ def _section(
     kind: str = "",
     known: Sequence[str] = (),
 ) -> list[str]:
-    """The lines on one section. known: the keys that another table has."""
+    """The lines on one section. known: keys that another table lists."""
     lines = [f"## {_title(places)}{kind}", "", section["description"], ""]
     lines += [*_table(section, [key for key in section["properties"] if key not in known], root), ""]
     lines += ["Examples:" if len(section["examples"]) > 1 else "Example:", ""]
@@ -112,7 +112,7 @@ def _table(section: dict[str, Any], keys: Sequence[str], root: dict[str, Any]) -
 
 
 def _object(node: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a section without its shorthands."""
+    """The schema of a section, without its shorthands."""
     return node if "properties" in node else node["anyOf"][-1]
 
 
@@ -121,7 +121,7 @@ def _referred(node: dict[str, Any]) -> str | None:
 
 
 def _default(value: Any) -> str:
-    """A default as the user would write it: shorthands short, a section of defaults as {}."""
+    """A default as YAML: a section without arguments as its name, a section of defaults as {}."""
     if isinstance(value, list):
         return f"[{', '.join(map(_default, value))}]"
     if isinstance(value, dict):
@@ -135,7 +135,7 @@ def _yaml(value: Any) -> str:
 
 
 def _value(node: dict[str, Any], root: dict[str, Any]) -> str:
-    """What a key may hold, in words."""
+    """The values that a key may hold, in words."""
     if "anyOf" in node:
         kinds = [_value(each, root) for each in node["anyOf"] if each.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
@@ -160,7 +160,7 @@ def _value(node: dict[str, Any], root: dict[str, Any]) -> str:
 
 
 def _bounds(node: dict[str, Any]) -> str:
-    """The range of a number: in [0, 1), > 0, ≥ 1."""
+    """The range of a number, such as " in [0, 1)", " > 0" or " ≥ 1"; "" without bounds."""
     low, high = node.get("minimum", node.get("exclusiveMinimum")), node.get("maximum", node.get("exclusiveMaximum"))
     if high is None or high > _LARGEST_BOUND:
         return "" if low is None or low < -_LARGEST_BOUND else f" {'≥' if 'minimum' in node else '>'} {low}"

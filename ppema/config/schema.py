@@ -1,4 +1,4 @@
-"""The whole config: every key, its unit, its range and its default."""
+"""The whole config: every key with its unit, range and default."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _MOST_UNKNOWN = 20
-RAW = "raw"  # the weights themselves, beside the averages' names
+RAW = "raw"  # the name of the weights that are not averaged
 
 
 class Data(Section):
@@ -102,7 +102,7 @@ class Train(Section):
 
     @property
     def monitors(self) -> tuple[str, ...]:
-        """`monitor` as a tuple, of none, one or several."""
+        """`monitor` as a tuple, which may be empty."""
         return (self.monitor,) if isinstance(self.monitor, str) else self.monitor or ()
 
 
@@ -138,7 +138,7 @@ _AVERAGE_NAME = "[A-Za-z][A-Za-z0-9_-]*"
 
 
 def _check_names(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    # Beside the averages themselves, so that the faults of both come in one report.
+    # Names and sections are checked together, so that one report has the faults of both.
     found: list[tuple[Path, str]] = []
     for name in value if isinstance(value, Mapping) else ():
         if name == RAW:
@@ -232,20 +232,20 @@ class Config(Section):
         return config
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with `changes`, validated; it still knows where the unchanged keys were written."""
+        """A copy with `changes`, validated. It keeps the positions of the keys in their files. Raises ConfigError."""
         return super().replace(**changes).at_positions(self._positions)
 
     def at_positions(self, positions: Positions) -> Self:
-        """The same config, knowing where its keys were written."""
+        """A copy of the config that holds the positions of its keys in their files."""
         config = self.model_copy()
         config._positions = positions
         return config
 
     @contextmanager
     def at(self, *path: str | int) -> Iterator[None]:
-        """Problems raised inside, with paths from the section at `path`, leave with whole paths and positions.
+        """A context for the section at `path`. It completes the paths and positions in every ConfigError raised inside.
 
-        Inside, modules are looked for in the config's folders too.
+        Inside, paths of problems begin at the section, and modules are also searched in the config's folders.
         """
         try:
             with looking_in(self._positions.folders):
@@ -255,9 +255,9 @@ class Config(Section):
 
 
 def _unknown_weights(value: Any) -> list[tuple[Path, str]]:
-    """What is wrong with the weights that `train.monitor` names, in a config that is not validated yet.
+    """The path and message of each entry of `train.monitor` that names unknown weights.
 
-    That early, because pydantic checks across sections only once each of them is right by itself.
+    `value` is not validated yet: pydantic checks across sections only if each section is valid.
     """
     monitor, averages = _get(_get(value, "train"), "monitor"), _get(value, "averages") or {}
     if not isinstance(averages, Mapping):
@@ -271,13 +271,13 @@ def _unknown_weights(value: Any) -> list[tuple[Path, str]]:
             hint = did_you_mean(weights, names) or f"; known: {', '.join(names)}"
             path = ("train", "monitor", index) if several else ("train", "monitor")
             found.append((path, f"no average is called {shown(weights)}{hint}"))
-            if len(found) == _MOST_UNKNOWN:  # each is compared with all names
+            if len(found) == _MOST_UNKNOWN:  # The hint compares each name with all others.
                 break
     return found
 
 
 def _nothing_to_snapshot(value: Any) -> list[tuple[Path, str]]:
-    """`train.snapshot_every` without an average to take snapshots of, in a config that is not validated yet."""
+    """The problem of a `train.snapshot_every` without an average for snapshots. `value` is not validated yet."""
     averages = _get(value, "averages") or {}
     if _get(_get(value, "train"), "snapshot_every") is None or not isinstance(averages, Mapping):
         return []

@@ -1,4 +1,4 @@
-"""What every part of a config is built from: a frozen model that knows its keys, and the types of its values."""
+"""The base of every config section: a frozen model that refuses unknown keys, and the types of its values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Section(BaseModel):
-    """Base of every part of a config. Unknown keys are errors; instances do not change."""
+    """Base of every config section. Unknown keys are errors; instances are immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,7 +41,7 @@ class Section(BaseModel):
             raise faults(in_our_words(error, cls)) from None
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with `changes`, validated; `model_copy(update=...)` would take anything. Raises ConfigError."""
+        """A copy with `changes`, validated, unlike that of `model_copy(update=...)`. Raises ConfigError."""
         try:
             return type(self).model_validate({**dict(self), **changes})
         except ValidationError as error:
@@ -49,12 +49,12 @@ class Section(BaseModel):
 
 
 def examples(*sections: Any) -> ConfigDict:
-    """The part of a section's `model_config` that holds its examples. Each of them loads; together they have all its keys."""
+    """The `model_config` that holds a section's examples. Each example is valid; together they use every key."""
     return ConfigDict(json_schema_extra={"examples": list(sections)})
 
 
 def _plain_args(value: Any) -> dict[str, Any]:
-    """A copy of `value` made of plain data, so that it can be written to YAML and nobody else holds it."""
+    """A deep copy of `value` as plain data, which YAML can hold. The caller's mapping is not shared."""
     if not isinstance(value, Mapping):
         raise fault(f"expected a mapping, got {shown(value)}")
     found: list[tuple[Path, str]] = []
@@ -66,7 +66,7 @@ def _plain_args(value: Any) -> dict[str, Any]:
 
 def _plain(value: Any, path: Path, found: list[tuple[Path, str]]) -> Any:
     if type(value) is int and not -(2**63) <= value < 2**63:
-        # Paddle 3 ends in a segmentation fault on a larger one.
+        # Paddle 3 crashes with a segmentation fault on a larger integer.
         found.append((path, f"expected an integer of 64 bits, got {shown(value)}"))
         return None
     if value is None or type(value) in (bool, int, float, str):
@@ -86,7 +86,7 @@ def _in_float32(value: float) -> float:
     return value
 
 
-# Strict: YAML has told numbers, strings and booleans apart already, so "5" is not 5 and true is not 1.
+# Strict: YAML distinguishes numbers, strings and booleans, so "5" is not 5 and true is not 1.
 Flag = Annotated[bool, Strict(), expecting("true or false")]
 Text = Annotated[str, Strict(), Field(min_length=1), expecting("a string that is not empty")]
 Count = Annotated[int, Strict(), Field(ge=1, le=MOST_STEPS), counting("an integer", 1, MOST_STEPS)]
@@ -97,5 +97,5 @@ Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False), expectin
 NotNegative = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False), expecting("a number >= 0")]
 Fraction = Annotated[float, Strict(), Field(ge=0, lt=1, allow_inf_nan=False), expecting("a number in [0, 1)")]
 Args = Annotated[dict[str, Any], PlainValidator(_plain_args), WithJsonSchema({"type": "object"})]
-# For numbers that Paddle takes as float32, where 1e-50 is 0 and 1e39 is infinite.
+# For numbers that Paddle takes as float32: there 1e-50 is 0 and 1e39 is infinite.
 InFloat32 = AfterValidator(_in_float32)

@@ -1,4 +1,4 @@
-"""Our words for what is wrong with a value: "expected ..., got ...", in place of pydantic's."""
+"""Messages for invalid values, "expected ..., got ...", which replace those of pydantic."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _EXPECTED = {"model_type": "a mapping", "dict_type": "a mapping", "tuple_type": 
 
 
 def fault(message: str) -> PydanticCustomError:
-    """What a validator of ours raises to say `message`."""
+    """The error with `message` that a validator of ours raises."""
     return PydanticCustomError("fault", "{message}", {"message": message})
 
 
 def faults(messages: Iterable[tuple[Path, str]]) -> ValidationError:
-    """What a validator of ours raises to say several things, each about a path inside the value."""
+    """The error of several messages that a validator of ours raises. Each path is relative to the value."""
     lines = [InitErrorDetails(type=fault(message), loc=path, input=None) for path, message in messages]
     return ValidationError.from_exception_data("config", lines)
 
 
 def expecting(what: str) -> WrapValidator:
-    """Annotates a type: whatever pydantic finds wrong with a value, the message is "expected `what`, got ..."."""
+    """An annotation of a type. Every fault of a value has the message "expected `what`, got ..."."""
 
     def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:
@@ -40,7 +40,7 @@ def expecting(what: str) -> WrapValidator:
 
 
 def counting(what: str, least: int, most: int) -> WrapValidator:
-    """Annotates a whole number from `least` to `most`, which `what` names: "expected an integer >= 1, got 0"."""
+    """An annotation of an integer from `least` to `most`. Messages call it `what`: "expected an integer >= 1, got 0"."""
 
     def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:
@@ -53,7 +53,7 @@ def counting(what: str, least: int, most: int) -> WrapValidator:
 
 
 def in_our_words(error: ValidationError, section: type[BaseModel]) -> list[tuple[Path, str]]:
-    """The path and message of everything that is wrong with a `section`; its keys are the ones to suggest."""
+    """The path and message of every fault in `error`. Messages on unknown keys suggest keys of `section`."""
     return [(line["loc"], _message(line, section)) for line in error.errors(include_url=False)]
 
 
@@ -73,7 +73,7 @@ def _message(line: ErrorDetails, section: type[BaseModel]) -> str:
 
 
 def not_in_float32(value: float) -> str | None:
-    """The message for a number that float32 would make 0 or infinite, None for any other."""
+    """The message for a number that is 0 or infinite in float32 only; None for any other number."""
     smallest, largest = FLOAT32
     if value == 0 or smallest <= abs(value) <= largest:
         return None
@@ -81,13 +81,16 @@ def not_in_float32(value: float) -> str | None:
 
 
 def unknown_key(key: str, section: type[BaseModel]) -> str:
-    """The message for a key that `section` does not have."""
+    """The message for a key that `section` lacks."""
     known = section.model_fields
     return f"unknown key{did_you_mean(key, known) or '; known keys: ' + ', '.join(known)}"
 
 
 def key_fault(key: object) -> str | None:
-    """Why `key` can not be a key of a config, if it can not: messages and options spell it in one line of text."""
+    """The message for a `key` that no config can have; None for a valid one.
+
+    A key is printable text that is not empty, because messages and options write it in one line.
+    """
     if isinstance(key, str) and key.isprintable() and key:
         return None
     hint = "; put it in quotes" if isinstance(key, (bool, int, float)) else ""

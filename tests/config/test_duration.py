@@ -79,7 +79,7 @@ def test_length_in_steps(text, steps):
 def test_a_percentage_needs_the_run_s_length():
     with pytest.raises(ConfigError) as caught:
         Duration(10, "percent").to_steps(steps_per_epoch=10, batch_size=32, total_steps=None)
-    assert str(caught.value) == "'10 %' needs a run of known length; say it in steps or epochs"
+    assert str(caught.value) == "'10 %' needs a run of known length; give it in steps or epochs"
 
 
 def test_as_a_field_it_is_a_string():

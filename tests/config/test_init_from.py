@@ -63,7 +63,7 @@ def test_little_need_be_said(tmp_path):
         ("path: x\nstrikt: []", ["a.yml:11:3: init_from.strikt: unknown key; did you mean 'strict'?"]),
         (
             "path: x.safetensors\nweights: ema",
-            ["a.yml:11:3: init_from.weights: goes with a checkpoint alone: 'x.safetensors' holds one set of weights"],
+            ["a.yml:11:3: init_from.weights: requires a checkpoint: 'x.safetensors' holds one set of weights"],
         ),
         (
             "path: x\nstrict: [missing, shapes]",

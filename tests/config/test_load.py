@@ -102,7 +102,7 @@ def test_positions_reach_the_sections_that_are_built_later(files):
         ("seed: 1\nä: ".encode() + b"\xff", "a.yml:2:4: not UTF-8 text: byte 0xff"),
         ("seed: 1".encode("utf-16"), "a.yml:1:1: not UTF-8 text: byte 0xff"),
         (b"seed: \x00", "a.yml:1:7: the character '\\x00' is not allowed in YAML"),
-        (b"a:\n\tb: 1", "a.yml:2:1: not valid YAML: a tab where only spaces may stand"),
+        (b"a:\n\tb: 1", "a.yml:2:1: not valid YAML: a tab where only spaces are allowed"),
         (b"#" * 1_000_001, "a.yml: larger than 1000000 bytes"),
     ],
 )

@@ -103,15 +103,15 @@ def test_an_empty_config_lacks_every_required_key():
             {"averages": {"ema": {"decay": 0.9, "simple": True}}},
             "averages.ema: " + ONE_LENGTH + "decay and simple",
         ),
-        ({"averages": {"ema": {"simple": True, "thres_steps": True}}}, "averages.ema.thres_steps: goes with decay alone"),
-        ({"averages": {"ema": {"decay": 0.0, "ramp": 0.1}}}, "averages.ema.ramp: goes with half_life alone"),
+        ({"averages": {"ema": {"simple": True, "thres_steps": True}}}, "averages.ema.thres_steps: requires decay"),
+        ({"averages": {"ema": {"decay": 0.0, "ramp": 0.1}}}, "averages.ema.ramp: requires half_life"),
         (
             {"averages": {"ema": {"decay": 0.0, "recalibrate_batches": 3}}},
-            "averages.ema.recalibrate_batches: goes with batch_norm: recalibrate alone",
+            "averages.ema.recalibrate_batches: requires batch_norm: recalibrate",
         ),
         (
             {"averages": {"ema": {"decay": 0.0, "overwrite_mix": 0.5}}},
-            "averages.ema.overwrite_mix: goes with overwrite_every alone",
+            "averages.ema.overwrite_mix: requires overwrite_every",
         ),
         (
             {
@@ -124,7 +124,7 @@ def test_an_empty_config_lacks_every_required_key():
         ),
         (
             {"averages": {"ema": {"decay": 0.9, "thres_steps": True, "tau": 5.0}}},
-            "averages.ema.tau: does not go with thres_steps: choose one way to grow",
+            "averages.ema.tau: can not be combined with thres_steps: choose one way to grow",
         ),
         (
             {"averages": {"ema": {"decay": 0.5, "warmup": {"min": 0.6}}}},
@@ -238,7 +238,7 @@ def test_what_is_monitored_may_be_a_list():
     assert errors(train={"epochs": 1, "monitor": ["raw/loss", 5, "raw/loss", "emma/x"]}, averages={"ema": {"decay": 0.9}}) == [
         "train.monitor.3: no average is called 'emma'; did you mean 'ema'?",
         "train.monitor.1: expected '<weights>/<metric>' such as 'raw/accuracy', got 5",
-        "train.monitor.2: 'raw/loss' stands there twice",
+        "train.monitor.2: 'raw/loss' is listed twice",
     ]
     assert errors(train={"epochs": 1, "monitor": {"a": 1}}) == [
         "train.monitor: expected '<weights>/<metric>' such as 'raw/accuracy', got {a: 1}"

@@ -1,1 +1,1 @@
-"""YAML files, and the files that they inherit from, as one tree in which every value knows its position."""
+"""The tree of a config: YAML files merged with their bases, each value with its position in a file."""

@@ -1,4 +1,4 @@
-"""Reads a YAML file and the files that it names under `_base_` into one tree."""
+"""The inheritance of files: a YAML file and the files under its `_base_` become one tree."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _MAX_BASES = 100  # of one file
 
 
 class Files:
-    """The files of one config, each read once. Goes on after a problem, to find the others."""
+    """The files of one config, each read once. Reading continues after a problem, and `problems` collects all of them."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self._trees: dict[str, Entry | None] = {}
 
     def read(self, file: str, chain: tuple[str, ...] = (), named_at: Position | None = None) -> Entry | None:
-        """The tree of `file` laid over its bases, or None after a problem.
+        """The tree of `file` merged over its bases; None after a problem.
 
-        `chain` holds the files that led to this one and `named_at` the place that names it.
+        chain: the files from the config down to the one that names `file`; named_at: the position of that name.
         """
         identity = os.path.realpath(file)
         if identity in [os.path.realpath(above) for above in chain]:
@@ -34,7 +34,7 @@ class Files:
             return self._fail(f"the files inherit in a circle: {circle}", named_at, BASE)
         if len(chain) > _MAX_LEVELS:
             return self._fail(f"more than {_MAX_LEVELS} levels of {BASE}", named_at, BASE)
-        # Not only for speed: in a lattice of files the number of ways to one file doubles at each level.
+        # In a lattice of files, the number of paths to one file doubles at each level. Reading once keeps that linear.
         if identity not in self._trees:
             self._trees[identity] = self._read(file, (*chain, file), named_at)
         return self._trees[identity]
@@ -68,7 +68,7 @@ class Files:
             return self._collect(error)
 
     def _bases(self, entry: Entry) -> list[Entry]:
-        """The items of `_base_` that are usable paths."""
+        """The items of `_base_` that are valid paths."""
         items = entry.value if isinstance(entry.value, list) else [entry]
         usable: dict[str, Entry] = {}
         for item in items:
@@ -88,20 +88,20 @@ class Files:
 
 
 def _beside(file: str, base: str) -> str:
-    """The path of `base`, which is relative to `file`, as short as it can be shown."""
+    """The shortest path of `base`, which is relative to `file`."""
     path = os.path.join(os.path.dirname(file), base)
     short = os.path.normpath(path)
-    # `folder/..` is not always where `folder` is: not if it is a link.
+    # If `folder` is a link, `folder/..` is not the folder that holds it.
     return short if os.path.realpath(short) == os.path.realpath(path) else path
 
 
 class _UnreadableError(Exception):
-    """Why a file can not be read. It has no line to point at, so the place that names the file is shown."""
+    """A file that can not be read. The file has no position for the message, so the message shows the position of its name."""
 
 
 def _text(file: str) -> str:
     try:
-        mode = os.stat(file).st_mode  # before opening, which would wait for a pipe's writer
+        mode = os.stat(file).st_mode  # checked before opening: opening a pipe would wait for its writer
         if stat.S_ISDIR(mode):
             raise _UnreadableError("expected a YAML file, but this is a directory")
         if not stat.S_ISREG(mode):

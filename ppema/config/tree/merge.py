@@ -1,4 +1,4 @@
-"""How a config is laid over the config that it inherits from, and how an override `a.b=c` sets one key of the result."""
+"""The merge of a config with its base, and the assignment of one key by an override `a.b=c`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ _HAVE_NAME = {*_NAMED, ("data", "train"), ("data", "eval")}
 
 
 def merge(base: Entry | None, over: Entry, path: Path = ()) -> Entry:
-    """`over` laid over `base`: mappings are merged key by key, while lists and scalars take the place of the base's.
+    """`over` merged over `base`: mappings are merged key by key; lists and scalars replace those of the base.
 
-    A mapping takes the place of the base's too if it holds `_replace_: true`, or if it names another model, loss,
-    optimizer, schedule or data set: arguments for Momentum are not meant for AdamW. A shorthand such as
-    `loss: cross_entropy` counts as the mapping that it stands for once a mapping is laid over it.
+    A mapping replaces the base's mapping if it holds `_replace_: true`. It also does if it names another model, loss,
+    optimizer, schedule or data set, because arguments for Momentum are not meant for AdamW. Under a mapping, a shorthand
+    such as `loss: cross_entropy` is merged as the mapping that it abbreviates.
+
+    Raises ConfigError for a `_replace_` that is not a boolean.
     """
     if not isinstance(over.value, dict):
         return over
@@ -30,13 +32,13 @@ def merge(base: Entry | None, over: Entry, path: Path = ()) -> Entry:
         below = {}
     merged = dict(below)
     for key, entry in over.value.items():
-        if key != REPLACE or replaces:  # kept, because the result may be laid over yet another base
+        if key != REPLACE or replaces:  # kept, because the result may be merged over another base
             merged[key] = merge(below.get(key), entry, (*path, key))
     return Entry(merged, over.position)
 
 
 def without_marks(tree: Entry) -> Entry:
-    """A fully merged `tree` without `_replace_`."""
+    """A fully merged `tree`, without its keys `_replace_`."""
     if not isinstance(tree.value, dict):
         return tree
     entries = {key: without_marks(entry) for key, entry in tree.value.items() if key != REPLACE}
@@ -56,7 +58,7 @@ def _names_another(base: dict[str, Entry], over: dict[str, Entry]) -> bool:
 
 
 def _spelt_out(entry: Entry, path: Path) -> Entry:
-    """`entry` with a shorthand replaced by what it stands for, if one may stand at `path`."""
+    """`entry`, with a shorthand replaced by its mapping if `path` admits shorthands."""
     section = Named if path[:1] == ("metrics",) and len(path) == 2 else _NAMED.get(path)
     if section is None or isinstance(entry.value, (dict, list)):
         return entry
@@ -70,7 +72,10 @@ def _entry(value: Any, position: Position) -> Entry:
 
 
 def assign(tree: Entry, keys: list[str], value: Entry, path: Path = ()) -> Entry:
-    """`tree` with `value` in place of what stood at `path` + `keys`; mappings that are missing on the way are made."""
+    """`tree`, at `path`, with `value` at `keys` below it. Missing mappings are created.
+
+    Raises ConfigError for a key that is no index into a list, and for a key below a scalar.
+    """
     if not keys:
         return value
     key, rest = keys[0], keys[1:]

@@ -1,4 +1,4 @@
-"""Where each key of a config was written, and how a problem gets its `file:line:column` from that."""
+"""The position of each key of a config, from which a problem gets its `file:line:column`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ppema.errors import ConfigError, Path, Problem
 
 @dataclass(frozen=True)
 class Position:
-    """A place in a file, counted from 1, or an override, which has a source only."""
+    """A place in a file, or an override. line, column: counted from 1; 0 for an override, which has only a source."""
 
     source: str
     line: int = 0
@@ -18,36 +18,36 @@ class Position:
 
     @property
     def text(self) -> str:
-        """As messages have it: "file:line:column", or the source."""
+        """The position for messages: "file:line:column", or the source."""
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
 
 
 @dataclass(frozen=True)
 class Positions:
-    """The position of every key and list item of a config; the path () stands for the whole file.
+    """The position of every key and list item of a config. The path () is that of the whole file.
 
-    Two of these are always equal: where a config was written is no part of what it says, so a config equals itself
-    read back from another file.
+    Two instances are always equal. Positions are no part of a config's content, so a config equals itself read back from
+    another file.
 
-    folders: where modules that the config names are looked for, after Python's path.
+    folders: searched, after Python's path, for modules that the config names.
     """
 
     of: Mapping[Path, Position] = field(default_factory=dict, compare=False, repr=False)
     folders: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def find(self, path: Path) -> Position | None:
-        """The position of `path`, or of its deepest ancestor that was written down (a missing key has only that)."""
+        """The position of `path`, or of its deepest ancestor with a position (for a missing key); None without one."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.of:
                 return self.of[path[:length]]
         return None
 
     def locate(self, error: ConfigError, prefix: Path = ()) -> ConfigError:
-        """`error` with `prefix` in front of its paths and their positions filled in, in the order of the files."""
+        """`error` with `prefix` before its paths, with positions, and sorted by position. Overrides follow files."""
         return ConfigError(sorted((self._place(problem, prefix) for problem in error.problems), key=self._order))
 
     def _place(self, problem: Problem, prefix: Path) -> Problem:
-        if problem.where:  # an inner section has placed it already
+        if problem.where:  # An inner section has located it already.
             return problem
         path = prefix + problem.path
         position = self.find(path)
@@ -55,4 +55,4 @@ class Positions:
 
     def _order(self, problem: Problem) -> tuple[bool, str, int, int]:
         position = self.find(problem.path) or Position("")
-        return (position.line == 0, position.source, position.line, position.column)  # options after files
+        return (position.line == 0, position.source, position.line, position.column)  # overrides after files

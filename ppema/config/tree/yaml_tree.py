@@ -1,8 +1,8 @@
-"""YAML text becomes a tree of plain values in which every key and list item knows where it was written.
+"""The parser of YAML text: a tree of plain values, in which every key and list item has its position.
 
-The scalars are those of YAML 1.2's core schema, in which `1e-3` is a number and `on`, `1:30` and `2024-01-01` are
-strings; PyYAML's own are YAML 1.1's, which say the opposite. Only plain data can be read: any tag that would make an
-object is an error. Size and depth are limited, also after aliases are expanded, so that no file can keep us busy.
+Scalars follow the core schema of YAML 1.2: `1e-3` is a number; `on`, `1:30` and `2024-01-01` are strings. PyYAML alone
+follows YAML 1.1, which reads these four the other way. The tree holds only plain data: a tag that would create an object is
+an error. Size and depth are limited, also after the expansion of aliases, so that every file is parsed in bounded time.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ Place = Callable[[yaml.Mark], Position]
 
 @dataclass(frozen=True)
 class Entry:
-    """A value and where its key, or for a list item it itself, was written."""
+    """A value and its position: that of its key, or of the value itself in a list."""
 
     value: Value
     position: Position
 
     def plain(self) -> Any:
-        """The data without positions."""
+        """The data as dicts, lists and scalars, without positions."""
         match self.value:
             case dict():
                 return {key: entry.plain() for key, entry in self.value.items()}
@@ -56,7 +56,7 @@ class Entry:
                 return 0
 
     def positions(self, path: Path = ()) -> dict[Path, Position]:
-        """The position of every path in this tree, this entry itself being at `path`."""
+        """The position of every path in this tree. path: that of this entry."""
         found = {path: self.position}
         match self.value:
             case dict():
@@ -69,7 +69,10 @@ class Entry:
 
 
 def read_yaml(text: str, place: Place) -> Entry | None:
-    """The tree that `text` holds, or None if it holds nothing. Raises every problem of its structure."""
+    """The tree in `text`; None if it is empty. place: converts a mark of PyYAML to a position.
+
+    Raises ConfigError for text that is not valid YAML, and with all faults of a valid text's structure together.
+    """
     try:
         node = _Loader(text).get_single_node()
     except yaml.reader.ReaderError as error:
@@ -79,7 +82,7 @@ def read_yaml(text: str, place: Place) -> Entry | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _invalid(place(mark or _START), _problem(error)) from None
-    except (ValueError, OverflowError):  # PyYAML trusts an escape such as "\UFFFFFFFF" and a %YAML of any length
+    except (ValueError, OverflowError):  # PyYAML does not check an escape such as "\UFFFFFFFF", nor the length of a %YAML
         raise _invalid(place(_START), "not valid YAML: an escape or a version that does not exist") from None
     if node is None:
         return None
@@ -91,7 +94,7 @@ def read_yaml(text: str, place: Place) -> Entry | None:
 
 
 def extent(value: Any) -> tuple[int, int]:
-    """The number of keys and values in plain data, and of the characters of their text: what `read_yaml` limits."""
+    """The number of keys and values in plain data, and of the characters in their text. `read_yaml` limits both."""
     match value:
         case dict():
             inner = [extent(each) for pair in value.items() for each in pair]
@@ -112,14 +115,14 @@ def _invalid(position: Position, message: str) -> ConfigError:
 def _problem(error: yaml.MarkedYAMLError) -> str:
     problem = (error.problem or "").replace("'<stream end>'", "the end")
     if r"'\t'" in problem:
-        return "not valid YAML: a tab where only spaces may stand"
+        return "not valid YAML: a tab where only spaces are allowed"
     return f"not valid YAML: {', '.join(part for part in (error.context, problem) if part)}"
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML up to the node tree, with YAML 1.2's scalars and a limit on depth and size."""
+    """PyYAML's loader up to the node tree, with the scalars of YAML 1.2 and limits on depth and size."""
 
-    yaml_implicit_resolvers: dict = {}  # noqa: RUF012  (the name and kind that PyYAML looks for)
+    yaml_implicit_resolvers: dict = {}  # noqa: RUF012  (PyYAML requires this name and type)
 
     def __init__(self, text: str):
         super().__init__(text)
@@ -148,14 +151,14 @@ def _to_int(text: str) -> int:
     return int(text, 0 if text[:2] in ("0x", "0o") else 10)
 
 
-# The order is PyYAML's: the first pattern that matches decides.
+# PyYAML tries the patterns in this order, and takes the first that matches.
 _SCALARS: dict[str, tuple[str, Callable[[str], Leaf], list[str]]] = {
     "null": (r"~|null|Null|NULL|", lambda text: None, ["~", "n", "N", ""]),
     "bool": (r"true|True|TRUE|false|False|FALSE", lambda text: text.lower() == "true", list("tTfF")),
     "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", _to_int, list("-+0123456789")),
     "float": (
         r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        lambda text: float(re.sub(r"\.(?=[inIN])", "", text)),  # Python has no dot in inf and nan
+        lambda text: float(re.sub(r"\.(?=[inIN])", "", text)),  # Python writes inf and nan without a dot
         list("-+.0123456789"),
     ),
 }
@@ -166,7 +169,7 @@ for _resolver in RESOLVERS:
 
 
 class _Builder:
-    """PyYAML's nodes to entries. Goes on after a problem, to find the others."""
+    """The conversion of PyYAML's nodes to entries. It continues after a problem, and `problems` collects all of them."""
 
     def __init__(self, place: Place):
         self.problems: list[Problem] = []
@@ -180,7 +183,7 @@ class _Builder:
         if self._nodes > MAX_NODES:
             raise _invalid(position, f"{TOO_LARGE}, aliases expanded")
         if id(node) in self._open:
-            return self._fail(position, path, "the alias stands inside what it repeats")
+            return self._fail(position, path, "the alias is inside the value that it repeats")
         if len(path) > MAX_DEPTH:
             return self._fail(position, path, TOO_DEEP)
         self._open.add(id(node))
@@ -237,7 +240,7 @@ class _Builder:
         return {**inherited, **own}
 
     def _merged(self, node: yaml.Node, position: Position, path: Path) -> dict[str, Entry]:
-        """What the merge key `<<` brings: a mapping, or several of which the first that has a key decides."""
+        """The entries of the merge key `<<`: of a mapping, or of several, where earlier mappings win."""
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         merged: dict[str, Entry] = {}
         for source in reversed(sources):

@@ -114,9 +114,9 @@ def test_an_inherited_key_stands_where_it_was_written():
         ("'': a", ["f:1:1: expected a name as key, got ''"]),
         ('"a\\nb": 1', ["f:1:1: expected a name as key, got 'a\\nb'"]),
         ("? [a, b]\n: 1", ["f:1:3: expected a name as key, got ['a', 'b']"]),
-        ("a: &a [*a]", ["f:1:4: a.0: the alias stands inside what it repeats"]),
-        ("a: &a {b: {c: *a}}", ["f:1:12: a.b.c: the alias stands inside what it repeats"]),
-        ("a: &a {<<: *a}", ["f:1:8: a: the alias stands inside what it repeats"]),
+        ("a: &a [*a]", ["f:1:4: a.0: the alias is inside the value that it repeats"]),
+        ("a: &a {b: {c: *a}}", ["f:1:12: a.b.c: the alias is inside the value that it repeats"]),
+        ("a: &a {<<: *a}", ["f:1:8: a: the alias is inside the value that it repeats"]),
         ("a: *b", ["f:1:4: not valid YAML: found undefined alias 'b'"]),
         ("a: {<<: 3}", ["f:1:5: a: expected a mapping or a list of mappings after '<<'"]),
         (
@@ -128,7 +128,7 @@ def test_an_inherited_key_stands_where_it_was_written():
         ("a: !!timestamp 2024-01-01", ["f:1:1: a: the tag !!timestamp is refused; a config holds plain data only"]),
         ("a: !!int x", ["f:1:1: a: expected a value of type int after !!int"]),
         (f"a: {'9' * 101}", ["f:1:1: a: a number of 101 digits is too long"]),
-        ("a:\n\tb: 1", ["f:2:1: not valid YAML: a tab where only spaces may stand"]),
+        ("a:\n\tb: 1", ["f:2:1: not valid YAML: a tab where only spaces are allowed"]),
         ("a: [1,", ["f:1:7: not valid YAML: while parsing a flow node, expected the node content, but found the end"]),
         ("a: 1\n b: 2", ["f:2:3: not valid YAML: mapping values are not allowed here"]),
         (
