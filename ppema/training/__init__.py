@@ -1,1 +1,1 @@
-"""The training loop, and what it needs at hand: set-up, resuming, saving, stopping."""
+"""Trains a run: the loop, its set-up, resuming, saving and stopping."""

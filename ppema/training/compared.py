@@ -1,4 +1,4 @@
-"""Whether two resolved configs compute the same run, and where they differ."""
+"""Compares two resolved configs: whether they compute the same run, and where they differ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ppema.config import Config
 from ppema.errors import ConfigError
 from ppema.optimizers.schedules import with_units
 
-# Keys that may differ between a checkpoint and the run that goes on from it: they change no weight of any step.
+# Keys that may differ between a checkpoint and the run that continues from it. They change no weight at any step.
 _HARMLESS = (
     "init_from",
     "output",
@@ -27,12 +27,12 @@ _HARMLESS = (
     "train.failed_save",
     "train.max_skipped",
 )
-# But for these, where evaluations decide about the learning rate.
+# Keys of _HARMLESS that matter if evaluations set the learning rate.
 _OF_EVALUATION = ("data.eval", "train.eval_every")
 
 
 class _Absent:
-    """What a key that is not there has in place of a value."""
+    """The value of a missing key."""
 
     def __repr__(self) -> str:
         return "absent"
@@ -42,17 +42,17 @@ _ABSENT = _Absent()
 
 
 def harmless(config: Config) -> list[str]:
-    """The keys that may differ between a checkpoint and the run of `config` that goes on from it."""
+    """The keys that may differ between a checkpoint and the run of `config` that continues from it."""
     return [key for key in _HARMLESS if config.lr.name != "ReduceOnPlateau" or key not in _OF_EVALUATION]
 
 
 def plain(config: Config) -> dict[str, Any]:
-    """The resolved config as JSON holds it."""
+    """The resolved config as values of JSON."""
     return config.model_dump(mode="json")
 
 
 def current_form(config: dict[str, Any]) -> dict[str, Any]:
-    """A resolved config of an earlier version, with the keys that came since at their defaults, and units in its schedule."""
+    """Convert a resolved config of an earlier version: newer keys get their defaults, the schedule's durations get units."""
     try:
         found = plain(Config.model_validate(config))
     except ConfigError:
@@ -61,9 +61,9 @@ def current_form(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(before: Any, now: Any, ignored: Collection[str], path: str = "") -> list[str]:
-    """Where two resolved configs differ, but for the `ignored` keys: "key: was x, now y", for every leaf.
+    """The differences of two resolved configs without the `ignored` keys: "key: was x, now y" for every leaf.
 
-    A section that one of them lacks is "added" or "removed", and a value that it lacks is "absent".
+    A section that only one of them has is "added" or "removed". A missing value is "absent".
     """
     if path in ignored or before == now:
         return []

@@ -1,4 +1,4 @@
-"""What a config builds, as tables of text."""
+"""Describes a prepared run in tables of text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ppema.training.setup import TrainingRun
 
 @dataclass(frozen=True)
 class Table:
-    """A heading, the names of the columns, and the rows."""
+    """A table. title: its heading; head: the names of the columns."""
 
     title: str
     head: tuple[str, ...]
@@ -27,17 +27,16 @@ class Table:
 _FORM = ("name", "in the model", "shape", "type")
 
 
-# A model of more variables is shown by layer groups.
+# The title of the variables' table for a model of more than _FOLDED_ABOVE variables.
 BY_GROUP = "Variables by layer group"
 _FOLDED_ABOVE = 40
 
 
 def describe(run: TrainingRun, restored: Restored | None = None, *, every: bool = False) -> list[Table]:
-    """Tables of a run that is ready to start: its length, rates, memory, passes, programs, kernels and variables.
+    """Tables of a prepared run: its length, rates, memory, passes, programs, kernels and variables.
 
-    restored: what the variables begin with, where the config takes them from elsewhere.
-
-    every: a row for each variable; otherwise the variables of a large model are folded into their layer groups.
+    restored: the initial values from `init_from`, if any; every: a row for each variable, instead of one for each layer group
+    of a large model.
     """
     initial = [_initial(run, restored)] if restored else []
     return [
@@ -53,7 +52,7 @@ def describe(run: TrainingRun, restored: Restored | None = None, *, every: bool 
 
 
 def _variables(run: TrainingRun, every: bool) -> Table:
-    """In the model's order, with a column for each average."""
+    """The variables in the model's order, with a column for each average."""
     written = {name for op in backend().operations(run.programs.train) for name in op.writes}
     trainable = {parameter.name for parameter in backend().parameters(run.programs.train) if parameter.trainable}
     places, order = _places(run), {name: index for index, name in enumerate(run.programs.model.structured.values())}
@@ -71,7 +70,7 @@ def _variables(run: TrainingRun, every: bool) -> Table:
 
 
 def _folded(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Rows of variables, of which those of one layer group that differ in name and shape only are one."""
+    """The rows of variables, folded: rows of one layer group that differ only in name and shape become one."""
     groups, found = layer_groups([row[1] for row in rows if row[1]]), {}
     for name, place, shape, *rest in rows:
         found.setdefault((groups.get(place, ""), *rest), []).append((name, place, shape))
@@ -82,7 +81,7 @@ def _folded(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def _covered(choice: Choice) -> str:
-    """Whether an average covers a variable, with the rule where that is not its kind alone."""
+    """Whether an average covers a variable. A rule other than the variable's kind is shown too."""
     if choice.how == "leave":
         return f"no: {choice.rule}"
     if choice.how == "recalibrate":
@@ -106,7 +105,7 @@ def _places(run: TrainingRun) -> dict[str, str]:
 
 
 def _memory(run: TrainingRun) -> Table:
-    """What `precision: compensated` costs an average stands in a row of its own."""
+    """The size of each part of the state. The lost parts kept by `precision: compensated` have a separate row."""
     rests = {f"average-{name}": set(average.rest_of.values()) for name, average in run.programs.averages.items()}
     rows = []
     for part, arrays in run.read().items():
@@ -137,7 +136,7 @@ def _programs(run: TrainingRun) -> Table:
 
 
 def _passes(run: TrainingRun) -> Table:
-    """What made the train program, in order."""
+    """The passes that built the train program, in order."""
     rows = [(each.name, each.operations or "", each.result) for each in run.programs.passes]
     return Table("Passes of the train program", ("pass", "operations", "result"), rows)
 

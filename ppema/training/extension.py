@@ -1,4 +1,4 @@
-"""A run that becomes longer: which of its lengths are shares of the whole, and so change with it."""
+"""Extends a run to more epochs: the lengths in percent of the run change with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ppema.errors import ConfigError
 
 @dataclass(frozen=True)
 class RelativeLength:
-    """A length in percent of the run: its key, what the config says, and the steps that were, and are now."""
+    """A length in percent of the run. text: its value in the config; before, now: its steps before and after."""
 
     key: str
     text: str
@@ -26,7 +26,7 @@ class RelativeLength:
 
 @dataclass(frozen=True)
 class Extension:
-    """The epochs of the run before and now, and what changes with them; everything else is as it was."""
+    """A change of the number of epochs. lengths: everything that changes with it."""
 
     before: int
     now: int
@@ -34,11 +34,11 @@ class Extension:
 
     @property
     def of_lr(self) -> bool:
-        """Whether the learning rate is another one from the first step on."""
+        """Whether the learning-rate schedule changes, from the first step on."""
         return any(length.key.startswith("lr.") for length in self.lengths)
 
     def lines(self, updates: int) -> list[str]:
-        """What people should know of it, after so many steps that changed the weights."""
+        """Lines for people. updates: the number of steps so far that changed the weights."""
         found = [f"extended from {self.before} to {self.now} epochs"]
         for length in self.lengths:
             again = length.key.endswith(".start") and updates < length.now
@@ -47,14 +47,14 @@ class Extension:
 
 
 def extension(config: Config, before: int, horizon: Horizon) -> Extension:
-    """What changes where a run of `before` epochs becomes the one of `config`, whose length is `horizon`."""
+    """The changes if a run of `before` epochs becomes the run of `config`, whose length is `horizon`."""
     was = Horizon(horizon.steps_per_epoch, horizon.batch_size, before)
     sections: dict[str, Any] = {
         "lr": config.lr.model_dump(mode="json"),
         "averages": {name: average.model_dump(mode="json") for name, average in config.averages.items()},
     }
     if config.lr.name == "ReduceOnPlateau":
-        # Evaluations decide about its rate.
+        # Evaluations set its rate.
         sections["train.eval_every"] = str(config.train.eval_every)
     lengths = []
     for key, text in _texts(sections):

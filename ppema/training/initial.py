@@ -1,4 +1,4 @@
-"""The weights that a new run begins with, where its config takes them from elsewhere (`init_from`)."""
+"""Loads the initial weights of a new run from a file or checkpoint (`init_from`)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ from ppema.training.statecheck import StateCheck
 from ppema.weights.assignment import Assignment, Loaded, assign, check
 from ppema.weights.source import open_source
 
-_MOST_NAMED = 5  # of one kind, on a terminal
+_MOST_NAMED = 5  # names of one kind, on a terminal
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What was loaded, and what was not. source: it is, in words; titles: how to call a variable, by its name."""
+    """The result of `init_from`.
+
+    source: the source in words; found: the loaded and the remaining variables; titles: for each variable's name its name in
+    messages.
+    """
 
     source: str
     found: Assignment
     titles: Mapping[str, str]
 
     def summary(self) -> list[str]:
-        """The counts, and the names of what did not go by itself: all that one needs on a terminal."""
+        """Lines for a terminal: the counts, and the names of all variables that were not simply loaded."""
         found, casts = self.found, [each for each in self.found.loaded if each.cast]
         named = {
             "cast": [f"{self.titles[each.parameter.name]} ({each.cast})" for each in casts],
@@ -47,7 +51,7 @@ class Restored:
         ]
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """Variable, what became of it, and its array's name in the source; unexpected arrays last, with no variable."""
+        """(variable, result, name of the array in the source) for each variable, then ("", result, name) for other arrays."""
         found = self.found
         rows = [
             *((each.name, "missing", "") for each in found.missing),
@@ -60,11 +64,12 @@ class Restored:
 
 
 def begin_with(run: TrainingRun) -> Restored | None:
-    """Put the weights that the run's config names in place of the random ones: all of them, or none.
+    """Load the weights of `init_from` in place of the random ones: all of them, or none.
 
-    What began as a copy of a weight becomes one of the new value: the master weight that an optimizer keeps for a half type,
-    and the shadow of an average that begins at its weight (`bias_correction: false`, statistics that are recalibrated).
-    Returns None where the config names no weights. Raises ConfigError, also where a weight that is trained is not finite.
+    Copies of a weight get its new value too: the optimizer's master weight of a half type, and the shadow of an average that
+    starts at its weight (`bias_correction: false`, recalibrated statistics).
+
+    Returns None if the config has no `init_from`. Raises ConfigError, also for a non-finite weight that is trained.
     """
     spec = run.config.init_from
     restored = None if spec is None else _restore(run, spec)
@@ -75,7 +80,7 @@ def begin_with(run: TrainingRun) -> Restored | None:
 
 
 def _restore(run: TrainingRun, spec: InitFrom) -> Restored:
-    """Load what `spec` names into the scope: all of it, or nothing. Raises ConfigError."""
+    """Load the weights of `spec` into the scope: all of them, or none. Raises ConfigError."""
     model = run.programs.model
     with run.config.at("init_from"):
         try:
@@ -92,7 +97,7 @@ def _restore(run: TrainingRun, spec: InitFrom) -> Restored:
 
 
 def _values(programs: Programs, loaded: list[Loaded]) -> dict[str, np.ndarray]:
-    """The new values of variables, and of all that begins as a copy of one, by name."""
+    """The new values, by name, of the loaded variables and of all copies of them."""
     values = {each.parameter.name: each.value for each in loaded}
     masters = backend().master_weights(programs.train)
     copies = {masters[each.parameter.name][0]: each.exact for each in loaded if each.parameter.name in masters}

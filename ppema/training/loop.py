@@ -1,4 +1,4 @@
-"""The training loop, from top to bottom."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ from ppema.training.stop import stop_requests
 
 @dataclass(frozen=True)
 class Result:
-    """What a training run came to: where it stands, the last evaluation of each set of weights, the best by monitored metric,
-    its folder.
+    """The result of a training run.
 
+    state: its position; metrics: the last evaluation of each set of weights; best: by monitored metric; output: its folder;
     stopped_by: the number of the signal that ended it early, or None.
     """
 
@@ -54,16 +54,15 @@ class Result:
 
 
 def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Result:
-    """Train what `config` describes, and evaluate the raw weights and every average on the way.
+    """Train the run of `config`, and evaluate the raw weights and every average on the way.
 
-    resume: "auto" goes on from the run's newest checkpoint that is intact, where there is one, "never" refuses to touch a run
-    that exists. Anything else is the checkpoint to go on from, in the config's `output`: "last", "best", or a path, also of
-    another run's (`checkpoints.checkpoint_at`). extend: a run that becomes longer may go on where lengths in percent of it
-    change with that; the rate then is the one that the new schedule has at this step. Writes under the config's `output` only.
+    resume: "auto" continues from the run's newest intact checkpoint, if any; "never" refuses an existing run. Any other value
+    names the checkpoint: "last", "best", or a path, also of another run (`Checkpoints.find`).
+    extend: accept a longer run in which lengths in percent change. The learning rate then follows the new schedule.
 
-    Raises ConfigError, DataError, CheckpointError or SetupError for bad input, and TrainingError for more steps whose
-    gradients were not finite than `train.max_skipped` allows, the state being saved, and for what can not be written; what was
-    saved before stays as it was.
+    Writes under the config's `output` only. Raises ConfigError, DataError, CheckpointError or SetupError for bad input. Raises
+    TrainingError for more skipped steps than `train.max_skipped`, after saving the state, for a state that is not finite, and
+    for a failed write. Earlier checkpoints stay unchanged.
     """
     with (
         closing(prepare_training(config)) as run,
@@ -77,9 +76,9 @@ def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Resu
 
 
 def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> float:
-    """Build all of `config`, run one step and one evaluation, write nothing; returns the step's loss. Raises as `train`.
+    """Build all of `config`, run one step and one evaluation, and write nothing. Returns the step's loss; raises as `train`.
 
-    say: receives lines: the learning rates, and what `init_from` loaded, unless the run has checkpoints already.
+    say: receives lines: the learning rates, and the result of `init_from` for a run without checkpoints.
     """
     with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
         restored = None if checkpoints_of(config).exists() else begin_with(run)
@@ -100,14 +99,14 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
 
 @dataclass(frozen=True)
 class Step:
-    """What a step came to: the batch's loss, and in words why it was skipped, None where it was not."""
+    """The result of a step. loss: of the batch; skipped: why it was skipped, in words, or None."""
 
     loss: float
     skipped: str | None
 
 
 class Trainer:
-    """The loop over one run, and what it keeps between steps: the best and the last evaluation so far."""
+    """The loop over one run. It keeps the best and the last evaluation between steps."""
 
     def __init__(self, run: TrainingRun, start: Start, restored: Restored | None = None):
         self._run = run
@@ -121,7 +120,7 @@ class Trainer:
         self._finite = StateCheck(run, start.state)
 
     def go(self, lock: Lock) -> Result:
-        """Train to the end, or until a signal asks to stop. Call it in the scope of the run, whose folder `lock` holds."""
+        """Train to the end, or until a signal stops the run. Call it in the run's scope, while `lock` holds its folder."""
         state, config, run = self._state, self._run.config, self._run
         last = run.horizon.total_steps
         if config.train.stop_after is not None:
@@ -169,7 +168,7 @@ class Trainer:
                 in_a_row = 0 if step.skipped is None else in_a_row + 1
                 if step.skipped is not None:
                     log.warn([f"{where(before)} is skipped: {step.skipped}"])
-                # A skipped step changed nothing: what is not finite after it was not before.
+                # A skipped step changes nothing, so a value that is non-finite after it was so before.
                 written = state if step.skipped is None else before
                 if step.skipped is not None or any(each.due(state) for each in reports):
                     self._check(written, state, saver)
@@ -187,13 +186,13 @@ class Trainer:
                 if snapshot_every and snapshot_every.due(state):
                     saver.submit(snapshots.take(config, run.programs, run.scope, run.horizon, state))
                 failure = too_many(before, step.skipped, config.train.max_skipped, in_a_row) or self._broken
-                # Looked at once: a signal that comes after this line finds the next step's state saved.
+                # The signal is read only once, so a later signal stops the run after the next step has been saved.
                 stopped_by = stop.signal
                 if improved or save_every.due(state) or stopped_by or failure:
                     self._check(written, state, saver)
                     self._save(saver, state, interval, improved, log)
                 saver.check()
-                # Saving recalibrates too.
+                # Saving recalibrates too, and may have failed.
                 failure = failure or self._broken
                 if failure:
                     saver.finish()
@@ -207,9 +206,9 @@ class Trainer:
         return Result(state, self._metrics, self._best, output, stopped_by)
 
     def _batches(self, state: State, last: int) -> Generator[Batch, None, None]:
-        """The batches from `state` on, until step `last`.
+        """The batches after `state`, up to step `last`.
 
-        Close it: where the garbage collector does, Python ignores a Ctrl-C that comes while its thread ends.
+        The caller closes it: if the garbage collector does, Python ignores a Ctrl-C while the loader's thread ends.
         """
         loader, left = self._run.train_loader, last - state.step
         epoch, start = state.epoch, state.batch
@@ -220,20 +219,20 @@ class Trainer:
             epoch, start = epoch + 1, 0
 
     def step(self, batch: Batch, state: State) -> Step:
-        """One optimizer step, and with it one update of every average, or nothing where the gradients are not finite."""
+        """One optimizer step with one update of every average. A step with a non-finite loss or gradient is skipped."""
         programs = self._run.programs
         generators.seed(step_seed(self._run.config.seed, state.step))
         feed = programs.model.inputs.feed(batch, self._run.train_loader)
         loss, finite = self._run.executor.run(programs.train, feed, [programs.loss, programs.guard.finite])
         step = Step(float(np.asarray(loss).reshape(())), None if np.asarray(finite).all() else culprit(self._run, batch))
-        # After the last step there is no next one to prepare, and some schedules refuse to go beyond their length.
+        # The last step prepares no next rate: some schedules raise beyond their length.
         last = state.step + 1 >= self._run.horizon.total_steps
         if step.skipped is None and not isinstance(programs.lr, ReduceOnPlateau) and not last:
             advance(programs.lr, self._run.config)
         return step
 
     def _evaluate(self, state: State, log: RunLog) -> list[str]:
-        """Measure every set of weights that can be; returns those monitored metrics that are the best so far."""
+        """Evaluate every set of weights whose statistics can be measured. Returns the monitored metrics that improved."""
         run, measured = self._run, set()
         for weights, test in run.tests.items():
             if not self._recalibrate(weights, state, log):
@@ -247,7 +246,7 @@ class Trainer:
             if weights not in measured:
                 continue
             candidate = Best(monitor, self._metrics[weights][metric], state.step)
-            # What is not a number, or without bound, is the best of nothing, and JSON has no word for it.
+            # A non-finite value is never the best, and JSON can not hold it.
             if not math.isfinite(candidate.value):
                 continue
             if monitor not in self._best or candidate.beats(self._best[monitor], run.config.train.mode):
@@ -256,9 +255,9 @@ class Trainer:
         return improved
 
     def _judge(self, schedule: ReduceOnPlateau, state: State, log: RunLog) -> None:
-        """Let the last evaluation decide about the learning rate, unless its loss is no number.
+        """Pass the last evaluation's loss to the schedule, unless it is non-finite.
 
-        Paddle would keep a NaN, or an infinity, as the best loss, which no later one is ever better than.
+        Paddle would keep a NaN or an infinity as the best loss, and no later loss would be better.
         """
         loss = self._metrics[RAW]["loss"]
         if math.isfinite(loss):
@@ -272,9 +271,9 @@ class Trainer:
         saver.save(state, self._metrics, self._best, interval.losses, improved)
 
     def _recalibrate(self, weights: str, state: State, log: RunLog) -> bool:
-        """Measure the statistics of `weights`, once for what they are after the step that led to `state`.
+        """Measure the statistics of `weights` after the step that led to `state`, once.
 
-        Returns whether that could be done. Where not, the run ends, but not before its state is saved.
+        Returns whether that succeeded. If not, the run ends after its state is saved.
         """
         if self._recalibrated.get(weights) != state.step:
             try:
@@ -289,9 +288,10 @@ class Trainer:
         return True
 
     def _check(self, written: State, state: State, saver: Saver) -> None:
-        """Raise TrainingError where the step that led to `written`, the last that was not skipped, left what is not finite.
+        """Raises TrainingError if the state is not finite.
 
-        Called before anything of `state` is logged, measured or saved.
+        Called before anything of `state` is logged, measured or saved. written: the state after the last step that was not
+        skipped.
         """
         if failure := self._finite.failure(written, state, self._batches, saver.newest):
             raise failure

@@ -1,4 +1,4 @@
-"""Where a run does not begin, or go on, in a folder: what is there would be lost, or mixed with another run."""
+"""Refuses to start or continue a run in a folder if that would lose files, or mix two runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ppema.log.traces import lost
 
 
 def newest_intact(checkpoints: Checkpoints, read: Reader) -> tuple[Checkpoint | None, list[str]]:
-    """`Checkpoints.newest_intact`, and a line where the run's records tell of a later one. Raises CheckpointError as that."""
+    """`Checkpoints.newest_intact`, with a line if the run's records show a later checkpoint. Raises CheckpointError."""
     output = checkpoints.folder.parent
     try:
         checkpoint, skipped = checkpoints.newest_intact(read)
@@ -29,7 +29,7 @@ def newest_intact(checkpoints: Checkpoints, read: Reader) -> tuple[Checkpoint | 
 
 
 def check_not_lost(checkpoints: Checkpoints, save_every: int) -> None:
-    """Raise CheckpointError where the run has no checkpoint, and what lies beside them says that there was one.
+    """Raises CheckpointError if the run has no checkpoint, but its other files show that there was one.
 
     save_every: steps between two saves.
     """
@@ -51,7 +51,7 @@ def check_not_lost(checkpoints: Checkpoints, save_every: int) -> None:
 
 
 def check_new(checkpoints: Checkpoints) -> None:
-    """Raise CheckpointError where a run has begun in the folder."""
+    """Raises CheckpointError if the folder already has checkpoints or records of a run."""
     output = checkpoints.folder.parent
     if checkpoints.exists():
         found = "this run has checkpoints already"
@@ -65,7 +65,7 @@ def check_new(checkpoints: Checkpoints) -> None:
 
 
 def check_in_place(checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError for one of the run's own that was set aside: the records that led to it are gone."""
+    """Raises CheckpointError for a checkpoint of this run that was set aside: the records before it are gone."""
     folder = checkpoint.path.parent
     if checkpoint.path.name != step_folder(folder, checkpoint.step).name:
         raise CheckpointError(
@@ -75,9 +75,9 @@ def check_in_place(checkpoint: Checkpoint) -> None:
 
 
 def check_unmixed(checkpoints: Checkpoints, checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError where a run has begun in the folder.
+    """Raises CheckpointError if the folder has another run.
 
-    Records of later steps are what a kill left of this one, before it saved.
+    Records of later steps alone belong to this run, which was killed before it saved.
     """
     output = checkpoints.folder.parent
     saved = newest_saved(output)
@@ -94,22 +94,22 @@ def check_unmixed(checkpoints: Checkpoints, checkpoint: Checkpoint) -> None:
 
 
 def anew(output: Path) -> Remedy:
-    """Another output than the run's, which is `output`."""
+    """The remedy of a new run in another folder. output: the folder of the run."""
     return Remedy("to begin anew", resume="auto", overrides=_other_output(output))
 
 
 def with_its_weights(path: Path) -> Remedy:
-    """The checkpoint at `path` to begin with, and not to go on from."""
+    """The remedy of a new run whose `init_from` is the checkpoint at `path`."""
     return Remedy("to begin a new run with its weights", resume="auto", overrides=(f"init_from.path={_yaml(path)}",))
 
 
 def _other_output(output: Path) -> tuple[str]:
-    """The override for a folder beside `output` that is not there yet."""
+    """The override of `output` by a free name beside it."""
     return (f"output={_yaml(free(output))}",)
 
 
 def _yaml(path: Path) -> str:
     """`path` as a value in YAML."""
     text = str(path)
-    # Without a slash it might be a number or "null".
+    # Text without a slash could be a number or "null".
     return text if re.fullmatch(r"(?=.*/)[A-Za-z/.][A-Za-z0-9_/.-]*", text) else json.dumps(text)

@@ -1,4 +1,4 @@
-"""Going on with a run: what its manifest says, and whether a config may continue it."""
+"""Resumes a run from a checkpoint: compares its config, loads its state, and writes the manifest of a checkpoint."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ Metrics = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run begins: its position, the best by monitored metric, the last evaluation, and the log interval so far.
+    """The start of a run: its position, the best by monitored metric, the last evaluation, and the log interval so far.
 
-    said: what people should know of how it came to begin there; origin: the checkpoint of another run that it goes on from;
-    keep: whether snapshots and records of later steps are set aside. Else they go, as what a kill left of this very run.
+    said: lines for people about this start; origin: the checkpoint of another run from which it continues; keep: whether to
+    set aside snapshots and records of later steps. If not, they are deleted: a killed process of this run wrote them.
     """
 
     state: State = BEGINNING
@@ -56,10 +56,10 @@ class Start:
 
 
 def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str, *, extend: bool = False) -> Start:
-    """Begin anew, or at the checkpoint that `resume` (as for `train`) leads to, whose state then stands in the scope.
+    """Start a new run, or load the checkpoint of `resume` into the scope. resume, extend: as for `train`.
 
-    extend: as for `train`. Raises CheckpointError for a checkpoint that is missing, damaged, or of another config or model, and
-    where going on would mix two runs in one folder; nothing was changed then.
+    Raises CheckpointError for a checkpoint that is missing, damaged, or of another config or model, and if the folder has
+    another run. Nothing is changed in these cases.
     """
     if resume == "never":
         check_new(checkpoints)
@@ -74,7 +74,7 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str, *, extend:
             return Start()
     else:
         checkpoint = checkpoints.find(resume, with_state)
-    # Of a link in the run's own folder the folder counts, and not where it leads.
+    # A link in the run's own folder counts as the run's own, wherever it leads.
     ours = checkpoint.path.parent.resolve() == checkpoints.folder.resolve()
     if ours:
         check_in_place(checkpoint)
@@ -103,7 +103,7 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str, *, extend:
 
 
 def _other_bits(run: TrainingRun, manifest: Manifest) -> list[str]:
-    """Why the run may not end with the bytes of an undisturbed one, which does not hinder it."""
+    """A warning if the run may not end with the bytes of an uninterrupted one: other threads, Paddle or kernels."""
     onednn = tuple("used" if each else "not used" for each in (manifest.onednn, run.programs.on_onednn))
     found = {
         "threads": (manifest.threads, threads_in_use()),
@@ -115,10 +115,10 @@ def _other_bits(run: TrainingRun, manifest: Manifest) -> list[str]:
 
 
 def _check_config(run: TrainingRun, checkpoint: Checkpoint, *, ours: bool, extend: bool) -> Extension | None:
-    """How the run becomes longer than the checkpoint's was to be, if it does.
+    """The Extension if the run is longer than the checkpoint's, else None.
 
-    Raises CheckpointError where another key differs that matters, where the run becomes shorter, where lengths change with its
-    own and `extend` does not allow it, and where an earlier version's schedule had other rates.
+    Raises CheckpointError if another key differs that matters, if the run is shorter, if lengths in percent change without
+    `extend`, and if an earlier version's schedule had other rates.
     """
     config, path = run.config, checkpoint.path
     before, now = checkpoint.manifest.config, plain(config)
@@ -158,7 +158,7 @@ def _has_former_warmup(run: TrainingRun, checkpoint: Checkpoint) -> bool:
 
 
 def best_pointers(run: TrainingRun, best: Mapping[str, Best]) -> dict[str, Best]:
-    """`best`, which is by monitored metric, by the name of the file that names its checkpoint."""
+    """`best`, which is by monitored metric, by the name of the pointer file instead."""
     monitors = run.config.train.monitors
     return {pointer_of(monitor, monitors): best[monitor] for monitor in monitors if monitor in best}
 
@@ -171,7 +171,7 @@ def manifest_of(
     best: Mapping[str, Best],
     interval: Losses,
 ) -> Manifest:
-    """What a checkpoint says beside its arrays, which are the `images`."""
+    """The manifest of a checkpoint. images: the files of its arrays, by part."""
     return Manifest(
         ppema=VERSION,
         paddle=paddle.__version__,
@@ -223,15 +223,15 @@ def _load(run: TrainingRun, checkpoint: Checkpoint, extended: Extension | None) 
         )
     stepped = _has_former_warmup(run, checkpoint) or (extended is not None and extended.of_lr)
     try:
-        # A schedule that changes with the run's length begins anew, and is stepped to where it stands; so is a constant rate
-        # whose warm-up was saved in another form.
+        # A schedule that changes with the run's length is stepped from its start to this step. The same holds for a constant
+        # rate whose warm-up was saved in a former format.
         if not stepped:
             set_lr_state(schedule, manifest.lr)
             rehearse(schedule, min(2, run.horizon.total_steps - state.step))
     except (ValueError, AttributeError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{checkpoint.path}: damaged: the learning rate's state: {one_line(error)}") from error
     if (stepped or extended is not None) and not isinstance(schedule, ReduceOnPlateau):
-        # A run's last step prepares no next rate, which an extended run needs.
+        # The last step of a run prepares no next rate, but an extended run needs it.
         while schedule.last_epoch < state.updates:
             schedule.step()
     metrics = {

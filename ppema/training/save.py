@@ -1,4 +1,4 @@
-"""Saving a run beside its training: the loop waits for one copy of the state, and for the writing before."""
+"""Saves a run during training. The loop waits only for a copy of the state, and for the write before."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ from ppema.training.writer import BackgroundWriter
 
 
 class Saver:
-    """Writes what a run saves, in the background; a context manager, as `BackgroundWriter` is.
+    """Writes checkpoints and snapshots of a run in the background; a context manager, as `BackgroundWriter` is.
 
-    go_on: what can not be written is told in the log and the run goes on; else it ends the run. Whatever fails, earlier
-    checkpoints are as they were; and what the last one would have held is not lost in silence: `finish` raises for it, and
-    where another error ends the run, the log tells it.
+    go_on: a failed write is a warning in the log; False: it ends the run. Earlier checkpoints stay unchanged in both cases.
+    The failure of the last write is always reported: `finish` raises it, or the log shows it if another error ends the run.
     """
 
     def __init__(self, run: TrainingRun, lock: Lock, log: RunLog, *, go_on: bool):
@@ -43,14 +42,17 @@ class Saver:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._writer.__exit__(kind, error, trace)
         if kind is not None and issubclass(kind, Exception):
-            # The person reads it on the terminal even where the log can not be written either.
+            # The warning appears on the terminal even if the log can not be written.
             with suppress(TrainingError):
                 if failure := self._writer.take_failure():
                     self._log.warn([str(failure)])
                 self._record()
 
     def save(self, state: State, metrics: Metrics, best: Mapping[str, Best], interval: Losses, improved: Sequence[str]) -> None:
-        """Save the run as it stands after the step that led to `state`; improved: the monitored metrics that are best there."""
+        """Save the run after the step that led to `state`. improved: the monitored metrics that are best in it.
+
+        Waits for the write before. Raises TrainingError as `check` does, and if the run's folder was removed or replaced.
+        """
         self._wait()
         self._state.take()
         manifest = manifest_of(self._run, self._state.images, state, metrics, best, interval)
@@ -59,13 +61,13 @@ class Saver:
         self._writer.submit(partial(self._write, write, state.step))
 
     def submit(self, write: Callable[[], object] | None) -> None:
-        """Do `write`, if there is something to."""
+        """Do `write` in the background after the write before. None is ignored. Raises as `save` does."""
         if write is not None:
             self._wait()
             self._writer.submit(write)
 
     def check(self) -> None:
-        """Raise TrainingError for what could not be written, or tell it."""
+        """Raises TrainingError for a failed write; with `go_on` it warns in the log instead."""
         failure = self._writer.take_failure()
         if failure is not None:
             if not self._go_on:
@@ -74,7 +76,7 @@ class Saver:
         self._record()
 
     def finish(self) -> None:
-        """Wait until all is written. Raises TrainingError where the last piece was not."""
+        """Wait until everything is written. Raises TrainingError if the last write failed."""
         self._writer.wait()
         failure = self._writer.take_failure()
         if failure is not None:
@@ -83,17 +85,17 @@ class Saver:
 
     def _write(self, write: Callable[[], object], step: int) -> None:
         write()
-        # Read by the loop's thread, which alone writes the log; the next piece begins after that.
+        # The loop's thread reads this before the next write starts. Only that thread writes the log.
         self._saved = step
 
     def _record(self) -> None:
-        """Tell the log of the checkpoint that was saved since the last call, if any."""
+        """Record the checkpoint that was saved since the last call, if any."""
         if self._saved is not None:
             self._log.saved(self._saved)
             self._saved = None
 
     def newest(self) -> Path | None:
-        """The newest checkpoint, once all is written; None where there is none. Raises nothing for what was not."""
+        """The newest checkpoint after all writes, or None. Does not raise for a failed write."""
         self._writer.wait()
         return next(reversed(step_folders(self._checkpoints.folder)), None)
 

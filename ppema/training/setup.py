@@ -1,4 +1,4 @@
-"""From a config to everything a run works with: data, programs, an executor and a scope of its own."""
+"""Prepares a training run from a config: data, programs, an executor and a scope of its own."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from ppema.weights.put import put
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training run, ready for its first step: the scope holds the initial values.
+    """A training run before its first step. The scope has the initial values.
 
-    recalibrator: measures the BatchNorm statistics of an average whose policy says so, by the average's name; onednn: whether
-    convolutions are computed by oneDNN; tests: what evaluates here, `programs.tests` or copies of them on oneDNN.
+    recalibrator: measures BatchNorm statistics of the averages with the policy "recalibrate"; onednn: whether oneDNN computes
+    convolutions; tests: the test programs for evaluation, which are `programs.tests` or copies of them on oneDNN.
     """
 
     config: Config
@@ -57,32 +57,35 @@ class TrainingRun:
 
     @property
     def kernels(self) -> str:
-        """In words, which operations of the train program oneDNN computes, or why none."""
+        """In words: the operations of the train program on oneDNN, or the reason for none."""
         placement = self.programs.placement
         return f"not used: {self.onednn.why}" if placement is None else str(placement)
 
     def close(self) -> None:
-        """End what reads the data, and free the memory of activations."""
+        """Close the loaders, and free the memory of activations."""
         self.train_loader.close()
         self.eval_loader.close()
         self.recalibrator.close()
         self.executor.close()
 
     def state_parts(self) -> dict[str, list[str]]:
-        """The variables a checkpoint holds, by the part of it that they are in."""
+        """The names of the variables in each part of a checkpoint: "raw", "optimizer", "average-<name>"."""
         raw = [parameter.name for parameter in self.programs.model.parameters]
         averages = {f"average-{name}": average.state_names for name, average in self.programs.averages.items()}
-        # What the guard holds is of one step, and read right after it.
+        # The guard's variable describes one step and is read right after it.
         elsewhere = {*raw, *(name for names in averages.values() for name in names), self.programs.guard.state_name}
         optimizer = [name for name in backend().state_names(self.programs.train) if name not in elsewhere]
         return {RAW: raw, "optimizer": optimizer, **averages}
 
     def read(self) -> dict[str, dict[str, np.ndarray]]:
-        """A copy of the whole state, by part."""
+        """A copy of the whole state: for each part its arrays by name."""
         return {part: read(self.scope, names) for part, names in self.state_parts().items()}
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Put a checkpoint's state in place of the run's, whole or not at all. Raises CheckpointError where it is another's."""
+        """Replace the run's state by a checkpoint's, completely or not at all.
+
+        Raises CheckpointError if the checkpoint is damaged or of another model.
+        """
         wanted = self.state_parts()
         found = {part: checkpoint.arrays(part) for part in wanted}
         for name, average in self.programs.averages.items():
@@ -96,9 +99,9 @@ class TrainingRun:
 
 
 def prepare_training(config: Config) -> TrainingRun:
-    """Load the data, build the programs and run the startup program in a new scope.
+    """Open the data, build the programs, run the startup program in a new scope, and try the model on a few samples.
 
-    Raises ConfigError, DataError or SetupError; has then written nothing.
+    Writes nothing. Raises ConfigError, DataError or SetupError.
     """
     choose_threads(config.runtime.threads)
     output_of(config)
@@ -136,9 +139,9 @@ def prepare_training(config: Config) -> TrainingRun:
 
 
 def _renamed(arrays: Arrays, saved: SavedAverage, average: Average) -> dict[str, np.ndarray]:
-    """The state of an average by the names of its variables; the manifest says by which names it was saved.
+    """The state of an average by the current names of its variables. `saved` has the names in the checkpoint.
 
-    These were "w/ema", "w/ema/rest" and "w/ema/count" before they were "w.ema", "w.ema.rest" and "w.ema.count".
+    Earlier versions saved "w/ema", "w/ema/rest" and "w/ema/count" for "w.ema", "w.ema.rest" and "w.ema.count".
     """
     names = {saved.count: average.count, saved.weight: average.weight}
     for parameter, shadow in average.shadow_of.items():

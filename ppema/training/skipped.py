@@ -1,4 +1,4 @@
-"""Steps that changed nothing because the loss, a gradient or a statistic was not finite: what to say of them."""
+"""Describes skipped steps: those whose loss, gradient or statistic was not finite."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ppema.ir import scope
 from ppema.training.setup import TrainingRun
 
 ADVICE = "lower the learning rate, set optimizer.clip_norm, or look for bad values in that batch"
-# So many skipped steps one after the other say that it is not the batches.
+# With this many skipped steps in a row, bad batches are an unlikely cause.
 _IN_A_ROW = 3
 
 
 def culprit(run: TrainingRun, batch: Batch) -> str:
-    """What was not finite, in words: the first variable's gradient, in the model's order, else a statistic, else the loss.
+    """The cause of a skipped step, in words: the first non-finite gradient, else a statistic, else the loss.
 
-    The first sample of `batch` that explains it is named too. Call it right after the step on `batch` that was skipped, in the
-    scope of the run.
+    Gradients are in the model's order. The first bad sample of `batch` is named too. Call it right after the skipped step on
+    `batch`, in the run's scope.
     """
     guard = run.programs.guard
     found = guard.culprit(scope.get(run.scope, guard.state_name))
@@ -32,21 +32,21 @@ def culprit(run: TrainingRun, batch: Batch) -> str:
 
 
 def titled(run: TrainingRun, variable: str) -> str:
-    """A variable's name, and its place in the model where it has one: "linear_0.w_0 (head.weight)"."""
+    """A variable's name, with its place in the model if it has one: "linear_0.w_0 (head.weight)"."""
     place = next((place for place, each in run.programs.model.structured.items() if each == variable), None)
     return f"{variable} ({place})" if place else variable
 
 
 def where(state: State) -> str:
-    """The step that comes next at `state`, in words."""
+    """The step after `state`, in words."""
     return f"step {state.step + 1} (epoch {state.epoch}, batch {state.batch})"
 
 
 def too_many(before: State, why: str | None, limit: int | None, in_a_row: int) -> TrainingError | None:
-    """What ends the run with the step after `before`, if it was skipped, because of `why`, as one more than `limit`.
+    """The error that ends the run if the step after `before` was skipped and exceeds the limit; None otherwise.
 
-    in_a_row: how many steps up to this one were skipped one after the other. Many say that the batches are not to blame, and
-    that a larger limit does not help.
+    why: why it was skipped, None if it was not; limit: `train.max_skipped`, None for no limit; in_a_row: the number of skipped
+    steps in a row, up to this one. If there are many, the message does not recommend a larger limit.
     """
     if why is None or limit is None or before.skipped < limit:
         return None

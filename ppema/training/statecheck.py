@@ -1,4 +1,4 @@
-"""Whether all that the steps of a run write is finite: weights, the optimizer's state, averages."""
+"""Checks that all variables written by steps are finite: weights, the optimizer's state, averages."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ Batches = Callable[[State, int], Generator[Batch, None, None]]
 
 
 class StateCheck:
-    """Finds what the gate of a step can not: an update that makes infinite weights of finite gradients, say.
+    """Finds non-finite variables that the guard of a step can not, such as infinite weights after finite gradients.
 
-    It reads each variable that a step writes once, without a copy, and changes none. Those that no step writes, such as a mask
-    of -inf, may hold anything.
+    It reads each variable that steps write once, without a copy, and changes none. Other variables, such as a mask of -inf, may
+    have any value.
     """
 
     def __init__(self, run: TrainingRun, state: State):
-        """state: the position of the run, at which the variables are known to be finite."""
+        """state: the position of the run, where the variables are known to be finite."""
         self._run = run
         self._finite = state
         self._written = _written(run)
 
     def culprit(self) -> str | None:
-        """The first variable that is not finite now, in words; weights come first, then the optimizer's state and averages."""
+        """The first non-finite variable, in words, or None. Weights come first, then the optimizer's state, then averages."""
         return next((words for name, words in self._written.items() if not scope.all_finite(self._run.scope, name)), None)
 
     def failure(
         self, written: State, state: State, batches: Batches, newest: Callable[[], Path | None]
     ) -> TrainingError | None:
-        """What ends the run where the variables are not finite, None where they are.
+        """The error that ends the run if a variable is not finite; None otherwise.
 
-        written: after the last step that was not skipped; state: now, perhaps some skipped steps later. What was found finite
-        at `state` is not measured again. batches: reads those of the steps from a state up to a step again, to name a sample
-        that explains it; newest: finds the newest checkpoint of the run, which was finite.
+        written: the state after the last step that was not skipped; state: the current one, which is checked only once.
+        batches: reads the batches from a state up to a step again, to find a bad sample; newest: finds the run's newest
+        checkpoint, which is finite.
         """
         if state == self._finite:
             return None
@@ -60,7 +60,7 @@ class StateCheck:
         )
 
     def _sample(self, batches: Batches, last: int) -> str:
-        """The first bad sample of the steps up to `last` since the variables were finite, in words; "" where there is none."""
+        """The first bad sample from the last finite state up to step `last`, in words; "" if there is none."""
         state, loader = self._finite, self._run.train_loader
         with closing(batches(state, last)) as found:
             for batch in found:
@@ -71,7 +71,7 @@ class StateCheck:
 
 
 def _written(run: TrainingRun) -> dict[str, str]:
-    """By name of each floating-point variable that a step writes, what to call it; of the weights, in the model's order."""
+    """For each floating-point variable that steps write, its name in messages. Weights are in the model's order."""
     model, parts = run.programs.model, run.state_parts()
     moved = {parameter.name for parameter in run.programs.guard.moved}
     order = {name: index for index, name in enumerate(model.structured.values())}

@@ -1,4 +1,4 @@
-"""The state of a run, copied out of its scope so that training may go on while it is written."""
+"""Copies the state of a run out of its scope, so that training can continue while the copy is written."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ppema.training.setup import TrainingRun
 
 
 class StateCopy:
-    """Files in memory that hold the whole state, by part: made once, and filled anew by `take`.
+    """The whole state as files in memory, one for each part. They are allocated once; `take` fills them again.
 
-    No average may be applied in the run's scope meanwhile: what is saved is what its variables hold.
+    No average may be applied in the run's scope at that time, because its variables are saved as they are.
     """
 
     def __init__(self, run: TrainingRun):
-        """Holds the state as it is now. Raises ConfigError for a variable that no file can hold."""
+        """Copy the current state. Raises ConfigError for a variable that can not be saved."""
         with run.config.at("model"):
             try:
                 self.images = {part: Image.of(arrays) for part, arrays in run.read().items()}
@@ -25,5 +25,5 @@ class StateCopy:
         self._copier = Copier(run.scope, views)
 
     def take(self) -> None:
-        """Copy the state as it is now, in place of the one before."""
+        """Replace the copy by the current state."""
         self._copier.copy()

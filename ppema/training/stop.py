@@ -1,4 +1,4 @@
-"""Ending a run between two steps when SIGTERM or Ctrl-C asks for it."""
+"""Ends a run between two steps after SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class StopRequest:
-    """signal: the number of the signal that asked to stop, or None."""
+    """A request to stop. signal: the number of the signal received, or None."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -17,9 +17,9 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Note the first SIGTERM or SIGINT in place of dying of it; the second takes its usual effect at once.
+    """Records the first SIGTERM or SIGINT instead of ending the process. The second one has its usual effect.
 
-    Outside the main thread, where Python delivers no signals, nothing is changed.
+    Outside the main thread nothing changes, because Python delivers no signals there.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

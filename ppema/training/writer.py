@@ -1,4 +1,4 @@
-"""Writing beside the training loop, one thing after the other."""
+"""Writes files in the background of the training loop, one write at a time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ppema.errors import TrainingError
 
 
 class BackgroundWriter:
-    """Does pieces of writing in a thread, in the order in which they come. A context manager.
+    """Does writes in a thread, in the order of their submission. A context manager.
 
-    Left as usual, or because of an error, it waits for the piece under way; left because of a second Ctrl-C it does not, and
-    the thread ends with the process.
+    At the end of the block, or after an error in it, it waits for the current write. After a second Ctrl-C it does not wait,
+    and the thread ends with the process.
     """
 
     def __init__(self) -> None:
@@ -28,23 +28,23 @@ class BackgroundWriter:
             self.wait()
 
     def submit(self, write: Callable[[], object]) -> None:
-        """Begin `write` once the piece before it is done, of which no failure may be left to take."""
+        """Wait for the write before, then start `write`. Call `take_failure` between two writes."""
         self.wait()
         assert self._failure is None
         self._thread = threading.Thread(target=self._do, args=(write,), name="ppema writer", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
-        """Return when nothing is being written."""
+        """Wait for the current write, if any."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def take_failure(self) -> TrainingError | None:
-        """Why the last piece that is done could not be written, once; raises what is no TrainingError."""
+        """The TrainingError of the last finished write, once; None if it succeeded. Raises any other exception of it."""
         failure = self._failure
         if failure is None:
-            # Not set to None again: the thread may have failed meanwhile.
+            # Setting it to None here could lose a failure of the running thread.
             return None
         self._failure = None
         if isinstance(failure, TrainingError):

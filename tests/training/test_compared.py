@@ -1,4 +1,4 @@
-"""Whether two configs compute the same run: which keys may differ, and how differences are written."""
+"""Comparing two configs: the keys that may differ, and the text of differences."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_where_evaluations_decide_about_the_rate_they_have_to_be_the_same():
 
 
 def test_every_harmless_key_is_one_of_the_configs():
-    """One with a typing error would never be left out."""
+    """A key with a typing error would never be ignored."""
     for key in harmless(config()):
         value = plain(config())
         for part in key.split("."):

@@ -1,4 +1,4 @@
-"""Runs that become longer, and runs that go on in another folder."""
+"""Runs that are extended, and runs that continue in another folder."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_every_duration_in_percent_counts_wherever_it_stands(config):
 
 @pytest.mark.parametrize("which", ["checkpoints/last", "checkpoints/best", "checkpoints", "", "checkpoints/step-00000010"])
 def test_another_runs_checkpoint_by_whatever_path_leads_to_it(config, tmp_path, which):
-    """`last`, `best`, the run's folder, its checkpoints folder, or the checkpoint itself."""
+    """By `last`, `best`, the run's folder, its checkpoints folder, or the checkpoint itself."""
     train(config("train.stop_after=10 steps"))
     before = content(last(tmp_path / "run"))
     train(config(f"output={tmp_path / 'whole'}"))

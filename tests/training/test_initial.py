@@ -1,4 +1,4 @@
-"""Runs that begin with weights from elsewhere: what is in the scope before the first step, what is said, what is refused."""
+"""Runs with `init_from`: the scope before the first step, the messages, the refusals."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def config(tmp_path):
 
 
 def begun(config, path, **keys):
-    """The state, by part, of a new run of `config` that begins with what `path` leads to, and what was said."""
+    """The state, by part, of a new run of `config` with the weights at `path`, and the lines of its summary."""
     spec = ", ".join([f"path: {path}", *(f"{key}: {value}" for key, value in keys.items())])
     run = prepare_training(config(f"init_from={{{spec}}}"))
     restored = begin_with(run)
@@ -87,7 +87,7 @@ def test_paddles_files_are_the_first_weights(config, tmp_path, save):
 
 
 def test_other_programs_safetensors_are_the_first_weights(config, tmp_path, trained):
-    """With other names, in float16 and in float64."""
+    """With other names, and in float16 and float64."""
     arrays = load_file(last(trained) / "raw.safetensors")
     of = {"backbone.conv.w": "conv2d_0.w_0", "fc.weight": "linear_0.w_0", "fc.bias": "linear_0.b_0"}
     stored = {new: arrays[old].astype("float16" if "fc" in new else "float64") for new, old in of.items()}
@@ -147,7 +147,7 @@ MULTI = "{name: Momentum, args: {momentum: 0.9, multi_precision: true}}"
     reason="Paddle 3 builds no optimizer of half weights, but for SGD's, where it has no GPU kernels",
 )
 def test_master_weights_and_their_averages_begin_with_what_is_loaded(tmp_path, dtype):
-    """They have the digits that the half type lacks."""
+    """They keep the digits that the half type lacks."""
     run, loaded, value = half(tmp_path, dtype, MULTI)
     name = loaded.parameter.name
     master, _ = backend().master_weights(run.programs.train)[name]
@@ -191,7 +191,7 @@ def test_what_a_path_may_be(config, trained, tmp_path, where):
 
 
 def test_a_model_inside_another_is_found_by_its_places(config, trained, tmp_path):
-    """Its variables have other names there."""
+    """Its variables have other names in the outer model."""
     wrapped = loader(tmp_path, CNN, model="support.models.Wrapped")
     state, restored = begun(wrapped, trained, rename='{"^": "inner."}', exclude='["^first"]')
     expected = Checkpoints(trained / "checkpoints").find("last").arrays(RAW)
@@ -266,7 +266,7 @@ def test_a_run_says_what_it_begins_with(config, tmp_path, trained, capsys):
     dry_run(config(spec, f"output={tmp_path / 'other'}"), said.append)
     assert said[:2] == summary and said[2].startswith("learning rate: start ") and len(said) == 3
     assert not (tmp_path / "other").exists()
-    # A run that has checkpoints needs it no more.
+    # A run with checkpoints no longer needs it.
     said.clear()
     dry_run(config("init_from.path=gone"), said.append)
     assert len(said) == 1 and said[0].startswith("learning rate: start ")

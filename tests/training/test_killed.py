@@ -1,4 +1,4 @@
-"""Runs that are killed at random moments, in the middle of writing too, end with the bytes of an undisturbed one."""
+"""Runs killed at random moments, also in the middle of a write, end with the bytes of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def left_half_written(run: Path) -> list[Path]:
 
 
 def files(run: Path) -> dict[str, bytes]:
-    """All that a run keeps, but for its logs."""
+    """All files of a run except its logs."""
     return {
         str(path.relative_to(run)): path.read_bytes()
         for part in ("checkpoints", "snapshots", "config.yml")

@@ -1,4 +1,4 @@
-"""Runs from end to end, on small data: what they write, that they repeat, and how they end."""
+"""Runs from start to end, on small data: their files, their reproducibility, and their end."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_visualdl_can_read_the_scalars_back(config, tmp_path):
 
 
 def test_a_new_best_is_saved_whenever_it_is_found(config, tmp_path):
-    """Evaluated every 5 steps, saved at the end: the best is on disk nevertheless."""
+    """The run evaluates every 5 steps and saves at the end, but the best checkpoint is on disk too."""
     result = train(config("train.eval_every=5 steps", "train.save_every=100 %", "train.monitor=raw/loss"))
     assert evaluate(config(), weights="raw", checkpoint="best")["raw"]["loss"] == result.best["raw/loss"].value
     assert sorted(path.name for path in (tmp_path / "run/checkpoints").glob("step*")) != ["step-00000028"]
@@ -110,7 +110,7 @@ def test_a_dry_run_writes_nothing(config, tmp_path):
 
 
 def test_reduce_on_plateau_steps_with_evaluations(config, tmp_path):
-    """An improvement by 1e9 never comes, so that the rate falls to a tenth at the second; by -1e9 it always does."""
+    """No improvement reaches 1e9, so the rate falls to a tenth at the second evaluation. Every one reaches -1e9."""
     for threshold, end in (("1e9", 0.008), ("-1e9", 0.08)):
         train(config(PLATEAU % threshold, f"output={tmp_path / threshold}"))
         rates = [r["lr"] for r in read_metrics(tmp_path / threshold) if r["kind"] == "train"]
@@ -164,7 +164,7 @@ def test_results_do_not_depend_on_workers(config, tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stop_signal_to_the_whole_group_saves_first(config, tmp_path, number, code, workers):
-    """As a terminal or a job scheduler sends it, data workers included; the resumed run ends as an undisturbed one."""
+    """A terminal or a job scheduler signals data workers too. The resumed run ends as an uninterrupted one."""
     config()
     data = f"data.train={{name: support.datasets.Images, batch_size: 8, shuffle: true, workers: {workers}}}"
     length = ["train.epochs=100", "train.save_every=100 epochs", "lr=0.01"]
@@ -191,7 +191,7 @@ def test_a_stop_signal_to_the_whole_group_saves_first(config, tmp_path, number, 
 
 
 def test_a_signal_between_saving_and_stopping_finds_the_next_step_saved(config, tmp_path, monkeypatch):
-    """Whenever it comes, what the run says to be saved is."""
+    """Whenever the signal comes, the step that the run reports as saved is saved."""
     check, calls = Saver.check, []
 
     def stop_in_step_3(self):
@@ -221,7 +221,7 @@ def test_the_second_signal_takes_its_usual_effect():
 
 
 def test_a_second_ctrl_c_while_the_last_batches_are_closed_is_raised(config, monkeypatch):
-    """What is raised where the garbage collector closes a generator is printed as ignored, with a traceback."""
+    """Python ignores an exception, and prints its traceback, if the garbage collector closes the generator."""
     epoch, go, training = Loader.epoch, Trainer.go, []
 
     def interrupted(self, number, start=0):

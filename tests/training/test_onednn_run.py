@@ -1,4 +1,4 @@
-"""`runtime.onednn` in a run: where it is used, what a run says of it, and what its checkpoints record."""
+"""`runtime.onednn` in a run: where it is used, the run's messages about it, and the record in checkpoints."""
 
 from __future__ import annotations
 

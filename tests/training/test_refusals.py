@@ -1,4 +1,4 @@
-"""Where a run does not begin or go on, and what is said to do in its place."""
+"""Refusals to start or continue a run, and the remedies in their messages."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_run_that_went_on_from_anothers_checkpoint_and_saved_none_goes_on_from
 
 
 def test_two_runs_are_not_mixed_in_one_folder(checkpoints, tmp_path):
-    """Records of later steps alone are what a kill left of this very run, before it saved."""
+    """Records of later steps alone belong to the same run, which was killed before it saved."""
     (tmp_path / "b").mkdir()
     other = checkpoints_in(tmp_path / "b")
     save(other, 5)

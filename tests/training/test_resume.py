@@ -1,4 +1,4 @@
-"""Runs that go on from a checkpoint: they end as undisturbed ones, or are refused with what differs."""
+"""Runs that continue from a checkpoint: they end as uninterrupted ones, or are refused with the differences."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_records_after_the_checkpoint_are_dropped_on_resuming(config, tmp_path):
 
 
 def test_visualdls_records_are_those_of_the_run_that_goes_on_from_an_earlier_step(config, tmp_path):
-    """What it drew at steps 10 and 15 is dropped, and drawn anew: as its metrics.jsonl says, and once."""
+    """The records of steps 10 and 15 are dropped and written again, once, in agreement with metrics.jsonl."""
     output = tmp_path / "run"
     train(config("train.stop_after=15 steps", "train.save_every=9 steps"))
     assert drawn(output, "train/loss") == recorded(output, "train", "loss") != []
@@ -68,13 +68,13 @@ def drawn(output, tag):
 
 
 def recorded(output, of, figure):
-    """The same of a log interval, or of an evaluation of `of`, in metrics.jsonl; VisualDL holds float32."""
+    """Steps and values of a log interval, or of an evaluation of `of`, in metrics.jsonl. VisualDL holds float32."""
     records = [each for each in read_metrics(output) if of in (each["kind"], each.get("weights"))]
     return [(each["step"], float(np.float32(each[figure]))) for each in records]
 
 
 def test_an_older_checkpoint_of_the_run_itself_is_gone_on_from(config, tmp_path):
-    """The later ones are set aside, and the run ends where it did."""
+    """The later ones are set aside, and the run ends with the same state."""
     train(config())
     before, records = content(last(tmp_path / "run")), losses(tmp_path / "run")
     folder = tmp_path / "run/checkpoints"
@@ -109,7 +109,7 @@ def test_nor_where_there_are_records_of_another_run_alone(config, tmp_path):
 
 
 def test_what_was_set_aside_is_gone_on_from_in_another_folder(config, tmp_path):
-    """The records that led to it are gone."""
+    """The records before it are gone."""
     train(config())
     folder, whole = tmp_path / "run/checkpoints", content(last(tmp_path / "run"))
     train(config("train.stop_after=15 steps"), resume=str(folder / "step-00000010"))
@@ -176,7 +176,7 @@ def test_a_run_of_which_nothing_is_intact_is_not_begun_anew(config, tmp_path):
 
 
 def test_another_thread_count_or_paddle_is_told(config, tmp_path):
-    """The last bits may differ then, which is no reason to refuse."""
+    """The last bits may then differ, so the run warns and continues."""
     train(config("train.stop_after=3 steps"))
     saved = Checkpoints(tmp_path / "run/checkpoints").find("last")
     written_again(Manifest, saved.path, threads=64, paddle="9.9")
@@ -189,7 +189,7 @@ def test_another_thread_count_or_paddle_is_told(config, tmp_path):
 
 
 def test_the_log_interval_goes_on_where_it_was_cut(config, tmp_path):
-    """Its mean loss is that of all its steps, also of those before the cut."""
+    """Its mean loss covers all its steps, also those before the cut."""
     train(config(f"output={tmp_path / 'whole'}"))
     train(config("train.stop_after=7 steps", "train.log_every=15 steps"))
     train(config("train.log_every=5 steps"))

@@ -1,4 +1,4 @@
-"""What a run does when it can not save: full disks, removed folders, a second process on the same run."""
+"""Runs that can not save: full disks, removed folders, a second process on the same run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def at_steps(monkeypatch, act):
 
 
 def full_disk(monkeypatch, first, last):
-    """A disk on which nothing fits from the step `first` to the end of the step `last`."""
+    """A disk that is full from the step `first` to the end of the step `last`."""
     full = [False]
     at_steps(monkeypatch, lambda step: full.__setitem__(0, first <= step <= last))
     for name in ("write", "pwrite"):

@@ -1,4 +1,4 @@
-"""Steps that are skipped because a batch is bad: they leave no trace but a count, and too many of them end the run."""
+"""Steps that are skipped because of a bad batch: only a count of them remains, and too many end the run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ADVICE = "lower the learning rate, set optimizer.clip_norm, or look for bad valu
 
 
 def data(folder, *bad, value=np.nan):
-    """48 samples, 6 batches, of which those in `bad` hold a `value`; returns what loads the config of runs on them."""
+    """48 samples in 6 batches; those in `bad` have a `value`. Returns a function that loads the config of runs on them."""
     rng = np.random.default_rng(0)
     images, labels = rng.normal(size=(48, 1, 8, 8)).astype("float32"), rng.integers(0, 3, 48)
     for batch in bad:
@@ -52,7 +52,7 @@ def config(tmp_path):
 
 
 def everything(run):
-    """Every persistable variable of the train program, but what the guard holds and the rate, which the executor sets."""
+    """Every persistable variable of the train program except the guard's, and the rate, which the executor sets."""
     names = set(backend().state_names(run.programs.train)) - {run.programs.guard.state_name, "learning_rate_0"}
     return {name: scope.get(run.scope, name).tobytes() for name in names}
 
@@ -81,9 +81,9 @@ WITH_BATCH_NORM = ("momentum", "adamw", "copy", "recalibrate", "switch", "tensor
     ("setting", "value"), [*((each, np.nan) for each in SETTINGS), *((each, 1e20) for each in WITH_BATCH_NORM)]
 )
 def test_a_skipped_step_changes_no_byte_and_leaves_no_trace(tmp_path, setting, value):
-    """Each bad step by itself; and the end is that of a run that never saw the bad batches, bit for bit.
+    """Each bad step changes nothing, and the run ends, bit for bit, as a run without the bad batches.
 
-    With 1e20 the variance of BatchNorm is all that is not finite.
+    With 1e20 only the variance of BatchNorm is not finite.
     """
     config = data(tmp_path, 3, value=value)
     ours, other = (prepare_training(config(*SETTINGS[setting])) for _ in "ab")
@@ -173,7 +173,7 @@ def test_too_many_end_the_run_which_goes_on_with_more(config, tmp_path):
 
 
 def test_none_is_too_many_without_a_limit(config, tmp_path):
-    """Here no step ever changes a weight."""
+    """No step of this run changes a weight."""
     result = train(config("loss=support.losses.nan_loss", "train.max_skipped=null", "data.eval.batch_size=4"))
     assert (result.state.step, result.state.skipped) == (18, 18)
     records = [record for record in read_metrics(tmp_path / "run") if record["kind"] == "train"]
@@ -181,7 +181,7 @@ def test_none_is_too_many_without_a_limit(config, tmp_path):
 
 
 def test_a_larger_limit_is_no_advice_where_all_steps_are_skipped(config, tmp_path):
-    """The batches are not to blame: here no step ever changes a weight."""
+    """No step of this run changes a weight, so the batches are an unlikely cause."""
     row = "with a larger train.max_skipped the run goes on from it"
     with pytest.raises(TrainingError, match=f"step 2 .*: {ADVICE}. The state is saved: {row}$"):
         train(config("loss=support.losses.nan_loss", "train.max_skipped=1"))
@@ -225,7 +225,7 @@ def test_a_dry_run_says_so(tmp_path):
 
 
 def test_a_plateau_is_none_the_wiser(config, tmp_path):
-    """Its rate goes by evaluations, which skipped steps do not disturb."""
+    """Its rate depends on evaluations, and skipped steps do not change these."""
     train(config(PLATEAU % "1e9", "train.eval_every=1 epoch"))
     rates = [record["lr"] for record in read_metrics(tmp_path / "run") if record["kind"] == "train"]
     assert rates == pytest.approx([0.08, 0.08, 0.008, 0.008])
@@ -245,7 +245,7 @@ def test_the_state_is_saved_and_the_culprit_named_where_recalibration_meets_the_
 
 @pytest.mark.parametrize("value", [np.nan, 1e20])
 def test_a_recalibration_leaves_out_a_bad_batch_and_says_so_once(tmp_path, value):
-    """As the steps of the run do: its statistics are those of the other five batches."""
+    """As a training step is skipped. The statistics are those of the other five batches."""
     config = data(tmp_path, 3, value=value)
     result = train(config(RECALIBRATED, "train.eval_every=6 steps"))
     assert result.state.step == 18
@@ -277,7 +277,7 @@ def test_an_average_that_can_not_be_recalibrated_ends_the_run_once_its_state_is_
 
 
 def test_how_many_are_too_many_by_hand():
-    """Skipped steps are counted before this one; three in a row say that another limit would not help."""
+    """Skipped steps are counted before this one. After three in a row the message recommends no larger limit."""
     before = State(step=9, epoch=1, batch=3, samples=72, skipped=2)
     assert too_many(before, None, 0, 0) is None, "it was not skipped"
     assert too_many(before, "x", None, 9) is None and too_many(before, "x", 3, 9) is None

@@ -1,4 +1,4 @@
-"""Runs whose weights, optimizer's state or averages are no longer finite, though every loss and gradient was."""
+"""Runs whose weights, optimizer's state or averages become non-finite, although every loss and gradient is finite."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECTIONS = {
     "averages": "{ema: {decay: 0.9}, quick: {decay: 0.5, precision: compensated}}",
     "train": "{epochs: 3, log_every: 5 steps, eval_every: 100 %, save_every: 3 steps}",
 }
-# Its square overflows in AdamW's second moment, whose weight then stands still for good.
+# Its square overflows in AdamW's second moment. The weight then never changes again.
 LARGE = 1e23
 ADVICE = "lower the learning rate, set optimizer.clip_norm or correct the data, and begin anew in another output"
 OVERFLOWING = ("optimizer={name: SGD}", "lr=3e38")
@@ -35,7 +35,7 @@ OVERFLOWING = ("optimizer={name: SGD}", "lr=3e38")
 
 @pytest.fixture
 def config(tmp_path):
-    """48 samples, 6 batches; batch 4 of each epoch, step 5 and later ones, holds a LARGE number in sample 35."""
+    """48 samples in 6 batches. Batch 4 of each epoch, first in step 5, has a LARGE number in sample 35."""
     rng = np.random.default_rng(0)
     images, labels = rng.normal(0, 100, (48, 1, 8, 8)).astype("float32"), rng.integers(0, 3, 48)
     images[35, 0, 2, 5] = LARGE
@@ -46,7 +46,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def opened(config):
-    """A run that has not begun, and its check."""
+    """A run before its first step, and its check."""
     runs = []
 
     def make(*overrides):
@@ -84,7 +84,7 @@ def test_the_run_ends_and_names_variable_steps_sample_and_checkpoint(config, tmp
 
 
 def test_weights_are_named_before_what_follows_them(config, tmp_path):
-    """The next step is skipped, which tells of the one before it; nothing was saved."""
+    """The next step is skipped, and reveals the one before it. Nothing was saved."""
     with pytest.raises(TrainingError) as caught:
         train(config(*OVERFLOWING, "train.max_skipped=0"))
     assert str(caught.value) == (
@@ -95,7 +95,7 @@ def test_weights_are_named_before_what_follows_them(config, tmp_path):
 
 
 def test_steps_that_were_skipped_are_not_blamed(config, tmp_path):
-    """Step 2 holds a NaN, and is skipped; step 5 it is."""
+    """Step 2 has a NaN and is skipped. The fault is in step 5."""
     held = np.load(tmp_path / "data.npz")
     images = held["images"].copy()
     images[8 + 1, 0, 0, 0] = np.nan
@@ -156,7 +156,7 @@ def test_all_that_a_step_writes_is_covered(opened, kind, value):
 
 
 def test_what_no_step_writes_may_be_infinite(opened):
-    """As a mask of -inf does."""
+    """Such as a mask of -inf."""
     run, check = opened("model=support.models.PartlyFrozen")
     frozen = ("linear_0.w_0", "batch_norm1d_0.w_1", "batch_norm1d_0.w_2")
     scope.put(run.scope, {name: np.full_like(scope.get(run.scope, name), -np.inf) for name in frozen})
@@ -166,7 +166,7 @@ def test_what_no_step_writes_may_be_infinite(opened):
 
 
 def test_it_changes_nothing(config, tmp_path):
-    """Measured at every step or hardly ever: the same bytes."""
+    """Checking at every step or rarely gives the same bytes."""
     fine = ("optimizer={name: AdamW, clip_norm: 1.0}",)
     for name, often in (("often", "1 step"), ("seldom", "100 %")):
         train(config(*fine, f"output={tmp_path / name}", f"train.log_every={often}", "train.save_every=100 %"))
@@ -184,7 +184,7 @@ def test_a_run_does_not_begin_with_it(config, tmp_path):
 
 
 def test_a_run_does_not_go_on_from_it(config, tmp_path, monkeypatch):
-    """From what a version without the check saved."""
+    """From a state that a version without the check saved."""
     with monkeypatch.context() as patch:
         patch.setattr(StateCheck, "culprit", lambda self: None)
         train(config(*OVERFLOWING, "train.stop_after=1 step"))

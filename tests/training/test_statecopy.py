@@ -1,4 +1,4 @@
-"""The copy of a run's state that is written while training goes on."""
+"""The copy of a run's state that is written while training continues."""
 
 from __future__ import annotations
 

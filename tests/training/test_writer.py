@@ -48,7 +48,7 @@ def test_a_failure_is_taken_once():
 
 def test_a_failure_that_comes_while_one_is_asked_for_is_not_lost():
     class Late(BackgroundWriter):
-        """Its piece fails between two lines of `take_failure`: right after it was seen that none had."""
+        """Its write fails between two lines of `take_failure`, right after the first read found no failure."""
 
         def __getattribute__(self, name):
             value = super().__getattribute__(name)
