@@ -1,1 +1,1 @@
-"""Figures: what ppema costs, as ratios to what it is measured beside, in one run."""
+"""Measures the cost of ppema, as ratios to a reference measured in the same run."""

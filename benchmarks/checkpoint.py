@@ -1,4 +1,4 @@
-"""What saving costs: how long the loop waits for a checkpoint, and how fast it is written.
+"""Measures saving: the loop's wait for a checkpoint, and the speed of writing it.
 
 ResNet-50 with AdamW and one average: weights, two moments and shadows, about 410 MB in some 850 arrays.
 """
@@ -31,7 +31,7 @@ from ppema.training.statecopy import StateCopy
 
 
 def measure(options: Options) -> Found:
-    """The two figures, measured in `options.folder`, on whose disk it depends. Raises PpemaError."""
+    """The two figures. They depend on the disk of `options.folder`, where the files are written. Raises PpemaError."""
     with (
         tempfile.TemporaryDirectory(dir=options.folder, prefix="ppema-benchmark-") as output,
         closing(prepare_training(_config(Path(output)))) as run,
@@ -56,7 +56,7 @@ def _config(output: Path) -> Config:
 
 
 def _stall(rounds: int, run: TrainingRun, output: Path) -> Figure:
-    """The loop's wait for a save that finds nothing else being written, beside one copy of the same arrays by numpy."""
+    """The loop's wait for a save while nothing else is being written. Reference: one copy of the same arrays by numpy."""
     arrays = [array for part in run.read().values() for array in part.values()]
     copies = [np.zeros_like(array) for array in arrays]
     steps = count(1)
@@ -79,7 +79,7 @@ def _stall(rounds: int, run: TrainingRun, output: Path) -> Figure:
 
 
 def _speed(rounds: int, run: TrainingRun, output: Path) -> Figure:
-    """The writing of a checkpoint, until it is named and lasts, beside one file of as many bytes that is written and synced."""
+    """The writing of a durable, named checkpoint. Reference: writing and syncing one file of as many bytes."""
     images = StateCopy(run).images
     checkpoints, plain, steps = Checkpoints(output / "speed/checkpoints", keep=1000), output / "plain", count(1)
     checkpoints.folder.parent.mkdir()

@@ -1,7 +1,7 @@
-"""One side of a benchmark in a process of its own: python -m benchmarks.child MODULE:FUNCTION [ARGUMENTS AS JSON]
+"""Runs one side of a benchmark in a separate process: python -m benchmarks.child MODULE:FUNCTION [ARGUMENTS AS JSON]
 
-The function is a context manager that gives the work to be timed. Each line of stdin is a number n; the answer, a line of
-stdout, is the seconds of one call in n, taken together after a few that do not count. It ends when stdin does.
+The function is a context manager that yields the work to be timed. Each line of stdin is a number n. The answer is a line of
+stdout: the mean seconds of one call, over n calls after a warm-up. The process ends at the end of stdin.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ NUMPY = "benchmarks.numpy_side"
 
 
 def main() -> None:
-    """Everything that libraries print goes to stderr; stdout is for the answers."""
+    """Serve answers on stdout. Output of libraries goes to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     module, _, name = sys.argv[1].partition(":")
     choose_threads("auto")
-    # Each library alone: Paddle and PyTorch bring different OpenMP runtimes, whose threads would be in each other's way.
+    # Paddle and PyTorch have different OpenMP runtimes, whose threads would compete in one process.
     if module not in (TORCH, NUMPY):
         load_paddle()
     builder = getattr(importlib.import_module(module), name)
@@ -34,14 +34,14 @@ def main() -> None:
         try:
             serve(work, sys.stdin, answers)
         except BrokenPipeError:
-            os._exit(1)  # whoever asked has gone: nobody is to hear of it
+            os._exit(1)  # the parent process has ended: exit silently
 
 
 def serve(work: Callable[[], object], questions: TextIO, answers: TextIO) -> None:
     """Answer every number in `questions` until there are no more."""
     for question in questions:
         count = int(question)
-        # Threads that sleep and caches that are cold after the others' turn: a tenth of the calls wakes them.
+        # After the other sides' turns threads sleep and caches are cold. A tenth of the calls warms them up.
         for _ in range(count // 10 + 1):
             work()
         begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What an update of averages costs: ResNet-50's 267 tensors, 102 MB, in a program that does nothing else."""
+"""Measures an update of averages: ResNet-50's 267 tensors, 102 MB, in a program that does nothing else."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ppema.ir import backend
 OURS, STOCK, TORCH = (f"benchmarks.{name}:update" for name in ("ours", "stock", "torch_side"))
 FALLBACK = f"{OURS}_without_compiler"
 NUMPY = "benchmarks.numpy_side:add"
-NEVER = 10**9  # an interval that no benchmark reaches the end of
+NEVER = 10**9  # an interval longer than any benchmark
 
 
 def measure(options: Options) -> Found:
-    """One average beside numpy, stock Paddle and PyTorch; several averages; and the steps between two updates."""
+    """One average against numpy, stock Paddle and PyTorch; several averages; and a step between two updates."""
     shapes, threads = tensors(), threads_in_use()
     sides = {
         "1": (OURS, shapes, 1, 1),

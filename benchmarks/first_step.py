@@ -1,7 +1,7 @@
-"""A process that trains one step: python -m benchmarks.first_step digits | resnet50
+"""Trains one step in a new process: python -m benchmarks.first_step digits | resnet50
 
-When it is done it prints the seconds of importing, building (data, programs, first weights) and the step, which lowers the
-program, as JSON.
+At the end it prints a JSON list of seconds: importing; building data, programs and initial weights; and the step, in which
+Paddle lowers the program.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import pairwise
 
 
 def main(name: str) -> None:
-    """Of configs/digits_cnn.yml, or of the measured ResNet-50."""
+    """name: "digits" for configs/digits_cnn.yml, or the key of one of SUBJECTS."""
     marks = [time.perf_counter()]
     from ppema.environment import choose_threads, load_paddle
 
@@ -38,7 +38,7 @@ def main(name: str) -> None:
         try:
             print(json.dumps([after - before for before, after in pairwise(marks)]), flush=True)
         except BrokenPipeError:
-            os._exit(1)  # whoever asked has gone: nobody is to hear of it
+            os._exit(1)  # the parent process has ended: exit silently
 
 
 if __name__ == "__main__":

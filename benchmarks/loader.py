@@ -1,4 +1,4 @@
-"""What reading the data costs a run: Fashion-MNIST's batches beside one that is repeated."""
+"""Measures the cost of reading data in a run: Fashion-MNIST's batches against one repeated batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OURS = "benchmarks.ours:fashion"
 
 
 def measure(options: Options) -> Found:
-    """Skipped where the data set is not installed."""
+    """The figure; skipped if the data set is not installed."""
     train = load_config(FASHION, []).data.train.model_dump()
     for path in (train["images"], train["labels"]):
         if not Path(path).exists():

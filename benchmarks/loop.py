@@ -1,4 +1,4 @@
-"""What the training loop costs beside the program that it runs."""
+"""Measures the cost of the training loop around its program."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from ppema.training.loop import Trainer
 from ppema.training.resume import Start
 from ppema.training.setup import TrainingRun, prepare_training
 
-STEPS = 1000  # of the loop in one round, as many as runs of the bare program
-WARM = 100  # of either before them
+STEPS = 1000  # timed steps of the loop in one round, and timed runs of the bare program
+WARM = 100  # untimed ones before them
 
 
 def measure(options: Options) -> Found:
-    """A whole step of the MLP's run, between two log lines, less the run of its program with the feed ready."""
+    """A whole step of the MLP's run between two log lines, minus a run of its program with a prepared feed."""
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="ppema-benchmark-") as output:
         config = _config(Path(output) / "run", options.rounds)
         with contextlib.closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
             paced = _Paced(run)
             with locked(Path(output) / "run") as lock, contextlib.redirect_stderr(io.StringIO()):
-                # Whoever reads a loader's batches asks it for no more than what _Paced has.
+                # The Trainer uses no other attributes of a loader than those of _Paced.
                 result = Trainer(replace(run, train_loader=cast(Loader, paced)), Start()).go(lock)
     if result.stopped_by is not None:
         raise KeyboardInterrupt
@@ -45,7 +45,7 @@ def measure(options: Options) -> Found:
 
 
 def _config(output: Path, rounds: int) -> Config:
-    """A run that is as long as all rounds, with nothing due before its last step."""
+    """A run as long as all rounds, without logs, evaluations or saves before its last step."""
     end, batches = "100 %", 200
     made = SUBJECTS["mlp"].config({"ema": {"decay": DECAY}})
     made["data"]["train"] |= {"samples": SUBJECTS["mlp"].batch * batches, "shuffle": True}
@@ -55,9 +55,9 @@ def _config(output: Path, rounds: int) -> Config:
 
 
 class _Paced:
-    """The run's training data, with a look at the clock before each batch; between two rounds the bare program has its turn.
+    """The run's training data, which reads the clock between batches. After each round it runs and times the bare program.
 
-    seconds: of one step of the loop and of one bare run, by round.
+    seconds: for each round, those of one step of the loop and of one bare run.
     """
 
     def __init__(self, run: TrainingRun):
@@ -70,7 +70,7 @@ class _Paced:
         self._begin = 0.0
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """As the loader's."""
+        """The batches of the loader's `epoch`."""
         for batch in self._loader.epoch(epoch, start):
             if self._steps == WARM + STEPS:
                 whole = (time.perf_counter() - self._begin) / STEPS

@@ -1,4 +1,4 @@
-"""Measuring side by side: machines are noisy, so every figure compares times that were taken in turn, in one run."""
+"""Measures sides in turn: machines are noisy, so every figure compares times from the same run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from ppema.version import VERSION
 
 LEAST_ROUNDS = 15
 
-# ratio: a/b, of seconds a to the other's b; speed: b/a; share: a/b - 1, in percent; difference: a - b, and time: a, in seconds.
+# The value of a figure, of seconds a and the reference's seconds b. ratio: a/b; speed: b/a; share: a/b - 1, in percent;
+# difference: a - b, in seconds; time: a, in seconds.
 Kind = Literal["ratio", "speed", "share", "difference", "time"]
 _VALUE: dict[Kind, Callable[[float, float], float]] = {
     "ratio": lambda a, b: a / b,
@@ -33,7 +34,11 @@ _VALUE: dict[Kind, Callable[[float, float], float]] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured, and beside what: seconds of each round; aim: of its value, in words."""
+    """A measurement and its reference.
+
+    name, beside: the measured work and the reference, in words; seconds, seconds_beside: of each, by round; aim: the aim for
+    the value, in words; kind: how the value follows from both.
+    """
 
     name: str
     beside: str
@@ -44,17 +49,17 @@ class Figure:
 
     @property
     def values(self) -> list[float]:
-        """By round."""
+        """The value of each round."""
         return [_VALUE[self.kind](*pair) for pair in zip(self.seconds, self.seconds_beside, strict=True)]
 
     @property
     def value(self) -> float:
-        """Their median."""
+        """The median of `values`."""
         return statistics.median(self.values)
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The first and the third quartile."""
+        """The first and the third quartile of `values`."""
         first, _, third = statistics.quantiles(self.values, n=4)
         return first, third
 
@@ -70,7 +75,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Found:
-    """What a command measured, and in words what it could not measure here, and why."""
+    """The result of a command. skipped: in words, each measurement that is impossible here, with the reason."""
 
     figures: list[Figure]
     skipped: list[str] = field(default_factory=list)
@@ -78,7 +83,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Options:
-    """rounds: how often everything is measured; folder: where may be written; models: those whose steps are measured."""
+    """The options of a command.
+
+    rounds: the number of measurements; folder: the folder for temporary files; models: the keys of SUBJECTS for `step`.
+    """
 
     rounds: int
     folder: Path
@@ -86,7 +94,10 @@ class Options:
 
 
 def side_by_side(rounds: int, *sides: Callable[[], float]) -> list[tuple[float, ...]]:
-    """The seconds that each side returns, over `rounds` rounds of all, in alternating order, after one that does not count."""
+    """Call each side once per round; returns for each side its seconds [rounds].
+
+    The order of the sides alternates. A first round does not count.
+    """
     found: list[list[float]] = [[] for _ in sides]
     for number in range(rounds + 1):
         order = list(zip(sides, found, strict=True))
@@ -103,7 +114,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def machine() -> dict[str, object]:
-    """What the figures are of: processor, cores, threads, and versions."""
+    """The machine of the figures: processor, cores, threads, and versions."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -117,7 +128,7 @@ def machine() -> dict[str, object]:
 
 
 def rows(figures: Sequence[Figure]) -> list[tuple[str, str, str, str, str, str]]:
-    """The figures as a table's rows: what, beside what, the medians of both times, the value with its quartiles, the aim."""
+    """The figures as rows of a table: name, reference, the medians of both times, the value with its quartiles, the aim."""
     return [
         (
             each.name,
@@ -132,13 +143,13 @@ def rows(figures: Sequence[Figure]) -> list[tuple[str, str, str, str, str, str]]
 
 
 def in_words(seconds: float) -> str:
-    """ "12.3 ms"."""
+    """The time with a readable unit, such as "12.3 ms"."""
     scale, unit = _unit(seconds)
     return f"{seconds * scale:.1f} {unit}"
 
 
 def _unit(seconds: float) -> tuple[float, str]:
-    """What makes seconds of this size readable: a factor, and the unit that they are in then."""
+    """A readable unit for seconds of this size: (factor from seconds, unit)."""
     size = abs(seconds)
     return (1.0, "s") if size >= 1 else (1e3, "ms") if size >= 1e-3 else (1e6, "µs")
 

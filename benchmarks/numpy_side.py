@@ -1,4 +1,4 @@
-"""The limit that memory sets to an update of averages."""
+"""Numpy's side: the limit of memory bandwidth for an update of averages."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 @contextmanager
 def add(shapes: Sequence[Sequence[int]], threads: int) -> Iterator[Callable[[], object]]:
-    """a += b over float32 arrays of these shapes: it reads two and writes one, the traffic of an update of averages.
+    """a += b over float32 arrays of these shapes. It reads two arrays and writes one, as an update of averages does.
 
-    threads: Python threads that share the arrays out among them by size; numpy lets them run at once.
+    threads: the number of Python threads. The arrays are distributed by size; numpy releases the GIL.
     """
     targets = [np.zeros(shape, np.float32) for shape in shapes]
     sources = [np.full(shape, 0.5, np.float32) for shape in shapes]

@@ -1,4 +1,4 @@
-"""ppema's side: training steps and updates of averages as its own programs and its own loop make them."""
+"""ppema's side: training steps and updates of averages, by its own programs and loop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FASHION = ROOT / "configs/fashion_cnn.yml"
 
 @contextmanager
 def step(name: str, averages: int) -> Iterator[Callable[[], object]]:
-    """A step of the Trainer on one batch, with this number of averages."""
+    """A step of the Trainer on one batch of the subject `name`, with this number of averages."""
     specs = {f"ema{index}": {"decay": DECAY} for index in range(averages)}
     with started(Config.model_validate(SUBJECTS[name].config(specs))) as (run, work):
         batch = next(iter(run.train_loader.epoch(0)))
@@ -41,7 +41,7 @@ def step(name: str, averages: int) -> Iterator[Callable[[], object]]:
 
 @contextmanager
 def fashion(repeated: bool) -> Iterator[Callable[[], object]]:
-    """A step of configs/fashion_cnn.yml, on the batches of its data or on the first of them again and again."""
+    """A step of configs/fashion_cnn.yml, on the batches of its data, or always on the first one if `repeated`."""
     with started(load_config(FASHION, [])) as (run, work):
         batches = _endless(run.train_loader)
         first = next(batches)
@@ -50,7 +50,7 @@ def fashion(repeated: bool) -> Iterator[Callable[[], object]]:
 
 @contextmanager
 def update(shapes: Sequence[Sequence[int]], averages: int, update_every: int) -> Iterator[Callable[[], object]]:
-    """A run of a program that only updates averages of float32 parameters of these shapes; of none, it only counts."""
+    """A run of a program that only updates averages of float32 parameters of these shapes. Without averages it only counts."""
     ir, main, startup = backend(), paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         weights(shapes)
@@ -70,7 +70,7 @@ def update(shapes: Sequence[Sequence[int]], averages: int, update_every: int) ->
 
 @contextmanager
 def update_without_compiler(shapes: Sequence[Sequence[int]]) -> Iterator[Callable[[], object]]:
-    """As `update` of one average at every step, by Paddle's own operations. For a process that has not built anything yet."""
+    """`update` of one average at every step by Paddle's own operations. The process must not have built a program before."""
     os.environ[native.OFF] = "0"
     with update(shapes, 1, 1) as work:
         yield work
@@ -78,7 +78,10 @@ def update_without_compiler(shapes: Sequence[Sequence[int]]) -> Iterator[Callabl
 
 @contextmanager
 def started(config: Config) -> Iterator[tuple[TrainingRun, Callable[[Batch], object]]]:
-    """A run of `config` in its scope, and its Trainer's step, which must not be skipped: a skipped one does less."""
+    """A run of `config` in its scope, and a step of its Trainer on a batch.
+
+    The step raises TrainingError if it is skipped, because a skipped step does less.
+    """
     with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
         trainer = Trainer(run, Start())
 

@@ -1,4 +1,4 @@
-"""The sides of a benchmark, each in a process of its own, so that none meets the other's libraries, flags or threads."""
+"""Runs each side of a benchmark in a separate process, without the other sides' libraries, flags and threads."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ppema.errors import TrainingError
 
 ROOT = Path(__file__).parents[1]
 NO_TORCH = "beside PyTorch nothing is measured: pip install -r requirements-bench.txt"
-# OpenMP's threads spin for a while after their last work, Intel's for 200 ms: until then they would take the next side's cores.
-# No side's own policy is changed for it.
+# OpenMP's threads spin for a while after their last work, Intel's for 200 ms. Until then they would occupy the next side's
+# cores. The sides' own policies stay unchanged.
 QUIET = 0.25
 ROUND_SECONDS = 0.4
 MOST_CALLS = 1000
@@ -31,7 +31,7 @@ def has_torch() -> bool:
 
 
 def command(*arguments: str) -> subprocess.Popen[str]:
-    """`python arguments`, which finds ppema as this process does, in a session of its own: Ctrl-C is the parent's matter."""
+    """Start `python arguments` with this checkout on its path. It has its own session, so only the parent gets Ctrl-C."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     pipe = subprocess.PIPE
     return subprocess.Popen(
@@ -45,7 +45,7 @@ def command(*arguments: str) -> subprocess.Popen[str]:
 
 
 class Peer:
-    """The work that `builder` ("module:function") gives, in a process of its own; a context manager, which ends it."""
+    """The work of `builder` ("module:function") in a separate process; a context manager, which ends the process."""
 
     def __init__(self, builder: str, *arguments: object):
         self._builder = builder
@@ -58,9 +58,9 @@ class Peer:
         end(self._process)
 
     def seconds(self, count: int) -> float:
-        """Of one call, over `count` of them, when all processes have come to rest.
+        """The mean seconds of one call, over `count` calls, after a rest of all processes.
 
-        Raises TrainingError where the process has ended, after it has said why on stderr.
+        Raises TrainingError if the process has ended; its stderr shows why.
         """
         time.sleep(QUIET)
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -77,15 +77,16 @@ class Peer:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End the process, whatever it is at, and close its pipes."""
+    """Kill the process and close its pipes."""
     process.kill()
     process.communicate()
 
 
 def compare(rounds: int, *builders: tuple[object, ...]) -> list[tuple[float, ...]]:
-    """The seconds of one call of each builder's work, by round, in turn; as many calls a round of each as the first needs.
+    """For each builder the seconds of one call of its work, by round [rounds].
 
-    builders: the arguments of a Peer. Raises TrainingError.
+    The builders take turns. All make the same number of calls per round, so that the first takes ROUND_SECONDS. builders: the
+    arguments of a Peer. Raises TrainingError.
     """
     with ExitStack() as stack:
         peers = [stack.enter_context(Peer(str(name), *arguments)) for name, *arguments in builders]

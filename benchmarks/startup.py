@@ -1,4 +1,4 @@
-"""How long a run takes to begin: from the start of the process until its first step is done."""
+"""Measures the start of a run: from the start of the process to the end of its first step."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from benchmarks.peer import command, end
 from ppema.errors import TrainingError
 
 RUNS = {"digits": "configs/digits_cnn.yml", "resnet50": "ResNet-50"}
-# Quietly: what paddle says at import is no news in a benchmark.
+# Paddle's messages at import are discarded.
 _IMPORT = "import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 2); import paddle; print()"
 PARTS = ("importing", "building", "the first step")
 
 
 def measure(options: Options) -> Found:
-    """Of two runs, beside a process that imports paddle and does nothing else; and what the time goes into."""
+    """The start of two runs against a process that only imports paddle, and the parts of that time."""
     parts: dict[str, list[list[float]]] = {name: [] for name in RUNS}
     sides = [_begin(name, parts[name]) for name in RUNS]
     *ours, alone = side_by_side(options.rounds, *sides, lambda: _until_said("-W", "ignore", "-c", _IMPORT)[0])
@@ -39,7 +39,7 @@ def _begin(name: str, parts: list[list[float]]) -> Callable[[], float]:
 
 
 def _until_said(*arguments: str) -> tuple[float, str]:
-    """Seconds until `python arguments` prints a line, and the line. Raises TrainingError where it ends without."""
+    """Seconds until `python arguments` prints a line, and the line. Raises TrainingError if it ends without one."""
     begin = time.perf_counter()
     process = command(*arguments)
     try:

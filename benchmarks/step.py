@@ -1,4 +1,4 @@
-"""What a whole training step costs, beside PyTorch's and stock Paddle's, and the EMA's share of it."""
+"""Measures a whole training step against PyTorch's and stock Paddle's, and the EMA's share of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OURS, STOCK, TORCH = (f"benchmarks.{name}:step" for name in ("ours", "stock", "t
 
 
 def measure(options: Options) -> Found:
-    """Of each of the chosen models."""
+    """The figures of each of `options.models`."""
     figures = [figure for name in options.models for figure in _of(name, options.rounds)]
     return Found(figures, [] if has_torch() else [NO_TORCH])
 

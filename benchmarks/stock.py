@@ -1,4 +1,4 @@
-"""Stock Paddle's side: static programs written by hand, with nothing of ppema in them."""
+"""Stock Paddle's side: static programs written by hand, without any pass of ppema."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ppema.user_code.names import resolve
 
 @contextmanager
 def step(name: str, official: bool) -> Iterator[Callable[[], object]]:
-    """Forward, backward and Momentum by one `exe.run` that fetches the loss; official: with the official EMA's operations."""
+    """Forward, backward and Momentum by one `exe.run` that fetches the loss. official: add the official EMA's operations."""
     subject = SUBJECTS[name]
     with program() as exe:
         loss = trained(name)
@@ -38,7 +38,7 @@ def update(shapes: Sequence[Sequence[int]]) -> Iterator[Callable[[], object]]:
 
 
 def trained(name: str) -> Variable:
-    """Build the subject `name` and its training by Momentum in the default main program, and return the loss."""
+    """Build the subject `name` and its training by Momentum in the default main program. Returns the loss, 0-D float32."""
     subject = SUBJECTS[name]
     inputs = paddle.static.data("input", [-1, *subject.shape], "float32")
     target = paddle.static.data("target", [-1], "int64")
@@ -49,7 +49,7 @@ def trained(name: str) -> Variable:
 
 
 def weights(shapes: Sequence[Sequence[int]]) -> list[Variable]:
-    """Parameters w0, w1, ... of these shapes in the default main program, float32, that begin as 0.5."""
+    """Create float32 parameters w0, w1, ... of these shapes in the default main program. Their initial value is 0.5."""
     half = paddle.nn.initializer.Constant(0.5)
     return [
         paddle.create_parameter(list(shape), "float32", f"w{index}", default_initializer=half)
@@ -58,7 +58,7 @@ def weights(shapes: Sequence[Sequence[int]]) -> list[Variable]:
 
 
 def _official(parameters: Sequence[Variable]) -> None:
-    """What `paddle.static.ExponentialMovingAverage.update` appends: two products, a sum and an assignment per parameter."""
+    """Append what `paddle.static.ExponentialMovingAverage.update` does: two products, a sum and an assignment a parameter."""
     zero = paddle.nn.initializer.Constant(0.0)
     for parameter in parameters:
         shadow = paddle.create_parameter(
@@ -70,7 +70,7 @@ def _official(parameters: Sequence[Variable]) -> None:
 
 @contextmanager
 def program() -> Iterator[paddle.static.Executor]:
-    """Programs, names and a scope of their own."""
+    """New programs, names and scope as the current ones; yields an Executor on the CPU."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     paddle.seed(0)
     with (

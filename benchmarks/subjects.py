@@ -1,4 +1,4 @@
-"""The models whose training steps are measured, alike on every side."""
+"""The models whose training steps are measured. They are the same on every side."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ CLASSES = 10
 class Subject:
     """A model and its batch.
 
-    model, args: as in a config's `model`; shape: of one input; aim: of the step beside PyTorch's, share: of what an EMA adds to
-    it, in words.
+    model, args: as in a config's `model`; batch: samples per batch; shape: of one input; aim, share: the aims in words for the
+    ratio of a step to PyTorch's, and for the EMA's share of a step.
     """
 
     title: str
@@ -35,7 +35,7 @@ class Subject:
         return inputs, labels
 
     def config(self, averages: dict[str, Any]) -> dict[str, Any]:
-        """The experiment that trains it on that batch, again and again."""
+        """The config of a run that trains it on that one batch repeatedly."""
         data = {"name": "synthetic", "shape": list(self.shape), "classes": CLASSES}
         data |= {"samples": self.batch, "batch_size": self.batch}
         return {

@@ -1,4 +1,4 @@
-"""What applying and restoring an average costs."""
+"""Measures applying and restoring an average."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPEATS = 20
 
 
 def measure(options: Options) -> Found:
-    """`apply` with its restore, beside one copy of as many numbers by numpy."""
+    """`apply` with its restore. Reference: one copy of as many numbers by numpy."""
     with program() as exe:
         loss = trained(NAME)
         ema = ExponentialMovingAverage(DECAY)

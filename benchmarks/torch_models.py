@@ -1,4 +1,4 @@
-"""The measured models in plain PyTorch, layer by layer as paddle.vision.models and ppema.models have them."""
+"""The measured models in plain PyTorch, with the layers of paddle.vision.models and ppema.models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def mlp(in_features: int, num_classes: int, hidden: Sequence[int]) -> nn.Module:
 
 
 def lenet(num_classes: int) -> nn.Module:
-    """As Paddle has it: no activation between its Linear layers."""
+    """Paddle's LeNet, which has no activation between its Linear layers."""
     return nn.Sequential(
         *(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
@@ -25,17 +25,17 @@ def lenet(num_classes: int) -> nn.Module:
 
 
 def resnet18(num_classes: int) -> nn.Module:
-    """Two 3 x 3 convolutions a block."""
+    """ResNet-18: two 3 x 3 convolutions per block."""
     return _resnet(_basic, 1, (2, 2, 2, 2), num_classes)
 
 
 def resnet50(num_classes: int) -> nn.Module:
-    """Bottlenecks, with the stride in their 3 x 3 convolution."""
+    """ResNet-50: bottleneck blocks, with the stride in their 3 x 3 convolution."""
     return _resnet(_bottleneck, 4, (3, 4, 6, 3), num_classes)
 
 
 def mobilenet_v2(num_classes: int) -> nn.Module:
-    """Inverted residuals of width 1.0."""
+    """MobileNetV2: inverted residuals of width 1.0."""
     layers: list[nn.Module] = [_conv(3, 32, 3, 2, activation=nn.ReLU6)]
     channels = 32
     settings = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))

@@ -1,4 +1,4 @@
-"""PyTorch's side: the training step and the update of averages as one writes them in it by hand."""
+"""PyTorch's side: the training step and the update of averages, written by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def step(name: str) -> Iterator[Callable[[], object]]:
     torch.manual_seed(0)
     subject = SUBJECTS[name]
     model = MODELS[subject.model](**subject.args).train()
-    # Of its three forms the fastest one on a CPU, where it is not the default.
+    # `fused` is the fastest of three forms on a CPU, where it is not the default.
     optimizer = torch.optim.SGD(model.parameters(), RATE, MOMENTUM, fused=True)
     loss_of, follow = torch.nn.CrossEntropyLoss(), get_ema_multi_avg_fn(DECAY)
     live = _floats(model)

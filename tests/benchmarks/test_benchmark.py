@@ -1,4 +1,4 @@
-"""What the benchmarks compute and print; how fast anything is, is no test's business."""
+"""The computations and the output of the benchmarks. No test depends on a speed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_both_are_measured_in_turn_and_the_first_round_does_not_count():
 
 
 def test_checkpoints_are_measured_and_leave_nothing(tmp_path, capsys, monkeypatch):
-    """On a small model, in place of ResNet-50."""
+    """On a small model instead of ResNet-50."""
     full = checkpoint._config
     model = {"name": "mlp", "args": {"in_features": 3 * 32 * 32, "num_classes": 10}}
     monkeypatch.setattr(checkpoint, "_config", lambda output: full(output).replace(model=model))

@@ -1,4 +1,4 @@
-"""What the sides of a benchmark do; how fast they are, is no test's business."""
+"""The work of the sides of a benchmark. No test depends on a speed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def options(tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Short rounds, and no rest between them."""
+    """Short rounds without a rest between them."""
     monkeypatch.setattr(peer, "QUIET", 0.0)
     monkeypatch.setattr(peer, "ROUND_SECONDS", 0.001)
 
@@ -42,7 +42,7 @@ def quick(monkeypatch):
 def test_a_side_answers_each_number_with_the_seconds_of_one_call():
     calls, answers = [], io.StringIO()
     serve(lambda: calls.append(1), io.StringIO("5\n20\n"), answers)
-    # One call in ten, and one more, wake it first.
+    # A warm-up of one call in ten, and one more, comes first.
     assert len(calls) == 1 + 5 + 3 + 20
     assert len([float(line) for line in answers.getvalue().splitlines()]) == 2
 
@@ -67,7 +67,7 @@ def test_our_program_without_an_average_counts():
 
 
 def test_our_update_without_a_compiler_is_by_paddles_operations():
-    """In a process of its own, as a side has it."""
+    """In a separate process, as in a benchmark."""
     script = (
         "from ppema.environment import load_paddle; load_paddle()\n"
         "from benchmarks import ours; from ppema.ir import native\n"
@@ -151,7 +151,7 @@ def test_resnet50_has_267_tensors():
 
 
 def test_updates_are_measured(options, monkeypatch):
-    """With the sides of it in this process, each of which works, and made-up times: 1, 2, ... ms."""
+    """The sides run in this process, and each does its work. The times are made up: 1, 2, ... ms."""
 
     def compare(rounds, *builders):
         for name, *arguments in builders:
@@ -179,7 +179,7 @@ def test_updates_are_measured(options, monkeypatch):
 
 
 def test_steps_are_measured(options, quick, capsys):
-    """By the command line, as a person would."""
+    """By the command line, as a user does."""
     arguments = ["step", "--models", "mlp", "--threads", "1", "--folder", str(options.folder), "--json"]
     assert main(arguments) == 0
     said = capsys.readouterr()
@@ -246,7 +246,7 @@ def test_a_first_step_whose_asker_has_gone_ends_without_a_word():
 
 
 def test_ctrl_c_ends_all_processes():
-    """While the sides begin: whoever holds stderr open would keep this test waiting."""
+    """While the sides start. A process that keeps stderr open would make this test wait."""
     command, pipe = [sys.executable, peer.ROOT / "tools/benchmark.py", "ema"], subprocess.PIPE
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
     assert process.stderr is not None
