@@ -106,6 +106,13 @@ def test_it_asks_for_what_it_imports(environment):
     assert found.version == VERSION
 
 
+def test_the_changelog_has_a_section_for_it():
+    """Below that of what is not released yet, and dated."""
+    sections = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sections[0] == "[Unreleased]"
+    assert re.fullmatch(rf"\[{re.escape(VERSION)}\] - \d{{4}}-\d\d-\d\d", sections[1])
+
+
 def test_a_config_of_ones_own_is_trained_and_shown(environment, project):
     ppema = environment / "bin/ppema"
     done = run(ppema, "train", "-c", "tiny.yml", cwd=project)
