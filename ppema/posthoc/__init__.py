@@ -1,1 +1,1 @@
-"""Averages of finished runs, built from snapshots or checkpoints."""
+"""Builds averages of finished runs from their snapshots or checkpoints, and measures them."""

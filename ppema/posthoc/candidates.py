@@ -1,4 +1,4 @@
-"""Candidates for weights, measured one after the other."""
+"""Measures candidate weights one by one, and keeps the best."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ppema.evaluation.prepared import EvaluationRun
 from ppema.posthoc.combine import Built
 from ppema.programs.eval_program import train_statistics
 
-_FAR = 1.0
+_FAR = 1.0  # the relative profile error of the zero profile
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one candidate came to.
+    """The result of one candidate.
 
     name: in words; length: σ_rel or half-life in steps, None for a mean of checkpoints; metrics: over data.eval; error: of its
-    profile, as in `Built`; parts: snapshots or checkpoints it is made of.
+    profile, as in `Built`; parts: the number of its snapshots or checkpoints.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Measured:
-    """A row, the weights as they were measured, by the variables' names, and what they are, in words."""
+    """A row and its weights. arrays: the measured weights by the variables' names; what: a description of them."""
 
     row: Row
     arrays: dict[str, np.ndarray]
@@ -43,13 +43,13 @@ class Measured:
 
 
 class Bench:
-    """Measures candidates over data.eval, and keeps a row of each, and the best.
+    """Measures candidates over data.eval. Keeps a row of each, and the best one.
 
-    A candidate whose profile is far off is told and shown, but never the best.
+    A candidate whose profile is far off is listed, but cannot win.
 
-    metric: that decides; less: whether less of it is better; batches: of training data on which BatchNorm's statistics are
-    measured anew for each, 0 to leave them as they were built; say: is told every row. Raises ConfigError and DataError
-    where training data, or a model that can not be recalibrated, stands in the way.
+    metric: decides about the best; less: whether a smaller value of it is better; batches: the number of training batches for
+    the recalibration of BatchNorm, 0 to keep the statistics as built; say: receives a line for each row. Raises DataError for
+    unusable training data, and ConfigError if the model can not be recalibrated.
     """
 
     def __init__(self, run: EvaluationRun, *, metric: str, less: bool, batches: int, say: Callable[[str], None]):
@@ -64,18 +64,18 @@ class Bench:
 
     @property
     def replaced(self) -> set[str]:
-        """The names of the variables that are measured anew for each candidate."""
+        """The names of the BatchNorm statistics that are recalibrated for each candidate."""
         return self._statistics if self._recalibrator is not None else set()
 
     def close(self) -> None:
-        """End what reads the training data."""
+        """Close the loader of the training data."""
         if self._recalibrator is not None:
             self._recalibrator.close()
 
     def measure(self, name: str, length: float | None, built: Built) -> Measured:
-        """Measure `built`, in the run's scope, which must be the current one.
+        """Measure `built` in the run's scope, which must be the current one. name, length: of the row.
 
-        Raises CheckpointError where it does not fit, or has no statistics of its own and gets none.
+        Raises CheckpointError if the weights do not fit the model, or lack averaged statistics without a recalibration.
         """
         run, what = self._run, built.what
         run.put(built.source, built.arrays)
@@ -84,7 +84,7 @@ class Bench:
             try:
                 what += f", BatchNorm recalibrated on {self._recalibrator.measure(RAW)} batches"
             except AverageError:
-                finite = False  # what is measured of such weights is no number either
+                finite = False  # the metrics of such weights would be NaN too
         elif not built.left.isdisjoint(self._statistics):
             raise CheckpointError(
                 f"{built.source}: its averages do not cover BatchNorm's statistics, and the raw model's are not theirs: "
@@ -103,16 +103,16 @@ class Bench:
         return measured
 
     def cost(self, row: Row) -> tuple[float, float]:
-        """What makes a candidate worse: the deciding metric, so that less is better, and between equals the loss.
+        """The cost of a candidate: the deciding metric with the sign that makes less better, then the loss for equal ones.
 
-        Infinite where the metric is not a number, and for what is not the average that it is called.
+        Infinite for a metric that is NaN, and for a profile that is far off.
         """
         value, loss = row.metrics[self.metric], row.metrics.get("loss", 0.0)
         return (math.inf, math.inf) if math.isnan(value) or far_off(row.error) else (value if self.less else -value, loss)
 
 
 def far_off(error: float | None) -> bool:
-    """Whether a profile of this error is that of another average: nearer to nothing at all than to the wanted one."""
+    """Whether a profile of this error is no approximation: the zero profile would be nearer to the wanted one."""
     return error is not None and not error <= _FAR
 
 

@@ -1,4 +1,4 @@
-"""Averages made when a run is over: of any length from its snapshots, or the mean of its last checkpoints."""
+"""Combines the snapshots of a run to an average of any length, or its last checkpoints to their mean."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ppema.posthoc.snapshots import Snapshot
 
 @dataclass(frozen=True)
 class Built:
-    """Weights under the variables' own names, and what they are made of.
+    """Weights under the variables' own names, and their origin.
 
-    arrays: every variable of the model; source: the folder they come from; what: they are, in words; error: how far their
-    profile is from the wanted one, relative to it, None where there is none; parts: number of snapshots or checkpoints; left:
-    the names of the variables that are no average, but the raw ones of the end.
+    arrays: every variable of the model; source: the folder they come from; what: their description; error: the distance of
+    their profile from the wanted one, relative to it, None for a mean of checkpoints; parts: the number of snapshots or
+    checkpoints; left: the names of the variables that have their last raw value instead of an average.
     """
 
     arrays: dict[str, np.ndarray]
@@ -36,10 +36,11 @@ class Built:
 
 
 class PostHoc:
-    """Averages of any length as they would stand after one step of a run, from its snapshots up to that step.
+    """Averages of any length after one step of a run, built from its snapshots up to that step.
 
-    snapshots: in order, at least one. The averages begin, and are updated, as the tracked one that is updated most often.
-    Each variable is built from the averages that cover it; what none does has the raw value of the last snapshot.
+    snapshots: in order, at least one; step: the step, None for that of the last snapshot. The averages start and update as the
+    tracked average with the most frequent updates. A variable is built from the averages that cover it; one without any has
+    the raw value of the last snapshot.
     """
 
     def __init__(self, snapshots: Sequence[Snapshot], step: int | None = None):
@@ -53,12 +54,13 @@ class PostHoc:
         self._finest = min(self._profiles, key=lambda profile: (profile.every, profile.begin))
 
     def build(self, shape: Shape, what: str, replaced: Collection[str] = ()) -> Built:
-        """The average whose weight is spread as `shape` says. Raises CheckpointError for a damaged snapshot.
+        """The average with the profile `shape`. Raises CheckpointError for a damaged snapshot.
 
-        replaced: the names of variables whose values are measured anew afterwards, and whose error does not count.
+        what: the start of its description; replaced: the names of variables that are recalibrated later, whose profile error
+        does not count.
         """
         last, parts = self._snapshots[-1], len(self._snapshots)
-        # Averages count the steps that were not skipped; of those after the last snapshot none is known to be.
+        # Averages count the steps that were not skipped. After the last snapshot no skipped step is known.
         updates = self.step - (last.step - last.updates)
         wanted = Profile(shape, self._finest.begin, updates, self._finest.every)
         arrays, error = last.rest(), 0.0
@@ -73,13 +75,13 @@ class PostHoc:
         return Built(arrays, last.path.parent, said, error, parts, frozenset(arrays.keys() - covered))
 
     def _sum(self, names: Sequence[str], coefficients: Mapping[int, float]) -> dict[str, np.ndarray]:
-        """Σ x·s of the variables `names`, over the terms by index."""
+        """Σ x·s of the variables `names`. coefficients: x by the index of the term."""
         terms = ((self._terms[index], x) for index, x in coefficients.items())
         return weighted_sum(names, ((float(x), each.path, each.average(name)) for (each, name), x in terms))
 
 
 def _groups(snapshot: Snapshot) -> list[tuple[list[str], frozenset[str]]]:
-    """The variables that averages cover, in groups that the same averages do: the names, and these averages."""
+    """Groups of variables that the same averages cover: the variables' names, and the averages' names."""
     covering: dict[str, set[str]] = {}
     for average in snapshot.manifest.averages:
         for name in snapshot.average(average):
@@ -91,9 +93,9 @@ def _groups(snapshot: Snapshot) -> list[tuple[list[str], frozenset[str]]]:
 
 
 def mean_of(checkpoints: Sequence[Checkpoint]) -> Built:
-    """The uniform mean of the raw weights of `checkpoints`, which are in order; what counts, in whole numbers, is the last's.
+    """The uniform mean of the raw weights of `checkpoints`, which are in order. Integer variables have their last value.
 
-    All their files are checked. Raises CheckpointError for a damaged one, or one of another model.
+    The files of the raw weights are checked. Raises CheckpointError for a damaged checkpoint, or one of another model.
     """
     last, parts = checkpoints[-1], len(checkpoints)
     rest = _raw(last)
@@ -115,10 +117,10 @@ def _raw(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
 
 
 def weighted_sum(names: Sequence[str], terms: Iterable[tuple[float, Path, Arrays]]) -> dict[str, np.ndarray]:
-    """Σ x·a of the variables `names` over the terms (x, where a is from, a), in float64; the result has a's type, for half
-    types float32.
+    """Σ x·a of the variables `names` over the terms (x, folder of a, a), in float64.
 
-    Raises CheckpointError where a term lacks a variable, or has it in another shape than the first.
+    The result has the dtype of a, or float32 for half types. Raises CheckpointError if a term lacks a variable, or has another
+    shape than the first.
     """
     sums: dict[str, np.ndarray] = {}
     types: dict[str, Any] = {}

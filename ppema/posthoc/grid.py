@@ -1,4 +1,4 @@
-"""Which lengths to try: on a logarithmic scale, as twice as long is the same step wherever one stands."""
+"""Chooses the lengths of a search on a logarithmic scale, where doubling a length is always the same step."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def grid(low: float, high: float, points: int) -> list[float]:
-    """`points` ≥ 2 lengths from `low` to `high`, each the same factor above the one before."""
+    """`points` ≥ 2 lengths from `low` to `high` with a constant ratio."""
     return [float(each) for each in np.geomspace(low, high, points)]
 
 
 def golden_section(cost: Callable[[float], Any], low: float, high: float, points: int) -> None:
-    """Call `cost`, whose values can be ordered, for `points` ≥ 2 lengths between `low` and `high` that close in on its least.
+    """Call `cost`, whose values can be ordered, for `points` ≥ 2 lengths between `low` and `high` that approach its minimum.
 
-    Golden-section search (Kiefer 1953) on log(length): each call after the second leaves 0.618 of the interval. It finds the
-    minimum of a cost that has one; where it has several, or is noisy, it may end elsewhere.
+    Golden-section search (Kiefer 1953) on log(length): each call after the second reduces the interval to 0.618 of it. It finds
+    the minimum of a unimodal cost. For a cost with several minima, or a noisy one, it may end elsewhere.
     """
     a, b = math.log(low), math.log(high)
     left, right = b - _GOLDEN * (b - a), a + _GOLDEN * (b - a)

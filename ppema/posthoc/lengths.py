@@ -1,4 +1,4 @@
-"""The lengths of averages, as a user gives them: widths relative to the run (σ_rel), or half-lives."""
+"""Parses the lengths of averages: widths relative to the run (σ_rel), or half-lives."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ppema.config.horizon import Horizon
 from ppema.errors import ConfigError, Naming, PpemaError
 
 Kind = Literal["sigma_rel", "half_life"]
-# Where a search looks unless told otherwise: the half-lives have about the widths of those σ_rel.
+# The default range of a search. These half-lives have about the same widths as these σ_rel.
 BETWEEN: dict[Kind, str] = {"sigma_rel": "0.02,0.25", "half_life": "1 %,20 %"}
 
 
 @dataclass(frozen=True)
 class Length:
-    """value: σ_rel, or a half-life in steps; text: as the user has it, "0.05" or "2 epochs"."""
+    """The length of an average. value: σ_rel, or a half-life in steps; text: as the user wrote it, "0.05" or "2 epochs"."""
 
     kind: Kind
     value: float
@@ -29,12 +29,12 @@ class Length:
 
     @property
     def shape(self) -> Shape:
-        """The profile's."""
+        """The shape of the profile."""
         return PowerShape(gamma_of(self.value)) if self.kind == "sigma_rel" else ExponentialShape(self.value)
 
 
 def length(kind: Kind, value: float) -> Length:
-    """The length of `value`, rounded to four digits so that its text says it all."""
+    """The length of `value`, rounded to four digits so that text and value agree."""
     if kind == "sigma_rel":
         value = min(value, WIDEST)
     text = f"{value:.4g}" if value < 1e4 else f"{value:.0f}"
@@ -42,9 +42,10 @@ def length(kind: Kind, value: float) -> Length:
 
 
 def parse(kind: Kind, argument: str, text: str, horizon: Horizon) -> list[Length]:
-    """The lengths that `text`, the value of `argument`, lists with commas between them, in ascending order, each once.
+    """The lengths in `text`, which are separated by commas: in ascending order, each once.
 
-    Raises PpemaError for what is none.
+    argument: the name of the argument whose value is `text`; horizon: converts durations to steps. Raises PpemaError for text
+    that is no length.
     """
     found = []
     for word in (part.strip() for part in text.split(",")):
@@ -56,7 +57,7 @@ def parse(kind: Kind, argument: str, text: str, horizon: Horizon) -> list[Length
 
 
 def _value(kind: Kind, word: str, horizon: Horizon) -> float:
-    """Raises ValueError for what is no length."""
+    """σ_rel, or the half-life in steps. Raises ValueError for a word that is no length."""
     if kind == "half_life":
         try:
             steps = horizon.exact_steps(Duration.parse(word))

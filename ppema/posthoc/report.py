@@ -1,4 +1,4 @@
-"""The table of a search for an average's length: as JSON, as a figure, and in VisualDL."""
+"""Writes the table of measured candidates: as JSON, as a figure, and to VisualDL."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from ppema.log.records import finite
 from ppema.posthoc.candidates import Row
 from ppema.posthoc.lengths import Kind
 
-# VisualDL's axis holds whole numbers only: σ_rel in ten-thousandths, half-lives in steps.
+# VisualDL's axis has integers only, so σ_rel is in ten-thousandths, and half-lives in steps.
 _PER_UNIT: dict[Kind, int] = {"sigma_rel": 10_000, "half_life": 1}
 _AXES: dict[Kind, str] = {"sigma_rel": "σ_rel", "half_life": "half-life in steps"}
 
 
 @dataclass(frozen=True)
 class Report:
-    """name: of the files; kind: of the rows' lengths, None for a mean of checkpoints; step: of the run; metric: that decided;
-    rows: by length; best: one of them, or None where the metric of none is a number."""
+    """The table of measured candidates.
+
+    name: of the files; kind: of the rows' lengths, None for a mean of checkpoints; step: of the run; metric: decided about the
+    best; rows: in the order of their lengths; best: one of them, or None if none can win.
+    """
 
     name: str
     kind: Kind | None
@@ -37,9 +40,9 @@ class Report:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write <name>.json, and of two lengths or more <name>.png and VisualDL's records vdl/<name>, into `folder`.
+    """Write <name>.json into `folder`; for two or more lengths also <name>.png and VisualDL's records vdl/<name>.
 
-    Raises TrainingError, or DataError for the figure, where that can not be done.
+    Raises TrainingError if a file can not be written, or DataError for the figure.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Averages made when a run is over: built from its snapshots or checkpoints, measured, and written as files of weights."""
+"""`ppema.average`: builds averages of a finished run, measures them, and writes files of weights."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from ppema.posthoc.report import Report, write_report
 from ppema.posthoc.snapshots import snapshots_of
 from ppema.weights.file import write_weights
 
-POINTS = 9  # lengths that a search tries by default
-MOST_POINTS = 10_000  # each is an evaluation
+POINTS = 9  # the default number of lengths in a search
+MOST_POINTS = 10_000  # each point is an evaluation
 Method = Literal["grid", "golden"]
 
 
 @dataclass(frozen=True)
 class Given:
-    """These lengths, from snapshots: `text` lists them with commas between. Each is written as a file of weights."""
+    """Averages of given lengths, from snapshots; each is written. text: the lengths, separated by commas."""
 
     kind: Kind
     text: str
@@ -46,7 +46,10 @@ class Given:
 
 @dataclass(frozen=True)
 class Search:
-    """The length with the best metric, from snapshots: between the two that `between` lists. The winner is written."""
+    """A search for the length with the best metric, from snapshots; only the winner is written.
+
+    between: the least and the greatest length, separated by a comma.
+    """
 
     kind: Kind
     method: Method
@@ -73,19 +76,19 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """report: the table, as written beside the weights; files: the weights that were written."""
+    """The result of `average`. report: the table, also written as a file; files: the written files of weights."""
 
     report: Report
     files: list[Path]
 
     @property
     def rows(self) -> Sequence[Row]:
-        """What was measured of each candidate, in the order of their lengths."""
+        """The results of the candidates, in the order of their lengths."""
         return self.report.rows
 
     @property
     def best(self) -> Row | None:
-        """The row with the best metric; None where the metric of no row is a number."""
+        """The row with the best metric; None if no candidate can win."""
         return self.report.best
 
 
@@ -107,23 +110,24 @@ def average(
 ) -> Outcome:
     """Build averages from a finished run, measure them over data.eval, and write weights, table and figure.
 
-    run: its config, `ppema.run(path)`, or the path of its folder. Exactly one of the following says which averages:
+    run: its config, `ppema.run(path)`, or the path of its folder. Exactly one of the next four arguments is required:
 
     sigma_rel: power functions of these widths relative to the run, in [0.0001, 0.2886], such as 0.05 or [0.05, 0.15].
-    half_life: averages of these half-lives, such as "2 epochs" or ["2 epochs", "500 steps"]. Each is built from snapshots
-    (`train.snapshot_every`) and written.
-    search: "grid" tries `points` lengths (default: 9), "golden" closes in on the best by golden sections. over: what it varies,
-    "sigma_rel" (the default) or "half_life"; between: the least and the greatest, by default 0.02 and 0.25, or 1 % and 20 % of
-    the run. The winner is written.
-    last_checkpoints: the uniform mean of the raw weights of so many newest checkpoints.
+    half_life: averages of these half-lives, such as "2 epochs" or ["2 epochs", "500 steps"]. Each average of both kinds is
+    built from snapshots (`train.snapshot_every`) and written.
+    search: "grid" tries `points` lengths (default: 9), "golden" as many by golden sections; the winner is written. over: the
+    kind of length, "sigma_rel" (default) or "half_life"; between: the least and the greatest length, by default 0.02 and 0.25,
+    or 1 % and 20 % of the run.
+    last_checkpoints: the uniform mean of the raw weights of this number of newest checkpoints.
 
-    step: of the run, for averages from snapshots: from the first one to the last (default); metric: that decides (default:
-    train.monitor's, or the first of `metrics`); recalibrate_batches: batches of training data on which BatchNorm's statistics
-    are measured anew for each candidate, 0 for the averages' own, where they cover them; name: of the files in
-    <output>/averages; say: is called with a line for every result as it comes.
+    step: the step of the run for averages from snapshots, between the first and the last snapshot (default: the last); metric:
+    decides about the best (default: train.monitor's, or the first of `metrics`); recalibrate_batches: the number of training
+    batches for the recalibration of BatchNorm for each candidate, 0 to use averaged statistics; name: of the files in
+    <output>/averages; say: receives a line for each result at once.
 
-    Raises PpemaError for arguments that make no sense, CheckpointError for snapshots or checkpoints that are missing, damaged
-    or another model's, TrainingError where nothing can be measured or written; ConfigError, DataError and SetupError as ever.
+    Raises PpemaError for wrong arguments, CheckpointError for snapshots or checkpoints that are missing, damaged or of another
+    model, and TrainingError if no candidate can win or a file can not be written. Raises ConfigError, DataError or SetupError
+    if the evaluation can not be prepared.
     """
     given = {"sigma_rel": sigma_rel, "half_life": half_life, "search": search, "last_checkpoints": last_checkpoints}
     options = {"over": over, "between": between, "points": points}
@@ -143,7 +147,7 @@ def average(
 
 
 def _request(given: Mapping[str, Any], options: Mapping[str, Any]) -> Request:
-    """What is wanted; given, options: arguments of `average`, without those that are None. Raises PpemaError."""
+    """The Request of a call. given, options: arguments of `average`; `given` has those that are not None. Raises PpemaError."""
     if len(given) != 1:
         raise PpemaError(Naming("give one of {sigma_rel}, {half_life}, {search} and {last_checkpoints}, not {}", len(given)))
     ((key, value),) = given.items()
@@ -164,7 +168,7 @@ def _request(given: Mapping[str, Any], options: Mapping[str, Any]) -> Request:
 
 
 def _listed(value: object) -> str:
-    """One length or several, with commas between."""
+    """One length or several, separated by commas."""
     return ",".join(map(str, value)) if isinstance(value, Iterable) and not isinstance(value, str) else str(value)
 
 
@@ -180,7 +184,7 @@ def _one_of(argument: str, value: Any, known: Sequence[str]) -> Any:
 
 
 class _Work:
-    """What is to be built, with everything that can be wrong about it found before a model is."""
+    """The work of a request. The constructor checks snapshots, checkpoints and arguments before any model is built."""
 
     def __init__(self, config: Config, wanted: Request, step: int | None, name: str | None, say: Say):
         self._wanted = wanted
@@ -203,7 +207,7 @@ class _Work:
             raise PpemaError(Naming(said, self._name))
 
     def go(self, bench: Bench) -> list[Path]:
-        """Measure, and write the weights."""
+        """Measure the candidates and write the weights; returns the files. Raises CheckpointError, TrainingError."""
         wanted = self._wanted
         if isinstance(wanted, LastCheckpoints):
             measured = bench.measure(f"last {wanted.count} checkpoints", None, self._mean)
@@ -232,7 +236,7 @@ class _Work:
         return [self._write(self._name, bench.best)]
 
     def report(self, bench: Bench) -> Report:
-        """The table of what was measured, written as a file and drawn."""
+        """Write and draw the table of measured candidates, and return it."""
         kind = None if isinstance(self._wanted, LastCheckpoints) else self._wanted.kind
         rows = sorted(bench.rows, key=lambda row: row.length or 0.0)
         made = Report(self._name, kind, self._step, bench.metric, rows, bench.best and bench.best.row)
@@ -249,7 +253,7 @@ class _Work:
 
 
 def _lengths(wanted: Given | Search, posthoc: PostHoc) -> list[Length]:
-    """The lengths that are given, or the least and the greatest to search between. Raises PpemaError."""
+    """The given lengths, or the least and the greatest length of a search. Raises PpemaError."""
     if isinstance(wanted, Given):
         return parse(wanted.kind, wanted.kind, wanted.text, posthoc.horizon)
     between = parse(wanted.kind, "between", wanted.between, posthoc.horizon)
@@ -260,7 +264,7 @@ def _lengths(wanted: Given | Search, posthoc: PostHoc) -> list[Length]:
 
 
 def _metric(config: Config, given: str | None, measures: Iterable[str]) -> tuple[str, bool]:
-    """The metric that decides, and whether less of it is better. Raises PpemaError for one that is not measured."""
+    """The deciding metric, and whether less of it is better. Raises PpemaError for a metric that is not measured."""
     monitored = next((each.partition("/")[2] for each in config.train.monitors), "")
     first = config.metrics[0].name.rpartition(".")[2] if config.metrics else "loss"
     metric = given or monitored or first

@@ -1,8 +1,8 @@
-"""Snapshots of the averages that have a sigma_rel: what averages of other lengths are built from when the run is over.
+"""Takes and reads snapshots of the averages that have a sigma_rel. Averages of other lengths are built from them later.
 
 <output>/snapshots/step-00000450/average-<name>.safetensors  the average, by the variables' own names
                                  rest.safetensors            raw values of the variables that not all of the averages cover
-                                 manifest.json               what each average is, and how long the run
+                                 manifest.json               the rule of each average, and the length of the run
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ _REST = "rest"
 
 
 class Tracked(BaseModel):
-    """One power-function average in a snapshot: σ_rel as configured, its γ, begin and every as in `posthoc.Profile`."""
+    """One power-function average in a snapshot.
+
+    sigma_rel: as configured; gamma: its γ; begin, every: as in `ppema.averaging.profiles.Profile`.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -55,14 +58,15 @@ class Tracked(BaseModel):
     every: PositiveInt
 
     def profile(self, updates: int) -> Profile:
-        """What it is after that many steps that changed the weights. Raises ValueError before its first update."""
+        """Its profile after `updates` steps that changed the weights. Raises ValueError before its first update."""
         return Profile(PowerShape(self.gamma), self.begin, updates, self.every)
 
 
 class SnapshotManifest(FolderManifest):
-    """The content of a snapshot's manifest.json: the averages by name, and the length of the run, for durations.
+    """The content of a snapshot's manifest.json.
 
-    updates: the steps up to `step` that were not skipped, which is what averages count.
+    updates: the number of steps up to `step` that were not skipped, which averages count; averages: by name; horizon: the
+    length of the run, for durations.
     """
 
     step: PositiveInt
@@ -73,14 +77,14 @@ class SnapshotManifest(FolderManifest):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One snapshot on disk, whose arrays are read when asked for."""
+    """One snapshot on disk. Its arrays are read on request."""
 
     path: Path
     manifest: SnapshotManifest
 
     @classmethod
     def open(cls, path: Path) -> Snapshot:
-        """Read the manifest in the folder `path`. Raises CheckpointError where it is missing or damaged."""
+        """Read the manifest in the folder `path`. Raises CheckpointError if it is missing or damaged."""
         manifest, file = read_manifest(SnapshotManifest, path, "snapshot"), path / MANIFEST
         try:
             snapshot = cls(path, manifest)
@@ -97,16 +101,16 @@ class Snapshot:
 
     @property
     def updates(self) -> int:
-        """The steps that changed the weights, up to `step`."""
+        """The number of steps up to `step` that changed the weights."""
         return self.manifest.updates
 
     def profiles(self) -> dict[str, Profile]:
-        """What each average in it is, by name, in updates. Raises ValueError for one before its first."""
+        """The profile of each average by name, in updates. Raises ValueError for an average before its first update."""
         return {name: tracked.profile(self.updates) for name, tracked in self.manifest.averages.items()}
 
     @property
     def horizon(self) -> Horizon:
-        """How long the run was to be when the snapshot was taken."""
+        """The planned length of the run when the snapshot was taken."""
         return self.manifest.horizon
 
     def average(self, name: str) -> dict[str, np.ndarray]:
@@ -119,16 +123,16 @@ class Snapshot:
 
 
 class Snapshots:
-    """The snapshots of one run, in one folder; none is ever pruned."""
+    """The snapshots of one run, in one folder. They are never pruned."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def go_on_from(self, step: int, *, keep: bool) -> list[Path]:
-        """Remove those of later steps: the run goes on from `step`, and takes them anew.
+        """Remove the snapshots after `step`, from which the run continues; it will take them again.
 
-        keep: move them to snapshots.aside in place of that. Returns where they are then. Raises CheckpointError where the
-        folder can not be written.
+        keep: move them to snapshots.aside instead. Returns their new paths. Raises CheckpointError if the folder can not be
+        written.
         """
         aside = []
         try:
@@ -143,7 +147,7 @@ class Snapshots:
         return aside
 
     def damaged(self) -> list[str]:
-        """What is wrong with them, a line each; all their files are read. Raises CheckpointError for an unreadable folder."""
+        """A line for each fault of a snapshot. Reads all files. Raises CheckpointError if the folder can not be read."""
         found = []
         for path in step_folders(self.folder):
             try:
@@ -155,9 +159,10 @@ class Snapshots:
     def take(
         self, config: Config, programs: Programs, where: Any, horizon: Horizon, state: State
     ) -> Callable[[], object] | None:
-        """Copy one out of the scope `where` of a run that is at `state`; None where none of its averages has begun by then.
+        """Copy a snapshot out of the scope `where` of a run at `state`.
 
-        Returns what writes it, and raises TrainingError when it can not be written; the earlier ones are then as they were.
+        Returns a function that writes it, or None if no average with a sigma_rel has started. The function raises TrainingError
+        if the write fails; earlier snapshots then stay unchanged.
         """
         tracked = _tracked(config, programs, state.updates)
         if not tracked:
@@ -165,7 +170,7 @@ class Snapshots:
         parts = {}
         for name in tracked:
             average = programs.averages[name]
-            # What is recalibrated has a shadow, but is no average.
+            # A recalibrated statistic has a shadow, but it is no average.
             shadows = ((variable, each) for variable, each in average.shadow_of.items() if variable not in average.recalibrated)
             parts[f"average-{name}"] = {variable: scope.get(where, shadow) for variable, shadow in shadows}
         covered = set.intersection(*(set(arrays) for arrays in parts.values()))
@@ -176,13 +181,13 @@ class Snapshots:
         return partial(write_folder, step_folder(self.folder, state.step), images, manifest, "snapshot")
 
     def steps(self) -> list[int]:
-        """The steps of which there is one, in order."""
+        """The steps of all snapshots, in order."""
         return [step_of(path) for path in step_folders(self.folder)]
 
     def until(self, step: int | None) -> Sequence[Snapshot]:
-        """Those of steps up to `step` (None: the last), in order.
+        """The snapshots up to `step` (None: all), in order.
 
-        Raises CheckpointError where there is none, where `step` lies outside of them, and for a damaged one.
+        Raises CheckpointError if there is none, if `step` is not between the first and the last one, and for a damaged one.
         """
         steps = self.steps()
         if not steps:
@@ -204,7 +209,7 @@ def snapshots_of(config: Config) -> Snapshots:
 
 
 def _tracked(config: Config, programs: Programs, updates: int) -> dict[str, Tracked]:
-    """The averages of `programs` that have a sigma_rel and have seen weights by that many updates."""
+    """The averages of `programs` that have a sigma_rel, and had their first update within `updates` steps."""
     rules = {name: average.rule for name, average in programs.averages.items()}
     return {
         name: Tracked(

@@ -1,4 +1,4 @@
-"""Candidates measured one after the other: which is the best, and which can not be."""
+"""Candidates measured one by one: the best one, and those that cannot win."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_what_is_measured_and_which_is_the_best(run):
 
 
 def test_of_equals_the_smaller_loss_is_the_best_and_then_the_first(run):
-    """All of these answer class 0 always."""
+    """All of these candidates always predict class 0."""
     made = bench(run, [], metric="accuracy", less=False)
     for name, bias in [("sure", 5.0), ("less sure", 0.1), ("as sure", 0.1)]:
         made.measure(name, None, biased(run, [bias, 0.0, 0.0]))

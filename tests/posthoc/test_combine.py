@@ -67,7 +67,7 @@ def apart(found, wanted):
 
 
 def check_combination(config, trajectory, wanted):
-    """What is built is Σ q_i·θ_i with q = Σ x_j·p_j in float64, but for the rounding of shadows: a few 1e-7, times Σ |x_j|."""
+    """The built average is Σ q_i·θ_i with q = Σ x_j·p_j in float64, within the rounding of shadows: a few 1e-7 · Σ |x_j|."""
     snapshots = snapshots_of(config).until(None)
     profiles = [t.profile(each.step) for each in snapshots for t in each.manifest.averages.values()]
     x = solve(profiles, wanted).coefficients
@@ -83,7 +83,7 @@ def check_nearness(built, trajectory, wanted, tracked):
     """‖Σ (q_i - r_i)·(θ_i - c)‖ ≤ ‖q - r‖·√(Σ ‖θ_i - c‖²) by Cauchy and Schwarz, for any c, as q and r sum to 1."""
     spread = norm({variable: values[1:] - values[1:].mean(axis=0) for variable, values in trajectory.items()})
     assert apart(built.arrays, tracked) <= built.error * np.linalg.norm(masses(wanted)) * spread + 1e-5 * norm(tracked)
-    # And far nearer than what there is without it.
+    # It is also far nearer than the averages without it.
     raw = {variable: values[-1] for variable, values in trajectory.items()}
     assert apart(built.arrays, tracked) < 0.1 * apart(raw, tracked)
 
@@ -200,7 +200,7 @@ def test_the_mean_of_checkpoints_of_a_half_model_is_measured_and_written_in_its_
 
 
 def test_averages_of_a_run_that_skipped_steps_count_its_updates(tmp_path):
-    """One batch of each epoch is bad; against a run that tracked the length, on the same data."""
+    """One batch of each epoch is bad. The reference is a run on the same data that tracked the length."""
     rng = np.random.default_rng(0)
     images, labels = rng.normal(size=(80, 1, 8, 8)).astype("float32"), rng.integers(0, 3, 80)
     images += labels[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Searches over lengths: what they try, against values worked out by hand."""
+"""Searches over lengths: the tried lengths, against values worked out by hand."""
 
 from __future__ import annotations
 

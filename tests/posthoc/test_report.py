@@ -1,4 +1,4 @@
-"""The table of a search: what it says as JSON, and where VisualDL draws it."""
+"""The table of a search: its JSON, and its records in VisualDL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ppema.average as library users call it: arguments, results, errors; and the example on docs/post-hoc.md."""
+"""ppema.average as library users call it: arguments, results, errors, and the example in docs/post-hoc.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINE = ("train.epochs=6", "output=runs/digits_posthoc")
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """A folder with a run of 60 steps, whose config and output are called as on the page."""
+    """A folder with a run of 60 steps. Its config and output have the names on the page."""
     folder = tmp_path_factory.mktemp("search")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -1,4 +1,4 @@
-"""Snapshots: taken on the way, the same ones in a run that was interrupted, none of a run that was cut off."""
+"""Snapshots: taken during a run, equal in an interrupted run, removed if a run was killed after them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def done(tmp_path_factory):
 
 @pytest.fixture
 def copied(done, tmp_path):
-    """The config of a copy of it, to be damaged."""
+    """The config of a copy of the run, which a test may damage."""
     shutil.copytree(done / "run", tmp_path / "run")
     return with_snapshots(tmp_path, "train.epochs=4")
 
@@ -131,7 +131,7 @@ BACKWARDS = Tracked.model_construct(sigma_rel=0.1, gamma=-7.0, begin=0, every=1)
 
 
 def changed(file, **values):
-    """What a writer that is wrong, and not a disk, would have written."""
+    """A manifest that a wrong writer, rather than a damaged disk, would have produced."""
     manifest = parse(SnapshotManifest, file.read_bytes())
     return sealed(manifest.model_copy(update=values))[0].decode()
 
