@@ -1,1 +1,1 @@
-"""Weights from and to files: those of ppema, of Paddle, and of other programs."""
+"""Files of weights, read and written: those of ppema, of Paddle, and of other programs."""

@@ -1,4 +1,4 @@
-"""Which array of a source becomes which variable of a model: by name, as TensorFlow's assignment map does it."""
+"""The assignment of a source's arrays to a model's variables: by name, like TensorFlow's assignment map."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _MOST_NAMED = 10  # of one kind, in an error
 
 @dataclass(frozen=True)
 class Loaded:
-    """A variable and the array of the source that it gets.
+    """A variable and the array of the source that is loaded into it.
 
-    source: that array's name; kind: its type; value: it, as the variable's type; exact: it without the rounding to a half type.
+    source: the array's name; kind: its dtype in the source. value: the array in the variable's dtype; exact: the same before
+    the rounding to a half type. Both have the variable's shape.
     """
 
     parameter: Parameter
@@ -33,16 +34,16 @@ class Loaded:
 
     @property
     def cast(self) -> str:
-        """ "float64 → float32", "" where the types are the same."""
+        """ "float64 → float32"; "" if the dtypes are equal."""
         return "" if self.kind == self.parameter.dtype else f"{self.kind} → {self.parameter.dtype}"
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What becomes of a model's variables, and of a source's arrays.
+    """The result for all variables of a model and all arrays of a source.
 
-    missing: variables that no array leads to; unexpected: arrays that lead to no variable, their forms by what messages call
-    them; misshaped: variables whose array does not fit, and why; left: variables that `include` and `exclude` leave out.
+    missing: variables without an array; unexpected: arrays without a variable, as their forms by their names for messages;
+    misshaped: variables whose array does not fit, with the reason; left: variables that `include` and `exclude` omit.
     """
 
     loaded: list[Loaded]
@@ -55,10 +56,10 @@ class Assignment:
 def assign(
     spec: InitFrom, arrays: Mapping[str, np.ndarray], model: Sequence[Parameter], places: Mapping[str, str]
 ) -> Assignment:
-    """Find the variable of each of `arrays`, whose names `spec` renames: by its place in the model, else by its own name.
+    """Find the variable of each of `arrays` by its name, after `spec.rename`: a place in the model, or a variable's own name.
 
-    places: the variables' names by place. Raises ConfigError where two arrays lead to one variable, unless they are equal, as
-    those of tied weights are, and for a pattern that matches no variable.
+    arrays: by their names in the source; places: the variables' names by place. Raises ConfigError for a pattern that matches
+    no variable, and for two different arrays of one variable. Equal arrays, as of tied weights, are no error.
     """
     left = _left(spec, model, places)
     of_name = {parameter.name: parameter for parameter in model}
@@ -89,8 +90,11 @@ def assign(
 
 
 def check(found: Assignment, strict: Iterable[Mismatch], titles: Mapping[str, str]) -> None:
-    """Raise ConfigError for what is not loaded and, by `strict`, must be; titles: how to call a variable, by its name."""
-    told: dict[Mismatch, tuple[str, list[str]]] = {
+    """Raise ConfigError for the mismatches of the kinds in `strict`, and if nothing is loaded.
+
+    titles: how messages call a variable, by its name.
+    """
+    listings: dict[Mismatch, tuple[str, list[str]]] = {
         "missing": (
             "the source has no array for",
             [f"{titles[each.name]} {list(each.shape)} {each.dtype}" for each in found.missing],
@@ -106,11 +110,11 @@ def check(found: Assignment, strict: Iterable[Mismatch], titles: Mapping[str, st
     }
     problems = [
         Problem((), f"{kind}: {what} {listed(names, _MOST_NAMED)}: rename, exclude, or leave {kind} out of strict")
-        for kind, (what, names) in told.items()
+        for kind, (what, names) in listings.items()
         if names and kind in strict
     ]
     if not found.loaded and not problems:
-        problems = [Problem((), "nothing is loaded: no array of the source leads to a variable that is to be")]
+        problems = [Problem((), "nothing is loaded: no array of the source belongs to a selected variable")]
     if problems:
         raise ConfigError(problems)
 
@@ -121,7 +125,7 @@ def form(array: np.ndarray) -> str:
 
 
 def _renamed(rename: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """The new names by the old ones. Raises ConfigError where two become the same."""
+    """The new names by the old ones. Raises ConfigError if two names become equal."""
     made: dict[str, str] = {}
     for name in names:
         new = name
@@ -135,12 +139,12 @@ def _renamed(rename: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
 
 
 def _called(name: str, renamed: str) -> str:
-    """The name of an array in the source, and what it was renamed to, for a message."""
+    """The name of an array in the source, and its new name if it was renamed, for a message."""
     return printable(name) if name == renamed else f"{printable(name)} (renamed {printable(renamed)})"
 
 
 def _left(spec: InitFrom, model: Sequence[Parameter], places: Mapping[str, str]) -> set[str]:
-    """The names of the variables that are not to be loaded. Raises ConfigError for a pattern that matches none."""
+    """The names of the variables that `include` and `exclude` omit. Raises ConfigError for a pattern without a match."""
     known = {parameter.name: [parameter.name] for parameter in model}
     for place, name in places.items():
         known.setdefault(name, [name]).append(place)
@@ -163,7 +167,7 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _fitted(parameter: Parameter, source: str, array: np.ndarray) -> Loaded:
-    """Raises ValueError, with why, where the array can not become the variable."""
+    """The array in the variable's dtype. Raises ValueError, with the reason, for another shape or an incompatible dtype."""
     if array.shape != parameter.shape:
         raise ValueError(f"{list(array.shape)} in the source, {list(parameter.shape)} in the model")
     kind = array.dtype.name

@@ -1,4 +1,4 @@
-"""Weights of a run as one file that other programs read: safetensors, or Paddle's pdparams. No program is built for it."""
+"""The export of weights to one file for other programs: safetensors, or Paddle's pdparams. It builds no program."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ppema.weights.source import by_place
 Format = Literal["safetensors", "pdparams"]
 Names = Literal["variables", "places"]
 _SUFFIXES: dict[Format, str] = {"safetensors": SAFETENSORS, "pdparams": PDPARAMS}
-# What each is read by: our own tools by variables' names, Layer.set_state_dict by places.
+# The names that the usual reader of each format needs: ppema reads variables' names, Layer.set_state_dict reads places.
 _USUAL: dict[Format, Names] = {"safetensors": "variables", "pdparams": "places"}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The file that was written; format, names: of it; weights: what is in it, in words; variables: their number."""
+    """A written file. format, names: of the file; weights: its content, in words; variables: their number."""
 
     file: str
     format: Format
@@ -46,14 +46,15 @@ def export(
     checkpoint: str | os.PathLike[str] | None = None,
     names: Names | None = None,
 ) -> Exported:
-    """Write weights of the run of `config` to the file `to`, in place of one that is there.
+    """Write weights of the run of `config` to the file `to`. An existing file is replaced.
 
-    format: by default the one that the name `to` ends in; weights: "raw", an average's name, or the path of a file of weights
-    (*.safetensors) of the same model; checkpoint: "last" (the default), "best", or a path; names: "variables" or "places" in
-    the model, where what has no place keeps its variable's name; by default variables for safetensors, places for pdparams.
+    format: by default the suffix of `to`. weights: "raw", an average's name, or the path of a file of weights (*.safetensors)
+    of the same model. checkpoint: "last" (the default), "best", or a path. names: the keys of the arrays, "variables" or
+    "places" in the model; a variable without a place keeps its own name. Default: variables for safetensors, places for
+    pdparams. Arrays from a checkpoint have the raw weights' dtypes.
 
-    Raises PpemaError for arguments that make no sense, CheckpointError for what is missing or damaged, TrainingError where
-    the file can not be written.
+    Raises PpemaError for invalid arguments, CheckpointError for a missing or damaged source, and TrainingError if the file
+    can not be written.
     """
     file, weights = Path(to), os.fspath(weights)
     _check_target(file)
@@ -83,11 +84,11 @@ def export_official(
     decay: float | None = None,
     updates: int | None = None,
 ) -> Exported:
-    """Write weights of a checkpoint of Paddle 2's static graph with `paddle.static.ExponentialMovingAverage` to the file `to`.
+    """Convert a checkpoint of Paddle 2's static graph with `paddle.static.ExponentialMovingAverage` to the file `to`.
 
-    path: X, X.pdparams or X.pdopt of `paddle.static.save(program, X)`, or a folder of one file a variable; weights: the raw
-    ones, or the averages divided by 1 - d^t; decay, updates: d and t where the checkpoint lacks them. The arrays have the names
-    of their variables.
+    path: X, X.pdparams or X.pdopt of `paddle.static.save(program, X)`, or a folder with one file per variable. weights: "raw",
+    or "ema", the averages divided by 1 - d^t. decay, updates: d and t, required if the checkpoint lacks them. The arrays have
+    the names of their variables.
 
     Raises PpemaError, CheckpointError and TrainingError, as `export` and `read_official` do.
     """
@@ -114,7 +115,7 @@ def export_official(
 
 @dataclass(frozen=True)
 class _Weights:
-    """Arrays by variables' names; what: they are, in words; step: of their run, if known; structured: names by place."""
+    """Arrays by variables' names. what: a description; step: of their run, if known; structured: names by place."""
 
     arrays: Arrays
     what: str
@@ -133,7 +134,7 @@ class _Weights:
         return cls(arrays, what or str(file), None, {})
 
     def placed(self, checkpoint: Checkpoint) -> _Weights:
-        """The same with the places of a checkpoint of the same run. Raises CheckpointError where it is another model's."""
+        """The same weights, with the places in `checkpoint`. Raises CheckpointError if it belongs to another model."""
         structured = checkpoint.manifest.structured
         if lost := sorted(set(structured.values()) - set(self.arrays)):
             raise CheckpointError(f"{checkpoint.path}: its {lost[0]!r} is not among the weights: they are another model's")
@@ -141,7 +142,7 @@ class _Weights:
 
 
 def _format(file: Path, asked: Format | None) -> Format:
-    """Raises PpemaError where the file's name tells another one, which its readers would believe."""
+    """The format of `file`. Raises PpemaError without one, and if the file's suffix, which its readers use, is another's."""
     told: Format | None = next((each for each, suffix in _SUFFIXES.items() if file.name.endswith(suffix)), None)
     if asked is None and told is None:
         raise PpemaError(Naming("{to}: {}: expected a name that ends in {}", file, " or ".join(_SUFFIXES.values())))
@@ -163,7 +164,7 @@ def _check_target(file: Path) -> None:
 
 
 def _one_of(argument: str, value: Any, kind: Any) -> Any:
-    """`value` of `argument`, one of those that the Literal `kind` lists. Raises PpemaError for another one."""
+    """`value`, which must be a member of the Literal `kind`. Raises PpemaError, which names `argument`, if it is not."""
     known = get_args(kind)
     if value not in known:
         raise PpemaError(Naming(f"{{{argument}}}: expected {{}}, got {{!r}}", " or ".join(known), value))

@@ -1,4 +1,4 @@
-"""Weights in one file: a safetensors file of every variable under its own name, which says in its metadata what it holds."""
+"""Weights in one safetensors file: every variable under its own name, and a description in the metadata."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ _FORMAT = "ppema weights 1"
 
 
 def is_file(weights: str) -> bool:
-    """Whether `weights`, as an argument `weights`, is the path of such a file, and not "raw" or an average's name."""
+    """Whether the value of an argument `weights` is a path of such a file; otherwise it is "raw" or an average's name."""
     return weights.endswith(SAFETENSORS)
 
 
 def write_weights(file: Path, arrays: Arrays, *, step: int | None, what: str) -> None:
-    """Write `arrays`, the weights after `step`, that are what `what` says. Raises TrainingError where it can not be done."""
-    said = {"format": _FORMAT, "what": what} | ({} if step is None else {"step": str(step)})
-    image = Image.of(arrays, said)
+    """Write `arrays`, by variables' names, as weights after `step`. what: their description.
+
+    Raises TrainingError if the file can not be written.
+    """
+    metadata = {"format": _FORMAT, "what": what} | ({} if step is None else {"step": str(step)})
+    image = Image.of(arrays, metadata)
     write_whole(file, image.header, image.data)
 
 
 def write_whole(file: Path, *contents: Buffer) -> None:
-    """Let `contents`, one after the other, be the weights in `file`; where that fails it is as it was. Raises TrainingError."""
+    """Replace `file` by one of `contents`, one after the other. Raises TrainingError, and then `file` is unchanged."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(file, *contents)
@@ -38,34 +41,34 @@ def write_whole(file: Path, *contents: Buffer) -> None:
 
 
 def read_weights(file: Path) -> dict[str, np.ndarray]:
-    """The arrays in `file`, by the variables' names; any safetensors file will do, such as a checkpoint's raw.safetensors.
+    """The arrays in `file`, by variables' names. Any safetensors file is accepted, such as a checkpoint's raw.safetensors.
 
-    Whether they are a model's is seen when they are put in place of its variables. Raises CheckpointError where the file is
-    missing, damaged, or of a later format.
+    The function does not compare them with a model; `put` does. Raises CheckpointError if the file is missing, damaged, or of
+    a later format.
     """
     return read_described(file)[0]
 
 
 def read_described(file: Path) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays as `read_weights` gives them, and what they are, in words; "" where the file does not say."""
+    """The arrays of `read_weights`, and their description; "" without one. Raises CheckpointError as `read_weights` does."""
     content = read_bytes(file)
     arrays = arrays_in(content, file)
     return arrays, _words(file, metadata_in(content))
 
 
 def description(file: Path) -> str:
-    """What the weights in `file` are, in words; "" where it does not say. Raises CheckpointError as `read_weights` does."""
+    """The description of the weights in `file`; "" without one. Raises CheckpointError as `read_weights` does."""
     try:
         with safe_open(file, framework="numpy") as opened:
-            said = opened.metadata() or {}
+            metadata = opened.metadata() or {}
     except Exception as error:
         raise CheckpointError(f"{file}: {one_line(error)}") from error
-    return _words(file, said)
+    return _words(file, metadata)
 
 
-def _words(file: Path, said: Mapping[str, str]) -> str:
-    """What the metadata of a file says of it. Raises CheckpointError for a later format."""
-    written = said.get("format", "")
+def _words(file: Path, metadata: Mapping[str, str]) -> str:
+    """The description in a file's metadata. Raises CheckpointError for a later format."""
+    written = metadata.get("format", "")
     if written.startswith("ppema weights") and written != _FORMAT:
         raise CheckpointError(f"{file}: its format is {written!r}; this version of ppema reads {_FORMAT!r}")
-    return printable(said.get("what", ""))
+    return printable(metadata.get("what", ""))

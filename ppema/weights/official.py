@@ -1,7 +1,7 @@
-"""Checkpoints of programs with Paddle 2's own ExponentialMovingAverage: their raw weights, and the averages as it applies them.
+"""Checkpoints with Paddle 2's own ExponentialMovingAverage: their raw weights, and the averages that its `apply` computes.
 
-The class keeps E_t = d·E_{t-1} + (1 - d)·θ_t from E_0 = 0 under "<name><parameter>_ema_<number>", the number t of updates under
-"@EMA_STEP_COUNTER@" and d under "scheduled_ema_decay_rate". The average is E_t/(1 - d^t), with d constant.
+The class computes E_t = d·E_{t-1} + (1 - d)·θ_t from E_0 = 0. For a constant d, the average is E_t/(1 - d^t). The variables are
+"<name><parameter>_ema_<number>" for E_t, "@EMA_STEP_COUNTER@" for the number t of updates, "scheduled_ema_decay_rate" for d.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ppema.weights.variable_file import read_variable
 _PDOPT = ".pdopt"
 _COUNTER, _DECAY = "@EMA_STEP_COUNTER@", "scheduled_ema_decay_rate"
 _SHADOW = re.compile(r"(.+)_ema_\d+")
-# What optimizers keep of a parameter, under its name and one of these; and what belongs to no parameter.
+# _KEPT: suffixes of an optimizer's variables after the parameter's name. _OTHER: variables that belong to no parameter.
 _KEPT = re.compile(
     r"_(moment[12]?|moment2_max|beta[12]_pow_acc|velocity|momentum|mean_square|mean_grad|inf_norm|slow|_avg_squared_(grad|update)"
     r"|fp32_master|squared|linear|accumulator)_\d+"
@@ -33,7 +33,10 @@ _OTHER = re.compile(r"@.*@|scheduled_ema_decay_rate|learning_rate_\d+")
 
 @dataclass(frozen=True)
 class OfficialCheckpoint:
-    """Arrays by variables' names, raw and averaged; what has no average is in both as it is. updates, decay: t and d."""
+    """Raw and averaged arrays by variables' names, of equal shapes and dtypes. updates, decay: t and d.
+
+    A variable without an average has its raw value in both.
+    """
 
     raw: dict[str, np.ndarray]
     averages: dict[str, np.ndarray]
@@ -42,14 +45,15 @@ class OfficialCheckpoint:
 
     @property
     def correction(self) -> float:
-        """1 - d^t, by which E was divided."""
+        """1 - d^t, the divisor of E."""
         return _correction(self.decay, self.updates)
 
 
 def read_official(path: Path, decay: float | None = None, updates: int | None = None) -> OfficialCheckpoint:
-    """The checkpoint at `path`: X, X.pdparams or X.pdopt of `paddle.static.save(program, X)`, or a folder, one file a variable.
+    """The checkpoint at `path`.
 
-    decay, updates: d and t, where the files lack them; a decay that is in them must be the same.
+    path: X, X.pdparams or X.pdopt of `paddle.static.save(program, X)`, or a folder with one file per variable.
+    decay, updates: d and t, required if the files lack them; otherwise they must equal those in the files.
 
     Raises CheckpointError for files that are missing, damaged or without averages, that lack d or t, or whose decay varied.
     """
@@ -68,10 +72,10 @@ def read_official(path: Path, decay: float | None = None, updates: int | None = 
 
 
 def same_weights(found: OfficialCheckpoint) -> bool:
-    """Whether the raw weights are the averages: the checkpoint was saved while these were applied.
+    """Whether the raw weights equal the averages, because the checkpoint was saved while the averages were applied.
 
-    The class rounds 1 - d^t to float32, which for few updates is a common factor of up to 1e-3. After one update both are the
-    same in any case.
+    The comparison allows a common factor within 1e-3 of 1: the class rounds 1 - d^t to float32, an error that is large for few
+    updates. After one update both are equal in any case, so the result is False.
     """
     if found.updates == 1:
         return False
@@ -90,7 +94,7 @@ def _correction(decay: float, updates: int) -> float:
 
 
 def _read_saved(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The weights, and everything else, by name, of what `paddle.static.save` wrote."""
+    """The weights and all other arrays, by name, in the files of `paddle.static.save`. Raises CheckpointError."""
     prefix = str(path)
     for suffix in (PDPARAMS, _PDOPT, ".pdmodel"):
         prefix = prefix.removesuffix(suffix)
@@ -109,7 +113,7 @@ def _read_saved(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
 
 
 def _read_folder(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The same of a folder of one file a variable."""
+    """The weights and all other arrays, by name, in a folder with one file per variable. Raises CheckpointError."""
     files = sorted(each for each in path.iterdir() if each.is_file())
     for file in files:
         if file.suffix in (PDPARAMS, _PDOPT):
@@ -121,15 +125,15 @@ def _read_folder(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarra
 
 
 def _is_kept(name: str, arrays: Arrays) -> bool:
-    """Whether an optimizer keeps `name` for another one of `arrays`."""
+    """Whether `name` is an optimizer's variable for another variable of `arrays`."""
     return any(_KEPT.fullmatch(name, len(each)) for each in arrays if len(each) < len(name) and name.startswith(each))
 
 
 def _shadows(path: Path, weights: Arrays, others: Arrays) -> dict[str, str]:
-    """The variable that holds E by parameter's name.
+    """The names of the variables E by their parameters' names.
 
-    A name given to the class stands before the parameter's. Two of the class in one program share counter and decay, so that
-    their averages are the same.
+    The name of an instance of the class precedes the parameter's name. Two instances in one program share the counter and the
+    decay, so their averages are equal. Raises CheckpointError if averages differ, fit no variable, or do not exist.
     """
     found: dict[str, str] = {}
     for shadow in others:
@@ -170,7 +174,7 @@ def _updates(path: Path, others: Arrays, given: int | None) -> int:
 
 
 def _decay(path: Path, others: Arrays, given: float | None, updates: int) -> float:
-    """d as the class computed with it, in float32."""
+    """d in float32, as the class uses it. Raises CheckpointError if d is missing, invalid or varied."""
     found = _scalar(path, others, _DECAY)
     if found is None and given is None:
         raise CheckpointError(Naming("{}: it lacks {}, the decay, which the averages depend on: give {decay}", path, _DECAY))
@@ -189,7 +193,10 @@ def _decay(path: Path, others: Arrays, given: float | None, updates: int) -> flo
 
 
 def _grew(decay: float, updates: int) -> bool:
-    """Whether the decay may be (1 + m)/(10 + m) of a counter of steps m, and it matters: 1 - d^t is not 1 in float32."""
+    """Whether the decay may have varied: d is (1 + m)/(10 + m) of `thres_steps`, at a step m close to t.
+
+    The variation is ignored if 1 - d^t is 1 in float32.
+    """
     if 1 - np.float32(decay**updates) == 1:
         return False
     return any(np.float32((1 + m) / (10 + m)) == np.float32(decay) for m in range(updates - 2, updates + 3) if m >= 0)

@@ -1,7 +1,7 @@
-"""Paddle's files of weights: *.pdparams, pickles of a mapping from names to arrays.
+"""Paddle's files of weights, *.pdparams: pickles of a mapping from names to arrays.
 
-`paddle.save(layer.state_dict(), file)` names them by their place in the model, and adds a table from these to the variables'
-names; `paddle.static.save` names them by their variables. bfloat16 is its bits in them, uint16.
+`paddle.save(layer.state_dict(), file)` names the arrays by their places in the model, and adds a table of the variables' names
+by place. `paddle.static.save` names the arrays by their variables. The files hold the bits of bfloat16 as uint16.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ppema.weights.unpickle import RefusedError, read_pickle
 
 _TABLE = "StructuredToParameterName@@"
 _SLICED = "UnpackBigParamInfor@@"
-_PROTOCOL = 4  # Paddle's own; earlier ones end at 4 GiB.
+_PROTOCOL = 4  # the default of paddle.save; earlier protocols are limited to 4 GiB
 
 
 def read_pdparams(file: Path) -> dict[str, np.ndarray]:
-    """The arrays in `file`, by the names in it; nothing that it names is looked up or called.
+    """The arrays in `file`, by their names in it. Nothing that the file names is imported or called.
 
-    Raises CheckpointError where it is missing, damaged, or holds anything but numbers.
+    Arrays of uint16 become bfloat16. Raises CheckpointError if the file is missing, damaged, or holds more than numbers.
     """
     content = read_bytes(file)
     try:
@@ -49,17 +49,18 @@ def read_pdparams(file: Path) -> dict[str, np.ndarray]:
 
 
 def pdparams(arrays: Arrays, places: Mapping[str, str] | None) -> bytes:
-    """A file's content that holds `arrays`; places: the variables' names by their names in the file, where these are places."""
+    """The content of a file with `arrays`. places: the variables' names by place, if the names of `arrays` are places."""
     table = {} if places is None else {_TABLE: dict(places)}
     bits = {name: array.view(np.uint16) if array.dtype == bfloat16 else array for name, array in arrays.items()}
     return pickle.dumps({**bits, **table}, protocol=_PROTOCOL)
 
 
 def _join(arrays: dict[str, Any], sliced: Any, size: int) -> None:
-    """Put together what protocols 2 and 3 save in slices of a GiB: {name: {OriginShape, slices}}.
+    """Join the slices of 1 GiB in which protocols 2 and 3 save large arrays: {name: {OriginShape, slices}}.
 
-    Every slice is checked before numpy or a hash sees it: lists and tuples that hold one another twice double at each level,
-    and one array may be in the file under many names. All slices together take no more than `size` bytes, the file's.
+    Every slice is checked before numpy or a hash uses it: nested lists and tuples that hold one object twice double in size at
+    each level, and the file may hold one array under many names. All slices together have at most `size` bytes, the file's
+    size. Raises RefusedError.
     """
     try:
         for name, each in sliced.items():
@@ -77,7 +78,7 @@ def _join(arrays: dict[str, Any], sliced: Any, size: int) -> None:
 
 
 def _slice(arrays: dict[str, Any], name: Any) -> np.ndarray:
-    """Take the slice `name` out of `arrays`. Raises ValueError for what is no array of one dimension."""
+    """Remove the slice `name` from `arrays` and return it. Raises ValueError unless it is an array of one dimension."""
     part = arrays.pop(name) if type(name) is str else None
     if not isinstance(part, np.ndarray) or part.ndim != 1:
         raise ValueError

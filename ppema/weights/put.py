@@ -1,4 +1,4 @@
-"""Arrays of a file or folder put into the variables of a scope."""
+"""The copy of arrays from a file or folder into the variables of a scope."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from ppema.ir import scope
 
 
 def put(where: Any, source: Path, arrays: Arrays) -> None:
-    """`scope.put`, whose refusals are the fault of the file or folder that the arrays come from."""
+    """Copy `arrays` into the scope `where` by name, with `ppema.ir.scope.put`.
+
+    Raises CheckpointError, which names their file or folder `source`, for an unknown name, another shape or another dtype.
+    """
     try:
         scope.put(where, arrays)
     except (KeyError, ValueError) as error:

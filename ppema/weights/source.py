@@ -1,4 +1,4 @@
-"""Where weights come from: a checkpoint of ppema, or a file that another program wrote."""
+"""The source of initial weights: a checkpoint of ppema, or a file of another program."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from ppema.weights.pdparams import read_pdparams
 
 @dataclass(frozen=True)
 class Source:
-    """Arrays by the names that the source has for them; what: it is, in words."""
+    """The arrays of a source, by their names in it. what: a description of the source."""
 
     what: str
     arrays: dict[str, np.ndarray]
 
 
 def open_source(path: str, weights: str = RAW) -> Source:
-    """The weights that `path` leads to: a checkpoint's folder, that of a run or of its checkpoints (the last one), the file
-    `last` or `best` in it, or a file *.safetensors or *.pdparams.
+    """The weights at `path`.
 
-    weights: which of a checkpoint's, "raw" or an average's name. Its arrays have the names of their places in the model, as
-    the names of variables shift when a model becomes a part of another; those without a place, the variable's.
+    path: the folder of a checkpoint; the folder of a run or of its checkpoints (the last one); a file `last` or `best` there;
+    or a file *.safetensors or *.pdparams. weights: "raw" or an average's name, for a checkpoint.
 
-    Raises CheckpointError for what is missing, damaged or none of these.
+    The arrays of a checkpoint are named by their places in the model, because the names of variables change if the model
+    becomes a part of another. An array without a place keeps its variable's name.
+
+    Raises CheckpointError if the source is missing, damaged or of another kind.
     """
     file = Path(path)
     if path.endswith(SAFETENSORS):
@@ -44,7 +46,10 @@ def open_source(path: str, weights: str = RAW) -> Source:
 
 
 def by_place(arrays: Mapping[str, np.ndarray], structured: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """`arrays`, by variables' names, under the places that `structured` gives them, all of them where there are several."""
+    """`arrays` by place instead of variables' names. An array with several places is under each of them.
+
+    structured: the variables' names by place. An array without a place keeps its variable's name.
+    """
     placed = {place: arrays[name] for place, name in structured.items() if name in arrays}
     with_place = set(structured.values())
     return placed | {name: array for name, array in arrays.items() if name not in with_place}

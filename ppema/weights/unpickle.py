@@ -1,8 +1,8 @@
-"""Pickles of arrays: Python's unpickler, with some forty opcodes and with checked constructors for all that a file may name.
+"""A safe reader of pickled arrays: Python's unpickler with some forty opcodes, and a checked constructor for each name.
 
-`pickle.Unpickler`, which is written in C, is not enough: it hashes the keys of a mapping before we can look at them, and a
-key of 500,000 nested tuples overflows the stack and ends the process. Its twin in Python lets us replace single opcodes, and
-keeps its memo in a dict, where a huge index allocates nothing.
+The base is `pickle._Unpickler`, written in Python, because single opcodes can be replaced in it. Its memo is a dict, where a
+huge index allocates nothing. `pickle.Unpickler`, written in C, does not suffice: it hashes the keys of a mapping before any
+check, and a key of 500,000 nested tuples overflows the stack and ends the process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ADMITTED = (
     "APPEND APPENDS BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD"
 )
 _OPCODES = frozenset(_ADMITTED.split())
-_MOST_OPCODES = 1_000_000  # a state dict takes some 25 an array
+_MOST_OPCODES = 1_000_000  # a state dict has about 25 per array
 _TYPES = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"})
 _MOST_DIMENSIONS = 32
 
@@ -38,11 +38,11 @@ class RefusedError(ValueError):
 def read_pickle(content: bytes) -> Any:
     """The value in the pickle `content`: mappings, lists, tuples, numbers, text, bytes, None, and numpy arrays of numbers.
 
-    Arrays may be the value itself, or lie in a mapping that is the value, also as Paddle's (name, array); not further inside.
-    They are read-only. Nothing that the file names is imported or called. Raises RefusedError, in one line.
+    An array is the value itself or an item of the outermost mapping, also as Paddle's (name, array); deeper arrays are
+    refused. Arrays are read-only. Nothing that the file names is imported or called. Raises RefusedError with one line.
     """
     try:
-        # A length beyond the end is found here, before anything has that size.
+        # genops finds a length beyond the end of the content before anything of that size is allocated.
         count = sum(1 for _ in islice(pickletools.genops(content), _MOST_OPCODES + 1))
     except ValueError as error:
         raise RefusedError(f"damaged: {' '.join(str(error).split())[:120]}") from error
@@ -65,7 +65,7 @@ def _refuse(opcode: str, unpickler: Any) -> None:
 
 
 class _New:
-    """A dtype, or else an array. numpy calls both into being without their state, which BUILD brings."""
+    """A dtype, or an array if `dtype` is None. numpy pickles both as a constructor without state, and BUILD sets the state."""
 
     def __init__(self, dtype: np.dtype | None = None):
         self.dtype = dtype
@@ -73,7 +73,7 @@ class _New:
 
 
 class _Unpickler(pickle._Unpickler):
-    """Calls what `_CALLS` lists and nothing else, changes a `_New` and nothing else, and looks at a key before it is hashed."""
+    """An unpickler that calls only the functions in `_CALLS`, changes only a `_New`, and checks a key before hashing it."""
 
     stack: Any
     metastack: Any
@@ -81,7 +81,7 @@ class _Unpickler(pickle._Unpickler):
 
     def __init__(self, content: bytes):
         super().__init__(io.BytesIO(content))
-        # An array takes its size as bytes, and again in this machine's byte order; a memo could repeat that a million times.
+        # An array takes its size as bytes, and again in this machine's byte order. A memo could repeat both a million times.
         self._left = 2 * len(content)
 
     def find_class(self, module: str, name: str) -> Any:
@@ -96,7 +96,7 @@ class _Unpickler(pickle._Unpickler):
             raise RefusedError("its arrays would take more memory than the file has bytes")
 
     def _encode(self, text: str, encoding: str) -> bytes:
-        """Protocol 2 has no bytes, and writes them as text of as many characters."""
+        """The bytes that protocol 2 encodes as text, one character per byte."""
         if encoding != "latin1":
             raise ValueError(encoding)
         self._spend(len(text))
@@ -147,7 +147,7 @@ def _dtype(letters: str, align: bool, copy: bool) -> _New:
 
 
 def _tuple(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Paddle writes a tensor outside of a state dict as tuple((name, array))."""
+    """The constructor of tuple((name, array)): Paddle's form of a tensor outside of a state dict."""
     if type(values) is not tuple:
         raise ValueError("a tuple of something else")
     return values
@@ -155,7 +155,7 @@ def _tuple(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 _CALLS = {
     **{f"numpy.{core}.multiarray._reconstruct": lambda kind, shape, letter: _New() for core in ("core", "_core")},
-    "numpy.ndarray": None,  # that is `kind`, and never called
+    "numpy.ndarray": None,  # the argument `kind` of _reconstruct, never called
     "numpy.dtype": _dtype,
     "collections.OrderedDict": lambda: {},  # noqa: PIE807 - `dict` would take arguments
     **{f"{home}.bytes": lambda: b"" for home in ("builtins", "__builtin__")},
@@ -164,7 +164,7 @@ _CALLS = {
 
 
 def _finished(value: Any) -> Any:
-    """`value`, or the array where it is one or Paddle's (name, array)."""
+    """`value`; its array if it is a `_New` or Paddle's (name, array). Raises ValueError for an array without data."""
     if type(value) is tuple and [type(each) for each in value] == [str, _New]:
         value = value[1]
     if type(value) is _New and value.array is None:

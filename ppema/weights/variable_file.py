@@ -1,8 +1,8 @@
-"""Files of one variable each, as Paddle's `save_vars` and `save_persistables` write them, read without Paddle.
+"""A reader, without Paddle, of files with one variable each, which Paddle's `save_vars` and `save_persistables` write.
 
-Little-endian: a version (uint32, 0); the number of levels of detail (uint64), each with its size (uint64) and content; again
-a version (uint32, 0); the size of a description (int32), a protobuf of the type (field 1) and the dimensions (field 2); the
-numbers.
+The format is little-endian: a version (uint32, 0); the number of levels of detail (uint64), each with its size (uint64) and
+content; again a version (uint32, 0); the size of a description (int32); the description, a protobuf of the type (field 1) and
+the dimensions (field 2); the numbers.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from ml_dtypes import bfloat16
 from ppema.checkpoint.tensors import read_bytes
 from ppema.errors import CheckpointError
 
-# By the number in the file, as paddle/fluid/framework/framework.proto has it (VarType.Type).
+# The dtype by its number in paddle/fluid/framework/framework.proto (VarType.Type).
 _TYPES: dict[int, Any] = {0: "b1", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8", 20: "u1", 21: "i1", 22: bfloat16}
 _MOST_DIMENSIONS = 32
 _VARINT, _BYTES = 0, 2  # protobuf's wire types
 
 
 def read_variable(file: Path) -> np.ndarray:
-    """The array in `file`, read-only. Raises CheckpointError where that is missing, damaged, or no file of one variable."""
+    """The array in `file`, read-only, with the shape and dtype in its description.
+
+    Raises CheckpointError if the file is missing, damaged, or no file of one variable.
+    """
     reader = _Reader(read_bytes(file))
     try:
         reader.expect(4, 0)
@@ -41,7 +44,7 @@ def read_variable(file: Path) -> np.ndarray:
 
 
 class _Reader:
-    """The bytes of a file from a position on. Every method raises ValueError where they end too early."""
+    """The bytes of a file, and the position of the next one. Every method raises ValueError if the bytes end too early."""
 
     def __init__(self, content: bytes):
         self._content = memoryview(content)
@@ -66,7 +69,7 @@ class _Reader:
             raise ValueError(f"a version {found}")
 
     def varint(self) -> int:
-        """protobuf's: seven bits a byte, the lowest first, the eighth says that another one follows; 64 bits at most."""
+        """A varint of protobuf, at most 64 bits: seven bits per byte, the lowest first. The eighth bit: more bytes follow."""
         value = 0
         for shift in range(0, 70, 7):
             byte = self.number(1)
@@ -77,7 +80,7 @@ class _Reader:
 
 
 def _described(reader: _Reader) -> tuple[Any, tuple[int, ...]]:
-    """What numpy's dtype of the type is made from, and the shape."""
+    """The argument for numpy's dtype of the variable, and its shape. Raises ValueError for an unknown description."""
     kind, shape = -1, []
     while reader.left:
         field, wire = divmod(reader.varint(), 8)

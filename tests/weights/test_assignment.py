@@ -1,4 +1,4 @@
-"""Which array becomes which variable: names, renames, forms and types, with nothing else."""
+"""The assignment of arrays to variables by name: renames, shapes and dtypes."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_what_is_left_out_is_neither_missing_nor_unexpected():
     assert pairs(found(arrays, include=["bias", "body"], exclude=["body"])) == {"head.bias": "linear_0.b_0"}
     assert refused(arrays, include=["body", "heads"]) == ["include.1: 'heads' matches none of the model's 3 variables"]
     assert refused(arrays, exclude=["x"]) == ["exclude.0: 'x' matches none of the model's 3 variables"]
-    said = "nothing is loaded: no array of the source leads to a variable that is to be"
+    said = "nothing is loaded: no array of the source belongs to a selected variable"
     assert refused({"y": two()}, strict=[]) == [said]
     assert refused(arrays, exclude=["."]) == [said]
 
@@ -118,7 +118,7 @@ CASTS = [
     ("float64", "float32", [0.1, 1e-60], np.array([0.1, 1e-60], "float32")),
     ("float32", "float64", [0.1, -3], np.float32([0.1, -3]).astype("float64")),
     ("float16", "float32", [0.1, 65504], np.array([0.1, 65504], "float16").astype("float32")),
-    # 1 + 2^-8 lies in the middle of two bfloat16 numbers and goes to the even one, 1.
+    # 1 + 2^-8 is halfway between two bfloat16 numbers, and is rounded to the even one, 1.
     ("float32", "bfloat16", [1 + 2**-8, -2], np.array([1, -2], "bfloat16")),
     ("float64", "bfloat16", [1.5, -2], np.array([1.5, -2], "bfloat16")),
     ("float32", "float16", [0.1, np.inf], np.array([0.1, np.inf], "float16")),

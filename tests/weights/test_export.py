@@ -1,4 +1,4 @@
-"""Weights written for other programs: Paddle predicts with them what our own evaluation measures, and we read them back."""
+"""Exported weights: Paddle's predictions with them match our own evaluation, and ppema reads them back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ppema.weights.pdparams import read_pdparams
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """Of a run of 14 steps that is over, in a folder with the inputs of its evaluation as images.npy."""
+    """The config of a finished run of 14 steps. Its folder holds the inputs of the evaluation as images.npy."""
     folder = tmp_path_factory.mktemp("export")
     made = loader(folder, CNN)
     train(made("seed=3", "train.monitor=ema/accuracy"))
@@ -82,7 +82,7 @@ def test_paddle_in_a_static_program_predicts_what_was_evaluated(config, folder, 
     ],
 )
 def test_a_run_that_begins_with_it_evaluates_the_same(config, tmp_path, name, names, weights):
-    """At step 0, and bit for bit: it is the same program on the same weights."""
+    """A run from an export begins at step 0 with equal measures, bit for bit: both evaluate one program on equal weights."""
     export(config(), tmp_path / name, weights=weights, names=names)
     run = prepare_training(config(f"init_from.path={tmp_path / name}", f"output={tmp_path / 'run'}"))
     restored = begin_with(run)
@@ -111,7 +111,7 @@ def test_a_file_of_weights_is_exported_under_the_places_of_its_run(config, tmp_p
     assert done == Exported(str(tmp_path / "b.pdparams"), "pdparams", "places", "ema at step 14", 7)
     export(config(), tmp_path / "c.pdparams", weights="ema")
     assert (tmp_path / "b.pdparams").read_bytes() == (tmp_path / "c.pdparams").read_bytes()
-    # By variables' names no run is needed.
+    # An export by variables' names needs no run.
     export(config(f"output={tmp_path}"), tmp_path / "d.safetensors", weights=tmp_path / "a.safetensors")
     assert load_file(tmp_path / "d.safetensors").keys() == load_file(tmp_path / "a.safetensors").keys()
     assert description(tmp_path / "d.safetensors") == "ema at step 14"

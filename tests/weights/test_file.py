@@ -1,4 +1,4 @@
-"""Files of weights: what is written comes back, and what is none is told in one line."""
+"""Files of weights: arrays are read back as written, and other files are refused in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints of Paddle 2's own class: what is converted is what its `apply` gives, and all that is missing is said."""
+"""Checkpoints of Paddle 2's own class: converted averages equal those of its `apply`, and messages name all that is missing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ppema.weights.official import read_official
 from ppema.weights.pdparams import read_pdparams
 from ppema.weights.variable_file import read_variable
 
-# Written by Paddle 2.6.2 after five steps of BatchNorm1D(3) and fc(2): the files, the raw weights, and those inside `apply`.
+# Written by Paddle 2.6.2 after five steps of BatchNorm1D(3) and fc(2): files, raw weights, and weights inside `apply`.
 RECORDED = json.loads((Path(__file__).parent / "golden/official.json").read_text(encoding="utf-8"))
 OFFICIAL_ONLY = pytest.mark.skipif(
     not paddle.__version__.startswith("2."), reason="paddle.static.ExponentialMovingAverage can not be constructed on Paddle 3"
@@ -40,7 +40,7 @@ OFFICIAL_ONLY = pytest.mark.skipif(
 
 @pytest.fixture
 def recorded(tmp_path):
-    """The folder with those files: model.*, variables/*, and applied.*, which was saved inside `apply`."""
+    """The folder of the golden files: model.*, variables/*, and applied.*, which was saved inside `apply`."""
     for name, content in RECORDED["files"].items():
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
@@ -68,7 +68,7 @@ def test_what_paddle_2_wrote(recorded, path):
 @OFFICIAL_ONLY
 @pytest.mark.parametrize("name", [None, "my"])
 def test_what_the_class_itself_applies(built, here, tmp_path, name):
-    """Live, with every optimizer state in the files, and once with a second average of the class in the program."""
+    """A checkpoint written now, with all optimizer states, and once with a second average of the class in the program."""
     built.minimize()
     with built.guard():
         official = paddle.static.ExponentialMovingAverage(0.99, name=name)
@@ -87,13 +87,13 @@ def test_what_the_class_itself_applies(built, here, tmp_path, name):
         found = read_official(tmp_path / path)
         assert found.updates == 7
         close(found.raw, raw)
-        # It rounds 0.99^7 to float32 before it takes 1 - 0.99^7 = 0.068.
+        # The class rounds 0.99^7 to float32 before it computes 1 - 0.99^7 = 0.068.
         for each in names:
             assert np.abs(found.averages[each] - applied[each]).max() <= 2e-6 * np.abs(applied[each]).max(), each
 
 
 def test_files_of_variables_are_read_as_paddle_writes_them(built, here, tmp_path):
-    """By the Paddle that is installed, with the types that both save on a CPU."""
+    """Files of the installed Paddle are read. The dtypes are those that both Paddles save on a CPU."""
     built.minimize()
     with built.guard():
         for dtype in ("float64", "int64", "float16", "uint8", "int8", "int32", "bfloat16"):
@@ -110,7 +110,7 @@ def test_files_of_variables_are_read_as_paddle_writes_them(built, here, tmp_path
 
 
 def test_what_is_cut_or_changed_is_refused_or_read(recorded):
-    """Every file cut short is refused in one line; one with a changed byte is refused or has as many numbers."""
+    """A truncated file is refused in one line. A file with a changed byte is refused, or has the same number of elements."""
     file = recorded / "variables/fc_0.w_0"
     whole = file.read_bytes()
     for size in range(len(whole)):
@@ -152,7 +152,7 @@ def test_paddle_loads_what_is_written(recorded):
 
 @pytest.fixture(scope="module")
 def official_run(tmp_path_factory):
-    """A run of ours that is over, and its last checkpoint as Paddle's class would have saved it."""
+    """A finished run of ppema, and its last checkpoint in the format of Paddle's class."""
     folder = tmp_path_factory.mktemp("official")
     config = loader(folder, CNN)
     train(config("seed=3", "train.monitor=ema/accuracy"))
@@ -240,19 +240,19 @@ def test_what_is_missing_or_makes_no_sense(tmp_path, others, keys, said):
 
 
 def test_what_the_file_lacks_can_be_given(tmp_path):
-    """And 0.9 after 80 updates, where it is said to be constant."""
+    """A decay that the file lacks, and one of 0.9 after 80 updates, which `decay` confirms as constant."""
     both = read_official(written(tmp_path, SUMS), decay=0.99, updates=80)
     assert both.averages["fc_0.b_0"] == pytest.approx([1 / (1 - 0.99**80)] * 2, rel=1e-6)
     found = read_official(written(tmp_path, SUMS | COUNTER | {"scheduled_ema_decay_rate": np.array([0.9])}), decay=0.9)
     assert found.averages["fc_0.b_0"] == pytest.approx([1 / (1 - 0.9**80)] * 2, rel=1e-6)
-    # After 1,000 updates 0.99^1000 is nothing beside 1, however the decay came to be 0.99.
+    # After 1,000 updates, 0.99^1000 is negligible beside 1, so an earlier, smaller decay does not matter.
     assert (
         read_official(written(tmp_path, SUMS | {**COUNTER, "@EMA_STEP_COUNTER@": np.array([891])}), decay=0.99).updates == 891
     )
 
 
 def test_weights_without_an_average_stay_what_they_are(tmp_path):
-    """ParamAttr(do_model_average=False); in a folder, optimizer states are told from weights by their names."""
+    """A weight with ParamAttr(do_model_average=False). In a folder, names distinguish optimizer states from weights."""
     more = {"emb": np.ones(3, "float32"), "emb_2": np.ones(4, "float32"), "half": np.ones(2, "float16")}
     found = read_official(written(tmp_path, SUMS | COUNTER | DECAY | {"half_ema_0": np.ones(2, "float16")}, WEIGHTS | more))
     assert [name for name in found.raw if not np.array_equal(found.raw[name], found.averages[name])] == [*WEIGHTS, "half"]
@@ -328,7 +328,7 @@ def test_the_command(recorded, capsys, monkeypatch):
 
 
 def test_from_the_old_checkpoint_to_an_evaluation(official_run, capsys, monkeypatch, tmp_path):
-    """As docs/porting.md says it: two commands."""
+    """The two commands of docs/porting.md."""
     folder, _ = official_run
     monkeypatch.chdir(tmp_path)
     write_config(tmp_path / "small.yml", CNN)

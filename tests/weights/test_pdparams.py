@@ -1,4 +1,4 @@
-"""Paddle's files of weights: those that it writes are read, those that we write it reads."""
+"""Paddle's files of weights: ppema reads those of Paddle, and Paddle reads those of ppema."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_bfloat16_is_its_bits_in_a_file_and_a_type_in_memory(tmp_path):
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_slices_that_paddle_makes_are_put_together(tmp_path, protocol):
-    """Paddle's own function, in which a GiB is made 64 bytes."""
+    """Paddle's own function that slices arrays, with 64 bytes in place of 1 GiB."""
     from paddle.framework import io_utils
 
     source = inspect.getsource(io_utils._unpack_saved_dict)
@@ -66,7 +66,7 @@ def test_slices_that_paddle_makes_are_put_together(tmp_path, protocol):
 
 
 def test_slices_of_large_arrays_are_put_together(tmp_path):
-    """As protocols 2 and 3 save what is larger than a GiB."""
+    """Protocols 2 and 3 save an array of more than 1 GiB in slices."""
     file = tmp_path / "a.pdparams"
     parts = {"w@@.0": np.arange(4.0), "w@@.1": np.arange(4.0, 6.0), "b": np.ones(2)}
     sliced = {"w": {"OriginShape": (2, 3), "slices": ["w@@.0", "w@@.1"]}}
@@ -80,7 +80,7 @@ def test_slices_of_large_arrays_are_put_together(tmp_path):
 
 
 def doubling(kind, levels=40):
-    """A value of 2^levels parts in a file of 10 bytes a level: each level holds the one below it twice, from the memo."""
+    """A pickle of 10 bytes per level whose value has 2^levels parts: each level holds the one below it twice, by the memo."""
     value = kind([1.0])
     for _ in range(levels):
         value = kind([value, value])
@@ -100,7 +100,7 @@ def doubling(kind, levels=40):
     ids=["list", "tuple", "names", "shape", "types"],
 )
 def test_slices_that_double_are_refused_at_once(tmp_path, parts, sliced, protocol):
-    """40 levels would be 2^40 numbers: read in a process that may have 3 GiB, and 20 seconds."""
+    """40 levels would be 2^40 numbers. The process that reads them is limited to 3 GiB and 20 seconds."""
     file = tmp_path / "a.pdparams"
     file.write_bytes(pickle.dumps({**parts, "UnpackBigParamInfor@@": {"w": sliced}}, protocol))
     assert file.stat().st_size < 1000
@@ -108,7 +108,7 @@ def test_slices_that_double_are_refused_at_once(tmp_path, parts, sliced, protoco
 
 
 def test_one_array_under_many_names_is_no_larger_than_the_file(tmp_path):
-    """100,000 names of one array of 100 kB: 10 GB of slices."""
+    """100,000 names of one array of 100 kB would be 10 GB of slices."""
     file, shared = tmp_path / "a.pdparams", np.zeros(12_500)
     parts = {f"{index}": shared for index in range(100_000)}
     file.write_bytes(
@@ -118,7 +118,7 @@ def test_one_array_under_many_names_is_no_larger_than_the_file(tmp_path):
 
 
 def read_apart(file) -> str:
-    """What reading `file` says, in a process that is not let have much."""
+    """The message of reading `file`, in a process with little memory."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (3 << 30,) * 2)\n"
         "from pathlib import Path; from ppema.errors import CheckpointError; from ppema.weights.pdparams import read_pdparams\n"

@@ -1,4 +1,4 @@
-"""Where weights come from: the names that a source's arrays have, and whose fault it is that they do not fit."""
+"""Sources of weights: the names of their arrays, and the place that a message blames if they do not fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pickles of arrays: what numpy and Paddle write is read, and nothing that anybody else may think of is done."""
+"""Pickles of arrays: those of numpy and Paddle are read, and every other pickle is refused without any call."""
 
 from __future__ import annotations
 
@@ -111,15 +111,15 @@ BAD = {
     "damaged: an array of shape [4611686018427387904] with 4 bytes": [array(HUGE + b"\x85", dtype("f4"), FOUR)],
     "damaged: an array of shape [2] with 4 bytes": [array(b"K\x02\x85", dtype("f4"), FOUR)],
     MISFIT: [
-        # calls of what can not be called
+        # calls of values that are not callable
         pickle.GLOBAL + b"numpy\nndarray\n" + HUGE + pickle.TUPLE1 + pickle.TUPLE1 + pickle.REDUCE,
         text("os.system") + pickle.EMPTY_TUPLE + pickle.REDUCE,
-        # changes of what is no new array
+        # changes of values that are no new array
         text("x") + b"N" + pickle.BUILD,
         call(b"collections.OrderedDict", pickle.EMPTY_TUPLE) + pickle.EMPTY_DICT + pickle.BUILD,
         array(b"K\x01\x85", dtype("f4"), FOUR) + b"(K\x01K\x01\x85" + dtype("f4") + b"\x89" + FOUR + b"t" + pickle.BUILD,
         pickle.GLOBAL + b"numpy\ndtype\n" + b"N}" + text("__defaults__") + b"N" + pickle.SETITEM + b"\x86" + pickle.BUILD,
-        # dtypes and arrays that are none of numbers
+        # dtypes and arrays of other values than numbers
         pickle.GLOBAL + b"numpy\ndtype\n" + b"]\x89\x88\x87" + pickle.REDUCE,
         array(b"K\x01\x85", dtype("f4"), b"]"),
         array(b"]", dtype("f4"), FOUR),
@@ -129,12 +129,12 @@ BAD = {
         dtype("f4") + b"N" + pickle.BUILD,
         dtype("f4") + b"(K\x03" + text("<") + text("f4") + b"NNK\x00K\x00K\x00t" + pickle.BUILD,
         dtype("f4") + b"(K\x03" + text("x") + b"NNNK\x00K\x00K\x00t" + pickle.BUILD,
-        # shapes that can not be
+        # impossible shapes
         array(b"J\xff\xff\xff\xff\x85", dtype("f4"), FOUR),
         array(b"\x88\x85", dtype("f4"), FOUR),
         array(b"(" + b"K\x01" * 33 + b"t", dtype("f4"), FOUR),
         array(b"\x8a\x09" + b"\xff" * 8 + b"\x00\x85", dtype("f4"), FOUR),
-        # arrays that do not begin as numpy's do, or are never filled
+        # arrays with another constructor than numpy's, or without data
         NEW + b")R",
         NEW + pickle.GLOBAL + b"numpy\nndarray\n" + HUGE + b"\x85C\x01b\x87R",
         NEW + text("x") + b"K\x00\x85C\x01b\x87R",
@@ -146,7 +146,7 @@ BAD = {
         call(b"_codecs.encode", pickle.EMPTY_TUPLE),
         call(b"builtins.bytes", HUGE + b"\x85"),
         call(b"builtins.tuple", text("x") + b"\x85"),
-        # items where none can be; tuples so deep that their hash would overflow the stack
+        # items of values that hold none; tuples so deep that their hash would overflow the stack
         b"}]Ns",
         b"}" + b")" + b"\x85" * 600_000 + b"Ns",
         b"}(" + b")" + b"\x85" * 600_000 + b"Nu",
@@ -154,7 +154,7 @@ BAD = {
         call(b"_codecs.encode", text("x") + b")" + b"\x85" * 600_000 + b"\x86"),
         b"]NNs",
         b"}Na",
-        # marks, stacks and memos that lack what is taken from them, or keep something
+        # marks, stacks and memos that lack a value that is popped, or have one left over
         b"(",
         b"(\x85",
         b"((\x94",
@@ -182,7 +182,7 @@ def test_everything_else_is_refused(message, content, tmp_path, monkeypatch):
 
 
 def test_a_huge_index_of_the_memo_allocates_nothing():
-    """Python's own unpickler makes a table of 32 GB for this one."""
+    """`pickle.Unpickler`, written in C, allocates a table of 32 GB for this pickle."""
     content = b"N" + pickle.LONG_BINPUT + struct.pack("<I", 2**31 - 1) + pickle.STOP
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert read_pickle(content) is None
@@ -205,7 +205,7 @@ def test_every_beginning_of_a_file_is_refused():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_bytes_that_are_changed_are_read_or_refused(seed):
-    """Never another exception: a traceback in front of a user."""
+    """Changed bytes never raise another exception, which would be a traceback in front of a user."""
     rng = np.random.default_rng(seed)
     original = pickle.dumps({"a": ARRAYS[0], "b": [ARRAYS[4], "x"]}, int(rng.integers(2, 5)))
     for _ in range(500):
@@ -217,7 +217,7 @@ def test_bytes_that_are_changed_are_read_or_refused(seed):
 
 
 def test_nesting_as_deep_as_the_file_is_long():
-    """In a process of its own, which a stack that overflows would end."""
+    """The pickle is read in a separate process, which a stack overflow would end."""
     code = (
         "from ppema.weights.unpickle import read_pickle\n"
         "value = read_pickle(b')' + b'\\x85' * 900_000 + b'.')\n"
@@ -235,7 +235,7 @@ def test_more_opcodes_than_weights_take():
 
 
 def test_one_piece_of_data_in_many_arrays_is_refused():
-    """Big-endian, so that each would be a copy."""
+    """The arrays are big-endian, so that each would be copied."""
     data = b"B" + struct.pack("<I", 4000) + b"\x00" * 4000 + pickle.BINPUT + b"\x01"
     swapped = dtype("f4") + b"(K\x03" + text(">") + b"NNNK\x00K\x00K\x00t" + pickle.BUILD
     again = array(b"M\xe8\x03\x85", swapped, b"h\x01")
