@@ -49,7 +49,12 @@ class PassSpec(Named):
 class Optimizer(Named):
     """The optimizer: a class of paddle.optimizer, or one of your own."""
 
-    model_config = examples("Adam", {"name": "Momentum", "args": {"momentum": 0.9}, "weight_decay": 1e-4, "clip_norm": 1.0})
+    model_config = examples(
+        "Adam",
+        {"name": "Momentum", "args": {"momentum": 0.9}, "weight_decay": 1e-4, "no_decay": ["bias", "norm"], "clip_norm": 1.0},
+        {"name": "SGD", "clip_each_norm": 1.0},
+        {"name": "SGD", "clip_value": 0.1},
+    )
 
     weight_decay: Annotated[NotNegative, InFloat32] | None = Field(
         default=None, description="L2 coefficient, or decoupled decay where the optimizer has it. null: none."
@@ -57,6 +62,27 @@ class Optimizer(Named):
     clip_norm: Annotated[Positive, InFloat32] | None = Field(
         default=None, description="Largest global norm of the gradients. Larger gradients are scaled down. null: no limit."
     )
+
+    clip_each_norm: Annotated[Positive, InFloat32] | None = Field(
+        default=None, description="Largest norm of each variable's gradient. Larger gradients are scaled down. null: no limit."
+    )
+    clip_value: Annotated[Positive, InFloat32] | None = Field(
+        default=None, description="Largest absolute value of a gradient's numbers. null: no limit."
+    )
+    no_decay: tuple[Literal["bias", "norm"], ...] = Field(
+        default=(), description="Kinds of variables without weight decay: biases, and the weights of normalisation layers."
+    )
+
+    @property
+    def clips(self) -> list[str]:
+        """The keys that limit gradients."""
+        return [key for key in ("clip_norm", "clip_each_norm", "clip_value") if getattr(self, key) is not None]
+
+    @model_validator(mode="after")
+    def _one_clip(self) -> Optimizer:
+        if len(self.clips) > 1:
+            raise faults([((self.clips[1],), f"requires that {self.clips[0]} is not given: choose one")])
+        return self
 
     @model_validator(mode="after")
     def _numbers_are_float32(self) -> Optimizer:

@@ -22,6 +22,7 @@ from ppema.averaging.decay import MOST_STEPS
 from ppema.config.average_spec import AverageSpec
 from ppema.config.data import DataSpec
 from ppema.config.duration import Duration
+from ppema.config.group import Group
 from ppema.config.init_from import InitFrom
 from ppema.config.monitor import Monitors, is_monitor
 from ppema.config.named import LearningRate, Named, Optimizer, PassSpec
@@ -180,6 +181,7 @@ class Config(Section):
             "loss": {"name": "cross_entropy", "args": {"label_smoothing": 0.1}},
             "metrics": ["accuracy", "top5"],
             "optimizer": "Adam",
+            "groups": [{"match": "^0", "lr_scale": 0.1}],
             "lr": 1e-3,
             "averages": {"ema": {"decay": 0.99}},
             "passes": [{"name": "my_passes.Centralize", "after": "backward"}],
@@ -206,6 +208,7 @@ class Config(Section):
     optimizer: Optimizer = Field(
         description="The optimizer: a class of paddle.optimizer except LBFGS and Rprop. Its learning rate is `lr`."
     )
+    groups: tuple[Group, ...] = Field(default=(), description="Variables that are trained in another way than the rest.")
     lr: LearningRate = Field(description="The learning rate: a number, or a schedule of paddle.optimizer.lr.")
     averages: Averages = Field(
         default={}, description="Averages of the weights by name. Each is evaluated beside the raw weights."

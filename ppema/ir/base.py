@@ -152,6 +152,13 @@ class IR(Protocol):
         """Put the switches back to what each was before `set_test`."""
         ...
 
+    def fix_statistics(self, program: Program, names: Set[str]) -> None:
+        """Make every BatchNorm of `program` whose statistics are in `names` normalise by them, and leave them unchanged.
+
+        Call it before the backward pass is built: the gradients then are those of a BatchNorm in test mode.
+        """
+        ...
+
     def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
         """Make every BatchNorm of the test program `program` whose statistics are in `names` normalise by its batch, and
         write the batch's mean and variance, and nothing of their old values, into its statistics.

@@ -110,6 +110,11 @@ class Legacy:
         for op, switch in switches.before:
             op._set_attr("is_test", switch)
 
+    def fix_statistics(self, program: Program, names: Set[str]) -> None:
+        for op, _ in _walk(program, program.global_block()):
+            if op.type in ("batch_norm", "sync_batch_norm") and {*op.input("Mean"), *op.input("Variance")} <= names:
+                op._set_attr("is_test", True)
+
     def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
         pairs = []
         for op, _ in _walk(program, program.global_block()):

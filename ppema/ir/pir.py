@@ -126,6 +126,13 @@ class Pir:
         for op, switch in switches.before:
             op.set_bool_attr("is_test", switch)
 
+    def fix_statistics(self, program: Program, names: Set[str]) -> None:
+        for op, _ in walk(program.global_block()):
+            if op.name() in ("pd_op.batch_norm_", "pd_op.sync_batch_norm_"):
+                mean, variance = (op.operand_source(index).get_defining_op() for index in (1, 2))
+                if {state_name(mean), state_name(variance)} <= names:
+                    op.set_bool_attr("is_test", True)
+
     def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
         pairs = []
         for op, _ in list(walk(program.global_block())):

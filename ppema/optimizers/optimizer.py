@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -25,6 +25,15 @@ OPTIMIZERS = {
     if inspect.isclass(value) and issubclass(value, paddle.optimizer.Optimizer)
     # LBFGS calls the model again and again within a step, which a static program can not; Rprop takes no schedule.
     if name not in ("Optimizer", "LBFGS", "Rprop")
+}
+# The arguments by which optimizers leave variables out of a decoupled weight decay, and what makes one of their names.
+DECAY_FILTERS: dict[str, Callable[[Collection[str]], Callable[[Any], bool]]] = {
+    "apply_decay_param_fun": lambda undecayed: lambda name: name not in undecayed,
+    "exclude_from_weight_decay_fn": lambda undecayed: lambda parameter: parameter.name in undecayed,
+}
+_CLIPS = {
+    "clip_norm": paddle.nn.ClipGradByGlobalNorm,
+    "clip_each_norm": paddle.nn.ClipGradByNorm,
 }
 SCHEDULERS = {
     name: value
@@ -57,16 +66,26 @@ def build_lr(spec: Any, to_steps: Callable[[Duration], int], total_steps: int) -
     return Warmup(schedule, to_steps(spec.warmup))
 
 
-def build_optimizer(spec: Any, lr: LRScheduler) -> Any:
-    """The optimizer of a config's `optimizer` section: name, args, weight_decay, clip_norm. Raises ConfigError."""
-    found = resolve(spec.name, OPTIMIZERS, "optimizer")
+def optimizer_of(name: str) -> Callable[..., Any]:
+    """The class that a config's `optimizer.name` names. Raises ConfigError."""
+    return resolve(name, OPTIMIZERS, "optimizer")
+
+
+def build_optimizer(spec: Any, lr: LRScheduler, undecayed: Collection[str] = ()) -> Any:
+    """The optimizer of a config's `optimizer` section: name, args, weight_decay, clipping. Raises ConfigError.
+
+    undecayed: names of the variables without weight decay, for optimizers that decouple it from the gradient.
+    """
+    found = optimizer_of(spec.name)
     given: dict[str, Any] = {"learning_rate": lr}
+    parameters = inspect.signature(found).parameters
+    given |= {key: chooses(undecayed) for key, chooses in DECAY_FILTERS.items() if undecayed and key in parameters}
     if spec.weight_decay is not None:
-        if "weight_decay" not in inspect.signature(found).parameters:
+        if "weight_decay" not in parameters:
             raise ConfigError.of(f"{spec.name} takes no weight_decay", "weight_decay")
         given["weight_decay"] = float(spec.weight_decay)
-    if spec.clip_norm is not None:
-        given["grad_clip"] = paddle.nn.ClipGradByGlobalNorm(spec.clip_norm)
+    for key in _CLIPS.keys() & spec.clips:
+        given["grad_clip"] = _CLIPS[key](getattr(spec, key))
     check_arguments(found, spec.args, given=(*given, "parameters"), what=spec.name)
     optimizer = _call(found, {**given, **spec.args})
     if not isinstance(optimizer, paddle.optimizer.Optimizer):

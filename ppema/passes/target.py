@@ -15,6 +15,7 @@ from ppema.ir import IR, Gradient, Parameter, Program, Variable, backend
 from ppema.passes.average import Average
 from ppema.passes.guard import Guard
 from ppema.passes.placement import Placement
+from ppema.passes.treatment import Treatment
 
 Gate = Callable[[Callable[[], None]], None]
 
@@ -41,6 +42,7 @@ class TrainProgram:
     gate: set by a pass whose branch encloses all that later passes append. It is called with a function that appends it.
     averages: by name, in the order of their addition.
     placement: the operations that oneDNN computes. None: the oneDNN pass was not applied.
+    treatments: by variable's name, how it is trained where that differs from the rest.
     done: a report for each applied pass, in order.
     """
 
@@ -54,6 +56,7 @@ class TrainProgram:
     gate: Gate | None = None
     averages: dict[str, Average] = field(default_factory=dict)
     placement: Placement | None = None
+    treatments: dict[str, Treatment] = field(default_factory=dict)
     done: list[PassReport] = field(default_factory=list)
 
     @property

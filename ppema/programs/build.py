@@ -17,17 +17,20 @@ from ppema.optimizers.schedules import LRScheduler
 from ppema.passes.average import Average
 from ppema.passes.ema import EmaPass
 from ppema.passes.finite import FinitePass
+from ppema.passes.groups import GroupsPass
 from ppema.passes.guard import Guard
 from ppema.passes.onednn import OnednnPass
 from ppema.passes.placement import Placement
 from ppema.passes.recalibrate import Recalibration, recalibration
 from ppema.passes.switch import SwitchPass
 from ppema.passes.target import Pass, PassReport, TrainProgram, apply_passes
+from ppema.passes.treatment import Treatment
 from ppema.programs.averages import average_passes
 from ppema.programs.eval_program import Model, TestProgram, build_test_model, rewired
 from ppema.programs.extra import ExtraPass, with_extra
 from ppema.programs.forward import building
 from ppema.programs.step import BackwardPass, ForwardPass, OptimizePass
+from ppema.programs.treatments import treatments_of
 
 
 def training_step(
@@ -39,15 +42,18 @@ def training_step(
     exception: it replaces operations of the whole program.
     """
     places = {name: place for place, name in model.structured.items()}
+    treatments = treatments_of(config, model)
+    undecayed = {name for name, each in treatments.items() if each.weight_decay == 0}
     with config.at("optimizer"):
-        optimizer = build_optimizer(config.optimizer, lr)
+        optimizer = build_optimizer(config.optimizer, lr, undecayed)
     with config.at("averages"):
         averages = average_passes(config.averages, horizon, places)
     passes = [
         ForwardPass(config, fields, model),
+        *([GroupsPass(treatments)] if treatments else []),
         BackwardPass(optimizer),
         FinitePass(order=tuple(model.structured.values())),
-        OptimizePass(optimizer),
+        OptimizePass(optimizer, config.optimizer.clip_value),
         *averages,  # their variables, one update of all averages, and the overwriting of weights
         *([OnednnPass()] if onednn else []),
     ]
@@ -62,7 +68,7 @@ class Programs:
     programs; guard: detects the skipped steps of `train`; tests: a test program for each name of weights, "raw" first, then
     the averages in the config's order; recalibrations: by average, for those whose BatchNorm statistics must be measured
     before evaluation; placement: the operations of `train` on oneDNN, None without oneDNN; passes: a report for each pass of
-    `train`, in order.
+    `train`, in order; treatments: by variable's name, its own training, if it has one.
     """
 
     startup: Program
@@ -76,6 +82,7 @@ class Programs:
     recalibrations: dict[str, Recalibration] = field(default_factory=dict)
     placement: Placement | None = None
     passes: tuple[PassReport, ...] = ()
+    treatments: dict[str, Treatment] = field(default_factory=dict)
 
     @property
     def on_onednn(self) -> bool:
@@ -121,6 +128,7 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *,
         recalibrations,
         target.placement,
         tuple(target.done),
+        target.treatments,
     )
 
 

@@ -62,15 +62,22 @@ class BackwardPass(Pass):
 
 @dataclass(frozen=True)
 class OptimizePass(Pass):
-    """Append the optimizer's update by the gradients, with clipping. Requires `target.minimize`."""
+    """Append the optimizer's update by the gradients, with clipping. Requires `target.minimize`.
+
+    clip_value: the largest absolute value of a gradient's numbers. None: no limit. Paddle 3 has no static ClipGradByValue.
+    """
 
     name: ClassVar[str] = "optimize"
     optimizer: Any
+    clip_value: float | None = None
 
     def apply(self, target: TrainProgram) -> str:
         assert target.minimize is not None, "BackwardPass comes first"
         with target.appending():
-            target.minimize(target.gradients)
+            gradients = target.gradients
+            if self.clip_value is not None:
+                gradients = [(each, paddle.clip(value, -self.clip_value, self.clip_value)) for each, value in gradients]
+            target.minimize(gradients)
         return type(self.optimizer).__name__
 
 

@@ -59,12 +59,13 @@ def _variables(run: TrainingRun, every: bool) -> Table:
     averages = run.programs.averages.values()
     covered = [{each.parameter.name: _covered(each) for each in average.choices} for average in averages]
     parameters = sorted(run.programs.model.parameters, key=lambda each: order.get(each.name, len(order)))
-    rows = []
+    rows, treatments = [], run.programs.treatments
     for parameter in parameters:
         name = parameter.name
         kind = "trained" if name in trainable else "statistic" if name in written else "frozen"
-        rows.append((*_form(parameter, places), kind, *(column.get(name, "no") for column in covered)))
-    head = (*_FORM, "kind", *run.programs.averages)
+        treated = [str(treatments.get(name, ""))] if treatments else []
+        rows.append((*_form(parameter, places), kind, *treated, *(column.get(name, "no") for column in covered)))
+    head = (*_FORM, "kind", *(["group"] if treatments else []), *run.programs.averages)
     folded = not every and len(rows) > _FOLDED_ABOVE
     return Table(BY_GROUP, head, _folded(rows)) if folded else Table("Variables", head, rows)
 

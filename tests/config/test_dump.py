@@ -144,6 +144,10 @@ optimizer:
   args: {}
   weight_decay: 1.0e-05
   clip_norm: null
+  clip_each_norm: null
+  clip_value: null
+  no_decay: []
+groups: []
 lr:
   name: x
   args:

@@ -1,0 +1,56 @@
+"""The Groups pass: variables that are trained in another way than the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import paddle
+
+from ppema.ir import Operation
+from ppema.passes.target import Pass, TrainProgram
+from ppema.passes.treatment import Treatment
+
+
+@dataclass(frozen=True)
+class GroupsPass(Pass):
+    """Give each variable its learning rate and weight decay, and freeze the frozen ones.
+
+    Takes a program with a loss and without gradients. A BatchNorm whose weight and bias are frozen normalises by its running
+    statistics, which stay as they are.
+
+    treatments: by variable's name; all others are trained as the optimizer has it.
+    """
+
+    name: ClassVar[str] = "groups"
+    treatments: Mapping[str, Treatment]
+
+    def apply(self, target: TrainProgram) -> str:
+        parameters = target.parameters
+        target.treatments = dict(self.treatments)
+        for parameter in parameters:
+            found = self.treatments.get(parameter.name)
+            if found is None or not parameter.trainable:
+                continue
+            variable = parameter.variable
+            if found.frozen:
+                variable.stop_gradient = True
+            if found.lr_scale != 1:
+                variable.optimize_attr["learning_rate"] = found.lr_scale
+            if found.weight_decay is not None:
+                variable.regularizer = paddle.regularizer.L2Decay(found.weight_decay)
+        frozen = {name for name, each in self.treatments.items() if each.frozen}
+        untrained = {each.name for each in parameters if not each.trainable}
+        still = _statistics_within(target.ir.operations(target.main), untrained, frozen)
+        target.ir.fix_statistics(target.main, still)
+        return f"{len(self.treatments) - len(frozen)} variables trained otherwise, {len(frozen)} frozen"
+
+
+def _statistics_within(operations: Iterable[Operation], untrained: set[str], frozen: set[str]) -> set[str]:
+    """The statistics of the BatchNorms whose weight and bias are frozen, or which have a frozen statistic and no weight."""
+    found: set[str] = set()
+    for op in operations:
+        if "batch_norm" in op.kind and frozen.intersection(op.reads) and set(op.reads) <= frozen | untrained:
+            found |= untrained.intersection(op.reads)
+    return found

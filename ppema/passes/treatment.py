@@ -1,0 +1,26 @@
+"""How one variable is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """How one variable is trained.
+
+    lr_scale: factor of the learning rate. weight_decay: in place of the optimizer's; None: the optimizer's. frozen: whether it
+    stays as it begins.
+    """
+
+    lr_scale: float = 1.0
+    weight_decay: float | None = None
+    frozen: bool = False
+
+    def __str__(self) -> str:
+        """In words, for people; "" where nothing is different."""
+        if self.frozen:
+            return "frozen"
+        scale = f"lr × {self.lr_scale:.6g}" if self.lr_scale != 1 else ""
+        decay = f"weight decay {self.weight_decay:.6g}" if self.weight_decay is not None else ""
+        return ", ".join(filter(None, (scale, decay)))
