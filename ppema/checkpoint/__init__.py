@@ -1,1 +1,1 @@
-"""The state of a run on disk: names, arrays and JSON, written to last and checked when read. No paddle."""
+"""The state of a run on disk: names, arrays and JSON, written durably and checked when read. Imports no paddle."""

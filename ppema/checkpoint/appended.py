@@ -1,4 +1,4 @@
-"""A file that grows by whole pieces, such as lines: however a write fails, no half piece stays, and none is lost."""
+"""A file that grows by whole pieces, such as lines: after a failed write it holds no partial piece, and no piece is lost."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ppema.checkpoint.durable import open_own
 
 
 class AppendedFile:
-    """A file to append to. What could not be written is kept, and written before what comes next. Close it after use."""
+    """A file for appending. A piece that could not be written is kept, and written before the next one. Close it after use."""
 
     def __init__(self, path: Path):
-        """Go on at the end of the file, which is made where it is missing. Raises OSError, for a link too."""
-        # A pipe of that name is an error, and not a wait for who may read it.
+        """Open the file at its end; a missing file is created. Raises OSError, also for a link."""
+        # With O_NONBLOCK, a pipe of that name is an error instead of a wait for its reader.
         self._handle = open_own(path, os.O_WRONLY | os.O_NONBLOCK)
         self._end = os.fstat(self._handle).st_size
         self._pending = b""
 
     def append(self, piece: bytes) -> None:
-        """Raises OSError where it can not be written now."""
+        """Append `piece`, after those that failed before. Raises OSError if they can not be written now."""
         self._pending += piece
         left = memoryview(self._pending)
         end = self._end
@@ -35,7 +35,7 @@ class AppendedFile:
         self._pending, self._end = b"", end
 
     def write(self, piece: bytes) -> None:
-        """`append`, for those who take any file to write to."""
+        """`append`, for callers that write to any file object."""
         self.append(piece)
 
     def close(self) -> None:

@@ -8,31 +8,31 @@ from typing import Any
 
 from ppema.errors import ConfigError
 
-# Of these, less is better.
+# Parts of the names of metrics for which less is better.
 _ERRORS = ("loss", "mse", "mae", "rmse", "error", "perplexity")
 
 
 @dataclass(frozen=True)
 class Best:
-    """monitor: "<weights>/<metric>"; value: of that metric; step: after which it was measured."""
+    """A monitored value. monitor: "<weights>/<metric>"; value: of that metric; step: the step after which it was measured."""
 
     monitor: str
     value: float
     step: int
 
     def beats(self, other: Best, mode: str | None) -> bool:
-        """Whether this is strictly better; mode: "max", "min", or None to go by the metric's name."""
+        """Whether this value is strictly better. mode: "max", "min", or None, by the metric's name."""
         smaller = wants_less(self.monitor.partition("/")[2], mode)
         return self.value < other.value if smaller else self.value > other.value
 
 
 def wants_less(metric: str, mode: str | None) -> bool:
-    """Whether `metric` is best at its smallest; mode: "max", "min", or None to go by its name."""
+    """Whether the smallest value of `metric` is best. mode: "max", "min", or None, by its name."""
     return mode == "min" or (mode is None and less_is_better(metric))
 
 
 def check_monitors(monitors: Sequence[str], measures: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless the metrics that `monitors` name are among `measures`."""
+    """Raise ConfigError unless `measures` have all metrics in `monitors`."""
     for monitor in monitors:
         metric = monitor.partition("/")[2]
         if metric not in measures:
@@ -40,5 +40,5 @@ def check_monitors(monitors: Sequence[str], measures: Mapping[str, Any]) -> None
 
 
 def less_is_better(name: str) -> bool:
-    """Whether a metric's name says that it counts errors."""
+    """Whether a metric's name is that of an error or a loss."""
     return any(part in name.lower() for part in _ERRORS)

@@ -5,7 +5,7 @@ step-00000450/raw.safetensors            parameters and BatchNorm statistics, by
               average-<name>.safetensors shadows, their rests, count and weight, by their names
               manifest.json              everything else, and the size and checksum of each of these files
 
-docs/checkpoints.md describes it for other readers.
+docs/checkpoints.md describes the format for other programs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ppema.errors import CheckpointError, Naming
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint on disk: its folder and its manifest. Arrays that it does not hold are read, and checked, when used."""
+    """One checkpoint on disk: its folder and its manifest. Arrays that are not held are read and checked at each use."""
 
     path: Path
     manifest: Manifest = field(repr=False)  # it has a line for every variable
@@ -34,7 +34,7 @@ class Checkpoint:
 
     @classmethod
     def open(cls, path: Path) -> Checkpoint:
-        """Read the manifest in the folder `path`. Raises CheckpointError where it is missing, damaged or of another format."""
+        """Read the manifest in the folder `path`. Raises CheckpointError if it is missing, damaged or of another format."""
         manifest = read_manifest(Manifest, path, "checkpoint")
         if is_step(path) and step_of(path) != manifest.state.step:
             raise CheckpointError(f"{path / MANIFEST}: damaged: it is the manifest of step {manifest.state.step}")
@@ -46,13 +46,13 @@ class Checkpoint:
 
     @classmethod
     def intact(cls, path: Path) -> Checkpoint:
-        """The same, with every file of it checked."""
+        """Read the manifest, and check every file. Raises CheckpointError."""
         return cls.open(path).checked()
 
     def checked(self, hold: Callable[[str], bool] = lambda part: False) -> Checkpoint:
-        """This one, once every file of it was read and checked. Raises CheckpointError for the first that is damaged.
+        """Read and check every file, and return the checkpoint. Raises CheckpointError for the first damaged file.
 
-        hold: whether to keep the arrays of a part, for `arrays` and `weights`, which else read the file again.
+        hold: whether to hold the arrays of a part; `arrays` and `weights` read the files of other parts again.
         """
         held = {}
         for name, record in self.manifest.files.items():
@@ -70,10 +70,10 @@ class Checkpoint:
         return dict(self._held[part]) if part in self._held else read_part(self.path, self.manifest, part)
 
     def weights(self, name: str) -> dict[str, np.ndarray]:
-        """The weights `name` ("raw" or an average's) under the variables' own names, for a program without averages.
+        """The weights `name` ("raw" or an average's) by variables' names, for a program without averages.
 
-        They are of the raw weights' types. What the average does not cover comes from the raw weights. Raises CheckpointError
-        for an unknown name.
+        Shapes and dtypes are those of the raw weights. Variables outside the average have their raw values. Raises
+        CheckpointError for an unknown name, and for files that are missing or damaged.
         """
         raw = self.arrays(RAW)
         if name == RAW:
@@ -87,7 +87,7 @@ class Checkpoint:
         return {**raw, **{name: fitted(array, raw.get(name, array).dtype.name) for name, array in weights.items()}}
 
     def shadow_of(self, average: str) -> dict[str, str]:
-        """The names of its shadows by variable's name. Raises CheckpointError for an unknown average."""
+        """The names of the average's shadows by variable's name. Raises CheckpointError for an unknown average."""
         averages = self.manifest.averages
         if average not in averages:
             there = ", ".join([RAW, *averages])
@@ -101,25 +101,25 @@ Reader = Callable[[Path], Checkpoint]  # raises CheckpointError
 
 
 def with_state(path: Path) -> Checkpoint:
-    """The checkpoint in `path` with every file checked, and all its arrays held."""
+    """The checkpoint in `path` with every file checked, and all its arrays held. Raises CheckpointError."""
     return Checkpoint.open(path).checked(lambda part: True)
 
 
 def with_weights(name: str | None = None) -> Reader:
-    """Reads a checkpoint, with every file checked, and holds what `Checkpoint.weights(name)` takes; None: of every name."""
+    """A reader that checks every file, and holds the arrays that `Checkpoint.weights(name)` needs. None: those of all names."""
     parts = (RAW, f"average-{name}")
     return lambda path: Checkpoint.open(path).checked(lambda part: part != "optimizer" if name is None else part in parts)
 
 
 def _of_files(weights: str) -> str:
-    """What to do where `weights`, which are no average's, look like the path of a file; for a `Naming`."""
+    """The remedy if `weights`, the name of no average, look like the path of a file. A text for a `Naming`."""
     if "/" not in weights and not Path(weights).suffix:
         return ""
     return f"; {{weights}} takes files *{SAFETENSORS}, which export writes; init_from.path takes *{PDPARAMS} too"
 
 
 def check_fits(source: Path, found: Arrays, wanted: Sequence[str]) -> None:
-    """Raise CheckpointError unless the arrays `found` in `source` are those of the variables `wanted`."""
+    """Raise CheckpointError unless the arrays `found` in `source` have exactly the names `wanted`."""
     for names, what in ((set(wanted) - set(found), "lacks"), (set(found) - set(wanted), "has the unknown")):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""

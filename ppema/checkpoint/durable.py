@@ -1,4 +1,4 @@
-"""Writing so that it lasts: when a function here returns, what it wrote outlives the process and a power cut."""
+"""Durable writes: after a function here returns, its data survives the end of the process and a power cut."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-Buffer = Any  # whatever has the buffer protocol: bytes, a contiguous numpy array
+Buffer = Any  # an object with the buffer protocol: bytes, a contiguous numpy array
 
 
 class NewFile:
-    """A file that did not exist, to be written and then made to last. A context manager, which closes it."""
+    """A new file, to write and then to sync. As a context manager it closes the file. All methods raise OSError."""
 
     def __init__(self, path: Path):
-        """Raises OSError, as all methods do."""
+        """Create the file. Raises OSError, also if it exists."""
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
     def __enter__(self) -> NewFile:
@@ -32,12 +32,12 @@ class NewFile:
             left = left[os.write(self._handle, left) :]
 
     def sync(self) -> None:
-        """Wait until the disk has it."""
+        """Wait until the content is on the disk."""
         os.fsync(self._handle)
 
 
 def open_own(path: Path, flags: int) -> int:
-    """A handle on a file of a run's folder, made where it is missing. Raises OSError, for a link too."""
+    """A handle on a file of a run's folder; a missing file is created. Raises OSError, also for a link."""
     try:
         return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as error:
@@ -47,7 +47,7 @@ def open_own(path: Path, flags: int) -> int:
 
 
 def write_file(path: Path, *contents: Buffer) -> None:
-    """Write a new file of `contents`, one after the other. Raises OSError; its name lasts once `sync_folder` was called."""
+    """Write a new file of `contents`, one after the other. Its name is durable after `sync_folder`. Raises OSError."""
     with NewFile(path) as file:
         for content in contents:
             file.write(content)
@@ -55,9 +55,9 @@ def write_file(path: Path, *contents: Buffer) -> None:
 
 
 def replace_file(path: Path, *contents: Buffer) -> None:
-    """Replace the file `path` by one of `contents`, at once and for good.
+    """Replace the file `path` by one of `contents`, atomically and durably.
 
-    Raises OSError; the file is then what it was, or, where only the folder could not be synced, already the new one.
+    Raises OSError. The file is then unchanged, or already replaced if only the sync of its folder failed.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -73,7 +73,7 @@ def replace_file(path: Path, *contents: Buffer) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what was created, renamed and removed in `folder` last. Raises OSError."""
+    """Make created, renamed and removed entries of `folder` durable. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""A folder of arrays (safetensors) and a manifest (JSON) that appears under its name whole, or not at all, and then lasts."""
+"""A folder of arrays (safetensors) and a manifest (JSON), which gets its name only when it is complete and durable."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from ppema.errors import CheckpointError, TrainingError, printable
 
 MANIFEST = "manifest.json"
 _PREFIX = "step-"
-_LARGEST_MANIFEST = 2**28  # bytes; some hundred for each variable
+_LARGEST_MANIFEST = 2**28  # bytes; a variable takes a few hundred
 
 
 def step_folder(parent: Path, step: int) -> Path:
-    """The folder of `step`."""
+    """The path of the folder of `step`, such as step-00000450."""
     return parent / f"{_PREFIX}{step:08d}"
 
 
 def step_folders(parent: Path) -> list[Path]:
-    """The folders of all steps in `parent`, in the steps' order, and links in their place, wherever they lead.
+    """The folders of all steps in `parent`, in the steps' order. A link with such a name counts, whatever its target.
 
-    None where `parent` is missing. Raises CheckpointError where it can not be read.
+    The list is empty if `parent` is missing. Raises CheckpointError if `parent` can not be read.
     """
     found = [each for each in contents(parent) if each.is_symlink() or each.is_dir(follow_symlinks=False)]
     return sorted((parent / each.name for each in found if is_step(Path(each.name))), key=step_of)
 
 
 def contents(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in `folder`, by name; nothing where there is no such folder. Raises CheckpointError where it can not be read."""
+    """The entries of `folder`, sorted by name; empty if it is no folder. Raises CheckpointError if it can not be read."""
     try:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda each: each.name)
@@ -49,21 +49,22 @@ def contents(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def is_step(path: Path) -> bool:
-    """Whether `path` has a name that `step_folder` gives."""
+    """Whether the name of `path` is one that `step_folder` makes."""
     return re.fullmatch(rf"{_PREFIX}[0-9]+", path.name) is not None
 
 
 def step_of(folder: Path) -> int:
-    """The step that `step_folder` named `folder` after."""
+    """The step in the name of `folder`."""
     return int(folder.name.removeprefix(_PREFIX))
 
 
 def write_folder(target: Path, images: Mapping[str, Image], manifest: FolderManifest, what: str) -> str:
     """Write each part's image as <part>.safetensors, and `manifest` with their checksums, into a new folder `target`.
 
-    It replaces one that is there. what: they are, for the message. Returns the manifest's checksum. Raises TrainingError when
-    it can not be written; what was there before is as it was. The folder that `target` lies in is made, but none above it: a
-    run's folder that was removed does not come back half.
+    An existing `target` is replaced. what: the kind of folder, for messages. Returns the manifest's checksum. The parent of
+    `target` is created, but no folder above it, so that a removed run's folder does not reappear in part.
+
+    Raises TrainingError if the folder can not be written. An existing `target` is deleted only after the new one is complete.
     """
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -87,8 +88,9 @@ def write_folder(target: Path, images: Mapping[str, Image], manifest: FolderMani
 
 
 def read_manifest(kind: type[AnyManifest], folder: Path, what: str) -> AnyManifest:
-    """The manifest in `folder`, which is to be `what`. Raises CheckpointError for one that is missing, damaged, or of another
-    format.
+    """The manifest in `folder`. what: the kind of folder, for messages.
+
+    Raises CheckpointError if the manifest is missing, damaged, or of another format.
     """
     file = folder / MANIFEST
     try:
@@ -108,7 +110,7 @@ def read_manifest(kind: type[AnyManifest], folder: Path, what: str) -> AnyManife
 
 
 def read_part(folder: Path, manifest: FolderManifest, part: str) -> dict[str, np.ndarray]:
-    """The arrays of a part of the folder. Raises CheckpointError where they are not those that were written."""
+    """The arrays of a part of the folder, by name. Raises CheckpointError if they differ from those that were written."""
     name = f"{part}{SAFETENSORS}"
     if name not in manifest.files:
         raise CheckpointError(f"{folder / MANIFEST}: it knows no file {name}")
@@ -116,7 +118,7 @@ def read_part(folder: Path, manifest: FolderManifest, part: str) -> dict[str, np
 
 
 def problems(folder: Path, manifest: FolderManifest) -> list[str]:
-    """What is wrong with the files of the folder, a line each; all of them are read."""
+    """The faults of the folder's files, one line each. The function reads every file."""
     found = []
     for name, record in manifest.files.items():
         try:
@@ -127,10 +129,10 @@ def problems(folder: Path, manifest: FolderManifest) -> list[str]:
 
 
 def clear_partials(parent: Path, files: Iterable[str] = ()) -> None:
-    """Remove what killed processes left half-written in `parent`: folders of steps, and those of the `files`.
+    """Remove the partial folders of steps, and the partial `files`, that killed processes left in `parent`.
 
-    Only who alone may write there calls it. Raises CheckpointError where something else than a folder is there, which a run
-    had better know before it has anything to save.
+    Only the process that may write in `parent` calls it. Raises CheckpointError if `parent` is no folder, so that a run knows
+    before its first save.
     """
     if os.path.lexists(parent) and not parent.is_dir():
         raise CheckpointError(f"{parent}: it is no folder, which the run needs there: remove it, or choose another output")
@@ -141,7 +143,7 @@ def clear_partials(parent: Path, files: Iterable[str] = ()) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a folder with all that is in it, as far as that can be; of a link, the link alone. Raises OSError for a file."""
+    """Delete a folder as far as possible, or a file, or a link without its target. Raises OSError for a file or link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -149,7 +151,7 @@ def remove(path: Path) -> None:
 
 
 def set_aside(path: Path, folder: Path | None = None) -> Path:
-    """Rename `path` to <name>.aside, or move it into `folder`, and return where it is then. Raises OSError."""
+    """Rename `path` to <name>.aside, or move it into `folder`, and return its new path. Raises OSError."""
     if folder is not None:
         folder.mkdir(exist_ok=True)
     aside = free(path.with_name(f"{path.name}.aside") if folder is None else folder / path.name)
@@ -158,7 +160,7 @@ def set_aside(path: Path, folder: Path | None = None) -> Path:
 
 
 def free(path: Path) -> Path:
-    """`path`, or with a number behind it where something is there already."""
+    """`path`, with a number appended if it exists already."""
     number = 1
     while os.path.lexists(found := path if number == 1 else path.with_name(f"{path.name}-{number}")):
         number += 1
@@ -166,9 +168,9 @@ def free(path: Path) -> Path:
 
 
 def _write_images(folder: Path, images: Mapping[str, Image]) -> dict[str, Record]:
-    """Write the files, and return what they are, by name: the disk works on each while the next is written and summed."""
+    """Write the files, and return their records by name. Each file is synced while the next is written and checksummed."""
     with ExitStack() as stack:
-        # Begun after the files, and so ended before they are closed.
+        # The stack ends the threads before it closes the files.
         files = {part: stack.enter_context(NewFile(folder / f"{part}{SAFETENSORS}")) for part in images}
         summing, syncing = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
         records = {part: summing.submit(image.record) for part, image in images.items()}
@@ -183,7 +185,7 @@ def _write_images(folder: Path, images: Mapping[str, Image]) -> dict[str, Record
 
 
 def _remove(folder: Path) -> None:
-    # Anything else in its place makes the rename fail; rmtree would wait for the writer of a pipe.
+    # Anything else stays, and makes the rename fail; rmtree would wait for the writer of a pipe.
     if folder.is_symlink():
         folder.unlink()
     elif folder.is_dir():

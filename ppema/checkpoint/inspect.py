@@ -1,4 +1,4 @@
-"""Looking at checkpoints: which there are, whether they are intact, and how two of them differ."""
+"""The inspection of checkpoints: their list, their faults, and the differences of two of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from ppema.errors import CheckpointError
 
 @dataclass(frozen=True)
 class CheckpointEntry:
-    """A checkpoint in a list. size: of its files in bytes; named: by which pointers; fault: what is wrong with its manifest."""
+    """A checkpoint in a list. size: of its files in bytes; named: the pointers to it; fault: of its manifest, or None.
+
+    step, epoch: None if the manifest is faulty.
+    """
 
     path: Path
     step: int | None
@@ -31,9 +34,9 @@ class CheckpointEntry:
 
 @dataclass(frozen=True)
 class Difference:
-    """A variable of two checkpoints A and B: Euclidean norms, in float64; None where one of them lacks it.
+    """A variable in two checkpoints A and B. norm_a, norm_b: Euclidean norms in float64; None if a checkpoint lacks it.
 
-    distance: ‖A - B‖; equal: bit for bit.
+    distance: ‖A - B‖, or None; equal: bit for bit.
     """
 
     part: str
@@ -45,23 +48,23 @@ class Difference:
 
     @property
     def relative(self) -> float:
-        """‖A - B‖ / ‖A‖; infinite where only one has the variable, or A is zero and B is not."""
+        """‖A - B‖ / ‖A‖; infinite if one checkpoint lacks the variable, or if A is zero and B is not."""
         if self.distance is None or self.norm_a is None or (self.distance and not self.norm_a):
             return float("inf")
         return self.distance / self.norm_a if self.distance else 0.0
 
 
 def folder_of_run(path: Path) -> Path:
-    """The folder of checkpoints that `path` is, or that the run in `path` has. Raises CheckpointError where there is none."""
+    """The folder of checkpoints: `path` itself, or `path`/checkpoints of a run. Raises CheckpointError without one."""
     for folder in (path / "checkpoints", path):
-        # Not the path's own is_dir, which raises OSError for a name that is too long.
+        # Path.is_dir raises OSError for a name that is too long; os.path.isdir does not.
         if os.path.isdir(folder) and (step_folders(folder) or folder.name == "checkpoints"):
             return folder
     raise CheckpointError(f"{path}: there are no checkpoints: name a run's output folder, or the checkpoints folder in it")
 
 
 def entries(folder: Path) -> list[CheckpointEntry]:
-    """The checkpoints in `folder`, in order, then those that were set aside. Raises CheckpointError where it is unreadable."""
+    """The checkpoints in `folder`, in order, then those that were set aside. Raises CheckpointError if it is unreadable."""
     pointers = Checkpoints(folder).pointers()
     found = []
     aside = [folder / each.name for each in contents(folder) if re.fullmatch(r"step-[0-9]+\.aside.*", each.name)]
@@ -71,7 +74,7 @@ def entries(folder: Path) -> list[CheckpointEntry]:
         try:
             state = Checkpoint.open(path).manifest.state
         except CheckpointError as error:
-            # A run that goes on may have just deleted it.
+            # A run in progress may have just deleted it.
             if os.path.lexists(path):
                 found.append(CheckpointEntry(path, None, None, _size(path), named, str(error)))
         else:
@@ -80,7 +83,7 @@ def entries(folder: Path) -> list[CheckpointEntry]:
 
 
 def _size(folder: Path) -> int:
-    """Of the files in `folder`, in bytes, as far as it can be read."""
+    """The size of the files in `folder` in bytes; 0 if it can not be read."""
     try:
         return sum(each.stat(follow_symlinks=False).st_size for each in contents(folder))
     except (OSError, CheckpointError):
@@ -88,7 +91,7 @@ def _size(folder: Path) -> int:
 
 
 def check(path: Path) -> list[str]:
-    """What is wrong with the checkpoint in `path`, a line each; all its files are read."""
+    """The faults of the checkpoint in `path`, one line each. The function reads every file."""
     try:
         found = Checkpoint.open(path)
     except CheckpointError as error:
@@ -97,7 +100,7 @@ def check(path: Path) -> list[str]:
 
 
 def check_pointers(folder: Path) -> list[str]:
-    """What is wrong with the files in `folder` that name a checkpoint, a line each."""
+    """The faults of the pointers in `folder`, such as `last`, one line each."""
     found = []
     for pointer in Checkpoints(folder).pointers():
         try:
@@ -108,7 +111,10 @@ def check_pointers(folder: Path) -> list[str]:
 
 
 def differences(a: Checkpoint, b: Checkpoint) -> Iterator[Difference]:
-    """Every variable of either, part by part. Raises CheckpointError for a damaged file, or one of another shape."""
+    """The difference of every variable of `a` or `b`, part by part.
+
+    Raises CheckpointError for a damaged file, and for a variable whose shapes differ.
+    """
     for file in sorted({*a.manifest.files, *b.manifest.files}):
         part = Path(file).stem
         ours, theirs = (each.arrays(part) if file in each.manifest.files else {} for each in (a, b))

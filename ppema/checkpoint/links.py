@@ -1,7 +1,6 @@
-"""A run writes and deletes in its own folder alone.
+"""The refusal of links in a run's folder, so that a run writes and deletes only in its own folder.
 
-The folder may be reached through a link, to another disk say. A link in it, in the place of what the run writes, may lead to
-another run's files.
+The folder itself may be a link, for example to another disk. A link inside it could lead to another run's files.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ _WRITTEN = ("checkpoints", "snapshots", "vdl", "metrics.jsonl", "log.txt")
 
 
 def check_links(output: Path) -> None:
-    """Raise SetupError where what the run in `output` writes is a link."""
+    """Raise SetupError if one of the files and folders that the run in `output` writes is a link."""
     for name in _WRITTEN:
         check_no_link(output / name)
 
 
 def check_no_link(path: Path) -> None:
-    """Raise SetupError where `path` itself is a link; the folders above it may be."""
+    """Raise SetupError if `path` itself is a link. The folders above it may be links."""
     if os.path.islink(path):
         raise SetupError(
             f"{path}: it is a link, and a run deletes and writes in its own folder alone: remove it, or let the run's whole "

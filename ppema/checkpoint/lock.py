@@ -1,4 +1,4 @@
-"""One process at a time trains in a run's folder."""
+"""The lock of a run's folder, in which one process at a time trains."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ class Lock:
         self._handle = handle
 
     def check(self) -> None:
-        """Raise TrainingError where the run's folder is not the one that was locked: somebody removed or replaced it."""
+        """Raise TrainingError if the run's folder was removed or replaced since it was locked."""
         if not _is_at(self._output / _NAME, self._handle):
             raise TrainingError(f"{self._output}: the run's folder was removed or replaced while the run went on; the run ends")
 
 
 @contextmanager
 def locked(output: Path) -> Iterator[Lock]:
-    """Hold the lock of the run in `output`, which is made where it is missing.
+    """Hold the lock of the run in `output`. A missing folder is created, and removed with the lock if it is still empty.
 
-    It is the kernel's lock on the file `lock`, which says who holds it; however a process ends, it holds it no longer. A folder
-    that was made for it alone goes with it. Raises CheckpointError where another process holds it, and SetupError where the
-    folder can not be written.
+    The lock is the kernel's on the file `lock`, whose content names the holder. The kernel releases it however the process
+    ends. Raises CheckpointError if another process holds it, and SetupError if the folder can not be written.
     """
     path = output / _NAME
     made = [folder for folder in (output, *output.parents) if not folder.exists()]
@@ -59,12 +58,12 @@ def locked(output: Path) -> Iterator[Lock]:
 
 
 def _acquired(path: Path) -> int:
-    """A handle on the locked file. Raises CheckpointError where another process holds it, and OSError."""
+    """A handle on the locked file. Raises CheckpointError if another process holds the lock, and OSError."""
     while True:
         handle = open_own(path, os.O_RDWR)
         try:
             _lock(handle)
-            # Whoever held it before may have removed it in between.
+            # The former holder may have removed the file since it was opened.
             if _is_at(path, handle):
                 owner = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S %z')}\n"
                 os.ftruncate(handle, 0)
@@ -86,7 +85,7 @@ def _lock(handle: int) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        # Some network file systems know no locks; a run there is better off without one than not at all.
+        # Some network file systems have no locks. A run there goes on without one.
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
 

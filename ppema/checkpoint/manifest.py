@@ -1,7 +1,7 @@
-"""What a folder of arrays says of itself: its manifest, a typed model that is checked whenever it is read.
+"""The manifest of a folder of arrays: a typed model, which is validated when a run makes it and when it is read.
 
-A manifest is JSON whose first key is its own checksum: XXH3 of 128 bits, in hexadecimal, of the file's bytes with zeros in the
-place of that checksum. So nothing in it can change unseen; and it holds the size and checksum of every file beside it.
+A manifest is JSON. Its first key is its own checksum: XXH3 of 128 bits, in hexadecimal, of the file's bytes with zeros in place
+of the checksum. The checksum reveals every change. The manifest also holds the size and checksum of every file beside it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ FORMAT = 2
 
 _ZEROS = "0" * 32
 _SEAL = re.compile(rb'\{\s*"checksum": ?"([0-9a-f]{32})"')
-# A plain name in the folder itself.
+# A name without folders, so that the file is in the folder itself.
 _FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*\.safetensors$")]
 
 
 class FolderManifest(BaseModel):
-    """What every manifest says: of which format the folder is, and the files in it by name. checksum: its own."""
+    """The keys of every manifest. checksum: its own; format: of the folder; files: their records by name."""
 
-    # What a run has made is checked as well as what is read.
+    # Instances that a run made are validated too, not only those from files.
     model_config = ConfigDict(frozen=True, strict=True, revalidate_instances="always")
 
     checksum: str = _ZEROS
@@ -46,9 +46,9 @@ class FolderManifest(BaseModel):
 
 
 class SavedAverage(BaseModel):
-    """The names of an average's variables in its file, as in `passes.ema.Average`, and how far it is.
+    """The names of an average's variables in its file, as in `passes.ema.Average`, and its progress.
 
-    steps: optimizer steps seen; total_weight: W, which divides what is not yet bias-corrected; both stand in the file too.
+    steps: optimizer steps seen; total_weight: W, the divisor of the bias correction. The file holds both too.
     """
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -63,12 +63,13 @@ class SavedAverage(BaseModel):
 class Manifest(FolderManifest):
     """The content of a checkpoint's manifest.json.
 
-    ppema, paddle, threads, onednn: what wrote it, and whether `runtime.onednn` changed what computed it; state: the run's
-    position, epoch and batch being those in the order of the data, which is a pure function of the config's seed and the epoch;
-    random: the seed that the next step will draw from, a pure function of the config's seed and the step, and all that there is
-    of the state of random generators; lr: the schedule's numbers (`optimizers.lr_state`); best: by monitored metric; metrics:
-    as in the run's result, a measure that was not finite being null; interval: the losses since the last log line; averages: by
-    name; structured: the variables' names by their place in the model; config: the resolved config.
+    ppema, paddle: the versions that wrote it. threads: their number. onednn: whether `runtime.onednn` changed the kernels.
+    state: the run's position. Epoch and batch determine the next samples, because the order of the data is a pure function of
+    the config's seed and the epoch.
+    random: the seed of the next step, a pure function of the config's seed and the step. Generators have no other state.
+    lr: the schedule's numbers (`optimizers.lr_state`). best: by monitored metric.
+    metrics: as in the run's result; a non-finite measure is null. interval: the losses since the last log line.
+    averages: by name. structured: the variables' names by their place in the model. config: the resolved config.
     """
 
     ppema: str
@@ -87,7 +88,7 @@ class Manifest(FolderManifest):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Without oneDNN a manifest is what it was before there was the choice.
+        # Without oneDNN, a manifest equals one from before the key existed.
         return {key: value for key, value in handler(self).items() if key != "onednn" or value}
 
 
@@ -95,14 +96,14 @@ AnyManifest = TypeVar("AnyManifest", bound=FolderManifest)
 
 
 def sealed(manifest: FolderManifest) -> tuple[bytes, str]:
-    """The content of the manifest's file, and its checksum."""
+    """The content of the manifest's file, with its checksum filled in, and that checksum."""
     content = manifest.model_copy(update={"checksum": _ZEROS}).model_dump_json(indent=1).encode()
     checksum = xxhash.xxh3_128_hexdigest(content)
     return content.replace(_ZEROS.encode(), checksum.encode(), 1), checksum
 
 
 def parse(kind: type[AnyManifest], content: bytes) -> AnyManifest:
-    """The manifest of that kind that `content` is. Raises ValueError, in one line, for what is none, or was changed."""
+    """The manifest in `content`. Raises ValueError with one line if it is no manifest of that kind, or was changed."""
     seal = _SEAL.match(content)
     if seal is None:
         raise ValueError("it does not begin with its checksum")

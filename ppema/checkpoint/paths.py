@@ -1,4 +1,4 @@
-"""Where a run writes, and where its checkpoints are."""
+"""The paths of a run: its output folder, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppema.errors import ConfigError, one_line
 
 
 def output_of(config: Config) -> Path:
-    """The folder a run writes to. Raises ConfigError for what can be no path."""
+    """The folder that a run writes to. Raises ConfigError for an impossible path."""
     output = Path(config.output or "runs/run")
     try:
         os.lstat(output)
@@ -25,7 +25,7 @@ def output_of(config: Config) -> Path:
 
 
 def checkpoints_of(config: Config, horizon: Horizon | None = None) -> Checkpoints:
-    """The checkpoints of the config's run; to prune them one has to say how long that is."""
+    """The checkpoints of the config's run. horizon: the run's length, required for pruning with `train.keep_every`."""
     every = config.train.keep_every
     keep_every = horizon.steps(every) if horizon is not None and every is not None else None
     return Checkpoints(output_of(config) / "checkpoints", keep=config.train.keep, keep_every=keep_every)

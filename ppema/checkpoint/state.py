@@ -1,4 +1,4 @@
-"""Where a run stands, and what is due there."""
+"""The position of a run, the events that are due there, and the seed of its next step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pydantic import FiniteFloat, NonNegativeInt
 
 @dataclass(frozen=True)
 class State:
-    """The position of a run: steps done, the epoch and the batch in it that come next, samples seen, and steps skipped.
+    """The position of a run.
 
-    A skipped step is a step like others, with a batch of its own, but it changed nothing: its gradients were not finite.
+    step: steps done; epoch, batch: the next epoch, and the next batch in it, both counted from 0; samples: samples seen;
+    skipped: steps skipped. A skipped step counts as a step and takes a batch, but changes no state, because a loss,
+    gradient or BatchNorm statistic was not finite.
     """
 
     step: NonNegativeInt
@@ -23,11 +25,11 @@ class State:
 
     @property
     def updates(self) -> int:
-        """The steps that changed the weights: what averages count."""
+        """The number of steps that changed the weights. Averages count these."""
         return self.step - self.skipped
 
     def advance(self, samples: int, steps_per_epoch: int, *, skipped: bool = False) -> State:
-        """The position after one more step on `samples` samples, which may have been skipped."""
+        """The position after one more step on `samples` samples. skipped: whether the step was skipped."""
         batch = self.batch + 1
         return State(
             step=self.step + 1,
@@ -43,42 +45,42 @@ BEGINNING = State(step=0, epoch=0, batch=0, samples=0, skipped=0)
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of some steps that were not skipped: the number of steps, and the sum."""
+    """The losses of several steps that were not skipped. steps: their number; loss: the sum."""
 
     steps: NonNegativeInt = 0
     loss: FiniteFloat = 0.0
 
     def plus(self, loss: float) -> Losses:
-        """These and that of one more step."""
+        """The losses with that of one more step."""
         return Losses(self.steps + 1, self.loss + loss)
 
     @property
     def mean(self) -> float:
-        """NaN of no step."""
+        """The mean loss; NaN without a step."""
         return self.loss / self.steps if self.steps else math.nan
 
 
 @dataclass(frozen=True)
 class Every:
-    """Due every `steps` steps, and at the last one, `last`, whatever its number."""
+    """An event that is due every `steps` steps, and also after the last step, `last`."""
 
     steps: int
     last: int
 
     def regular(self, state: State) -> bool:
-        """Whether its interval ends with the step that led to `state`, wherever the run does."""
+        """Whether an interval ends with the step that led to `state`. The run's last step does not count."""
         return state.step % self.steps == 0
 
     def due(self, state: State) -> bool:
-        """Whether it is due after the step that led to `state`."""
+        """Whether the event is due after the step that led to `state`."""
         return self.regular(state) or state.step == self.last
 
 
 def step_seed(seed: int, step: int) -> int:
     """The random seed of one step: a pure function of the run's seed and the step, in [0, 2^63).
 
-    Dropout draws from a generator seeded anew at each step, so that evaluations in between do not disturb it and a resumed
-    run draws what an undisturbed one would, with no generator state to save. Mixing: splitmix64 (Steele et al. 2014).
+    Every step seeds the generator of dropout. Evaluations between steps therefore do not change the run, and a resumed run
+    draws the same numbers without saved generator state. Mixing: splitmix64 (Steele et al. 2014).
     """
     mask = (1 << 64) - 1
     z = (seed * 0x9E3779B97F4A7C15 + (step + 1) * 0xD1B54A32D192ED03) & mask

@@ -1,10 +1,10 @@
-"""The checkpoints of one run: which are kept, which is the last and which the best, and which is still intact.
+"""The checkpoints of one run: their folder, its pointers to the last and the best, pruning, and the newest intact one.
 
-<output>/checkpoints/step-00000450  a checkpoint (`checkpoint.py`)
-                     last           names the newest one, and the checksum of its manifest
-                     best           the same for the best by the first monitored metric
-                     best-<weights>-<metric>    by each further one
-                     step-00000500.aside        a checkpoint that a run which went on from an earlier one set aside
+<output>/checkpoints/step-00000450              a checkpoint (`checkpoint.py`)
+                     last                       a pointer to the newest: its name, and the checksum of its manifest
+                     best                       a pointer to the best by the first monitored metric
+                     best-<weights>-<metric>    a pointer to the best by each further one
+                     step-00000500.aside        a checkpoint set aside by a run that went on from an earlier one
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from ppema.errors import CheckpointError, ConfigError, TrainingError
 LAST = "last"
 BEST = "best"
 _POINTER = re.compile(r"(step-[0-9]+) ([0-9a-f]{32})\n")
-_LONGEST_POINTER = 1000  # bytes; a folder's name has 255 at most
+_LONGEST_POINTER = 1000  # bytes; a folder's name has at most 255
 
 
 def is_pointer(name: str) -> bool:
-    """Whether `name`, as an argument `checkpoint`, is that of a pointer and not a path."""
+    """Whether the value `name` of an argument `checkpoint` is a pointer; otherwise it is a path."""
     return name in (LAST, BEST) or name.startswith(f"{BEST}-")
 
 
 def pointer_of(monitor: str, monitors: Sequence[str]) -> str:
-    """The name of the file that names the best checkpoint by `monitor`, one of the run's `monitors`."""
+    """The name of the pointer to the best checkpoint by `monitor`, which is one of the run's `monitors`."""
     if monitor == monitors[0]:
         return BEST
     return f"{BEST}-{re.sub(r'[^A-Za-z0-9_.-]', '_', monitor.replace('/', '-'))}"
 
 
 def check_pointers(monitors: Sequence[str]) -> None:
-    """Raise ConfigError where the best checkpoints by two of `monitors` would be named by one file."""
+    """Raise ConfigError if two of `monitors` would share the file of their pointers."""
     named: dict[str, str] = {}
     for monitor in monitors:
         other = named.setdefault(pointer_of(monitor, monitors), monitor)
@@ -66,8 +66,9 @@ def check_pointers(monitors: Sequence[str]) -> None:
 class Checkpoints:
     """The checkpoints of one run, in one folder.
 
-    keep: number of the newest ones that are kept; keep_every: of every so many steps the first is kept for good, None: none is.
-    Beside those, what `last` and the best pointers name is kept. Nothing but the other checkpoints is ever deleted.
+    keep: number of newest checkpoints to keep. keep_every: length of an interval in steps, or None; the first checkpoint of
+    every interval except interval 0 is kept too, and so are the targets of `last` and the best pointers. Pruning deletes only
+    the other checkpoints.
     """
 
     def __init__(self, folder: Path, keep: int = 3, keep_every: int | None = None):
@@ -76,10 +77,10 @@ class Checkpoints:
         self._keep_every = keep_every
 
     def save(self, images: Mapping[str, Image], manifest: Manifest, best: Collection[str] = ()) -> Path:
-        """Write the parts `images` and the manifest as the checkpoint of its step, and name it the last.
+        """Write the parts `images` and the manifest as the checkpoint of its step, point `last` to it, and prune.
 
-        best: the pointers that shall name it as well. The folder appears under its name only when it is whole. Older ones go,
-        as said above. Raises TrainingError when it can not be written; the earlier ones are then as they were.
+        best: further pointers to it. The folder appears under its name only when it is complete. Raises TrainingError if it
+        can not be written; the earlier checkpoints are then unchanged.
         """
         target = step_folder(self.folder, manifest.state.step)
         checksum = write_folder(target, images, manifest, "checkpoint")
@@ -92,17 +93,16 @@ class Checkpoints:
         return target
 
     def find(self, which: str, read: Reader = Checkpoint.intact) -> Checkpoint:
-        """The checkpoint that a pointer of this run names, or the one that `which`, a path, leads to (`checkpoint_of`).
+        """The checkpoint that `which` names: a pointer of this run, or a path (`checkpoint_of`).
 
-        read: how it is read; by default every file of it is checked. Raises CheckpointError.
+        read: the reader; the default checks every file. Raises CheckpointError.
         """
         return self._named(which, read) if is_pointer(which) else checkpoint_of(Path(which), read)
 
     def newest_intact(self, read: Reader = Checkpoint.intact) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that is intact, and for each that is newer a line that says why it is not.
+        """The newest intact checkpoint, and the fault of each newer one in a line. None if there is no checkpoint at all.
 
-        read: how one is read, with every file of it checked. None where there is no checkpoint at all. Raises CheckpointError
-        where none of them is intact.
+        read: the reader, which checks every file. Raises CheckpointError if no checkpoint is intact.
         """
         folders = step_folders(self.folder)
         skipped = []
@@ -121,12 +121,12 @@ class Checkpoints:
         return None, []
 
     def newest(self, count: int) -> list[Checkpoint]:
-        """The last `count` that were saved, in order; not those that are kept beside newer ones. Their files are not checked.
+        """The last `count` saved checkpoints, in order, without checks of their files.
 
-        Raises CheckpointError where fewer are there.
+        Older ones that the run kept for another reason do not count. Raises CheckpointError if there are fewer.
         """
         steps = step_folders(self.folder)
-        # As the run kept them, which the config of today may not say.
+        # The run's own `keep`; the config may have changed since.
         last = Checkpoint.open(steps[-1]) if steps else None
         train = last.manifest.config.get("train") if last else None
         keep = train.get("keep") if isinstance(train, dict) else None
@@ -144,10 +144,11 @@ class Checkpoints:
         return bool(step_folders(self.folder))
 
     def go_on_from(self, found: Checkpoint, best: Mapping[str, Best]) -> list[Path]:
-        """Make the checkpoint `found` the last, and what `best` says by pointer the best: a kill may have come in between.
+        """Prepare the folder for a run that goes on from `found`, also if a kill interrupted a save.
 
-        Later checkpoints belong to what the run now does anew, and are set aside; what killed processes left half-written goes.
-        Returns where they are now. Raises CheckpointError where the folder can not be written.
+        `last` points to `found`, and each pointer in `best` to the checkpoint of its step. Later checkpoints are set aside,
+        because the run repeats their steps; their new paths are returned. Partial files of killed processes are removed. Raises
+        CheckpointError if the folder can not be written.
         """
         self.clear()
         steps = {LAST: found.step, **{pointer: each.step for pointer, each in best.items()}}
@@ -166,28 +167,28 @@ class Checkpoints:
         return aside
 
     def clear(self) -> None:
-        """Remove what killed processes left half-written. Raises CheckpointError where the folder can not be written."""
+        """Remove partial files of killed processes. Raises CheckpointError if the folder can not be written."""
         try:
             clear_partials(self.folder, [LAST, *self._pointers_there()])
         except OSError as error:
             raise CheckpointError(f"{self.folder}: the run can not go on in it: {error}") from error
 
     def superfluous(self) -> list[Path]:
-        """All but those that are kept, in order. Raises CheckpointError for a damaged pointer: what it names is to be kept."""
+        """The checkpoints that pruning deletes, in order. Raises CheckpointError for a damaged pointer: its target is kept."""
         steps = step_folders(self.folder)
         kept = {*steps[-self._keep :], *self._milestones(steps)}
         kept |= {self.folder / self._target(pointer)[0] for pointer in self._pointers_there()}
         return [path for path in steps if path not in kept]
 
     def prune(self) -> None:
-        """Delete what is superfluous. Nothing is as long as a pointer is damaged."""
+        """Delete the superfluous checkpoints. While a pointer is damaged, none is deleted."""
         with suppress(CheckpointError):
             for path in self.superfluous():
                 with suppress(OSError):
                     remove(path)
 
     def pointers(self) -> dict[str, str]:
-        """What each pointer says: the name of a folder, or "damaged"."""
+        """The target of each pointer: the name of a folder, or "damaged"."""
         found = {}
         for pointer in self._pointers_there():
             try:
@@ -201,7 +202,7 @@ class Checkpoints:
         return [name for name in names if is_pointer(name) and not os.path.isdir(self.folder / name)]
 
     def _milestones(self, steps: Sequence[Path]) -> list[Path]:
-        """The first checkpoint of each `keep_every` steps but the first so many."""
+        """The first checkpoint of every `keep_every` interval, except interval 0."""
         if self._keep_every is None:
             return []
         first: dict[int, Path] = {}
@@ -210,7 +211,7 @@ class Checkpoints:
         return [path for interval, path in first.items() if interval > 0]
 
     def _named(self, pointer: str, read: Reader) -> Checkpoint:
-        """The checkpoint that `pointer` names, read again where a run that goes on has let it name a newer one meanwhile."""
+        """The checkpoint that `pointer` names. It is read again if a run in progress moved the pointer meanwhile."""
         while True:
             named = target, checksum = self._target(pointer)
             try:
@@ -236,7 +237,7 @@ class Checkpoints:
         return found[1], found[2]
 
     def _names_one(self, pointer: str) -> bool:
-        """Whether the file `pointer` is one of ours, and not somebody's best-notes.txt."""
+        """Whether the file `pointer` is a pointer of a run; a user's best-notes.txt is none."""
         try:
             self._target(pointer)
         except CheckpointError:
@@ -244,9 +245,9 @@ class Checkpoints:
         return True
 
     def _point_again(self, pointer: str, target: Path, found: Checkpoint) -> None:
-        """Let `pointer` name `target`, unless that is not there any more, or damaged, which is seen when it is asked for.
+        """Let `pointer` name `target`, unless `target` is missing or damaged. Reading the pointer reports such a target.
 
-        found: a checkpoint that was read already.
+        found: a checkpoint whose manifest was read already.
         """
         with suppress(CheckpointError):
             known = found.manifest if target.name == found.path.name else read_manifest(Manifest, target, "checkpoint")
@@ -257,7 +258,7 @@ class Checkpoints:
 
 
 def checkpoint_of(path: Path, read: Reader = Checkpoint.intact) -> Checkpoint:
-    """The checkpoint that `path` leads to (`checkpoint_at`). Raises CheckpointError where it leads to none."""
+    """The checkpoint at `path` (`checkpoint_at`). Raises CheckpointError if there is none."""
     found = checkpoint_at(path, read)
     if found is None and not os.path.isdir(path):
         raise CheckpointError(f"{path}: there is no checkpoint: name the path of one, of a run, or of its last or best")
@@ -265,10 +266,10 @@ def checkpoint_of(path: Path, read: Reader = Checkpoint.intact) -> Checkpoint:
 
 
 def checkpoint_at(path: Path, read: Reader = Checkpoint.intact) -> Checkpoint | None:
-    """The checkpoint in the folder `path`, or the one that the file `path` (`last`, `best`) names, or the last one of a run, of
-    which `path` is the output folder or its checkpoints folder; None where it is nothing of that.
+    """The checkpoint at `path`; None if there is none.
 
-    read: how it is read; by default every file of it is checked. Raises CheckpointError.
+    path: the folder of a checkpoint; a pointer's file (`last`, `best`); or the output folder or checkpoints folder of a run,
+    for its last checkpoint. read: the reader; the default checks every file. Raises CheckpointError.
     """
     try:
         if is_pointer(path.name) and path.is_file():

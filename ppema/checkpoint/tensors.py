@@ -1,4 +1,4 @@
-"""Files of arrays (safetensors): written from memory that is laid out as the file is, and read only as what was written."""
+"""Files of arrays (safetensors): written from memory with the layout of the file, and checked when read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Arrays = Mapping[str, np.ndarray]
 Form = tuple[np.dtype, tuple[int, ...]]
 
 _METADATA = "__metadata__"
-# What the format calls numpy's types, by their names; large ones first, so that every array is aligned in the file.
+# The format's names of numpy's dtypes. Large dtypes come first, so that every array is aligned in the file.
 _TYPES = {
     "uint64": "U64",
     "int64": "I64",
@@ -35,12 +35,12 @@ _TYPES = {
     "uint8": "U8",
     "bool": "BOOL",
 }
-# U16 is how numpy writes the bits that Paddle gives for bfloat16; Paddle has no uint16.
+# U16 holds the bits of bfloat16 in files that numpy wrote; Paddle has no uint16.
 _NUMPY_TYPES = {name: np.dtype(kind) for kind, name in _TYPES.items()} | {"U16": np.dtype(bfloat16)}
 
 
 class Record(BaseModel):
-    """A file as a manifest describes it: its size in bytes, and the XXH3 checksum of 128 bits of them, in hexadecimal."""
+    """A file in a manifest. size: in bytes; xxh3_128: the XXH3 checksum of 128 bits of its content, in hexadecimal."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -51,14 +51,14 @@ class Record(BaseModel):
 class Image:
     """A safetensors file in memory.
 
-    `views` are arrays whose memory is the file's data: what is copied into them is in the file. Reused, it costs a save no
-    memory and one copy.
+    `views` are arrays by name that share the memory of the file's data. A reused image needs one copy per save, and no new
+    memory.
     """
 
     def __init__(self, forms: Mapping[str, Form], said: Mapping[str, str] | None = None):
-        """forms: type and shape of each array by name; said: the file's metadata.
+        """forms: dtype and shape of each array by name; said: the file's metadata.
 
-        Raises ValueError for a name that is the format's own or a path, and for a type that the format lacks.
+        Raises ValueError for a name that is a path or reserved by the format, and for a dtype that the format lacks.
         """
         names = sorted(forms, key=lambda name: (_rank(name, forms[name][0]), name))
         header: dict[str, Any] = {_METADATA: dict(sorted(said.items()))} if said else {}
@@ -78,34 +78,34 @@ class Image:
 
     @classmethod
     def of(cls, arrays: Arrays, said: Mapping[str, str] | None = None) -> Image:
-        """The file that holds a copy of `arrays`."""
+        """The file with a copy of `arrays`."""
         image = cls({name: (array.dtype, array.shape) for name, array in arrays.items()}, said)
         for name, array in arrays.items():
             np.copyto(image.views[name], array)
         return image
 
     def record(self) -> Record:
-        """The size and checksum of the file as it is now."""
+        """The size and checksum of the file's present content."""
         digest = xxhash.xxh3_128(self.header)
         digest.update(self.data.data)
         return Record(size=len(self.header) + self.data.nbytes, xxh3_128=digest.hexdigest())
 
 
 def read_arrays(file: Path, record: Record | None = None) -> dict[str, np.ndarray]:
-    """`arrays_in` the file. Raises CheckpointError where it is missing, damaged, or not what `record` says."""
+    """The arrays in the file, by name. Raises CheckpointError if it is missing, damaged, or different from `record`."""
     return arrays_in(read_bytes(file, record), file)
 
 
 def arrays_in(content: bytes, file: Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file, in the order of their names.
+    """The arrays of a safetensors file, read-only, by name and in the order of the names.
 
-    file: where `content` is from, for messages. Raises CheckpointError where it is damaged.
+    file: the origin of `content`, for messages. Raises CheckpointError if it is damaged.
     """
     try:
-        # The library gives them in no order.
+        # The library returns them in no order.
         found = sorted(deserialize(content), key=lambda item: item[0])
     except Exception as error:
-        # A damaged header makes safetensors raise whatever its content leads to.
+        # On a damaged header, safetensors may raise any exception.
         raise CheckpointError(f"{file}: damaged: {one_line(error)}") from error
     arrays = {}
     for name, each in found:
@@ -118,20 +118,22 @@ def arrays_in(content: bytes, file: Path) -> dict[str, np.ndarray]:
         try:
             arrays[name] = np.frombuffer(each["data"], _NUMPY_TYPES[each["dtype"]]).reshape(each["shape"])
         except ValueError as error:
-            # More dimensions than numpy knows.
+            # The array has more dimensions than numpy supports.
             raise CheckpointError(f"{file}: {name}: {one_line(error)}") from error
     return arrays
 
 
 def metadata_in(content: bytes) -> dict[str, str]:
-    """What a safetensors file, whose arrays were read, says beside them."""
+    """The metadata in the content of a safetensors file, whose arrays were read without an error."""
     size = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + size]).get(_METADATA, {})
 
 
 def read_bytes(file: Path, record: Record | None = None, most: int | None = None) -> bytes:
-    """The content of a regular file. Raises CheckpointError where there is none, where it is not what `record` says, and where
-    it has more than `most` bytes: what a damaged size promises is not even read.
+    """The content of a regular file.
+
+    Raises CheckpointError if the file is missing, differs from `record`, or has more than `most` bytes. Its size is checked
+    before it is read.
     """
     if "\0" in str(file):
         raise CheckpointError(f"{str(file)!r}: it can be no file's name")
@@ -152,14 +154,14 @@ def read_bytes(file: Path, record: Record | None = None, most: int | None = None
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError for a name that is no variable's, but the format's own, or a path that leads somewhere."""
+    """Raise ValueError for a name that no variable can have: one that is reserved by the format, or a path out of a folder."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or name == _METADATA or not name.isprintable() or ".." in parts or parts[0] == "/":
         raise ValueError(f"{name!r} can be no variable's name")
 
 
 def _rank(name: str, dtype: np.dtype) -> int:
-    """Where in a file arrays of `dtype` stand."""
+    """The rank of `dtype` in the order of arrays in a file. Raises ValueError for a dtype that the format lacks."""
     if dtype.name not in _TYPES:
         raise ValueError(f"{name} is {dtype.name}, which a checkpoint can not hold")
     return list(_TYPES).index(dtype.name)

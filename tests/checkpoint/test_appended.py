@@ -27,7 +27,7 @@ def test_it_goes_on_at_the_end(file, tmp_path):
 
 @pytest.mark.parametrize("room", [0, 1, 3, 9])
 def test_a_full_disk_leaves_no_half_piece_and_loses_none(file, tmp_path, monkeypatch, room):
-    """`room` bytes fit, and then none do, until there is room again."""
+    """A disk with room for `room` bytes: later writes fail until `room` grows."""
     file.append(b"before\n")
     real, left = os.pwrite, [room]
 

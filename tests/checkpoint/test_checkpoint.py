@@ -1,4 +1,4 @@
-"""One checkpoint on disk: what it gives back, and that nothing damaged is ever read from it."""
+"""One checkpoint on disk: its arrays and state are read back, and damage is always refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def checkpoints(tmp_path):
 
 
 def test_the_format_is_what_it_was(checkpoints):
-    """Byte for byte: a reader of version 2 that somebody else wrote must go on reading."""
+    """The format stays the same, byte for byte, for other programs that read version 2."""
     path = save(checkpoints, 1)
     files = {file.name: file.read_bytes() for file in path.iterdir()}
     assert files.pop("manifest.json").decode() == (GOLDEN / "manifest.json").read_text(encoding="utf-8")
@@ -79,7 +79,7 @@ def flipped(content: bytes, rng: random.Random) -> bytes:
 @pytest.mark.parametrize("damage", [cut, flipped])
 @pytest.mark.parametrize("name", ["raw.safetensors", "average-ema.safetensors", "manifest.json"])
 def test_a_damaged_file_is_never_loaded(checkpoints, name, damage):
-    """Cut at random lengths, or one bit flipped anywhere: `find` names the file, and resuming takes the one before."""
+    """After a cut at a random length or one flipped bit, `find` names the file, and resuming takes the checkpoint before."""
     save(checkpoints, 1)
     path, rng = save(checkpoints, 2), random.Random(0)
     whole = (path / name).read_bytes()
@@ -101,7 +101,7 @@ def test_a_missing_or_swapped_file_is_never_loaded(checkpoints, name):
 
 
 def check_falls_back(checkpoints, path, name):
-    """Where a manifest is whole but another's, it is the files that are not as it says."""
+    """`find` names the file in one line, and resuming takes the checkpoint before."""
     with pytest.raises(CheckpointError, match=re.escape(f"{path}/")) as caught:
         checkpoints.find("last")
     assert (path.name, name) == ("step-00000002", name)
@@ -118,13 +118,13 @@ def test_another_steps_folder_in_its_place_is_not_loaded(checkpoints):
     shutil.copytree(first, path)
     with pytest.raises(CheckpointError, match=r"step-00000002/manifest.json: damaged: it is the manifest of step 1"):
         checkpoints.find("last")
-    # A copy under a name of one's own is one's own business.
+    # A copy under a user's own name is accepted.
     shutil.copytree(first, checkpoints.folder.parent / "mine")
     assert checkpoints.find(str(checkpoints.folder.parent / "mine")).step == 1
 
 
 def written_by_somebody(**values):
-    """A manifest whose checksum is right, and that says `values`."""
+    """A manifest of `values` with a correct checksum."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Pydantic serializer warnings")
         return sealed(MANIFEST.model_copy(update=values))[0]
@@ -164,7 +164,7 @@ def test_a_wrong_manifest_is_refused_in_one_line(checkpoints, content):
 
 @pytest.mark.parametrize("wrong", [{"state": State(-1, 0, 0, 0, 0)}, {"interval": Losses(1, math.nan)}], ids=str)
 def test_what_could_not_be_read_again_is_not_written(wrong):
-    """The dataclasses are checked in a manifest that is made, too."""
+    """A manifest made from values is validated too, with its dataclasses."""
     with pytest.raises(ValidationError):
         Manifest(**{**dict(MANIFEST), **wrong})
 

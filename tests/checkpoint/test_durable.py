@@ -1,4 +1,4 @@
-"""Writing that lasts: what the system is asked for, and in which order, and what a failure leaves."""
+"""Durable writes: the system calls and their order, and the files after a failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def partial_of(file: Path) -> Path:
 
 
 def test_the_disk_has_the_bytes_before_the_name_and_the_name_before_the_return(tmp_path, monkeypatch):
-    """After a power cut between any two of the calls, the file is the old or the new one, whole."""
+    """After a power cut between any two of the calls, the file is the complete old or the complete new one."""
     file, calls = tmp_path / "pointer", []
     file.write_bytes(b"old")
     fsync, replace = os.fsync, os.replace

@@ -1,4 +1,4 @@
-"""Checkpoints on a disk that fails: whichever call it is, the earlier ones are there, and what has a name lasts."""
+"""Checkpoints on a failing disk: after any failed call, earlier checkpoints are intact, and a named one is durable."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def checkpoints(tmp_path):
 
 @contextmanager
 def failing(number: int, code: int) -> Iterator[list[str]]:
-    """Let the `number`-th of all calls of CALLS from here on, and every later write, fail as on a full disk."""
+    """Let the `number`-th call of CALLS from now on, and every later write, fail as on a full disk."""
     made: list[str] = []
 
     def wrapped(name, call):
@@ -47,7 +47,7 @@ def failing(number: int, code: int) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
 def test_whichever_call_fails_the_newest_earlier_one_loads(checkpoints, code):
-    """Every call of a save in turn; the step is then as if it was never saved, or, once it stands there, whole."""
+    """Each call of a save fails in turn. The step is then unsaved, or complete if its folder has its name."""
     save(checkpoints, 1, "best")
     with failing(10**9, code) as all_calls:
         save(checkpoints, 2)
@@ -84,7 +84,7 @@ for limit in range(0, {most}, 64):
 
 
 def test_a_system_that_refuses_to_write_more_costs_nothing(checkpoints):
-    """The kernel itself cuts every write short, at each length in turn, until all fits."""
+    """A limit of the kernel cuts every write short, at each length in turn, until everything fits."""
     size = max(file.stat().st_size for file in save(checkpoints, 1).iterdir())
     paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
     script = FILL.format(path=paths, folder=str(checkpoints.folder), most=size + 128)
@@ -118,7 +118,7 @@ def test_a_removed_run_folder_does_not_come_back(checkpoints):
 
 
 def test_everything_is_synced_before_it_is_named(checkpoints, monkeypatch):
-    """A power cut can not leave a name without what it names: files, their folder, the folder's new name, then the pointer."""
+    """A name is written after its target, against power cuts: files, their folder, the folder's new name, then the pointer."""
     events: list[str] = []
     opened: dict[int, str] = {}
     real = {name: getattr(os, name) for name in ("open", "fsync", "rename", "replace")}

@@ -34,7 +34,7 @@ def test_a_checkpoint_from_before_a_key_was_there_is_resumed_by_its_default(conf
 
 
 def test_a_checkpoint_with_slashes_in_the_names_of_averages_is_resumed(config, tmp_path):
-    """Shadows were named "w/ema" before: such a run, cut in two, ends as the whole one."""
+    """Shadows were once named "w/ema". Such a run, interrupted and resumed, ends like an uninterrupted one."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(config(f"output={whole}", COMPENSATED))
     train(config(f"output={cut}", COMPENSATED, "train.stop_after=13 steps"))
@@ -57,19 +57,19 @@ def test_a_checkpoint_with_slashes_in_the_names_of_averages_is_resumed(config, t
 
 
 def with_former_warmup(output, step):
-    """The last checkpoint of a run, as with Paddle's LinearWarmup in place of our own."""
+    """Rewrite the last checkpoint of a run as with Paddle's LinearWarmup in place of our own."""
     found = Checkpoints(output / "checkpoints").find("last")
     lr = dict(found.manifest.lr)
     schedule = {**lr.pop("schedule"), "last_epoch": max(step - 5, 0)}
     lr |= {"learning_rate": schedule, "warmup_steps": lr.pop("steps"), "start_lr": 0.0, "end_lr": 0.05}
     written_again(Manifest, found.path, lr=lr)
-    (output / "checkpoints/last").unlink()  # It has the checksum of the manifest that was.
+    (output / "checkpoints/last").unlink()  # It has the checksum of the former manifest.
     return found.path
 
 
 @pytest.mark.parametrize("step", [3, 13])
 def test_a_constant_rate_with_the_former_warmup_is_resumed(config, tmp_path, step):
-    """In the warm-up and after it: the run, cut in two, ends as the whole one."""
+    """A run interrupted in or after the warm-up, and resumed, ends like an uninterrupted one."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(config(f"output={whole}", CONSTANT))
     train(config(f"output={cut}", CONSTANT, f"train.stop_after={step} steps"))
@@ -92,7 +92,7 @@ def test_a_schedule_that_began_after_the_warmup_is_refused(config, tmp_path):
 
 
 def test_a_length_without_a_unit_is_resumed_with_its_unit(config, tmp_path):
-    """`boundaries: [9]` counted steps, and is refused today."""
+    """`boundaries: [9]` once counted steps, and is refused now."""
     lr = "lr={name: PiecewiseDecay, args: {boundaries: [9 steps, 60 %], values: [0.1, 0.05, 0.01]}}"
     train(config(lr, "train.stop_after=13 steps"))
     saved = Checkpoints(tmp_path / "run/checkpoints").find("last")

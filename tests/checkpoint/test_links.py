@@ -1,4 +1,4 @@
-"""Links in a run's folder: what they lead to stays as it is; a run's folder that is itself reached by one is ordinary."""
+"""Links in a run's folder: their targets stay unchanged. A run's folder that is itself a link works like any other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock of a run: one process at a time, however it ends, and a folder that is still the run's."""
+"""The lock of a run: one process at a time holds it, every end of a process releases it, and a replaced folder is noticed."""
 
 from __future__ import annotations
 

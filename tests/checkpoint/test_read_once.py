@@ -1,4 +1,4 @@
-"""Every file of a checkpoint is opened and summed once on its way into variables, another file or a terminal."""
+"""Every file of a checkpoint is opened and checksummed once on its way into variables, another file or a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ppema.weights.export import export
 PARTS = ("raw", "optimizer", "average-ema", "average-quick")
 ALL = ["manifest.json", *(f"{part}.safetensors" for part in PARTS)]
 OPENED: list[Path] = []
-# Python offers no way to take a hook out again.
+# Python can not remove an audit hook.
 sys.addaudithook(lambda event, args: OPENED.append(Path(args[0])) if event == "open" and isinstance(args[0], str) else None)
 
 
@@ -39,7 +39,7 @@ def copied(trained, tmp_path):
 
 @pytest.fixture
 def reads(copied, monkeypatch):
-    """Counts, for what is called, how often each file of a checkpoint was opened; checks that it was summed as often."""
+    """A function that calls another, counts how often it opens each file of a checkpoint, and compares with the checksums."""
 
     def count(work):
         sums, real = [], xxhash.xxh3_128_hexdigest
@@ -77,7 +77,7 @@ def test_init_from(copied, reads):
 def test_resume(copied, reads, resume):
     config = loader(copied)("train.stop_after=20 steps")
     best = train(config).best["ema/accuracy"].step
-    assert best == 10  # its manifest alone is read, to name it again
+    assert best == 10  # only its manifest is read, for the pointer
     assert reads(lambda: train(config, resume=resume)) == of(20) | of(10, ["manifest.json"])
 
 

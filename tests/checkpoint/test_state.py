@@ -1,4 +1,4 @@
-"""Positions, what is due, seeds and the best: pure functions of a run."""
+"""Positions, due events, seeds and best values: pure functions of a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_seeds_differ_and_stay():
     seeds = {step_seed(seed, step) for seed in range(40) for step in range(250)}
     assert len(seeds) == 10_000
     assert all(0 <= seed < 2**63 for seed in seeds)
-    # Fixed values: a change of the formula would change every run with dropout.
+    # The values are fixed, because a change of the formula would change every run with dropout.
     assert (step_seed(0, 0), step_seed(1, 2)) == (4685109482889842056, 871875963107722422)
 
 

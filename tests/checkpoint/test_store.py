@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which are kept, and what is named last and best."""
+"""The checkpoints of a run: pruning, and the pointers to the last and the best."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_damaged_pointer_is_refused(checkpoints, content):
 
 
 def test_a_pointer_of_which_a_digit_changed_leads_nowhere(checkpoints):
-    """Not even to the checkpoint of the step that it names now."""
+    """A pointer with the checksum of another checkpoint is refused, although the folder that it names exists."""
     save(checkpoints, 2)
     save(checkpoints, 3)
     last = checkpoints.folder / "last"
@@ -171,7 +171,7 @@ def test_a_pointer_that_is_no_small_file_is_refused(checkpoints):
 
 
 def test_a_reader_of_last_follows_a_run_that_goes_on(checkpoints):
-    """At `keep: 1` what `last` named is deleted as soon as it names the next one."""
+    """With `keep: 1`, the target of `last` is deleted as soon as `last` names the next checkpoint."""
     checkpoints, steps = Checkpoints(checkpoints.folder, keep=1), iter((2, 3))
     save(checkpoints, 1)
 

@@ -1,4 +1,4 @@
-"""Files of arrays: what we write is what the format's own library writes, and nothing crafted is read."""
+"""Files of arrays: written files equal those of the format's own library, and crafted files are refused."""
 
 from __future__ import annotations
 
