@@ -1,7 +1,7 @@
 """Losses: functions of predictions and targets that give one value per sample.
 
-A loss named by its dotted path may also be a Layer class such as paddle.nn.CrossEntropyLoss, and may return the mean over
-the batch as a scalar.
+A loss with a dotted path may also be a Layer class such as paddle.nn.CrossEntropyLoss. It may return the mean over the batch
+as a scalar.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ def cross_entropy(predictions: Variable, targets: Variable, label_smoothing: flo
     """-Σ_c q_c log softmax(predictions)_c.
 
     Args:
-        predictions: [N, C] logits (or [N, …, C]).
-        targets: [N] int64 classes (or [N, …]), q being 1 at the class; or [N, C] float32 probabilities q.
+        predictions: [N, C] or [N, …, C] float32 logits.
+        targets: [N] or [N, …] int64 classes, with q = 1 at the class; or float32 probabilities q of the predictions' shape.
         label_smoothing: ε in [0, 1): q becomes (1 - ε)·q + ε/C (Szegedy et al. 2016, section 7).
 
-    Returns: [N], or [N, …].
+    Returns: [N] or [N, …] float32.
+    Raises ConfigError if the targets do not fit the predictions, and for another ε.
     """
     if not 0 <= label_smoothing < 1:
         raise ConfigError.of(f"expected a number in [0, 1), got {label_smoothing}", "args", "label_smoothing")
@@ -47,7 +48,10 @@ def cross_entropy(predictions: Variable, targets: Variable, label_smoothing: flo
 
 
 def mse(predictions: Variable, targets: Variable) -> Variable:
-    """(predictions - targets)², both [N, …] float32; predictions [N, 1] go with targets [N]. Returns their shape."""
+    """(predictions - targets)², both [N, …] float32, of that shape. Predictions [N, 1] fit targets [N].
+
+    Raises ConfigError for other shapes or types.
+    """
     return paddle.square(difference("mse", predictions, targets))
 
 
@@ -55,7 +59,7 @@ LOSSES: dict[str, Callable[..., Variable]] = {"cross_entropy": cross_entropy, "m
 
 
 def build_loss(spec: Any) -> Loss:
-    """The loss that `spec` (a config's name and args) names. Raises ConfigError."""
+    """The loss of `spec`, a config's name and args. Raises ConfigError for an unknown name or a wrong argument."""
     found = resolve(spec.name, LOSSES, "loss")
     if isinstance(found, type):
         check_arguments(found, spec.args, what=spec.name)
@@ -65,12 +69,15 @@ def build_loss(spec: Any) -> Loss:
 
 
 def per_sample(values: Variable) -> Variable:
-    """[N, …] → [N], the mean over the other axes; a scalar stays as it is."""
+    """[N, …] → [N], the mean over all axes but the first. A scalar is returned unchanged."""
     return values if len(values.shape) < 2 else values.flatten(1).mean(axis=1)
 
 
 def difference(name: str, predictions: Variable, targets: Variable) -> Variable:
-    """predictions - targets, where no broadcasting may hide that the shapes do not fit. Raises ConfigError."""
+    """predictions - targets. Raises ConfigError if the shapes differ, since broadcasting would hide the mistake.
+
+    Predictions [N, …, 1] fit targets [N, …]. name: the loss or metric, for the message.
+    """
     if list(predictions.shape) == [*targets.shape, 1]:
         predictions = predictions.squeeze(-1)
     if list(predictions.shape) != list(targets.shape) or has_classes(targets):
@@ -79,17 +86,17 @@ def difference(name: str, predictions: Variable, targets: Variable) -> Variable:
 
 
 def has_classes(targets: Variable) -> bool:
-    """Whether targets are class labels (int64) and not numbers or probabilities (float32)."""
+    """Whether `targets` are class labels (int64), not numbers or probabilities (float32)."""
     return targets.dtype == paddle.int64
 
 
 def _mismatch(name: str, predictions: Variable, targets: Variable, wanted: str) -> ConfigError:
     return ConfigError.of(
-        f"{name} wants {wanted}; the model gives {form(predictions)} and the data's targets are {form(targets)}"
+        f"{name} expects {wanted}; the model gives {form(predictions)} and the data's targets are {form(targets)}"
     )
 
 
 def form(value: Variable) -> str:
-    """A variable's type and shape as a user reads it: "float32 [N, 10]"."""
+    """A variable's type and shape for a message: "float32 [N, 10]"."""
     dims = ", ".join("N" if size == -1 else str(size) for size in value.shape)
     return f"{dtype_name(value)} [{dims}]"

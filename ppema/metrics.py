@@ -1,4 +1,4 @@
-"""Metrics: functions of predictions and targets that give one value per sample, so that a mean over a set is exact."""
+"""Metrics: functions of predictions and targets that give one value per sample; the mean over a set is then exact."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ Metric = Callable[[Variable, Variable], Variable]
 
 
 def accuracy(predictions: Variable, targets: Variable, k: int = 1) -> Variable:
-    """1 where the target class is among the k largest predictions, else 0; float32 of the targets' shape.
+    """1 if the target class is among the k largest predictions, else 0: [N] or [N, …] float32.
 
-    predictions: [N, C] (or [N, …, C]); targets: [N] int64, or probabilities [N, C], of which the largest counts.
+    predictions: [N, C] or [N, …, C] float32. targets: [N] or [N, …] int64, or probabilities of the predictions' shape, whose
+    largest is the class. Raises ConfigError if the shapes do not fit or k is not in [1, C].
     """
     if len(predictions.shape) < 2 or not 1 <= k <= predictions.shape[-1]:
         raise ConfigError.of(f"the top {k} of predictions {form(predictions)} can not be taken")
@@ -36,7 +37,10 @@ def accuracy(predictions: Variable, targets: Variable, k: int = 1) -> Variable:
 
 
 def mae(predictions: Variable, targets: Variable) -> Variable:
-    """|predictions - targets|, both [N, …] float32; predictions [N, 1] go with targets [N]."""
+    """|predictions - targets|, both [N, …] float32, of that shape. Predictions [N, 1] fit targets [N].
+
+    Raises ConfigError for other shapes or types.
+    """
     return paddle.abs(difference("mae", predictions, targets))
 
 
@@ -44,7 +48,10 @@ METRICS: dict[str, Callable[..., Variable]] = {"accuracy": accuracy, "top5": par
 
 
 def build_metrics(specs: Sequence[Any]) -> dict[str, Metric]:
-    """The metrics that `specs` (names and args of a config) name, by the last part of each name. Raises ConfigError."""
+    """The metrics of `specs` (names and args of a config), by the last part of each name.
+
+    Raises ConfigError for unknown names, wrong arguments and duplicate names.
+    """
     metrics: dict[str, Metric] = {}
     problems: list[Problem] = []
     for index, spec in enumerate(specs):

@@ -97,10 +97,10 @@ def test_equal_predictions_are_not_all_right():
 @pytest.mark.parametrize(
     ("name", "targets", "said"),
     [
-        ("cross_entropy", np.zeros(7, "float32"), r"cross_entropy wants int64 class labels, or probabilities"),
+        ("cross_entropy", np.zeros(7, "float32"), r"cross_entropy expects int64 class labels, or probabilities"),
         ("cross_entropy", np.zeros((7, 4), "float32"), r"the model gives float32 \[N, 5\] and the data's targets are"),
-        ("cross_entropy", np.zeros((7, 2), "int64"), r"cross_entropy wants class labels of the predictions' shape"),
-        ("mse", np.zeros(7, "float32"), r"mse wants float32 targets of the predictions' shape"),
+        ("cross_entropy", np.zeros((7, 2), "int64"), r"cross_entropy expects class labels of the predictions' shape"),
+        ("mse", np.zeros(7, "float32"), r"mse expects float32 targets of the predictions' shape"),
         ("mse", np.zeros((7, 5), "int64"), r"targets are int64 \[N, 5\]"),
     ],
 )

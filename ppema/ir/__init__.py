@@ -1,4 +1,7 @@
-"""The seam between ppema and Paddle's intermediate representation; `backend()` is the side that fits what is installed."""
+"""The seam between ppema and Paddle: the only room that knows Paddle's intermediate representations and private names.
+
+`backend()` is the side of the seam for the installed Paddle.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ __all__ = [
 
 @lru_cache(maxsize=1)
 def backend() -> IR:
-    """The seam's side for the installed Paddle. Raises SetupError for a Paddle that neither side fits."""
+    """The side of the seam for the installed Paddle. Raises SetupError if neither side supports it."""
     import paddle
 
     version = paddle.__version__
@@ -51,6 +54,6 @@ def backend() -> IR:
         )
     try:
         from ppema.ir.pir import Pir
-    except (ImportError, AttributeError) as error:  # a newer one without a private name of those tested
+    except (ImportError, AttributeError) as error:  # a newer Paddle that lacks one of the private names
         raise SetupError(f"ppema does not know paddle {version} ({one_line(error)}): install paddlepaddle 3.3") from error
     return Pir()

@@ -1,8 +1,8 @@
-"""The seam: everything ppema asks of Paddle's intermediate representation, as one small Protocol.
+"""The seam: everything that ppema needs of Paddle's intermediate representation, as one Protocol, `IR`.
 
-Each side of it (`pir.py` for Paddle 3, `legacy.py` for 2.6) is the only place that touches private names of its version.
-What Paddle's public functions build alike everywhere (scalar arithmetic, casts, reductions) does not go through here, nor do
-the variables of a scope, which are only names and arrays (`scope.py`).
+`pir.py` implements it for Paddle 3 and `legacy.py` for 2.6. Each is the only module that uses private names of its version.
+Paddle's public functions for scalar arithmetic, casts and reductions are the same on both versions and are called directly.
+The variables of a scope are names and arrays on both versions (`scope.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 Program = Any  # paddle.static.Program
-Variable = Any  # a variable of one program: what paddle's layers return in static mode
+Variable = Any  # a variable of one program, as paddle's layers return it in static mode
 Gradient = tuple[Variable, Variable]  # a trained parameter and the gradient of the loss by it
 
 
@@ -24,10 +24,11 @@ Gradient = tuple[Variable, Variable]  # a trained parameter and the gradient of 
 class Parameter:
     """One parameter or statistic of a program.
 
-    name: the name of its variable in the scope; shape: its dimensions; dtype: as in numpy ("float32");
-    trainable: False for BatchNorm's running mean and variance, and for weights that are frozen by `stop_gradient = True` or
-    `trainable = False`;
-    averaged: False where its author set `ParamAttr(do_model_average=False)`, and for whole numbers such as counters.
+    name: name of its variable in the scope. shape: its dimensions. dtype: numpy's name of its type ("float32").
+    trainable: False for BatchNorm's running mean and variance, and for weights that `stop_gradient = True` or
+    `trainable = False` freezes.
+    averaged: False for `ParamAttr(do_model_average=False)`, and for integers such as counters.
+    variable: its variable in the program.
     """
 
     name: str
@@ -40,13 +41,16 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of a program, nested blocks included, as far as a test or a report needs to know it.
+    """The description of one operation of a program, in any block.
 
-    kind: Paddle's name of it without prefix, which differs between versions ("batch_norm_", "batch_norm"); is_test: its
-    switch, None where it has none; reads: the persistable variables among its operands; writes: those that it writes, or may
-    write where its form does not tell, without those of nested blocks, which have operations of their own; trains: the
-    variables that it updates by their gradients, as an optimizer's operation does; depth: of its block, 0 for the outermost;
-    source: "file:line" of the user's code that built it, "" where unknown.
+    kind: Paddle's name of the operation without prefix; it differs between versions ("batch_norm_", "batch_norm").
+    is_test: its switch between training and test mode, None if it has none.
+    reads: names of the persistable variables among its operands.
+    writes: names of the persistable variables that it writes, or may write if that is not known. An operation with nested
+    blocks does not list their writes, since the operations inside have their own descriptions.
+    trains: names of the variables that it updates by their gradients, as an optimizer's operation does.
+    depth: nesting depth of its block, 0 for the outermost.
+    source: "file:line" of the user's code that built it, "" if unknown.
     """
 
     kind: str
@@ -60,7 +64,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class TestSwitches:
-    """The `is_test` switches of a program's operations, as they were before `set_test` turned them on; for `reset_test`."""
+    """The `is_test` switches of a program's operations before `set_test` turned them on, for `reset_test`."""
 
     __test__ = False  # the name is not meant for pytest
     before: tuple[tuple[Any, bool], ...]
@@ -68,7 +72,7 @@ class TestSwitches:
 
 @dataclass(frozen=True)
 class AverageOp:
-    """The inputs and attributes of the operation ppema_average, as native/average.cc describes them."""
+    """The inputs and attributes of the operation ppema_average; native/average.cc describes them."""
 
     values: Sequence[Variable]
     state: Sequence[Variable]
@@ -82,28 +86,28 @@ class Runner(Protocol):
     """Runs one program in one scope, and fetches the same variables each time."""
 
     def run(self, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Returns copies of what is fetched. Whatever an operation raises comes through."""
+        """Run the program once and return copies of the fetched values. An operation's exception is passed on."""
         ...
 
 
 class IR(Protocol):
-    """What each version of Paddle must offer."""
+    """The operations on programs that each side of the seam implements."""
 
     def parameters(self, program: Program) -> list[Parameter]:
         """The parameters and statistics of `program`, in the order of their names."""
         ...
 
     def freeze_marked(self, program: Program) -> None:
-        """Let no parameter of `program` that is marked `trainable = False` get a gradient. Before the loss's `backward`.
+        """Stop the gradients of all parameters of `program` that are marked `trainable = False`. Call it before `backward`.
 
-        Paddle 3.3 trains a parameter that is marked after its creation; Paddle 2.6 computes its gradient in vain.
+        Paddle 3.3 trains a parameter that was marked after its creation. Paddle 2.6 computes its gradient without using it.
         """
         ...
 
     def fresh_names(self) -> AbstractContextManager[None]:
-        """Inside, names of layers and parameters are counted from 0, and outside they go on from where they were.
+        """A context in which the numbers in names of layers and parameters begin with 0. Afterwards the former count continues.
 
-        Paddle's own `unique_name.guard` does not count those of `paddle.static.nn` and `create_parameter` anew on Paddle 3.3.
+        On Paddle 3.3 Paddle's own `unique_name.guard` does not reset the count of `paddle.static.nn` and `create_parameter`.
         """
         ...
 
@@ -116,31 +120,32 @@ class IR(Protocol):
         ...
 
     def initialised(self, startup: Program) -> set[str]:
-        """The names of the variables that the startup program fills."""
+        """The names of the variables that the startup program initialises."""
         ...
 
     def operations(self, program: Program) -> Iterator[Operation]:
-        """Every operation of `program` in order, those of nested blocks after the one that holds them."""
+        """Every operation of `program` in order. Operations of nested blocks follow the operation that holds the blocks."""
         ...
 
     def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
-        """A copy of `program`, which shares no operation with it, and the copies in it of `values`.
+        """A copy of `program` that shares no operation with it, and the copies of `values` in it.
 
-        What the copy's parameters say of themselves (trainable, averaged) is what the originals say.
+        The marks of its parameters (trainable, averaged) are those of the originals.
         """
         ...
 
     def rename_parameters(self, program: Program, names: Mapping[str, str], types: Mapping[str, str] | None = None) -> None:
         """Make `program` read the scope's variable `names[p]` in place of each parameter p in `names`.
 
-        types: the type of that variable by p. Where it is not the parameter's own, the program casts what it reads.
+        types: the type of that variable, by p. If it differs from the parameter's type, the program casts the variable.
         """
         ...
 
     def master_weights(self, program: Program) -> dict[str, tuple[str, Variable]]:
-        """Name and variable of the float32 weight that the optimizer keeps for a parameter of a half type, by parameter.
+        """Name and variable of the optimizer's float32 master weight of each half parameter that has one, by its name.
 
-        What it updates is that one (`multi_precision=True`); the parameter is its rounded copy. Empty before `minimize`.
+        The optimizer updates the master weight (`multi_precision=True`), and the parameter is its rounded copy. The result is
+        empty before `minimize`.
         """
         ...
 
@@ -149,7 +154,7 @@ class IR(Protocol):
         ...
 
     def reset_test(self, switches: TestSwitches) -> None:
-        """Put the switches back to what each was before `set_test`."""
+        """Restore each switch to its value before `set_test`."""
         ...
 
     def fix_statistics(self, program: Program, names: Set[str]) -> None:
@@ -160,30 +165,30 @@ class IR(Protocol):
         ...
 
     def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
-        """Make every BatchNorm of the test program `program` whose statistics are in `names` normalise by its batch, and
-        write the batch's mean and variance, and nothing of their old values, into its statistics.
+        """Change every BatchNorm of the test program `program` with statistics in `names`: it normalises by its batch.
 
-        Returns the names of the statistics (mean, variance) of each of those operations.
+        It then sets its statistics to the batch's mean and variance, without the old values. Returns the names of the
+        statistics (mean, variance) of each of these operations.
         """
         ...
 
     def create_state(
         self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float | Parameter
     ) -> Variable:
-        """A new persistable, non-trainable variable of `main`, in its outermost block wherever building goes on.
+        """A new persistable, non-trainable variable in the outermost block of `main`, whichever block is current.
 
-        `startup` fills it with the number `value`, or with the initial value of the parameter `value`, of the same shape, cast
-        to `dtype`. Raises KeyError where `startup` does not initialise that parameter.
+        `startup` sets it to the number `value`, or to the initial value, cast to `dtype`, of the parameter `value` of the same
+        shape. Raises KeyError if `startup` does not initialise that parameter.
         """
         ...
 
     def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
         """Append `target += weight·(value - target)`, in place, to the default main program.
 
-        target, value: float32 or float64, of one shape; weight: 0-D, of their type.
+        target, value: float32 or float64, of one shape. weight: 0-D, of their type.
 
-        As a step of SGD on ½|target - value|², with the rate `weight`: the same bits as Paddle's `lerp`, which goes through
-        broadcasting for more than one axis and takes twice as long.
+        The operation is a step of SGD on ½|target - value|² with the rate `weight`. Paddle's `lerp` gives the same bits. It
+        takes twice as long, since it broadcasts if there is more than one axis.
         """
         ...
 
@@ -192,78 +197,81 @@ class IR(Protocol):
         ...
 
     def append_finite_op(self, values: Sequence[Variable]) -> tuple[Variable, Variable]:
-        """Append the operation ppema_finite: of each of n values, float and of any shape, whether all its numbers are finite,
-        [n] bool, and whether all of them are, [] bool.
+        """Append the operation ppema_finite to the default main program. values: n float variables of any shape.
+
+        Returns whether all numbers of each value are finite, [n] bool, and whether all values are, [] bool.
         """
         ...
 
     def after_branches(self, main: Program, value: Variable) -> Variable:
-        """`value`, a 0-D float, computed only after every `cond` and `while_loop` that `main` holds by now.
+        """`value`, a 0-D float, computed only after every `cond` and `while_loop` that `main` holds so far.
 
-        BatchNorm inside a branch writes its statistics where the scheduler of operations may not see it from outside.
+        BatchNorm inside a branch writes its statistics. The scheduler of operations may not see that from outside.
         """
         ...
 
     def early_copies(self, main: Program, parameters: Sequence[Parameter]) -> list[Variable]:
-        """Copies of what `parameters` of `main` hold when a run begins, before any operation writes them.
+        """Copies of the values of `parameters` of `main` at the start of a run, before any operation writes them.
 
-        Operations inside a `cond` or `while_loop` that `main` holds by now are no exception.
+        They also come before all operations inside the `cond` and `while_loop` that `main` holds so far.
         """
         ...
 
     def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[Sequence[Gradient]], None]:
-        """What appends `optimizer`'s update, by `gradients` or others of the same parameters, to the current block of `main`.
+        """A function that appends `optimizer`'s update to the current block of `main`, which may be that of a branch.
 
-        That may be the block of a branch.
-
-        The optimizer's state, the learning rate included, is in the outermost block, where all of it is found. Raises
-        ConfigError where a gradient is sparse and the optimizer can not take it.
+        The function takes `gradients`, or other gradients of the same parameters. The optimizer's state, the learning rate
+        included, is in the outermost block, where executors and `state_names` find it. Raises ConfigError if a gradient is
+        sparse and the optimizer does not support that.
         """
         ...
 
     def gradient_values(self, gradient: Variable) -> Variable:
-        """All numbers of a gradient as a dense variable: where it is sparse, as by `Embedding(sparse=True)`, of its rows."""
+        """All numbers of a gradient as a dense variable. A sparse gradient, as of `Embedding(sparse=True)`, gives its rows."""
         ...
 
     def runner(self, executor: Any, scope: Any, program: Program, fetch: Sequence[Variable]) -> Runner:
-        """What runs `program`, as it is at its first run, on the executor's device and in `scope`, which must be current."""
+        """A Runner of `program` on the executor's device, in `scope`, which must be current.
+
+        Changes of the program after its first run have no effect.
+        """
         ...
 
     def onednn_hindrance(self) -> str | None:
-        """Why no operation can be computed by oneDNN, None where they can be, on a CPU."""
+        """Why oneDNN cannot compute single operations on this machine, in words. None: it can, on a CPU."""
         ...
 
     def place_on_onednn(self, program: Program, kinds: Collection[str], fetched: Sequence[Variable]) -> Counter[str]:
-        """Let oneDNN compute the operations of `program` whose kind is in `kinds`; returns how many there are, by kind.
+        """Let oneDNN compute the operations of `program` whose kind is in `kinds`. Returns their number by kind.
 
-        Those in nested blocks stay as they are, and so do those of other types than float32, or with a result in `fetched`. Of
-        a placed operation the kind is "onednn_op.conv2d" and `is_test` None. All results but for rounding, and the layouts of
-        all other variables, are what they were, if `settle` comes before every run. Only where there is no hindrance, and for
-        programs without channels last.
+        Operations in nested blocks, of a type other than float32, or with a result in `fetched` keep Paddle's kernels. The kind
+        of a placed operation is "onednn_op.conv2d", and its `is_test` is None. Call `settle` before every run; results then
+        differ by rounding only, and all other variables keep their layouts. The program must not have channels last, and
+        `onednn_hindrance` must be None.
         """
         ...
 
     def channels_last(self, program: Program) -> str | None:
-        """The kind of the first operation of `program` with channels last, in nested blocks too; None: there is none."""
+        """The kind of the first operation of `program` with channels last, nested blocks included. None: there is none."""
         ...
 
     def settle(self) -> None:
-        """Undo what other programs that ran in this thread left there, and what would change results on oneDNN."""
+        """Reset the thread-local state that other programs may have changed, and that would change results on oneDNN."""
         ...
 
     def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:
-        """Replace operations of `program` that Paddle computes slowly on a CPU by others of the same meaning.
+        """Replace operations of `program` that Paddle computes slowly on a CPU by faster ones of the same meaning.
 
-        Returns how many, by kind. Those in nested blocks, and those with a result that is in `fetched`, stay as they are. Only
-        where nothing hinders oneDNN.
+        Returns their number by kind. Operations in nested blocks, or with a result in `fetched`, stay as they are.
+        `onednn_hindrance` must be None.
         """
         ...
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:
-        """What is appended to `main` inside belongs to the update of weights, not to the model."""
+        """A context in which appended operations belong to the update of weights, not to the model."""
         ...
 
 
 def dtype_name(variable: Variable) -> str:
-    """The type of a variable's elements as numpy spells it: "float32"."""
+    """numpy's name of the type of a variable's elements: "float32"."""
     return str(variable.dtype).rpartition(".")[2].lower()

@@ -1,7 +1,7 @@
-"""Running one PIR program again and again, without what Paddle's `exe.run` repeats at every run.
+"""`Direct` runs one PIR program many times, without the work that Paddle's `exe.run` repeats at every run.
 
-That prints and hashes the program's text at every run, 43 µs for a small one and milliseconds for ResNet-50, looks
-through all its inputs, and checks what is fed: all of it known after the first run.
+At every run `exe.run` prints and hashes the program's text, which takes 43 µs for a small program and milliseconds for
+ResNet-50. It also searches all inputs of the program and checks the feed. All results are known after the first run.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from paddle.base.executor import _add_pir_fetch_ops, _StandaloneExecutor
 from ppema.environment import available_memory
 from ppema.ir.base import Program, Variable, dtype_name
 
-# Of the memory that is available, the part that the activations of one program may keep from step to step.
+# The largest share of the available memory that the activations of one program may keep from step to step.
 KEPT_PART = 1 / 8
-# Elsewhere, how much of what is no longer needed waits to be freed together, in GiB.
+# Without kept activations: the amount of unused memory that is freed together, in GiB.
 WAITING_GIB = 1 / 16
 _SIZES = {"float64": 8, "int64": 8, "complex64": 8, "float16": 2, "bfloat16": 2, "bool": 1, "uint8": 1, "int8": 1}
 
 
 class Direct:
-    """The Protocol of `base.Runner` for a PIR program on the CPU, as it is when it first runs.
+    """The Protocol of `base.Runner` for a PIR program on the CPU. Changes after the first run have no effect.
 
-    What is fed must have the types that it declares. Its operations run one after another, as each of them uses all threads by
-    itself: handing them to a pool of threads costs more than most of them take. Where there is memory enough, activations keep
-    theirs from step to step: to free it and find it anew is half the time of a small program's step, and of a convolutional
-    network's some 15 %, as the system clears each page.
+    The fed arrays must have the types that the program declares. Operations run one after another, since each uses all threads
+    by itself: a thread pool's overhead exceeds the time of most operations. With enough memory, activations keep theirs from
+    step to step. To free and allocate it again takes half of a small program's step and some 15 % of a convolutional network's,
+    as the system clears each page.
     """
 
     def __init__(self, place: Any, scope: Any, program: Program, fetch: Sequence[Variable]):
@@ -52,7 +52,7 @@ class Direct:
             schedule, name, dtype = self._rate
             self._scope.find_var(name).get_tensor().set(np.array([schedule()], dtype), self._place)
         lowered = self._lowered or self._prepare(feed)
-        # Read when a program is lowered, and again whenever it runs.
+        # Paddle reads the flags when it lowers a program, and again at every run.
         with _flags(self._flags):
             return [np.array(value) for value in lowered.run(self._names, False)._move_to_list()]
 
@@ -71,9 +71,9 @@ class Direct:
 
 
 def activation_bytes(program: Program, samples: int) -> int:
-    """The size of everything that a PIR program computes from a batch of so many samples; an upper bound of its activations.
+    """The size in bytes of all results of a PIR program for a batch of `samples`: an upper bound of its activations.
 
-    Of what has no fixed shape, each open dimension is taken for the batch.
+    Every open dimension counts as the batch.
     """
     return sum(_bytes(value, samples) for op in _walk(program.global_block()) for value in op.results())
 
@@ -92,7 +92,7 @@ def _walk(block) -> Iterator[Any]:
 
 
 def _rate_of(program: Program) -> tuple[Any, str, str] | None:
-    """The schedule of the program's learning rate, and the name and the type of the variable it is written to before a run."""
+    """The schedule of the program's learning rate, and the name and type of its variable. None: the program has no schedule."""
     if not hasattr(program, "lr_scheduler"):
         return None
     return program.lr_scheduler, program.lr_name, dtype_name(program.get_parameter_value_by_name(program.lr_name))
@@ -100,7 +100,7 @@ def _rate_of(program: Program) -> tuple[Any, str, str] | None:
 
 @contextmanager
 def _flags(wanted: Mapping[str, Any]) -> Iterator[None]:
-    """Inside, Paddle's flags are `wanted`; other programs find them as they were."""
+    """A context in which Paddle's flags are `wanted`. Afterwards they have their former values."""
     flags = core.globals()
     before = {name: flags[name] for name in wanted}
     try:

@@ -7,7 +7,7 @@ from paddle.base import core
 
 
 def seed(value: int) -> None:
-    """Seed the generators of this process as `paddle.seed` does, which on a CPU spends 4 µs on looking for other devices."""
+    """Seed the generators of this process. `paddle.seed` does the same, but on a CPU spends 4 µs on a search for devices."""
     if paddle.is_compiled_with_cuda():
         paddle.seed(value)
     else:

@@ -1,4 +1,4 @@
-"""What is known of an operation by its kind, attributes or call stack, on either version of Paddle."""
+"""Properties of an operation that follow from its kind, attributes or call stack, on both versions of Paddle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import paddle
 
 from ppema.ir.base import Operation
 
-# Operations that draw random numbers without an `is_test` switch, on either version: axis-wise dropout, alpha dropout, noise.
+# Operations that draw random numbers and have no `is_test` switch, on either version: axis-wise dropout, alpha dropout, noise.
 RANDOM_KINDS = frozenset(
     {
         *("uniform", "gaussian", "uniform_random", "gaussian_random", "truncated_gaussian_random", "exponential"),
@@ -20,27 +20,26 @@ RANDOM_KINDS = frozenset(
 
 
 def draws_random_numbers(operation: Operation) -> bool:
-    """Whether it does so in test mode too."""
+    """Whether `operation` draws random numbers, in test mode too."""
     return operation.kind.rstrip("_") in RANDOM_KINDS
 
 
 def keeps_master_weights(kind: str) -> bool:
-    """Whether an optimizer's operation updates the master weight that it is given.
+    """Whether an optimizer's operation of this kind updates its master weight.
 
-    Measured on both versions: on a CPU, sgd, the one optimizer that runs on bfloat16 there, updates the parameter itself and
-    leaves its master weight as it was in the beginning.
+    Measured on both versions: on a CPU only sgd runs on bfloat16. It updates the parameter and never its master weight.
     """
     return kind != "sgd" or paddle.is_compiled_with_cuda()
 
 
 def statistics_stand_still(attributes: Mapping[str, Any]) -> bool:
-    """Whether a BatchNorm operation with these attributes leaves its running mean and variance as they are."""
+    """Whether a BatchNorm operation with these attributes does not change its running mean and variance."""
     fixed = attributes["is_test"] and not attributes.get("trainable_statistics")
     return bool(fixed or attributes.get("use_global_stats"))
 
 
 def user_frame(callstack: Iterable[str]) -> str:
-    """ "file:line" of the innermost frame in an operation's call stack that is not Paddle's own, "" where there is none."""
+    """ "file:line" of the innermost frame in an operation's call stack outside Paddle; "" if there is none."""
     found = ""
     for line in callstack:
         path, _, rest = line.strip().removeprefix('File "').partition('", line ')

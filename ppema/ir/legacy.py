@@ -26,7 +26,7 @@ from ppema.ir.base import (
 from ppema.ir.kinds import keeps_master_weights, statistics_stand_still, user_frame
 from ppema.ir.plain import Plain
 
-# Measured: all others fail at the first step, AdamW by ending the process.
+# Optimizers that take sparse gradients. Measured: all others fail at the first step, and AdamW ends the process.
 _TAKE_SPARSE = ("SGD", "Momentum", "Adagrad", "Adam", "Lamb", "RMSProp")
 
 
@@ -54,7 +54,7 @@ class Legacy:
                 parameter.variable.stop_gradient = True
 
     def fresh_names(self) -> AbstractContextManager[None]:
-        return paddle.utils.unique_name.guard()  # All else is counted by each program.
+        return paddle.utils.unique_name.guard()  # each program counts all other names itself
 
     def state_names(self, program: Program) -> list[str]:
         # The executor's own variables "feed" and "fetch" are persistable too, but hold no tensor.
@@ -92,10 +92,10 @@ class Legacy:
 
     def master_weights(self, program: Program) -> dict[str, tuple[str, Variable]]:
         outer, found = program.global_block(), {}
-        # Not by _walk: a branch that is still being built hangs from no operation yet.
+        # All blocks, and not _walk: no operation refers to a branch that is still being built.
         for op in (op for block in program.blocks for op in block.ops):
             if "MasterParam" in op.input_names and keeps_master_weights(op.type):
-                # None where the optimizer keeps no master weights, else as many as parameters.
+                # The optimizer has no master weights, or as many as parameters.
                 found |= {p: (m, outer.var(m)) for p, m in zip(op.input("Param"), op.input("MasterParam"), strict=False)}
         return found
 
@@ -127,7 +127,7 @@ class Legacy:
                 op._set_attr(switch, False)
             op._set_attr("momentum", 0.0)
             if "ReserveSpace" not in op.output_names or not op.output("ReserveSpace"):
-                # What an operation built in eval mode lacks, and writes in training.
+                # An operation built in eval mode lacks this output, which training writes.
                 reserve = op.block.create_var(name=f"{mean}/reserve", dtype="float32", stop_gradient=True)
                 op.desc.set_output("ReserveSpace", [reserve.name])
             pairs.append((mean, variance))
@@ -171,7 +171,7 @@ class Legacy:
         return each, every
 
     def after_branches(self, main: Program, value: Variable) -> Variable:
-        return value  # Operations run in the program's order.
+        return value  # operations run in the program's order
 
     def early_copies(self, main: Program, parameters: Sequence[Parameter]) -> list[Variable]:
         block, copies = main.global_block(), []
@@ -195,8 +195,8 @@ class Legacy:
 
         def update(gradients: Sequence[Gradient]) -> None:
             block, outer = main.current_block(), main.global_block()
-            # As Paddle's own GradientMergeOptimizer does: the optimizer, and the regularization by a gradient's block, append
-            # to this one.
+            # As in Paddle's own GradientMergeOptimizer: the optimizer appends to this block, and so does regularization, which
+            # appends to the block of a gradient.
             block._set_forward_block_idx(block.idx)
             for _, gradient in gradients:
                 gradient.block = block
@@ -222,13 +222,13 @@ class Legacy:
         raise NotImplementedError(self.onednn_hindrance())
 
     def settle(self) -> None:
-        pass  # Nothing is computed by oneDNN.
+        pass  # oneDNN computes nothing here
 
     def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:
         raise NotImplementedError(self.onednn_hindrance())
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:
-        # The role by which `Program.clone(for_test=True)` knows what to leave out.
+        # The role of operations that `Program.clone(for_test=True)` removes.
         return main._optimized_guard([])
 
 
@@ -240,7 +240,7 @@ def _rename_in(blocks, old: str, new: str) -> None:
 
 
 def _read_through_cast(program: Program, old: str, new: str, dtype: str) -> None:
-    """Put the variable `new`, of type `dtype`, and its cast in place of the parameter `old`."""
+    """Replace the parameter `old` by the cast of a variable `new` of type `dtype`."""
     outer = program.global_block()
     replaced, read = outer.var(old), f"{new}/{dtype_name(outer.var(old))}"
     form = {"shape": replaced.shape, "stop_gradient": True}
@@ -252,7 +252,7 @@ def _read_through_cast(program: Program, old: str, new: str, dtype: str) -> None
 
 
 def _cast(source: Variable, target: Variable) -> dict[str, Any]:
-    """The description of an operation that copies `source` into `target`, as the type of that."""
+    """The description of an operation that copies `source`, cast to the type of `target`, into `target`."""
     attributes = {"in_dtype": source.dtype, "out_dtype": target.dtype}
     return {"type": "cast", "inputs": {"X": [source]}, "outputs": {"Out": [target]}, "attrs": attributes}
 
@@ -265,14 +265,18 @@ def _walk(program: Program, block, depth: int = 0):
 
 
 def _inner_blocks(op) -> list[int]:
-    """The indices of the blocks that an operation holds: those of `cond` and `while_loop`, and static_pylayer's list."""
+    """The indices of an operation's nested blocks: one for `cond` and `while_loop`, a list for static_pylayer."""
     if "sub_block" in op.attr_names:
         return [op._block_attr_id("sub_block")]
     return list(op._blocks_attr_ids("blocks")) if "blocks" in op.attr_names else []
 
 
 def _writes(op, state: set[str]) -> tuple[str, ...]:
-    """An operation with blocks lists what they write; so do they. BatchNorm lists its statistics in test mode too."""
+    """The names of the variables in `state` that `op` writes.
+
+    Empty for an operation with blocks, whose outputs are those of the operations inside. Empty for BatchNorm with fixed
+    statistics, which lists them as outputs all the same.
+    """
     still = op.type == "batch_norm" and statistics_stand_still(op.all_attrs())
     if _inner_blocks(op) or still:
         return ()

@@ -1,17 +1,17 @@
 """Single operations of a Paddle 3 program on oneDNN, Intel's library of kernels for CPUs.
 
-Paddle's own switch, FLAGS_use_onednn, is global: it is read whenever a program is prepared for its first run, moves every
-operation that oneDNN knows, and some of those are slower there, wrong or crash. So it stays off, and what Paddle does with one
-operation under it is done here to chosen ones: on a copy of the program Paddle's `onednn_placement_pass` makes a twin of each
-operation, "onednn_op.conv2d" of "pd_op.conv2d", and the twin is cloned into the program in the place of the operation.
+This module replaces chosen operations by oneDNN's. Paddle's `onednn_placement_pass`, applied to a copy of the program, makes a
+twin of each operation that oneDNN supports: "onednn_op.conv2d" of "pd_op.conv2d". `place` clones the twin into the program in
+place of the operation. Paddle's own switch, FLAGS_use_onednn, stays off. It is global, Paddle reads it when it prepares a
+program for its first run, and it moves every operation that oneDNN supports. Some of these are slower there, wrong, or crash.
 
-A twin's results are in a layout of oneDNN's own. An operation outside oneDNN that reads one has it converted first, each reader
-anew and, within a branch, perhaps not at all. So one operation that shares data stands behind each result, and is all that ever
-reads it: behind that, everything is laid out as numpy has it.
+The results of a twin are in a layout of oneDNN's own. Each operation outside oneDNN that reads one converts it again. Inside a
+branch the conversion may be missing. `place` therefore appends one operation that shares data to each result. It is the only
+reader of the result, and its own result has numpy's layout.
 
-How oneDNN's results are laid out then is no property of a program but a state of the thread, in which any program with channels
-last, on oneDNN or not, leaves that they are last; later programs would fail, or compute with wrong numbers. So nothing of a
-program with channels last is placed, and `settle` comes before every run.
+The target layout of this conversion is thread-local. Any program with channels last, on oneDNN or not, sets it to channels
+last, and later programs then fail or compute wrong numbers. Operations of a program with channels last are therefore never
+placed, and `settle` comes before every run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PUT_LAYOUT = "_ZN3phi25OneDNNContextThreadLocals4Body26set_cur_paddle_data_layo
 
 @lru_cache(maxsize=1)
 def hindrance() -> str | None:
-    """Why no operation can be placed, None where it can be: tried on a convolution."""
+    """Why no operation can be placed on oneDNN, in words; found by an attempt to place a convolution. None: it succeeded."""
     if not OLDEST_PIR <= release(paddle.__version__) <= NEWEST_PIR:
         return f"it was checked with paddle 3.0 to 3.3, and this is {paddle.__version__}"
     program = paddle.static.Program()
@@ -47,7 +47,7 @@ def hindrance() -> str | None:
         paddle.nn.functional.conv2d(images, weights)
     try:
         placed = _thread_layout() and place(program, ["conv2d"], [])
-    except Exception:  # whatever a build without it lacks
+    except Exception:  # a build without oneDNN may lack anything used here
         placed = None
     return None if placed else f"this build of paddle {paddle.__version__} has no oneDNN"
 
@@ -88,9 +88,9 @@ def settle() -> None:
 
 @lru_cache(maxsize=1)
 def _thread_layout() -> tuple[Callable[[], int], Callable[[int, int], None]] | None:
-    """What gives this thread's state, and what writes the layout in it, that oneDNN's results are brought into.
+    """Two C++ functions: one returns this thread's state, the other writes the target layout of oneDNN's results into it.
 
-    Python has no other way to it: by the names that C++ gives them, as of Paddle 3.0 to 3.3; None where they are not there.
+    Python can reach them only by their mangled names, as of Paddle 3.0 to 3.3. None if the library lacks them.
     """
     try:
         library = ctypes.CDLL(str(Path(paddle.sysconfig.get_lib()) / "libphi_core.so"))
@@ -102,7 +102,7 @@ def _thread_layout() -> tuple[Callable[[], int], Callable[[int, int], None]] | N
 
 
 def _placed_copy(program: Program) -> Program:
-    """A copy of `program` with every operation placed that can be; its operations live as long as it does."""
+    """A copy of `program` with every operation on oneDNN that oneDNN supports. Its operations live as long as the copy."""
     _load_dialect()
     copy = program.clone(paddle.pir.IrMapping())
     passes = paddle.pir.PassManager()
@@ -113,23 +113,23 @@ def _placed_copy(program: Program) -> Program:
 
 @lru_cache(maxsize=1)
 def _load_dialect() -> None:
-    # Until a first program is prepared for running Paddle does not know oneDNN's operations: the pass leaves all as they are.
+    # Paddle loads oneDNN's operations when it prepares a first program for running. Before that the pass has no effect.
     paddle.static.Executor(paddle.CPUPlace()).run(paddle.static.Program())
 
 
 def _replace(op, twin) -> None:
-    """Put a clone of `twin`, which reads what `op` reads, in the place of `op`."""
+    """Replace `op` by a clone of `twin` with the operands of `op`."""
     mapping = paddle.pir.IrMapping()
     for theirs, ours in zip(twin.operands_source(), op.operands_source(), strict=True):
         mapping.add(theirs, ours)
     paddle.pir.set_insertion_point(op)
     clone = twin.clone(mapping, paddle.pir.CloneOptions(False, True, False))
     if clone.has_attr("is_test"):
-        # The pass is made for inference. In test mode gradients are refused, and the kernel keeps a reordered copy of the
-        # weights of the first run, for ever: a test program would go on evaluating those.
+        # The pass is made for inference. A kernel in test mode refuses gradients, and keeps a reordered copy of the weights of
+        # its first run: a test program would evaluate those forever.
         clone.set_bool_attr("is_test", False)
     for old, new in zip(op.results(), clone.results(), strict=True):
-        # That of an input which needs no gradient is not there.
+        # The gradient of an input that needs none is not initialized.
         if old.initialized():
             dense = _C_ops.share_data(new)
             dense.stop_gradient = old.stop_gradient

@@ -1,4 +1,4 @@
-"""What one operation of a Paddle 3 program is: its kind, and which persistable variables it reads, writes and trains."""
+"""The description of one operation of a Paddle 3 program: its kind, and the persistable variables it reads and writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ppema.ir.kinds import statistics_stand_still
 
 
 def walk(block: Any, depth: int = 0) -> Iterator[tuple[Any, int]]:
-    """The operations of `block` in order with their depth, those of nested blocks after the one that holds them."""
+    """The operations of `block` in order, with their depth. Operations of nested blocks follow the one that holds them."""
     for op in block.ops:
         yield op, depth
         for inner in op.blocks():
@@ -23,25 +23,25 @@ def written_inside(op: Any) -> set[str]:
 
 
 def kind_of(op: Any) -> str:
-    """Paddle's name of it without prefix: "conv2d", "batch_norm_"."""
+    """Paddle's name of `op` without prefix: "conv2d", "batch_norm_"."""
     return op.name().removeprefix("pd_op.").removeprefix("custom_op.")
 
 
 def state_name(op: Any) -> str | None:
-    """The name of the persistable variable that an operation stands for, None for any other operation."""
+    """The name of the persistable variable that `op` declares. None: it declares none."""
     if op.name() == "builtin.parameter":
         return op.attrs()["parameter_name"]
     return op.attrs()["name"] if op.name() == "pd_op.data" and op.result(0).persistable else None
 
 
 def operand_of(op: Any, name: str) -> Variable | None:
-    """The operand of that name of an in-place operation; None where it has none, or leaves it out."""
+    """The operand `name` of an in-place operation. None: the operation has no such operand, or it is not given."""
     names = op.get_input_names() if op.name().endswith("_") else ()
     source = op.operand_source(names.index(name)) if name in names else None
     return source if source is not None and source.initialized() else None
 
 
-# Which operands an in-place operation writes, where it reads persistable variables too.
+# Indices of the operands that an in-place operation writes, for operations that read persistable variables too.
 _WRITTEN = {
     "pd_op.sgd_": (0, 3),
     "pd_op.average_accumulates_": (1, 2, 3, 4, 5, 6),
@@ -53,7 +53,7 @@ _WRITTEN = {
 
 
 def _members(value: Variable) -> list[Variable]:
-    """The variables of a list of them; of any other value itself."""
+    """The variables in a list of variables. Any other value gives itself."""
     made_by = value.get_defining_op()
     if made_by is None or made_by.name() != "builtin.combine":
         return [value]
@@ -74,8 +74,9 @@ def reads(op: Any) -> tuple[str, ...]:
 def writes(op: Any) -> tuple[str, ...]:
     """The names of the persistable variables that `op` writes, or may write.
 
-    An operation whose name ends in "_" works in place: on the operands of _WRITTEN, else on the first, which becomes its
-    only result, or with several results (optimizers: weights, moments, powers) for all we know on any.
+    An operation whose name ends in "_" works in place. _WRITTEN lists the operands that some kinds write. Any other operation
+    with one result writes the first operand, and one with several results may write each (optimizers: weights, moments,
+    powers).
     """
     if not op.name().endswith("_"):
         return ()
@@ -94,6 +95,6 @@ def trains(op: Any) -> tuple[str, ...]:
 
 
 def is_test(op: Any) -> bool | None:
-    """Its switch between training and testing, None where it has none."""
-    # On oneDNN it is no switch between training and testing: see `onednn.place`.
+    """The switch of `op` between training and test mode. None: it has none."""
+    # On oneDNN the attribute is not such a switch: see `onednn_operations._replace`.
     return op.attrs()["is_test"] if op.has_attr("is_test") and op.name().startswith("pd_op.") else None

@@ -32,7 +32,7 @@ from ppema.ir.operations import is_test, kind_of, operand_of, reads, state_name,
 from ppema.ir.plain import Plain
 from ppema.ir.quicken import quicken
 
-_ops: Any = _C_ops  # whose stubs know neither custom operators nor which arguments may be None
+_ops: Any = _C_ops  # Any, as the stubs lack custom operators and optional arguments
 
 
 class Pir:
@@ -41,10 +41,10 @@ class Pir:
     def parameters(self, program: Program) -> list[Parameter]:
         values = _parameters(program)
         stopped = any(value.trainable and value.stop_gradient for value in values)
-        # LookAhead assigns to the weights without gradients, which turns their stop_gradient on.
+        # LookAhead assigns to the weights outside of gradients, which turns their stop_gradient on.
         updated = {name for op, _ in walk(program.global_block()) for name in trains(op)} if stopped else set()
         trainable = {v.name for v in values if v.trainable and (not v.stop_gradient or v.name in updated)}
-        # By name: two layers may share a variable by giving it the same name.
+        # By name, since two layers can share a variable under one name.
         found = {
             value.name: Parameter(
                 name=value.name,
@@ -65,7 +65,7 @@ class Pir:
 
     @contextmanager
     def fresh_names(self) -> Iterator[None]:
-        # The default program of the former representation, which has a counter and nothing else.
+        # The default program of the former representation is empty, but it holds a counter that Paddle 3 still uses.
         counting = paddle.base.framework.default_main_program()
         before, counting._name_generator = counting._name_generator, UniqueNameGenerator()
         try:
@@ -115,7 +115,7 @@ class Pir:
         return found
 
     def set_test(self, program: Program) -> TestSwitches:
-        # Paddle's own set_is_test_attr stops at the top level and would leave a dropout inside a `cond` running.
+        # Paddle's own set_is_test_attr covers the outermost block only: a dropout inside a `cond` would stay active.
         switches = [(op, is_test(op)) for op, _ in walk(program.global_block())]
         before = tuple((op, switch) for op, switch in switches if switch is not None)
         for op, _ in before:
@@ -142,7 +142,7 @@ class Pir:
             pair = (state_name(mean.get_defining_op()), state_name(variance.get_defining_op()))
             if names.isdisjoint(pair):
                 continue
-            # PIR can not set an attribute that is a float, such as the momentum: another operation takes its place.
+            # PIR cannot set a float attribute such as the momentum, so a new operation replaces this one.
             with paddle.static.program_guard(program):
                 paddle.pir.set_insertion_point(op)
                 attributes = op.attrs()
@@ -158,7 +158,7 @@ class Pir:
         self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float | Parameter
     ) -> Variable:
         with paddle.static.program_guard(main, startup):
-            # Also where a branch is being built: `state_names` and the executor look in the outermost block only.
+            # The outermost block, even while a branch is built: `state_names` and the executor search no other.
             paddle.pir.set_insertion_point_to_block_end(main.global_block())
             initializer = _copy_of(startup, value.name, dtype) if isinstance(value, Parameter) else Constant(value)
             variable = create_persistable_value(dtype, list(shape), name=name, initializer=initializer)
@@ -182,7 +182,7 @@ class Pir:
             if op.name() in ("pd_op.if", "pd_op.while"):
                 result = next((each for each in op.results() if each.is_dense_tensor_type()), None)
                 if result is not None:
-                    # Nothing times the number of its elements: the value stays, and waits for the operation.
+                    # Adding 0 times the number of its elements keeps the value, and makes it wait for the operation.
                     value = value + paddle.cast(paddle.numel(result) * 0, value.dtype)
         return value
 
@@ -190,11 +190,11 @@ class Pir:
         copies, written = {}, {op: written_inside(op) for op in main.global_block().ops if op.blocks()}
         with paddle.static.program_guard(main):
             for parameter in parameters:
-                # Behind the declaration there is nothing yet but other declarations and copies.
+                # Only other declarations and copies follow the declaration directly.
                 paddle.pir.set_insertion_point_after(parameter.variable.get_defining_op())
                 copies[parameter.name] = paddle.assign(parameter.variable)
             for op, names in written.items():
-                # The scheduler may not see from outside what a branch writes; so the branch is taken only after the copies.
+                # The scheduler may not see what a branch writes. Its condition therefore depends on the copies.
                 for name in names & copies.keys():
                     paddle.pir.set_insertion_point(op)
                     copied = paddle.numel(copies[name]) >= 0
@@ -202,12 +202,12 @@ class Pir:
         return list(copies.values())
 
     def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[Sequence[Gradient]], None]:
-        # What it would create in a branch would be declared there, and its rate be found by no executor.
+        # Created here and not in the branch: variables would be declared there, and the executor would not find the rate.
         optimizer._create_global_learning_rate()
         optimizer._create_accumulators(main.global_block(), [parameter for parameter, _ in gradients])
 
         def update(gradients: Sequence[Gradient]) -> None:
-            # As `minimize` does: `apply_gradients` would sort, and clipping sum the squares in another order.
+            # As in `minimize`: `apply_gradients` would sort them, and clipping would sum the squares in another order.
             optimizer._apply_optimize(None, None, list(gradients))
 
         return update
@@ -216,7 +216,7 @@ class Pir:
         return get_tensor_from_selected_rows(gradient) if gradient.is_selected_row_type() else gradient
 
     def runner(self, executor: Any, scope: Any, program: Program, fetch: Sequence[Variable]) -> Runner:
-        # What a GPU needs of it nobody has tried.
+        # Nobody has tried `Direct` on a GPU.
         if isinstance(executor.place, paddle.CPUPlace):
             return Direct(executor.place, scope, program, fetch)
         return Plain(executor, program, fetch)
@@ -241,12 +241,12 @@ class Pir:
 
 
 def _parameters(program: Program) -> list[Variable]:
-    # An LR scheduler's rate is a builtin.parameter as well, but nobody's weight.
+    # The rate of an LR scheduler is a builtin.parameter too, without this attribute.
     return [v for v in program.global_block().all_parameters() if v.get_defining_op().has_attr("is_parameter")]
 
 
 def _read_through_cast(program: Program, parameter, new: str, dtype: str) -> None:
-    """Put the variable `new`, of type `dtype`, and its cast in place of the operation that stands for a parameter."""
+    """Replace the operation `parameter`, which declares a parameter, by the cast of a variable `new` of type `dtype`."""
     replaced = parameter.result(0)
     with paddle.static.program_guard(program, paddle.static.Program()):
         source = create_persistable_value(dtype, list(replaced.shape), name=new, initializer=Constant(0.0))
@@ -257,10 +257,13 @@ def _read_through_cast(program: Program, parameter, new: str, dtype: str) -> Non
 
 
 def _copy_of(startup: Program, name: str, dtype: str) -> Callable[..., Variable]:
-    """An initializer that copies, as `dtype`, the value which `startup` gives to the parameter `name`."""
+    """An initializer that copies the initial value of the parameter `name` in `startup`, cast to `dtype`.
+
+    Raises KeyError if `startup` does not initialise it.
+    """
     for op in startup.global_block().ops:
         if op.name() == "builtin.set_parameter" and op.attrs()["parameter_name"] == name:
             value = op.operand_source(0)
-            # A cast to its own type would be the value itself, and not a copy.
+            # A cast to its own type would return the value itself, not a copy.
             return lambda meta, block: paddle.assign(value) if dtype_name(value) == dtype else value.astype(dtype)
     raise KeyError(name)

@@ -1,4 +1,4 @@
-"""Running one program again and again, as Paddle's `exe.run` does."""
+"""`Plain` runs one program many times with Paddle's `exe.run`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ppema.ir.base import Program, Variable
 
 
 class Plain:
-    """The Protocol of `base.Runner` by `exe.run`, in the scope that is current when it runs."""
+    """The Protocol of `base.Runner` by `exe.run`, in the scope that is current at each run."""
 
     def __init__(self, executor: Any, program: Program, fetch: Sequence[Variable]):
         self._executor = executor

@@ -1,7 +1,7 @@
-"""Operations of a Paddle 3 program whose kernels on a CPU are slow, replaced by others that compute the same.
+"""Replacements of operations of a Paddle 3 program with slow CPU kernels by faster operations with the same results.
 
-A replacement concerns one kind of operation in a finished program. Paddle built its gradients before, so none depends on what
-else is replaced.
+A replacement applies to one kind of operation in a complete program. Paddle has built the gradients before, so no gradient
+depends on a replacement.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from ppema.ir.base import Program, Variable, dtype_name
 
 @dataclass(frozen=True)
 class Replacement:
-    """fits: whether it is for an operation; build: appends what replaces one, and returns the results, in order."""
+    """One replacement.
+
+    fits: whether an operation can be replaced. build: appends the new operations and returns their results, in order.
+    """
 
     fits: Callable[[object], bool]
     build: Callable[[object], tuple[Variable, ...]]
@@ -41,14 +44,14 @@ def quicken(program: Program, fetched: Sequence[Variable]) -> Counter[str]:
 
 
 def is_plain(op) -> bool:
-    """Whether an operation is of float32 and channels first; shapes and sizes that it reads are whole numbers."""
+    """Whether an operation computes in float32 with channels first. int64 operands are allowed, since they are shapes."""
     values = [value for value in (*op.operands_source(), *op.results()) if value.initialized()]
     types = {dtype_name(value) for value in values} - {"int64"}
     return types == {"float32"} and op.attrs().get("data_format", "NCHW") in ("NCHW", "NCDHW")
 
 
 def _adds_per_channel(op) -> bool:
-    """Whether it adds [1, C, 1, 1] to [N, C, H, W], as a convolution its bias; in the gradient, whether both are wanted."""
+    """Whether it adds a convolution's bias [1, C, 1, 1] to [N, C, H, W]. For the gradient: whether both results are used."""
     if not all(result.initialized() for result in op.results()):
         return False
     x, y = (list(value.shape) for value in op.operands_source()[:2])
@@ -56,15 +59,17 @@ def _adds_per_channel(op) -> bool:
 
 
 def _add(op) -> tuple[Variable, ...]:
-    """1·x + y, which is x + y to the last bit. `add` takes the way of any broadcasting, 10 times as long."""
+    """1·x + y, equal to x + y to the last bit. `add` uses general broadcasting and takes 10 times as long."""
     x, y = op.operands_source()
     bias = paddle.reshape(y, [-1])
     return (_C_ops.affine_channel(x, paddle.ones_like(bias), bias, "NCHW"),)
 
 
 def _add_grad(op) -> tuple[Variable, ...]:
-    """(g, Σ_{n,h,w} g), the sum image by image. Nobody asks for the scale's gradient: so g stands for x, which may be gone by
-    now, or be overwritten by the sum.
+    """(g, Σ_{n,h,w} g), summed image by image.
+
+    The operand x serves only the scale's gradient, which is not used. g takes its place, since x may be freed by now, or
+    overwritten by the sum.
     """
     _, y, gradient = op.operands_source()
     bias = paddle.reshape(y, [-1])
@@ -73,7 +78,7 @@ def _add_grad(op) -> tuple[Variable, ...]:
 
 
 def _pools_max(op) -> bool:
-    """Whether it is the gradient of a plain max pooling of images, whose kernel's size is known."""
+    """Whether it is the gradient of a plain max pooling of images with a known kernel size."""
     attributes, size = op.attrs(), op.operands_source()[3].get_defining_op()
     return (
         attributes["pooling_type"] == "max"
@@ -85,16 +90,17 @@ def _pools_max(op) -> bool:
 
 
 def _pool2d_grad(op) -> tuple[Variable, ...]:
-    """Pools again, to know where each maximum is (the first of equal ones, as there), and sends the gradient there, where
-    `pool2d_grad` searches each window: with the forward pass it takes two thirds as long. The forward pass stays, for with
-    indices it makes something else of NaN.
+    """Pool again with the index of each maximum, and add the gradient there.
+
+    `pool2d_grad` searches each window instead. With the forward pass included, the replacement takes two thirds of the time.
+    Among equal maxima both choose the first. The forward pass is not replaced, as pooling with indices treats NaN differently.
     """
     x, _, gradient, size = op.operands_source()
     attributes = op.attrs()
     form = (size.get_defining_op().attrs()["value"], attributes["strides"], attributes["paddings"], False, False)
     _, where = _C_ops.max_pool2d_with_index(x, *form, attributes["ceil_mode"])
-    # -1 for a window with nothing above float32's least number: NaN, minus infinity, or beyond the edge under ceil_mode.
-    # Nothing is sent there, as by `pool2d_grad`; the other gradient would write it to memory in front of the image.
+    # The index is -1 for a window without a number above float32's lowest: NaN, minus infinity, or outside under ceil_mode.
+    # Such a window gets no gradient, as in `pool2d_grad`. The new operation would write it to memory in front of the image.
     there = paddle.cast(where + 1, "bool")  # where >= 0 takes twice as long
     sent = paddle.where(there, gradient, paddle.zeros_like(gradient))
     return (_C_ops.max_pool2d_with_index_grad(x, paddle.clip(where, min=0), sent, *form, attributes["ceil_mode"]),)

@@ -1,4 +1,4 @@
-"""Models of our own, for small data; every other model is named by its dotted path."""
+"""ppema's own models, for small data. A config names any other model by its dotted path."""
 
 from __future__ import annotations
 

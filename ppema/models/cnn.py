@@ -8,15 +8,18 @@ import paddle
 
 
 class CNN(paddle.nn.Sequential):
-    """Stages of 3×3 convolution, BatchNorm and ReLU, 2×2 max pooling between them, a mean over the image, a linear layer.
+    """Stages of 3×3 convolution, BatchNorm and ReLU, then a mean over the image and a linear layer.
 
-    Takes [N, in_channels, H, W] float32, H and W at least 2^(stages - 1); returns [N, num_classes] logits.
+    There is 2×2 max pooling between the stages. The input is [N, in_channels, H, W] float32 with H and W at least
+    2^(stages - 1); the output is [N, num_classes] float32 logits.
 
     Args:
         in_channels: 1 for grey images, 3 for colour.
-        num_classes: outputs.
-        widths: the channels of each stage.
-        dropout: the probability of dropping a feature before the linear layer while training.
+        num_classes: number of outputs.
+        widths: number of channels of each stage.
+        dropout: probability of dropping a feature before the linear layer in training.
+
+    Raises ValueError if `widths` is empty.
     """
 
     def __init__(self, in_channels: int, num_classes: int, widths: Sequence[int] = (32, 64), dropout: float = 0.0):
@@ -27,7 +30,7 @@ class CNN(paddle.nn.Sequential):
             if stage:
                 layers.append(paddle.nn.MaxPool2D(2))
             layers += [
-                # BatchNorm subtracts the mean, and with it any bias.
+                # No bias: BatchNorm would subtract it with the mean.
                 paddle.nn.Conv2D(channels, width, 3, padding=1, bias_attr=False),
                 paddle.nn.BatchNorm2D(width),
                 paddle.nn.ReLU(),

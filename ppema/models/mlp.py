@@ -8,15 +8,15 @@ import paddle
 
 
 class MLP(paddle.nn.Sequential):
-    """Linear layers with ReLU between them, over the flattened input.
+    """Linear layers with ReLU between them, on the flattened input.
 
-    Takes [N, …] float32 with `in_features` numbers per sample; returns [N, num_classes] logits.
+    The input is [N, …] float32 with `in_features` numbers per sample; the output is [N, num_classes] float32 logits.
 
     Args:
         in_features: numbers per sample.
-        num_classes: outputs.
-        hidden: the widths of the hidden layers.
-        dropout: the probability of dropping a hidden unit while training.
+        num_classes: number of outputs.
+        hidden: widths of the hidden layers.
+        dropout: probability of dropping a hidden unit in training.
     """
 
     def __init__(self, in_features: int, num_classes: int, hidden: Sequence[int] = (128,), dropout: float = 0.0):

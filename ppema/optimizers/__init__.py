@@ -1,1 +1,1 @@
-"""Optimizers and learning-rate schedules."""
+"""Optimizers and learning-rate schedules of a config: Paddle's own or the user's, with checked arguments."""

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules: Paddle's own, found by name, their arguments checked before they are called."""
+"""Optimizers and learning-rate schedules by name. Arguments are checked before Paddle's constructors are called."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ OPTIMIZERS = {
     name: value
     for name, value in vars(paddle.optimizer).items()
     if inspect.isclass(value) and issubclass(value, paddle.optimizer.Optimizer)
-    # LBFGS calls the model again and again within a step, which a static program can not; Rprop takes no schedule.
+    # LBFGS calls the model several times per step, which a static program cannot do. Rprop takes no schedule.
     if name not in ("Optimizer", "LBFGS", "Rprop")
 }
-# The arguments by which optimizers leave variables out of a decoupled weight decay, and what makes one of their names.
+# Arguments of optimizers that exclude variables from a decoupled weight decay, and how to make one from the variables' names.
 DECAY_FILTERS: dict[str, Callable[[Collection[str]], Callable[[Any], bool]]] = {
     "apply_decay_param_fun": lambda undecayed: lambda name: name not in undecayed,
     "exclude_from_weight_decay_fn": lambda undecayed: lambda parameter: parameter.name in undecayed,
@@ -43,11 +43,13 @@ SCHEDULERS = {
 
 
 def build_lr(spec: Any, to_steps: Callable[[Duration], int], total_steps: int) -> LRScheduler:
-    """The learning-rate schedule of a config's `lr` section: one `step()` is one optimizer step.
+    """The learning-rate schedule of a config's `lr` section. One `step()` is one optimizer step.
 
-    spec: name, args, warmup; durations among the args ("20 epochs") become steps through `to_steps`. The schedule runs from the
-    beginning of the run; a warm-up scales its first rates, from 0 up to the schedule. It is rehearsed over the `total_steps` of
-    the run, so that one that ends too soon or gives no number is found before the run begins. Raises ConfigError.
+    spec: name, args and warmup. to_steps: converts durations among the args ("20 epochs") to steps.
+    The schedule starts with the run. A warm-up multiplies its first rates by a factor that rises from 0 to 1. The schedule is
+    rehearsed over the run's `total_steps`, so an invalid rate or an early end is found before the run begins.
+
+    Raises ConfigError for an unknown name, a wrong argument, a failed rehearsal, or a warm-up that the schedule does not allow.
     """
     found = resolve(spec.name, {"constant": _constant, **SCHEDULERS}, "learning-rate schedule")
     check_arguments(found, spec.args, what=spec.name)
@@ -67,14 +69,15 @@ def build_lr(spec: Any, to_steps: Callable[[Duration], int], total_steps: int) -
 
 
 def optimizer_of(name: str) -> Callable[..., Any]:
-    """The class that a config's `optimizer.name` names. Raises ConfigError."""
+    """The optimizer class of a config's `optimizer.name`. Raises ConfigError for an unknown name."""
     return resolve(name, OPTIMIZERS, "optimizer")
 
 
 def build_optimizer(spec: Any, lr: LRScheduler, undecayed: Collection[str] = ()) -> Any:
-    """The optimizer of a config's `optimizer` section: name, args, weight_decay, clipping. Raises ConfigError.
+    """The optimizer of a config's `optimizer` section: name, args, weight_decay, clipping.
 
     undecayed: names of the variables without weight decay, for optimizers that decouple it from the gradient.
+    Raises ConfigError for an unknown name, and for a wrong or unsupported argument.
     """
     found = optimizer_of(spec.name)
     given: dict[str, Any] = {"learning_rate": lr}
@@ -94,22 +97,23 @@ def build_optimizer(spec: Any, lr: LRScheduler, undecayed: Collection[str] = ())
 
 
 def advance(schedule: LRScheduler, config: Config, *measured: Any) -> None:
-    """The next rate of `schedule`, which is that of `config`; measured: the loss, for a ReduceOnPlateau.
+    """Step `schedule`, the one of `config`, to its next rate. measured: the loss, for a ReduceOnPlateau.
 
-    Raises ConfigError where the schedule's code fails.
+    Raises ConfigError if the schedule's code fails.
     """
     try:
         schedule.step(*measured)
     except (Exception, SystemExit) as error:
-        # Entered on failure only: at every step it would cost a small model a twentieth of its time.
+        # Entered on failure only: at every step it would take a twentieth of a small model's time.
         with config.at("lr"):
             raise ConfigError.of(f"the schedule fails within the run: {blamed(error)}") from error
 
 
 def lr_state(schedule: LRScheduler) -> dict[str, Any]:
-    """All numbers that a schedule holds, and a schedule inside it: its state_dict leaves some out (restarts forget theirs).
+    """All numbers of a schedule by attribute, and the state of a schedule inside it.
 
-    Those that JSON lacks, as the best loss of a ReduceOnPlateau may be, stand there as "nan", "inf" and "-inf".
+    `state_dict` is not enough, since it omits some numbers, such as those of restarts. Numbers that JSON lacks, such as the
+    best loss of a ReduceOnPlateau, become "nan", "inf" and "-inf".
     """
     state = {}
     for name, value in vars(schedule).items():
@@ -123,7 +127,7 @@ def lr_state(schedule: LRScheduler) -> dict[str, Any]:
 
 
 def set_lr_state(schedule: LRScheduler, state: Mapping[str, Any]) -> None:
-    """Put a schedule where `lr_state` saw it. Raises ValueError for a state that is not of such a schedule."""
+    """Restore the state that `lr_state` returned. Raises ValueError for the state of another kind of schedule."""
     own = lr_state(schedule)
     if own.keys() != state.keys():
         raise ValueError(f"it holds {', '.join(state)}, not {', '.join(own)}")
@@ -139,14 +143,14 @@ def set_lr_state(schedule: LRScheduler, state: Mapping[str, Any]) -> None:
 
 
 def _constant(learning_rate: float) -> LRScheduler:
-    """The same rate at every step, as a schedule, so that all runs keep and restore the same kind of state."""
+    """A constant rate as a schedule, so that all runs save and restore the same kind of state."""
     return paddle.optimizer.lr.LambdaDecay(float(learning_rate), _always_one)
 
 
 def rehearse(schedule: LRScheduler, steps: int) -> float:
-    """Step a copy of the schedule through that many steps, or the first LONGEST_REHEARSAL of them.
+    """Step a copy of `schedule` through `steps` steps, at most LONGEST_REHEARSAL, and return the largest rate.
 
-    Returns the largest rate. Raises ConfigError for one that is no number >= 0 of float32.
+    Raises ConfigError if a rate is not a float32 number >= 0, and if the schedule's code fails.
     """
     try:
         copy, peak = deepcopy(schedule), 0.0
@@ -158,7 +162,7 @@ def rehearse(schedule: LRScheduler, steps: int) -> float:
             if isinstance(copy, ReduceOnPlateau):
                 copy.step(1.0)
             elif step + 1 < steps:
-                # After the last step there is no next one to prepare, and OneCycleLR would refuse.
+                # No rate is needed after the last step, and OneCycleLR would refuse to step.
                 copy.step()
         return peak
     except ConfigError:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules over a run: lengths with units, the warm-up, and the rates that come of it."""
+"""Learning-rate schedules over a run: lengths with units, the warm-up, and the resulting rates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONGEST_WALK = 1_000_000
 
 
 class Warmup(LRScheduler):
-    """schedule(s) · min(1, s / steps) at step s, counted from 0: `schedule` runs from the beginning of the run to its end."""
+    """schedule(s) · min(1, s / steps) at step s, counted from 0: `schedule` starts with the run, not after the warm-up."""
 
     def __init__(self, schedule: LRScheduler, steps: int):
         self.schedule = schedule
@@ -34,7 +34,7 @@ class Warmup(LRScheduler):
         super().__init__(schedule.base_lr)
 
     def step(self, epoch: int | None = None) -> None:
-        # The first call is the base class's own, which `schedule` has had.
+        # The base class's constructor makes the first call; that of `schedule` has made its own.
         if self.last_epoch >= 0:
             if self.last_epoch != self.schedule.last_epoch:  # by a forged state
                 raise ValueError("the warm-up and its schedule are at different steps")
@@ -47,16 +47,19 @@ class Warmup(LRScheduler):
 
 
 def is_former_warmup(state: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint's state of a `Warmup` is that of Paddle's LinearWarmup, which earlier versions used in its place.
+    """Whether a checkpoint's state belongs to Paddle's LinearWarmup, which earlier versions used in place of `Warmup`.
 
-    There the schedule began at the end of the warm-up. A constant rate is the same with both.
+    LinearWarmup starts its schedule after the warm-up. A constant rate is the same with both.
     """
     return "warmup_steps" in state
 
 
 @dataclass(frozen=True)
 class Rate:
-    """where: "start", "after the warm-up", "peak" or "end"; step: that uses the rate, counted from 1."""
+    """The rate at one point of a run.
+
+    where: "start", "after the warm-up", "peak" or "end". step: the step that uses the rate, counted from 1.
+    """
 
     where: str
     step: int
@@ -67,10 +70,10 @@ class Rate:
 
 
 def rates(schedule: LRScheduler, total_steps: int) -> list[Rate]:
-    """The rate at the start of a run of `total_steps`, after the warm-up, at its peak and at the end.
+    """The rates at the start of a run of `total_steps`, after the warm-up, at the peak and at the end.
 
-    schedule: not stepped yet, and not changed. No peak and end where evaluations decide (ReduceOnPlateau), or where the run is
-    longer than LONGEST_WALK steps.
+    schedule: a schedule before its first step; it is not changed. The result has only the start for ReduceOnPlateau, whose
+    rates depend on evaluations, and for a run longer than LONGEST_WALK steps.
     """
     copy = deepcopy(schedule)
     found = [Rate("start", 1, float(copy()))]
@@ -88,7 +91,7 @@ def rates(schedule: LRScheduler, total_steps: int) -> list[Rate]:
 
 
 def with_units(args: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of an earlier version's config with a unit at each length: what counted steps is "500 steps"."""
+    """The arguments of an earlier version's config with a unit for each length: 500 becomes "500 steps"."""
 
     def text(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
@@ -101,8 +104,8 @@ def with_units(args: Mapping[str, Any]) -> dict[str, Any]:
 def in_steps(target: Any, args: Mapping[str, Any], to_steps: Callable[[Duration], int]) -> dict[str, Any]:
     """The arguments `args` of the schedule `target` with every duration, at any depth, as a number of steps.
 
-    A string that begins with a digit must be a duration. Raises ConfigError for a length without a unit, whose steps would be
-    taken for epochs, and for a duration where ReduceOnPlateau counts evaluations.
+    A string that begins with a digit must be a duration. Raises ConfigError for a length without a unit, which users may mean
+    in epochs, and for a duration where ReduceOnPlateau counts evaluations.
     """
     problems: list[Problem] = []
     epoch = to_steps(Duration(1, "epochs"))

@@ -35,7 +35,8 @@ class Guard:
 
     def __str__(self) -> str:
         """The guard in words, for the report of passes."""
-        return f"checks the loss, {len(self.variables)} gradients and {len(self.statistics)} statistics; else nothing changes"
+        checked = f"the loss, {len(self.variables)} gradients and {len(self.statistics)} statistics"
+        return f"checks {checked}; a run with a non-finite number is skipped"
 
     def culprit(self, flags: np.ndarray) -> tuple[Literal["gradient", "statistic"], str] | None:
         """The kind and name of the first non-finite gradient or, without one, statistic. None if only the loss was non-finite.

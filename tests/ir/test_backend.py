@@ -1,4 +1,4 @@
-"""The seam's side for the installed Paddle, on programs with nested blocks."""
+"""The side of the seam for the installed Paddle, on programs with nested blocks."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_renamed_clone_reads_other_variables_and_the_original_does_not(built):
     backend().set_test(plain)
     (a,) = built.run(plain, [plain_logits], feed)
     (b,) = built.run(program, [logits], feed)
-    # The bias starts at zero, so that the difference is the other variable.
+    # The bias starts at zero, so the difference equals the other variable.
     np.testing.assert_allclose(b - a, np.tile(other, (8, 1)), rtol=1e-6)
 
 
@@ -113,7 +113,7 @@ def test_lerp_in_place_against_numpy():
 
 
 def test_reading_a_parameter_in_place_is_not_writing_it():
-    """h += bias changes h alone; a counter's own assignment changes the counter."""
+    """h += bias changes only h; the assignment to a counter changes the counter."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     ones = paddle.nn.initializer.Constant(1.0)
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):

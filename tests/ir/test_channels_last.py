@@ -1,4 +1,4 @@
-"""Programs with channels last, and the word of it that they leave in their thread."""
+"""Programs with channels last, and the thread-local layout that they change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ F = paddle.nn.functional
 
 
 def last(images, weights):
-    """A convolution with channels last, of images with channels first, and so is its result."""
+    """A convolution with channels last. Its images and its result have channels first."""
     return F.conv2d(images.transpose([0, 2, 3, 1]), weights, padding=1, data_format="NHWC").transpose([0, 3, 1, 2])
 
 
@@ -41,7 +41,7 @@ def resized(images, weights):
 
 
 def slopes(compute):
-    """Builds a convolution's values, and the gradients of the sum of their squares."""
+    """Builds the sum of squares of a convolution's values, and its gradients."""
 
     def build():
         images, weights = (paddle.static.data(name, value.shape, "float32") for name, value in drawn().items())
@@ -53,7 +53,7 @@ def slopes(compute):
 
 
 def drawn():
-    # As many pixels in height as in width, and as many channels: what is laid out wrongly has the right shape.
+    # Height, width and channels are equal, so that data in a wrong layout still has the right shape.
     rng = np.random.default_rng(0)
     shapes = {"images": [2, 4, 4, 4], "weights": [4, 4, 3, 3]}
     return {name: rng.normal(size=shape).astype("float32") for name, shape in shapes.items()}
@@ -73,7 +73,7 @@ def test_a_program_with_channels_last_stays_as_it_is(compute, kind, number):
 @pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize("first", [after, resized])
 def test_programs_that_ran_before_change_nothing(first, plain):
-    """Neither when a program on oneDNN is prepared nor between two runs of it."""
+    """They change nothing before a program on oneDNN is prepared, and nothing between two runs of it."""
     wanted = Side(slopes(lambda x, w: F.conv2d(x, w, padding=1)), onednn=False)(**drawn())
     disturbing = Side(slopes(first), onednn=False)
     main = paddle.static.Program()

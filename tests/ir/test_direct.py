@@ -1,4 +1,4 @@
-"""The executor inside exe.run gives what exe.run gives, bit for bit, and leaves Paddle as it was."""
+"""`Direct` gives the results of exe.run bit for bit, and restores Paddle's flags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seeding by the shorter way."""
+"""Seeding without `paddle.seed` gives the same random numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The C++ operations against numpy in float64, and what happens where they can not be built."""
+"""The C++ operations against numpy in float64, and their absence where they cannot be built."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ppema.passes.ema import UpdatePass, declare
 from ppema.passes.target import TrainProgram
 
 built = pytest.mark.skipif(why_missing() is not None, reason=f"there are no C++ operations: {why_missing()}")
-# More elements than one thread is given, and sizes that no block divides.
+# Enough elements for several threads, and sizes that are not multiples of a block.
 SHAPES = {"a": [7, 4099], "b": [], "c": [3], "d": [257, 129, 3]}
 
 
 class Moving:
-    """A program that does nothing but update averages, of variables that a test sets."""
+    """A program that only updates averages, of variables that a test sets."""
 
     def __init__(self, dtypes=("float32", "float32", "float64", "float32"), **covers):
         main, startup = paddle.static.Program(), paddle.static.Program()
@@ -80,7 +80,7 @@ def test_several_averages_of_different_weights_are_one_operation():
 
 
 def by_definition(rule, values):
-    """The weighted mean of what the rule has taken in after all of `values`; before its first, the newest it follows."""
+    """The weighted mean of the rule's observations in `values`; before the first, the value at the last update."""
     every = rule.update_every
     taken = [t for t in range(1, len(values) + 1) if t % every == 0 and t >= rule.first]
     if not taken:
@@ -149,7 +149,7 @@ def test_finite_finds_each_bad_number_and_no_other(dtype, bad):
 
 
 def say(home: Path, **environment: str) -> subprocess.CompletedProcess:
-    """What a new process says when it needs the operations; the last line of stdout is why there are none."""
+    """A new process that needs the operations. The last line of its stdout is the result of `why_missing`."""
     code = (
         "from ppema.environment import load_paddle; load_paddle(); "
         "from ppema.ir.native import why_missing; why_missing(); print(why_missing())"
@@ -169,12 +169,12 @@ def lines(done: subprocess.CompletedProcess) -> list[str]:
 @pytest.mark.parametrize("name", ["a", "a.all"])
 @pytest.mark.parametrize("other", [np.zeros([7, 4099], "float64"), np.zeros([7], "float32")])
 def test_tensors_of_another_form_are_refused(name, other):
-    """What users set a variable to is read and written as what it is, or not at all."""
+    """A variable that a user set to a tensor of another form is refused, and its memory is not read as the declared type."""
     moving = Moving(all=(list(SHAPES), Rule(Constant(0.9))))
     rng = np.random.default_rng(0)
     moving.step(rng)
     scope.tensor(moving.scope, name).set(other, paddle.CPUPlace())
-    with pytest.raises(Exception, match="a weight and what follows it differ in type or in size: one of them was set to"):
+    with pytest.raises(Exception, match="a weight and its average differ in type or size: one of them was set to another"):
         with paddle.static.scope_guard(moving.scope):
             moving._executor.run(moving.main)
 
@@ -186,7 +186,7 @@ def test_they_are_built_once_and_said_so(tmp_path):
     (left / "native.so").touch()
     os.utime(left, (0, 0))
     first = say(tmp_path)
-    # Nor is anything left of a build that was killed.
+    # The temporary folder of the killed build is gone too.
     (library,) = (tmp_path / ".cache/ppema").iterdir()
     (line,) = lines(first)
     assert line.startswith(f"ppema: built its C++ operations for Paddle {paddle.__version__} in ")
@@ -194,12 +194,12 @@ def test_they_are_built_once_and_said_so(tmp_path):
     assert lines(say(tmp_path)) == []
     whole = library.read_bytes()
     library.write_bytes(whole[:1000])
-    # What somebody damaged, and what would end the process, is built again.
+    # A damaged library, which would end the process, is built again.
     assert lines(say(tmp_path))
     assert library.read_bytes()[:1000] == whole[:1000]
 
 
-# The first build never ends; the others are real, and counted.
+# The first build never ends. The others are real and are counted.
 COMPILER = """#!/bin/sh
 case "$*" in *--version) exec g++ "$@";; esac
 if mkdir {folder}/first 2>/dev/null; then echo $$ > {folder}/hangs; exec sleep 600; fi
@@ -219,7 +219,7 @@ def test_one_process_builds_while_others_wait_and_a_killed_one_blocks_none(tmp_p
         while not hangs.exists() or not hangs.read_text():
             assert not killed.done(), killed.result().stderr
             time.sleep(0.05)
-        # Its compiler goes on, and the builder, which has begun it, is gone.
+        # The builder is killed while its compiler still runs.
         child = int(hangs.read_text())
         try:
             parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
@@ -256,7 +256,7 @@ def test_nobody_else_can_write_where_they_are_kept(tmp_path):
     assert len(lines(say(tmp_path))) == 1
     (library,) = cache.iterdir()
     assert mode(cache) == 0o700 and mode(library) == 0o700
-    # Whoever could write to it may have put anything there, with the name that its content wants.
+    # Anybody who could write to it may have put other content there, under a name with the right checksum.
     library.chmod(0o770)
     assert len(lines(say(tmp_path))) == 1
     assert mode(library) == 0o700 and list(cache.iterdir()) == [library]
@@ -265,7 +265,7 @@ def test_nobody_else_can_write_where_they_are_kept(tmp_path):
 
 @pytest.fixture
 def another_user(monkeypatch):
-    """From here on this process is another user than the one who owns its files."""
+    """Makes this process belong to another user than the owner of its files."""
     monkeypatch.setattr(native.os, "geteuid", lambda: os.getuid() + 1)
     return "belongs to another user (number " + str(os.getuid()) + "), and is not used: "
 

@@ -1,4 +1,4 @@
-"""What takes the place of slow operations, at its edges: numbers that are none, and gradients that nobody wants."""
+"""Replacements of slow operations in edge cases: numbers that are not finite, and unused gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(backend().onednn_hindrance() is not None, reason
 
 
 def gradients(images: np.ndarray, window: dict[str, Any], *, quick: bool) -> list[np.ndarray]:
-    """What max pooling makes of images, and the gradient by them of Σ i·y_i."""
+    """The results y of max pooling of `images`, and the gradient of Σ i·y_i by the images."""
     main = paddle.static.Program()
     with paddle.static.program_guard(main, paddle.static.Program()):
         x = paddle.static.data("x", list(images.shape), "float32")
@@ -34,7 +34,7 @@ NOTHING = {"nan": np.nan, "minus infinity": -np.inf}
 
 @pytest.mark.parametrize("value", NOTHING)
 def test_a_window_without_a_maximum_sends_no_gradient_anywhere(value):
-    """Its index is -1: of the second channel that is the first one's last pixel, of the first it is foreign memory."""
+    """The index is -1: in the second channel the last pixel of the first, in the first channel foreign memory."""
     images = np.random.default_rng(0).normal(size=(2, 3, 6, 6)).astype("float32")
     images[0, :2] = NOTHING[value]
     images[1, 1, 2:4, :4] = NOTHING[value]
@@ -53,7 +53,7 @@ def test_nor_does_a_window_beyond_the_edge():
 
 @pytest.mark.parametrize("wanted", ["images", "bias"])
 def test_a_bias_whose_gradient_is_wanted_alone_or_not_at_all_is_left(wanted):
-    """As behind a frozen convolution: one of the two results of the gradient is not there."""
+    """The gradient operation then has one of its two results only, as behind a frozen convolution."""
     images = np.linspace(-1, 1, 32, dtype="float32").reshape(1, 2, 4, 4)
     main = paddle.static.Program()
     with paddle.static.program_guard(main, paddle.static.Program()):

@@ -1,4 +1,4 @@
-"""Variables of a scope: all or none, and never another shape."""
+"""Variables of a scope: `put` writes all of them or none, and never changes a shape or type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ppema.ir import scope
 
 @pytest.fixture
 def where():
-    """A scope with a = [1, 2], b = [3, 4], c = [[5, 6]], n = 7 (int64), and an unfilled variable."""
+    """A scope with a = [1, 2], b = [3, 4], c = [[5, 6]], n = 7 (int64), and an uninitialised variable."""
     made = paddle.static.Scope()
     made.var("unfilled").get_tensor()
     for name, value in (("a", [1.0, 2.0]), ("b", [3.0, 4.0]), ("c", [[5.0, 6.0]])):
@@ -80,7 +80,7 @@ def test_a_loan_shares_memory_and_the_own_comes_back(where):
 
 
 def test_a_loan_finds_variables_that_were_made_anew(where):
-    """Erased and made again, a variable has another tensor at another place, or another variable's former one."""
+    """A variable that was erased and made again has a new tensor, or the former tensor of another variable."""
     loan = scope.Loan(where, [("a", "b"), ("b2", "a2")])
     for name in ("a2", "b2"):
         where.var(name).get_tensor().set(np.array([9, 9], "float32"), paddle.CPUPlace())
@@ -149,7 +149,7 @@ def test_copies_leave_the_source_alone_and_the_former_memory_comes_back(where):
 
 @pytest.fixture
 def halves(where):
-    """The same with half variables, and a float32 one that neither type can hold exactly."""
+    """The scope `where` with half variables too, and a float32 variable that neither type can hold exactly."""
     half = {"f": np.array([1.5, -2.0], "float16"), "g": np.array([0x3F80, 0xC000], "uint16")}
     for name, value in {**half, "wide": np.array([1.2345678, -1e30], "float32")}.items():
         where.var(name).get_tensor().set(value, paddle.CPUPlace())

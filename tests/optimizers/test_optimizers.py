@@ -42,7 +42,7 @@ def test_a_constant_rate():
 
 
 def test_cosine_over_epochs_with_warmup():
-    # 0.2·(1 + cos(π k/20))/2, of which the warm-up takes 0, 1/4, 2/4 and 3/4 at first.
+    # 0.2·(1 + cos(π k/20))/2, multiplied by 0, 1/4, 2/4 and 3/4 during the warm-up.
     got = rates(
         lr("CosineAnnealingDecay", warmup=SimpleNamespace(value=4, unit="steps"), learning_rate=0.2, T_max="2 epochs"), 20
     )
@@ -72,7 +72,7 @@ ARGUMENTS = {
     "LinearLR": {"learning_rate": 0.1, "total_steps": "9 steps"},
     "CosineAnnealingWarmRestarts": {"learning_rate": 0.1, "T_0": "4 steps", "T_mult": 2},
 }
-# These take functions, which a config can not name.
+# These schedules take functions, which a config cannot name.
 BY_FUNCTION = {"LambdaDecay", "MultiplicativeDecay"}
 
 
@@ -92,7 +92,7 @@ def test_a_schedule_goes_on_where_it_stopped(name, stop, warmup):
         found = []
         for step in range(first, last):
             found.append(schedule())
-            # Falling and rising values, of which the latter wear out ReduceOnPlateau's patience.
+            # Falling and rising losses; the rising ones exhaust ReduceOnPlateau's patience.
             schedule.step(*([abs(step - 9.0)] if name == "ReduceOnPlateau" else []))
         return found
 
@@ -136,13 +136,13 @@ def test_a_warmup_moves_no_boundary():
 
 
 def test_a_whole_run_with_a_warmup_ends_at_the_end_of_its_schedule():
-    """T_max: 100 % with a warm-up of 10 of 30 steps; the last step is one before T_max, where the rate is zero."""
+    """T_max: 100 % and a warm-up of 10 of 30 steps. The last step is one before T_max, where the rate is zero."""
     horizon = Horizon(steps_per_epoch=10, batch_size=8, epochs=3)
     args = {"learning_rate": 0.2, "T_max": "100 %"}
     spec = SimpleNamespace(name="CosineAnnealingDecay", args=args, warmup=Duration(1, "epochs"))
     schedule = build_lr(spec, horizon.steps, horizon.total_steps)
     found = landmarks(schedule, horizon.total_steps)
-    # At step 11 the cosine is at a third of its way, where (1 + cos(π/3))/2 = 3/4.
+    # At step 11 a third of the cosine's half period is over: (1 + cos(π/3))/2 = 3/4.
     assert [(each.where, each.step) for each in found] == [("start", 1), ("after the warm-up", 11), ("peak", 11), ("end", 30)]
     assert [each.rate for each in found] == pytest.approx([0, 0.15, 0.15, 0.1 * (1 + np.cos(np.pi * 29 / 30))], rel=1e-12)
     assert schedule.last_epoch == 0
@@ -219,7 +219,7 @@ def test_schedules_that_can_not_be_built(name, kwargs, said):
 def test_a_rate_may_fall_below_what_float32_holds():
     schedule = lr("ExponentialDecay", learning_rate=0.1, gamma=1e-10)
     assert rates(schedule, 5)[-1] == pytest.approx(1e-41)
-    # As a run that goes on from there does.
+    # As in a run that resumes from there.
     assert rehearse(schedule, 2) == pytest.approx(1e-51)
 
 
@@ -229,7 +229,7 @@ def test_reduce_on_plateau_has_no_warmup():
 
 
 def one_step(**spec):
-    """θ after one step of SGD-like `spec` at rate 0.5 from θ = [3, 4], where the gradient is [6, 8]."""
+    """θ after one step of the optimizer `spec` at rate 0.5 from θ = [3, 4] with gradient [6, 8]."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         initial = paddle.nn.initializer.Assign(np.array([3, 4], "float32"))
@@ -263,7 +263,7 @@ def test_clipping_is_by_the_norm_of_all_gradients_together():
     with paddle.static.scope_guard(where):
         executor.run(startup)
         executor.run(main)
-    # The gradients 6 and 8 have norm 10 together; each alone is clipped to 5, which would give 0.5 and 1.5.
+    # The gradients 6 and 8 have norm 10 together. Clipped one by one to 5, they would give 0.5 and 1.5.
     np.testing.assert_allclose([scope.get(where, name)[0] for name in "ab"], [1.5, 2.0], rtol=1e-6)
 
 

@@ -225,7 +225,7 @@ def test_after_200_steps_every_average_is_the_float64_average():
             ["model=support.models.AllFrozen"],
             "optimizer: there is nothing to train: the loss depends on no trainable parameter of the model",
         ),
-        (["loss=mse"], "override loss: mse wants float32 targets of the predictions' shape"),
+        (["loss=mse"], "override loss: mse expects float32 targets of the predictions' shape"),
         (["metrics=[{name: accuracy, args: {k: 11}}]"], "metrics.0: the top 11 of predictions float32 [N, 10]"),
         (
             ["metrics=[accuracy, support.metrics.macro_f1]"],

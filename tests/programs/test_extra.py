@@ -52,7 +52,8 @@ def test_the_list_of_passes_and_what_each_did():
     done = {each.name: each for each in run.programs.passes}
     assert all(done[name].operations > 0 for name in ("forward", "backward", "finite", "optimize", "update averages"))
     assert done["optimize"].result == "Momentum" and done["backward"].result == "8 gradients"
-    assert done["finite"].result == "checks the loss, 8 gradients and 4 statistics; else nothing changes"
+    said = "checks the loss, 8 gradients and 4 statistics; a run with a non-finite number is skipped"
+    assert done["finite"].result == said
     table = next(each for each in describe(run) if each.title == "Passes of the train program")
     assert [row[0] for row in table.rows] == names(run)
 

@@ -1,4 +1,4 @@
-"""Averages and guards appended to programs that a test builds by hand."""
+"""Averages and guards for programs that a test builds by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def appended(
     when: Variable | None = None,
     switch: SwitchPass | None = None,
 ) -> Average:
-    """One average of `parameters` (None: all) and its update, then what overwrites the weights by it."""
+    """Append one average of `parameters` (None: all), its update and, if given, the pass that overwrites weights by it."""
     target = TrainProgram(main, startup, when=when)
     declare(target, name, rule, target.parameters if parameters is None else parameters)
     apply_passes(target, [UpdatePass(), *([switch] if switch else [])])
@@ -36,7 +36,7 @@ def appended(
 def guarded_by(
     main: Program, startup: Program, loss: Variable, optimizer: Any, then: Sequence[Pass] = (), order: Sequence[str] = ()
 ) -> Guard:
-    """Gradients of `loss` and, behind a guard, the optimizer's update and the passes `then`."""
+    """Append the gradients of `loss` and, behind a guard, the optimizer's update and the passes `then`."""
     target = TrainProgram(main, startup, loss)
     apply_passes(target, [BackwardPass(optimizer), FinitePass(tuple(order)), OptimizePass(optimizer), *then])
     assert target.guard is not None

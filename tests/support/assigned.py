@@ -14,9 +14,10 @@ from ppema.ir import scope
 
 
 class Assigned:
-    """Parameters of the names and initial values given, which an optimizer of rate 0 leaves alone, and the average of them.
+    """A program with parameters, an optimizer of rate 0 that does not change them, and their average.
 
-    frozen: the names of those that are not trained; settings: of the average.
+    initial: the parameters' initial values by name. frozen: names of parameters that are not trained. settings: arguments of
+    the average.
     """
 
     def __init__(self, initial: Mapping[str, ArrayLike], *, frozen: tuple[str, ...] = (), **settings: Any):
@@ -35,13 +36,13 @@ class Assigned:
         self._run(startup)
 
     def step(self, **values: ArrayLike) -> dict[str, np.ndarray]:
-        """One step, after which the parameters named have these values; returns the averages."""
+        """Set parameters to `values`, run one step and return the averages."""
         scope.put(self._scope, {name: np.asarray(value, "float32") for name, value in values.items()})
         self._run(self.main)
         return self.averages()
 
     def averages(self) -> dict[str, np.ndarray]:
-        """By parameter's name."""
+        """The averages by parameter's name."""
         names = {name: self.ema.average_name(name) for name, variable in self.variables.items() if variable.trainable}
         return {name: scope.get(self._scope, shadow) for name, shadow in names.items()}
 

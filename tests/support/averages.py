@@ -1,4 +1,4 @@
-"""What the tests of ExponentialMovingAverage share: a program with an average, its weights, and the float64 average."""
+"""Shared by tests of ExponentialMovingAverage: a program with an average, its weights, and the average in float64."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ppema.ir import backend, scope
 
 
 def averaged(built, *args, **kwargs) -> ExponentialMovingAverage:
-    """The class on a program that is ready to run, made as a user would."""
+    """The class on a program that is ready to run, used as a user would."""
     built.minimize()
     with built.guard():
         ema = ExponentialMovingAverage(*args, **kwargs)
@@ -40,7 +40,7 @@ def recorded(built, steps):
 
 
 def check_average(built, ema, trajectory, schedule):
-    """Against float64 numpy by the definition, with the decays that the schedule says."""
+    """Compare the averages with the definition in float64 numpy, with the decays of `schedule`."""
     decays = [schedule(float(n), 1, FLOATS) for n in range(len(trajectory))]
     factors = np.array([(1 - d) * np.prod(decays[i + 1 :]) for i, d in enumerate(decays)])
     for name, got in averages(built, ema).items():

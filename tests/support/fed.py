@@ -1,4 +1,4 @@
-"""A program that trains nothing: a test gives it the weights of each step, and reads what its averages make of them."""
+"""A program without training: a test sets the weights of each step and reads their averages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHAPES = {"scalar": [], "one": [1], "large": [7, 31, 3]}
 
 
 class Fed:
-    """A program that holds parameters and averages, and no training: the test gives the weights of each step."""
+    """A program with parameters and averages, and without training: the test sets the weights of each step."""
 
     def __init__(self, **rules):
         self._main, startup = paddle.static.Program(), paddle.static.Program()
@@ -37,7 +37,7 @@ class Fed:
 
 
 def walk(seed, steps):
-    """A random walk of each variable from about 10 on: an average near zero has no relative error worth the name."""
+    """A random walk of each variable from about 10. An average near zero would have no meaningful relative error."""
     rng = np.random.default_rng(seed)
     values = {name: 10 + rng.normal(size=shape) for name, shape in SHAPES.items()}
     for _ in range(steps):

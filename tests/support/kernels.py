@@ -1,4 +1,4 @@
-"""Which operations the passes append: our own in C++, or Paddle's."""
+"""The choice of operations that passes append: ppema's own in C++, or Paddle's."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ppema.passes import ema, finite
 
 @contextmanager
 def paddle_kernels():
-    """Inside, the passes find no C++ operations."""
+    """A context in which the passes find no C++ operations."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (ema, finite):
-            patch.setattr(module, "why_missing", lambda: "this test wants Paddle's")
+            patch.setattr(module, "why_missing", lambda: "this test uses Paddle's")
         yield
 
 
 @pytest.fixture(scope="module", params=["native", "paddle"])
 def kernels(request):
-    """Every test that uses it runs with both; for a module: `pytestmark = pytest.mark.usefixtures("kernels")`."""
+    """Runs a test with each kind of operation. For a module: `pytestmark = pytest.mark.usefixtures("kernels")`."""
     if request.param == "paddle":
         with paddle_kernels():
             yield request.param

@@ -1,4 +1,4 @@
-"""Losses that test configs name: means over samples, and what only looks like one."""
+"""Losses that test configs name: means over samples, and losses that only look like one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def scalar_loss(predictions, targets):
 
 
 def rooted_loss(predictions, targets):
-    """The root of a mean: with one sample a batch, the mean of roots."""
+    """The root of a mean. With one sample per batch it is the mean of roots."""
     one_hot = paddle.nn.functional.one_hot(targets, predictions.shape[-1])
     return paddle.sqrt(paddle.square(predictions - one_hot).mean())
 
@@ -29,19 +29,19 @@ def summed_loss(predictions, targets):
 
 
 def weighted_loss(predictions, targets):
-    """A mean whose weights are the classes': Σ w·l / Σ w over the batch."""
+    """A mean weighted by class: Σ w·l / Σ w over the batch."""
     weights = paddle.cast(targets, "float32") + 1.0
     each = paddle.nn.functional.cross_entropy(predictions, targets, reduction="none").reshape([-1])
     return (weights * each).sum() / weights.sum()
 
 
 def contrastive_loss(predictions, targets):
-    """One value per sample, each against all samples of the batch."""
+    """One value per sample, which depends on all samples of the batch."""
     similar = paddle.matmul(predictions, predictions, transpose_y=True)
     return paddle.logsumexp(similar, axis=1) - paddle.square(predictions).sum(axis=1)
 
 
 def in_batch_loss(predictions, targets):
-    """The values of those samples whose class is below 5."""
+    """One value for each sample whose class is below 5."""
     each = paddle.nn.functional.cross_entropy(predictions, targets, reduction="none").reshape([-1])
     return paddle.masked_select(each, targets < 5)

@@ -1,4 +1,4 @@
-"""Metrics that test configs name: none is a mean over samples."""
+"""Metrics that test configs name. None of them is a mean over samples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import paddle
 
 
 def macro_f1(predictions, targets):
-    """The mean of the classes' F1 over the batch."""
+    """The mean over classes of the F1 of the batch."""
     classes = predictions.shape[-1]
     guessed = paddle.nn.functional.one_hot(paddle.argmax(predictions, axis=-1), classes)
     true = paddle.nn.functional.one_hot(targets, classes)
@@ -14,7 +14,7 @@ def macro_f1(predictions, targets):
 
 
 def f1_for_each(predictions, targets):
-    """The same number for each sample of the batch."""
+    """The macro F1 of the batch, repeated for each sample."""
     return macro_f1(predictions, targets) + paddle.zeros_like(predictions[:, 0])
 
 

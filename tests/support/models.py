@@ -1,4 +1,4 @@
-"""Models that test configs name: what a training or a test program has to cope with, and what it refuses."""
+"""Models that test configs name: features that train and test programs must handle, and some that they refuse."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ppema.models import CNN
 
 
 class Nested(paddle.nn.Layer):
-    """BatchNorm, channel-wise dropout, code that asks `self.training`, and in a `cond` a dropout that does not ask."""
+    """BatchNorm, channel-wise dropout, code that reads `self.training`, and in a `cond` a dropout that does not."""
 
     def __init__(self, classes: int):
         super().__init__()
@@ -27,7 +27,7 @@ class Nested(paddle.nn.Layer):
 
 
 class AlwaysTraining(paddle.nn.Layer):
-    """Dropout and BatchNorm by functions that are told to train, whatever the mode."""
+    """Dropout and BatchNorm by functions that are called with training=True in any mode."""
 
     def __init__(self):
         super().__init__()
@@ -41,7 +41,7 @@ class AlwaysTraining(paddle.nn.Layer):
 
 
 class AlwaysRandom(paddle.nn.Layer):
-    """Noise that no test mode stops."""
+    """Noise in test mode too."""
 
     def __init__(self):
         super().__init__()
@@ -52,7 +52,7 @@ class AlwaysRandom(paddle.nn.Layer):
 
 
 class NormInBranch(paddle.nn.Layer):
-    """BatchNorm and a linear layer in the branches of a `cond`, both of which are taken now and then."""
+    """BatchNorm and a linear layer in the two branches of a `cond`, each of which some batches take."""
 
     def __init__(self):
         super().__init__()
@@ -79,7 +79,7 @@ class NormTwice(paddle.nn.Layer):
 
 
 class BatchStatistics(paddle.nn.Layer):
-    """BatchNorm that uses and moves its statistics in evaluation too."""
+    """BatchNorm that uses the batch's statistics and updates its own, in evaluation too."""
 
     def __init__(self):
         super().__init__()
@@ -149,7 +149,7 @@ class MarkedFrozen(paddle.nn.Layer):
 
 
 class AllFrozen(MarkedFrozen):
-    """Nothing is left to train."""
+    """All parameters are frozen."""
 
     def __init__(self):
         super().__init__()
@@ -186,7 +186,7 @@ class Wrapped(paddle.nn.Layer):
 
 
 class OfType(paddle.nn.Layer):
-    """A weight of the given type, cast for use, as a CPU computes little else in half types; and BatchNorm."""
+    """A weight of the given type, cast to float32 since a CPU has few half kernels; and BatchNorm."""
 
     def __init__(self, dtype: str, classes: int):
         super().__init__()
@@ -211,7 +211,7 @@ class Unstable(paddle.nn.Layer):
 
 
 class ZeroHead(paddle.nn.Layer):
-    """A last layer that begins with zeros, as those of vision transformers do."""
+    """A last layer with zeros as initial weights, as in vision transformers."""
 
     def __init__(self):
         super().__init__()

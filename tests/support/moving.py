@@ -1,4 +1,4 @@
-"""Programs with a weight of any type: what a CPU can run of training in half types."""
+"""Programs with a weight of any type, as far as a CPU can train half types."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ppema.ir import scope
 
 
 def cuts() -> bool:
-    """Whether the installed Paddle cuts where it casts to bfloat16, as 2.6 does on a CPU, in place of rounding to nearest."""
+    """Whether the installed Paddle truncates in casts to bfloat16, as 2.6 does on a CPU, instead of rounding to nearest."""
     main, executor = paddle.static.Program(), paddle.static.Executor(paddle.CPUPlace())
     with paddle.static.program_guard(main, paddle.static.Program()):
-        # 1 + 3/4 of the unit after it.
+        # 1 plus 3/4 of a unit in bfloat16's last place.
         wide = paddle.cast(paddle.cast(paddle.full([1], 1 + 3 * 2**-9, "float32"), "bfloat16"), "float32")
     with paddle.static.scope_guard(paddle.static.Scope()):
         (value,) = executor.run(main, fetch_list=[wide])
@@ -22,16 +22,17 @@ def cuts() -> bool:
 
 
 class Moving:
-    """A weight "w" [5] of `dtype` and a bias "b" [5] float32, moved at each run by "by", which the test feeds.
+    """A program that adds the fed value "by" to a weight "w" [5] of `dtype` and a bias "b" [5] float32 at each run.
 
-    Its forward program reads both, the weight in the branches of a `cond` too. master: the weight is moved by SGD with master
-    weights, the one such optimizer for a half type on a CPU; as it leaves them alone there, a test gives them their values.
+    Its forward program reads both, the weight also in the branches of a `cond`.
+    master: SGD with master weights moves the weight. It is the only optimizer with master weights on a CPU. It does not update
+    them there, so a test sets their values.
     """
 
     def __init__(self, dtype: str, *, master: bool = False):
         self.main, self.startup = paddle.static.Program(), paddle.static.Program()
         self.scope, self.executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
-        # A program's names are unique as long as one generator makes them all.
+        # One generator makes all names of the program, so they are unique.
         before = paddle.utils.unique_name.switch()
         self._names, _ = paddle.utils.unique_name.switch(*before)
         with self.guard():
@@ -57,7 +58,7 @@ class Moving:
             yield
 
     def move(self) -> None:
-        """Append what moves weight and bias, as an optimizer would."""
+        """Append the operations that move weight and bias, in place of an optimizer."""
         by, *moved = self._moved
         with self.guard():
             if self._master:

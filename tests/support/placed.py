@@ -1,4 +1,4 @@
-"""One program twice: as Paddle has it, and on oneDNN."""
+"""One program twice: with Paddle's own kernels, and on oneDNN."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppema.passes.onednn import OnednnPass
 
 
 class Side:
-    """A program made by `build`, which returns the inputs' variables and what is fetched, and the scope that it runs in."""
+    """A program and its scope. build: builds it and returns the variables to fetch."""
 
     def __init__(self, build, *, onednn: bool, scope=None):
         self.main, self.startup = paddle.static.Program(), paddle.static.Program()
@@ -29,7 +29,7 @@ class Side:
             return self.executor.run(program, feed=feed, fetch_list=fetched)
 
     def __call__(self, **feed):
-        paddle.seed(1)  # dropout draws the same
+        paddle.seed(1)  # dropout draws the same numbers in each run
         return self._run(self.main, feed, self.fetched)
 
     def kinds(self) -> Counter:
@@ -37,12 +37,12 @@ class Side:
 
 
 def both(build) -> tuple[Side, Side]:
-    """The program on oneDNN, and as Paddle has it, over the same variables."""
+    """The program on oneDNN, and with Paddle's own kernels, on the same variables."""
     native = Side(build, onednn=False)
     return Side(build, onednn=True, scope=native.scope), native
 
 
 def distance(found, wanted) -> float:
-    """‖found - wanted‖ / ‖wanted‖, over all arrays together."""
+    """‖found - wanted‖ / ‖wanted‖ over all arrays together."""
     pairs = [(np.float64(a), np.float64(b)) for a, b in zip(found, wanted, strict=True)]
     return np.sqrt(sum(((a - b) ** 2).sum() for a, b in pairs) / sum((b**2).sum() for _, b in pairs))

@@ -6,4 +6,4 @@ import paddle
 
 
 class HalvedEvery(paddle.optimizer.lr.StepDecay):
-    """A schedule of one's own."""
+    """A user's own schedule."""

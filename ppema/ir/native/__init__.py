@@ -1,11 +1,11 @@
-"""ppema's own operations in C++: built where a compiler is, when they are first needed, and kept in the user's cache.
+"""ppema's own operations in C++, compiled at the first use if there is a compiler, and kept in the user's cache.
 
     ppema_average: one update of several averages (average.cc)
     ppema_finite: whether all numbers of each of several tensors are finite (finite.cc)
 
-They are Paddle custom operators for the CPU: on a GPU no kernel of ours runs, as nobody has run one there. Not built by
-Paddle's `cpp_extension.load`, which needs Python's headers, takes a second even where everything is built, and is not safe
-where two processes build at once. One process builds while the others wait.
+They are Paddle custom operators for the CPU. They do not run on a GPU, since nobody has tried one there. One process builds
+them while the others wait. Paddle's `cpp_extension.load` is not used: it needs Python's headers, takes a second even if
+everything is built, and is not safe if two processes build at once.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ SOURCES = Path(__file__).parent
 COMPILE_SECONDS = 300.0
 POLL_SECONDS = 0.1
 _PRIVATE = 0o700
-OFF = "PPEMA_NATIVE"  # 0 in this environment variable: as if there were no compiler
+OFF = "PPEMA_NATIVE"  # 0 in this environment variable turns the operations off
 
 
 @lru_cache(maxsize=1)
 def why_missing() -> str | None:
-    """Give Paddle the operations, once for the process. Returns None, or in a line why there are none.
+    """Register the operations with Paddle, once per process. Returns None, or one line that says why there are none.
 
-    Says on stderr when they were built just now, and when that failed.
+    Prints a line on stderr after a build, and after a failed one.
     """
     if os.environ.get(OFF) == "0":
         return f"{OFF}=0"
@@ -69,7 +69,7 @@ def _load() -> None:
             with _alone(cache):
                 library = _kept(cache, key) or _build(cache, key, command)
     except OSError as error:
-        # A read-only home, a full disk, no home at all.
+        # The home is read-only, or missing, or the disk is full.
         with tempfile.TemporaryDirectory(prefix="ppema-") as folder:
             _register(_build(Path(folder), key, command, f"for this process alone: {one_line(error)}"))
     else:
@@ -77,7 +77,7 @@ def _load() -> None:
 
 
 def _cache() -> Path:
-    """Where libraries are kept. Raises OSError where this user has no home."""
+    """The folder for libraries. Raises OSError if this user has no home."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "ppema"
     except RuntimeError as error:
@@ -85,7 +85,10 @@ def _cache() -> Path:
 
 
 def _make_private(cache: Path) -> None:
-    """Nobody else may write to `cache`, whose libraries become a part of this process. Raises SetupError, OSError."""
+    """Let nobody else write to `cache`, since this process loads its libraries.
+
+    Raises SetupError if it belongs to another user, and OSError.
+    """
     _check_owner(cache, cache.stat())
     cache.chmod(_PRIVATE)
 
@@ -99,9 +102,9 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
 
 
 def _kept(cache: Path, key: str) -> Path | None:
-    """The library of that key which `cache` holds, if it is what was built: its checksum is a part of its name.
+    """The library with that key in `cache`, if its checksum is the one in its name. None: it has to be built.
 
-    One that others may write to is built again. Raises SetupError for another user's, OSError.
+    A library that others may write to does not count. Raises SetupError if it belongs to another user, and OSError.
     """
     for path in sorted(cache.glob(f"native-{key}-*.so")):
         found = path.lstat()
@@ -114,10 +117,10 @@ def _kept(cache: Path, key: str) -> Path | None:
 
 @contextlib.contextmanager
 def _alone(cache: Path) -> Iterator[None]:
-    """Inside, no other process builds in `cache`: the first one does, and the others find what it has built.
+    """A context in which no other process builds in `cache`. The first process builds, and the others find its library.
 
-    It is the kernel's lock on the folder, which ends with its process. A lock that is held for longer than a build may take, or
-    that the file system does not have, is not waited for: two builds at once waste time, and do no harm.
+    It holds the kernel's lock on the folder, which ends with its process. It waits no longer than a build may take, and not at
+    all on a file system without locks: two builds at once waste time but do no harm.
     """
     handle = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -134,7 +137,7 @@ def _alone(cache: Path) -> Iterator[None]:
 
 
 def _locked(handle: int) -> bool:
-    """Whether nobody else holds the lock of `handle`, which is this process's then if there are locks."""
+    """Try to lock `handle`. False: another process holds the lock. True also on a file system without locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -156,10 +159,13 @@ def _register(library: Path) -> None:
 
 
 def _build(folder: Path, key: str, command: list[str], why: str = "") -> Path:
-    """why: it is done for this process alone; "" where it is kept."""
+    """Compile the library into `folder` and return its path. Raises SetupError if the compiler fails, and OSError.
+
+    why: reason why only this process uses the library, for the line on stderr. "": it is kept.
+    """
     begin = time.perf_counter()
     _sweep(folder)
-    # Moved there when it is whole: this process may be killed, and another one build the same without a lock.
+    # The library is moved to its name when it is complete: this process may be killed, or another may build without a lock.
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as place:
         made = Path(place) / "native.so"
         try:
@@ -177,7 +183,7 @@ def _build(folder: Path, key: str, command: list[str], why: str = "") -> Path:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what builds left behind whose process was killed."""
+    """Remove the temporary folders of builds whose process was killed."""
     for left in folder.glob("building-*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > 2 * COMPILE_SECONDS:
@@ -194,8 +200,11 @@ def _first_error(output: str) -> str:
 
 
 def _command() -> tuple[list[str], str]:
-    """What compiles and links the sources, but for the output; and a key that changes with whatever the result depends on."""
-    # CXX may hold a launcher and options too, as make has it: "ccache g++".
+    """The command that compiles and links the sources, without its output, and a key of everything that the result depends on.
+
+    Raises SetupError if there is no compiler or it cannot run.
+    """
+    # CXX may include a launcher and options, as in make: "ccache g++".
     compiler = _words(os.environ.get("CXX", "")) or list(filter(shutil.which, ("g++", "c++")))[:1]
     if not compiler:
         raise SetupError("there is no C++ compiler (g++)")
@@ -204,15 +213,15 @@ def _command() -> tuple[list[str], str]:
     linked = [libraries / name for name in ("libphi.so", "libphi_core.so", "libcommon.so", "libiomp5.so")]
     command = [
         *(*compiler, "-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared"),
-        # Each operation rounds once, so that a compensated average is the same on every machine.
+        # No fused operations: each rounds once, so a compensated average is the same on every machine.
         "-ffp-contract=off",
         *("-isystem", include, "-isystem", f"{include}/third_party", "-DPADDLE_WITH_CUSTOM_KERNEL"),
         *map(str, sources),
         *(f"-L{core.parent}", f"-L{libraries}", f"-l:{core.name}"),
-        # libiomp5 is the OpenMP that Paddle runs with: a second one would bring threads of its own.
+        # libiomp5 is Paddle's OpenMP: a second OpenMP would add threads of its own.
         *(f"-l:{library.name}" for library in linked if library.exists()),
         f"-Wl,-rpath,{core.parent}:{libraries}",
-        # A symbol that this Paddle lacks fails here, or when it is loaded, and does not end the process when it is called.
+        # A missing symbol of Paddle fails at linking or loading; otherwise its first call would end the process.
         *("-Wl,-z,defs", "-Wl,-z,now", "-Wl,--allow-shlib-undefined"),
     ]
     try:
@@ -233,7 +242,7 @@ def _words(command: str) -> list[str]:
 
 
 def _processor() -> str:
-    """What -march=native makes of this machine depends on it."""
+    """The features of the processor, on which the result of -march=native depends."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line for line in lines if line.startswith(("flags", "Features")))

@@ -1,16 +1,16 @@
 // ppema_average: one update of several averages of weights, in one pass over memory.
 //
-// For each average that is due, with its decay d_t (the formulas and their sources: passes/ema.py, averaging/decay.py):
+// Formulas, for each average that is due, with its decay d_t (sources: passes/ema.py, averaging/decay.py):
 //   W_t = d_t W_{t-1} + (1 - d_t),   alpha = (1 - d_t)/W_t,   s += alpha (v - s)   for each value v that it covers.
 //
-// values: [n] tensors of any shape, float32, float64, float16 or bfloat16. None is written.
-// state: of each average in turn its count (int64 []), its weight (float64 []), a shadow for each value that it covers (of the
-//   value's shape; float64 of float64, else float32), and, where it is compensated, as many rests of rounding. Written in place.
-// scalars: with `conditional` the condition (bool, 1 element), then for each decay "input" its value (float64, 1 element). What
-//   else is here is only waited for.
-// layout: for each average `first`, `update_every`, 1 with bias correction else 0, 1 if compensated else 0, the number of values
-//   that it covers, and their indices.
-// decays: for each average its decay as a function of n, the number of steps since it began; see expression.h.
+// values: [n] tensors of any shape, float32, float64, float16 or bfloat16. They are not written.
+// state: for each average its count (int64 []), its weight (float64 []), one shadow per covered value (of the value's shape;
+//   float64 for float64, else float32) and, if it is compensated, one rest per shadow. Written in place.
+// scalars: with `conditional` the condition (bool, 1 element), then for each decay "input" its value (float64, 1 element). Any
+//   further tensors are not read: they only make the operation wait.
+// layout: for each average `first`, `update_every`, bias correction (1 or 0), compensation (1 or 0), the number of covered
+//   values, and their indices.
+// decays: for each average its decay as an expression in n, the number of steps since it began (expression.h), or "input".
 
 #include <omp.h>
 
@@ -28,28 +28,28 @@ namespace {
 using paddle::DataType;
 using paddle::Tensor;
 
-// Values are read once for all averages: a block stays in the first-level cache while each of them follows it.
+// Elements per block. A block stays in the first-level cache while all averages use it, so values are read once.
 constexpr int64_t kBlock = 2048;
-// Below this many elements threads cost more than they save.
+// Number of elements below which threads cost more than they save.
 constexpr int64_t kWorthThreads = 1 << 15;
 
 struct Follower {
   void* shadow;
-  void* rest;  // null where rounding is not compensated
+  void* rest;  // null without compensation
   double alpha;
 };
 
 struct Value {
   const void* data;
   DataType type;
-  int64_t begin;  // its first element's place among those of all values
+  int64_t begin;  // index of its first element among the elements of all values
   int64_t size;
   std::vector<Follower> followers;
 };
 
 template <typename V, typename S>
 void follow(const V* value, S* shadow, S alpha, int64_t size) {
-  if (alpha == S(1)) {  // exactly, where s + (v - s) would round
+  if (alpha == S(1)) {  // copied, as s + (v - s) would round
     for (int64_t i = 0; i < size; ++i) shadow[i] = static_cast<S>(value[i]);
     return;
   }
@@ -59,7 +59,7 @@ void follow(const V* value, S* shadow, S alpha, int64_t size) {
   }
 }
 
-// Kahan's summation, each operation rounded once: what averaging/precision.py computes, bit for bit.
+// Kahan's summation, each operation rounded once: the same bits as `compensated` in averaging/precision.py.
 template <typename V, typename S>
 void follow_compensated(const V* value, S* shadow, S* rest, S alpha, int64_t size) {
   for (int64_t i = 0; i < size; ++i) {
@@ -135,7 +135,7 @@ class Averages {
       follow_range(due, 0, total);
       return;
     }
-    // Shares of the elements, not of the tensors: the largest of these may be most of all.
+    // Threads share the elements, not the tensors: one tensor may hold most of the elements.
 #pragma omp parallel
     {
       const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
@@ -157,13 +157,13 @@ class Averages {
 
     const int64_t step = *count + (happens_ ? 1 : 0);
     *count = step;
-    // With bias correction the first step of all ends an interval too, as the shadow holds nothing before it.
+    // With bias correction the very first step is due too, since the shadow is still empty.
     const bool due = happens_ && (step % every == 0 || (bias_correction && step == 1));
     if (due) {
       const int64_t since = step - first;
       double alpha = 1;
       if (since < 0) {
-        *weight = 0;  // until the average begins the shadow is the weights themselves
+        *weight = 0;  // until the average begins, updates set the shadow to the value
       } else {
         const double d = given ? *input : evaluate(decay, static_cast<double>(since));
         *weight = bias_correction ? d * *weight + (1 - d) : 1;
@@ -178,10 +178,10 @@ class Averages {
     return field + covered;
   }
 
-  // Anybody may put other tensors into a scope's variables, of which the program knows nothing.
+  // The memory of a shadow or rest. Users may set variables of the scope to other tensors than the program declares.
   static void* follows(const Value& value, Tensor& tensor) {
     require(tensor.dtype() == shadow_type(value.type) && tensor.numel() == value.size,
-            "a weight and what follows it differ in type or in size: one of them was set to something else");
+            "a weight and its average differ in type or size: one of them was set to another tensor");
     return tensor.data();
   }
 

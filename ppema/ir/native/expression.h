@@ -1,7 +1,7 @@
 // Decay schedules as text: expressions in reverse Polish notation, evaluated in float64.
 //
-// Tokens, separated by one space: numbers in hexadecimal ("1.8p+0"), "n" for the variable, "+ - * / min max exp log". The
-// functions are those of averaging/decay.py, which are written down once, there; log of 0 or less is minus infinity.
+// Tokens, separated by one space: hexadecimal numbers ("1.8p+0"), "n" for the variable, and "+ - * / min max exp log".
+// averaging/expression.py records the schedules of averaging/decay.py in this form. The log of 0 or less is minus infinity.
 
 #pragma once
 
@@ -17,7 +17,7 @@
 inline double evaluate(const std::string& expression, double n) {
   std::vector<double> stack;
   const auto pop = [&stack] {
-    require(!stack.empty(), "a decay is no expression");
+    require(!stack.empty(), "a decay is not a valid expression");
     const double top = stack.back();
     stack.pop_back();
     return top;
@@ -43,7 +43,7 @@ inline double evaluate(const std::string& expression, double n) {
                       : token == "min" ? std::min(a, b)
                                        : std::max(a, b));
     } else {
-      // Not strtod, which would look for the decimal point of the process's locale.
+      // strtod would expect the decimal point of the process's locale.
       double number = 0;
       const char* last = token.data() + token.size();
       const bool whole = std::from_chars(token.data(), last, number, std::chars_format::hex).ptr == last;

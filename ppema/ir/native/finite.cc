@@ -1,7 +1,7 @@
-// ppema_finite: of each of several tensors, whether all of its numbers are finite, with one read of each.
+// ppema_finite: for each of several tensors, whether all of its numbers are finite. Each number is read once.
 //
 // values: [n] tensors of any shape, float32, float64, float16 or bfloat16.
-// each: [n] bool; every: [] bool, whether all of `each` are true.
+// each: [n] bool, whether all numbers of the tensor are finite. every: [] bool, whether all of `each` are true.
 
 #include <atomic>
 #include <cstdint>
@@ -17,10 +17,10 @@ using paddle::DataType;
 using paddle::Tensor;
 
 constexpr int64_t kBlock = 1 << 14;
-// Below this many elements threads cost more than they save.
+// Number of elements below which threads cost more than they save.
 constexpr int64_t kWorthThreads = 1 << 16;
 
-// A number is finite unless all bits of its exponent are set; so without its sign it is below infinity, as a whole number.
+// A number is finite unless all bits of its exponent are set. Its bits without the sign are then less than infinity's.
 template <typename Bits>
 bool finite(const void* data, int64_t offset, int64_t size, Bits infinity) {
   const Bits* bits = static_cast<const Bits*>(data) + offset;
@@ -51,7 +51,7 @@ std::vector<Tensor> check(const std::vector<Tensor>& values) {
   for (size_t i = 0; i < values.size(); ++i) {
     const DataType type = values[i].dtype();
     require(type == DataType::FLOAT32 || type == DataType::FLOAT64 || type == DataType::FLOAT16 || type == DataType::BFLOAT16,
-            "what is to be finite is no floating-point number");
+            "a value to be checked is not of a floating-point type");
     const int64_t size = values[i].numel();
     total += size;
     for (int64_t offset = 0; offset < size; offset += kBlock) blocks.push_back({i, offset, std::min(kBlock, size - offset)});
@@ -64,7 +64,7 @@ std::vector<Tensor> check(const std::vector<Tensor>& values) {
   for (int64_t i = 0; i < count; ++i) {
     const Block& block = blocks[i];
     if (!finite(values[block.tensor], block.offset, block.size)) {
-      // Threads that share a tensor write the same byte, and the same value.
+      // Threads that share a tensor write the same value to the same byte.
       __atomic_store_n(flags + block.tensor, false, __ATOMIC_RELAXED);
       all.store(false, std::memory_order_relaxed);
     }

@@ -1,4 +1,4 @@
-// What is asked of an operation's inputs. By Paddle's exception: of any other the executor of Paddle 3 loses the words.
+// `require` checks an operation's inputs. It throws Paddle's exception, since Paddle 3's executor loses the text of any other.
 
 #pragma once
 
