@@ -1,1 +1,1 @@
-"""What tests share, and what their configs name by dotted path: `support.models.Nested`."""
+"""The shared helpers of tests, and the objects that test configs name by dotted path, such as `support.models.Nested`."""

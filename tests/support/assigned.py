@@ -1,4 +1,4 @@
-"""The class on a program whose weights a test sets, step by step."""
+"""ExponentialMovingAverage on a program whose weights a test sets at each step."""
 
 from __future__ import annotations
 

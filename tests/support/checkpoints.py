@@ -1,4 +1,4 @@
-"""What the tests of checkpoints share: the state of a run that never was, and folders that hold it."""
+"""Helpers of the tests of checkpoints: the state of an imaginary run, and folders that hold it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ PARTS = {"raw": RAW, "average-ema": AVERAGE}
 
 
 def written_again(kind, folder, parts=(), **changes):
-    """Write parts of a folder and fields of its manifest anew: what a wrong writer leaves, and not a wrong disk."""
+    """Write parts of a folder and fields of its manifest again, with valid checksums: a fault of a writer, not of a disk."""
     manifest = read_manifest(kind, folder, "folder")
     arrays = {Path(name).stem: read_part(folder, manifest, Path(name).stem) for name in manifest.files}
     write_folder(folder, images({**arrays, **dict(parts)}), manifest.model_copy(update=changes), "folder")
 
 
 def checkpoints_in(folder):
-    """The checkpoints, of which two are kept, of a run in the new folder `run` in `folder`."""
+    """The checkpoints of a run in the new folder `folder`/run, with `keep=2`."""
     (folder / "run").mkdir()
     return Checkpoints(folder / "run/checkpoints", keep=2)
 
@@ -55,7 +55,7 @@ def names(folder):
 
 @contextmanager
 def without_privileges():
-    """Let permissions hold for root too, for whom they else do not."""
+    """Inside, permissions of files also hold for root."""
     if os.geteuid():
         yield
         return

@@ -1,4 +1,4 @@
-"""Commands run in processes of their own, as a user runs them."""
+"""Commands in separate processes, as a user runs them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CNN = str(ROOT / "configs/digits_cnn.yml")
 
 
 def tool(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """tools/<name>.py in the folder `cwd`."""
+    """Run tools/<name>.py in the folder `cwd`."""
     bare = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "tests"), **environment}
     command = [sys.executable, str(ROOT / f"tools/{name}.py"), *arguments]
     return subprocess.run(command, cwd=cwd, env=bare, capture_output=True, text=True, timeout=120, check=False)

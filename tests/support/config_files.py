@@ -1,4 +1,4 @@
-"""Config files for tests of what configs may say: the smallest one, and the lines that refuse one."""
+"""Config files for tests of the validation: the smallest valid one, and the error lines of another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ train: {epochs: 2}
 
 
 def errors(path="a.yml", *overrides: str) -> list[str]:
-    """The lines that say why the config at `path`, or with these overrides, is refused."""
+    """The error lines of the config at `path` with these overrides."""
     with pytest.raises(ConfigError) as caught:
         load_config(path, overrides)
     return str(caught.value).splitlines()

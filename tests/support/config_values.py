@@ -1,4 +1,4 @@
-"""Configs as values, not as files: the smallest one, and the lines that refuse one."""
+"""Configs as Python values: the smallest valid one, and the error lines of another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MINIMAL = {
 
 
 def errors(**changes) -> list[str]:
-    """The lines that refuse the smallest config with these changes."""
+    """The error lines of the smallest config with these changes."""
     with pytest.raises(ConfigError) as caught:
         Config.model_validate({**MINIMAL, **changes})
     return str(caught.value).splitlines()

@@ -1,4 +1,4 @@
-"""Configs that tests load: small ones, put together from sections and written to a folder, and those of the checkout."""
+"""Configs that tests load: small ones, composed of sections and written to a folder, and those of the checkout."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Sections = Mapping[str, str]
 
 
 def blobs(keys: str, split: str = "train") -> str:
-    """The spec of a synthetic data set of images [1, 8, 8] in three classes, with these keys besides."""
+    """The spec of a synthetic data set of images [1, 8, 8] in three classes, with additional `keys`."""
     mode = "shuffle: true" if split == "train" else f"split: {split}"
     return f"{{name: synthetic, shape: [1, 8, 8], classes: 3, {keys}, {mode}}}"
 
 
 def data_section(train: str, evaluation: str) -> str:
-    """A section `data` of two specs."""
+    """The section `data` with two specs."""
     return f"\n  train: {train}\n  eval: {evaluation}"
 
 
@@ -32,7 +32,7 @@ SMALL: Sections = {
     "averages": "{ema: {decay: 0.9}, quick: {decay: 0.99, thres_steps: true}}",
     "train": "{epochs: 4, log_every: 5 steps, eval_every: 10 steps, save_every: 10 steps, monitor: ema/accuracy}",
 }
-# 14 steps of a model that Paddle alone can build too, with an average of each policy for BatchNorm.
+# 14 steps of a model that Paddle can also build without ppema, with an average of each policy for BatchNorm.
 CNN: Sections = {
     **SMALL,
     "model": "{name: cnn, args: {in_channels: 1, num_classes: 3, widths: [4]}}",
@@ -50,28 +50,28 @@ SNAPSHOTS: Sections = {
     "averages": "{narrow: {sigma_rel: 0.05}, wide: {sigma_rel: 0.10}}",
     "train": "{epochs: 12, save_every: 10 steps, eval_every: 4 epochs, snapshot_every: 10 steps}",
 }
-# A rate that falls when evaluations do not get better, by the threshold to be filled in.
+# A rate that falls when evaluations do not improve by a threshold, which a test fills in.
 PLATEAU = "lr={name: ReduceOnPlateau, args: {learning_rate: 0.08, patience: 0, threshold: %s, threshold_mode: abs}}"
 COMPENSATED = "averages.quick.precision=compensated"
 
 
 def write_config(file: Path, base: Sections = SMALL, **sections: str) -> Path:
-    """Write the config of `base`, with these sections in place of its own or besides, to `file`, and return its path."""
+    """Write the config of `base` to `file`, with `sections` added or replaced, and return its path."""
     file.write_text("".join(f"{key}: {value}\n" for key, value in {**base, **sections}.items()))
     return file
 
 
 def loader(folder: Path, base: Sections = SMALL, **sections: str) -> Callable[..., Config]:
-    """Loads such a config with overrides; its run goes to the folder `run` in `folder`, unless they say otherwise."""
+    """A function that loads such a config with overrides. By default, its run writes to the folder `run` in `folder`."""
     file = write_config(folder / "small.yml", base, **sections)
     return lambda *overrides: load_config(file, [f"output={folder / 'run'}", *overrides])
 
 
 def with_snapshots(folder: Path, *overrides: str) -> Config:
-    """The config SNAPSHOTS, written and loaded so."""
+    """The config SNAPSHOTS, written to `folder` and loaded with `overrides`."""
     return loader(folder, SNAPSHOTS)(*overrides)
 
 
 def config(*overrides: str, base: str = "digits_cnn.yml") -> Config:
-    """A config of the checkout."""
+    """A config of the checkout, with overrides."""
     return load_config(CONFIGS / base, overrides)

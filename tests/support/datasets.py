@@ -1,4 +1,4 @@
-"""Data sets that tests read, at module level so that worker processes can import them; none imports paddle for itself."""
+"""Data sets of tests, at module level so that worker processes can import them. Only WithPaddle imports paddle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Squares:
-    """Input float32 [2], (i, i²), and target i; sample `raise_at` raises, sample `die_at` ends its process."""
+    """Inputs float32 [2], (i, i²), and targets i. Sample `raise_at` raises, and sample `die_at` ends its process."""
 
     def __init__(self, samples: int = 10, raise_at: int = -1, die_at: int = -1, seconds: float = 0.0):
         self.samples, self.raise_at, self.die_at, self.seconds = samples, raise_at, die_at, seconds
@@ -31,7 +31,7 @@ class Squares:
 
 
 class BothGenerators:
-    """Draws its inputs from both global generators."""
+    """Inputs drawn from the global generators of Python and numpy."""
 
     def __len__(self) -> int:
         return 11
@@ -41,7 +41,7 @@ class BothGenerators:
 
 
 class Interrupting:
-    """Sample 3 raises KeyboardInterrupt."""
+    """A data set whose sample 3 raises KeyboardInterrupt."""
 
     def __len__(self) -> int:
         return 6
@@ -53,7 +53,7 @@ class Interrupting:
 
 
 class OpensOnce:
-    """Can be pickled, but raises where it is unpickled, as a file that only one process may hold does."""
+    """A data set that can be pickled but not unpickled, like a file that only one process may open."""
 
     def __len__(self) -> int:
         return 4
@@ -69,7 +69,7 @@ class OpensOnce:
 
 
 class WithPaddle:
-    """Imports paddle where it is unpickled. Input float64 [2]: a dot product by NumPy's BLAS, and OMP_NUM_THREADS."""
+    """A data set that imports paddle when it is unpickled. Inputs float64 [2]: a dot product by BLAS, and OMP_NUM_THREADS."""
 
     def __init__(self):
         self.long = np.random.default_rng(0).random((2, 1_000_000))
@@ -90,7 +90,7 @@ class WithPaddle:
 
 
 class Vectors:
-    """16 samples [4] that draw from numpy's global generator."""
+    """16 samples [4] drawn from numpy's global generator."""
 
     def __len__(self):
         return 16
@@ -110,7 +110,7 @@ class Images:
 
 
 class Breaks:
-    """Raises at sample `at`."""
+    """A data set that raises at sample `at`."""
 
     def __init__(self, at: int):
         self.at = at
@@ -125,7 +125,7 @@ class Breaks:
 
 
 class Labels:
-    """40 samples whose label is 0, but for sample `at`, whose label is `label`."""
+    """40 samples with label 0, except sample `at`, with label `label`."""
 
     def __init__(self, at: int, label: int):
         self.at, self.label = at, label
@@ -146,7 +146,7 @@ class Empty:
 
 
 class Dies:
-    """Ends its process at sample 5."""
+    """A data set that ends its process at sample 5."""
 
     def __len__(self):
         return 8
@@ -158,7 +158,7 @@ class Dies:
 
 
 class Listed:
-    """Samples given as a list."""
+    """The samples of a list."""
 
     def __init__(self, *samples):
         self.samples = samples
@@ -171,14 +171,14 @@ class Listed:
 
 
 class Stream:
-    """Not map-style: an iterator only."""
+    """An iterator without random access."""
 
     def __iter__(self):
         return iter([(0.5, 1)])
 
 
 class IterableDataset:
-    """Defines both methods to raise in them, as paddle.io.IterableDataset does."""
+    """A data set whose two methods raise, like those of paddle.io.IterableDataset."""
 
     def __len__(self) -> int:
         raise RuntimeError("'__len__' should not be called for IterableDataset")
@@ -188,7 +188,7 @@ class IterableDataset:
 
 
 class Files:
-    """Reads the list of its samples from a file."""
+    """A data set that reads the list of its samples from a file."""
 
     def __init__(self, root: str = "pictures", other: str = ""):
         with open(f"{root}/list.txt") as lines:
@@ -196,5 +196,5 @@ class Files:
 
 
 def refusing(reason: str):
-    """A constructor that fails."""
+    """A constructor that raises, with `reason`."""
     raise RuntimeError(f"{reason}\non two lines")

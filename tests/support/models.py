@@ -91,7 +91,7 @@ class BatchStatistics(paddle.nn.Layer):
 
 
 class Counter(paddle.nn.Layer):
-    """A buffer that counts calls, in evaluation too."""
+    """A buffer that counts calls, also in evaluation."""
 
     def __init__(self):
         super().__init__()
@@ -158,7 +158,7 @@ class AllFrozen(MarkedFrozen):
 
 
 class SharedByName(paddle.nn.Layer):
-    """Two layers whose weight is one variable."""
+    """Two layers that share one variable as their weight."""
 
     def __init__(self):
         super().__init__()
@@ -174,7 +174,7 @@ class SharedByName(paddle.nn.Layer):
 
 
 class Wrapped(paddle.nn.Layer):
-    """Another model as a part, after a layer of its own."""
+    """A layer, followed by another model as a part."""
 
     def __init__(self):
         super().__init__()
@@ -199,7 +199,7 @@ class OfType(paddle.nn.Layer):
 
 
 class Unstable(paddle.nn.Layer):
-    """Other variables in training than in evaluation."""
+    """A model whose variables in training and in evaluation differ."""
 
     def __init__(self):
         super().__init__()
@@ -248,7 +248,7 @@ class TwoOutputs(paddle.nn.Layer):
 
 
 class Recorded(paddle.nn.Sequential):
-    """The variables of tests/weights/golden/official.json, by their names: BatchNorm1D(3) and fc(2)."""
+    """The model of tests/weights/golden/official.json, with its names of variables: BatchNorm1D(3) and fc(2)."""
 
     def __init__(self):
         weight, bias = (paddle.ParamAttr(name=name) for name in ("fc_0.w_0", "fc_0.b_0"))

@@ -78,6 +78,6 @@ class Moving:
             return self.executor.run(program, feed=feed, fetch_list=list(fetch))
 
     def get(self, name: str) -> np.ndarray:
-        """The variable's value, bfloat16 as float32."""
+        """The variable's value [5]; bfloat16 as float32."""
         value = scope.get(self.scope, name)
         return value.astype("float32") if value.dtype == "bfloat16" else value

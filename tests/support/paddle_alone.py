@@ -1,4 +1,4 @@
-"""Paddle as another program uses it, in a process of its own: with nothing of ppema but the class of a model."""
+"""Paddle in a separate process, without ppema except for the class of a model."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ np.save(sys.argv[3], exe.run(main, feed={"images": np.load(sys.argv[2])}, fetch_
 
 
 def paddle_alone(code: str, *arguments: object, python: str = sys.executable) -> str:
-    """What `code` prints, run by `python` in a process of its own."""
+    """Run `code` by `python` in a separate process, and return its output."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [python, "-W", "ignore", "-c", _MODEL + code, *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
@@ -66,20 +66,20 @@ def paddle_alone(code: str, *arguments: object, python: str = sys.executable) ->
 
 
 def save_dynamic(file: Path, protocol: int = 4, python: str = sys.executable) -> None:
-    """`paddle.save` of a model in dynamic mode, and its arrays, by place, in <file>.npz."""
+    """Save a model in dynamic mode with `paddle.save`, and its arrays, by place, in <file>.npz."""
     paddle_alone(_SAVE_DYNAMIC, file, protocol, python=python)
 
 
 def save_static(file: Path, protocol: int = 4, python: str = sys.executable) -> None:
-    """`paddle.static.save` of its program, and its arrays, by variable's name, in <file>.npz."""
+    """Save the model's program with `paddle.static.save`, and its arrays, by variable's name, in <file>.npz."""
     paddle_alone(_STATIC + _SAVE_STATIC, file, protocol, python=python)
 
 
 def predict_dynamic(file: Path, images: Path, to: Path, python: str = sys.executable) -> list:
-    """Write the logits of the model with the weights in `file`; returns what it missed, did not expect, and its table."""
+    """Write the model's logits with the weights in `file`. Returns missing names, unexpected names, and the file's table."""
     return json.loads(paddle_alone(_PREDICT_DYNAMIC, file, images, to, python=python).splitlines()[-1])
 
 
 def predict_static(file: Path, images: Path, to: Path, python: str = sys.executable) -> None:
-    """The same in a static program."""
+    """Write the logits of the static program with the weights in `file`."""
     paddle_alone(_STATIC + _PREDICT_STATIC, file, images, to, python=python)

@@ -15,7 +15,7 @@ _FENCED = re.compile(r"^ *```([^\n]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 
 @dataclass(frozen=True)
 class Block:
-    """What stands between two fences. kind: the words behind the first one."""
+    """The text between two fences. kind: the words after the first fence."""
 
     page: str
     kind: str
@@ -34,6 +34,6 @@ def prose(page: str) -> str:
 
 
 def anchors(page: str) -> set[str]:
-    """The parts of a page to which a link may lead, as GitHub names them."""
+    """The anchors of a page's headings, as GitHub names them."""
     heads = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}

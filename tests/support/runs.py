@@ -1,4 +1,4 @@
-"""What tests of runs share: their first steps, their state, and what they leave behind."""
+"""Helpers of the tests of runs: their first steps, their state, and their checkpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppema.log.records import read_metrics
 
 
 def steps(run, count):
-    """The first batches of the run, one optimizer step each; yields after each."""
+    """Train on the first `count` batches of the run, and yield after each step."""
     batches = run.train_loader.epoch(0)
     for _ in range(count):
         batch = next(batches, None)
@@ -31,7 +31,7 @@ def state_bytes(run) -> dict[str, bytes]:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """The arrays of a checkpoint, and of its manifest what does not depend on the folder or the clock."""
+    """The arrays of a checkpoint, and the part of its manifest that depends on neither the folder nor the clock."""
     manifest = json.loads((folder / "manifest.json").read_text())
     kept = {key: value for key, value in manifest.items() if key not in ("config", "checksum")}
     return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")} | {"manifest": json.dumps(kept).encode()}
