@@ -106,8 +106,8 @@ def _square_sum(values: np.ndarray) -> float:
 def layer_groups(places: Collection[str]) -> dict[str, str]:
     """The layer group of each place in a model ("backbone.0.weight"), by place.
 
-    A group is named by the first component of the places in it. If that gives a single group, it is named by the first two
-    components, or three, and so on, until there are several groups or each place is a group of its own.
+    A group is the first component of its places. If that gives a single group, it is the first two components, or three, and so
+    on. The search ends with several groups, or with one group per place.
     """
     depth = 1
     while True:

@@ -112,7 +112,7 @@ def switch_of(average: str, every: int | None, mix: float, update_every: int) ->
     """The pass that overwrites weights by `average`, None without `every`. Raises ValueError for a value out of range."""
     if every is None:
         if mix != 1:
-            raise ValueError("overwrite_mix: it goes with overwrite_every alone")
+            raise ValueError("overwrite_mix: it requires overwrite_every")
         return None
     check_count("overwrite_every", every, 1)
     if every < update_every:

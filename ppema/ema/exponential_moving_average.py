@@ -203,8 +203,9 @@ class ExponentialMovingAverage:
         test_program: a test program of the model, as `ppema.clone_for_test` makes it.
         feeds: batches of training data for `test_program`, all of one size, as `executor.run` takes them.
 
-        Raises AverageError for another policy, before the first update, for a program that lacks a BatchNorm of the train
-        program or reads parameters that nothing trains, if `feeds` is empty, and while an average is applied in this scope.
+        Raises AverageError for another policy, before the first update, and while an average is applied in this scope. Raises
+        it also if `feeds` is empty, and if the program lacks a BatchNorm of the train program or reads parameters that nothing
+        trains.
         """
         attached, where = self._require_update("recalibrate"), paddle.static.global_scope()
         average = attached.average
@@ -249,8 +250,9 @@ class ExponentialMovingAverage:
     def average_name(self, var: Any) -> str:
         """The name of the average of `var` (a parameter or its name) in the scope and in saved files.
 
-        Before `update`, as in a program for evaluation, it is the name in a train program of the model in the default main
-        program, for an average with the same arguments and name. Raises AverageError for a variable that is not averaged.
+        Before `update`, as in a program for evaluation, the model is that of the default main program. The result is then the
+        name in its train program, for an average with the same arguments and name. Raises AverageError for a variable that is
+        not averaged.
         """
         shadow_of = self._shadow_of()
         return shadow_of[self._key(var, shadow_of)]

@@ -129,6 +129,7 @@ class UpdatePass(Pass):
 
     The t-th update of the average of θ is
         W_t = d_t·W_{t-1} + (1 - d_t),   s_t = s_{t-1} + (1 - d_t)/W_t·(θ_t - s_{t-1})
+
     After every update the shadow s is the bias-corrected average itself; see `averaging/decay.py`. The shadows have no meaning
     before the first step. A run with `TrainProgram.when` False neither updates nor counts.
 

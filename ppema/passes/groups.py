@@ -1,4 +1,4 @@
-"""The Groups pass: variables that are trained in another way than the rest."""
+"""The Groups pass: learning rates, weight decays and freezing of single variables."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ppema.passes.treatment import Treatment
 class GroupsPass(Pass):
     """Give each variable its learning rate and weight decay, and freeze the frozen ones.
 
-    Takes a program with a loss and without gradients. A BatchNorm whose weight and bias are frozen normalises by its running
-    statistics, which stay as they are.
+    The program must have a loss and no gradients yet. A BatchNorm with frozen weight and bias normalises by its running
+    statistics, which stay unchanged.
 
-    treatments: by variable's name; all others are trained as the optimizer has it.
+    treatments: by variable's name. All other variables are trained with the optimizer's own settings.
     """
 
     name: ClassVar[str] = "groups"

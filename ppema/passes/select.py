@@ -91,7 +91,7 @@ class Selection:
 
 
 def chosen(choices: Sequence[Choice], how: str) -> list[Parameter]:
-    """The parameters that are treated as `how` says."""
+    """The parameters of the choices with this `how`."""
     return [choice.parameter for choice in choices if choice.how == how]
 
 

@@ -42,7 +42,7 @@ class TrainProgram:
     gate: set by a pass whose branch encloses all that later passes append. It is called with a function that appends it.
     averages: by name, in the order of their addition.
     placement: the operations that oneDNN computes. None: the oneDNN pass was not applied.
-    treatments: by variable's name, how it is trained where that differs from the rest.
+    treatments: by variable's name, for variables that are trained with settings of their own.
     done: a report for each applied pass, in order.
     """
 

@@ -1,4 +1,4 @@
-"""How one variable is trained."""
+"""`Treatment`: the learning rate and weight decay of one variable, or that it is frozen."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Treatment:
-    """How one variable is trained.
+    """How one variable is trained, as far as that differs from the optimizer's settings.
 
-    lr_scale: factor of the learning rate. weight_decay: in place of the optimizer's; None: the optimizer's. frozen: whether it
-    stays as it begins.
+    lr_scale: factor of the learning rate. weight_decay: coefficient in place of the optimizer's; None: the optimizer's.
+    frozen: whether the variable keeps its initial value.
     """
 
     lr_scale: float = 1.0
@@ -18,7 +18,7 @@ class Treatment:
     frozen: bool = False
 
     def __str__(self) -> str:
-        """In words, for people; "" where nothing is different."""
+        """The treatment in words, for reports; "" if it is the optimizer's own."""
         if self.frozen:
             return "frozen"
         scale = f"lr × {self.lr_scale:.6g}" if self.lr_scale != 1 else ""

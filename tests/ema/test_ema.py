@@ -65,7 +65,7 @@ def test_a_decay_chosen_for_another_batch_size(built, here):
             ExponentialMovingAverage(0.9, scale=scale)
     with pytest.raises(ValueError, match="overwrite_every: expected update_every, 5, or more, got 2"):
         ExponentialMovingAverage(0.9, update_every=5, overwrite_every=2)
-    with pytest.raises(ValueError, match="overwrite_mix: it goes with overwrite_every alone"):
+    with pytest.raises(ValueError, match="overwrite_mix: it requires overwrite_every"):
         ExponentialMovingAverage(0.9, overwrite_mix=0.5)
 
 
