@@ -28,7 +28,7 @@ class Naming(str):
     values: tuple[object, ...]
 
     def __reduce__(self) -> tuple[type[Naming], tuple[object, ...]]:
-        """What it is made of again that comes from another process."""
+        """The class and its arguments, so that a message from another process keeps them."""
         return type(self), (self.text, *self.values)
 
     def worded(self, name_of: Callable[[str], str]) -> str:
@@ -95,7 +95,7 @@ class ConfigError(PpemaError):
         super().__init__(self.worded(str))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[Problem, ...]]]:
-        """What it is made of again that comes from another process."""
+        """The class and its argument, so that an error from another process keeps its problems."""
         return type(self), (self.problems,)
 
     def worded(self, name_of: Callable[[str], str]) -> str:

@@ -1,4 +1,4 @@
-"""What is done for speed changes nothing: the same runs with it and without."""
+"""Optimizations for speed change no result: the same runs with and without them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_paddles_operations_give_the_same_run_but_for_rounding(config, tmp_path,
         assert a.keys() == b.keys()
         for variable in a:
             if variable.endswith(".rest"):
-                continue  # of what rounding lost nothing is alike
+                continue  # the parts lost by rounding are not comparable
             scale = np.linalg.norm(b[variable].astype("float64"))
             difference = np.linalg.norm(a[variable].astype("float64") - b[variable].astype("float64"))
             assert difference <= 2e-6 * scale, (name, variable)

@@ -103,7 +103,7 @@ class Health:
             if window(every, self._total_weight(name), decay) <= done * (1 + _ROUNDING):
                 so = "it is still nearly the mean of all weights since it began"
             else:
-                so = "what it began with outweighs all weights since"
+                so = "its initial value outweighs all later weights"
             found[name] = f"has a window of {full:.6g} steps, of which {done} are done: {so}; train longer, or shorten it"
         return self._fresh("too long", found)
 

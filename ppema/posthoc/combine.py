@@ -95,7 +95,7 @@ def _groups(snapshot: Snapshot) -> list[tuple[list[str], frozenset[str]]]:
 def mean_of(checkpoints: Sequence[Checkpoint]) -> Built:
     """The uniform mean of the raw weights of `checkpoints`, which are in order. Integer variables have their last value.
 
-    The files of the raw weights are checked. Raises CheckpointError for a damaged checkpoint, or one of another model.
+    All files of the checkpoints are checked. Raises CheckpointError for a damaged checkpoint, or one of another model.
     """
     last, parts = checkpoints[-1], len(checkpoints)
     rest = _raw(last)

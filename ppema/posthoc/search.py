@@ -200,7 +200,7 @@ class _Work:
             self._step = self._posthoc.step
             self._lengths = _lengths(wanted, self._posthoc)
             if snapshots[-1].step < self._step:
-                say(f"step {self._step} has no snapshot: what came after step {snapshots[-1].step} is not in its averages")
+                say(f"step {self._step} has no snapshot: its averages omit the weights after step {snapshots[-1].step}")
         self._name = name or _default_name(wanted, step)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", self._name):
             said = "{name}: expected a name made of letters, digits, '.', '_', '+' and '-', got {!r}"
@@ -219,8 +219,8 @@ class _Work:
             if not good:
                 raise CheckpointError(
                     f"{self._folder.parent / 'snapshots'}: those up to step {self._step} can not make {wanted.kind} "
-                    f"{wanted.text} (profile error {found[-1][1].row.error:.2f}): ask for a longer average, a snapshot's step, "
-                    "or train with more snapshots"
+                    f"{wanted.text} (profile error {found[-1][1].row.error:.2f}): choose a longer average or the step of a "
+                    "snapshot, or train with more snapshots"
                 )
             return [self._write(f"{self._name}-{_in_a_name(each.text)}" if several else self._name, m) for each, m in good]
         low, high = (each.value for each in self._lengths)
@@ -232,7 +232,7 @@ class _Work:
                 lambda value: bench.cost(self._measure(bench, length(wanted.kind, value)).row), low, high, wanted.points
             )
         if bench.best is None:
-            raise TrainingError(f"there is no best candidate: of each, {bench.metric} is not a number or the profile far off")
+            raise TrainingError(f"no candidate can win: the {bench.metric} of each is NaN, or its profile is far off")
         return [self._write(self._name, bench.best)]
 
     def report(self, bench: Bench) -> Report:

@@ -34,7 +34,7 @@ def average_passes(specs: Mapping[str, AverageSpec], horizon: Horizon, places: M
                 switch = SwitchPass(name, horizon.steps(spec.overwrite_every), spec.overwrite_mix)
                 first = switch.first(rule)
                 if first > horizon.total_steps:
-                    raise ConfigError.of(f"it would first be after step {first}, and the run ends after {horizon.total_steps}")
+                    raise ConfigError.of(f"the first would come after step {first}, but the run ends after {horizon.total_steps}")
             switches.append(switch)
     return [*added, UpdatePass(), *switches] if added else []
 
@@ -47,7 +47,7 @@ def rule_of(spec: AverageSpec, horizon: Horizon) -> Rule:
     scale = horizon.batch_size / spec.reference_batch if spec.reference_batch else 1.0
     if not 1e-6 <= scale <= 1e6:
         raise ConfigError.of(
-            f"a batch {scale:.6g} times as large as that of the decay: expected a millionth to a million", "reference_batch"
+            f"the training batch is {scale:.6g} times reference_batch: expected a ratio from 1e-6 to 1e6", "reference_batch"
         )
     rule = Rule(
         _schedule(spec, horizon),

@@ -78,7 +78,7 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
             does = f"changes {op.writes[0]}" if op.writes else "draws random numbers"
             with config.at("model"):
                 raise ConfigError.of(
-                    f"in eval mode the model still {does} ({op.kind} at {op.source}): let its forward ask self.training"
+                    f"in eval mode the model still {does} ({op.kind} at {op.source}): check self.training in its forward"
                 )
     return Model(
         startup,

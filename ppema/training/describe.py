@@ -113,7 +113,7 @@ def _memory(run: TrainingRun) -> Table:
         rest = rests.get(part, set())
         rows.append((part, *_size([array for name, array in arrays.items() if name not in rest])))
         if rest:
-            rows.append((f"{part}: what rounding lost (precision: compensated)", *_size([arrays[name] for name in rest])))
+            rows.append((f"{part}: lost by rounding (precision: compensated)", *_size([arrays[name] for name in rest])))
     return Table("State", ("part", "variables", "numbers", "MiB"), rows)
 
 

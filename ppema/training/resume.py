@@ -146,7 +146,7 @@ def _check_config(run: TrainingRun, checkpoint: Checkpoint, *, ours: bool, exten
     found = extension(config, was, run.horizon)
     if found.lengths and not extend:
         raise CheckpointError(
-            f"{path}: it was trained with another config: {differing[0]}; what is a share of the run changes with that: "
+            f"{path}: it was trained with another config: {differing[0]}; lengths in percent of the run change with it: "
             f"{'; '.join(map(str, found.lengths))}: accept it (extend), or choose another output",
             Remedy("to accept it", extend=True),
         )
@@ -208,7 +208,7 @@ def _load(run: TrainingRun, checkpoint: Checkpoint, extended: Extension | None) 
     if divmod(state.step, epoch) != (state.epoch, state.batch):
         raise CheckpointError(
             f"{checkpoint.path}: step {state.step} led to batch {state.batch} of epoch {state.epoch}, and an epoch has {epoch} "
-            "batches: the training data is not what it was"
+            "batches: the training data has changed"
         )
     if manifest.random != step_seed(run.config.seed, state.step):
         raise CheckpointError(

@@ -163,7 +163,7 @@ def test_updates_are_measured(options, monkeypatch):
     monkeypatch.setattr(ema, "tensors", lambda: SHAPES)
     monkeypatch.setattr(ema, "has_torch", lambda: False)
     monkeypatch.setattr(ema, "compare", compare)
-    monkeypatch.setenv("PPEMA_NATIVE", os.environ.get("PPEMA_NATIVE", "1"))  # put back, what a side sets for its process
+    monkeypatch.setenv("PPEMA_NATIVE", os.environ.get("PPEMA_NATIVE", "1"))  # restores the variable that a side sets
     found = ema.measure(options)
     assert [(each.name, each.aim) for each in found.figures] == [
         ("EMA update of 3 tensors", "at most 1.3"),

@@ -143,7 +143,7 @@ def test_a_step_without_a_snapshot_is_told(here, capsys):
     """The weights of the last five steps are missing: of a wide profile that is little, of a narrow one too much."""
     assert average("--sigma-rel", "0.25", "--step", "55", "--recalibrate-batches", "0") == 0
     err = capsys.readouterr().err
-    assert err.splitlines()[0] == "step 55 has no snapshot: what came after step 50 is not in its averages"
+    assert err.splitlines()[0] == "step 55 has no snapshot: its averages omit the weights after step 50"
     assert average("--sigma-rel", "0.1", "--step", "55", "--recalibrate-batches", "0") == 2
     err = capsys.readouterr().err
     assert "run/snapshots: those up to step 55 can not make sigma_rel 0.1 (profile error 1." in err
@@ -308,7 +308,7 @@ def test_a_metric_that_is_never_a_number(here, capsys):
     written_again(SnapshotManifest, folder, {"average-wide": {**arrays, "linear_0.b_0": np.full(3, np.nan, "float32")}})
     assert average("--search", "grid", "--points", "2", "--metric", "loss", "--recalibrate-batches", "0") == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "there is no best candidate: of each, loss is not a number or the profile far off"
+        "no candidate can win: the loss of each is NaN, or its profile is far off"
     )
 
 

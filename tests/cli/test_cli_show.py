@@ -69,7 +69,7 @@ def test_show_says_what_compensation_costs(here, capsys):
     assert list(state) == [
         "raw",
         "average-ema",
-        "average-ema: what rounding lost (precision: compensated)",
+        "average-ema: lost by rounding (precision: compensated)",
         "average-fast_start",
     ]
     # One more array for each shadow; count and weight stand with the shadows.

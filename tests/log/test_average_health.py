@@ -147,10 +147,10 @@ def test_an_average_that_float32_stops_is_told_once(config, tmp_path):
     assert warnings(output) == [
         f"warning: the average 'stuck' has stopped moving: float32 rounds {share} % of its updates away "
         "(decay 0.999999999); use precision: compensated, or a shorter average",
-        "warning: the average 'stuck' has a window of 1e+09 steps, of which 8 are done: what it began with outweighs all "
-        "weights since; train longer, or shorten it",
+        "warning: the average 'stuck' has a window of 1e+09 steps, of which 8 are done: its initial value outweighs all later "
+        "weights; train longer, or shorten it",
     ]
-    # A run that goes on may say it again.
+    # A resumed run may repeat the warning.
     train(config(STUCK, f"output={tmp_path / 'cut'}", "train.stop_after=12 steps"))
     train(config(STUCK, f"output={tmp_path / 'cut'}"))
     assert len(warnings(tmp_path / "cut")) == 4

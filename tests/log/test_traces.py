@@ -171,7 +171,7 @@ def test_a_run_of_another_folder_that_saved_nothing_yet_goes_on_from_there_again
     train(config(f"output={output}", "train.stop_after=15 steps"), resume=str(source))
     shutil.rmtree(output / "checkpoints")
     file = output / "metrics.jsonl"
-    # As a kill before the first save leaves it.
+    # The records after a kill before the first save.
     file.write_text("".join(line for line in file.read_text().splitlines(True) if '"step": 15' not in line))
     with pytest.raises(
         CheckpointError, match=f"other/checkpoints: it is missing, and the run went on from '{source}': go on"

@@ -142,7 +142,7 @@ def test_what_one_average_covers_is_built_from_that_alone_and_what_none_does_is_
     built = posthoc.build(PowerShape(gamma_of(0.05)), "x")
     assert built.left == {"linear_0.b_0"}
     assert {name for name, array in built.arrays.items() if np.array_equal(array, raw[name])} == {"linear_0.b_0"}
-    # The wanted length is that of `narrow`: what it covers is its own snapshot.
+    # The wanted length is that of `narrow`, so variables that it covers equal its snapshot.
     own = snapshots_of(config).until(None)[-1].average("narrow")
     for name, array in own.items():
         np.testing.assert_allclose(built.arrays[name], array, rtol=1e-5, atol=1e-6)

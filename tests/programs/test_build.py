@@ -186,7 +186,7 @@ def test_variables_shared_by_name_are_averaged_once():
     values = []
     for _ in steps(run, 3):
         values.append(scope.get(run.scope, "shared").astype("float64"))
-    # Weights 1/8, 1/4 and 1/2, of which the sum is 7/8.
+    # Weights 1/8, 1/4 and 1/2, with the sum 7/8.
     expected = (values[0] + 2 * values[1] + 4 * values[2]) / 7
     np.testing.assert_allclose(scope.get(run.scope, "shared.ema"), expected, rtol=1e-5, atol=1e-7)
 
@@ -253,7 +253,7 @@ def test_after_200_steps_every_average_is_the_float64_average():
             ["averages.ema={decay: 0.9, update_every: 5, overwrite_every: 3 steps}"],
             "averages.ema.overwrite_every: overwrite_every",
         ),
-        (["averages.ema.overwrite_every=2000 steps"], "averages.ema.overwrite_every: it would first be after step 2000"),
+        (["averages.ema.overwrite_every=2000 steps"], "averages.ema.overwrite_every: the first would come after step 2000"),
         (
             ["averages.ema.reference_batch=999999999999999"],
             "averages.ema.reference_batch: a batch 3.2e-14 times as large",

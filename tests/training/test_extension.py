@@ -15,13 +15,13 @@ from ppema.errors import CheckpointError
 from ppema.training.extension import extension
 from ppema.training.loop import train
 
-# Evaluations, saves and log lines end with an epoch, of 7 steps: those of a longer run are then the same ones.
+# Evaluations, saves and log lines come at the end of an epoch of 7 steps, so those of a longer run are the same.
 EVERY = [f"train.{key}_every=7 steps" for key in ("log", "eval", "save")]
 AVERAGES = (
     "averages={ema: {decay: 0.9}, quick: {decay: 0.99, thres_steps: true}, long: {half_life: 1 epoch, start: 3 steps}, "
     "power: {sigma_rel: 0.1}, sparse: {decay: 0.9, update_every: 4}}"
 )
-# Of percent of the run nothing but what only says how often one looks.
+# The only length in percent of the run is one that changes no weight.
 FREE = [*EVERY, AVERAGES, "train.keep_every=50 %"]
 SCHEDULES = {
     "constant": "lr=0.05",
@@ -78,8 +78,8 @@ def test_what_is_a_share_of_the_run_is_refused_unless_it_is_accepted(config, tmp
     train(config(*shares, "train.epochs=2"))
     before = content(last(tmp_path / "run"))
     said = (
-        "step-00000014: it was trained with another config: train.epochs: was 2, now 4; what is a share of the run changes "
-        "with that: lr.args.T_max: 100 % was 14 steps, now 28; averages.late.half_life: 25 % was 3.5 steps, now 7; "
+        "step-00000014: it was trained with another config: train.epochs: was 2, now 4; lengths in percent of the run change "
+        "with it: lr.args.T_max: 100 % was 14 steps, now 28; averages.late.half_life: 25 % was 3.5 steps, now 7; "
         "averages.late.start: 75 % was 10.5 steps, now 21: accept it (extend), or choose another output"
     )
     with pytest.raises(CheckpointError) as caught:

@@ -110,7 +110,7 @@ def test_other_programs_safetensors_are_the_first_weights(config, tmp_path, trai
 
 
 def test_bfloat16_of_other_programs_is_read(config, tmp_path):
-    """Which safetensors' reader for numpy refuses; or, as numpy writes what Paddle gives, its bits."""
+    """Both as BF16, which safetensors' reader for numpy refuses, and as the bits in U16, which numpy writes for Paddle."""
     header = b'{"5.bias":{"dtype":"BF16","shape":[3],"data_offsets":[0,6]},"x":{"dtype":"F16","shape":[],"data_offsets":[6,8]}}'
     (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\x80\x3f\x00\x40\x80\xbf\x00\x3c")
     state, restored = begun(config, tmp_path / "x.safetensors", strict="[misshaped]")
@@ -126,7 +126,7 @@ def test_bfloat16_of_other_programs_is_read(config, tmp_path):
 
 
 def half(tmp_path, dtype, optimizer):
-    """A run of a model with a half weight that begins with `value`, what it loaded, and `value`, float32."""
+    """A run of a model with a half weight whose initial value is `value`, its Restored, and `value` in float32."""
     model = f"{{name: support.models.OfType, args: {{dtype: {dtype}, classes: 3}}}}"
     value = np.linspace(-1, 1, 64 * 3, dtype="float32").reshape(64, 3)
     save_file({"weight": value}, tmp_path / "x.safetensors")
@@ -169,7 +169,7 @@ def test_averages_of_half_weights_without_masters_begin_with_the_rounded_value(t
 
 @pytest.mark.filterwarnings("ignore:Accumulating with FP16/BF16")
 def test_master_weights_are_found_on_every_paddle(config, trained, monkeypatch):
-    """Float32 weights, of which Paddle is told that they are half: for a CPU 3.3 builds no such optimizer of half ones."""
+    """With float32 weights that Paddle takes for half ones: Paddle 3.3 on a CPU builds no such optimizer for half weights."""
     monkeypatch.setattr(paddle.optimizer.Optimizer, "_is_dtype_fp16_or_bf16", lambda self, dtype: True)
     run = prepare_training(config(f"optimizer={MULTI}", f"init_from={{path: {trained}}}"))
     masters = {name: master for name, (master, _) in backend().master_weights(run.programs.train).items()}
@@ -282,7 +282,7 @@ def test_a_resumed_run_does_not_look_at_it_again(config, tmp_path, trained):
     ours, theirs = (load_file(last(tmp_path / name) / "raw.safetensors") for name in ("run", "whole"))
     assert same(ours, theirs)
     assert "resuming at step 9" in (tmp_path / "run/log.txt").read_text()
-    # Nor does it matter what it names by then.
+    # The value of init_from does not matter then.
     assert train(config()).state.step == 14
     assert train(config(spec, "init_from.weights=ema")).state.step == 14
 

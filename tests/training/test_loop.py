@@ -207,7 +207,7 @@ def test_a_signal_between_saving_and_stopping_finds_the_next_step_saved(config, 
 
 
 def test_the_second_signal_takes_its_usual_effect():
-    # A shell lets what it starts in the background ignore it.
+    # A process that a shell starts in the background ignores SIGINT.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with stop_requests() as stop:

@@ -153,7 +153,7 @@ def test_data_that_grew_or_shrank_is_another_runs(config, tmp_path):
 
     train(of(48))
     before = content(last(tmp_path / "run"))
-    said = "step-00000007: step 7 led to batch 1 of epoch 1, and an epoch has 5 batches: the training data is not what it was"
+    said = "step-00000007: step 7 led to batch 1 of epoch 1, and an epoch has 5 batches: the training data has changed"
     with pytest.raises(CheckpointError, match=said):
         train(of(40))
     assert content(last(tmp_path / "run")) == before

@@ -135,7 +135,7 @@ def test_what_is_logged_of_a_skipped_step(config, tmp_path, monkeypatch):
     assert [line for line in lines if "skipped" in line] == expected
     records = [record for record in read_metrics(tmp_path / "run") if record["kind"] == "train"]
     assert [(record["step"], record["skipped"]) for record in records] == [(5, 1), (10, 2), (15, 2), (18, 3)]
-    # The mean of what was not skipped; the rate waits for skipped steps, and the decays count updates.
+    # The mean of the steps that were not skipped. Rate and decays count these steps only.
     assert records[0]["loss"] == np.mean([each.loss for each in losses[:5] if each.skipped is None])
     assert records[0]["lr"] == pytest.approx(3 / 5 * 0.025 * (1 + np.cos(np.pi * 3 / 18)))
     made = prepare_training(config()).programs.averages["quick"].rule

@@ -69,7 +69,7 @@ def test_the_run_ends_and_names_variable_steps_sample_and_checkpoint(config, tmp
         f"step 5 (epoch 0, batch 4) sample 35 of data.train holds 1e+23: {ADVICE}. This state is not saved; {saved} is finite, "
         "and init_from can begin with it"
     )
-    for _ in range(2):  # going on comes to the same
+    for _ in range(2):  # a resumed run ends in the same way
         with pytest.raises(TrainingError) as caught:
             train(config())
         assert caught.value.exit_code == 1
@@ -78,7 +78,7 @@ def test_the_run_ends_and_names_variable_steps_sample_and_checkpoint(config, tmp
         assert [record["kind"] for record in read_metrics(tmp_path / "run")] == []
     found = checkpoints(tmp_path / "run").find("last")
     assert all(np.isfinite(a).all() for part in ("raw", "optimizer", "average-ema") for a in found.arrays(part).values())
-    # What it advises.
+    # The advice in the message.
     result = train(config(f"output={tmp_path / 'new'}", f"init_from={{path: {saved}}}", "optimizer.clip_norm=1.0"))
     assert result.state.step == 18
 
