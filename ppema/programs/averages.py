@@ -34,7 +34,9 @@ def average_passes(specs: Mapping[str, AverageSpec], horizon: Horizon, places: M
                 switch = SwitchPass(name, horizon.steps(spec.overwrite_every), spec.overwrite_mix)
                 first = switch.first(rule)
                 if first > horizon.total_steps:
-                    raise ConfigError.of(f"the first would come after step {first}, but the run ends after {horizon.total_steps}")
+                    raise ConfigError.of(
+                        f"the first would come after step {first}, but the run ends after {horizon.total_steps}"
+                    )
             switches.append(switch)
     return [*added, UpdatePass(), *switches] if added else []
 
