@@ -256,7 +256,7 @@ def test_after_200_steps_every_average_is_the_float64_average():
         (["averages.ema.overwrite_every=2000 steps"], "averages.ema.overwrite_every: the first would come after step 2000"),
         (
             ["averages.ema.reference_batch=999999999999999"],
-            "averages.ema.reference_batch: a batch 3.2e-14 times as large",
+            "averages.ema.reference_batch: the training batch is 3.2e-14 times reference_batch",
         ),
         (
             ["train.epochs=999999999999999"],
