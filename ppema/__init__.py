@@ -1,7 +1,7 @@
 """ppema: static-graph training for PaddlePaddle with averages of weights that can be trusted.
 
-The names below are loaded when they are first used, so that `import ppema` and every `--help` stay free of paddle, whose
-thread count must be chosen before it is loaded. All but Config, load_config and run load paddle, in static mode.
+Every public name is imported at its first use. `import ppema` and every `--help` therefore do not load paddle, whose thread
+count must be chosen before. Config, load_config and run never load paddle; every other name loads it, in static mode.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib
 import sys
 import warnings
 
-# Before paddle, whenever that is loaded: the wheels of 2.6 crash where zlib is loaded after them.
+# Imported before paddle, because the wheels of 2.6 crash if zlib is loaded after them.
 import zlib  # noqa: F401
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 
-# Paddle 3 says at its import, here and in data workers, that a tool for compiling extensions is missing, which nobody needs.
+# At its import, also in data workers, Paddle 3 warns that a tool for compiling extensions is missing. ppema does not use it.
 warnings.filterwarnings("ignore", message="No ccache found")
 
 __all__ = [
@@ -61,7 +61,7 @@ _HOME = {
     "train": "ppema.training.loop",
 }
 
-if not TYPE_CHECKING:  # a type checker would take every name for one of ours
+if not TYPE_CHECKING:  # With __getattr__, a type checker would accept every name.
 
     def __getattr__(name: str) -> Any:
         if name not in _HOME:

@@ -1,4 +1,4 @@
-"""build and evaluate: what one calls from Python beside `train`."""
+"""The public functions `build` and `evaluate`: the programs of a config, and the measures of a checkpoint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ppema.weights.file import is_file, read_weights
 def build(config: Config) -> Programs:
     """All programs of `config`: startup, train, and a test program for the raw weights and each average.
 
-    With `runtime.onednn` the train program is made to run on this CPU; test programs can be saved and run anywhere.
+    With `runtime.onednn`, the train program is made for this CPU; test programs can be saved and run anywhere.
 
     Raises ConfigError, DataError or SetupError.
     """
@@ -42,17 +42,17 @@ def evaluate(
     batch_norm: Sequence[BatchNormPolicy] | Literal["all"] | None = None,
     recalibrate_batches: int | None = None,
 ) -> dict[str, dict[str, float]]:
-    """The measures of a checkpoint's weights over `data.eval`, by weights and measure.
+    """The measures of a checkpoint's weights over `data.eval`: floats by weights and measure, such as ["ema"]["accuracy"].
 
-    The program evaluated has no averages: an average's values are loaded into the variables themselves.
+    The evaluated program has no averages: the values of an average are loaded into the variables themselves.
 
-    weights: "raw", an average's name, None for all that the checkpoint has, or the path of a file of weights (*.safetensors),
-    which goes with none of the other arguments; checkpoint: "last" (the default), "best", or a path. batch_norm: policies for
-    BatchNorm's statistics, under each of which weights are evaluated, as "<weights> (<policy>)"; "all": those that each has;
-    None: the statistics of the checkpoint. recalibrate_batches: training batches that "recalibrate" measures on, at most; None:
-    as many as each average takes in training, or 50.
+    weights: "raw", an average's name, or None for all in the checkpoint; or the path of a file of weights (*.safetensors),
+    without any of the other arguments. checkpoint: "last" (the default), "best", or a path.
+    batch_norm: policies for BatchNorm's statistics; the weights are evaluated under each, as "<weights> (<policy>)". "all": all
+    policies that the weights have. None: the statistics in the checkpoint.
+    recalibrate_batches: the largest number of training batches for "recalibrate". None: as for each average in training, or 50.
 
-    Raises PpemaError for arguments that make no sense; ConfigError, DataError, CheckpointError, SetupError.
+    Raises PpemaError for invalid arguments; ConfigError, DataError, CheckpointError, SetupError.
     """
     weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
     _check(weights, checkpoint, batch_norm, recalibrate_batches)

@@ -1,10 +1,10 @@
-"""Show what a config builds: python tools/show.py -c configs/digits_cnn.yml"""
+"""Show the programs of a config: python tools/show.py -c configs/digits_cnn.yml"""
 
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # ppema lies in the folder above, in which nothing else is looked for; in this one train.py and eval.py would be found too.
+    # ppema is in the folder above; nothing else is imported from there. Here, train.py and eval.py would be modules.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     import ppema  # noqa: F401
 

@@ -1,7 +1,7 @@
-"""The command lines. Python's path is without the working directory when they run: see `ppema.user_code.modules`."""
+"""The command lines. They run without the working directory on Python's path: see `ppema.user_code.modules`."""
 
 import sys
 
 if sys.argv[:1] == ["-m"] and not getattr(sys.flags, "safe_path", False):
-    # Python looks a command up that is run by `python -m ppema.cli.train`, with the working directory in front.
+    # `python -m ppema.cli.train` puts the working directory first on the path while Python looks for the command.
     del sys.path[0]

@@ -1,4 +1,4 @@
-"""ppema average: averages of any length, made when a run is over."""
+"""ppema average: averages of any length, built from a finished run."""
 
 from __future__ import annotations
 
@@ -10,39 +10,45 @@ from ppema.cli.common import add_json, load, parser, print_json, print_table, ru
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema average") -> int:
-    """Returns the exit code: 0 done, 1 failed, 2 bad input."""
+    """Run the command, and return its exit code: 0 done, 1 failed, 2 bad input."""
     made = parser(
         prog,
         "Build averages of the weights of any length from a run's snapshots (train.snapshot_every), or search the length with "
         "the best metric over data.eval. Weights, table and figure go to <output>/averages; eval --weights takes the weights.",
     )
     what = made.add_mutually_exclusive_group(required=True)
+    what.add_argument("--sigma-rel", metavar="WIDTH,...", help="write the power functions of these widths, such as 0.05,0.15")
     what.add_argument(
-        "--sigma-rel", metavar="WIDTH,...", help="power functions of these widths, such as 0.05,0.15: each is written"
+        "--half-life", metavar="TIME,...", help="write averages of these half-lives, such as '2 epochs,500 steps'"
     )
-    what.add_argument("--half-life", metavar="TIME,...", help="averages of these half-lives, such as '2 epochs,500 steps'")
     what.add_argument(
         "--search",
         choices=("grid", "golden"),
-        help="write the length with the best metric; golden closes in on it by golden sections, which may miss the best "
-        "one where the metric is noisy or has several optima",
+        help="write the length with the best metric, of a grid or by golden sections; golden may miss the best one if the "
+        "metric is noisy or has several optima",
     )
-    what.add_argument("--last-checkpoints", metavar="K", type=int, help="the mean of the raw weights of the last K checkpoints")
-    made.add_argument("--over", choices=("sigma_rel", "half_life"), help="what --search varies (default: sigma_rel)")
+    what.add_argument(
+        "--last-checkpoints", metavar="K", type=int, help="write the mean of the raw weights of the last K checkpoints"
+    )
     made.add_argument(
-        "--between", metavar="LOW,HIGH", help="where --search looks (default: 0.02,0.25, or '1 %%,20 %%' of the run)"
+        "--over", choices=("sigma_rel", "half_life"), help="the kind of length that --search varies (default: sigma_rel)"
     )
-    made.add_argument("--points", metavar="N", type=int, help="lengths that --search tries (default: 9)")
-    made.add_argument("--metric", metavar="NAME", help="what decides (default: train.monitor's, or the first of metrics)")
-    made.add_argument("--step", metavar="N", type=int, help="the averages as of this step (default: the last snapshot's)")
+    made.add_argument(
+        "--between", metavar="LOW,HIGH", help="the range of --search (default: 0.02,0.25, or '1 %%,20 %%' of the run)"
+    )
+    made.add_argument("--points", metavar="N", type=int, help="the number of lengths that --search tries (default: 9)")
+    made.add_argument(
+        "--metric", metavar="NAME", help="the metric that decides (default: train.monitor's, or the first of metrics)"
+    )
+    made.add_argument("--step", metavar="N", type=int, help="build the averages at this step (default: the last snapshot's)")
     made.add_argument(
         "--recalibrate-batches",
         metavar="N",
         type=int,
-        help="training batches that BatchNorm's statistics are taken from anew for each average (default: 50); 0: the "
-        "averages' own statistics, where the snapshots have them",
+        help="training batches on which BatchNorm's statistics are measured for each average (default: 50); 0: the averages' "
+        "own statistics, if the snapshots have them",
     )
-    made.add_argument("--name", help="of the files that are written (default: what was asked for)")
+    made.add_argument("--name", help="the name of the written files (default: derived from the other arguments)")
     add_json(made)
     return run(_average, made, argv)
 

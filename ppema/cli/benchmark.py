@@ -1,4 +1,4 @@
-"""ppema benchmark: what ppema costs on this machine, in figures measured side by side."""
+"""ppema benchmark: the cost of ppema on this machine, measured side by side with that of alternatives."""
 
 from __future__ import annotations
 
@@ -17,28 +17,34 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "ema": "one update of ResNet-50's averages, beside the memory limit, PyTorch and stock Paddle",
-    "step": "training steps with EMA, beside PyTorch and stock Paddle, and what the EMA adds to them",
+    "step": "training steps with EMA, beside PyTorch and stock Paddle, and the share of the EMA",
     "swap": "apply and restore of an average",
-    "loop": "what the training loop adds to the bare run of its program",
+    "loop": "the overhead of the training loop over the bare run of its program",
     "checkpoint": "the loop's wait for a checkpoint, and the speed of writing it",
     "loader": "a step on real data, beside one on a repeated batch",
-    "startup": "from the start of the process until the first step is done",
+    "startup": "the time from the start of the process to the end of the first step",
 }
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema benchmark") -> int:
-    """Returns the exit code: 0 done, 1 a measurement that failed, 2 bad input, 130 Ctrl-C."""
+    """Run the command, and return its exit code: 0 done, 1 a measurement failed, 2 bad input, 130 Ctrl-C."""
     made = argparse.ArgumentParser(
         prog=prog,
-        description="Measure what ppema costs on this machine, beside what it is to match.",
-        epilog="commands:\n" + "\n".join(f"  {name:<12}{said}" for name, said in COMMANDS.items()),
+        description="Measure the cost of ppema on this machine, beside the aims of docs/speed.md.",
+        epilog="commands:\n" + "\n".join(f"  {name:<12}{purpose}" for name, purpose in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND", help="what to measure (default: everything)")
-    made.add_argument("--folder", type=Path, default=Path(), help="where checkpoint and loop write, up to 3 GB (default: here)")
-    made.add_argument("--models", metavar="A,B", help="those that step measures (default: all)")
-    made.add_argument("--rounds", type=int, default=15, metavar="N", help="how often to measure (default: 15, the least)")
-    made.add_argument("--threads", default="auto", metavar="N", help="OpenMP threads (default: the machine's cores)")
+    made.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND", help="the subject to measure (default: all)")
+    made.add_argument(
+        "--folder", type=Path, default=Path(), help="the folder to which checkpoint and loop write up to 3 GB (default: here)"
+    )
+    made.add_argument("--models", metavar="A,B", help="the models that step measures (default: all)")
+    made.add_argument(
+        "--rounds", type=int, default=15, metavar="N", help="the number of measurements (default: 15, the minimum)"
+    )
+    made.add_argument(
+        "--threads", default="auto", metavar="N", help="the number of OpenMP threads (default: the number of cores)"
+    )
     add_json(made)
     return run(_benchmark, made, argv)
 
@@ -48,7 +54,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
     _find_measures()
     threads = arguments.threads
-    # By length first: int refuses numbers of thousands of digits.
+    # The length is checked first, because int refuses numbers of thousands of digits.
     if threads != "auto" and not (threads.isdecimal() and len(threads) <= 9 and 1 <= int(threads) <= MOST_THREADS):
         raise PpemaError(f"--threads: expected an integer from 1 to {MOST_THREADS} or auto, got {threads!r}")
     choose_threads("auto" if threads == "auto" else int(threads))
@@ -68,13 +74,13 @@ def _benchmark(arguments: argparse.Namespace) -> int:
                 print(f"skipped: {line}")
         sys.stdout.flush()
     if arguments.json:
-        told = [{**asdict(each), "value": each.value, "spread": each.spread} for each in figures]
-        print_json({"machine": machine(), "figures": told, "skipped": skipped})
+        rows_of_json = [{**asdict(each), "value": each.value, "spread": each.spread} for each in figures]
+        print_json({"machine": machine(), "figures": rows_of_json, "skipped": skipped})
     return 0
 
 
 def _find_measures() -> None:
-    """Let `benchmarks`, which is part of a checkout and not of the library, be imported."""
+    """Import `benchmarks`, which is part of a checkout but not of the library. Raises PpemaError without a checkout."""
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / "benchmarks/measure.py").is_file():
         raise PpemaError("benchmark: it needs the checkout of ppema, which has the folder benchmarks: run it there")
@@ -86,7 +92,7 @@ def _find_measures() -> None:
 
 
 def _parts(commands: Iterable[str], options: Options) -> Iterator[tuple[str, Options]]:
-    """What is measured together, and told before the next: each command, and of step each model, which takes minutes."""
+    """The parts whose figures are printed together: each command; for step each model, because one takes minutes."""
     for name in commands:
         for models in [(each,) for each in options.models] if name == "step" else [options.models]:
             print(f"measuring: {' '.join((name, *models)) if name == 'step' else name} ...", file=sys.stderr, flush=True)
@@ -98,7 +104,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     from benchmarks.subjects import SUBJECTS
 
     if arguments.rounds < LEAST_ROUNDS:
-        raise PpemaError(f"--rounds: expected an integer >= {LEAST_ROUNDS}, got {arguments.rounds}: fewer tell nothing")
+        raise PpemaError(f"--rounds: expected an integer >= {LEAST_ROUNDS}, got {arguments.rounds}: fewer are not significant")
     if not arguments.folder.is_dir():
         raise PpemaError(f"--folder: {arguments.folder}: there is no such folder")
     models = tuple(SUBJECTS) if arguments.models is None else tuple(arguments.models.split(","))
@@ -106,7 +112,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         if name not in SUBJECTS:
             raise PpemaError(f"--models: expected some of {', '.join(SUBJECTS)}, got {name!r}")
     if arguments.models is not None and arguments.command not in (None, "step"):
-        raise PpemaError(f"--models: {arguments.command} measures no models of one's choice: it goes with step")
+        raise PpemaError(f"--models: {arguments.command} has no choice of models: only step has")
     return Options(arguments.rounds, arguments.folder, models)
 
 

@@ -13,24 +13,29 @@ from ppema.errors import escaped
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema checkpoint") -> int:
-    """Returns the exit code: 0 done, 1 something could not be deleted, 2 bad input, which a damaged checkpoint is."""
+    """Run the command, and return its exit code: 0 done, 1 a checkpoint could not be deleted, 2 bad input or damage."""
     made = argparse.ArgumentParser(prog=prog, description="List, verify, compare and prune the checkpoints of a run.")
     commands = made.add_subparsers(dest="command", required=True, metavar="list|verify|diff|prune")
-    listing = commands.add_parser("list", help="the checkpoints of a run, and what names them")
+    listing = commands.add_parser("list", help="the checkpoints of a run, and the pointers to them")
     listing.add_argument("run", type=Path, help="a run's output folder, or its checkpoints folder")
     verify = commands.add_parser("verify", help="read every file and compare it with its checksum")
     verify.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a run's output folder, or a checkpoint's folder")
     diff = commands.add_parser("diff", help="the norms of every variable that differs between two checkpoints")
     for name in ("a", "b"):
         diff.add_argument(
-            name, type=Path, help="a checkpoint's folder, a file last or best, or a run's output folder: its last"
+            name, type=Path, help="a checkpoint's folder, a file last or best, or a run's output folder (its last checkpoint)"
         )
-    diff.add_argument("--all", action="store_true", help="the equal ones as well")
-    prune = commands.add_parser("prune", help="delete all but the newest, and what last and best name")
+    diff.add_argument("--all", action="store_true", help="show equal variables too")
+    prune = commands.add_parser("prune", help="delete all but the newest checkpoints, the last and the best ones")
     prune.add_argument("run", type=Path, help="a run's output folder")
-    prune.add_argument("--keep", type=_count, required=True, metavar="N", help="how many of the newest stay")
-    prune.add_argument("--keep-every", type=_count, metavar="STEPS", help="of each so many steps the first stays as well")
-    prune.add_argument("--dry-run", action="store_true", help="say what would go, and delete nothing")
+    prune.add_argument("--keep", type=_count, required=True, metavar="N", help="the number of newest checkpoints to keep")
+    prune.add_argument(
+        "--keep-every",
+        type=_count,
+        metavar="STEPS",
+        help="also keep the first checkpoint of every interval of this length, except the first interval",
+    )
+    prune.add_argument("--dry-run", action="store_true", help="list the checkpoints to delete, and delete none")
     for each in (listing, verify, diff, prune):
         add_json(each)
         add_debug(each, argparse.SUPPRESS)
@@ -91,7 +96,7 @@ def _diff(arguments: argparse.Namespace) -> int:
     from ppema.checkpoint.inspect import differences
     from ppema.checkpoint.store import checkpoint_of
 
-    # Comparing them checks every file.
+    # The comparison reads and checks every file.
     found = list(differences(*(checkpoint_of(path, Checkpoint.open) for path in (arguments.a, arguments.b))))
     shown = sorted((each for each in found if arguments.all or not each.equal), key=lambda each: -each.relative)
     rows = [(each.part, each.name, *map(_figure, (each.norm_a, each.norm_b, each.distance, each.relative))) for each in shown]
@@ -117,7 +122,7 @@ def _prune(arguments: argparse.Namespace) -> int:
 
     folder = folder_of_run(arguments.run)
     check_no_link(folder)
-    # From the whole path, as "." has no parent by name.
+    # The path is made absolute, because the name "." has no parent.
     with locked(Path(os.path.abspath(folder)).parent):
         checkpoints = Checkpoints(folder, keep=arguments.keep, keep_every=arguments.keep_every)
         gone = checkpoints.superfluous()

@@ -1,4 +1,4 @@
-"""What every command line shares: its arguments, its exit codes, and the order in which paddle is set up."""
+"""The common parts of all command lines: arguments, exit codes, and the order in which paddle is set up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments that name a config. prog: what usage lines call the command."""
+    """A parser with the arguments for a config. prog: the command's name in usage lines."""
     made = argparse.ArgumentParser(prog=prog, description=description)
     made.add_argument("-c", "--config", metavar="CONFIG", help="the experiment's YAML file")
     made.add_argument(
@@ -37,18 +37,18 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 
 def add_json(made: argparse.ArgumentParser) -> None:
-    """The argument for programs that read the result."""
+    """Add the argument --json, for programs that read the result."""
     made.add_argument("--json", action="store_true", help="print the result as one JSON object, the last line of stdout")
 
 
 def add_debug(made: argparse.ArgumentParser, default: Any = False) -> None:
-    """The argument that shows where an error arose. default: of a subcommand, beside the command's own, `argparse.SUPPRESS`."""
-    said = "print the whole traceback of an error before the line that says it"
-    made.add_argument("--debug", action="store_true", default=default, help=said)
+    """Add the argument --debug, which shows the origin of an error. default: `argparse.SUPPRESS` in a subcommand."""
+    text = "print the whole traceback of an error before its message"
+    made.add_argument("--debug", action="store_true", default=default, help=text)
 
 
 def load(arguments: argparse.Namespace) -> Config:
-    """The config that the arguments name, with paddle loaded under its thread count. Raises PpemaError."""
+    """Load the config of the arguments, and paddle with the config's thread count. Raises PpemaError."""
     from ppema.config import load_config
     from ppema.environment import choose_threads, load_paddle
 
@@ -61,24 +61,24 @@ def load(arguments: argparse.Namespace) -> Config:
 
 
 def flag(argument: str) -> str:
-    """What a command line calls the `argument` of a library call."""
+    """The flag of a command line for the `argument` of a library call."""
     return {"config": "-c", "override": "-o"}.get(argument, f"--{argument.replace('_', '-')}")
 
 
 def print_json(value: Any) -> None:
-    """`value` as one line of JSON on stdout."""
+    """Print `value` as one line of JSON on stdout."""
     from ppema.log.records import to_json
 
     print(to_json(value), flush=True)
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print each line of `text`, on stdout by default, without a character that a terminal would obey."""
+    """Print each line of `text`, on stdout by default. Control characters of terminals are escaped."""
     print("\n".join(map(escaped, text.split("\n"))), file=stream, flush=True)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Aligned columns on stdout, numbers to the right and words to the left."""
+    """Print aligned columns on stdout: numbers to the right, words to the left."""
     cells = [list(head), *([f"{cell:.4f}" if isinstance(cell, float) else escaped(str(cell)) for cell in row] for row in rows)]
     columns = []
     for column in zip(*cells, strict=True):
@@ -90,12 +90,12 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def _one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object, **__: object) -> str:
-    """A warning without the line of our code that it comes from."""
+    """The text of a warning, without its place in the code."""
     return f"warning: {message}\n"
 
 
 def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Parse, run, and turn errors into one line per problem and their exit code; Ctrl-C is 130."""
+    """Parse `argv`, run `command`, and return its exit code. An error becomes one line per problem; Ctrl-C returns 130."""
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -109,7 +109,7 @@ def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentPar
 
 
 def _open_closed_streams() -> None:
-    """Open the null device in place of standard streams that are closed: the next file would be what others take for them."""
+    """Open the null device in place of closed standard streams. Otherwise the next file would get the number of a stream."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -122,9 +122,9 @@ def _open_closed_streams() -> None:
 
 @contextmanager
 def _ctrl_c() -> Iterator[list[int]]:
-    """A list that is empty until Ctrl-C is pressed, which raises KeyboardInterrupt as ever.
+    """A list that is empty until Ctrl-C is pressed. Ctrl-C still raises KeyboardInterrupt.
 
-    Where that comes in the middle of Paddle's building of a program, Paddle makes an error of its own of it.
+    The list is needed because Paddle, while it builds a program, replaces KeyboardInterrupt by an error of its own.
     """
     pressed: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -143,7 +143,7 @@ def _ctrl_c() -> Iterator[list[int]]:
 
 
 def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace, pressed: list[int]) -> int:
-    """The exit code of `command`, whose errors are told unless Ctrl-C was pressed."""
+    """Run `command`, and return its exit code. Errors are printed unless Ctrl-C was pressed."""
     try:
         code = command(arguments)
         sys.stdout.flush()
@@ -163,7 +163,7 @@ def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
             raise
         return _out_of_memory(error)
     except BrokenPipeError:
-        # Whoever read the output has gone; Python's own flush at exit must not say so again.
+        # The reader of the output has ended. Python's own flush at exit must not report that again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -179,6 +179,6 @@ def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
 
 
 def _out_of_memory(error: Exception) -> int:
-    said = f": {error}" if str(error) else ""
-    print(f"there is not enough memory{said}", file=sys.stderr)
+    detail = f": {error}" if str(error) else ""
+    print(f"there is not enough memory{detail}", file=sys.stderr)
     return 1

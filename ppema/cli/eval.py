@@ -11,14 +11,14 @@ from ppema.cli.common import add_json, load, parser, print_json, print_table, ru
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema eval") -> int:
-    """Returns the exit code: 0 done, 2 bad input."""
+    """Run the command, and return its exit code: 0 done, 2 bad input."""
     made = parser(prog, "Measure the raw weights and the averages of a checkpoint over data.eval.")
     made.add_argument(
         "--weights",
         metavar="raw|NAME|PATH",
-        help="only these, or those in a file *.safetensors (default: raw and every average)",
+        help="the weights to measure, or a file *.safetensors of weights (default: raw and every average)",
     )
-    made.add_argument("--checkpoint", metavar="PATH|best|last", help="default: last")
+    made.add_argument("--checkpoint", metavar="PATH|best|last", help="the checkpoint (default: last)")
     made.add_argument(
         "--batch-norm",
         metavar="POLICY,...",
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema eval") -> int:
         "--recalibrate-batches",
         metavar="N",
         type=int,
-        help="training batches that recalibrate measures on (default: what each average takes in training, or 50)",
+        help="training batches for recalibrate (default: those of each average in training, or 50)",
     )
     add_json(made)
     return run(_evaluate, made, argv)

@@ -1,4 +1,4 @@
-"""ppema export: weights of a run as a file for other programs."""
+"""ppema export: write weights of a run to a file for other programs."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema export") -> int:
-    """Returns the exit code: 0 done, 1 failed, 2 bad input."""
+    """Run the command, and return its exit code: 0 done, 1 failed, 2 bad input."""
     made = parser(
         prog,
         "Write weights of a run to one file: safetensors, which eval --weights and init_from read, or Paddle's pdparams, for "
         "layer.set_state_dict(paddle.load(FILE)).",
     )
-    made.add_argument("--to", metavar="FILE", required=True, help="the file; one that is there is replaced")
-    made.add_argument("--format", choices=("safetensors", "pdparams"), help="default: what the file's name ends in")
-    made.add_argument("--weights", metavar="raw|NAME|PATH", help="or those in a file *.safetensors (default: raw)")
-    made.add_argument("--checkpoint", metavar="PATH|best|last", help="default: last")
+    made.add_argument("--to", metavar="FILE", required=True, help="the file to write; an existing one is replaced")
+    made.add_argument(
+        "--format", choices=("safetensors", "pdparams"), help="the format of the file (default: that of its suffix)"
+    )
+    made.add_argument(
+        "--weights", metavar="raw|NAME|PATH", help="the weights to write, or a file *.safetensors of weights (default: raw)"
+    )
+    made.add_argument("--checkpoint", metavar="PATH|best|last", help="the checkpoint (default: last)")
     made.add_argument(
         "--names",
         choices=("variables", "places"),
-        help="how arrays are called: by their variables, as in static programs (default for safetensors), or by their place in "
-        "the model, as in state_dict() (default for pdparams)",
+        help="the names of arrays: variables, as in static programs (default for safetensors), or places in the model, as in "
+        "state_dict() (default for pdparams)",
     )
     official = made.add_argument_group(
         "from Paddle 2's own class", "Convert a checkpoint of a static program with paddle.static.ExponentialMovingAverage."
@@ -37,10 +41,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema export") -> int:
     official.add_argument(
         "--from-official",
         metavar="PATH",
-        help="X of paddle.static.save(program, X), or a folder of one file a variable, in place of -c; --weights is raw or ema",
+        help="X of paddle.static.save(program, X), or a folder with one file per variable; no -c; --weights is raw or ema",
     )
-    official.add_argument("--decay", type=float, metavar="D", help="its decay, where the checkpoint lacks it")
-    official.add_argument("--updates", type=int, metavar="N", help="how many updates it made, where the checkpoint lacks that")
+    official.add_argument("--decay", type=float, metavar="D", help="the decay of the averages, if the checkpoint lacks it")
+    official.add_argument(
+        "--updates", type=int, metavar="N", help="the number of updates of the averages, if the checkpoint lacks it"
+    )
     add_json(made)
     return run(_export, made, argv)
 
@@ -58,7 +64,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _of_run(arguments: argparse.Namespace) -> Exported:
     for option in ("decay", "updates"):
         if getattr(arguments, option) is not None:
-            raise PpemaError(f"--{option}: it goes with --from-official alone")
+            raise PpemaError(f"--{option}: it requires --from-official")
     config = load(arguments)
     from ppema.weights.export import export
 
@@ -75,7 +81,7 @@ def _of_run(arguments: argparse.Namespace) -> Exported:
 def _of_official(arguments: argparse.Namespace) -> Exported:
     for option, value in (("-c", arguments.config), ("-o", arguments.override), ("--checkpoint", arguments.checkpoint)):
         if value:
-            raise PpemaError(f"{option}: it does not go with --from-official, which names the checkpoint")
+            raise PpemaError(f"{option}: it can not be combined with --from-official, which names the checkpoint")
     if arguments.names == "places":
         raise PpemaError("--names: variables of a static program have no places in a model: leave it out")
     if arguments.weights is None:

@@ -1,4 +1,4 @@
-"""The console script `ppema`, and `python -m ppema`: the first argument names the command, which gets the others."""
+"""The console script `ppema` and `python -m ppema`: the first argument names the command, the others are passed to it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from collections.abc import Sequence
 from ppema.version import VERSION
 
 COMMANDS = {
-    "train": "train what a config describes",
+    "train": "train the model of a config",
     "eval": "measure the raw weights and the averages of a checkpoint",
-    "show": "show what a config builds, its schema, or the curves of a run",
+    "show": "show the programs of a config, its schema, or the curves of a run",
     "average": "build averages of any length from a finished run",
     "export": "write weights to a file for other programs",
     "checkpoint": "list, verify, compare and prune the checkpoints of a run",
-    "benchmark": "measure what ppema costs on this machine; needs a checkout",
+    "benchmark": "measure the cost of ppema on this machine; needs a checkout",
 }
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema") -> int:
-    """Run the command that `argv` begins with; argv: this process's by default. prog: what usage lines call this program.
+    """Run the command in `argv[0]` with the other arguments, and return its exit code.
 
-    Returns the command's exit code. Exits with 2 where there is no such command, and with 0 after --help and --version.
+    argv: by default that of this process. prog: the program's name in usage lines. Exits with 2 for an unknown command, and
+    with 0 after --help and --version.
     """
     if argv is None:
         _leave_folder_of_script()
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema") -> int:
         usage=f"{prog} COMMAND ...",
         description="Static-graph training for PaddlePaddle, with averages of weights that can be trusted.",
         epilog="commands:\n"
-        + "\n".join(f"  {name:<12}{said}" for name, said in COMMANDS.items())
+        + "\n".join(f"  {name:<12}{purpose}" for name, purpose in COMMANDS.items())
         + f"\n\n{prog} COMMAND --help lists the command's arguments.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -56,7 +57,7 @@ def _command(name: str) -> str:
 
 
 def _leave_folder_of_script() -> None:
-    """Take the folder of the console script, which Python looks in first, off its path: see `ppema.user_code.modules`."""
+    """Remove the folder of the console script, which Python puts first, from its path: see `ppema.user_code.modules`."""
     folder = os.path.dirname(os.path.realpath(sys.argv[0]))
     if sys.path and os.path.realpath(sys.path[0]) == folder:
         del sys.path[0]

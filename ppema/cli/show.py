@@ -1,4 +1,4 @@
-"""ppema show: what a config builds, without training it; the schema of configs; and the curves of a run."""
+"""ppema show: the programs of a config without training, the schema of configs, and the curves of a run."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from ppema.cli.common import load, parser, print_table, run
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema show") -> int:
-    """Returns the exit code: 0 done, 2 bad input."""
-    made = parser(prog, "Show what a config builds: variables, averages, memory, programs and length.")
-    made.add_argument("--all", action="store_true", help="show each variable of a large model, in place of its layer groups")
-    made.add_argument("--resolved", action="store_true", help="print the whole config instead, bases and defaults filled in")
+    """Run the command, and return its exit code: 0 done, 2 bad input."""
+    made = parser(prog, "Show the result of a config: variables, averages, memory, programs and length.")
+    made.add_argument("--all", action="store_true", help="show each variable of a large model instead of its layer groups")
+    made.add_argument(
+        "--resolved", action="store_true", help="print the whole config instead, with bases and defaults filled in"
+    )
     made.add_argument("--schema", action="store_true", help="print the JSON Schema of configs instead, for editors")
     made.add_argument(
         "--reference", action="store_true", help="print the reference of all keys of a config instead, in Markdown"
     )
     made.add_argument("--curves", metavar="PNG", help="draw the run's evaluations instead: raw and each average over epochs")
-    made.add_argument("--metric", default="accuracy", help="what --curves draws (default: accuracy)")
+    made.add_argument("--metric", default="accuracy", help="the metric that --curves draws (default: accuracy)")
     return run(_show, made, argv)
 
 

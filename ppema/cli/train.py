@@ -1,4 +1,4 @@
-"""ppema train: train what a config describes."""
+"""ppema train: train the model of a config."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ppema.errors import CheckpointError, Remedy
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema train") -> int:
-    """Returns the exit code: 0 done, 1 failed, 2 bad input, 130 and 143 stopped after a checkpoint."""
-    made = parser(prog, "Train what a config describes, evaluating the raw weights and every average on the way.")
+    """Run the command, and return its exit code: 0 done, 1 failed, 2 bad input, 130 and 143 stopped after a checkpoint."""
+    made = parser(prog, "Train the model of a config, and evaluate the raw weights and every average during training.")
     made.add_argument(
         "--resume",
         metavar="auto|never|PATH",
         default="auto",
-        help="auto: go on from the run's newest intact checkpoint, if any; never: refuse a run that has begun; PATH: from that "
-        "checkpoint, last, best, or one of another run, in this config's output",
+        help="auto: go on from the run's newest intact checkpoint, if any; never: refuse a run that has begun; PATH: from "
+        "that checkpoint (last, best, or one of another run) in this config's output",
     )
     made.add_argument(
         "--extend",
         action="store_true",
-        help="when train.epochs has grown: go on although lengths in percent of the run change with it; the log says which",
+        help="after train.epochs has grown: go on although lengths in percent of the run change with it; the log lists them",
     )
     made.add_argument("--dry-run", action="store_true", help="build everything, run one step and one evaluation, write nothing")
     add_json(made)

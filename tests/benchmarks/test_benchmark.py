@@ -70,12 +70,12 @@ def test_checkpoints_are_measured_and_leave_nothing(tmp_path, capsys, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--models", "mlp"], "--models: checkpoint measures no models of one's choice: it goes with step\n"),
+        (["--models", "mlp"], "--models: checkpoint has no choice of models: only step has\n"),
         (
             ["--models", "mlp,vgg"],
             "--models: expected some of mlp, lenet, resnet18-32, resnet18-64, resnet50, mobilenet, got 'vgg'\n",
         ),
-        (["--rounds", "3"], "--rounds: expected an integer >= 15, got 3: fewer tell nothing\n"),
+        (["--rounds", "3"], "--rounds: expected an integer >= 15, got 3: fewer are not significant\n"),
         (["--folder", "nowhere"], "--folder: nowhere: there is no such folder\n"),
         (["--threads", "none"], "--threads: expected an integer from 1 to 1024 or auto, got 'none'\n"),
         (["--threads", "1025"], "--threads: expected an integer from 1 to 1024 or auto, got '1025'\n"),

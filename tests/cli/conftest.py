@@ -1,4 +1,4 @@
-"""What tests of commands share."""
+"""The shared fixtures of the tests of commands."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import pytest
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An empty current folder, where a run would leave its `runs`."""
+    """An empty current folder, in which a run would create `runs`."""
     monkeypatch.chdir(tmp_path)
     return tmp_path

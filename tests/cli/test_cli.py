@@ -1,4 +1,4 @@
-"""The command lines as a user meets them: what they print, and their exit codes."""
+"""The command lines from a user's view: their output and their exit codes."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_fashion_mnist_trains_a_little(here, capsys):
         == 0
     )
     metrics = json.loads(capsys.readouterr().out.splitlines()[-1])["metrics"]
-    # Chance is 0.1.
+    # Random predictions have an accuracy of 0.1.
     assert metrics["ema"]["accuracy"] > 0.3
     assert metrics["ema"]["top5"] > metrics["ema"]["accuracy"]
 

@@ -1,4 +1,4 @@
-"""tools/average.py as a user meets it: what it prints and writes, its exit codes, one line for whatever is wrong."""
+"""tools/average.py from a user's view: its output, files, exit codes, and one line for every fault."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def done(tmp_path_factory):
 
 @pytest.fixture
 def here(done, tmp_path, monkeypatch):
-    """A copy of it as the current folder."""
+    """A copy of that folder as the current folder."""
     shutil.copytree(done, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -94,7 +94,7 @@ def test_a_grid_search_finds_the_best_of_its_table(here, capsys):
     assert result["metric"] == "accuracy"
     best = max(rows, key=lambda row: (row["metrics"]["accuracy"], -row["metrics"]["loss"]))
     assert result["best"] == best
-    # σ_rel 0.1 is tracked.
+    # The run tracks σ_rel 0.1.
     assert rows[2]["error"] < 1e-10 < rows[0]["error"]
     assert result["files"] == ["run/averages/grid-sigma_rel.safetensors"]
     assert f"sigma_rel {best['length']:.4g} at step 60" in description(here / result["files"][0])
@@ -140,7 +140,7 @@ def test_recalibration_changes_the_statistics_alone(here, capsys):
 
 
 def test_a_step_without_a_snapshot_is_told(here, capsys):
-    """The weights of the last five steps are missing: of a wide profile that is little, of a narrow one too much."""
+    """The weights of the last five steps are missing. A wide profile tolerates that; a narrow one does not."""
     assert average("--sigma-rel", "0.25", "--step", "55", "--recalibrate-batches", "0") == 0
     err = capsys.readouterr().err
     assert err.splitlines()[0] == "step 55 has no snapshot: its averages omit the weights after step 50"
@@ -159,7 +159,7 @@ def test_of_several_lengths_those_that_can_be_made_are_written(here, capsys):
 
 
 def test_statistics_that_are_measured_anew_do_not_count_in_the_profile_error(tmp_path, capsys):
-    """One of the averages covers them, and alone could not make the length that both can."""
+    """Only one of the averages covers them, and it alone can not represent the length that both can."""
     config = with_snapshots(tmp_path, "averages.wide.batch_norm=copy", "train.stop_after=20 steps")
     train(config)
     command = ["-c", str(tmp_path / "small.yml"), "-o", f"output={tmp_path / 'run'}", "--sigma-rel", "0.1", "--json"]

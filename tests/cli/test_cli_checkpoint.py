@@ -1,4 +1,4 @@
-"""tools/checkpoint.py: what it prints, and that it deletes nothing it should not."""
+"""tools/checkpoint.py: its output, and the checkpoints that it must not delete."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_a_name_that_is_too_long_is_one_line(tmp_path, capsys, command):
 
 @pytest.mark.parametrize("place", ["step-00000004/raw.safetensors", "step-00000004/manifest.json", "step-00000004", "last"])
 def test_a_link_to_itself_is_one_line(run, capsys, place):
-    """`stat` of it is an OSError, "Too many levels of symbolic links"."""
+    """`stat` of the link raises OSError, "Too many levels of symbolic links"."""
     link = run / "checkpoints" / place
     if link.is_dir():
         shutil.rmtree(link)
@@ -184,7 +184,7 @@ def test_a_link_to_itself_is_one_line(run, capsys, place):
 
 
 def test_names_of_files_do_not_reach_the_terminal(run, capsys):
-    """A file's name may clear the screen, or turn what follows green."""
+    """A file's name could clear the screen, or color the following text."""
     shutil.copy(run / "checkpoints/best", run / "checkpoints/best-\033[2J\nx: intact")
     for command in ("list", "verify"):
         main([command, str(run)])
@@ -196,7 +196,7 @@ def test_names_of_files_do_not_reach_the_terminal(run, capsys):
 
 @pytest.mark.parametrize("unreadable", ["run", "run/checkpoints", "run/checkpoints/step-00000004"])
 def test_what_may_not_be_read_is_not_intact(run, capsys, monkeypatch, unreadable):
-    """By the folder of the run, by its checkpoints folder, and by the checkpoint's own."""
+    """The check accepts the run's folder, its checkpoints folder, and the folder of a checkpoint."""
     monkeypatch.chdir(run.parent)
     run.parent.chmod(0o755)
     (run.parent / unreadable).chmod(0)

@@ -1,4 +1,4 @@
-"""tools/export.py, and init_from in the other tools, as a user meets them."""
+"""tools/export.py, and init_from in the other tools, from a user's view."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIG = ["-c", "small.yml"]
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """The current folder, with a run that is over."""
+    """The current folder, with a finished run."""
     monkeypatch.chdir(tmp_path)
     write_config(tmp_path / "small.yml", CNN)
     assert train_main([*CONFIG, "-o", "train.epochs=1"]) == 0

@@ -1,4 +1,4 @@
-"""The commands that a stop or a refusal prints: they go on as they are, pasted into a shell."""
+"""The commands that a stop or a refusal prints: pasted into a shell unchanged, they continue the run."""
 
 from __future__ import annotations
 

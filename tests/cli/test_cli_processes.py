@@ -18,7 +18,7 @@ COMMANDS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_module_of_a_command_runs_it(command, here):
-    """As `python -m` calls it, which does nothing for a module that only defines functions."""
+    """`python -m` runs the command; a module that only defined functions would do nothing."""
     wrong = ["-c", "missing.yml"] if command not in ("benchmark", "checkpoint") else ["missing"]
     done = [
         subprocess.run(
@@ -39,7 +39,7 @@ def test_each_module_of_a_command_runs_it(command, here):
 
 @pytest.mark.parametrize("name", ["train", "eval", "show", "average", "export"])
 def test_help_needs_no_paddle_and_little_time(name, tmp_path):
-    # A paddle that can not be imported stands in the way; time is the processor's, whatever else the machine does.
+    # A fake paddle raises at its import. The time is that of the processor, independent of other load on the machine.
     (tmp_path / "paddle.py").write_text("raise RuntimeError('imported')")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = tool(name, "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path))
@@ -57,7 +57,7 @@ def test_commands_run_as_modules(name, tmp_path):
 
 
 def child(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A command line in a shell: `code`, in which "$@" is the command."""
+    """Run `code` in a shell; "$@" in it is the command."""
     command = ["bash", "-c", code, "bash", sys.executable, "-W", "ignore", *arguments]
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "tests")}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)

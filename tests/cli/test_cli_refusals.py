@@ -1,4 +1,4 @@
-"""What is wrong with a user's input is one line and exit code 2, and leaves no run folder."""
+"""A fault in a user's input becomes one line and exit code 2, and creates no run folder."""
 
 from __future__ import annotations
 

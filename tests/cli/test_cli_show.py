@@ -1,4 +1,4 @@
-"""tools/show.py: what is built, learning rates, the resolved config, the schema and curves."""
+"""tools/show.py: built programs, learning rates, the resolved config, the schema and curves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ppema.cli.train import main as train_main
 
 
 def test_show_and_dry_run_say_the_learning_rates(here, capsys):
-    """Of a half-cosine over 30 · 46 steps from 0.1 with a warm-up of 460: at a third of its way it is at 3/4."""
+    """A half-cosine from 0.1 over 30 · 46 steps with a warm-up of 460 steps: after a third of its length it is at 3/4."""
     lr = "lr={name: CosineAnnealingDecay, args: {learning_rate: 0.1, T_max: 100 %}, warmup: 10 epochs}"
     assert train_main(["-c", CNN, "-o", lr, "--dry-run"]) == 0
     rates = "start 0 (step 1), after the warm-up 0.075 (step 461), peak 0.075 (step 461), end 1.296e-07 (step 1,380)"
@@ -35,7 +35,7 @@ def test_show_says_what_is_built(here, capsys):
     assert ["batch_norm2d_0.w_1", "1._mean", "16", "float32", "statistic", "yes", "yes"] in variables
     assert ["linear_0.w_0", "10.weight", "32×10", "float32", "trained", "yes", "yes"] in variables
     assert len(variables) == 12
-    # Two BatchNorms and the dropout at least; some versions have a switch on other operations too.
+    # At least two BatchNorms and the dropout; in some versions, other operations have a switch too.
     on, _, switches = next(line for line in lines if line[:1] == ["train"])[2:]
     assert on == "0" and int(switches) >= 3
     tests = [line[-3:] for line in lines if line[:1] == ["test"]]
@@ -55,7 +55,7 @@ def test_show_folds_the_layers_of_a_large_model(here, capsys):
     assert len(lines) < 70
     variables = lines[lines.index(["Variables", "by", "layer", "group", "(--all:", "each)"]) + 2 :]
     assert variables[0] == ["conv2d_0.w_0", "conv1.weight", "64×3×7×7", "float32", "trained", "yes", "yes"]
-    # Of 3 blocks with 3 convolutions, one more beside the first, and a BatchNorm after each.
+    # 3 blocks of 3 convolutions, one more convolution beside the first, and a BatchNorm after each.
     assert ["30", "variables", "layer1", "float32", "trained", "yes", "yes"] in variables
     assert ["20", "variables", "layer1", "float32", "statistic", "yes", "no:", "batch_norm:", "copy"] in variables
     assert variables[-1] == ["2", "variables", "fc", "float32", "trained", "yes", "no:", "exclude", "^fc"]
@@ -72,7 +72,7 @@ def test_show_says_what_compensation_costs(here, capsys):
         "average-ema: lost by rounding (precision: compensated)",
         "average-fast_start",
     ]
-    # One more array for each shadow; count and weight stand with the shadows.
+    # One more array for each shadow. The table counts the variables count and weight with the shadows.
     raw, ema, rests, fast_start = state.values()
     assert rests == raw and ema == fast_start
     assert int(ema[0]) == int(rests[0]) + 2

@@ -1,4 +1,4 @@
-"""The command line `ppema`: which commands it has, what it passes on to them, and how it answers mistakes."""
+"""The command line `ppema`: its commands, the arguments that it passes to them, and its messages for mistakes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def module(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_lists_every_command_at_once_and_without_paddle(tmp_path):
-    # A paddle that can not be imported stands in the way; time is the processor's, whatever else the machine does.
+    # A fake paddle raises at its import. The time is that of the processor, independent of other load on the machine.
     (tmp_path / "paddle.py").write_text("raise RuntimeError('imported')")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = module("--help", cwd=tmp_path)
@@ -100,7 +100,7 @@ def test_a_command_to_be_pasted_begins_as_it_was_typed(monkeypatch, typed, found
 
 
 def test_the_folder_of_the_script_is_off_the_path(monkeypatch, tmp_path, capsys):
-    """Python puts it in front for a console script; `python -m` and `tools` put another one there."""
+    """For a console script, Python puts its folder first on the path; `python -m` and `tools` put another one there."""
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "ppema"), "--version"])
     for first in (str(tmp_path), os.getcwd()):
         monkeypatch.setattr(sys, "path", [first, *sys.path])

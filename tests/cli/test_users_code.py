@@ -1,4 +1,4 @@
-"""Errors in a user's own code: the line that says where, and the traceback in log.txt and under --debug."""
+"""Errors in a user's own code: the line with their place, and the traceback in log.txt and under --debug."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Points:
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A current folder with a config, and with the modules that it names, which are forgotten after the test."""
+    """A current folder with a config and the modules that it names. They are unloaded after the test."""
     monkeypatch.chdir(tmp_path)
     write_config(tmp_path / "c.yml", CNN, **SECTIONS)
     Path("mine.py").write_text(MINE)

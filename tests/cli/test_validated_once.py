@@ -24,7 +24,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def validations(trained, monkeypatch):
-    """The whole configs that are validated: this is done to each of them first of all."""
+    """The whole configs that are validated, recorded at the first step of each validation."""
     found, real = [], schema._unknown_weights
     monkeypatch.setattr(schema, "_unknown_weights", lambda value: found.append(value) or real(value))
     monkeypatch.chdir(trained)
@@ -35,7 +35,7 @@ def validations(trained, monkeypatch):
     ("command", "arguments"),
     [
         (train, ["-o", "output=runs/new"]),
-        (train, []),  # where it goes on
+        (train, []),  # the run goes on
         (train, ["--dry-run"]),
         (eval, []),
         (export, ["--to", "x.safetensors"]),
@@ -56,7 +56,7 @@ def test_the_config_of_a_run(validations):
 
 
 def test_the_other_config_of_a_checkpoint_is_validated_too(validations):
-    """It may lack keys that came since."""
+    """An older config may lack keys that were added since."""
     with pytest.raises(CheckpointError, match="it was trained with another config: seed: was 0, now 1"):
         ppema.train(load_config("small.yml", ["seed=1"]))
     assert len(validations) == 2

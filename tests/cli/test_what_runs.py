@@ -1,4 +1,4 @@
-"""What runs as code, and what does not: files in the working directory, a config's dotted paths, a checkpoint's files."""
+"""The files that run as code, and those that do not: in the working directory, by dotted path in a config, in a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ppema.cli.export import main as export_main
 from ppema.cli.show import main as show_main
 
 ROOT = Path(__file__).parents[2]
-# Modules of Python's, of installed packages, and of packages that Paddle and what it imports try to import and do without.
+# Modules of Python, of installed packages, and of optional packages that Paddle and its dependencies try to import.
 LYING_THERE = (
     "tqdm",
     "numpy",
@@ -64,7 +64,7 @@ def python(*arguments: object, cwd: Path, code: int = 0) -> subprocess.Completed
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A copy of the checkout in which one works, as most do, with a config's modules in the folder and beside the config."""
+    """A copy of the checkout as working directory, with a config's modules in it and beside the config."""
     folder = tmp_path_factory.mktemp("project")
     for part in ("ppema", "tools"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -86,7 +86,7 @@ CONFIGURED = ("-c", "experiments/c.yml")
 
 @pytest.fixture(scope="module")
 def trained(project):
-    """The same, with a run: its data set is read by workers, and looks for a module of the working directory while it is."""
+    """That copy with a run. Workers read its data set, which imports a module of the working directory at that time."""
     python("tools/train.py", *CONFIGURED, cwd=project)
     (project / "experiments/ran").unlink()
     return project
@@ -109,10 +109,10 @@ def test_nothing_that_lies_in_the_working_directory_runs(trained, command):
 
 
 def test_a_config_is_code_only_where_something_is_built(trained, monkeypatch, capsys):
-    """`show --resolved`, `export` and `checkpoint` run none of it, nor of what a run left behind."""
+    """`show --resolved`, `export` and `checkpoint` run none of these modules, and no file that a run wrote."""
     monkeypatch.chdir(trained)
     for name in ("nets", "shapes"):
-        # Recorded, so that what this test imports is forgotten after it.
+        # Recorded, so that the modules that this test imports are unloaded after it.
         monkeypatch.setitem(sys.modules, name, sys)
         del sys.modules[name]
     witness = trained / "experiments/ran"

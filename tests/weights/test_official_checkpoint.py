@@ -307,16 +307,19 @@ def test_the_command(recorded, capsys, monkeypatch):
     for arguments, said in (
         (official, "--weights is missing: with --from-official, raw or ema (the averages)"),
         ([*official, "--weights", "quick"], "--weights: expected raw or ema, got 'quick'"),
-        ([*official, "--weights", "ema", "-c", "x.yml"], "-c: it does not go with --from-official, which names the checkpoint"),
+        (
+            [*official, "--weights", "ema", "-c", "x.yml"],
+            "-c: it can not be combined with --from-official, which names the checkpoint",
+        ),
         (
             [*official, "--weights", "ema", "--checkpoint", "best"],
-            "--checkpoint: it does not go with --from-official, which names the checkpoint",
+            "--checkpoint: it can not be combined with --from-official, which names the checkpoint",
         ),
         (
             [*official, "--weights", "ema", "--names", "places"],
             "--names: variables of a static program have no places in a model: leave it out",
         ),
-        (["-c", "x.yml", "--to", "x.safetensors", "--decay", "0.9"], "--decay: it goes with --from-official alone"),
+        (["-c", "x.yml", "--to", "x.safetensors", "--decay", "0.9"], "--decay: it requires --from-official"),
         (
             ["--from-official", "variables", "--weights", "ema", "--to", "x.npz"],
             "--to: x.npz: expected a name that ends in .safetensors or .pdparams",
