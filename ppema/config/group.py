@@ -1,4 +1,4 @@
-"""Groups of variables that are trained in another way than the rest."""
+"""The config section of a group: variables with their own learning rate or weight decay, or without training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ppema.config.wording import faults
 
 
 class Group(Section):
-    """Variables that one regular expression matches, and how they are trained. A variable is in one group at most."""
+    """The treatment of variables that match a regular expression. A variable is in at most one group."""
 
     model_config = examples(
         {"match": "^backbone", "lr_scale": 0.1, "weight_decay": 0.0},
@@ -22,10 +22,10 @@ class Group(Section):
     lr_scale: Annotated[Positive, InFloat32] | None = Field(default=None, description="Factor of the learning rate. null: 1.")
     weight_decay: Annotated[NotNegative, InFloat32] | None = Field(
         default=None,
-        description="In place of `optimizer.weight_decay`. AdamW and Lamb take 0 only. null: the optimizer's.",
+        description="Replaces `optimizer.weight_decay`. AdamW and Lamb allow only 0. null: the optimizer's.",
     )
     frozen: Flag = Field(
-        default=False, description="Whether the variables stay as they begin, BatchNorm's statistics included."
+        default=False, description="Whether the variables keep their initial values, including the statistics of BatchNorm."
     )
 
     @model_validator(mode="after")

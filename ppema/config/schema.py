@@ -208,7 +208,9 @@ class Config(Section):
     optimizer: Optimizer = Field(
         description="The optimizer: a class of paddle.optimizer except LBFGS and Rprop. Its learning rate is `lr`."
     )
-    groups: tuple[Group, ...] = Field(default=(), description="Variables that are trained in another way than the rest.")
+    groups: tuple[Group, ...] = Field(
+        default=(), description="Variables with their own learning rate or weight decay, or without training."
+    )
     lr: LearningRate = Field(description="The learning rate: a number, or a schedule of paddle.optimizer.lr.")
     averages: Averages = Field(
         default={}, description="Averages of the weights by name. Each is evaluated beside the raw weights."
