@@ -68,7 +68,7 @@ class Programs:
     programs; guard: detects the skipped steps of `train`; tests: a test program for each name of weights, "raw" first, then
     the averages in the config's order; recalibrations: by average, for those whose BatchNorm statistics must be measured
     before evaluation; placement: the operations of `train` on oneDNN, None without oneDNN; passes: a report for each pass of
-    `train`, in order; treatments: by variable's name, its own training, if it has one.
+    `train`, in order; treatments: by variable's name, for variables with another treatment than the default.
     """
 
     startup: Program

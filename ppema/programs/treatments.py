@@ -1,4 +1,4 @@
-"""How each variable is trained, as a config's `groups` and `optimizer.no_decay` say."""
+"""Finds the treatment of each variable by a config's `groups` and `optimizer.no_decay`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from ppema.programs.eval_program import Model
 
 
 def treatments_of(config: Config, model: Model) -> dict[str, Treatment]:
-    """By variable's name, how it is trained where that differs from the rest. Raises ConfigError.
+    """The treatments by variable's name; variables with the default treatment are omitted.
 
-    model: it has the variables of the train program.
+    model: has the variables of the train program. Raises ConfigError for a pattern that is wrong, matches no variable or
+    overlaps another group, and for an impossible weight decay.
     """
     places = {name: place for place, name in model.structured.items()}
     found: dict[str, Treatment] = {}
