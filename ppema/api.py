@@ -84,7 +84,7 @@ def _check(
     if weights is not None and is_file(weights) and (checkpoint, batch_norm, recalibrate_batches) != (None, None, None):
         raise PpemaError(f"{weights}: a file of weights is evaluated as it is: leave out checkpoint and BatchNorm's policies")
     if recalibrate_batches is not None and not (batch_norm == "all" or "recalibrate" in (batch_norm or ())):
-        raise PpemaError(Naming("{recalibrate_batches} goes with {batch_norm}: recalibrate, or all"))
+        raise PpemaError(Naming("{recalibrate_batches} requires {batch_norm}: recalibrate, or all"))
     if recalibrate_batches is not None and recalibrate_batches < 1:
         raise PpemaError(Naming("{recalibrate_batches}: expected an integer >= 1, got {}", recalibrate_batches))
     if batch_norm not in (None, "all"):

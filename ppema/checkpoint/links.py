@@ -23,6 +23,6 @@ def check_no_link(path: Path) -> None:
     """Raise SetupError if `path` itself is a link. The folders above it may be links."""
     if os.path.islink(path):
         raise SetupError(
-            f"{path}: it is a link, and a run deletes and writes in its own folder alone: remove it, or let the run's whole "
+            f"{path}: it is a link, and a run deletes and writes only in its own folder: remove it, or let the run's whole "
             "folder be the link"
         )

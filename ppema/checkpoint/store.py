@@ -134,8 +134,7 @@ class Checkpoints:
         there = steps[-keep:]
         if len(there) < count:
             raise CheckpointError(
-                f"{self.folder}: the last {count} checkpoints were asked for, and {len(there)} are there: train.keep, which "
-                f"was {keep}, says how many a run keeps"
+                f"{self.folder}: it has {len(there)} of the last {count} checkpoints: the run kept train.keep, {keep}"
             )
         return [last if last and path == last.path else Checkpoint.open(path) for path in there[-count:]]
 

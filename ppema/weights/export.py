@@ -98,10 +98,10 @@ def export_official(
     _one_of("weights", weights, Literal["raw", "ema"])
     found = read_official(path, decay, updates)
     if weights == RAW and same_weights(found):
-        said = (
+        text = (
             "{}: its weights are the averages: it was saved while they were applied, and has no raw weights; give {weights} ema"
         )
-        raise CheckpointError(Naming(said, path))
+        raise CheckpointError(Naming(text, path))
     arrays = found.raw if weights == RAW else found.averages
     what = f"{weights} of {path.name} after {found.updates} updates"
     if weights != RAW:
@@ -143,11 +143,11 @@ class _Weights:
 
 def _format(file: Path, asked: Format | None) -> Format:
     """The format of `file`. Raises PpemaError without one, and if the file's suffix, which its readers use, is another's."""
-    told: Format | None = next((each for each, suffix in _SUFFIXES.items() if file.name.endswith(suffix)), None)
-    if asked is None and told is None:
+    by_suffix: Format | None = next((each for each, suffix in _SUFFIXES.items() if file.name.endswith(suffix)), None)
+    if asked is None and by_suffix is None:
         raise PpemaError(Naming("{to}: {}: expected a name that ends in {}", file, " or ".join(_SUFFIXES.values())))
-    found: Format = _one_of("format", asked or told, Format)
-    if told not in (None, found):
+    found: Format = _one_of("format", asked or by_suffix, Format)
+    if by_suffix not in (None, found):
         raise PpemaError(Naming("{to}: {}: a file of {format} {} ends in {}", file, found, _SUFFIXES[found]))
     return found
 

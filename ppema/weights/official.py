@@ -180,15 +180,13 @@ def _decay(path: Path, others: Arrays, given: float | None, updates: int) -> flo
         raise CheckpointError(Naming("{}: it lacks {}, the decay, which the averages depend on: give {decay}", path, _DECAY))
     decay = float(np.float32(found if found is not None else given))
     if not 0 <= decay < 1:
-        raise CheckpointError(f"{path}: its decay is {decay:g}, and no number in [0, 1)")
+        raise CheckpointError(f"{path}: its decay is {decay:g}; expected a number in [0, 1)")
     if given is not None and np.float32(given) != np.float32(decay):
-        said = "{}: {decay} is {:g}, and {} in it is {:g}, that of the last update: averages of a decay that varied can not be "
-        raise CheckpointError(Naming(said + "corrected", path, given, _DECAY, decay))
+        text = "{}: {decay} is {:g}, and {} in it is {:g}, that of the last update: the averages of a varying decay can not be "
+        raise CheckpointError(Naming(text + "corrected", path, given, _DECAY, decay))
     if given is None and _grew(decay, updates):
-        said = (
-            "{}: its decay, {:g}, is what thres_steps gives after {} updates, and averages of a decay that varied can not be "
-        )
-        raise CheckpointError(Naming(said + "corrected; where it was constant, give {decay} {:g}", path, decay, updates, decay))
+        text = "{}: its decay, {:g}, is that of thres_steps after {} updates, and the averages of a varying decay can not be "
+        raise CheckpointError(Naming(text + "corrected; if it was constant, give {decay} {:g}", path, decay, updates, decay))
     return decay
 
 

@@ -47,7 +47,7 @@ def read_pickle(content: bytes) -> Any:
     except ValueError as error:
         raise RefusedError(f"damaged: {' '.join(str(error).split())[:120]}") from error
     if count > _MOST_OPCODES:
-        raise RefusedError(f"it has more than {_MOST_OPCODES:,} opcodes, and no file of weights has")
+        raise RefusedError(f"it has more than {_MOST_OPCODES:,} opcodes, more than any file of weights")
     unpickler = _Unpickler(content)
     try:
         value = unpickler.load()

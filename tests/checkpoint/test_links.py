@@ -46,7 +46,7 @@ def test_snapshots_that_lead_to_another_runs_checkpoints_delete_none(tmp_path):
     before = everything(tmp_path / "other")
     (tmp_path / "run").mkdir()
     (tmp_path / "run/snapshots").symlink_to("../other/checkpoints")
-    with pytest.raises(SetupError, match="run/snapshots: it is a link, and a run deletes and writes in its own folder alone"):
+    with pytest.raises(SetupError, match="run/snapshots: it is a link, and a run deletes and writes only in its own folder"):
         train(with_snapshots(tmp_path))
     assert everything(tmp_path / "other") == before
     assert names(tmp_path / "run") == ["snapshots"]

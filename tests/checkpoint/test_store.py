@@ -54,7 +54,7 @@ def test_the_last_ones_are_those_that_were_saved_last(checkpoints):
     for step in range(1, 6):
         save(checkpoints, step, *["best"] * (step == 2))
     assert [each.step for each in checkpoints.newest(2)] == [4, 5]
-    with pytest.raises(CheckpointError, match="the last 3 checkpoints were asked for, and 2 are there: train.keep"):
+    with pytest.raises(CheckpointError, match="it has 2 of the last 3 checkpoints: the run kept train.keep, "):
         checkpoints.newest(3)
 
 

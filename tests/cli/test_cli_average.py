@@ -199,7 +199,7 @@ BAD = [
     (["--last-checkpoints", "0"], "--last-checkpoints: expected 1 or more, got 0"),
     (
         ["--last-checkpoints", "4"],
-        "run/checkpoints: the last 4 checkpoints were asked for, and 3 are there: train.keep, which was 3, says",
+        "run/checkpoints: it has 3 of the last 4 checkpoints: the run kept train.keep, 3",
     ),
     (["--last-checkpoints", "2", "--step", "5"], "--step: it goes with averages from snapshots, not with --last-checkpoints"),
     (["--sigma-rel", "0.1", "-o", "model.args.widths=[5]"], "is float32 [4]: it is another model's"),

@@ -114,8 +114,8 @@ def test_recalibrating_takes_as_many_batches_as_training_did_unless_told_otherwi
         ({"batch_norm": ["recalibarte"]}, "batch_norm: expected all, or some of .*, got 'recalibarte'"),
         ({"batch_norm": []}, "batch_norm: expected all, or some of .*, got none"),
         ({"batch_norm": "all", "recalibrate_batches": 0}, "recalibrate_batches: expected an integer >= 1, got 0"),
-        ({"recalibrate_batches": 3}, "recalibrate_batches goes with batch_norm: recalibrate"),
-        ({"recalibrate_batches": 3, "batch_norm": ["copy"]}, "recalibrate_batches goes with batch_norm: recalibrate"),
+        ({"recalibrate_batches": 3}, "recalibrate_batches requires batch_norm: recalibrate"),
+        ({"recalibrate_batches": 3, "batch_norm": ["copy"]}, "recalibrate_batches requires batch_norm: recalibrate"),
         (
             {"weights": "a.safetensors", "checkpoint": "best"},
             "a.safetensors: a file of weights is evaluated as it is",

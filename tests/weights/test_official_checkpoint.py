@@ -203,20 +203,20 @@ def written(folder: Path, others: dict, weights: dict = WEIGHTS) -> Path:
         (SUMS | COUNTER, {}, "it lacks scheduled_ema_decay_rate, the decay, which the averages depend on: give decay"),
         (SUMS | DECAY | {"@EMA_STEP_COUNTER@": np.array([0])}, {}, "after 0 updates there are no averages yet"),
         (SUMS | DECAY, {"updates": -1}, "after -1 updates there are no averages yet"),
-        (SUMS | COUNTER, {"decay": 1.0}, "its decay is 1, and no number in [0, 1)"),
-        (SUMS | COUNTER, {"decay": float("nan")}, "its decay is nan, and no number in [0, 1)"),
+        (SUMS | COUNTER, {"decay": 1.0}, "its decay is 1; expected a number in [0, 1)"),
+        (SUMS | COUNTER, {"decay": float("nan")}, "its decay is nan; expected a number in [0, 1)"),
         (SUMS | COUNTER | DECAY, {"updates": 81}, "updates is 81, and @EMA_STEP_COUNTER@ in it is 80: leave updates out"),
         (
             SUMS | COUNTER | DECAY,
             {"decay": 0.999},
-            "decay is 0.999, and scheduled_ema_decay_rate in it is 0.99, that of the last update: averages of a decay that "
-            "varied can not be corrected",
+            "decay is 0.999, and scheduled_ema_decay_rate in it is 0.99, that of the last update: the averages of a "
+            "varying decay can not be corrected",
         ),
         (
             SUMS | COUNTER | {"scheduled_ema_decay_rate": np.array([0.9], "float32")},
             {},
-            "its decay, 0.9, is what thres_steps gives after 80 updates, and averages of a decay that varied can not be "
-            "corrected; where it was constant, give decay 0.9",
+            "its decay, 0.9, is that of thres_steps after 80 updates, and the averages of a varying decay can not be "
+            "corrected; if it was constant, give decay 0.9",
         ),
         (SUMS | DECAY | {"@EMA_STEP_COUNTER@": np.array([1, 2])}, {}, "@EMA_STEP_COUNTER@ has 2 elements in place of one"),
         (SUMS | COUNTER | DECAY | {"conv_ema_0": np.ones(2)}, {}, "'conv_ema_0' is the average of no variable in it"),
