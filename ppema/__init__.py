@@ -1,13 +1,14 @@
 """ppema: static-graph training for PaddlePaddle with averages of weights that can be trusted.
 
 Every public name is imported at its first use. `import ppema` and every `--help` therefore do not load paddle, whose thread
-count must be chosen before. Config, load_config and run never load paddle; every other name loads it, in static mode.
+count must be chosen before. Config, load_config and run never load paddle. The functions of `ppema.api` load it when they are
+called, with the threads of the config. The other names load it at their first use, with OMP_NUM_THREADS or all cores. Either
+switches Paddle to static mode.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
 import warnings
 
 # Imported before paddle, because the wheels of 2.6 crash if zlib is loaded after them.
@@ -17,15 +18,12 @@ from typing import TYPE_CHECKING, Any
 from ppema.version import VERSION
 
 if TYPE_CHECKING:
-    from ppema.api import build, evaluate
+    from ppema.api import average, build, evaluate, export, train
     from ppema.config import Config, load_config
     from ppema.ema.exponential_moving_average import ExponentialMovingAverage
     from ppema.ema.saved import read_state
     from ppema.log.run import run
     from ppema.passes.clone import clone_for_test
-    from ppema.posthoc.search import average
-    from ppema.training.loop import train
-    from ppema.weights.export import export
 
 __version__ = VERSION
 
@@ -46,19 +44,19 @@ __all__ = [
     "train",
 ]
 
-_NO_PADDLE = ("Config", "load_config", "run")
+_LOAD_PADDLE = ("ExponentialMovingAverage", "clone_for_test", "read_state")
 _HOME = {
     "Config": "ppema.config",
     "ExponentialMovingAverage": "ppema.ema.exponential_moving_average",
-    "average": "ppema.posthoc.search",
+    "average": "ppema.api",
     "build": "ppema.api",
     "clone_for_test": "ppema.passes.clone",
     "evaluate": "ppema.api",
-    "export": "ppema.weights.export",
+    "export": "ppema.api",
     "load_config": "ppema.config",
     "read_state": "ppema.ema.saved",
     "run": "ppema.log.run",
-    "train": "ppema.training.loop",
+    "train": "ppema.api",
 }
 
 if not TYPE_CHECKING:  # With __getattr__, a type checker would accept every name.
@@ -66,11 +64,9 @@ if not TYPE_CHECKING:  # With __getattr__, a type checker would accept every nam
     def __getattr__(name: str) -> Any:
         if name not in _HOME:
             raise AttributeError(f"module 'ppema' has no attribute {name!r}")
-        if name not in _NO_PADDLE:
-            from ppema.environment import choose_threads, load_paddle
+        if name in _LOAD_PADDLE:
+            from ppema.environment import paddle_with
 
-            if "paddle" not in sys.modules:
-                choose_threads("auto")
-            load_paddle()
+            paddle_with("auto")
         value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
         return value

@@ -1,26 +1,43 @@
-"""The public functions `build` and `evaluate`: the programs of a config, and the measures of a checkpoint."""
+"""The public functions: they take the config of a run, load paddle with the config's threads, and then do their work.
+
+The module imports no paddle, because paddle's thread count can not change once it is loaded.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import closing
-from pathlib import Path
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
 
-import paddle
+from ppema.config import DEFAULT_BATCHES, RAW, Config
+from ppema.environment import paddle_with
+from ppema.log.run import Run
+from ppema.log.run import run as read_run
 
-from ppema.checkpoint.checkpoint import with_weights
-from ppema.checkpoint.paths import checkpoints_of
-from ppema.config import RAW, Config
-from ppema.errors import CheckpointError, Naming, PpemaError
-from ppema.evaluation.evaluate import evaluate as measure
-from ppema.evaluation.policies import Policies
-from ppema.evaluation.prepared import prepare_evaluation
-from ppema.passes.select import POLICIES, BatchNormPolicy
-from ppema.programs.build import Programs
-from ppema.training.setup import prepare_training
-from ppema.weights.file import is_file, read_weights
+if TYPE_CHECKING:
+    from ppema.passes.select import BatchNormPolicy
+    from ppema.posthoc.lengths import Kind
+    from ppema.posthoc.search import Method, Outcome
+    from ppema.programs.build import Programs
+    from ppema.training.loop import Result
+    from ppema.weights.export import Exported, Format, Names
+
+
+def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Result:
+    """Train the run of `config`, and evaluate the raw weights and every average on the way.
+
+    resume: "auto" continues from the run's newest intact checkpoint, if any; "never" refuses an existing run. Any other value
+    names the checkpoint: "last", "best", or a path, also of another run (`Checkpoints.find`).
+    extend: accept a longer run in which lengths in percent change. The learning rate then follows the new schedule.
+
+    Writes under the config's `output` only. Raises ConfigError, DataError, CheckpointError or SetupError for bad input. Raises
+    TrainingError for more skipped steps than `train.max_skipped`, after saving the state, for a state that is not finite, and
+    for a failed write. Earlier checkpoints stay unchanged.
+    """
+    paddle_with(config.runtime.threads)
+    from ppema.training import loop
+
+    return loop.train(config, resume=resume, extend=extend)
 
 
 def build(config: Config) -> Programs:
@@ -30,6 +47,11 @@ def build(config: Config) -> Programs:
 
     Raises ConfigError, DataError or SetupError.
     """
+    paddle_with(config.runtime.threads)
+    from contextlib import closing
+
+    from ppema.training.setup import prepare_training
+
     with closing(prepare_training(config)) as run:
         return run.programs
 
@@ -54,41 +76,97 @@ def evaluate(
 
     Raises PpemaError for invalid arguments; ConfigError, DataError, CheckpointError, SetupError.
     """
-    weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
-    _check(weights, checkpoint, batch_norm, recalibrate_batches)
-    if weights is not None and is_file(weights):
-        with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
-            run.put(Path(weights), read_weights(Path(weights)))
-            return {weights: measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)}
-    found = checkpoints_of(config).find(checkpoint or "last", with_weights(weights))
-    wanted = [RAW, *found.manifest.averages] if weights is None else [weights]
-    results = {}
-    with (
-        closing(prepare_evaluation(config)) as run,
-        closing(Policies(run, found, recalibrate_batches)) as policies,
-        paddle.static.scope_guard(run.scope),
-    ):
-        for name in wanted:
-            for policy in policies.chosen(name, batch_norm, skip=weights is None):
-                policies.load(name, policy)
-                label = name if policy is None else f"{name} ({policy})"
-                results[label] = measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)
-    if not results:
-        raise CheckpointError(f"{found.path}: none of its weights have averaged statistics: choose copy or recalibrate")
-    return results
+    paddle_with(config.runtime.threads)
+    from ppema.evaluation.stored import evaluate_stored
+
+    return evaluate_stored(config, weights, checkpoint, batch_norm=batch_norm, recalibrate_batches=recalibrate_batches)
 
 
-def _check(
-    weights: str | None, checkpoint: str | None, batch_norm: Sequence[str] | str | None, recalibrate_batches: int | None
-) -> None:
-    if weights is not None and is_file(weights) and (checkpoint, batch_norm, recalibrate_batches) != (None, None, None):
-        raise PpemaError(f"{weights}: a file of weights is evaluated as it is: leave out checkpoint and BatchNorm's policies")
-    if recalibrate_batches is not None and not (batch_norm == "all" or "recalibrate" in (batch_norm or ())):
-        raise PpemaError(Naming("{recalibrate_batches} requires {batch_norm}: recalibrate, or all"))
-    if recalibrate_batches is not None and recalibrate_batches < 1:
-        raise PpemaError(Naming("{recalibrate_batches}: expected an integer >= 1, got {}", recalibrate_batches))
-    if batch_norm not in (None, "all"):
-        unknown = [batch_norm] if isinstance(batch_norm, str) else [each for each in batch_norm if each not in POLICIES]
-        if unknown or not batch_norm:
-            got = repr(unknown[0]) if unknown else "none"
-            raise PpemaError(Naming("{batch_norm}: expected all, or some of {}, got {}", ", ".join(POLICIES), got))
+def average(
+    run: Config | Run | str | os.PathLike[str],
+    *,
+    sigma_rel: float | str | Iterable[float | str] | None = None,
+    half_life: str | Iterable[str] | None = None,
+    search: Method | None = None,
+    last_checkpoints: int | None = None,
+    over: Kind | None = None,
+    between: str | Iterable[float | str] | None = None,
+    points: int | None = None,
+    step: int | None = None,
+    metric: str | None = None,
+    recalibrate_batches: int = DEFAULT_BATCHES,
+    name: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Build averages from a finished run, measure them over data.eval, and write weights, table and figure.
+
+    run: its config, `ppema.run(path)`, or the path of its folder. Exactly one of the next four arguments is required:
+
+    sigma_rel: power functions of these widths relative to the run, in [0.0001, 0.2886], such as 0.05 or [0.05, 0.15].
+    half_life: averages of these half-lives, such as "2 epochs" or ["2 epochs", "500 steps"]. Each average of both kinds is
+    built from snapshots (`train.snapshot_every`) and written.
+    search: "grid" tries `points` lengths (default: 9), "golden" as many by golden sections; the winner is written. over: the
+    kind of length, "sigma_rel" (default) or "half_life"; between: the least and the greatest length, by default 0.02 and 0.25,
+    or 1 % and 20 % of the run.
+    last_checkpoints: the uniform mean of the raw weights of this number of newest checkpoints.
+
+    step: the step of the run for averages from snapshots, between the first and the last snapshot (default: the last); metric:
+    decides about the best (default: train.monitor's, or the first of `metrics`); recalibrate_batches: the number of training
+    batches for the recalibration of BatchNorm for each candidate, 0 to use averaged statistics; name: of the files in
+    <output>/averages; say: receives a line for each result at once.
+
+    Raises PpemaError for wrong arguments, CheckpointError for snapshots or checkpoints that are missing, damaged or of another
+    model, and TrainingError if no candidate can win or a file can not be written. Raises ConfigError, DataError or SetupError
+    if the evaluation can not be prepared.
+    """
+    config = _config_of(run)
+    paddle_with(config.runtime.threads)
+    from ppema.posthoc import search as posthoc
+
+    return posthoc.average(
+        config,
+        sigma_rel=sigma_rel,
+        half_life=half_life,
+        search=search,
+        last_checkpoints=last_checkpoints,
+        over=over,
+        between=between,
+        points=points,
+        step=step,
+        metric=metric,
+        recalibrate_batches=recalibrate_batches,
+        name=name,
+        say=say,
+    )
+
+
+def export(
+    config: Config,
+    to: str | os.PathLike[str],
+    *,
+    format: Format | None = None,
+    weights: str | os.PathLike[str] = RAW,
+    checkpoint: str | os.PathLike[str] | None = None,
+    names: Names | None = None,
+) -> Exported:
+    """Write weights of the run of `config` to the file `to`. An existing file is replaced.
+
+    format: by default the suffix of `to`. weights: "raw", an average's name, or the path of a file of weights (*.safetensors)
+    of the same model. checkpoint: "last" (the default), "best", or a path. names: the keys of the arrays, "variables" or
+    "places" in the model; a variable without a place keeps its own name. Default: variables for safetensors, places for
+    pdparams. Arrays from a checkpoint have the raw weights' dtypes.
+
+    Raises PpemaError for invalid arguments, CheckpointError for a missing or damaged source, and TrainingError if the file
+    can not be written.
+    """
+    paddle_with(config.runtime.threads)
+    from ppema.weights import export as exporting
+
+    return exporting.export(config, to, format=format, weights=weights, checkpoint=checkpoint, names=names)
+
+
+def _config_of(run: Config | Run | str | os.PathLike[str]) -> Config:
+    """The config of a run: itself, a `Run`, or the path of the run's folder. Raises PpemaError if that is no run."""
+    if isinstance(run, Config):
+        return run
+    return (run if isinstance(run, Run) else read_run(run)).config

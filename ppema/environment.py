@@ -1,7 +1,7 @@
 """Prepares the process for paddle: threads, memory, log levels, and a check of the installed build.
 
 OpenMP reads its thread count once, when paddle's libraries are loaded. Paddle's default is a single thread. Every command line
-therefore calls this module first, and the module imports paddle only in `load_paddle`.
+and `ppema.api` therefore call this module first, and the module imports paddle only in `load_paddle`.
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ def choose_threads(threads: int | str) -> int:
     if wanted > MOST_THREADS:
         raise SetupError(f"runtime.threads: {wanted} threads were asked for; this machine has {available_cores()} cores")
     if "paddle" in sys.modules and str(wanted) != inherited:
+        asked = "1 thread was" if wanted == 1 else f"{wanted} threads were"
         raise SetupError(
-            f"runtime.threads: {wanted} threads were asked for, but paddle is already loaded with "
-            f"{inherited or 1}; set OMP_NUM_THREADS={wanted} before paddle is imported"
+            f"runtime.threads: {asked} asked for, but paddle is already loaded with {inherited or 1}: set "
+            f"os.environ['OMP_NUM_THREADS'] = '{wanted}' before paddle is imported, or set runtime.threads to {inherited or 1}"
         )
     os.environ["OMP_NUM_THREADS"] = str(wanted)
     return wanted
@@ -153,3 +154,10 @@ def load_paddle():
     paddle.disable_signal_handler()
     paddle.enable_static()
     return paddle
+
+
+def paddle_with(threads: int | str) -> None:
+    """Load paddle in static mode, as `load_paddle`; with `threads` threads, as `choose_threads`, if it is not loaded yet."""
+    if "paddle" not in sys.modules:
+        choose_threads(threads)
+    load_paddle()

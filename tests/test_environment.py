@@ -153,8 +153,18 @@ def test_threads_before_paddle_is_loaded(monkeypatch, asked, set_to, expected):
 def test_from_python_another_number_of_threads_is_not_silently_ignored():
     """Paddle is loaded in this process with one thread."""
     config = load_config(ROOT / "configs/digits_mlp.yml", ["runtime.threads=2"])
-    with pytest.raises(SetupError, match="2 threads were asked for, but paddle is already loaded with 1"):
+    with pytest.raises(SetupError) as refused:
         prepare_training(config)
+    assert str(refused.value) == (
+        "runtime.threads: 2 threads were asked for, but paddle is already loaded with 1: set "
+        "os.environ['OMP_NUM_THREADS'] = '2' before paddle is imported, or set runtime.threads to 1"
+    )
+
+
+def test_one_thread_is_in_the_singular(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with pytest.raises(SetupError, match=r"runtime\.threads: 1 thread was asked for, but paddle is already loaded with 2: set"):
+        environment.choose_threads(1)
 
 
 def test_the_lower_layers_load_no_paddle():
@@ -207,7 +217,9 @@ def test_an_older_glibc_keeps_what_it_lets_one_keep(monkeypatch):
     assert kept == {-3: 32 << 20, -1: 2**31 - 1}
 
 
-@pytest.mark.parametrize("imports", ["import ppema, paddle", "import ppema; ppema.train", "import ppema.data.worker, paddle"])
+@pytest.mark.parametrize(
+    "imports", ["import ppema, paddle", "import ppema; ppema.clone_for_test", "import ppema.data.worker, paddle"]
+)
 def test_paddle_does_not_warn_of_a_missing_ccache(imports, tmp_path):
     """Paddle 3 looks for it on the path when it is imported."""
     environment = {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -18,8 +17,6 @@ from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.config import DEFAULT_BATCHES, SAFETENSORS, Config
 from ppema.errors import CheckpointError, Naming, PpemaError, TrainingError
 from ppema.evaluation.prepared import prepare_evaluation
-from ppema.log.run import Run
-from ppema.log.run import run as read_run
 from ppema.posthoc.candidates import Bench, Measured, Row, far_off
 from ppema.posthoc.combine import PostHoc, mean_of
 from ppema.posthoc.grid import golden_section, grid
@@ -93,7 +90,7 @@ class Outcome:
 
 
 def average(
-    run: Config | Run | str | os.PathLike[str],
+    config: Config,
     *,
     sigma_rel: float | str | Iterable[float | str] | None = None,
     half_life: str | Iterable[str] | None = None,
@@ -108,36 +105,13 @@ def average(
     name: str | None = None,
     say: Say = lambda line: None,
 ) -> Outcome:
-    """Build averages from a finished run, measure them over data.eval, and write weights, table and figure.
-
-    run: its config, `ppema.run(path)`, or the path of its folder. Exactly one of the next four arguments is required:
-
-    sigma_rel: power functions of these widths relative to the run, in [0.0001, 0.2886], such as 0.05 or [0.05, 0.15].
-    half_life: averages of these half-lives, such as "2 epochs" or ["2 epochs", "500 steps"]. Each average of both kinds is
-    built from snapshots (`train.snapshot_every`) and written.
-    search: "grid" tries `points` lengths (default: 9), "golden" as many by golden sections; the winner is written. over: the
-    kind of length, "sigma_rel" (default) or "half_life"; between: the least and the greatest length, by default 0.02 and 0.25,
-    or 1 % and 20 % of the run.
-    last_checkpoints: the uniform mean of the raw weights of this number of newest checkpoints.
-
-    step: the step of the run for averages from snapshots, between the first and the last snapshot (default: the last); metric:
-    decides about the best (default: train.monitor's, or the first of `metrics`); recalibrate_batches: the number of training
-    batches for the recalibration of BatchNorm for each candidate, 0 to use averaged statistics; name: of the files in
-    <output>/averages; say: receives a line for each result at once.
-
-    Raises PpemaError for wrong arguments, CheckpointError for snapshots or checkpoints that are missing, damaged or of another
-    model, and TrainingError if no candidate can win or a file can not be written. Raises ConfigError, DataError or SetupError
-    if the evaluation can not be prepared.
-    """
+    """`ppema.api.average`, once paddle is loaded. Other arguments, result and errors are the same; config: of the run."""
     given = {"sigma_rel": sigma_rel, "half_life": half_life, "search": search, "last_checkpoints": last_checkpoints}
     options = {"over": over, "between": between, "points": points}
     wanted = _request({key: value for key, value in given.items() if value is not None}, options)
     if step is not None:
         _check_integer("step", step, 1)
     _check_integer("recalibrate_batches", recalibrate_batches, 0, "0 or more batches")
-    if not isinstance(run, Config | Run):
-        run = read_run(run)
-    config = run.config if isinstance(run, Run) else run
     work = _Work(config, wanted, step, name, say)
     with closing(prepare_evaluation(config)) as prepared, paddle.static.scope_guard(prepared.scope):
         deciding, less = _metric(config, metric, prepared.model.test.measures)

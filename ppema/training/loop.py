@@ -54,16 +54,7 @@ class Result:
 
 
 def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Result:
-    """Train the run of `config`, and evaluate the raw weights and every average on the way.
-
-    resume: "auto" continues from the run's newest intact checkpoint, if any; "never" refuses an existing run. Any other value
-    names the checkpoint: "last", "best", or a path, also of another run (`Checkpoints.find`).
-    extend: accept a longer run in which lengths in percent change. The learning rate then follows the new schedule.
-
-    Writes under the config's `output` only. Raises ConfigError, DataError, CheckpointError or SetupError for bad input. Raises
-    TrainingError for more skipped steps than `train.max_skipped`, after saving the state, for a state that is not finite, and
-    for a failed write. Earlier checkpoints stay unchanged.
-    """
+    """`ppema.api.train`, once paddle is loaded. Arguments, result and errors are the same."""
     with (
         closing(prepare_training(config)) as run,
         paddle.static.scope_guard(run.scope),

@@ -46,16 +46,7 @@ def export(
     checkpoint: str | os.PathLike[str] | None = None,
     names: Names | None = None,
 ) -> Exported:
-    """Write weights of the run of `config` to the file `to`. An existing file is replaced.
-
-    format: by default the suffix of `to`. weights: "raw", an average's name, or the path of a file of weights (*.safetensors)
-    of the same model. checkpoint: "last" (the default), "best", or a path. names: the keys of the arrays, "variables" or
-    "places" in the model; a variable without a place keeps its own name. Default: variables for safetensors, places for
-    pdparams. Arrays from a checkpoint have the raw weights' dtypes.
-
-    Raises PpemaError for invalid arguments, CheckpointError for a missing or damaged source, and TrainingError if the file
-    can not be written.
-    """
+    """`ppema.api.export`, once paddle is loaded. Arguments, result and errors are the same."""
     file, weights = Path(to), os.fspath(weights)
     _check_target(file)
     made = _format(file, format)

@@ -1,0 +1,70 @@
+"""The measures of stored weights: those of a checkpoint, or of a file of weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+import paddle
+
+from ppema.checkpoint.checkpoint import with_weights
+from ppema.checkpoint.paths import checkpoints_of
+from ppema.config import RAW, Config
+from ppema.errors import CheckpointError, Naming, PpemaError
+from ppema.evaluation.evaluate import evaluate as measure
+from ppema.evaluation.policies import Policies
+from ppema.evaluation.prepared import prepare_evaluation
+from ppema.passes.select import POLICIES, BatchNormPolicy
+from ppema.weights.file import is_file, read_weights
+
+
+def evaluate_stored(
+    config: Config,
+    weights: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    *,
+    batch_norm: Sequence[BatchNormPolicy] | Literal["all"] | None = None,
+    recalibrate_batches: int | None = None,
+) -> dict[str, dict[str, float]]:
+    """`ppema.api.evaluate`, once paddle is loaded. Arguments, result and errors are the same."""
+    weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
+    _check(weights, checkpoint, batch_norm, recalibrate_batches)
+    if weights is not None and is_file(weights):
+        with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
+            run.put(Path(weights), read_weights(Path(weights)))
+            return {weights: measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)}
+    found = checkpoints_of(config).find(checkpoint or "last", with_weights(weights))
+    wanted = [RAW, *found.manifest.averages] if weights is None else [weights]
+    results = {}
+    with (
+        closing(prepare_evaluation(config)) as run,
+        closing(Policies(run, found, recalibrate_batches)) as policies,
+        paddle.static.scope_guard(run.scope),
+    ):
+        for name in wanted:
+            for policy in policies.chosen(name, batch_norm, skip=weights is None):
+                policies.load(name, policy)
+                label = name if policy is None else f"{name} ({policy})"
+                results[label] = measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)
+    if not results:
+        raise CheckpointError(f"{found.path}: none of its weights have averaged statistics: choose copy or recalibrate")
+    return results
+
+
+def _check(
+    weights: str | None, checkpoint: str | None, batch_norm: Sequence[str] | str | None, recalibrate_batches: int | None
+) -> None:
+    if weights is not None and is_file(weights) and (checkpoint, batch_norm, recalibrate_batches) != (None, None, None):
+        raise PpemaError(f"{weights}: a file of weights is evaluated as it is: leave out checkpoint and BatchNorm's policies")
+    if recalibrate_batches is not None and not (batch_norm == "all" or "recalibrate" in (batch_norm or ())):
+        raise PpemaError(Naming("{recalibrate_batches} requires {batch_norm}: recalibrate, or all"))
+    if recalibrate_batches is not None and recalibrate_batches < 1:
+        raise PpemaError(Naming("{recalibrate_batches}: expected an integer >= 1, got {}", recalibrate_batches))
+    if batch_norm not in (None, "all"):
+        unknown = [batch_norm] if isinstance(batch_norm, str) else [each for each in batch_norm if each not in POLICIES]
+        if unknown or not batch_norm:
+            got = repr(unknown[0]) if unknown else "none"
+            raise PpemaError(Naming("{batch_norm}: expected all, or some of {}, got {}", ", ".join(POLICIES), got))
