@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ppema.errors import ConfigError
 
-# Parts of the names of metrics for which less is better.
+Mode = Literal["max", "min"]
+
+# Parts of the names of metrics for which less is better, and of those for which more is better.
 _ERRORS = ("loss", "mse", "mae", "rmse", "error", "perplexity")
+_SCORES = ("accuracy", "top5")
 
 
 @dataclass(frozen=True)
@@ -20,15 +23,43 @@ class Best:
     value: float
     step: int
 
-    def beats(self, other: Best, mode: str | None) -> bool:
+    def beats(self, other: Best, mode: Mode | None) -> bool:
         """Whether this value is strictly better. mode: "max", "min", or None, by the metric's name."""
         smaller = wants_less(self.monitor.partition("/")[2], mode)
         return self.value < other.value if smaller else self.value > other.value
 
 
-def wants_less(metric: str, mode: str | None) -> bool:
+def wants_less(metric: str, mode: Mode | None) -> bool:
     """Whether the smallest value of `metric` is best. mode: "max", "min", or None, by its name."""
     return mode == "min" or (mode is None and less_is_better(metric))
+
+
+def mode_of(metric: str, monitors: Sequence[str], mode: Mode | None) -> Mode | None:
+    """The mode of one metric: `mode`, or None, by its name. mode: `train.mode`, which is that of the `monitors`.
+
+    If the names of some of them have no direction, `mode` is that of these, since the names of the others have one. Without
+    monitors, `mode` is that of any metric whose name has no direction.
+    """
+    monitored = [monitor.partition("/")[2] for monitor in monitors]
+    if metric not in monitored:
+        return None if monitored or has_direction(metric) else mode
+    return None if has_direction(metric) and not all(map(has_direction, monitored)) else mode
+
+
+def undirected(monitors: Sequence[str], mode: Mode | None) -> list[str]:
+    """The metrics in `monitors` of which neither `mode` nor the name says whether more or less is better."""
+    found = dict.fromkeys(monitor.partition("/")[2] for monitor in monitors)
+    return [metric for metric in found if mode is None and not has_direction(metric)]
+
+
+def which_is_best(metrics: Sequence[str]) -> ConfigError:
+    """The error for `metrics` that need `train.mode`, at the key "mode"."""
+    if len(metrics) == 1:
+        return ConfigError.of(f"is {metrics[0]!r} best at its max or its min? Say which: max or min", "mode")
+    names = ", ".join(map(repr, metrics))
+    return ConfigError.of(
+        f"are {names} best at their max or their min? Say which: max or min; a run can not monitor both kinds", "mode"
+    )
 
 
 def check_monitors(monitors: Sequence[str], measures: Mapping[str, Any]) -> None:
@@ -37,6 +68,11 @@ def check_monitors(monitors: Sequence[str], measures: Mapping[str, Any]) -> None
         metric = monitor.partition("/")[2]
         if metric not in measures:
             raise ConfigError.of(f"{metric!r} is not measured; measured are {', '.join(measures)}", "monitor")
+
+
+def has_direction(name: str) -> bool:
+    """Whether a metric's name says if more or less of it is better."""
+    return less_is_better(name) or any(part in name.lower() for part in _SCORES)
 
 
 def less_is_better(name: str) -> bool:

@@ -98,7 +98,9 @@ class Train(Section):
     )
     mode: Literal["max", "min"] | None = Field(
         default=None,
-        description="Whether the largest or the smallest value is best. null: min for losses and errors, else max.",
+        description="Whether the largest or the smallest value is best. null: min for losses and errors, max for accuracy and "
+        "top5, by their names. Required for metrics of your own whose names tell neither; beside such metrics in a list, "
+        "losses, errors and accuracies go by their names.",
     )
 
     @property

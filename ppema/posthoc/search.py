@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import paddle
 
-from ppema.checkpoint.best import wants_less
+from ppema.checkpoint.best import has_direction, mode_of, wants_less, which_is_best
 from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.config import DEFAULT_BATCHES, SAFETENSORS, Config
 from ppema.errors import CheckpointError, Naming, PpemaError, TrainingError
@@ -114,7 +114,7 @@ def average(
     _check_integer("recalibrate_batches", recalibrate_batches, 0, "0 or more batches")
     work = _Work(config, wanted, step, name, say)
     with closing(prepare_evaluation(config)) as prepared, paddle.static.scope_guard(prepared.scope):
-        deciding, less = _metric(config, metric, prepared.model.test.measures)
+        deciding, less = _metric(config, metric, prepared.model.test.measures, decides=work.several)
         with closing(Bench(prepared, metric=deciding, less=less, batches=recalibrate_batches, say=say)) as bench:
             files = work.go(bench)
     return Outcome(work.report(bench), files)
@@ -180,6 +180,11 @@ class _Work:
             said = "{name}: expected a name made of letters, digits, '.', '_', '+' and '-', got {!r}"
             raise PpemaError(Naming(said, self._name))
 
+    @property
+    def several(self) -> bool:
+        """Whether there are several candidates, one of which is the best."""
+        return not isinstance(self._wanted, LastCheckpoints) and len(self._lengths) > 1
+
     def go(self, bench: Bench) -> list[Path]:
         """Measure the candidates and write the weights; returns the files. Raises CheckpointError, TrainingError."""
         wanted = self._wanted
@@ -187,7 +192,6 @@ class _Work:
             measured = bench.measure(f"last {wanted.count} checkpoints", None, self._mean)
             return [self._write(self._name, measured)]
         if isinstance(wanted, Given):
-            several = len(self._lengths) > 1
             found = [(each, self._measure(bench, each)) for each in self._lengths]
             good = [(each, measured) for each, measured in found if not far_off(measured.row.error)]
             if not good:
@@ -196,7 +200,7 @@ class _Work:
                     f"{wanted.text} (profile error {found[-1][1].row.error:.2f}): choose a longer average or the step of a "
                     "snapshot, or train with more snapshots"
                 )
-            return [self._write(f"{self._name}-{_in_a_name(each.text)}" if several else self._name, m) for each, m in good]
+            return [self._write(f"{self._name}-{_in_a_name(each.text)}" if self.several else self._name, m) for each, m in good]
         low, high = (each.value for each in self._lengths)
         if wanted.method == "grid":
             for value in grid(low, high, wanted.points):
@@ -237,14 +241,25 @@ def _lengths(wanted: Given | Search, posthoc: PostHoc) -> list[Length]:
     return between
 
 
-def _metric(config: Config, given: str | None, measures: Iterable[str]) -> tuple[str, bool]:
-    """The deciding metric, and whether less of it is better. Raises PpemaError for a metric that is not measured."""
-    monitored = next((each.partition("/")[2] for each in config.train.monitors), "")
+def _metric(config: Config, given: str | None, measures: Iterable[str], *, decides: bool) -> tuple[str, bool]:
+    """The deciding metric, and whether less of it is better. decides: whether there are several candidates.
+
+    Raises PpemaError for a metric that is not measured, or that decides without a direction.
+    """
+    train = config.train
+    monitored = next((each.partition("/")[2] for each in train.monitors), "")
     first = config.metrics[0].name.rpartition(".")[2] if config.metrics else "loss"
     metric = given or monitored or first
     if metric not in measures:
         raise PpemaError(Naming("{metric}: {!r} is not measured; measured are {}", metric, ", ".join(measures)))
-    return metric, wants_less(metric, config.train.mode if metric == monitored else None)
+    mode = mode_of(metric, train.monitors, train.mode)
+    if decides and mode is None and not has_direction(metric):
+        if train.monitors and not any(each.partition("/")[2] == metric for each in train.monitors):
+            said = "{metric}: is {!r} best at its max or its min? Set train.monitor to raw/{} and train.mode to max or min"
+            raise PpemaError(Naming(said, metric, metric))
+        with config.at("train"):
+            raise which_is_best([metric])
+    return metric, wants_less(metric, mode)
 
 
 def _default_name(wanted: Request, step: int | None) -> str:

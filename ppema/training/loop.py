@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ppema.checkpoint.best import Best
+from ppema.checkpoint.best import Best, mode_of
 from ppema.checkpoint.links import check_links
 from ppema.checkpoint.lock import Lock, locked
 from ppema.checkpoint.paths import checkpoints_of, output_of
@@ -30,6 +30,7 @@ from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau, rates
 from ppema.posthoc.snapshots import snapshots_of
 from ppema.training.initial import Restored, begin_with
+from ppema.training.refusals import check_directions
 from ppema.training.resume import Start, open_run
 from ppema.training.save import Saver
 from ppema.training.setup import TrainingRun, prepare_training
@@ -72,7 +73,9 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
     say: receives lines: the learning rates, and the result of `init_from` for a run without checkpoints.
     """
     with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
-        restored = None if checkpoints_of(config).exists() else begin_with(run)
+        if new := not checkpoints_of(config).exists():
+            check_directions(config)
+        restored = begin_with(run) if new else None
         for line in restored.summary() if restored else ():
             say(line)
         say(f"learning rate: {', '.join(map(str, rates(run.programs.lr, run.horizon.total_steps)))}")
@@ -144,12 +147,8 @@ class Trainer:
                 log.note(f"init_from: {'  '.join(filter(None, row))}" for row in self._restored.rows())
             if run.programs.placement is not None and run.programs.placement.any:
                 log.note([f"onednn: {run.kernels}"])
-            health, interval, stopped_by, in_a_row = (
-                Health(run.programs, run.scope, state.updates),
-                Interval(start.interval),
-                None,
-                0,
-            )
+            health, interval = Health(run.programs, run.scope, state.updates), Interval(start.interval)
+            stopped_by, in_a_row = None, 0
             for batch in batches:
                 lr = float(run.programs.lr())
                 before, step = state, self.step(batch, state)
@@ -240,7 +239,8 @@ class Trainer:
             # A non-finite value is never the best, and JSON can not hold it.
             if not math.isfinite(candidate.value):
                 continue
-            if monitor not in self._best or candidate.beats(self._best[monitor], run.config.train.mode):
+            mode = mode_of(metric, run.config.train.monitors, run.config.train.mode)
+            if monitor not in self._best or candidate.beats(self._best[monitor], mode):
                 self._best[monitor] = candidate
                 improved.append(monitor)
         return improved

@@ -7,9 +7,11 @@ import os
 import re
 from pathlib import Path
 
+from ppema.checkpoint.best import undirected, which_is_best
 from ppema.checkpoint.checkpoint import Checkpoint, Reader
 from ppema.checkpoint.folder import free, step_folder
 from ppema.checkpoint.store import Checkpoints
+from ppema.config import Config
 from ppema.errors import CheckpointError, Remedy
 from ppema.log.records import newest_saved, read_metrics
 from ppema.log.traces import lost
@@ -62,6 +64,13 @@ def check_new(checkpoints: Checkpoints) -> None:
     raise CheckpointError(
         f"{output}: {found}: resume it (resume: auto) or choose another output", Remedy("to resume it", resume="auto")
     )
+
+
+def check_directions(config: Config) -> None:
+    """Raises ConfigError for a monitored metric of which nothing says whether more or less of it is better."""
+    if metrics := undirected(config.train.monitors, config.train.mode):
+        with config.at("train"):
+            raise which_is_best(metrics)
 
 
 def check_in_place(checkpoint: Checkpoint) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import paddle
 
-from ppema.checkpoint.best import Best
+from ppema.checkpoint.best import Best, undirected
 from ppema.checkpoint.checkpoint import Checkpoint, with_state
 from ppema.checkpoint.manifest import Manifest, SavedAverage
 from ppema.checkpoint.state import BEGINNING, Losses, State, step_seed
@@ -24,6 +24,7 @@ from ppema.training.compared import current_form, differences, harmless, plain
 from ppema.training.extension import Extension, extension
 from ppema.training.refusals import (
     anew,
+    check_directions,
     check_in_place,
     check_new,
     check_not_lost,
@@ -59,10 +60,11 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str, *, extend:
     """Start a new run, or load the checkpoint of `resume` into the scope. resume, extend: as for `train`.
 
     Raises CheckpointError for a checkpoint that is missing, damaged, or of another config or model, and if the folder has
-    another run. Nothing is changed in these cases.
+    another run. Raises ConfigError for a new run whose `train.mode` is missing. Nothing is changed in these cases.
     """
     if resume == "never":
         check_new(checkpoints)
+        check_directions(run.config)
         checkpoints.clear()
         return Start()
     skipped: list[str] = []
@@ -70,6 +72,7 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str, *, extend:
         checkpoint, skipped = newest_intact(checkpoints, with_state)
         if checkpoint is None:
             check_not_lost(checkpoints, run.horizon.steps(run.config.train.save_every))
+            check_directions(run.config)
             checkpoints.clear()
             return Start()
     else:
@@ -97,6 +100,9 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str, *, extend:
         said.append(
             f"extended: the learning rate goes on at {run.programs.lr():g}; it was {checkpoint.manifest.lr['last_lr']:g}"
         )
+    train = run.config.train
+    for metric in undirected(train.monitors, train.mode):
+        said.append(f"warning: the largest {metric!r} counts as best: train.mode is null; a new run must say max or min")
     said += _other_bits(run, checkpoint.manifest)
     killed = resume == "auto" and not skipped
     return replace(start, said=tuple(said), origin=None if ours else checkpoint.path.absolute(), keep=not killed)

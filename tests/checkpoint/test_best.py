@@ -1,0 +1,40 @@
+"""Whether more or less of a metric is better: by its name, or by `train.mode`."""
+
+from __future__ import annotations
+
+import pytest
+
+from ppema.checkpoint.best import has_direction, less_is_better, mode_of, undirected
+from ppema.metrics import METRICS
+
+
+def test_the_names_of_all_metrics_of_ppema_have_a_direction():
+    assert [name for name in METRICS if not has_direction(name)] == []
+    assert [name for name in ("my_accuracy", "word_error", "sq_dist", "score") if not has_direction(name)] == [
+        "sq_dist",
+        "score",
+    ]
+    assert not less_is_better("my_accuracy")
+
+
+@pytest.mark.parametrize(
+    ("metric", "monitors", "mode", "found"),
+    [
+        ("loss", ["raw/loss"], "max", "max"),
+        ("sq_dist", ["raw/sq_dist"], "min", "min"),
+        ("loss", ["raw/loss", "ema/score"], "max", None),
+        ("score", ["raw/loss", "ema/score"], "max", "max"),
+        ("accuracy", ["raw/loss", "ema/accuracy"], "min", "min"),
+        ("sq_dist", ["raw/accuracy"], "max", None),
+        ("sq_dist", [], "min", "min"),
+        ("accuracy", [], "min", None),
+    ],
+)
+def test_the_mode_of_a_list_is_that_of_metrics_without_a_direction(metric, monitors, mode, found):
+    assert mode_of(metric, monitors, mode) == found
+
+
+def test_metrics_without_a_direction():
+    monitors = ["raw/loss", "raw/sq_dist", "ema/sq_dist", "ema/score"]
+    assert undirected(monitors, None) == ["sq_dist", "score"]
+    assert undirected(monitors, "min") == []
