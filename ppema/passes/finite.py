@@ -10,8 +10,7 @@ import paddle
 
 from ppema.ir.native import why_missing
 from ppema.passes.guard import Guard
-from ppema.passes.switch import assign
-from ppema.passes.target import Pass, TrainProgram
+from ppema.passes.target import Pass, TrainProgram, assign
 
 
 @dataclass(frozen=True)

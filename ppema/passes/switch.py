@@ -12,7 +12,7 @@ from ppema.averaging.rule import Rule
 from ppema.errors import AverageError
 from ppema.ir import IR, Variable, dtype_name
 from ppema.passes.ema_graph import divides
-from ppema.passes.target import Pass, TrainProgram
+from ppema.passes.target import Pass, TrainProgram, assign
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,3 @@ class SwitchPass(Pass):
             assign(value, master)
         same = dtype_name(weight) == dtype_name(value)
         assign(value if same else paddle.cast(value, weight.dtype), weight)
-
-
-def assign(value: Variable, target: Variable) -> None:
-    """Append target = value, and keep the target's `stop_gradient`, which Paddle would set to that of the value."""
-    before = target.stop_gradient
-    paddle.assign(value, output=target)
-    target.stop_gradient = before

@@ -116,3 +116,10 @@ def apply_passes(target: TrainProgram, passes: Sequence[Pass], within: Within = 
             gate(partial(apply_passes, target, inside, within))
             apply_passes(target, [late for late in passes[index + 1 :] if late.whole], within)
             return
+
+
+def assign(value: Variable, target: Variable) -> None:
+    """Append target = value, and keep the target's `stop_gradient`, which Paddle would set to that of the value."""
+    before = target.stop_gradient
+    paddle.assign(value, output=target)
+    target.stop_gradient = before

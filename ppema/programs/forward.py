@@ -31,7 +31,7 @@ def forward(config: Config, fields: Sequence[Field], *, train: bool) -> tuple[An
         feeds = [paddle.static.data(n, [-1, *f.shape], getattr(paddle, f.dtype)) for n, f in zip(names, fields, strict=True)]
         with building(about=f"the model can not take the data's {', '.join(form(feed) for feed in feeds[:-1])}"):
             predictions = model(*feeds[:-1])
-        if not _is_variable(predictions):
+        if not is_variable(predictions):
             raise ConfigError.of(f"the model must return one variable, it returns a {type(predictions).__name__}")
     with config.at("loss"), building():
         loss = measure("loss", build_loss(config.loss)(predictions, feeds[-1]))
@@ -48,8 +48,8 @@ def _build_model(spec: Any) -> Any:
     return model
 
 
-def _is_variable(value: Any) -> bool:
-    # Arrays have a shape and a dtype too.
+def is_variable(value: Any) -> bool:
+    """Whether `value` is a variable of a program. Arrays have a shape and a dtype too."""
     return hasattr(value, "stop_gradient") and hasattr(value, "shape")
 
 
@@ -58,7 +58,7 @@ def measure(name: str, value: Any) -> Variable:
 
     Raises ConfigError for a result that is no variable, and for any other shape.
     """
-    if not _is_variable(value):
+    if not is_variable(value):
         raise ConfigError.of(f"{name} must return a variable, it returns a {type(value).__name__}")
     value = per_sample(value if dtype_name(value) == "float32" else paddle.cast(value, "float32"))
     if list(value.shape) not in ([], [1], [-1]):

@@ -14,12 +14,13 @@ from support.configs import config
 from support.runs import steps
 
 from ppema.errors import ConfigError
-from ppema.ir import scope
+from ppema.ir import backend, scope
 from ppema.passes.target import Pass, TrainProgram
 from ppema.training.describe import describe
 from ppema.training.setup import prepare_training
 
 PAGE = (Path(__file__).parents[2] / "docs/passes.md").read_text(encoding="utf-8")
+SOURCES = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def test_the_list_of_passes_and_what_each_did():
 
 def test_the_pass_of_the_docs_is_one(tmp_path, monkeypatch):
     """Plain SGD moves each filter by its gradient. The pass removes the mean of that movement."""
-    source = re.search(r"```python\n(.*?)```", PAGE, re.S)[1]
+    source = SOURCES[0]
     assert len(source.splitlines()) < 30
     (tmp_path / "my_passes.py").write_text(source)
     monkeypatch.chdir(tmp_path)
@@ -75,6 +76,75 @@ def test_the_pass_of_the_docs_is_one(tmp_path, monkeypatch):
     assert moved[0] > 1e-2 and moved[1] < 1e-5
     assert names(run)[1:4] == ["backward", "extra", "finite"]
     assert run.programs.passes[2].result == "centralize: the gradients of convolutions have the mean 0"
+
+
+def test_the_second_pass_of_the_docs_limits_weights_and_leaves_them_trained(tmp_path, monkeypatch):
+    (tmp_path / "my_clamp.py").write_text(SOURCES[1])
+    monkeypatch.chdir(tmp_path)
+    run = prepare_training(config("passes=[{name: my_clamp.Clamp, args: {limit: 0.05}, after: optimize}]"))
+    trainable = {each.name for each in run.programs.model.parameters if each.trainable}
+    assert {each.name for each in backend().parameters(run.programs.train) if each.trainable} == trainable
+    next(steps(run, 1))
+    for name in trainable:
+        assert np.abs(scope.get(run.scope, name)).max() <= np.float32(0.05)
+        assert scope.get(run.scope, name).tobytes() == scope.get(run.scope, f"{name}.ema").tobytes()
+
+
+@dataclass(frozen=True)
+class Leaves(Pass):
+    """A pass that leaves the field `field` in a state of its own: what `kind` says."""
+
+    name: ClassVar[str] = "leaves"
+    kind: str = ""
+
+    def apply(self, target: TrainProgram) -> None:
+        pairs = target.gradients
+        with target.appending():
+            left = {
+                "number": lambda: setattr(target, "loss", 3.0),
+                "vector": lambda: setattr(target, "loss", paddle.zeros([3])),
+                "double": lambda: setattr(target, "loss", target.loss * 2),
+                "none": lambda: setattr(target, "gradients", None),
+                "bare": lambda: setattr(target, "gradients", [gradient for _, gradient in pairs]),
+                "empty": lambda: setattr(target, "gradients", []),
+                "first": lambda: setattr(target, "gradients", pairs[:1]),
+                "mean": lambda: setattr(target, "gradients", [(p, g.mean(0, keepdim=True)) for p, g in pairs]),
+                "twice": lambda: setattr(target, "gradients", pairs * 2),
+            }
+            left[self.kind]()
+
+
+class Nameless(Pass):
+    def apply(self, target):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "after", "said"),
+    [
+        ("number", "forward", "leaves sets the loss to a float: expected a 0-D float32 variable"),
+        ("vector", "forward", "leaves sets the loss to float32 [3]: expected a 0-D float32 variable"),
+        ("double", "backward", "leaves changes the loss, which requires after: forward"),
+        ("none", "backward", "gradients: expected a list of pairs (parameter, gradient) of variables"),
+        ("bare", "backward", "gradients: expected a list of pairs (parameter, gradient) of variables"),
+        ("empty", "backward", "gradients: expected one for each of linear_0.b_0, "),
+        ("first", "backward", "gradients: expected one for each of linear_0.b_0, "),
+        ("twice", "backward", "gradients: expected one for each of linear_0.b_0, "),
+        ("mean", "backward", "gradients: that of linear_0.b_0 is float32 [1], expected float32 [10]"),
+        ("twice", "optimize", "leaves changes gradients, which requires after: backward"),
+        ("double", "averages", "leaves changes the loss, which requires after: forward"),
+    ],
+)
+def test_what_a_pass_must_not_leave(kind, after, said):
+    entry = f"{{name: programs.test_extra.Leaves, args: {{kind: {kind}}}, after: {after}}}"
+    with pytest.raises(ConfigError) as caught:
+        prepare_training(config(f"passes=[{entry}]"))
+    assert f"passes.0.name: {said}" in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+def test_a_penalty_on_the_loss(tmp_path):
+    run = prepare_training(config("passes=[{name: programs.test_extra.Leaves, args: {kind: double}, after: forward}]"))
+    next(steps(run, 1))
 
 
 @pytest.mark.parametrize("after", ["forward", "optimize", "averages"])
@@ -95,6 +165,7 @@ def test_where_a_pass_comes(after):
         ("{name: programs.test_extra.Nothing}", "has no 'Nothing'"),
         ("{name: programs.test_extra.names, args: {run: 1}}", "passes.0.args: "),
         ("{name: dict}", "passes.0.name: "),
+        ("{name: programs.test_extra.Nameless}", "programs.test_extra.Nameless has no name"),
         ("{name: builtins.dict}", "makes a dict, not a ppema.passes.target.Pass"),
         ("{name: programs.test_extra.failing}", "RuntimeError: out of order"),
         ("{name: programs.test_extra.Halve, args: {which: 1}}", "which"),
