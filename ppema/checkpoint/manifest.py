@@ -46,7 +46,7 @@ class FolderManifest(BaseModel):
 
 
 class SavedAverage(BaseModel):
-    """The names of an average's variables in its file, as in `passes.ema.Average`, and its progress.
+    """The names of an average's variables in its file, as in `passes.average.Average`, and its progress.
 
     steps: optimizer steps seen; total_weight: W, the divisor of the bias correction. The file holds both too.
     """
@@ -67,7 +67,7 @@ class Manifest(FolderManifest):
     state: the run's position. Epoch and batch determine the next samples, because the order of the data is a pure function of
     the config's seed and the epoch.
     random: the seed of the next step, a pure function of the config's seed and the step. Generators have no other state.
-    lr: the schedule's numbers (`optimizers.lr_state`). best: by monitored metric.
+    lr: the schedule's numbers (`optimizers.optimizer.lr_state`). best: by monitored metric.
     metrics: as in the run's result; a non-finite measure is null. interval: the losses since the last log line.
     averages: by name. structured: the variables' names by their place in the model. config: the resolved config.
     """

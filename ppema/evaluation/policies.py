@@ -13,7 +13,7 @@ from ppema.evaluation.prepared import EvaluationRun
 from ppema.evaluation.recalibrator import Recalibrator
 from ppema.passes.recalibrate import recalibration
 from ppema.passes.select import POLICIES, BatchNormPolicy
-from ppema.programs.eval_program import train_statistics
+from ppema.programs.statistics import train_statistics
 
 
 class Policies:
@@ -79,7 +79,7 @@ class Policies:
 
     @cached_property
     def _statistics(self) -> set[str]:
-        return train_statistics(self._run.config, self._run.eval_loader.fields)
+        return train_statistics(self._run.config, self._run.eval_loader.fields, self._run.model)
 
     @cached_property
     def _measurable(self) -> bool:

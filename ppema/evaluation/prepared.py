@@ -21,11 +21,12 @@ from ppema.evaluation.trial import loss_is_a_mean, try_out
 from ppema.ir import scope
 from ppema.passes.recalibrate import recalibration
 from ppema.programs.device import onednn_of, place_of
-from ppema.programs.eval_program import Model, build_test_model, on_onednn, train_statistics
+from ppema.programs.eval_program import Model, build_test_model, on_onednn
 from ppema.programs.executor import Executor
 from ppema.programs.forward import building
 from ppema.programs.loaders import eval_loader, train_loader
 from ppema.programs.start import initialise, seed_everything
+from ppema.programs.statistics import train_statistics
 from ppema.weights.put import put
 
 
@@ -79,7 +80,7 @@ class EvaluationRun:
         """
         training = train_loader(self.config, self.eval_loader)
         with self.config.at("model"), building():
-            made = recalibration(self.model.test.program, train_statistics(self.config, training.fields))
+            made = recalibration(self.model.test.program, train_statistics(self.config, training.fields, self.model))
         return Recalibrator(self.executor, self.scope, self.model.inputs, training, {RAW: (made, batches)})
 
 

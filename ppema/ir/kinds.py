@@ -18,6 +18,11 @@ RANDOM_KINDS = frozenset(
     }
 )
 
+# Layers that normalise their input and have weights of their own; `F.normalize` (p_norm) is none of them.
+NORM_KINDS = frozenset({"batch_norm", "sync_batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
+# Paddle's kernels of these need the gradients of weight and bias both, or of neither.
+PAIRED_NORM_KINDS = frozenset({"batch_norm", "sync_batch_norm", "instance_norm"})
+
 
 def draws_random_numbers(operation: Operation) -> bool:
     """Whether `operation` draws random numbers, in test mode too."""

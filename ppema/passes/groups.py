@@ -17,8 +17,8 @@ from ppema.passes.treatment import Treatment
 class GroupsPass(Pass):
     """Give each variable its learning rate and weight decay, and freeze the frozen ones.
 
-    The program must have a loss and no gradients yet. A BatchNorm with frozen weight and bias normalises by its running
-    statistics, which stay unchanged.
+    The program must have a loss and no gradients yet. A BatchNorm with frozen weights, or with frozen statistics, normalises by
+    its running statistics, which stay unchanged.
 
     treatments: by variable's name. All other variables are trained with the optimizer's own settings.
     """
@@ -37,20 +37,22 @@ class GroupsPass(Pass):
             if found.frozen:
                 variable.stop_gradient = True
             if found.lr_scale != 1:
-                variable.optimize_attr["learning_rate"] = found.lr_scale
+                variable.optimize_attr["learning_rate"] *= found.lr_scale
             if found.weight_decay is not None:
                 variable.regularizer = paddle.regularizer.L2Decay(found.weight_decay)
         frozen = {name for name, each in self.treatments.items() if each.frozen}
         untrained = {each.name for each in parameters if not each.trainable}
-        still = _statistics_within(target.ir.operations(target.main), untrained, frozen)
-        target.ir.fix_statistics(target.main, still)
+        target.ir.fix_statistics(target.main, _unmoved(target.ir.operations(target.main), untrained, frozen))
         return f"{len(self.treatments) - len(frozen)} variables trained otherwise, {len(frozen)} frozen"
 
 
-def _statistics_within(operations: Iterable[Operation], untrained: set[str], frozen: set[str]) -> set[str]:
-    """The statistics of the BatchNorms whose weight and bias are frozen, or which have a frozen statistic and no weight."""
+def _unmoved(operations: Iterable[Operation], untrained: set[str], frozen: set[str]) -> set[str]:
+    """The statistics of the BatchNorms with frozen weights, or with frozen statistics. untrained: statistics among others."""
     found: set[str] = set()
     for op in operations:
-        if "batch_norm" in op.kind and frozen.intersection(op.reads) and set(op.reads) <= frozen | untrained:
-            found |= untrained.intersection(op.reads)
+        if "batch_norm" in op.kind:
+            statistics = untrained.intersection(op.reads)
+            weights = set(op.reads) - statistics
+            if (weights and weights <= frozen) or statistics <= frozen:
+                found |= statistics
     return found

@@ -84,7 +84,7 @@ class TrainProgram:
 class Pass(ABC):
     """A change of a train program: a frozen dataclass of settings, applicable to any number of programs.
 
-    name: its name in the list of passes that `show` prints, and in a config's `passes.after`.
+    name: its name in the list of passes that `show` prints.
     whole: whether it needs the complete program, outside of any gate.
     """
 

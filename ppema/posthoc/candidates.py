@@ -13,7 +13,7 @@ from ppema.errors import AverageError, CheckpointError
 from ppema.evaluation.evaluate import evaluate
 from ppema.evaluation.prepared import EvaluationRun
 from ppema.posthoc.combine import Built
-from ppema.programs.eval_program import train_statistics
+from ppema.programs.statistics import train_statistics
 
 _FAR = 1.0  # the relative profile error of the zero profile
 
@@ -54,7 +54,7 @@ class Bench:
 
     def __init__(self, run: EvaluationRun, *, metric: str, less: bool, batches: int, say: Callable[[str], None]):
         self._run = run
-        self._statistics = train_statistics(run.config, run.eval_loader.fields)
+        self._statistics = train_statistics(run.config, run.eval_loader.fields, run.model)
         self._recalibrator = run.recalibrator(batches) if batches and self._statistics else None
         self._say = say
         self.metric = metric

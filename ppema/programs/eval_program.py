@@ -15,7 +15,6 @@ from ppema.losses import per_sample
 from ppema.metrics import build_metrics
 from ppema.passes.average import read_shadows
 from ppema.passes.onednn import OnednnPass
-from ppema.passes.recalibrate import moving_statistics
 from ppema.programs.forward import building, class_count, each_sample, forward
 from ppema.programs.inputs import Inputs
 
@@ -101,11 +100,3 @@ def on_onednn(test: TestProgram) -> TestProgram:
     program, values = backend().clone(test.program, list(test.measures.values()))
     OnednnPass().place(program, values)
     return TestProgram(program, dict(zip(test.measures, values, strict=True)))
-
-
-def train_statistics(config: Config, fields: Sequence[Field]) -> set[str]:
-    """The names of the BatchNorm statistics that training a config's model updates. Raises ConfigError."""
-    main = paddle.static.Program()
-    with backend().fresh_names(), paddle.static.program_guard(main, paddle.static.Program()):
-        forward(config, fields, train=True)
-    return moving_statistics(main)

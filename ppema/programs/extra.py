@@ -51,6 +51,13 @@ class ExtraPass(Pass):
             raise ConfigError.of(f"{self.own.name} sets the loss to {_form(loss)}: expected a 0-D float32 variable")
 
 
+@dataclass(frozen=True)
+class WholeExtraPass(ExtraPass):
+    """One that needs the complete program, outside of any gate."""
+
+    whole: ClassVar[bool] = True
+
+
 def _same(before: list[Any], after: Any) -> bool:
     return isinstance(after, list) and len(after) == len(before) and all(map(is_, after, before))
 
@@ -93,4 +100,4 @@ def _build(config: Config, index: int) -> ExtraPass:
             raise ConfigError.of(f"{spec.name} makes a {type(own).__name__}, not a ppema.passes.target.Pass", "name")
         if not isinstance(getattr(own, "name", None), str):
             raise ConfigError.of(f"{spec.name} has no name: give the class `name: ClassVar[str] = ...`", "name")
-    return ExtraPass(index, spec.after, own)
+    return (WholeExtraPass if own.whole else ExtraPass)(index, spec.after, own)

@@ -10,9 +10,9 @@ from typing import Any
 
 from ppema.config import Config
 from ppema.errors import ConfigError
-from ppema.ir import Parameter, backend
+from ppema.ir import NORM_KINDS, PAIRED_NORM_KINDS, Parameter, backend
 from ppema.optimizers.optimizer import DECAY_FILTERS, optimizer_of
-from ppema.passes.groups import Treatment
+from ppema.passes.treatment import Treatment
 from ppema.programs.eval_program import Model
 
 
@@ -34,7 +34,15 @@ def treatments_of(config: Config, model: Model) -> dict[str, Treatment]:
                 if other != index:
                     place = places.get(parameter.name, parameter.name)
                     raise ConfigError.of(f"{place} is in groups[{other}] already: let one of them match less", "match")
-                found[parameter.name] = Treatment(group.lr_scale or 1.0, group.weight_decay, group.frozen)
+                if parameter.trainable or group.frozen:
+                    found[parameter.name] = Treatment(group.lr_scale or 1.0, group.weight_decay, group.frozen)
+            if index not in {group_of[name] for name in found if name in group_of}:
+                raise ConfigError.of(f"{group.match!r} matches no trainable variable", "match")
+    with config.at("groups"):
+        _check_norms(found, model, places)
+    if config.optimizer.no_decay:
+        with config.at("optimizer"):
+            _check_no_decay(config.optimizer)
     for name in _of_kinds(config.optimizer.no_decay, model, places):
         treatment = found.get(name, Treatment())
         if treatment.weight_decay is None and not treatment.frozen:
@@ -58,7 +66,7 @@ def _matched(pattern: str, parameters: Iterable[Parameter], places: Mapping[str,
 def _of_kinds(kinds: Iterable[str], model: Model, places: Mapping[str, str]) -> list[str]:
     """The names of the trainable variables of these kinds: "bias" by their place, "norm" by the operation that reads them."""
     operations = backend().operations(model.test.program)
-    normalising = {name for op in operations if "_norm" in op.kind for name in op.reads}
+    normalising = {name for op in operations if op.kind.rstrip("_") in NORM_KINDS for name in op.reads}
     chosen = set(kinds)
     found = []
     for parameter in model.parameters:
@@ -67,6 +75,26 @@ def _of_kinds(kinds: Iterable[str], model: Model, places: Mapping[str, str]) -> 
         if parameter.trainable and (("bias" in chosen and bias) or ("norm" in chosen and name in normalising)):
             found.append(name)
     return found
+
+
+def _check_norms(found: Mapping[str, Treatment], model: Model, places: Mapping[str, str]) -> None:
+    """Raise ConfigError for a normalisation layer of which one weight, or one statistic, is frozen and the other is not."""
+    trainable = {parameter.name for parameter in model.parameters if parameter.trainable}
+    frozen = {name for name, each in found.items() if each.frozen}
+    for op in backend().operations(model.test.program):
+        if op.kind.rstrip("_") in PAIRED_NORM_KINDS:
+            for pair in (trainable.intersection(op.reads), set(op.reads) - trainable):
+                if frozen & pair and not pair <= frozen:
+                    one, other = (places.get(min(names), min(names)) for names in (frozen & pair, pair - frozen))
+                    raise ConfigError.of(f"{one} is frozen and {other} is not: freeze both of a layer, or neither")
+
+
+def _check_no_decay(optimizer: Any) -> None:
+    """Raise ConfigError for `no_decay` of an optimizer that decays nothing."""
+    parameters = inspect.signature(optimizer_of(optimizer.name)).parameters.values()
+    by_default = any("weight_decay" in each.name and isinstance(each.default, float) and each.default for each in parameters)
+    if not (optimizer.weight_decay or by_default or any("weight_decay" in key for key in optimizer.args)):
+        raise ConfigError.of(f"{optimizer.name} has no weight decay here: set weight_decay, or remove it", "no_decay")
 
 
 def _check_decay(optimizer: Any, decay: float) -> None:

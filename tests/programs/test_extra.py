@@ -114,6 +114,23 @@ class Leaves(Pass):
             left[self.kind]()
 
 
+@dataclass(frozen=True)
+class Count(Pass):
+    """A pass over the complete program."""
+
+    name: ClassVar[str] = "count"
+    whole: ClassVar[bool] = True
+
+    def apply(self, target: TrainProgram) -> str:
+        return f"{target.ir.size(target.main)} operations"
+
+
+def test_a_pass_over_the_complete_program_comes_last():
+    run = prepare_training(config("passes=[{name: programs.test_extra.Count, after: optimize}]", "runtime.onednn=off"))
+    assert names(run)[-1] == "extra"
+    assert run.programs.passes[-1].result == f"count: {backend().size(run.programs.train)} operations"
+
+
 class Nameless(Pass):
     def apply(self, target):
         pass

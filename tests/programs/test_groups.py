@@ -9,6 +9,7 @@ from support.runs import steps
 
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
+from ppema.programs.statistics import train_statistics
 from ppema.programs.treatments import treatments_of
 from ppema.training.describe import describe
 from ppema.training.setup import prepare_training
@@ -72,18 +73,37 @@ def test_what_is_frozen_stays_and_its_batch_norm_uses_its_own_statistics():
     norms = [op for op in backend().operations(run.programs.train) if op.kind.rstrip("_") == "batch_norm"]
     assert sorted(op.is_test for op in norms) == [False, True]
     average = run.programs.averages["ema"]
-    covered = {each.parameter.name for each in average.choices if each.how == "average"}
-    assert covered == {each.name for each in run.programs.model.parameters if each.name[-5:] in {*["1.w_0", "1.b_0"]}} | {
-        each.name for each in run.programs.model.parameters if "_1." in each.name or each.name.startswith("linear")
+    assert {place.split(".")[0] for place, name in run.programs.model.structured.items() if name in average.shadow_of} == {
+        *("4", "5", "10")
     }
 
 
+FROZEN = "groups=[{match: '^[01][.]', frozen: true}]"
+
+
+def test_frozen_statistics_are_not_recalibrated():
+    """Neither in training nor where weights are measured later: they belong to the weights that training saw."""
+    run = prepare_training(config(FROZEN, "averages.ema.batch_norm=recalibrate"))
+    norms = {"batch_norm2d_1.w_1", "batch_norm2d_1.w_2"}
+    assert set(run.programs.averages["ema"].recalibrated) == norms
+    assert train_statistics(run.config, run.train_loader.fields, run.programs.model) == norms
+    assert len(train_statistics(config(), run.train_loader.fields, run.programs.model)) == 4
+
+
+def test_frozen_statistics_of_a_batch_norm_that_is_trained():
+    _, before, after = first_step("groups=[{match: '^1._(mean|variance)$', frozen: true}]")
+    same = {place for place in before if before[place].tobytes() == after[place].tobytes()}
+    assert same == {"1._mean", "1._variance"}
+
+
 def test_show_previews_them():
-    run = prepare_training(config("groups=[{match: '^0', lr_scale: 0.5}]", "optimizer={name: Momentum, no_decay: [norm]}"))
+    run = prepare_training(
+        config("groups=[{match: '^0', lr_scale: 0.5}]", "optimizer={name: Momentum, weight_decay: 0.1, no_decay: [norm]}")
+    )
     assert "groups" in [each.name for each in run.programs.passes]
     table = next(each for each in describe(run) if each.title == "Variables")
     column = table.head.index("group")
-    assert {row[1]: row[column] for row in table.rows} | {} == {
+    assert {row[1]: row[column] for row in table.rows} == {
         **{row[1]: "" for row in table.rows},
         "0.weight": "lr × 0.5",
         **dict.fromkeys(("1.weight", "1.bias", "5.weight", "5.bias"), "weight decay 0"),
@@ -106,6 +126,13 @@ def test_show_previews_them():
             "for all variables: expected 0",
         ),
         (["groups=[{match: ., frozen: true}]"], "there is nothing to train"),
+        (
+            ["groups=[{match: '^1.weight$', frozen: true}]"],
+            "1.weight is frozen and 1.bias is not: freeze both of a layer",
+        ),
+        (["groups=[{match: '^1._mean', frozen: true}]"], "1._mean is frozen and 1._variance is not"),
+        (["groups=[{match: _mean, lr_scale: 2}]"], "'_mean' matches no trainable variable"),
+        (["optimizer={name: SGD, no_decay: [bias]}"], "SGD has no weight decay here: set weight_decay, or remove it"),
         (["optimizer={name: SGD, clip_norm: 1, clip_value: 1}"], "requires that clip_norm is not given: choose one"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-from support.configs import data_section, write_config
 from visualdl import LogReader
 
 from ppema.log.records import read_metrics
@@ -20,37 +20,12 @@ pytestmark = pytest.mark.campaign
 
 ROOT = Path(__file__).parents[2]
 KILLS = 30
-# Dropout, BatchNorm, shuffling, worker processes, a warm-up and a cosine, averages of every kind; saving after each step.
-SECTIONS = {
-    "data": data_section(
-        "{name: support.datasets.Images, batch_size: 3, shuffle: true, workers: 1}",
-        "{name: support.datasets.Images, batch_size: 40}",
-    ),
-    "optimizer": "{name: AdamW, weight_decay: 0.01, clip_norm: 1.0}",
-    "lr": "{name: CosineAnnealingDecay, args: {learning_rate: 0.01, T_max: 100 %}, warmup: 50 steps}",
-    "averages": """
-  ema: {decay: 0.99, thres_steps: true}
-  kept: {decay: 0.999, precision: compensated, update_every: 3, batch_norm: copy}
-  measured: {half_life: 30 steps, start: 20 steps, batch_norm: recalibrate, recalibrate_batches: 2}
-  narrow: {sigma_rel: 0.05}
-  wide: {sigma_rel: 0.10, overwrite_every: 70 steps}""",
-    "train": """
-  epochs: 60
-  log_every: 7 steps
-  eval_every: 50 steps
-  save_every: 1 step
-  snapshot_every: 90 steps
-  keep: 2
-  keep_every: 200 steps
-  monitor: [ema/accuracy, raw/loss]""",
-    "runtime": "{threads: 1}",
-    "output": "run",
-}
+CONFIG = Path(__file__).with_name("killed.yml")
 
 
 def started(folder: Path) -> subprocess.Popen:
     folder.mkdir(exist_ok=True)
-    write_config(folder / "small.yml", **SECTIONS)
+    shutil.copy(CONFIG, folder / "small.yml")
     command = [sys.executable, str(ROOT / "tools/train.py"), "-c", "small.yml"]
     environment = {"PYTHONPATH": str(ROOT / "tests"), "PATH": "/usr/bin:/bin"}
     return subprocess.Popen(
