@@ -29,19 +29,21 @@ def cross_entropy(predictions: Variable, targets: Variable, label_smoothing: flo
         label_smoothing: ε in [0, 1): q becomes (1 - ε)·q + ε/C (Szegedy et al. 2016, section 7).
 
     Returns: [N] or [N, …] float32.
-    Raises ConfigError if the targets do not fit the predictions, and for another ε.
+    Raises ConfigError if the targets do not fit the predictions, for a single class, and for another ε.
     """
     if not 0 <= label_smoothing < 1:
         raise ConfigError.of(f"expected a number in [0, 1), got {label_smoothing}", "args", "label_smoothing")
     shape, classes = list(predictions.shape), predictions.shape[-1]
     if has_classes(targets):
         if list(targets.shape) != shape[:-1]:
-            raise _mismatch("cross_entropy", predictions, targets, "class labels of the predictions' shape without its last")
+            raise mismatch("cross_entropy", predictions, targets, "class labels of the predictions' shape without its last")
+        check_classes("cross_entropy", predictions, targets)
         if not label_smoothing:
             return functional.cross_entropy(predictions, targets, reduction="none").reshape(targets.shape)
         targets = functional.one_hot(targets, classes)
     elif list(targets.shape) != shape:
-        raise _mismatch("cross_entropy", predictions, targets, "int64 class labels, or probabilities of the predictions' shape")
+        raise mismatch("cross_entropy", predictions, targets, "int64 class labels, or probabilities of the predictions' shape")
+    check_classes("cross_entropy", predictions, targets)
     if label_smoothing:
         targets = targets * (1.0 - label_smoothing) + label_smoothing / classes
     return -(targets * functional.log_softmax(predictions, axis=-1)).sum(axis=-1)
@@ -81,7 +83,7 @@ def difference(name: str, predictions: Variable, targets: Variable) -> Variable:
     if list(predictions.shape) == [*targets.shape, 1]:
         predictions = predictions.squeeze(-1)
     if list(predictions.shape) != list(targets.shape) or has_classes(targets):
-        raise _mismatch(name, predictions, targets, "float32 targets of the predictions' shape")
+        raise mismatch(name, predictions, targets, "float32 targets of the predictions' shape")
     return predictions - targets
 
 
@@ -90,7 +92,20 @@ def has_classes(targets: Variable) -> bool:
     return targets.dtype == paddle.int64
 
 
-def _mismatch(name: str, predictions: Variable, targets: Variable, wanted: str) -> ConfigError:
+def check_classes(name: str, predictions: Variable, targets: Variable) -> None:
+    """Raises ConfigError for predictions [N, …, 1], of which every softmax is 1 and every argmax is 0.
+
+    name: the loss or metric, for the message.
+    """
+    if predictions.shape[-1] == 1:
+        raise ConfigError.of(
+            f"{name} needs two classes or more; the model gives {form(predictions)} and the data's targets are "
+            f"{form(targets)}: use mse for numbers, or int64 labels and an output for each class"
+        )
+
+
+def mismatch(name: str, predictions: Variable, targets: Variable, wanted: str) -> ConfigError:
+    """The error of the loss or metric `name`, which expects `wanted`."""
     return ConfigError.of(
         f"{name} expects {wanted}; the model gives {form(predictions)} and the data's targets are {form(targets)}"
     )

@@ -10,7 +10,7 @@ import paddle
 
 from ppema.errors import ConfigError, Problem
 from ppema.ir import Variable
-from ppema.losses import difference, form, has_classes, mse
+from ppema.losses import check_classes, difference, form, has_classes, mismatch, mse
 from ppema.user_code.names import check_arguments, resolve
 
 Metric = Callable[[Variable, Variable], Variable]
@@ -20,14 +20,17 @@ def accuracy(predictions: Variable, targets: Variable, k: int = 1) -> Variable:
     """1 if the target class is among the k largest predictions, else 0: [N] or [N, …] float32.
 
     predictions: [N, C] or [N, …, C] float32. targets: [N] or [N, …] int64, or probabilities of the predictions' shape, whose
-    largest is the class. Raises ConfigError if the shapes do not fit or k is not in [1, C].
+    largest is the class. Raises ConfigError if the shapes do not fit, for a single class, and if k is not in [1, C].
     """
     if len(predictions.shape) < 2 or not 1 <= k <= predictions.shape[-1]:
         raise ConfigError.of(f"the top {k} of predictions {form(predictions)} can not be taken")
+    shape = list(predictions.shape)
+    if list(targets.shape) != (shape[:-1] if has_classes(targets) else shape):
+        said = "int64 class labels of the predictions' shape without its last, or probabilities of the predictions' shape"
+        raise mismatch("accuracy", predictions, targets, said)
+    check_classes("accuracy", predictions, targets)
     if not has_classes(targets):
         targets = paddle.argmax(targets, axis=-1)
-    if list(targets.shape) != list(predictions.shape)[:-1]:
-        raise ConfigError.of(f"the model gives {form(predictions)} and the data's targets are {form(targets)}")
     if k == 1:
         hits = paddle.argmax(predictions, axis=-1) == targets
     else:

@@ -109,6 +109,37 @@ def test_shapes_that_do_not_fit_are_named_and_never_broadcast(name, targets, sai
         run(build_loss(spec(name)), LOGITS, targets)
 
 
+ONE = np.zeros((7, 1), "float32")
+ONE_CLASS = (
+    r"needs two classes or more; the model gives float32 \[N, 1\] and the data's targets are (float32|int64) \[N.*\]: use mse"
+)
+
+
+@pytest.mark.parametrize("targets", [ONE, np.zeros(7, "int64")])
+def test_a_single_class_is_refused(targets):
+    """Every softmax would be 1, and every argmax 0: a regression would have perfect figures."""
+    for smoothing in (0.0, 0.1):
+        with pytest.raises(ConfigError, match=f"cross_entropy {ONE_CLASS}"):
+            run(build_loss(spec("cross_entropy", label_smoothing=smoothing)), ONE, targets)
+    with pytest.raises(ConfigError, match=f"accuracy {ONE_CLASS}"):
+        run(build_metrics([spec("accuracy")])["accuracy"], ONE, targets)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "targets", "form"),
+    [
+        (ONE, np.zeros(7, "float32"), r"float32 \[N\]"),
+        (LOGITS, np.zeros(7, "float32"), r"float32 \[N\]"),
+        (LOGITS, np.zeros((7, 1), "float32"), r"float32 \[N, 1\]"),
+        (LOGITS, np.zeros((7, 4), "float32"), r"float32 \[N, 4\]"),
+        (LOGITS, np.zeros((7, 1), "int64"), r"int64 \[N, 1\]"),
+    ],
+)
+def test_accuracy_refuses_targets_that_do_not_fit(predictions, targets, form):
+    with pytest.raises(ConfigError, match=rf"accuracy expects int64 class labels .*the data's targets are {form}$"):
+        run(build_metrics([spec("accuracy")])["accuracy"], predictions, targets)
+
+
 @pytest.mark.parametrize(
     ("specs", "lines"),
     [
