@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ppema.config import DEFAULT_BATCHES, RAW, Config
 from ppema.environment import paddle_with
+from ppema.errors import PpemaError
 from ppema.log.run import Run
 from ppema.log.run import run as read_run
 
@@ -30,10 +31,11 @@ def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Resu
     names the checkpoint: "last", "best", or a path, also of another run (`Checkpoints.find`).
     extend: accept a longer run in which lengths in percent change. The learning rate then follows the new schedule.
 
-    Writes under the config's `output` only. Raises ConfigError, DataError, CheckpointError or SetupError for bad input. Raises
-    TrainingError for more skipped steps than `train.max_skipped`, after saving the state, for a state that is not finite, and
-    for a failed write. Earlier checkpoints stay unchanged.
+    Writes under the config's `output` only. Raises PpemaError for anything but a Config, and ConfigError, DataError,
+    CheckpointError or SetupError for bad input. Raises TrainingError for more skipped steps than `train.max_skipped`, after
+    saving the state, for a state that is not finite, and for a failed write. Earlier checkpoints stay unchanged.
     """
+    _check_config(config)
     paddle_with(config.runtime.threads)
     from ppema.training import loop
 
@@ -45,8 +47,9 @@ def build(config: Config) -> Programs:
 
     With `runtime.onednn`, the train program is made for this CPU; test programs can be saved and run anywhere.
 
-    Raises ConfigError, DataError or SetupError.
+    Raises PpemaError for anything but a Config; ConfigError, DataError or SetupError.
     """
+    _check_config(config)
     paddle_with(config.runtime.threads)
     from contextlib import closing
 
@@ -57,7 +60,7 @@ def build(config: Config) -> Programs:
 
 
 def evaluate(
-    config: Config,
+    config: Config | Run | str | os.PathLike[str],
     weights: str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     *,
@@ -68,6 +71,7 @@ def evaluate(
 
     The evaluated program has no averages: the values of an average are loaded into the variables themselves.
 
+    config: that of a run, `ppema.run(path)`, or the path of its folder.
     weights: "raw", an average's name, or None for all in the checkpoint; or the path of a file of weights (*.safetensors),
     without any of the other arguments. checkpoint: "last" (the default), "best", or a path.
     batch_norm: policies for BatchNorm's statistics; the weights are evaluated under each, as "<weights> (<policy>)". "all": all
@@ -76,6 +80,7 @@ def evaluate(
 
     Raises PpemaError for invalid arguments; ConfigError, DataError, CheckpointError, SetupError.
     """
+    config = _config_of(config)
     paddle_with(config.runtime.threads)
     from ppema.evaluation.stored import evaluate_stored
 
@@ -141,7 +146,7 @@ def average(
 
 
 def export(
-    config: Config,
+    config: Config | Run | str | os.PathLike[str],
     to: str | os.PathLike[str],
     *,
     format: Format | None = None,
@@ -149,8 +154,9 @@ def export(
     checkpoint: str | os.PathLike[str] | None = None,
     names: Names | None = None,
 ) -> Exported:
-    """Write weights of the run of `config` to the file `to`. An existing file is replaced.
+    """Write weights of a run to the file `to`. An existing file is replaced.
 
+    config: that of the run, `ppema.run(path)`, or the path of its folder.
     format: by default the suffix of `to`. weights: "raw", an average's name, or the path of a file of weights (*.safetensors)
     of the same model. checkpoint: "last" (the default), "best", or a path. names: the keys of the arrays, "variables" or
     "places" in the model; a variable without a place keeps its own name. Default: variables for safetensors, places for
@@ -159,6 +165,7 @@ def export(
     Raises PpemaError for invalid arguments, CheckpointError for a missing or damaged source, and TrainingError if the file
     can not be written.
     """
+    config = _config_of(config)
     paddle_with(config.runtime.threads)
     from ppema.weights import export as exporting
 
@@ -169,4 +176,24 @@ def _config_of(run: Config | Run | str | os.PathLike[str]) -> Config:
     """The config of a run: itself, a `Run`, or the path of the run's folder. Raises PpemaError if that is no run."""
     if isinstance(run, Config):
         return run
-    return (run if isinstance(run, Run) else read_run(run)).config
+    if isinstance(run, Run):
+        return run.config
+    if not isinstance(run, str | os.PathLike):
+        kind = type(run).__name__
+        raise PpemaError(f"expected a config, what ppema.run returns, or the path of a run's folder; got a {kind}")
+    if os.path.isfile(run):
+        raise PpemaError(f"{os.fspath(run)}: expected the output folder of a run, or a config: load_config({os.fspath(run)!r})")
+    return read_run(run).config
+
+
+def _check_config(config: Config) -> None:
+    """Raise PpemaError for anything but a `Config`; for a path or a `Run`, the message has the call that makes one of it."""
+    if isinstance(config, Config):
+        return
+    remedy = ""
+    if isinstance(config, Run):
+        remedy = f": ppema.run({str(config.path)!r}).config"
+    elif isinstance(config, str | os.PathLike):
+        path = os.fspath(config)
+        remedy = f": ppema.run({path!r}).config" if os.path.isdir(path) else f": ppema.load_config({path!r})"
+    raise PpemaError(f"config: expected what ppema.load_config returns, got a {type(config).__name__}{remedy}")

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.configs import loader
 
 import ppema
+from ppema.errors import PpemaError
 from ppema.evaluation.stored import evaluate_stored
 from ppema.posthoc import search
 from ppema.training import loop
@@ -60,3 +62,44 @@ def test_a_public_function_takes_the_arguments_of_the_one_that_works(public, don
         (each.name, each.kind, each.default) for each in theirs if each.name != "say"
     ]
     assert inspect.getdoc(public)
+
+
+def test_evaluate_and_export_take_a_config_a_run_or_its_folder(tmp_path):
+    config = loader(tmp_path)("train.epochs=1")
+    ppema.train(config)
+    folder = (tmp_path / "run").rename(tmp_path / "moved")
+    runs = [config.model_copy(update={"output": str(folder)}), ppema.run(folder), folder, str(folder)]
+    first, *others = [ppema.evaluate(run, "ema") for run in runs]
+    assert all(each == first for each in others)
+    files = [Path(ppema.export(run, tmp_path / f"{number}.safetensors").file) for number, run in enumerate(runs)]
+    assert len({file.read_bytes() for file in files}) == 1
+
+
+@pytest.mark.parametrize("function", [ppema.train, ppema.build])
+def test_what_is_no_config_is_refused_in_a_line(function, tmp_path):
+    (tmp_path / "config.yml").touch()
+    expected = "config: expected what ppema.load_config returns, got a "
+    for given, got in [
+        ("reg.yml", "str: ppema.load_config('reg.yml')"),
+        (tmp_path, f"PosixPath: ppema.run({str(tmp_path)!r}).config"),
+        (ppema.run(tmp_path), f"Run: ppema.run({str(tmp_path)!r}).config"),
+        ({"lr": 0.1}, "dict"),
+    ]:
+        with pytest.raises(PpemaError) as refused:
+            function(given)
+        assert str(refused.value) == expected + got
+
+
+@pytest.mark.parametrize("function", [ppema.evaluate, lambda run: ppema.export(run, "x.safetensors")])
+def test_what_is_no_run_is_refused_in_a_line(function, tmp_path):
+    file = tmp_path / "reg.yml"
+    file.touch()
+    with pytest.raises(PpemaError) as refused:
+        function(file)
+    assert str(refused.value) == f"{file}: expected the output folder of a run, or a config: load_config({str(file)!r})"
+    with pytest.raises(
+        PpemaError, match=r"^expected a config, what ppema\.run returns, or the path of a run's folder; got a dict$"
+    ):
+        function({})
+    with pytest.raises(PpemaError, match=r"nowhere: this is no run of ppema: there is no such folder"):
+        function("nowhere")

@@ -29,9 +29,12 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     An `output` that is not set becomes `runs/<the file's name>`. Modules that the config names are searched on Python's path,
     in the current working directory, and in the folder of the file.
 
-    Raises ConfigError with all unreadable files and overrides; if all are readable, with all faults of keys and values; and
-    if the resolved config is larger than MAX_NODES keys and values or MAX_BYTES bytes, which its file config.yml can not hold.
+    Raises ConfigError for a plain string as `overrides`; with all unreadable files and overrides; if all are readable, with all
+    faults of keys and values; and if the resolved config is larger than MAX_NODES keys and values or MAX_BYTES bytes, which its
+    file config.yml can not hold.
     """
+    if isinstance(overrides, str):
+        raise ConfigError.of(f'overrides: expected a list of "key=value", got a str: [{overrides!r}]')
     files = Files()
     tree = files.read(os.fspath(path))
     problems = list(files.problems)

@@ -99,3 +99,9 @@ def written(tmp_path):
         "data: {train: &d {name: digits, split: train, batch_size: 8}, eval: *d}\n"
     )
     return tmp_path / "a.yml"
+
+
+def test_a_plain_string_is_no_list_of_overrides(files):
+    with pytest.raises(ConfigError) as refused:
+        load_config("minimal.yml", "lr=0.1")
+    assert str(refused.value) == "overrides: expected a list of \"key=value\", got a str: ['lr=0.1']"
