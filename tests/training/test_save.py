@@ -12,10 +12,10 @@ import pytest
 from support.configs import loader
 from support.runs import content, last, losses
 
-from ppema import training
 from ppema.checkpoint.lock import locked
 from ppema.errors import CheckpointError, DataError, TrainingError
 from ppema.log.records import read_metrics
+from ppema.training import loop as training
 from ppema.training.loop import Trainer, train
 
 
