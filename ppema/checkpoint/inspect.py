@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,10 +99,19 @@ def check(path: Path) -> list[str]:
     return problems(path, found.manifest)
 
 
-def check_pointers(folder: Path) -> list[str]:
-    """The faults of the pointers in `folder`, such as `last`, one line each."""
+def check_pointers(folder: Path, damaged: Collection[str]) -> list[str]:
+    """The faults of the pointers in `folder`, such as `last`, one line each.
+
+    damaged: the names of checkpoints with faults, such as "step-00000006". One line names all pointers to such a checkpoint.
+    """
     found = []
-    for pointer in Checkpoints(folder).pointers():
+    pointers = Checkpoints(folder).pointers()
+    for target in damaged:
+        if named := ", ".join(pointer for pointer, name in pointers.items() if name == target):
+            found.append(f"{folder / target}: damaged, and named by {named}")
+    for pointer, target in pointers.items():
+        if target in damaged:
+            continue
         try:
             Checkpoints(folder).find(pointer)
         except CheckpointError as error:

@@ -81,8 +81,9 @@ def _verify(arguments: argparse.Namespace) -> int:
             found[str(path)] = check(path)
             continue
         folder = folder_of_run(path)
-        found |= {str(each.path): check(each.path) for each in entries(folder)}
-        found[str(folder)] = check_pointers(folder)
+        faults = {each.path: check(each.path) for each in entries(folder)}
+        found |= {str(each): lines for each, lines in faults.items()}
+        found[str(folder)] = check_pointers(folder, [each.name for each, lines in faults.items() if lines])
     for path, faults in found.items():
         for line in faults or [f"{path}: intact"]:
             say(escaped(line))

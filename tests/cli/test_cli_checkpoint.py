@@ -231,4 +231,17 @@ def test_a_checkpoint_that_is_a_dangling_link_is_listed_as_damaged(run, capsys):
     out = capsys.readouterr().out.splitlines()
     assert out[3].split() == ["step-00000006", "-", "0.00", "last"] and out[4] == said
     assert main(["verify", str(run)]) == 2
-    assert capsys.readouterr().out.splitlines()[2:] == [said, said], "the checkpoint, and what names it the last"
+    assert capsys.readouterr().out.splitlines()[2:] == [said, f"{path}: damaged, and named by last"]
+
+
+def test_the_fault_of_a_file_is_printed_once_however_many_pointers_name_its_checkpoint(run, capsys):
+    folder = run / "checkpoints"
+    for pointer in ("best", "best-raw-loss"):
+        shutil.copy(folder / "last", folder / pointer)
+    os.truncate(folder / "step-00000006/raw.safetensors", 5)
+    assert main(["verify", str(run)]) == 2
+    out = capsys.readouterr().out.splitlines()
+    assert out[2] == f"{folder}/step-00000006/raw.safetensors: damaged: it has 5 bytes, and 132 were written"
+    named = f"{folder}/step-00000006: damaged, and named by "
+    assert len(out) == 4 and out[3].startswith(named)
+    assert sorted(out[3].removeprefix(named).split(", ")) == ["best", "best-raw-loss", "last"]
