@@ -22,6 +22,9 @@ def npz(path: str, inputs: Sequence[str], target: str) -> ArrayDataset:
     found = existing_file(path)
     try:
         archive = np.load(found, allow_pickle=False)
+    except ValueError as error:
+        # numpy takes any file of another format for a pickle, and advises to load it unsafely.
+        raise DataError(f"{path}: it is no .npz archive, which numpy.savez writes") from error
     except Exception as error:
         raise DataError(f"{path}: not an .npz archive: {one_line(error)}") from error
     if not isinstance(archive, np.lib.npyio.NpzFile):

@@ -1,6 +1,7 @@
 """NumPy archives: the values that are read, and every fault of a file."""
 
 import io
+import pickle
 import zipfile
 
 import numpy as np
@@ -67,8 +68,14 @@ def test_not_an_archive(path, tmp_path):
         file.write(b"PK\x03\x04 and then nothing")
     assert refusal(path).startswith("not an .npz archive: BadZipFile: ")
     with open(path, "wb") as file:
-        file.write(b"text")
-    assert refusal(path).startswith("not an .npz archive: ")
+        file.write(b"x,y\n1,2\n")
+    assert refusal(path) == "it is no .npz archive, which numpy.savez writes"
+    with open(path, "wb") as file:
+        pickle.dump({"x": [1]}, file)
+    assert refusal(path) == "it is no .npz archive, which numpy.savez writes"
+    with open(path, "wb") as file:
+        pass
+    assert refusal(path) == "not an .npz archive: EOFError: No data left in file"
 
 
 def test_a_header_that_promises_too_much(path):
