@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from ppema.errors import PpemaError, escaped
 
@@ -20,10 +20,20 @@ if TYPE_CHECKING:
     from ppema.config import Config
 
 
-def parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments for a config. prog: the command's name in usage lines."""
-    made = argparse.ArgumentParser(prog=prog, description=description)
-    made.add_argument("-c", "--config", metavar="CONFIG", help="the experiment's YAML file")
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors show how to name the config."""
+
+    def error(self, message: str) -> NoReturn:
+        files = [word for word in message.split() if word.endswith((".yml", ".yaml"))]
+        if "-c/--config" in message or (files and message.startswith("unrecognized arguments")):
+            message += f"; name the experiment's YAML file: {self.prog} -c {files[0] if files else 'CONFIG'}"
+        super().error(message)
+
+
+def parser(prog: str, description: str, *, required: bool = True) -> argparse.ArgumentParser:
+    """A parser with the arguments for a config. prog: the command's name in usage lines; required: whether -c is."""
+    made = _Parser(prog=prog, description=description)
+    made.add_argument("-c", "--config", metavar="CONFIG", required=required, help="the experiment's YAML file")
     made.add_argument(
         "-o",
         "--override",

@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema export") -> int:
         prog,
         "Write weights of a run to one file: safetensors, which eval --weights and init_from read, or Paddle's pdparams, for "
         "layer.set_state_dict(paddle.load(FILE)).",
+        required=False,
     )
     made.add_argument("--to", metavar="FILE", required=True, help="the file to write; an existing one is replaced")
     made.add_argument(

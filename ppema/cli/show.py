@@ -12,7 +12,7 @@ from ppema.cli.common import load, parser, print_table, run
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema show") -> int:
     """Run the command, and return its exit code: 0 done, 2 bad input."""
-    made = parser(prog, "Show the result of a config: variables, averages, memory, programs and length.")
+    made = parser(prog, "Show the result of a config: variables, averages, memory, programs and length.", required=False)
     made.add_argument("--all", action="store_true", help="show each variable of a large model instead of its layer groups")
     made.add_argument(
         "--resolved", action="store_true", help="print the whole config instead, with bases and defaults filled in"

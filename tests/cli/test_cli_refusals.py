@@ -78,15 +78,28 @@ def test_every_problem_of_a_config_in_one_report(here, capsys):
 
 
 @pytest.mark.parametrize(
-    ("main", "rest"), [(train_main, []), (eval_main, []), (show_main, []), (average_main, ["--last-checkpoints", "2"])]
+    ("main", "command", "rest"),
+    [(train_main, "train", []), (eval_main, "eval", []), (average_main, "average", ["--last-checkpoints", "2"])],
 )
-def test_a_missing_config_or_none_is_said(here, capsys, main, rest):
-    assert main(rest) == 2
+def test_a_missing_config_or_none_is_said(here, capsys, main, command, rest):
     assert main(["-c", "nowhere.yml", *rest]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2
-    assert "-c CONFIG is missing" in lines[0]
-    assert "nowhere.yml" in lines[1]
+    assert "nowhere.yml" in capsys.readouterr().err
+    for arguments in (rest, ["mine.yml", *rest]):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+        err = capsys.readouterr().err
+        assert err.startswith(f"usage: ppema {command} [-h] -c CONFIG ")
+        needed = "the following arguments are required: -c/--config; name the experiment's YAML file"
+        assert err.splitlines()[-1] == f"ppema {command}: error: {needed}: ppema {command} -c CONFIG"
+
+
+def test_show_needs_a_config_for_some_of_its_uses(here, capsys):
+    assert show_main([]) == 2
+    assert capsys.readouterr().err == "-c CONFIG is missing: name the experiment's YAML file\n"
+    with pytest.raises(SystemExit, match="2"):
+        show_main(["mine.yml"])
+    said = "unrecognized arguments: mine.yml; name the experiment's YAML file: ppema show -c mine.yml"
+    assert capsys.readouterr().err.splitlines()[-1] == f"ppema show: error: {said}"
 
 
 def test_eval_of_what_is_not_there(here, capsys):
