@@ -85,3 +85,21 @@ def test_what_paddle_saves_while_applied_is_the_average_as_with_its_own_class(bu
     assert same(weights(built), raw)
     paddle.static.io.load_vars(built.executor, str(tmp_path / "each"), built.main, predicate=lambda each: each.persistable)
     assert same(weights(built), mean) and same(averages(built, ema), mean)
+
+
+def test_a_file_saved_while_applied_makes_the_averages_the_weights_for_good(built, here, tmp_path):
+    """As on docs/class.md. Training goes on from the averages, and they can be applied again."""
+    ema = averaged(built, 0.9)
+    built.steps(4)
+    mean = averages(built, ema)
+    with ema.apply(built.executor, need_restore=False):
+        paddle.static.save(built.main, str(tmp_path / "averaged"))
+    ema.restore(built.executor)
+    assert not same(weights(built), mean)
+    paddle.static.load(built.main, str(tmp_path / "averaged"), built.executor)
+    assert same(weights(built), mean) and same(averages(built, ema), mean)
+    built.steps(1)
+    trained = weights(built)
+    with ema.apply(built.executor):
+        assert same(weights(built), averages(built, ema))
+    assert same(weights(built), trained) and not same(trained, mean)
