@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from ppema.cli.common import add_json, load, parser, print_json, print_table, run
+from ppema.cli.common import add_json, load, parser, print_json, print_table, run, say
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema eval") -> int:
@@ -36,19 +35,17 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema eval") -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     config = load(arguments)
-    from ppema.api import evaluate
-    from ppema.weights.file import description, is_file
+    from ppema.evaluation.stored import evaluate_stored
 
     asked = arguments.batch_norm
-    results = evaluate(
+    results = evaluate_stored(
         config,
         arguments.weights,
         arguments.checkpoint,
         batch_norm=asked if asked in (None, "all") else asked.split(","),
         recalibrate_batches=arguments.recalibrate_batches,
+        say=lambda line: say(line, sys.stderr),
     )
-    if arguments.weights is not None and is_file(arguments.weights):
-        print(description(Path(arguments.weights)), file=sys.stderr)
     measures = list(next(iter(results.values())))
     print_table(["weights", *measures], [[name, *values.values()] for name, values in results.items()])
     if arguments.json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from ppema.evaluation.evaluate import evaluate as measure
 from ppema.evaluation.policies import Policies
 from ppema.evaluation.prepared import prepare_evaluation
 from ppema.passes.select import POLICIES, BatchNormPolicy
-from ppema.weights.file import is_file, read_weights
+from ppema.weights.file import description, is_file, read_weights
 
 
 def evaluate_stored(
@@ -28,14 +28,20 @@ def evaluate_stored(
     *,
     batch_norm: Sequence[BatchNormPolicy] | Literal["all"] | None = None,
     recalibrate_batches: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, dict[str, float]]:
-    """`ppema.api.evaluate`, once paddle is loaded. Arguments, result and errors are the same."""
+    """`ppema.api.evaluate`, once paddle is loaded. Its arguments, result and errors are the same.
+
+    say: receives a line that describes the weights: the checkpoint and its step, or what a file of weights says of itself.
+    """
     weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
     _check(weights, checkpoint, batch_norm, recalibrate_batches)
     if weights is not None and is_file(weights):
         with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
             run.put(Path(weights), read_weights(Path(weights)))
-            return {weights: measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)}
+            result = measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)
+        say(description(Path(weights)))
+        return {weights: result}
     found = checkpoints_of(config).find(checkpoint or "last", with_weights(weights))
     wanted = [RAW, *found.manifest.averages] if weights is None else [weights]
     results = {}
@@ -51,6 +57,7 @@ def evaluate_stored(
                 results[label] = measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)
     if not results:
         raise CheckpointError(f"{found.path}: none of its weights have averaged statistics: choose copy or recalibrate")
+    say(f"checkpoint: {found.path}, step {found.step}")
     return results
 
 

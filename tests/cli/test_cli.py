@@ -34,7 +34,10 @@ def test_train_then_eval_then_show(here, capsys):
     assert eval_main(["-c", CNN, "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == result["metrics"]
     assert eval_main(["-c", CNN, "--weights", "ema", "--checkpoint", "best"]) == 0
-    assert capsys.readouterr().out.splitlines()[0].split() == ["weights", "loss", "accuracy"]
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].split() == ["weights", "loss", "accuracy"]
+    best = (here / "runs/digits_cnn/checkpoints/best").read_text().split()[0]
+    assert err.splitlines()[-1] == f"checkpoint: runs/digits_cnn/checkpoints/{best}, step {int(best.removeprefix('step-'))}"
     assert show_main(["-c", CNN, "--curves", "curves.png"]) == 0
     assert (here / "curves.png").read_bytes().startswith(b"\x89PNG")
 
