@@ -19,6 +19,7 @@ from support.configs import CNN, data_section, write_config
 from ppema.cli.main import COMMANDS
 from ppema.version import VERSION
 
+pytestmark = pytest.mark.campaign  # a wheel, an environment, and type checks in it
 ROOT = Path(__file__).parents[1]
 PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "requirements-core.txt")
 TINY = {

@@ -12,6 +12,7 @@ import pytest
 
 from ppema.config import Duration
 from ppema.config.horizon import Horizon
+from ppema.config.named import Optimizer
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
 from ppema.optimizers.optimizer import OPTIMIZERS, SCHEDULERS, build_lr, build_optimizer, lr_state, rehearse, set_lr_state
@@ -234,7 +235,7 @@ def one_step(**spec):
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         initial = paddle.nn.initializer.Assign(np.array([3, 4], "float32"))
         theta = paddle.static.create_parameter([2], "float32", default_initializer=initial)
-        settings = SimpleNamespace(**{"name": "SGD", "args": {}, "weight_decay": None, "clip_norm": None, **spec})
+        settings = Optimizer(**{"name": "SGD", **spec})
         build_optimizer(settings, lr("constant", learning_rate=0.5)).minimize((theta * theta).sum())
     where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
     with paddle.static.scope_guard(where):
@@ -257,7 +258,7 @@ def test_clipping_is_by_the_norm_of_all_gradients_together():
         initial = paddle.nn.initializer.Assign
         a = paddle.static.create_parameter([1], "float32", name="a", default_initializer=initial([3.0]))
         b = paddle.static.create_parameter([1], "float32", name="b", default_initializer=initial([4.0]))
-        settings = SimpleNamespace(name="SGD", args={}, weight_decay=None, clip_norm=5.0)
+        settings = Optimizer(name="SGD", clip_norm=5.0)
         build_optimizer(settings, lr("constant", learning_rate=0.5)).minimize((a * a + b * b).sum())
     where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
     with paddle.static.scope_guard(where):
