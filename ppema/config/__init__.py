@@ -1,14 +1,17 @@
 """Configs: typed, frozen models of every section, and the reader that makes them from YAML. Imports no paddle."""
 
-from ppema.config.average_spec import DEFAULT_BATCHES, AverageSpec, WarmupSpec
-from ppema.config.data import Csv, DataSpec, Digits, DottedData, Idx, ImageFolder, Npz, Synthetic
 from ppema.config.dump import to_yaml
 from ppema.config.duration import Duration
-from ppema.config.init_from import PDPARAMS, SAFETENSORS, InitFrom
 from ppema.config.json_schema import schema_json
 from ppema.config.load import load_config
-from ppema.config.named import LearningRate, Named, Optimizer
-from ppema.config.schema import RAW, Config, Data, Runtime, Train
+from ppema.config.schema import RAW, Config
+from ppema.config.sections.average_spec import DEFAULT_BATCHES, AverageSpec, WarmupSpec
+from ppema.config.sections.data import Csv, DataSpec, Digits, DottedData, Idx, ImageFolder, Npz, Synthetic
+from ppema.config.sections.data_section import Data
+from ppema.config.sections.init_from import PDPARAMS, SAFETENSORS, InitFrom
+from ppema.config.sections.named import LearningRate, Named, Optimizer
+from ppema.config.sections.runtime_section import Runtime
+from ppema.config.sections.train_section import Train
 
 __all__ = [
     "DEFAULT_BATCHES",

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from ppema.config.duration import Duration
-from ppema.config.named import LearningRate, Named, Optimizer
 from ppema.config.schema import Config
+from ppema.config.sections.named import LearningRate, Named, Optimizer
 from ppema.config.tree.inheritance import BASE
 from ppema.config.tree.merge import REPLACE
 

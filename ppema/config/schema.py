@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     Field,
     PrivateAttr,
-    Strict,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -18,17 +17,17 @@ from pydantic import (
 )
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
-from ppema.averaging.decay import MOST_STEPS
-from ppema.config.average_spec import AverageSpec
-from ppema.config.data import DataSpec
-from ppema.config.duration import Duration
-from ppema.config.group import Group
-from ppema.config.init_from import InitFrom
-from ppema.config.monitor import Monitors, is_monitor
-from ppema.config.named import LearningRate, Named, Optimizer, PassSpec
-from ppema.config.section import Count, Count0, Section, Seed, Text, examples
+from ppema.config.section import Section, Seed, Text, examples
+from ppema.config.sections.average_spec import AverageSpec
+from ppema.config.sections.data_section import Data
+from ppema.config.sections.group import Group
+from ppema.config.sections.init_from import InitFrom
+from ppema.config.sections.monitor import is_monitor
+from ppema.config.sections.named import LearningRate, Named, Optimizer, PassSpec
+from ppema.config.sections.runtime_section import Runtime
+from ppema.config.sections.train_section import Train
 from ppema.config.tree.positions import Positions
-from ppema.config.wording import counting, expecting, faults, in_our_words
+from ppema.config.wording import faults, in_our_words
 from ppema.errors import ConfigError, Path, Problem
 from ppema.user_code.modules import looking_in
 from ppema.user_code.names import did_you_mean
@@ -39,102 +38,6 @@ if TYPE_CHECKING:
 
 _MOST_UNKNOWN = 20
 RAW = "raw"  # the name of the weights that are not averaged
-
-
-class Data(Section):
-    """The data sets of training and of evaluation."""
-
-    model_config = examples(
-        {
-            "train": {"name": "digits", "split": "train", "batch_size": 32, "shuffle": True},
-            "eval": {"name": "digits", "split": "test", "batch_size": 256},
-        }
-    )
-
-    train: DataSpec = Field(description="Training samples.")
-    eval: DataSpec = Field(description="Samples for the loss and the metrics of evaluations.")
-
-
-class Train(Section):
-    """The length of the run, and its intervals of logs, evaluations and checkpoints."""
-
-    model_config = examples(
-        {"epochs": 20, "log_every": "50 steps", "eval_every": "1 epoch", "save_every": "1 epoch", "monitor": "raw/accuracy"},
-        {"epochs": 300, "stop_after": "10 epochs", "snapshot_every": "1 epoch", "keep": 5, "keep_every": "25 epochs"},
-        {"epochs": 20, "monitor": ["raw/accuracy", "raw/my_score"], "mode": "max", "failed_save": "go_on", "max_skipped": 100},
-    )
-
-    epochs: Count = Field(description="Length of the run in passes over the training data. Schedules span it.")
-    stop_after: Duration | None = Field(
-        default=None, description="Ends the run early, with unchanged schedules. null: the run trains all epochs."
-    )
-    log_every: Duration = Field(default=Duration(50, "steps"), description="Interval between two lines of the log.")
-    eval_every: Duration = Field(default=Duration(1, "epochs"), description="Interval between two evaluations.")
-    save_every: Duration = Field(default=Duration(1, "epochs"), description="Interval between two checkpoints.")
-    snapshot_every: Duration | None = Field(
-        default=None,
-        description="Interval between two snapshots of the averages with `sigma_rel`. `average` builds averages of "
-        "other lengths from them. null: no snapshots.",
-    )
-    keep: Count = Field(default=3, description="Number of newest checkpoints to keep. The best ones are kept as well.")
-    keep_every: Duration | None = Field(
-        default=None,
-        description="Keeps the first checkpoint of every interval of this length, except the first interval. null: none.",
-    )
-    failed_save: Literal["end", "go_on"] = Field(
-        default="end",
-        description="Reaction to a checkpoint or record that can not be written (full disk, permissions). end: the run ends. "
-        "go_on: it warns, and tries again at the next save.",
-    )
-    max_skipped: Count0 | None = Field(
-        default=10,
-        description="Steps that may be skipped for a non-finite loss, gradient or BatchNorm statistic. One more ends the run. "
-        "null: no limit.",
-    )
-    monitor: Monitors = Field(
-        default=None,
-        description="`<weights>/<metric>` that selects the best checkpoint; weights are raw or the name of an average. With a "
-        "list, each has its best checkpoint, and 'best' is that of the first. null: no best checkpoint.",
-    )
-    mode: Literal["max", "min"] | None = Field(
-        default=None,
-        description="Whether the largest or the smallest value is best. null: min for losses and errors, max for accuracy and "
-        "top5, by their names. Required for metrics of your own whose names tell neither; beside such metrics in a list, "
-        "losses, errors and accuracies go by their names.",
-    )
-
-    @property
-    def monitors(self) -> tuple[str, ...]:
-        """`monitor` as a tuple, which may be empty."""
-        return (self.monitor,) if isinstance(self.monitor, str) else self.monitor or ()
-
-
-class Runtime(Section):
-    """Settings of the machine: threads, device, and the way in which programs run."""
-
-    model_config = examples(
-        {"threads": 4, "device": "cpu", "onednn": "off"}, {"threads": "auto", "device": "gpu:0", "executor": "plain"}
-    )
-
-    threads: Annotated[Literal["auto"] | Count, counting("'auto' or an integer", 1, MOST_STEPS)] = Field(
-        default="auto", description="OpenMP threads. auto: the number of cores."
-    )
-    device: Annotated[
-        str,
-        Strict(),
-        Field(pattern="^(auto|cpu|gpu(:(0|[1-9][0-9]*))?)$"),
-        expecting("'auto', 'cpu', 'gpu' or 'gpu:N'"),
-    ] = Field(default="auto", description="Device for all programs. auto: a GPU when Paddle can use one.")
-    executor: Literal["auto", "plain"] = Field(
-        default="auto",
-        description="The executor of the programs. auto: on a CPU with Paddle 3, the one inside `Executor.run`, without "
-        "the work that this repeats at every step. plain: `Executor.run` itself.",
-    )
-    onednn: Literal["auto", "on", "off"] = Field(
-        default="auto",
-        description="Convolutions on a CPU by oneDNN, which is several times as fast. auto: on Paddle 3.0 to 3.3, where it was "
-        "tested.",
-    )
 
 
 _AVERAGE_NAME = "[A-Za-z][A-Za-z0-9_-]*"

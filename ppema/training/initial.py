@@ -10,7 +10,7 @@ import numpy as np
 
 from ppema.averaging.precision import SHADOW_TYPES, widened
 from ppema.checkpoint.state import BEGINNING
-from ppema.config.init_from import InitFrom
+from ppema.config.sections.init_from import InitFrom
 from ppema.errors import CheckpointError, ConfigError, listed, printable
 from ppema.ir import backend, scope
 from ppema.programs.build import Programs

@@ -10,7 +10,7 @@ import numpy as np
 
 from ppema.averaging.precision import HALF_TYPES, rounded, widened
 from ppema.config import InitFrom
-from ppema.config.init_from import Mismatch
+from ppema.config.sections.init_from import Mismatch
 from ppema.errors import ConfigError, Problem, listed, printable
 from ppema.ir import Parameter
 

@@ -12,7 +12,7 @@ import pytest
 
 from ppema.config import Duration
 from ppema.config.horizon import Horizon
-from ppema.config.named import Optimizer
+from ppema.config.sections.named import Optimizer
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
 from ppema.optimizers.optimizer import OPTIMIZERS, SCHEDULERS, build_lr, build_optimizer, lr_state, rehearse, set_lr_state

@@ -17,8 +17,8 @@ from support.moving import Moving
 
 from ppema.averaging.decay import Exponential, HalfLife, InverseGamma, PowerFunction
 from ppema.averaging.power import gamma_of
-from ppema.config.average_spec import AverageSpec
 from ppema.config.horizon import Horizon
+from ppema.config.sections.average_spec import AverageSpec
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.passes.target import TrainProgram, apply_passes
 from ppema.programs.averages import average_passes

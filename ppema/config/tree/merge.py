@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ppema.config.named import LearningRate, Named
+from ppema.config.sections.named import LearningRate, Named
 from ppema.config.tree.positions import Position
 from ppema.config.tree.yaml_tree import Entry
 from ppema.errors import ConfigError, Path, Problem
