@@ -12,6 +12,7 @@ from ppema.config import Config
 from ppema.data import Field
 from ppema.errors import ConfigError, listed
 from ppema.ir import Parameter
+from ppema.losses import mean
 from ppema.passes.target import Pass, TrainProgram
 from ppema.programs.eval_program import Model
 from ppema.programs.forward import forward
@@ -34,7 +35,7 @@ class ForwardPass(Pass):
         with paddle.static.program_guard(target.main, target.startup):
             _, _, _, loss = forward(self.config, self.fields, train=True)
             target.ir.freeze_marked(target.main)
-            target.loss = paddle.mean(loss)
+            target.loss = mean(loss)
         _check_same_variables(self.config, target.parameters, self.model.parameters)
         trainable = sum(parameter.trainable for parameter in self.model.parameters)
         return f"{len(self.model.parameters)} variables, {trainable} of them trainable"

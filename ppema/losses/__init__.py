@@ -1,0 +1,24 @@
+"""Losses: functions of predictions and targets that give one value per sample, or `Weighted` values.
+
+A loss with a dotted path may also be a Layer class such as paddle.nn.CrossEntropyLoss. It may return the mean over the batch
+as a scalar.
+"""
+
+from ppema.losses.checks import check_classes, difference, form, has_classes, mismatch
+from ppema.losses.named_loss import LOSSES, build_loss
+from ppema.losses.regression import mse
+from ppema.losses.weighted import Weighted, mean, per_sample
+
+__all__ = [
+    "LOSSES",
+    "Weighted",
+    "build_loss",
+    "check_classes",
+    "difference",
+    "form",
+    "has_classes",
+    "mean",
+    "mismatch",
+    "mse",
+    "per_sample",
+]
