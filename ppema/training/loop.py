@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -12,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ppema.checkpoint.best import Best, mode_of
+from ppema.checkpoint.best import Best
 from ppema.checkpoint.links import check_links
 from ppema.checkpoint.lock import Lock, locked
 from ppema.checkpoint.paths import checkpoints_of, output_of
-from ppema.checkpoint.state import BEGINNING, Every, State, step_seed
-from ppema.config import RAW, Config, to_yaml
+from ppema.checkpoint.state import BEGINNING, State, step_seed
+from ppema.config import Config, to_yaml
 from ppema.data import Batch
-from ppema.errors import AverageError, TrainingError
+from ppema.errors import TrainingError
 from ppema.evaluation.evaluate import evaluate
 from ppema.ir import generators
 from ppema.log.average_health import Health
@@ -28,7 +27,9 @@ from ppema.log.log import RunLog
 from ppema.log.progress import progress
 from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau, rates
-from ppema.posthoc.snapshots import snapshots_of
+from ppema.posthoc.snapshots import Snapshots, snapshots_of
+from ppema.training.due import Due
+from ppema.training.evaluations import Evaluations
 from ppema.training.initial import Restored, begin_with
 from ppema.training.refusals import check_directions
 from ppema.training.resume import Start, open_run
@@ -100,57 +101,33 @@ class Step:
 
 
 class Trainer:
-    """The loop over one run. It keeps the best and the last evaluation between steps."""
+    """The loop over one run."""
 
     def __init__(self, run: TrainingRun, start: Start, restored: Restored | None = None):
         self._run = run
         self._start = start
         self._restored = restored
-        self._state = start.state
-        self._best = dict(start.best)
-        self._metrics = dict(start.metrics)
-        self._recalibrated: dict[str, int] = {}
-        self._broken: TrainingError | None = None
+        self._evaluations = Evaluations(run, start)
         self._finite = StateCheck(run, start.state)
 
     def go(self, lock: Lock) -> Result:
         """Train to the end, or until a signal stops the run. Call it in the run's scope, while `lock` holds its folder."""
-        state, config, run = self._state, self._run.config, self._run
-        last = run.horizon.total_steps
-        if config.train.stop_after is not None:
-            last = min(last, run.horizon.steps(config.train.stop_after))
-        log_every = Every(run.horizon.steps(config.train.log_every), last)
-        eval_every = Every(run.horizon.steps(config.train.eval_every), last)
-        save_every = Every(run.horizon.steps(config.train.save_every), last)
-        snapshot_every = config.train.snapshot_every and Every(run.horizon.steps(config.train.snapshot_every), last)
-        reports = [each for each in (log_every, eval_every, save_every, snapshot_every) if each]
+        state, config, run, evaluations = self._start.state, self._run.config, self._run, self._evaluations
+        due, schedule = Due(run), run.programs.lr
         output, snapshots, start = output_of(config), snapshots_of(config), self._start
         go_on = config.train.failed_save == "go_on"
         with (
             stop_requests() as stop,
-            progress(last, state.step) as bar,
+            progress(due.last, state.step) as bar,
             RunLog(output, bar, step=state.step, origin=start.origin, keep=start.keep, go_on=go_on) as log,
             Saver(run, lock, log, go_on=go_on) as saver,
-            closing(self._batches(state, last)) as batches,
+            closing(self._batches(state, due.last)) as batches,
         ):
-            log.config(to_yaml(config))
-            for line in start.said:
-                log.say(line)
-            for path in snapshots.go_on_from(state.step, keep=start.keep):
-                log.say(f"set aside as {path}")
-            log.warn(f"{each}; no average can be built with it" for each in snapshots.damaged())
-            if state.step:
-                log.say(f"resuming at step {state.step} of {last}")
-            if self._restored:
-                for line in self._restored.summary():
-                    log.say(line)
-                log.note(f"init_from: {'  '.join(filter(None, row))}" for row in self._restored.rows())
-            if run.programs.placement is not None and run.programs.placement.any:
-                log.note([f"onednn: {run.kernels}"])
+            self._open(log, snapshots, due.last)
             health, interval = Health(run.programs, run.scope, state.updates), Interval(start.interval)
             stopped_by, in_a_row = None, 0
             for batch in batches:
-                lr = float(run.programs.lr())
+                lr = float(schedule())
                 before, step = state, self.step(batch, state)
                 state = state.advance(len(batch.indices), run.horizon.steps_per_epoch, skipped=step.skipped is not None)
                 interval.add(step.loss if step.skipped is None else None, len(batch.indices))
@@ -160,30 +137,32 @@ class Trainer:
                     log.warn([f"{where(before)} is skipped: {step.skipped}"])
                 # A skipped step changes nothing, so a value that is non-finite after it was so before.
                 written = state if step.skipped is None else before
-                if step.skipped is not None or any(each.due(state) for each in reports):
+                if step.skipped is not None or due.any(state):
                     self._check(written, state, saver)
-                if log_every.due(state):
+                if due.log.due(state):
+                    epoch = state.step / run.horizon.steps_per_epoch
                     figures = {"loss": interval.losses.mean, "lr": lr, "skipped": state.skipped, "rate": interval.rate}
-                    log.train(state.step, self._epoch(state), **figures, health=health.measure(state.updates))
+                    log.train(state.step, epoch, **figures, health=health.measure(state.updates))
                     log.warn(health.stopped())
                     interval = Interval()
                 improved: list[str] = []
-                if eval_every.due(state):
+                if due.evaluate.due(state):
                     log.warn(health.too_long(state.updates))
-                    improved = self._evaluate(state, log)
-                if eval_every.regular(state) and isinstance(run.programs.lr, ReduceOnPlateau):
-                    self._judge(run.programs.lr, state, log)
-                if snapshot_every and snapshot_every.due(state):
+                    improved = evaluations.measure(state, log)
+                if due.evaluate.regular(state) and isinstance(schedule, ReduceOnPlateau):
+                    evaluations.adjust(schedule, state, log)
+                if due.snapshot and due.snapshot.due(state):
                     saver.submit(snapshots.take(config, run.programs, run.scope, run.horizon, state))
-                failure = too_many(before, step.skipped, config.train.max_skipped, in_a_row) or self._broken
+                failure = too_many(before, step.skipped, config.train.max_skipped, in_a_row) or evaluations.failure
                 # The signal is read only once, so a later signal stops the run after the next step has been saved.
                 stopped_by = stop.signal
-                if improved or save_every.due(state) or stopped_by or failure:
+                if improved or due.save.due(state) or stopped_by or failure:
                     self._check(written, state, saver)
-                    self._save(saver, state, interval, improved, log)
+                    evaluations.recalibrate(state, log)
+                    saver.save(state, evaluations.metrics, evaluations.best, interval.losses, improved)
                 saver.check()
                 # Saving recalibrates too, and may have failed.
-                failure = failure or self._broken
+                failure = failure or evaluations.failure
                 if failure:
                     saver.finish()
                     raise failure
@@ -193,7 +172,25 @@ class Trainer:
                     break
                 interval.resume()
             saver.finish()
-        return Result(state, self._metrics, self._best, output, stopped_by)
+        return Result(state, evaluations.metrics, evaluations.best, output, stopped_by)
+
+    def _open(self, log: RunLog, snapshots: Snapshots, last: int) -> None:
+        """Write config.yml, and how the run starts. last: the step after which it ends."""
+        run, start = self._run, self._start
+        log.config(to_yaml(run.config))
+        for line in start.said:
+            log.say(line)
+        for path in snapshots.go_on_from(start.state.step, keep=start.keep):
+            log.say(f"set aside as {path}")
+        log.warn(f"{each}; no average can be built with it" for each in snapshots.damaged())
+        if start.state.step:
+            log.say(f"resuming at step {start.state.step} of {last}")
+        if self._restored:
+            for line in self._restored.summary():
+                log.say(line)
+            log.note(f"init_from: {'  '.join(filter(None, row))}" for row in self._restored.rows())
+        if run.programs.placement is not None and run.programs.placement.any:
+            log.note([f"onednn: {run.kernels}"])
 
     def _batches(self, state: State, last: int) -> Generator[Batch, None, None]:
         """The batches after `state`, up to step `last`.
@@ -221,63 +218,6 @@ class Trainer:
             advance(programs.lr, self._run.config)
         return step
 
-    def _evaluate(self, state: State, log: RunLog) -> list[str]:
-        """Evaluate every set of weights whose statistics can be measured. Returns the monitored metrics that improved."""
-        run, measured = self._run, set()
-        for weights, test in run.tests.items():
-            if not self._recalibrate(weights, state, log):
-                continue
-            measured.add(weights)
-            self._metrics[weights] = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
-            log.evaluation(state.step, self._epoch(state), weights, self._metrics[weights])
-        improved = []
-        for monitor in run.config.train.monitors:
-            weights, _, metric = monitor.partition("/")
-            if weights not in measured:
-                continue
-            candidate = Best(monitor, self._metrics[weights][metric], state.step)
-            # A non-finite value is never the best, and JSON can not hold it.
-            if not math.isfinite(candidate.value):
-                continue
-            mode = mode_of(metric, run.config.train.monitors, run.config.train.mode)
-            if monitor not in self._best or candidate.beats(self._best[monitor], mode):
-                self._best[monitor] = candidate
-                improved.append(monitor)
-        return improved
-
-    def _judge(self, schedule: ReduceOnPlateau, state: State, log: RunLog) -> None:
-        """Pass the last evaluation's loss to the schedule, unless it is non-finite.
-
-        Paddle would keep a NaN or an infinity as the best loss, and no later loss would be better.
-        """
-        loss = self._metrics[RAW]["loss"]
-        if math.isfinite(loss):
-            advance(schedule, self._run.config, loss)
-        else:
-            log.warn([f"the evaluation after step {state.step} has the loss {loss}: it does not change the learning rate"])
-
-    def _save(self, saver: Saver, state: State, interval: Interval, improved: Sequence[str], log: RunLog) -> None:
-        for weights in self._run.programs.recalibrations:
-            self._recalibrate(weights, state, log)
-        saver.save(state, self._metrics, self._best, interval.losses, improved)
-
-    def _recalibrate(self, weights: str, state: State, log: RunLog) -> bool:
-        """Measure the statistics of `weights` after the step that led to `state`, once.
-
-        Returns whether that succeeded. If not, the run ends after its state is saved.
-        """
-        if self._recalibrated.get(weights) != state.step:
-            try:
-                self._run.recalibrator.measure(weights, lambda line: log.warn([line]))
-            except AverageError as error:
-                why = (
-                    f"the average {weights!r} after step {state.step}: {error}. The state is saved, with the statistics before"
-                )
-                self._broken = self._broken or TrainingError(why)
-                return False
-            self._recalibrated[weights] = state.step
-        return True
-
     def _check(self, written: State, state: State, saver: Saver) -> None:
         """Raises TrainingError if the state is not finite.
 
@@ -286,6 +226,3 @@ class Trainer:
         """
         if failure := self._finite.failure(written, state, self._batches, saver.newest):
             raise failure
-
-    def _epoch(self, state: State) -> float:
-        return state.step / self._run.horizon.steps_per_epoch

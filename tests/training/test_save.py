@@ -15,7 +15,7 @@ from support.runs import content, last, losses
 from ppema.checkpoint.lock import locked
 from ppema.errors import CheckpointError, DataError, TrainingError
 from ppema.log.records import read_metrics
-from ppema.training import loop as training
+from ppema.training import evaluations
 from ppema.training.loop import Trainer, train
 
 
@@ -128,14 +128,14 @@ def test_a_checkpoint_that_fails_while_another_error_ends_the_run_is_told(config
 @pytest.mark.parametrize("bound", [math.inf, -math.inf])
 def test_a_measure_without_bound_is_no_best_and_the_run_goes_on_from_its_checkpoints(config, tmp_path, monkeypatch, bound):
     measured = iter([bound, 0.5, bound])
-    evaluate = training.evaluate
+    evaluate = evaluations.evaluate
 
     def changed(executor, test, *args):
         found = evaluate(executor, test, *args)
         return {**found, "loss": next(measured)}
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "evaluate", changed)
+        patch.setattr(evaluations, "evaluate", changed)
         short = ("averages={}", "train.monitor=raw/loss", "train.mode=max")
         result = train(config(*short, "train.stop_after=10 steps"))
         assert result.best == {}

@@ -1,0 +1,24 @@
+"""The events of a run, and when each is due."""
+
+from __future__ import annotations
+
+from ppema.checkpoint.state import Every, State
+from ppema.training.setup import TrainingRun
+
+
+class Due:
+    """The events of a run: log, evaluate, save, take snapshots. last: the step after which this process ends."""
+
+    def __init__(self, run: TrainingRun):
+        train, steps = run.config.train, run.horizon.steps
+        self.last = run.horizon.total_steps
+        if train.stop_after is not None:
+            self.last = min(self.last, steps(train.stop_after))
+        self.log = Every(steps(train.log_every), self.last)
+        self.evaluate = Every(steps(train.eval_every), self.last)
+        self.save = Every(steps(train.save_every), self.last)
+        self.snapshot = None if train.snapshot_every is None else Every(steps(train.snapshot_every), self.last)
+
+    def any(self, state: State) -> bool:
+        """Whether any event is due after the step that led to `state`."""
+        return any(each.due(state) for each in (self.log, self.evaluate, self.save, self.snapshot) if each)

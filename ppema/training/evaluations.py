@@ -1,0 +1,88 @@
+"""Evaluates a run between its steps, and judges what was measured."""
+
+from __future__ import annotations
+
+import math
+
+from ppema.checkpoint.best import Best, mode_of
+from ppema.checkpoint.state import State
+from ppema.config import RAW
+from ppema.errors import AverageError, TrainingError
+from ppema.evaluation.evaluate import evaluate
+from ppema.log.log import RunLog
+from ppema.optimizers.optimizer import advance
+from ppema.optimizers.schedules import ReduceOnPlateau
+from ppema.training.resume import Start
+from ppema.training.setup import TrainingRun
+
+
+class Evaluations:
+    """The evaluations of a run. It keeps their results between steps.
+
+    metrics: the last evaluation of each set of weights; best: by monitored metric; failure: the error that ends the run after
+    its state is saved, or None.
+    """
+
+    def __init__(self, run: TrainingRun, start: Start):
+        self._run = run
+        self.metrics = dict(start.metrics)
+        self.best = dict(start.best)
+        self.failure: TrainingError | None = None
+        self._recalibrated: dict[str, int] = {}
+
+    def measure(self, state: State, log: RunLog) -> list[str]:
+        """Evaluate every set of weights whose statistics can be measured. Returns the monitored metrics that improved."""
+        run, measured = self._run, set()
+        for weights, test in run.tests.items():
+            if not self._recalibrate(weights, state, log):
+                continue
+            measured.add(weights)
+            self.metrics[weights] = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
+            log.evaluation(state.step, state.step / run.horizon.steps_per_epoch, weights, self.metrics[weights])
+        improved = []
+        for monitor in run.config.train.monitors:
+            weights, _, metric = monitor.partition("/")
+            if weights not in measured:
+                continue
+            candidate = Best(monitor, self.metrics[weights][metric], state.step)
+            # A non-finite value is never the best, and JSON can not hold it.
+            if not math.isfinite(candidate.value):
+                continue
+            mode = mode_of(metric, run.config.train.monitors, run.config.train.mode)
+            if monitor not in self.best or candidate.beats(self.best[monitor], mode):
+                self.best[monitor] = candidate
+                improved.append(monitor)
+        return improved
+
+    def adjust(self, schedule: ReduceOnPlateau, state: State, log: RunLog) -> None:
+        """Pass the last evaluation's loss to the schedule, unless it is non-finite.
+
+        Paddle would keep a NaN or an infinity as the best loss, and no later loss would be better.
+        """
+        loss = self.metrics[RAW]["loss"]
+        if math.isfinite(loss):
+            advance(schedule, self._run.config, loss)
+        else:
+            log.warn([f"the evaluation after step {state.step} has the loss {loss}: it does not change the learning rate"])
+
+    def recalibrate(self, state: State, log: RunLog) -> None:
+        """Measure the statistics of all averages that need it, so that a checkpoint of `state` has them."""
+        for weights in self._run.programs.recalibrations:
+            self._recalibrate(weights, state, log)
+
+    def _recalibrate(self, weights: str, state: State, log: RunLog) -> bool:
+        """Measure the statistics of `weights` after the step that led to `state`, once.
+
+        Returns whether that succeeded. If not, the run ends after its state is saved.
+        """
+        if self._recalibrated.get(weights) != state.step:
+            try:
+                self._run.recalibrator.measure(weights, lambda line: log.warn([line]))
+            except AverageError as error:
+                why = (
+                    f"the average {weights!r} after step {state.step}: {error}. The state is saved, with the statistics before"
+                )
+                self.failure = self.failure or TrainingError(why)
+                return False
+            self._recalibrated[weights] = state.step
+        return True
