@@ -23,7 +23,8 @@ from ppema.ir.base import (
     Variable,
     dtype_name,
 )
-from ppema.ir.kinds import keeps_master_weights, statistics_stand_still, user_frame
+from ppema.ir.descriptions import is_test, source_of, trains, walk, writes
+from ppema.ir.kinds import keeps_master_weights
 from ppema.ir.plain import Plain
 
 # Optimizers that take sparse gradients. Measured: all others fail at the first step, and AdamW ends the process.
@@ -69,9 +70,9 @@ class Legacy:
 
     def operations(self, program: Program) -> Iterator[Operation]:
         state = set(self.state_names(program))
-        for op, depth in _walk(program, program.global_block()):
+        for op, depth in walk(program, program.global_block()):
             reads = tuple(sorted(state.intersection(op.input_arg_names)))
-            yield Operation(op.type, _is_test(op), reads, _writes(op, state), _trains(op), depth, _source(op))
+            yield Operation(op.type, is_test(op), reads, writes(op, state), trains(op), depth, source_of(op))
 
     def clone(self, program: Program, values: Sequence[Variable]) -> tuple[Program, list[Variable]]:
         copy = program.clone()
@@ -100,7 +101,7 @@ class Legacy:
         return found
 
     def set_test(self, program: Program) -> TestSwitches:
-        switches = [(op, _is_test(op)) for op, _ in _walk(program, program.global_block())]
+        switches = [(op, is_test(op)) for op, _ in walk(program, program.global_block())]
         before = tuple((op, switch) for op, switch in switches if switch is not None)
         for op, _ in before:
             op._set_attr("is_test", True)
@@ -111,13 +112,13 @@ class Legacy:
             op._set_attr("is_test", switch)
 
     def fix_statistics(self, program: Program, names: Set[str]) -> None:
-        for op, _ in _walk(program, program.global_block()):
+        for op, _ in walk(program, program.global_block()):
             if op.type in ("batch_norm", "sync_batch_norm") and {*op.input("Mean"), *op.input("Variance")} <= names:
                 op._set_attr("is_test", True)
 
     def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
         pairs = []
-        for op, _ in _walk(program, program.global_block()):
+        for op, _ in walk(program, program.global_block()):
             if op.type not in ("batch_norm", "sync_batch_norm"):
                 continue
             (mean,), (variance,) = op.input("Mean"), op.input("Variance")
@@ -257,43 +258,5 @@ def _cast(source: Variable, target: Variable) -> dict[str, Any]:
     return {"type": "cast", "inputs": {"X": [source]}, "outputs": {"Out": [target]}, "attrs": attributes}
 
 
-def _walk(program: Program, block, depth: int = 0):
-    for op in block.ops:
-        yield op, depth
-        for index in _inner_blocks(op):
-            yield from _walk(program, program.block(index), depth + 1)
-
-
-def _inner_blocks(op) -> list[int]:
-    """The indices of an operation's nested blocks: one for `cond` and `while_loop`, a list for static_pylayer."""
-    if "sub_block" in op.attr_names:
-        return [op._block_attr_id("sub_block")]
-    return list(op._blocks_attr_ids("blocks")) if "blocks" in op.attr_names else []
-
-
-def _writes(op, state: set[str]) -> tuple[str, ...]:
-    """The names of the variables in `state` that `op` writes.
-
-    Empty for an operation with blocks, whose outputs are those of the operations inside. Empty for BatchNorm with fixed
-    statistics, which lists them as outputs all the same.
-    """
-    still = op.type == "batch_norm" and statistics_stand_still(op.all_attrs())
-    if _inner_blocks(op) or still:
-        return ()
-    return tuple(sorted(state.intersection(op.output_arg_names)))
-
-
-def _trains(op) -> tuple[str, ...]:
-    return tuple(sorted(op.input("Param"))) if {"Param", "Grad"}.issubset(op.input_names) else ()
-
-
-def _source(op) -> str:
-    return user_frame(op.attr("op_callstack") if op.has_attr("op_callstack") else ())
-
-
 def _is_sparse(gradient: Variable) -> bool:
     return gradient.type == paddle.base.core.VarDesc.VarType.SELECTED_ROWS
-
-
-def _is_test(op) -> bool | None:
-    return op.attr("is_test") if op.has_attr("is_test") else None
