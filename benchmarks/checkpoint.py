@@ -24,7 +24,7 @@ from ppema.checkpoint.store import Checkpoints
 from ppema.config import Config
 from ppema.log.log import RunLog
 from ppema.log.progress import progress
-from ppema.training.resume import manifest_of
+from ppema.training.resuming.resume import manifest_of
 from ppema.training.save import Saver
 from ppema.training.setup import TrainingRun, prepare_training
 from ppema.training.statecopy import StateCopy

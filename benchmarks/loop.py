@@ -19,7 +19,7 @@ from ppema.checkpoint.lock import locked
 from ppema.config import Config
 from ppema.data import Batch, Loader
 from ppema.training.loop import Trainer
-from ppema.training.resume import Start
+from ppema.training.resuming.resume import Start
 from ppema.training.setup import TrainingRun, prepare_training
 
 STEPS = 1000  # timed steps of the loop in one round, and timed runs of the bare program

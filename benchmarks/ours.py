@@ -24,7 +24,7 @@ from ppema.passes.ema import UpdatePass, declare
 from ppema.passes.target import TrainProgram
 from ppema.programs.executor import Executor
 from ppema.training.loop import Trainer
-from ppema.training.resume import Start
+from ppema.training.resuming.resume import Start
 from ppema.training.setup import TrainingRun, prepare_training
 
 FASHION = ROOT / "configs/fashion_cnn.yml"

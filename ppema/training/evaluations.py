@@ -12,7 +12,7 @@ from ppema.evaluation.evaluate import evaluate
 from ppema.log.log import RunLog
 from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau
-from ppema.training.resume import Start
+from ppema.training.resuming.resume import Start
 from ppema.training.setup import TrainingRun
 
 

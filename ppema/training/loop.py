@@ -31,8 +31,8 @@ from ppema.posthoc.snapshots import Snapshots, snapshots_of
 from ppema.training.due import Due
 from ppema.training.evaluations import Evaluations
 from ppema.training.initial import Restored, begin_with
-from ppema.training.refusals import check_directions
-from ppema.training.resume import Start, open_run
+from ppema.training.resuming.refusals import check_directions
+from ppema.training.resuming.resume import Start, open_run
 from ppema.training.save import Saver
 from ppema.training.setup import TrainingRun, prepare_training
 from ppema.training.skipped import ADVICE, culprit, too_many, where

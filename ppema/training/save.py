@@ -16,7 +16,7 @@ from ppema.checkpoint.state import Losses, State
 from ppema.checkpoint.store import pointer_of
 from ppema.errors import TrainingError
 from ppema.log.log import RunLog
-from ppema.training.resume import Metrics, manifest_of
+from ppema.training.resuming.resume import Metrics, manifest_of
 from ppema.training.setup import TrainingRun
 from ppema.training.statecopy import StateCopy
 from ppema.training.writer import BackgroundWriter

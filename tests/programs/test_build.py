@@ -17,7 +17,7 @@ from ppema.evaluation.prepared import prepare_evaluation
 from ppema.ir import backend, scope
 from ppema.ir.native import why_missing
 from ppema.training.loop import Trainer
-from ppema.training.resume import Start
+from ppema.training.resuming.resume import Start
 from ppema.training.setup import prepare_training
 
 UPDATE = "ppema_average" if why_missing() is None else "sgd"

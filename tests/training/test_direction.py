@@ -51,7 +51,7 @@ def test_the_smallest_is_best_beside_an_accuracy_that_goes_by_its_name(config, t
 
 def test_a_run_of_an_earlier_version_goes_on_with_a_warning(config, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr("ppema.training.resume.check_directions", lambda config: None)
+        patch.setattr("ppema.training.resuming.resume.check_directions", lambda config: None)
         train(config(*OWN, "train.stop_after=10 steps"))
     capsys.readouterr()
     train(config(*OWN))

@@ -20,7 +20,7 @@ from ppema.errors import TrainingError
 from ppema.ir import backend, scope
 from ppema.log.records import read_metrics
 from ppema.training.loop import Trainer, dry_run, train
-from ppema.training.resume import Start
+from ppema.training.resuming.resume import Start
 from ppema.training.setup import prepare_training
 from ppema.training.skipped import too_many
 

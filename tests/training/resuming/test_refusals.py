@@ -11,7 +11,14 @@ from support.configs import config
 
 from ppema.checkpoint.checkpoint import Checkpoint
 from ppema.errors import CheckpointError, Remedy
-from ppema.training.refusals import check_in_place, check_new, check_not_lost, check_unmixed, newest_intact, with_its_weights
+from ppema.training.resuming.refusals import (
+    check_in_place,
+    check_new,
+    check_not_lost,
+    check_unmixed,
+    newest_intact,
+    with_its_weights,
+)
 
 
 @pytest.fixture

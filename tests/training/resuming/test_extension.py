@@ -12,8 +12,8 @@ from ppema.checkpoint.store import Checkpoints
 from ppema.config import Duration
 from ppema.config.horizon import Horizon
 from ppema.errors import CheckpointError
-from ppema.training.extension import extension
 from ppema.training.loop import train
+from ppema.training.resuming.extension import extension
 
 # Evaluations, saves and log lines come at the end of an epoch of 7 steps, so those of a longer run are the same.
 EVERY = [f"train.{key}_every=7 steps" for key in ("log", "eval", "save")]

@@ -20,9 +20,9 @@ from ppema.environment import threads_in_use
 from ppema.errors import CheckpointError, ConfigError, Remedy, one_line, printable
 from ppema.optimizers.optimizer import lr_state, rehearse, set_lr_state
 from ppema.optimizers.schedules import ReduceOnPlateau, Warmup, is_former_warmup
-from ppema.training.compared import current_form, differences, harmless, plain
-from ppema.training.extension import Extension, extension
-from ppema.training.refusals import (
+from ppema.training.resuming.compared import current_form, differences, harmless, plain
+from ppema.training.resuming.extension import Extension, extension
+from ppema.training.resuming.refusals import (
     anew,
     check_directions,
     check_in_place,
