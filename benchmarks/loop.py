@@ -64,7 +64,7 @@ class _Paced:
         self._run = run
         self._loader = run.train_loader
         self.label, self.steps_per_epoch = self._loader.label, self._loader.steps_per_epoch
-        self.known_targets = self._loader.known_targets
+        self.known = self._loader.known
         self.seconds: list[tuple[float, float]] = []
         self._steps = 0
         self._begin = 0.0

@@ -9,7 +9,8 @@ from ppema.user_code.blame import blamed
 
 
 class Dataset(Protocol):
-    """Map-style: `len(d)` samples, and `d[i]`, 0 ≤ i < len(d), the tuple (input, ..., target) of sample i.
+    """Map-style: `len(d)` samples, and `d[i]`, 0 ≤ i < len(d), sample i: the tuple (input, ..., target), or, for named
+    fields, a tuple in their order or a mapping by name.
 
     `ppema.data.fields.to_fields` lists the types that a field may have. A sample may depend only on i and on draws from
     `random` and `np.random`. The loader seeds both before each sample.

@@ -2,37 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ppema.errors import DataError
+from ppema.errors import DataError, listed, printable
+from ppema.user_code.names import did_you_mean
 
 
 @dataclass(frozen=True)
 class Field:
-    """Shape and dtype of one part of every sample.
+    """One named part of every sample.
 
-    shape: without the batch axis; dtype: "float32" or "int64".
+    shape: without the batch axis; dtype: "float32" or "int64"; is_target: whether losses and metrics receive it, not the model.
     """
 
     shape: tuple[int, ...]
     dtype: str
+    name: str
+    is_target: bool = False
 
     def __str__(self) -> str:
         return f"{self.dtype} {list(self.shape)}"
 
 
-def field_of(array: np.ndarray) -> Field:
-    """The Field of `array`, one part of one sample."""
-    return Field(array.shape, array.dtype.name)
+@dataclass(frozen=True)
+class FieldNames:
+    """The names of a sample's fields, in the order of its arrays: inputs first, then targets. Names are unique."""
 
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
 
-def field_name(position: int, count: int) -> str:
-    """ "target" for the last of `count` fields; "input 0", "input 1", ... for the others."""
-    return "target" if position == count - 1 else f"input {position}"
+    @classmethod
+    def counted(cls, count: int) -> FieldNames:
+        """The names of `count` ≥ 2 fields without names: "input_0", "input_1", ..., and "target" for the last."""
+        return cls(tuple(f"input_{position}" for position in range(count - 1)), ("target",))
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All names, in the order of a sample's arrays."""
+        return (*self.inputs, *self.targets)
+
+    def fields(self, arrays: Sequence[np.ndarray], *, batch_axes: int = 0) -> tuple[Field, ...]:
+        """The Field of each of `arrays`, whose first `batch_axes` axes count samples."""
+        return tuple(
+            Field(array.shape[batch_axes:], array.dtype.name, name, position >= len(self.inputs))
+            for position, (name, array) in enumerate(zip(self.all, arrays, strict=True))
+        )
+
+    def convert(self, values: Sequence[Any], *, batch_axes: int = 0) -> tuple[np.ndarray, ...]:
+        """Convert each of `values` by `as_array` and `convert`. Raises DataError, which names the field."""
+        arrays = []
+        for position, (name, value) in enumerate(zip(self.all, values, strict=True)):
+            try:
+                arrays.append(convert(as_array(value), target=position >= len(self.inputs), batch_axes=batch_axes))
+            except DataError as error:
+                raise DataError(f"{name}: {error}") from None
+        return tuple(arrays)
 
 
 def convert(array: np.ndarray, *, target: bool, batch_axes: int = 0) -> np.ndarray:
@@ -85,29 +113,51 @@ def as_array(value: Any) -> np.ndarray:
     return np.asarray(value)
 
 
-def to_fields(sample: Any) -> tuple[np.ndarray, ...]:
-    """Convert `sample`, a tuple or list (input, ..., target), by the rules of `as_array` and `convert`.
+def to_fields(sample: Any, names: FieldNames | None = None) -> tuple[np.ndarray, ...]:
+    """Convert the fields of `sample` by the rules of `as_array` and `convert`.
 
-    Returns two or more arrays of float32 or int64; the last one is the target. Raises DataError, which names the field.
+    sample: a tuple or list in the order of `names`, or a mapping by name, whose other entries are ignored. Without `names`: a
+    tuple or list (input, ..., target).
+
+    Returns arrays of float32 or int64 in the order of `names`. Raises DataError, which names the field.
     """
+    values = _unnamed(sample) if names is None else _named(sample, names)
+    return (names or FieldNames.counted(len(values))).convert(values)
+
+
+def _unnamed(sample: Any) -> Sequence[Any]:
+    if isinstance(sample, Mapping):
+        found = [printable(str(name)) for name in sample]
+        *inputs, target = found if len(found) > 1 else ["tokens", "label"]
+        example = f"data: {{inputs: [{', '.join(inputs)}], targets: [{target}]}}"
+        raise DataError(f"a mapping of {', '.join(found) or 'nothing'}: name the fields in the config, as in {example}")
     if not isinstance(sample, (tuple, list)):
         raise DataError(f"expected a tuple (input, ..., target), got {type(sample).__name__}")
     if len(sample) < 2:
         raise DataError(f"expected (input, ..., target), got {len(sample)} field{'s' * (len(sample) != 1)}")
-    arrays = []
-    for position, value in enumerate(sample):
-        try:
-            arrays.append(convert(as_array(value), target=position == len(sample) - 1))
-        except DataError as error:
-            raise DataError(f"{field_name(position, len(sample))}: {error}") from None
-    return tuple(arrays)
+    return sample
+
+
+def _named(sample: Any, names: FieldNames) -> Sequence[Any]:
+    if isinstance(sample, Mapping):
+        for name in names.all:
+            if name not in sample:
+                found = [printable(str(each)) for each in sample]
+                meant = did_you_mean(name, found) or f"; it has {listed(found, most=20) or 'nothing'}"
+                raise DataError(f"no field {name!r}{meant}")
+        return [sample[name] for name in names.all]
+    expected = ", ".join(names.all)
+    if not isinstance(sample, (tuple, list)):
+        raise DataError(f"expected a mapping or a tuple of {expected}, got {type(sample).__name__}")
+    if len(sample) != len(names.all):
+        raise DataError(f"expected {len(names.all)} fields, {expected}, got {len(sample)}")
+    return sample
 
 
 def check_fields(arrays: Sequence[np.ndarray], fields: Sequence[Field]) -> None:
     """Compare `arrays` with `fields`, the fields of sample 0. Raises DataError if number, shape or dtype differ."""
     if len(arrays) != len(fields):
         raise DataError(f"{len(arrays)} fields, but sample 0 has {len(fields)}")
-    for position, (array, field) in enumerate(zip(arrays, fields, strict=True)):
-        if field_of(array) != field:
-            name = field_name(position, len(fields))
-            raise DataError(f"{name}: {field_of(array)}, but sample 0 has {field}")
+    for array, field in zip(arrays, fields, strict=True):
+        if (array.shape, array.dtype.name) != (field.shape, field.dtype):
+            raise DataError(f"{field.name}: {array.dtype.name} {list(array.shape)}, but sample 0 has {field}")

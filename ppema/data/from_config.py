@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ppema.data.dataset import Dataset, check_dataset
+from ppema.data.fields import FieldNames
 from ppema.data.loader import Loader
 from ppema.data.sets.csv_table import csv
 from ppema.data.sets.digits import digits
@@ -26,7 +27,7 @@ SOURCES: Mapping[str, Callable[[Any], Dataset]] = {
     "digits": lambda spec: digits(spec.split),
     "idx": lambda spec: idx(spec.images, spec.labels),
     "image_folder": lambda spec: ImageFolderDataset(spec.path, spec.size, spec.channels),
-    "npz": lambda spec: npz(spec.path, spec.inputs, spec.target),
+    "npz": lambda spec: npz(spec.path, spec.inputs, spec.targets),
     "csv": lambda spec: csv(spec.path, spec.target, spec.header, spec.delimiter, spec.target_dtype),
     "synthetic": lambda spec: synthetic(spec.samples, spec.shape, spec.classes, spec.noise, spec.seed, spec.split),
 }
@@ -74,9 +75,15 @@ def _key_of(spec: Any, path: Any) -> tuple[str, ...] | None:
     return None
 
 
-def build_loader(spec: Any, *, seed: int, label: str) -> Loader:
+def field_names(data: Any) -> FieldNames | None:
+    """The names of the fields in the config section `data`; None if it has none."""
+    return FieldNames(data.inputs, data.targets) if data.inputs and data.targets else None
+
+
+def build_loader(spec: Any, *, seed: int, label: str, names: FieldNames | None = None) -> Loader:
     """Build the Loader of `spec`, a data section with batch_size, shuffle, drop_last and workers.
 
+    names: of the fields; None: they are counted.
     seed: of order and samples; label: the name of the data in messages. Raises as `build_dataset` and Loader do.
     """
     return Loader(
@@ -87,6 +94,7 @@ def build_loader(spec: Any, *, seed: int, label: str) -> Loader:
         workers=spec.workers,
         seed=seed,
         label=label,
+        names=names,
         open_dataset=functools.partial(_build_in, folders_looked_in(), spec, label),
     )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ppema.data.dataset import Dataset, check_dataset
-from ppema.data.fields import Field
+from ppema.data.fields import Field, FieldNames
 from ppema.data.order import Plan
 from ppema.data.pool import WorkerPool
 from ppema.data.prefetch import Handover, prefetch
@@ -25,7 +25,8 @@ from ppema.errors import DataError
 class Batch:
     """n stacked samples.
 
-    arrays: one array [n, *shape] for each field, the target last; indices: int64[n], the samples' indices in the data set.
+    arrays: one array [n, *shape] for each field of the loader, in its order: inputs first, then targets; indices: int64[n],
+    the samples' indices in the data set.
     """
 
     arrays: tuple[np.ndarray, ...]
@@ -45,6 +46,7 @@ class Loader:
     workers: the number of reading processes. 0 reads in a thread of this process. An ArrayDataset never uses processes.
     seed: ≥ 0; seeds the order, and `random` and `np.random` for each sample (see `ppema.data.read`).
     label: the name of this data in messages, such as "data.train".
+    names: the names of the fields. None: samples are tuples (input, ..., target), and the names are counted.
     open_dataset: a picklable callable. Each worker process opens the data set by it; None: `dataset` itself is pickled.
 
     The batches are equal, bit for bit, for every number of workers and every `start`.
@@ -63,16 +65,18 @@ class Loader:
         workers: int = 0,
         seed: int = 0,
         label: str = "data.train",
+        names: FieldNames | None = None,
         open_dataset: Callable[[], Dataset] | None = None,
     ):
         if batch_size < 1 or workers < 0 or seed < 0:
             raise ValueError(f"batch_size {batch_size} < 1, or workers {workers} or seed {seed} < 0")
-        self._dataset = dataset
+        self._dataset = dataset.renamed(names, label) if isinstance(dataset, ArrayDataset) else dataset
+        self._names = names
         self._plan = Plan(check_dataset(dataset, label), batch_size, shuffle, drop_last, seed)
         if self.steps_per_epoch == 0:
             raise DataError(f"{label}: {self.samples} samples make no batch of {batch_size}, and drop_last is true")
         self.label = label
-        self.fields: tuple[Field, ...] = describe(dataset, label)
+        self.fields: tuple[Field, ...] = describe(self._dataset, label, names)
         if workers and isinstance(dataset, ArrayDataset):
             warnings.warn(f"{label}: workers: {workers} is ignored: the data is in memory", stacklevel=2)
             workers = 0
@@ -89,9 +93,11 @@ class Loader:
         return self._plan.samples
 
     @property
-    def known_targets(self) -> np.ndarray | None:
-        """The targets [N, ...] of an ArrayDataset; None for any other data set, whose samples must be read."""
-        return self._dataset.arrays[-1] if isinstance(self._dataset, ArrayDataset) else None
+    def known(self) -> Mapping[str, np.ndarray] | None:
+        """All arrays [N, ...] of an ArrayDataset by field; None for any other data set, whose samples must be read."""
+        if not isinstance(self._dataset, ArrayDataset):
+            return None
+        return {field.name: array for field, array in zip(self.fields, self._dataset.arrays, strict=True)}
 
     @property
     def batch_size(self) -> int:
@@ -113,6 +119,7 @@ class Loader:
             workers=self._workers,
             seed=self._plan.seed,
             label=self.label,
+            names=self._names,
             open_dataset=self._open_dataset,
         )
 
@@ -130,7 +137,7 @@ class Loader:
         self._handover.close()
         handover = self._handover = Handover[Batch]()
         if self._workers and (self._pool is None or not self._pool.alive):
-            task = Task(self._open_dataset, self.fields, self._plan)
+            task = Task(self._open_dataset, self._names, self.fields, self._plan)
             self._pool = WorkerPool(task, self._workers, self.label)
         read = functools.partial(self._read, epoch, start, handover.closed)
         return _at_once(read, handover) if self._quick else prefetch(read, handover)
@@ -154,6 +161,7 @@ class Loader:
                 self._dataset,
                 indices,
                 self.fields,
+                names=self._names,
                 seed=self._plan.seed,
                 epoch=epoch,
                 label=self.label,

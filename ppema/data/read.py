@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ppema.data.dataset import Dataset
-from ppema.data.fields import Field, check_fields, field_of, to_fields
+from ppema.data.fields import Field, FieldNames, check_fields, to_fields
 from ppema.data.seeding import borrowed_generators, seed_generators
 from ppema.data.sets.arrays import ArrayDataset
 from ppema.errors import DataError
@@ -19,8 +19,8 @@ class Cancelled(Exception):  # noqa: N818  (not an error: the batch is no longer
     """Reading stopped in the middle of a batch because the epoch was closed."""
 
 
-def describe(dataset: Dataset, label: str) -> tuple[Field, ...]:
-    """The shape and dtype of each field of sample 0.
+def describe(dataset: Dataset, label: str, names: FieldNames | None = None) -> tuple[Field, ...]:
+    """The fields of sample 0. names: of the fields; None: they are counted.
 
     The generators are seeded as in epoch 0 of seed 0. Raises DataError, which starts with `label`, if sample 0 is unusable.
     """
@@ -28,7 +28,8 @@ def describe(dataset: Dataset, label: str) -> tuple[Field, ...]:
         return dataset.fields
     with borrowed_generators():
         seed_generators(0, 0, 0)
-        return tuple(field_of(array) for array in _sample(dataset, 0, None, label))
+        arrays = _sample(dataset, 0, names, None, label)
+        return (names or FieldNames.counted(len(arrays))).fields(arrays)
 
 
 def read_batch(
@@ -36,6 +37,7 @@ def read_batch(
     indices: np.ndarray,
     fields: tuple[Field, ...],
     *,
+    names: FieldNames | None,
     seed: int,
     epoch: int,
     label: str,
@@ -48,7 +50,7 @@ def read_batch(
     if isinstance(dataset, ArrayDataset):
         return dataset.batch(indices)
     arrays = tuple(np.empty((len(indices), *field.shape), field.dtype) for field in fields)
-    read_into(arrays, dataset, indices, fields, seed=seed, epoch=epoch, label=label, cancelled=cancelled)
+    read_into(arrays, dataset, indices, fields, names=names, seed=seed, epoch=epoch, label=label, cancelled=cancelled)
     return arrays
 
 
@@ -58,6 +60,7 @@ def read_into(
     indices: np.ndarray,
     fields: tuple[Field, ...],
     *,
+    names: FieldNames | None,
     seed: int,
     epoch: int,
     label: str,
@@ -76,13 +79,15 @@ def read_into(
             if cancelled():
                 raise Cancelled
             seed_generators(seed, epoch, index)
-            for array, value in zip(arrays, _sample(dataset, index, fields, label), strict=True):
+            for array, value in zip(arrays, _sample(dataset, index, names, fields, label), strict=True):
                 array[row] = value
 
 
-def _sample(dataset: Any, index: int, fields: tuple[Field, ...] | None, label: str) -> tuple[np.ndarray, ...]:
+def _sample(
+    dataset: Any, index: int, names: FieldNames | None, fields: tuple[Field, ...] | None, label: str
+) -> tuple[np.ndarray, ...]:
     try:
-        arrays = to_fields(dataset[index])
+        arrays = to_fields(dataset[index], names)
         if fields is not None:
             check_fields(arrays, fields)
         return arrays

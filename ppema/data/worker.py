@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
 from ppema.data.dataset import Dataset, check_dataset
-from ppema.data.fields import Field
+from ppema.data.fields import Field, FieldNames
 from ppema.data.order import Plan
 from ppema.data.read import read_into
 from ppema.data.shared import map_shared
@@ -30,6 +30,7 @@ class Task:
     """The job of a worker, sent to it as a pickle. `open_dataset()` returns the data set."""
 
     open_dataset: Callable[[], Dataset]
+    names: FieldNames | None
     fields: tuple[Field, ...]
     plan: Plan
 
@@ -96,7 +97,7 @@ def _serve(requests: Connection, pickled: bytes, label: str) -> None:
             epoch, order = wanted, plan.order(wanted)
         indices = plan.batch(order, step)
         try:
-            read_into(slots[slot], dataset, indices, task.fields, seed=plan.seed, epoch=epoch, label=label)
+            read_into(slots[slot], dataset, indices, task.fields, names=task.names, seed=plan.seed, epoch=epoch, label=label)
         except DataError as error:
             requests.send(Failed(str(error), whole_traceback(error)))
         else:

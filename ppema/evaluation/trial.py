@@ -36,7 +36,7 @@ def try_out(config: Config, executor: Executor, model: Model, loader: Loader) ->
     """
     model.inputs.check_all(loader)
     batch = next(iter(loader.epoch(0)))
-    model.inputs.check(batch.arrays[-1], batch.indices, loader.label)
+    model.inputs.feed(batch, loader)  # checks the labels of all its samples
     _run(config, executor, model, loader, _slice(batch, 0, 1))
 
 

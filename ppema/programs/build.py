@@ -98,7 +98,7 @@ class Programs:
 def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *, onednn: bool = False) -> Programs:
     """Build all programs of a training run.
 
-    fields: shape and dtype of a sample's inputs and target; horizon: converts durations to steps; onednn: whether oneDNN
+    fields: of a sample; horizon: converts durations to steps; onednn: whether oneDNN
     computes convolutions. Raises ConfigError.
     """
     model = build_test_model(config, fields)

@@ -57,7 +57,7 @@ class Model:
 def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
     """Build the test program of a config's model in eval mode, which BatchNorm, dropout and the model's own code follow.
 
-    fields: shape and dtype of a sample's inputs and target. Raises ConfigError, also if the model in eval mode changes a
+    fields: of a sample. Raises ConfigError, also if the model in eval mode changes a
     variable or draws random numbers.
     """
     startup, main = paddle.static.Program(), paddle.static.Program()
@@ -69,6 +69,8 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
             for index, (name, metric) in enumerate(metrics.items()):
                 with building(index):
                     measures[name] = each_sample(config.metrics[index].name, metric(predictions, feeds[-1]))
+        count = class_count(config.loss.name, predictions, feeds[-1])
+        classes = {} if count is None else {fields[-1].name: count}
         structured = {place: value.name for place, value in model.state_dict().items()}
     # Eval mode does not reach F.dropout and F.batch_norm, whose default is to train.
     backend().set_test(main)
@@ -82,7 +84,7 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
     return Model(
         startup,
         TestProgram(main, measures),
-        Inputs(tuple(feed.name for feed in feeds), class_count(config.loss.name, predictions, feeds[-1])),
+        Inputs(tuple(field.name for field in fields), classes),
         backend().parameters(main),
         structured,
     )

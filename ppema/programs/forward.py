@@ -21,14 +21,13 @@ from ppema.user_code.names import check_arguments, resolve
 def forward(config: Config, fields: Sequence[Field], *, train: bool) -> tuple[Any, list[Variable], Variable, Variable]:
     """Build a config's model in the default main program, in train or eval mode.
 
-    fields: shape and dtype of a sample's inputs and target. Returns the model, the inputs [N, ...] with the target last, the
+    fields: of a sample. Returns the model, the inputs [N, ...] with the target last, the
     predictions, and the loss: [N] float32, or a scalar mean over the batch. Raises ConfigError.
     """
     with config.at("model"):
         model = _build_model(config.model)
         model.train() if train else model.eval()
-        names = [*(f"input_{index}" for index in range(len(fields) - 1)), "target"]
-        feeds = [paddle.static.data(n, [-1, *f.shape], getattr(paddle, f.dtype)) for n, f in zip(names, fields, strict=True)]
+        feeds = [paddle.static.data(field.name, [-1, *field.shape], getattr(paddle, field.dtype)) for field in fields]
         with building(about=f"the model can not take the data's {', '.join(form(feed) for feed in feeds[:-1])}"):
             predictions = model(*feeds[:-1])
         if not is_variable(predictions):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ppema.config import Config
-from ppema.data import Loader, build_loader
+from ppema.data import Loader, build_loader, field_names
 from ppema.errors import ConfigError
 
 
 def train_loader(config: Config, evaluated: Loader) -> Loader:
     """The loader of `data.train`. Raises DataError, and ConfigError if its fields differ from those of `evaluated`."""
     with config.at("data", "train"):
-        loader = build_loader(config.data.train, seed=config.seed, label="data.train")
+        loader = build_loader(config.data.train, seed=config.seed, label="data.train", names=field_names(config.data))
     if loader.fields != evaluated.fields:
         with config.at("data", "eval"):
             ours, theirs = (", ".join(map(str, each.fields)) for each in (evaluated, loader))
@@ -23,4 +23,4 @@ def eval_loader(config: Config) -> Loader:
     with config.at("data", "eval"):
         if config.data.eval.drop_last:
             raise ConfigError.of("an evaluation covers every sample: remove it", "drop_last")
-        return build_loader(config.data.eval, seed=config.seed, label="data.eval")
+        return build_loader(config.data.eval, seed=config.seed, label="data.eval", names=field_names(config.data))

@@ -22,7 +22,7 @@ from ppema.programs.forward import forward
 class ForwardPass(Pass):
     """Build the config's model in train mode, and the mean of its loss over the batch.
 
-    fields: shape and dtype of a sample's inputs and target; model: the model in eval mode, which must have the same variables.
+    fields: of a sample; model: the model in eval mode, which must have the same variables.
     """
 
     name: ClassVar[str] = "forward"

@@ -40,6 +40,10 @@ def data_errors(**keys) -> list[str]:
             ["size: expected [height, width], two integers >= 1, got [28]", "channels: expected 1 or 3, got true"],
         ),
         ({"name": "npz", "path": "x", "inputs": []}, ["inputs: expected at least one item, got []"]),
+        (
+            {"name": "npz", "path": "x", "target": []},
+            ["target: expected the name of an array, or a list of names, got []"],
+        ),
         ({"name": "npz", "path": "x", "inputs": "x"}, ["inputs: expected a list, got 'x'"]),
         (
             {"name": "csv", "path": "x", "target": 1.5, "delimiter": "ab"},
@@ -84,3 +88,45 @@ def test_good_data_sets():
     config = Config.model_validate({**MINIMAL, "data": {"train": spec, "eval": table}})
     assert config.data.train == Synthetic(samples=9, shape=(1, 8, 8), classes=2, batch_size=3)
     assert config.data.eval == Csv(path="x.csv", target=-1, header=False, batch_size=3)
+
+
+FIELD_NAME = "expected a name of letters, digits and '_', with no digit first, got"
+
+
+@pytest.mark.parametrize(
+    ("keys", "messages"),
+    [
+        ({"inputs": ["x"]}, ["data.inputs: requires targets: name all fields, or none"]),
+        ({"targets": ["x"]}, ["data.targets: requires inputs: name all fields, or none"]),
+        (
+            {"inputs": "x", "targets": []},
+            ["data.inputs: expected a list of names, got 'x'", "data.targets: expected a list of names, got []"],
+        ),
+        ({"inputs": ["a", "b", "a"], "targets": ["y"]}, ["data.inputs.2: 'a' is listed twice"]),
+        (
+            {"inputs": ["a", "b"], "targets": ["y", "b"]},
+            ["data.targets.1: 'b' is an input already: give the target another name"],
+        ),
+        (
+            {"inputs": ["1a", "", "linear_0.w_0"], "targets": [3]},
+            [
+                f"data.inputs.0: {FIELD_NAME} '1a'",
+                f"data.inputs.1: {FIELD_NAME} ''",
+                f"data.inputs.2: {FIELD_NAME} 'linear_0.w_0'",
+                f"data.targets.0: {FIELD_NAME} 3",
+            ],
+        ),
+    ],
+)
+def test_names_of_fields(keys, messages):
+    assert errors(data={"train": DIGITS, "eval": DIGITS, **keys}) == messages
+
+
+def test_arrays_of_npz_have_the_names_of_fields():
+    npz = {"name": "npz", "path": "x", "batch_size": 1}
+    data = {"train": npz, "eval": {**npz, "target": "other"}}
+    unnamed = Config.model_validate({**MINIMAL, "data": data}).data
+    named = Config.model_validate({**MINIMAL, "data": {**data, "inputs": ["a", "b"], "targets": ["c"]}}).data
+    assert (unnamed.train.inputs, unnamed.train.targets) == (("x",), ("y",))
+    assert (named.train.inputs, named.train.targets) == (("a", "b"), ("c",))
+    assert (named.eval.inputs, named.eval.targets) == (("a", "b"), ("other",))

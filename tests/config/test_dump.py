@@ -133,6 +133,8 @@ data:
     workers: 0
     name: digits
     split: test
+  inputs: null
+  targets: null
 loss:
   name: cross_entropy
   args: {}

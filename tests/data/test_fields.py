@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from support.datasets import Listed
 
-from ppema.data.fields import Field, to_fields
+from ppema.data.fields import Field, FieldNames, to_fields
 from ppema.data.read import describe
 from ppema.errors import DataError
 
@@ -72,24 +72,28 @@ def test_targets(value, shape, dtype):
     ("sample", "message"),
     [
         (np.zeros(3), "expected a tuple (input, ..., target), got ndarray"),
-        ({"x": 1, "y": 2}, "expected a tuple (input, ..., target), got dict"),
+        (
+            {"tokens": 1, "mask": 2, "label": 3},
+            "a mapping of tokens, mask, label: name the fields in the config, as in "
+            "data: {inputs: [tokens, mask], targets: [label]}",
+        ),
         ((1.0,), "expected (input, ..., target), got 1 field"),
         ((), "expected (input, ..., target), got 0 fields"),
-        ((np.uint8(1), 0), "input 0: dtype uint8: return images as float32 in [0, 1], or ids as int64"),
+        ((np.uint8(1), 0), "input_0: dtype uint8: return images as float32 in [0, 1], or ids as int64"),
         (
             (0.5, Image.new("RGB", (2, 2)), 0),
-            "input 1: dtype uint8: return images as float32 in [0, 1], or ids as int64",
+            "input_1: dtype uint8: return images as float32 in [0, 1], or ids as int64",
         ),
-        (("cat", 0), "input 0: dtype <U3 is neither numbers nor booleans"),
+        (("cat", 0), "input_0: dtype <U3 is neither numbers nor booleans"),
         ((0.5, None), "target: dtype object is neither numbers nor booleans"),
-        ((1j, 0), "input 0: dtype complex128 is neither numbers nor booleans"),
-        (([], 0), "input 0: shape [0] holds nothing"),
-        ((1e39, 0), "input 0: float64 values beyond the range of float32"),
+        ((1j, 0), "input_0: dtype complex128 is neither numbers nor booleans"),
+        (([], 0), "input_0: shape [0] holds nothing"),
+        ((1e39, 0), "input_0: float64 values beyond the range of float32"),
         ((0.5, 2**63), "target: uint64 values beyond the range of int64"),
-        ((Brain(), 0), "input 0: dtype bfloat16: return float32"),
+        ((Brain(), 0), "input_0: dtype bfloat16: return float32"),
         (
             (Value(), 0),
-            "input 0: a paddle Value of the static graph, not data; use numpy in data sets "
+            "input_0: a paddle Value of the static graph, not data; use numpy in data sets "
             "(of paddle.vision.transforms: Transpose, not ToTensor)",
         ),
     ],
@@ -106,7 +110,11 @@ def test_infinity_stays():
 
 def test_describe():
     fields = describe(Listed((np.zeros((3, 4)), 1, [2])), "data.eval")
-    assert fields == (Field((3, 4), "float32"), Field((), "int64"), Field((), "int64"))
+    assert fields == (
+        Field((3, 4), "float32", "input_0"),
+        Field((), "int64", "input_1"),
+        Field((), "int64", "target", is_target=True),
+    )
     assert str(fields[0]) == "float32 [3, 4]"
 
 
@@ -114,3 +122,40 @@ def test_describe_names_the_sample():
     with pytest.raises(DataError) as caught:
         describe(Listed((np.zeros((2, 2)), 0, "label")), "data.eval")
     assert str(caught.value) == "data.eval: sample 0: target: dtype <U5 is neither numbers nor booleans"
+
+
+NAMES = FieldNames(("tokens",), ("mask", "label"))
+
+
+@pytest.mark.parametrize(
+    "sample", [([0.5], np.uint8([1]), [3]), {"label": [3], "more": "text", "mask": np.uint8([1]), "tokens": [0.5]}]
+)
+def test_named(sample):
+    arrays = to_fields(sample, NAMES)
+    assert [array.tolist() for array in arrays] == [[0.5], 1, 3]
+    assert NAMES.fields(arrays) == (
+        Field((1,), "float32", "tokens"),
+        Field((), "int64", "mask", is_target=True),
+        Field((), "int64", "label", is_target=True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        ((1, 2), "expected 3 fields, tokens, mask, label, got 2"),
+        (np.zeros(3), "expected a mapping or a tuple of tokens, mask, label, got ndarray"),
+        ({"tokens": 1, "masks": 2, "label": 3}, "no field 'mask'; did you mean 'masks'?"),
+        ({"x": 1}, "no field 'tokens'; it has x"),
+        ({}, "no field 'tokens'; it has nothing"),
+        ({"tokens": "cat", "mask": 2, "label": 3}, "tokens: dtype <U3 is neither numbers nor booleans"),
+        (
+            {"tokens": np.uint8(1), "mask": 2, "label": 3},
+            "tokens: dtype uint8: return images as float32 in [0, 1], or ids as int64",
+        ),
+    ],
+)
+def test_named_refused(sample, message):
+    with pytest.raises(DataError) as caught:
+        to_fields(sample, NAMES)
+    assert str(caught.value) == message

@@ -31,7 +31,7 @@ def test_sources(tmp_path):
     np.savez(tmp_path / "data.npz", x=np.zeros((3, 2)), y=np.zeros(3))
     (tmp_path / "data.csv").write_text("a,y\n1,2\n")
     assert len(build_dataset(spec("digits", split="test"))) == 355
-    assert len(build_dataset(spec("npz", path=str(tmp_path / "data.npz"), inputs=("x",), target="y"))) == 3
+    assert len(build_dataset(spec("npz", path=str(tmp_path / "data.npz"), inputs=("x",), targets=("y",)))) == 3
     table = {"target": "y", "header": True, "delimiter": ",", "target_dtype": "int64"}
     assert len(build_dataset(spec("csv", path=str(tmp_path / "data.csv"), **table))) == 1
     made = {"samples": 6, "shape": (2,), "classes": 2, "noise": 0.1, "seed": 0, "split": "train"}

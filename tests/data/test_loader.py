@@ -11,7 +11,7 @@ from support import datasets
 from support.datasets import BothGenerators, Interrupting, Listed, Squares, Stream
 from support.where import where
 
-from ppema.data.fields import Field
+from ppema.data.fields import Field, FieldNames
 from ppema.data.loader import Batch, Loader
 from ppema.data.sets.arrays import ArrayDataset
 from ppema.errors import DataError
@@ -28,7 +28,7 @@ def same(left: list[Batch], right: list[Batch]) -> bool:
 def test_batches_by_hand():
     loader = Loader(Squares(5), batch_size=2)
     assert (loader.samples, loader.batch_size, loader.steps_per_epoch) == (5, 2, 3)
-    assert loader.fields == (Field((2,), "float32"), Field((), "int64"))
+    assert loader.fields == (Field((2,), "float32", "input_0"), Field((), "int64", "target", is_target=True))
     batches = list(loader.epoch(0))
     assert [batch.indices.tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
     assert batches[1].arrays[0].tolist() == [[2, 4], [3, 9]]
@@ -144,8 +144,8 @@ def test_a_sample_that_raises():
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        ([([1.0], 0), ([1.0, 2.0], 0)], "input 0: float32 [2], but sample 0 has float32 [1]"),
-        ([([1.0], 0), ([1], 0)], "input 0: int64 [1], but sample 0 has float32 [1]"),
+        ([([1.0], 0), ([1.0, 2.0], 0)], "input_0: float32 [2], but sample 0 has float32 [1]"),
+        ([([1.0], 0), ([1], 0)], "input_0: int64 [1], but sample 0 has float32 [1]"),
         ([([1.0], 0), ([1.0], 0.5)], "target: float32 [], but sample 0 has int64 []"),
         ([([1.0], 0), ([1.0], [0.0], 0)], "3 fields, but sample 0 has 2"),
         ([([1.0], 0), ([1.0],)], "expected (input, ..., target), got 1 field"),
@@ -220,3 +220,12 @@ def test_workers_are_ignored_aloud_for_data_in_memory():
     with pytest.warns(UserWarning, match="data.train: workers: 2 is ignored: the data is in memory"):
         loader = Loader(dataset, batch_size=2, workers=2)
     assert len(list(loader.epoch(0))) == 2
+
+
+def test_known_arrays_by_field():
+    names = FieldNames(("image",), ("label",))
+    loader = Loader(in_memory(2), batch_size=4, names=names)
+    assert loader.known is not None
+    assert {name: array.shape for name, array in loader.known.items()} == {"image": (8, 2), "label": (8,)}
+    assert [field.name for field in loader.twin(drop_last=True).fields] == ["image", "label"]
+    assert Loader(Squares(4), batch_size=2, names=names).known is None

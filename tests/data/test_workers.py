@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import datasets
-from support.datasets import BothGenerators, Interrupting, OpensOnce, Squares
+from support.datasets import BothGenerators, Interrupting, Listed, OpensOnce, Squares
 from support.where import where
 from test_loader import same
 
+from ppema.data.fields import FieldNames
 from ppema.data.loader import Loader
 from ppema.errors import DataError
 
@@ -46,6 +47,14 @@ def test_the_same_batches_for_any_number_of_workers(loaders):
         for epoch, start in [(0, 0), (0, 0), (3, 2), (1, 5), (1, 6)]:
             assert same(list(alone.epoch(epoch, start)), list(many.epoch(epoch, start)))
         many.close()
+
+
+def test_mappings(loaders):
+    samples = [{"text": [i, i + 1], "label": i, "unused": "text"} for i in range(5)]
+    options = {"batch_size": 2, "names": FieldNames(("text",), ("label",))}
+    many = loaders(Listed(*samples), **options)
+    assert same(list(Loader(Listed(*samples), **options).epoch(0)), list(many.epoch(0)))
+    assert [field.name for field in many.fields] == ["text", "label"]
 
 
 def test_batches_are_not_overwritten_later(loaders):

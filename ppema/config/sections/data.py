@@ -38,6 +38,10 @@ Column = Annotated[
     Annotated[str, Strict(), Field(min_length=1)] | Annotated[int, Strict(), Field(ge=-MOST_STEPS, le=MOST_STEPS)],
     expecting("a column's name or its index"),
 ]
+ArrayNames = Annotated[
+    Annotated[str, Strict(), Field(min_length=1)] | Annotated[tuple[Text, ...], Field(min_length=1)],
+    expecting("the name of an array, or a list of names"),
+]
 Character = Annotated[str, Strict(), Field(min_length=1, max_length=1), expecting("one character")]
 
 
@@ -121,8 +125,19 @@ class Npz(DataSection):
 
     name: Literal["npz"] = Field(default="npz", description="A NumPy .npz file.")
     path: Text = Field(description="Path of the file, from the working directory.")
-    inputs: tuple[Text, ...] = Field(default=("x",), min_length=1, description="Names of the model's input arrays.")
-    target: Text = Field(default="y", description="Name of the target array.")
+    inputs: tuple[Text, ...] = Field(
+        default=("x",),
+        min_length=1,
+        description="Names of the model's input arrays. If `data.inputs` is given, it is the default.",
+    )
+    target: ArrayNames = Field(
+        default="y", description="Name of the target array, or a list of names. If `data.targets` is given, it is the default."
+    )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the target arrays."""
+        return (self.target,) if isinstance(self.target, str) else self.target
 
 
 class Csv(DataSection):

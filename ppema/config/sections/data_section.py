@@ -2,21 +2,91 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, ValidatorFunctionWrapHandler, WithJsonSchema, WrapValidator, model_validator
 
 from ppema.config.section import Section, examples
 from ppema.config.sections.data import DataSpec
+from ppema.config.wording import fault, faults
+from ppema.errors import Path
+from ppema.values import shown
+
+_NAME = "[A-Za-z_][A-Za-z0-9_]*"
+
+
+def _check_names(value: Any, _: ValidatorFunctionWrapHandler) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not value:
+        raise fault(f"expected a list of names, got {shown(value)}")
+    found: list[tuple[Path, str]] = []
+    for index, name in enumerate(value):
+        if not isinstance(name, str) or not re.fullmatch(_NAME, name):
+            found.append(((index,), f"expected a name of letters, digits and '_', with no digit first, got {shown(name)}"))
+        elif name in value[:index]:
+            found.append(((index,), f"{name!r} is listed twice"))
+    if found:
+        raise faults(found)
+    return tuple(value)
+
+
+NamesOfFields = Annotated[
+    tuple[str, ...] | None,
+    WrapValidator(_check_names),
+    WithJsonSchema(
+        {"anyOf": [{"type": "array", "items": {"type": "string", "pattern": f"^{_NAME}$"}, "minItems": 1}, {"type": "null"}]}
+    ),
+]
 
 
 class Data(Section):
-    """The data sets of training and of evaluation."""
+    """The data sets of training and of evaluation, and the names of their fields."""
 
     model_config = examples(
         {
             "train": {"name": "digits", "split": "train", "batch_size": 32, "shuffle": True},
             "eval": {"name": "digits", "split": "test", "batch_size": 256},
-        }
+        },
+        {
+            "train": {"name": "mydata.Reviews", "args": {"split": "train"}, "batch_size": 32, "shuffle": True},
+            "eval": {"name": "mydata.Reviews", "args": {"split": "test"}, "batch_size": 256},
+            "inputs": ["tokens", "mask"],
+            "targets": ["label"],
+        },
     )
 
     train: DataSpec = Field(description="Training samples.")
     eval: DataSpec = Field(description="Samples for the loss and the metrics of evaluations.")
+    inputs: NamesOfFields = Field(
+        default=None, description="NamesOfFields of the model's inputs. null: every field of a sample but the last is an input."
+    )
+    targets: NamesOfFields = Field(
+        default=None, description="NamesOfFields of the targets, for losses and metrics. null: the last field of a sample."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_arrays(cls, value: Any) -> Any:
+        """Arrays of an .npz file have the names of fields, unless its section names others."""
+        if not isinstance(value, Mapping) or not (value.get("inputs") and value.get("targets")):
+            return value
+        named = {"inputs": value["inputs"], "target": value["targets"]}
+        of_npz = {
+            key: {**named, **value[key]}
+            for key in ("train", "eval")
+            if isinstance(value.get(key), Mapping) and value[key].get("name") == "npz"
+        }
+        return {**value, **of_npz}
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> Data:
+        if (self.inputs is None) != (self.targets is None):
+            given, lacking = ("inputs", "targets") if self.targets is None else ("targets", "inputs")
+            raise faults([((given,), f"requires {lacking}: name all fields, or none")])
+        for index, name in enumerate(self.targets or ()):
+            if name in (self.inputs or ()):
+                raise faults([(("targets", index), f"{name!r} is an input already: give the target another name")])
+        return self

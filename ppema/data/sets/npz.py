@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ppema.data.fields import FieldNames
 from ppema.data.sets.arrays import ArrayDataset
 from ppema.data.sets.files import existing_file
 from ppema.errors import DataError, one_line
 from ppema.user_code.names import did_you_mean
 
 
-def npz(path: str, inputs: Sequence[str], target: str) -> ArrayDataset:
-    """The arrays named `inputs`, in that order, and the array `target`, each [N, ...]; `fields.convert` sets the dtypes.
+def npz(path: str, inputs: Sequence[str], targets: Sequence[str]) -> ArrayDataset:
+    """The arrays named `inputs` and `targets`, in that order, each [N, ...]; `fields.convert` sets the dtypes.
 
     Nothing is unpickled. Raises MissingError for a missing file. Raises DataError, which names the file, if it is not an
     archive, if an array is absent (the message lists the present ones) or holds Python objects, and for unequal lengths or no
@@ -30,7 +31,8 @@ def npz(path: str, inputs: Sequence[str], target: str) -> ArrayDataset:
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise DataError(f"{path}: a single array; expected an .npz archive with named arrays")
     with archive:
-        return ArrayDataset([_member(archive, name, path) for name in (*inputs, target)], path)
+        arrays = [_member(archive, name, path) for name in (*inputs, *targets)]
+    return ArrayDataset(arrays, path, FieldNames(tuple(inputs), tuple(targets)))
 
 
 def _member(archive: np.lib.npyio.NpzFile, name: str, path: str) -> np.ndarray:

@@ -22,7 +22,7 @@ def write(tmp_path):
 
 def test_values(write):
     dataset = csv(write("\ufeffage, class,height\r\n1,0,0.5\r\n\r\n2,1,1e-1\r\n"), "class")
-    assert dataset.fields == (Field((2,), "float32"), Field((), "int64"))
+    assert dataset.fields == (Field((2,), "float32", "input_0"), Field((), "int64", "target", is_target=True))
     np.testing.assert_array_equal(dataset.arrays[0], np.array([[1, 0.5], [2, 0.1]], np.float32))
     assert dataset.arrays[1].tolist() == [0, 1]
 
@@ -36,7 +36,7 @@ def test_numbered_columns_without_a_header(write, target, targets, inputs):
 
 def test_float_targets_and_gzip(write):
     dataset = csv(write(gzip.compress(b"x,y\n1,0.25\n")), "y", target_dtype="float32")
-    assert dataset.fields[1] == Field((), "float32")
+    assert dataset.fields[1] == Field((), "float32", "target", is_target=True)
     assert dataset.arrays[1].tolist() == [0.25]
 
 

@@ -9,7 +9,7 @@ from ppema.data.sets.digits import digits, is_test
 def test_contents():
     train, test = digits("train"), digits("test")
     assert (len(train), len(test)) == (1442, 355)
-    assert train.fields == test.fields == (Field((1, 8, 8), "float32"), Field((), "int64"))
+    assert train.fields == test.fields == (Field((1, 8, 8), "float32", "input_0"), Field((), "int64", "target", is_target=True))
     # The first row of the file is a 0, the first of its class, so it belongs to the training split.
     first, label = train[0]
     assert (first[0, 0] * 16).tolist() == [0, 0, 5, 13, 9, 1, 0, 0]

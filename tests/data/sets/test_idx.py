@@ -27,7 +27,7 @@ def files(tmp_path):
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_values(files, pack):
     dataset = idx(*files(pack(IMAGES), pack(LABELS)))
-    assert dataset.fields == (Field((1, 1, 3), "float32"), Field((), "int64"))
+    assert dataset.fields == (Field((1, 1, 3), "float32", "input_0"), Field((), "int64", "target", is_target=True))
     images, labels = dataset.arrays
     np.testing.assert_array_equal(images[0, 0, 0], np.array([0, 0.2, 1], np.float32))
     np.testing.assert_array_equal(images[1, 0, 0], np.array([1, 2, 3], np.float32) / np.float32(255))

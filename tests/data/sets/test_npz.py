@@ -19,14 +19,18 @@ def path(tmp_path):
 
 def test_values(path):
     np.savez(path, a=np.array([[1, 2], [3, 4]], np.int32), b=np.array([0.5, 1.5]), labels=np.array([[1], [0]], bool))
-    dataset = npz(path, ["b", "a"], "labels")
-    assert dataset.fields == (Field((), "float32"), Field((2,), "int64"), Field((), "int64"))
+    dataset = npz(path, ["b", "a"], ["labels"])
+    assert dataset.fields == (
+        Field((), "float32", "b"),
+        Field((2,), "int64", "a"),
+        Field((), "int64", "labels", is_target=True),
+    )
     assert [array.tolist() for array in dataset.arrays] == [[0.5, 1.5], [[1, 2], [3, 4]], [1, 0]]
 
 
-def refusal(path, inputs=("x",), target="y"):
+def refusal(path, inputs=("x",), targets=("y",)):
     with pytest.raises(DataError) as caught:
-        npz(path, inputs, target)
+        npz(path, inputs, targets)
     text = str(caught.value)
     assert "\n" not in text
     assert text.startswith(f"{path}: ")
@@ -35,8 +39,8 @@ def refusal(path, inputs=("x",), target="y"):
 
 def test_absent_arrays(path):
     np.savez(path, images=np.zeros(2), labels=np.zeros(2))
-    assert refusal(path, ["image"], "labels") == "no array 'image'; did you mean 'images'?"
-    assert refusal(path, ["images"], "y") == "no array 'y'; known: images, labels"
+    assert refusal(path, ["image"], ["labels"]) == "no array 'image'; did you mean 'images'?"
+    assert refusal(path, ["images"]) == "no array 'y'; known: images, labels"
 
 
 def test_python_objects_are_not_unpickled(path):
@@ -46,7 +50,7 @@ def test_python_objects_are_not_unpickled(path):
 
 def test_lengths_differ(path):
     np.savez(path, x=np.zeros((2, 2)), y=np.zeros(3))
-    assert refusal(path) == "the numbers of samples differ: input 0 2, target 3"
+    assert refusal(path) == "the numbers of samples differ: x 2, y 3"
 
 
 def test_empty(path):
@@ -56,7 +60,7 @@ def test_empty(path):
 
 def test_uint8_images(path):
     np.savez(path, x=np.zeros((2, 2), np.uint8), y=np.zeros(2))
-    assert refusal(path) == "input 0: dtype uint8: return images as float32 in [0, 1], or ids as int64"
+    assert refusal(path) == "x: dtype uint8: return images as float32 in [0, 1], or ids as int64"
 
 
 def test_not_an_archive(path, tmp_path):

@@ -9,7 +9,7 @@ from ppema.data.sets.synthetic import synthetic
 def test_without_noise_a_sample_is_its_prototype():
     train = synthetic(7, (2, 3), 3, noise=0.0, seed=5, split="train")
     test = synthetic(4, (2, 3), 3, noise=0.0, seed=5, split="test")
-    assert train.fields == (Field((2, 3), "float32"), Field((), "int64"))
+    assert train.fields == (Field((2, 3), "float32", "input_0"), Field((), "int64", "target", is_target=True))
     assert train.arrays[1].tolist() == [0, 1, 2, 0, 1, 2, 0]
     np.testing.assert_array_equal(train.arrays[0][3], train.arrays[0][0])
     np.testing.assert_array_equal(test.arrays[0], train.arrays[0][:4])
