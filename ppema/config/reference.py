@@ -26,6 +26,7 @@ for editors. [A config by example](config-by-example.md) is the page to begin wi
 - **Examples**: a test loads each of them, together with the keys that it requires.
 """
 _ITEM, _NAME = "*", "<name>"  # parts of a place: any item of a list, and any key of a mapping whose names the user chooses
+_NAMES = {"averages": "ema", "losses": "aux"}  # the name in examples, by section
 # Larger bounds only guard against overflow, so the page omits them.
 _LARGEST_BOUND = 10**12
 
@@ -87,7 +88,7 @@ def _section(
         return [*lines, "```yaml", *(_yaml({key: value})[1:-1] for key, value in example.items()), "```", ""]
     for example in section["examples"]:
         for key in reversed(places[0]):
-            example = [example] if key == _ITEM else {"ema" if key == _NAME else key: example}
+            example = [example] if key == _ITEM else {_NAMES[places[0][0]] if key == _NAME else key: example}
         lines.append(f"- `{_yaml(example)[1:-1]}`")
     return [*lines, ""]
 

@@ -22,6 +22,7 @@ from ppema.config.sections.average_spec import AverageSpec
 from ppema.config.sections.data_section import Data
 from ppema.config.sections.group import Group
 from ppema.config.sections.init_from import InitFrom
+from ppema.config.sections.measure import LossPart, LossParts, Measure
 from ppema.config.sections.monitor import is_monitor
 from ppema.config.sections.named import LearningRate, Named, Optimizer, PassSpec
 from ppema.config.sections.runtime_section import Runtime
@@ -84,6 +85,7 @@ class Config(Section):
                 "eval": {"name": "digits", "split": "test", "batch_size": 256},
             },
             "loss": {"name": "cross_entropy", "args": {"label_smoothing": 0.1}},
+            "losses": {},
             "metrics": ["accuracy", "top5"],
             "optimizer": "Adam",
             "groups": [{"match": "^0", "lr_scale": 0.1}],
@@ -102,12 +104,15 @@ class Config(Section):
         default=None, description="Initial weights of a new run. null: random weights, drawn with the seed."
     )
     data: Data = Field(description="The data sets.")
-    loss: Named = Field(
-        default=Named(name="cross_entropy"),
-        description="The loss: cross_entropy, mse, or the dotted path of a loss of paddle or of your own.",
+    loss: Measure | None = Field(
+        default=Measure(name="cross_entropy"),
+        description="The loss: cross_entropy, mse, or the dotted path of a loss of paddle or of your own. null: see `losses`.",
     )
-    metrics: tuple[Named, ...] = Field(
-        default=(Named(name="accuracy"),),
+    losses: LossParts = Field(
+        default={}, description="Parts of the loss by name, in place of `loss`. Their weighted sum is trained."
+    )
+    metrics: tuple[Measure, ...] = Field(
+        default=(Measure(name="accuracy"),),
         description="Metrics of evaluations, beside the loss: accuracy, top5, mse, mae, or dotted paths.",
     )
     optimizer: Optimizer = Field(
@@ -127,14 +132,19 @@ class Config(Section):
         default=None, description="Folder for everything that the run writes. null: `runs/<name of the config file>`."
     )
 
+    @property
+    def loss_parts(self) -> dict[str, LossPart]:
+        """The parts of the loss by name. A `loss` is one part named "", of weight 1."""
+        return self.losses or {"": LossPart(**dict(self.loss or Measure(name="cross_entropy")))}
+
     _positions: Positions = PrivateAttr(default_factory=Positions)
 
     @model_validator(mode="wrap")
     @classmethod
     def _say_it_in_our_words(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        config, found = None, [*_unknown_weights(value), *_nothing_to_snapshot(value)]
+        config, found = None, [*_unknown_weights(value), *_nothing_to_snapshot(value), *_two_losses(value)]
         try:
-            config = handler(value)
+            config = handler(_with_one_loss(value))
         except ValidationError as error:
             found += in_our_words(error, cls)
         if config is None or found:
@@ -194,6 +204,21 @@ def _nothing_to_snapshot(value: Any) -> list[tuple[Path, str]]:
     if any(_get(average, "sigma_rel") is not None for average in averages.values()):
         return []
     return [(("train", "snapshot_every"), "no average has a sigma_rel to take snapshots of: give it to two, 0.05 and 0.10")]
+
+
+def _two_losses(value: Any) -> list[tuple[Path, str]]:
+    """The problem of a config with both `loss` and `losses`. `value` is not validated yet."""
+    if _get(value, "loss") is not None and _get(value, "losses"):
+        return [(("losses",), "`loss` is given as well: write `loss: null`, or make it one of the parts")]
+    return []
+
+
+def _with_one_loss(value: Any) -> Any:
+    """`value` with `loss: null` if it has `losses`, and otherwise without a `loss: null`."""
+    if not isinstance(value, Mapping) or value.get("loss") is not None:
+        return value
+    rest = {key: each for key, each in value.items() if key != "loss"}
+    return {**rest, "loss": None} if value.get("losses") else rest
 
 
 def _get(section: Any, key: str) -> Any:

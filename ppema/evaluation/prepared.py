@@ -23,10 +23,10 @@ from ppema.passes.recalibrate import recalibration
 from ppema.programs.device import onednn_of, place_of
 from ppema.programs.eval_program import Model, build_test_model, on_onednn
 from ppema.programs.executor import Executor
-from ppema.programs.forward import building
 from ppema.programs.loaders import eval_loader, train_loader
 from ppema.programs.start import initialise, seed_everything
 from ppema.programs.statistics import train_statistics
+from ppema.user_code.blame import building
 from ppema.weights.put import put
 
 

@@ -13,11 +13,11 @@ from ppema.averaging.precision import HALF_TYPES
 from ppema.config import Config
 from ppema.data import Batch, Loader
 from ppema.ema.saved import read
-from ppema.errors import ConfigError, TrainingError
+from ppema.errors import ConfigError, TrainingError, listed
 from ppema.ir import Parameter, scope
 from ppema.losses import LOSSES
 from ppema.metrics import METRICS
-from ppema.programs.eval_program import Model
+from ppema.programs.eval_program import Model, is_loss
 from ppema.programs.executor import Executor
 
 # A batch is compared with parts of these sizes. Built-in measures need only two samples: only the model can make them depend
@@ -48,8 +48,12 @@ def loss_is_a_mean(config: Config, executor: Executor, where: Any, model: Model,
     metric that depends on the batch. where: the current scope, which holds the initial weights before and after.
     """
     measures = list(model.test.measures)
-    ours = {"loss"} if config.loss.name in LOSSES else set()
-    ours |= {name for name, spec in zip(measures[1:], config.metrics, strict=True) if spec.name in METRICS}
+    losses = [name for name in measures if is_loss(name)]
+    named = {f"loss.{name}" if name else "loss": spec.name for name, spec in config.loss_parts.items()}
+    ours = {name for name, function in named.items() if function in LOSSES}
+    if len(ours) == len(named):
+        ours.add("loss")
+    ours |= {name for name, spec in zip(measures[len(losses) :], config.metrics, strict=True) if spec.name in METRICS}
     parts = _PARTS if ours < set(measures) else _PARTS_OF_OURS
     differ = _differing(config, executor, where, model, loader, parts)
     if not ours.isdisjoint(differ):
@@ -58,16 +62,17 @@ def loss_is_a_mean(config: Config, executor: Executor, where: Any, model: Model,
             "on data.eval.batch_size"
         )
         return True
-    wrong = [name for name in differ if name != "loss"]
+    wrong = [name for name in differ if name not in losses]
     if wrong:
-        with config.at("metrics", measures.index(wrong[0]) - 1):
+        with config.at("metrics", measures.index(wrong[0]) - len(losses)):
             raise ConfigError.of(
                 f"{wrong[0]} of a sample depends on the other samples of its batch, so that its mean depends on "
                 "data.eval.batch_size: return one value per sample, of shape [N], each of its own sample alone"
             )
     if differ:
         _warn(
-            f"the loss {config.loss.name} is no mean over samples: its figure over data.eval would depend on the batch size. "
+            f"the loss {listed([named[name] for name in differ if name in named])} is no mean over samples: its figure over "
+            "data.eval would depend on the batch size. "
             "Training uses it, evaluation leaves it out; a loss that returns one value per sample, of shape [N], is evaluated"
         )
     return not differ

@@ -35,6 +35,7 @@ class TrainProgram:
 
     main, startup: the programs.
     loss: 0-D float32, the mean over the batch.
+    parts: the means of the loss's parts by "loss.<name>", 0-D float32, for the log. Empty for a loss without parts.
     gradients: (parameter, gradient) in the optimizer's order.
     minimize: appends the optimizer's update by given gradients.
     when: bool of one element, True in a run of `main` that is an optimizer step. None: every run is a step.
@@ -49,6 +50,7 @@ class TrainProgram:
     main: Program
     startup: Program
     loss: Variable | None = None
+    parts: dict[str, Variable] = field(default_factory=dict)
     gradients: list[Gradient] = field(default_factory=list)
     minimize: Callable[[Sequence[Gradient]], None] | None = None
     when: Variable | None = None

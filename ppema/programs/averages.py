@@ -14,7 +14,7 @@ from ppema.passes.ema import EmaPass, UpdatePass
 from ppema.passes.select import Selection
 from ppema.passes.switch import SwitchPass
 from ppema.passes.target import Pass
-from ppema.programs.forward import building
+from ppema.user_code.blame import building
 
 
 def average_passes(specs: Mapping[str, AverageSpec], horizon: Horizon, places: Mapping[str, str]) -> list[Pass]:

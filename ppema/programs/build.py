@@ -28,9 +28,9 @@ from ppema.passes.treatment import Treatment
 from ppema.programs.averages import average_passes
 from ppema.programs.eval_program import Model, TestProgram, build_test_model, rewired
 from ppema.programs.extra import ExtraPass, with_extra
-from ppema.programs.forward import building
 from ppema.programs.step import BackwardPass, ForwardPass, OptimizePass
 from ppema.programs.treatments import treatments_of
+from ppema.user_code.blame import building
 
 
 def training_step(
@@ -83,6 +83,7 @@ class Programs:
     placement: Placement | None = None
     passes: tuple[PassReport, ...] = ()
     treatments: dict[str, Treatment] = field(default_factory=dict)
+    parts: dict[str, Variable] = field(default_factory=dict)
 
     @property
     def on_onednn(self) -> bool:
@@ -129,6 +130,7 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *,
         target.placement,
         tuple(target.done),
         target.treatments,
+        target.parts,
     )
 
 

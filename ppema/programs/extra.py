@@ -11,7 +11,8 @@ from ppema.config import Config
 from ppema.errors import ConfigError, listed
 from ppema.ir import Gradient, dtype_name
 from ppema.passes.target import Pass, TrainProgram
-from ppema.programs.forward import building, is_variable
+from ppema.programs.outputs import is_variable
+from ppema.user_code.blame import building
 from ppema.user_code.names import check_arguments, resolve
 
 # For each value of the key `after`: the names of the passes after which the user's pass comes.

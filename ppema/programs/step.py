@@ -12,7 +12,6 @@ from ppema.config import Config
 from ppema.data import Field
 from ppema.errors import ConfigError, listed
 from ppema.ir import Parameter
-from ppema.losses import mean
 from ppema.passes.target import Pass, TrainProgram
 from ppema.programs.eval_program import Model
 from ppema.programs.forward import forward
@@ -33,9 +32,9 @@ class ForwardPass(Pass):
     def apply(self, target: TrainProgram) -> str:
         """Set `target.loss`. Raises ConfigError."""
         with paddle.static.program_guard(target.main, target.startup):
-            _, _, _, loss = forward(self.config, self.fields, train=True)
+            made = forward(self.config, self.fields, train=True)
             target.ir.freeze_marked(target.main)
-            target.loss = mean(loss)
+            target.loss, target.parts = made.objective.total()
         _check_same_variables(self.config, target.parameters, self.model.parameters)
         trainable = sum(parameter.trainable for parameter in self.model.parameters)
         return f"{len(self.model.parameters)} variables, {trainable} of them trainable"

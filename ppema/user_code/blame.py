@@ -8,10 +8,11 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from ppema.errors import PpemaError, one_line
+from ppema.errors import ConfigError, PpemaError, one_line
 
 _OURS = str(Path(__file__).resolve().parents[1])
 _INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
@@ -96,3 +97,16 @@ def _short(file: str) -> str:
         return os.path.relpath(file) if _within(file, os.getcwd()) else file
     except OSError:
         return file
+
+
+@contextmanager
+def building(*path: str | int, about: str = "") -> Iterator[None]:
+    """Turns an exception of the user's code into a ConfigError of one line at `path`. about: the start of that line."""
+    try:
+        yield
+    except ConfigError as error:
+        if not path:
+            raise
+        raise ConfigError([type(p)((*path, *p.path), p.message) for p in error.problems]) from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError.of(f"{about}: {blamed(error)}" if about else blamed(error), *path) from error

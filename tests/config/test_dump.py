@@ -138,9 +138,14 @@ data:
 loss:
   name: cross_entropy
   args: {}
+  output: null
+  target: null
+losses: {}
 metrics:
 - name: accuracy
   args: {}
+  output: null
+  target: null
 optimizer:
   name: AdamW
   args: {}

@@ -7,6 +7,7 @@ import pytest
 from support.config_files import errors
 
 from ppema.config import AverageSpec, Named, load_config
+from ppema.config.sections.measure import Measure
 
 
 def test_mappings_merge_and_all_else_is_replaced(files):
@@ -17,7 +18,7 @@ def test_mappings_merge_and_all_else_is_replaced(files):
     )
     config = load_config("a.yml")
     assert config.seed == 2
-    assert config.metrics == (Named(name="mae"),)
+    assert config.metrics == (Measure(name="mae"),)
     assert config.averages == {"ema": AverageSpec(decay=0.5, thres_steps=True), "long": AverageSpec(decay=0.99)}
 
 
@@ -74,7 +75,7 @@ def test_a_mapping_laid_over_a_shorthand_completes_it(files):
         b="_base_: one.yml\noptimizer: SGD",
     )
     config = load_config("a.yml")
-    assert config.loss == Named(name="cross_entropy", args={"label_smoothing": 0.1})
+    assert config.loss == Measure(name="cross_entropy", args={"label_smoothing": 0.1})
     assert config.lr.model_dump() == {"name": "constant", "args": {"learning_rate": 0.1}, "warmup": "10 steps"}
     assert config.model == Named(name="pkg.Net", args={"depth": 3})
     assert load_config("b.yml").optimizer.model_dump()["args"] == {}

@@ -4,6 +4,7 @@ import pytest
 from support.config_files import errors
 
 from ppema.config import AverageSpec, LearningRate, Named, load_config, to_yaml
+from ppema.config.sections.measure import Measure
 from ppema.errors import ConfigError
 
 ONE_LENGTH = "expected one of decay, half_life, simple, sigma_rel, got none of them"
@@ -31,9 +32,9 @@ def test_overrides(files):
     assert config.lr == LearningRate(name="constant", args={"learning_rate": 0.001})
     changed = {"name": "Adam", "args": {"beta1": 0.8}, "clip_norm": 1.0}
     assert config.optimizer.model_dump(exclude_defaults=True) == changed
-    assert config.metrics == (Named(name="accuracy", args={"k": 5}), Named(name="mae"))
+    assert config.metrics == (Measure(name="accuracy", args={"k": 5}), Measure(name="mae"))
     assert config.averages == {"ema": AverageSpec(decay=0.9)}
-    assert config.loss == Named(name="mse")
+    assert config.loss == Measure(name="mse")
     assert config.model == Named(name="pkg.Net", args={"depth": [1, 3]})
     assert config.seed == 4
     assert config.train.monitor is None

@@ -219,7 +219,7 @@ def test_after_200_steps_every_average_is_the_float64_average():
             ["model=support.models.not_a_layer"],
             "override model: model.name: support.models.not_a_layer returns a int, not a paddle.nn.Layer",
         ),
-        (["model=support.models.TwoOutputs"], "override model: the model must return one variable, it returns a tuple"),
+        (["model=support.models.TwoOutputs"], ": loss.output: the model returns output_0, output_1: choose one"),
         (["model=support.models.Unstable"], "differs in linear_0.b_0"),
         (
             ["model=support.models.AllFrozen"],

@@ -198,3 +198,19 @@ class Files:
 def refusing(reason: str):
     """A constructor that raises, with `reason`."""
     raise RuntimeError(f"{reason}\non two lines")
+
+
+class TwoTargets:
+    """Mappings of two inputs and two targets: a class of three and a number."""
+
+    def __init__(self, samples: int = 12):
+        rng = np.random.default_rng(samples)
+        self.image = rng.normal(size=(samples, 4)).astype(np.float32)
+        self.scale = rng.uniform(0.5, 2, samples).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def __getitem__(self, index: int):
+        image, scale = self.image[index], self.scale[index]
+        return {"scale": scale, "image": image, "size": np.float32(image.sum()), "kind": int(image.argmax()) % 3, "name": "x"}

@@ -261,3 +261,22 @@ def raising_model():
 
 def not_a_layer():
     return 5
+
+
+class TwoTasks(paddle.nn.Layer):
+    """Classes and a size of an image that is first scaled; the outputs have names, the parameters another order."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = paddle.nn.Linear(4, 8)
+        self.kind = paddle.nn.Linear(8, 3)
+        self.size = paddle.nn.Linear(8, 1)
+
+    def forward(self, scale, image):
+        h = paddle.tanh(self.body(image * scale.unsqueeze(-1)))
+        return {"kind": self.kind(h), "size": self.size(h)}
+
+
+class OneName(TwoTasks):
+    def forward(self, image, factor):
+        return super().forward(factor, image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ppema.config.sections.measure import LossPart, Measure
 from ppema.config.sections.named import LearningRate, Named
 from ppema.config.tree.positions import Position
 from ppema.config.tree.yaml_tree import Entry
@@ -11,8 +12,12 @@ from ppema.errors import ConfigError, Path, Problem
 from ppema.values import shown
 
 REPLACE = "_replace_"
-_NAMED: dict[Path, type[Named]] = {("model",): Named, ("loss",): Named, ("optimizer",): Named, ("lr",): LearningRate}
+_NAMED: dict[Path, type[Named]] = {("model",): Named, ("loss",): Measure, ("optimizer",): Named, ("lr",): LearningRate}
 _HAVE_NAME = {*_NAMED, ("data", "train"), ("data", "eval")}
+_LISTED: dict[str, type[Named]] = {
+    "metrics": Measure,
+    "losses": LossPart,
+}  # sections of names and arguments in a list or mapping
 
 
 def merge(base: Entry | None, over: Entry, path: Path = ()) -> Entry:
@@ -28,7 +33,7 @@ def merge(base: Entry | None, over: Entry, path: Path = ()) -> Entry:
         return over
     replaces = _replaces(over, path)
     below = _spelt_out(base, path).value if base and not replaces else {}
-    if not isinstance(below, dict) or (path in _HAVE_NAME and _names_another(below, over.value)):
+    if not isinstance(below, dict) or (_has_name(path) and _names_another(below, over.value)):
         below = {}
     merged = dict(below)
     for key, entry in over.value.items():
@@ -53,13 +58,22 @@ def _replaces(over: Entry, path: Path) -> bool:
     return bool(flag and flag.value)
 
 
+def _section(path: Path) -> type[Named] | None:
+    """The section of names and arguments at `path`, if it admits shorthands."""
+    return _LISTED.get(str(path[0])) if len(path) == 2 else _NAMED.get(path)
+
+
+def _has_name(path: Path) -> bool:
+    return path in _HAVE_NAME or _section(path) is not None
+
+
 def _names_another(base: dict[str, Entry], over: dict[str, Entry]) -> bool:
     return "name" in base and "name" in over and base["name"].value != over["name"].value
 
 
 def _spelt_out(entry: Entry, path: Path) -> Entry:
     """`entry`, with a shorthand replaced by its mapping if `path` admits shorthands."""
-    section = Named if path[:1] == ("metrics",) and len(path) == 2 else _NAMED.get(path)
+    section = _section(path)
     if section is None or isinstance(entry.value, (dict, list)):
         return entry
     return _entry(section.spelt_out(entry.value), entry.position)

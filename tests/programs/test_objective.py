@@ -1,0 +1,85 @@
+"""Losses of several parts, from a model with two inputs and two outputs and data with two targets."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+from support.configs import SMALL, data_section, write_config
+from support.datasets import TwoTargets
+
+from ppema.config import load_config
+from ppema.errors import ConfigError
+from ppema.evaluation.evaluate import evaluate
+from ppema.ir import scope
+from ppema.training.setup import prepare_training
+
+DATA = "\n  inputs: [image, scale]\n  targets: [size, kind]" + data_section(
+    "{name: support.datasets.TwoTargets, batch_size: 12}",
+    "{name: support.datasets.TwoTargets, args: {samples: 7}, batch_size: 3}",
+)
+LOSSES = "\n  kind: cross_entropy\n  scale: {name: mse, output: size, target: size, weight: 0.25}"
+
+SECTIONS = {"model": "support.models.TwoTasks", "data": DATA, "losses": LOSSES, "metrics": "[]", "train": "{epochs: 2}"}
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(*overrides, **sections):
+        sections = {
+            "model": "support.models.TwoTasks",
+            "data": DATA,
+            "losses": LOSSES,
+            "metrics": "[]",
+            "train": "{epochs: 2}",
+        } | sections
+        return load_config(write_config(tmp_path / "two.yml", SMALL, **sections), [f"output={tmp_path / 'run'}", *overrides])
+
+    return write
+
+
+def by_hand(weights, samples):
+    """The parts of the loss, [n] float64: cross-entropy of the class, squared error of the size."""
+    body, body_bias, kind, kind_bias, size, size_bias = (np.asarray(each, np.float64) for each in weights)
+    data = TwoTargets(samples)
+    h = np.tanh((data.image * data.scale[:, None]) @ body + body_bias)
+    logits = h @ kind + kind_bias
+    labels = data.image.argmax(1) % 3
+    nll = np.log(np.exp(logits).sum(1)) - logits[np.arange(samples), labels]
+    return nll, ((h @ size + size_bias)[:, 0] - data.image.sum(1)) ** 2
+
+
+def test_the_weighted_sum_is_trained_and_each_part_is_measured(written):
+    run = prepare_training(written())
+    places = run.programs.model.structured
+    names = [places[f"{layer}.{each}"] for layer in ("body", "kind", "size") for each in ("weight", "bias")]
+    with paddle.static.scope_guard(run.scope):
+        weights = [scope.get(run.scope, name) for name in names]
+        (batch,) = run.train_loader.epoch(0)
+        feed = run.programs.model.inputs.feed(batch, run.train_loader)
+        parts = run.programs.parts
+        fetched = run.executor.run(run.programs.train, feed, [run.programs.loss, *parts.values()])
+        kind, size = (each.mean() for each in by_hand(weights, 12))
+        assert list(parts) == ["loss.kind", "loss.scale"]
+        np.testing.assert_allclose(np.array(fetched).ravel(), [kind + 0.25 * size, kind, size], rtol=1e-5)
+        after = [scope.get(run.scope, name) for name in names]
+        measures = evaluate(run.executor, run.tests["raw"], run.programs.model.inputs, run.eval_loader)
+        kind, size = (each.mean() for each in by_hand(after, 7))
+        assert list(measures) == ["loss", "loss.kind", "loss.scale"]
+        np.testing.assert_allclose(list(measures.values()), [kind + 0.25 * size, kind, size], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["losses.scale.output=sizes"], "losses.scale.output: there is no output 'sizes'; did you mean 'size'?"),
+        (["losses.edge=mse"], "losses.edge.output: the model returns kind, size: choose one"),
+        (["losses.kind.target=size"], "losses.kind: cross_entropy expects int64 class labels, or probabilities"),
+        (["model=support.models.OneName"], "forward takes the input image by name, but has no parameter scale"),
+        (["metrics=[accuracy]"], "metrics.0.output: the model returns kind, size: choose one"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(written, overrides, message):
+    with pytest.raises(ConfigError) as error:
+        prepare_training(written(*overrides))
+    assert message in str(error.value) and "\n" not in str(error.value)
