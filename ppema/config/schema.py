@@ -106,7 +106,8 @@ class Config(Section):
     data: Data = Field(description="The data sets.")
     loss: Measure | None = Field(
         default=Measure(name="cross_entropy"),
-        description="The loss: cross_entropy, mse, or the dotted path of a loss of paddle or of your own. null: see `losses`.",
+        description="The loss: cross_entropy, binary_cross_entropy, focal, dice, mse, mae, smooth_l1, huber, a loss class of "
+        "paddle.nn, or the dotted path of a loss of your own. null: see `losses`.",
     )
     losses: LossParts = Field(
         default={}, description="Parts of the loss by name, in place of `loss`. Their weighted sum is trained."

@@ -6,17 +6,20 @@ as a scalar.
 
 from ppema.losses.checks import check_classes, difference, form, has_classes, mismatch
 from ppema.losses.named_loss import LOSSES, build_loss
-from ppema.losses.regression import mse
+from ppema.losses.regression import mae, mse
+from ppema.losses.target_range import TargetRange
 from ppema.losses.weighted import Weighted, mean, per_sample
 
 __all__ = [
     "LOSSES",
+    "TargetRange",
     "Weighted",
     "build_loss",
     "check_classes",
     "difference",
     "form",
     "has_classes",
+    "mae",
     "mean",
     "mismatch",
     "mse",

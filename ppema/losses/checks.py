@@ -2,22 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import paddle
 
 from ppema.errors import ConfigError
 from ppema.ir import Variable, dtype_name
 
+_UNKNOWN = -1
+
 
 def difference(name: str, predictions: Variable, targets: Variable) -> Variable:
     """predictions - targets. Raises ConfigError if the shapes differ, since broadcasting would hide the mistake.
 
-    Predictions [N, …, 1] fit targets [N, …]. name: the loss or metric, for the message.
+    Shapes fit as those of `of_one_shape`. name: the loss or metric, for the message.
     """
-    if list(predictions.shape) == [*targets.shape, 1]:
-        predictions = predictions.squeeze(-1)
-    if list(predictions.shape) != list(targets.shape) or has_classes(targets):
-        raise mismatch(name, predictions, targets, "float32 targets of the predictions' shape")
-    return predictions - targets
+    said = "float32 targets of the predictions' shape"
+    if has_classes(targets):
+        raise mismatch(name, predictions, targets, said)
+    return of_one_shape(name, predictions, targets, said) - targets
+
+
+def of_one_shape(name: str, predictions: Variable, targets: Variable, wanted: str) -> Variable:
+    """The predictions in the shape of the targets. Predictions [N, …, 1] and [N, 1, …] fit targets [N, …].
+
+    name: the loss or metric; wanted: the fitting targets, both for the message. Raises ConfigError if nothing fits.
+    """
+    if fit(predictions.shape, targets.shape):
+        return predictions
+    axis = spare_axis(predictions, targets)
+    if axis is None:
+        raise mismatch(name, predictions, targets, wanted)
+    return predictions.squeeze(axis)
+
+
+def spare_axis(predictions: Variable, targets: Variable) -> int | None:
+    """The axis of size 1, the last or 1, without which the predictions have the shape of the targets; None if there is none."""
+    shape = list(predictions.shape)
+    for axis in (-1, 1):
+        if len(shape) > 1 and shape[axis] == 1 and fit(without(shape, axis), targets.shape):
+            return axis
+    return None
+
+
+def without(shape: Sequence[int], axis: int) -> list[int]:
+    """The shape without one axis."""
+    sizes = list(shape)
+    del sizes[axis]
+    return sizes
+
+
+def fit(predictions: Sequence[int], targets: Sequence[int]) -> bool:
+    """Whether two shapes are one, as far as the program knows. A size that differs between batches is -1.
+
+    Such a size does not fit 1: an operation of the two would repeat the one value.
+    """
+    if len(predictions) != len(targets):
+        return False
+    return all(a == b or (_UNKNOWN in (a, b) and 1 not in (a, b)) for a, b in zip(predictions, targets, strict=True))
 
 
 def has_classes(targets: Variable) -> bool:
@@ -25,16 +67,18 @@ def has_classes(targets: Variable) -> bool:
     return targets.dtype == paddle.int64
 
 
-def check_classes(name: str, predictions: Variable, targets: Variable) -> None:
-    """Raises ConfigError for predictions [N, …, 1], of which every softmax is 1 and every argmax is 0.
+def check_classes(name: str, predictions: Variable, targets: Variable, axis: int = -1) -> None:
+    """Raises ConfigError for a single class, of which every softmax is 1 and every argmax is 0.
 
-    name: the loss or metric, for the message.
+    name: the loss or metric, for the message; axis: the axis of the classes.
     """
-    if predictions.shape[-1] == 1:
+    if predictions.shape[axis] == 1:
         raise ConfigError.of(
             f"{name} needs two classes or more; the model gives {form(predictions)} and the data's targets are "
             f"{form(targets)}: use mse for numbers, or int64 labels and an output for each class"
         )
+    if predictions.shape[axis] == _UNKNOWN:
+        raise ConfigError.of(f"{name} needs a known number of classes; the model gives {form(predictions)}")
 
 
 def mismatch(name: str, predictions: Variable, targets: Variable, wanted: str) -> ConfigError:

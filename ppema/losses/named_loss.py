@@ -2,26 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import paddle
+
 from ppema.ir import Variable
+from ppema.losses.binary import binary_cross_entropy, focal
 from ppema.losses.classification import cross_entropy
-from ppema.losses.regression import mse
-from ppema.losses.weighted import Weighted
+from ppema.losses.paddle_losses import LAYERS, layer_loss
+from ppema.losses.regression import huber, mae, mse, smooth_l1
+from ppema.losses.segmentation import dice
+from ppema.losses.target_range import TargetRange, target_range
 from ppema.user_code.names import check_arguments, resolve
 
-Loss = Callable[[Variable, Variable], Variable | Weighted]
+LOSSES: dict[str, Callable[..., Any]] = {
+    "cross_entropy": cross_entropy,
+    "binary_cross_entropy": binary_cross_entropy,
+    "focal": focal,
+    "dice": dice,
+    "mse": mse,
+    "mae": mae,
+    "smooth_l1": smooth_l1,
+    "huber": huber,
+}
 
-LOSSES: dict[str, Callable[..., Variable | Weighted]] = {"cross_entropy": cross_entropy, "mse": mse}
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of a config. Call it with predictions and targets.
+
+    It returns values per sample, [N] or [N, …], alone or `Weighted`, or the mean of the batch as a scalar. A loss of the user's
+    own may return anything.
+
+    function: a loss function, or the class of a layer; args: its arguments; compute: the call, with these arguments.
+    """
+
+    function: Any
+    args: Mapping[str, Any]
+    compute: Callable[[Any, Any], Any]
+
+    def __call__(self, predictions: Any, targets: Any) -> Any:
+        """The values of the loss. Raises ConfigError for predictions, targets or arguments that do not fit."""
+        return self.compute(predictions, targets)
+
+    def accepts(self, predictions: Variable, targets: Variable) -> TargetRange | None:
+        """The valid targets, if the loss limits them."""
+        return target_range(self.function, self.args, predictions, targets)
 
 
 def build_loss(spec: Any) -> Loss:
     """The loss of `spec`, a config's name and args. Raises ConfigError for an unknown name or a wrong argument."""
-    found = resolve(spec.name, LOSSES, "loss")
+    found = resolve(spec.name, {**LOSSES, **LAYERS}, "loss")
+    if isinstance(found, type) and issubclass(found, paddle.nn.Layer):
+        return Loss(found, spec.args, layer_loss(found, spec.args, spec.name))
     if isinstance(found, type):
         check_arguments(found, spec.args, what=spec.name)
-        return found(**spec.args)
+        return Loss(found, spec.args, found(**spec.args))
     check_arguments(found, spec.args, positional=2, what=spec.name)
-    return partial(found, **spec.args)
+    return Loss(found, spec.args, partial(found, **spec.args))

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import paddle
 
+from ppema.errors import ConfigError
 from ppema.ir import Variable
+from ppema.losses.checks import fit, form
 
 
 class Weighted(NamedTuple):
@@ -23,7 +25,10 @@ class Weighted(NamedTuple):
 
     @property
     def counted(self) -> Variable:
-        """values·weights, and 0 where the weight is 0: [N, …] float32."""
+        """values·weights, and 0 where the weight is 0: [N, …] float32. Raises ConfigError if the two differ in shape."""
+        if not fit(self.values.shape, self.weights.shape):
+            both = f"the values are {form(self.values)} and the weights {form(self.weights)}"
+            raise ConfigError.of(f"the values of a loss and their weights must have one shape; {both}")
         return paddle.where(self.weights > 0, self.values, paddle.zeros_like(self.values)) * self.weights
 
 
@@ -44,9 +49,14 @@ def per_sample(loss: Variable | Weighted) -> Variable | Weighted:
     if len(loss.values.shape) < 2:
         return loss
     weights = loss.weights.flatten(1).sum(axis=1)
-    return Weighted(_ratio(loss.counted.flatten(1).sum(axis=1), weights), weights)
+    return of_totals(loss.counted.flatten(1).sum(axis=1), weights)
+
+
+def of_totals(totals: Variable, weights: Variable) -> Weighted:
+    """The weighted values whose products values·weights are `totals`. Values of weight 0 are set to 0."""
+    return Weighted(_ratio(totals, weights), weights)
 
 
 def _ratio(total: Variable, weights: Variable) -> Variable:
-    """total / weights, and 0 where the weights are 0."""
-    return total / paddle.where(weights > 0, weights, paddle.ones_like(weights))
+    counts = weights > 0
+    return paddle.where(counts, total, paddle.zeros_like(total)) / paddle.where(counts, weights, paddle.ones_like(weights))
