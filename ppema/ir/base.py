@@ -182,13 +182,10 @@ class IR(Protocol):
         """
         ...
 
-    def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
-        """Append `target += weight·(value - target)`, in place, to the default main program.
+    def append_descent(self, target: Variable, gradient: Variable, rate: Variable) -> None:
+        """Append `target -= rate·gradient`, in place, to the default main program: a step of SGD.
 
-        target, value: float32 or float64, of one shape. weight: 0-D, of their type.
-
-        The operation is a step of SGD on ½|target - value|² with the rate `weight`. Paddle's `lerp` gives the same bits. It
-        takes twice as long, since it broadcasts if there is more than one axis.
+        target, gradient: float32 or float64, of one shape. gradient may be sparse. rate: 0-D, of their type.
         """
         ...
 

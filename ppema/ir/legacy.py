@@ -148,8 +148,8 @@ class Legacy:
             paddle.nn.initializer.Constant(value)(initial, block)
         return main.global_block().create_var(**form)
 
-    def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
-        inputs = {"Param": [target], "Grad": [target - value], "LearningRate": [weight]}
+    def append_descent(self, target: Variable, gradient: Variable, rate: Variable) -> None:
+        inputs = {"Param": [target], "Grad": [gradient], "LearningRate": [rate]}
         paddle.static.default_main_program().current_block().append_op(
             type="sgd", inputs=inputs, outputs={"ParamOut": [target]}
         )

@@ -165,8 +165,8 @@ class Pir:
         variable.stop_gradient = True
         return variable
 
-    def append_lerp(self, target: Variable, value: Variable, weight: Variable) -> None:
-        _ops.sgd_(target, weight, target - value, None, False)
+    def append_descent(self, target: Variable, gradient: Variable, rate: Variable) -> None:
+        _ops.sgd_(target, rate, gradient, None, False)
 
     def append_average_op(self, op: AverageOp) -> None:
         inputs = (list(op.values), list(op.state), list(op.scalars))

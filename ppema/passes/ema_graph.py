@@ -63,6 +63,15 @@ def append_update(ir: IR, main: Program, average: Average, when: Variable | None
     paddle.assign(step, output=average.step)
 
 
+def append_lerp(ir: IR, target: Variable, value: Variable, weight: Variable) -> None:
+    """Append target += weight·(value - target), in place. Both float32 or float64, of one shape; weight: 0-D, of their type.
+
+    It is a step of SGD on ½|target - value|² at the rate `weight`. Paddle's `lerp` gives the same bits. It takes twice as long,
+    since it broadcasts if there is more than one axis.
+    """
+    ir.append_descent(target, target - value, weight)
+
+
 def count_after(average: Average, happens: Variable | None) -> Variable:
     """The number of steps that the average has seen after this run, 0-D int64. happens: 0-D bool, whether the run is a step."""
     return average.step + 1 if happens is None else average.step + paddle.cast(happens, "int64")
@@ -115,7 +124,7 @@ def _follow(ir: IR, shadow: Variable, rest: Variable | None, value: Variable, al
     if dtype_name(value) != dtype_name(shadow):
         value = paddle.cast(value, shadow.dtype)
     if rest is None:
-        ir.append_lerp(shadow, value, alpha)
+        append_lerp(ir, shadow, value, alpha)
         return
     updated, lost = compensated(shadow, rest, value, alpha)
     paddle.assign(updated, output=shadow)

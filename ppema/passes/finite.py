@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import paddle
 
+from ppema.ir import Variable
 from ppema.ir.native import why_missing
+from ppema.passes.accumulation import Accumulation
 from ppema.passes.guard import Guard
 from ppema.passes.target import Pass, TrainProgram, assign
 
@@ -26,7 +28,8 @@ class FinitePass(Pass):
     average of that variance would be NaN from then on.
 
     The forward pass has written the statistics before the check. The pass therefore copies them at the start of the run, and
-    the false branch restores the copies. Arithmetic cannot restore a value from NaN.
+    the false branch restores the copies. Arithmetic cannot restore a value from NaN. A step of several runs is skipped as a
+    whole: the branch then restores the statistics from before the step, and clears the sums of gradients.
 
     All updates share one branch, since a branch costs as much as ten small operations.
 
@@ -40,8 +43,7 @@ class FinitePass(Pass):
         ir, main = target.ir, target.main
         place = {name: index for index, name in enumerate(self.order)}
         gradients = sorted(target.gradients, key=lambda pair: place.get(pair[0].name, len(place)))
-        written = target.written
-        moved = tuple(parameter for parameter in target.parameters if parameter.name in written)
+        written, moved = target.written, target.moved
         # Whole numbers, such as counters, are always finite.
         statistics = sorted((each for each in moved if "float" in each.dtype), key=lambda each: written.index(each.name))
         state_name = f"{self.name}.flags"
@@ -67,13 +69,23 @@ class FinitePass(Pass):
 
         def gate(update: Callable[[], None]) -> None:
             with target.appending():
-                paddle.static.nn.cond(finite, update, lambda: _put_back(guard))
+                paddle.static.nn.cond(finite, update, lambda: _put_back(guard, target.accumulation))
 
         target.gate = gate
         return guard
 
 
-def _put_back(guard: Guard) -> None:
+def _put_back(guard: Guard, accumulation: Accumulation | None) -> None:
     paddle.assign(guard.each, output=guard.held)
-    for parameter, copy in zip(guard.moved, guard.copies, strict=True):
+    if accumulation is None:
+        _restore(guard, guard.copies)
+        return
+    accumulation.clear()
+    if guard.moved:
+        before = accumulation.before
+        paddle.static.nn.cond(accumulation.begins, lambda: _restore(guard, guard.copies), lambda: _restore(guard, before))
+
+
+def _restore(guard: Guard, copies: Sequence[Variable]) -> None:
+    for parameter, copy in zip(guard.moved, copies, strict=True):
         assign(copy, parameter.variable)

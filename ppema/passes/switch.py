@@ -11,7 +11,7 @@ from ppema.averaging.precision import FLOAT32
 from ppema.averaging.rule import Rule
 from ppema.errors import AverageError
 from ppema.ir import IR, Variable, dtype_name
-from ppema.passes.ema_graph import divides
+from ppema.passes.ema_graph import append_lerp, divides
 from ppema.passes.target import Pass, TrainProgram, assign
 
 
@@ -82,7 +82,7 @@ class SwitchPass(Pass):
     def _overwrite(self, ir: IR, weight: Variable, master: Variable | None, shadow: Variable) -> None:
         """Append weight += mix·(shadow - weight). A half weight is computed in float32, from its master weight if any."""
         if master is None and dtype_name(weight) == dtype_name(shadow) and self.mix != 1:
-            ir.append_lerp(weight, shadow, paddle.full([], self.mix, shadow.dtype))
+            append_lerp(ir, weight, shadow, paddle.full([], self.mix, shadow.dtype))
             return
         value = shadow
         if self.mix != 1:

@@ -12,6 +12,7 @@ from typing import ClassVar
 import paddle
 
 from ppema.ir import IR, Gradient, Parameter, Program, Variable, backend
+from ppema.passes.accumulation import Accumulation
 from ppema.passes.average import Average
 from ppema.passes.guard import Guard
 from ppema.passes.placement import Placement
@@ -36,12 +37,15 @@ class TrainProgram:
     main, startup: the programs.
     loss: 0-D float32, the mean over the batch.
     parts: the means of the loss's parts by "loss.<name>", 0-D float32, for the log. Empty for a loss without parts.
+    weight: 0-D float32, what a run counts among the micro-batches of a step: the number of its samples, or the sum of their
+    weights. None: each step is one run.
     gradients: (parameter, gradient) in the optimizer's order.
     minimize: appends the optimizer's update by given gradients.
     when: bool of one element, True in a run of `main` that is an optimizer step. None: every run is a step.
     guard: reports whether a run was skipped. None: no run is skipped.
     gate: set by a pass whose branch encloses all that later passes append. It is called with a function that appends it.
     averages: by name, in the order of their addition.
+    accumulation: the variables of steps that take several runs. None: each step is one run.
     placement: the operations that oneDNN computes. None: the oneDNN pass was not applied.
     treatments: by variable's name, for variables that are trained with settings of their own.
     done: a report for each applied pass, in order.
@@ -51,12 +55,14 @@ class TrainProgram:
     startup: Program
     loss: Variable | None = None
     parts: dict[str, Variable] = field(default_factory=dict)
+    weight: Variable | None = None
     gradients: list[Gradient] = field(default_factory=list)
     minimize: Callable[[Sequence[Gradient]], None] | None = None
     when: Variable | None = None
     guard: Guard | None = None
     gate: Gate | None = None
     averages: dict[str, Average] = field(default_factory=dict)
+    accumulation: Accumulation | None = None
     placement: Placement | None = None
     treatments: dict[str, Treatment] = field(default_factory=dict)
     done: list[PassReport] = field(default_factory=list)
@@ -70,6 +76,12 @@ class TrainProgram:
     def parameters(self) -> list[Parameter]:
         """The parameters and statistics of `main`, in the order of their names."""
         return self.ir.parameters(self.main)
+
+    @property
+    def moved(self) -> tuple[Parameter, ...]:
+        """The parameters and statistics that `main` writes so far, in the order of their names."""
+        written = self.written
+        return tuple(parameter for parameter in self.parameters if parameter.name in written)
 
     @property
     def written(self) -> list[str]:

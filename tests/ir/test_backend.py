@@ -97,19 +97,19 @@ def test_a_renamed_clone_reads_other_variables_and_the_original_does_not(built):
     np.testing.assert_allclose(b - a, np.tile(other, (8, 1)), rtol=1e-6)
 
 
-def test_lerp_in_place_against_numpy():
+def test_a_step_of_descent_in_place_against_numpy():
     main, startup = paddle.static.Program(), paddle.static.Program()
     ir = backend()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         value = paddle.static.data("value", [2, 3], "float32")
         target = ir.create_state(main, startup, "target", [2, 3], "float32", 0.5)
-        ir.append_lerp(target, value, paddle.full([], 0.25, "float32"))
+        ir.append_descent(target, value, paddle.full([], 0.25, "float32"))
     where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
     fed = np.arange(6, dtype="float32").reshape(2, 3)
     with paddle.static.scope_guard(where):
         executor.run(startup)
         executor.run(main, feed={"value": fed})
-    np.testing.assert_array_equal(scope.get(where, "target"), 0.5 + 0.25 * (fed - 0.5))
+    np.testing.assert_array_equal(scope.get(where, "target"), 0.5 - 0.25 * fed)
 
 
 def test_reading_a_parameter_in_place_is_not_writing_it():

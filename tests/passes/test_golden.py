@@ -87,14 +87,17 @@ def report(built, selection, rule, switch) -> str:
     return as_text(parts)
 
 
-def guard_report(built) -> str:
-    """A program as a config builds it: forward and backward pass, then the optimizer and an average behind the guard."""
+def guard_report(built, every: int = 1) -> str:
+    """A program as a config builds it: forward and backward pass, then the optimizer and an average behind the guard.
+
+    every: the number of micro-batches in a step.
+    """
     names, plain, momentum = backend().state_names, type(built)(), paddle.optimizer.Momentum(0.1, 0.9)
     with plain.guard():
         paddle.optimizer.Momentum(0.1, 0.9).backward(plain.loss)
     with built.guard():
         averages = [EmaPass("ema", Rule(DECAY)), UpdatePass()]
-        guarded_by(built.main, built.startup, built.loss, momentum, averages)
+        guarded_by(built.main, built.startup, built.loss, momentum, averages, every=every)
     parts = {
         "train program": changes(listing(plain.main), listing(built.main)),
         "state": changes(names(plain.main), names(built.main)),
@@ -125,6 +128,11 @@ def test_programs_before_and_after(built, case):
 def test_a_guarded_program_before_and_after(built, case):
     with kernels_of(case):
         compare(case, guard_report(built))
+
+
+def test_a_program_with_micro_batches_before_and_after(built):
+    with kernels_of("native_accumulate"):
+        compare("native_accumulate", guard_report(built, every=4))
 
 
 def kernels_of(case: str):

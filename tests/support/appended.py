@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import paddle
+
 from ppema.averaging.rule import Rule
 from ppema.ir import Parameter, Program, Variable
+from ppema.passes.accumulate import AccumulatePass, StepPass
 from ppema.passes.average import Average
 from ppema.passes.ema import UpdatePass, declare
 from ppema.passes.finite import FinitePass
@@ -34,10 +37,21 @@ def appended(
 
 
 def guarded_by(
-    main: Program, startup: Program, loss: Variable, optimizer: Any, then: Sequence[Pass] = (), order: Sequence[str] = ()
+    main: Program,
+    startup: Program,
+    loss: Variable,
+    optimizer: Any,
+    then: Sequence[Pass] = (),
+    order: Sequence[str] = (),
+    every: int = 1,
 ) -> Guard:
-    """Append the gradients of `loss` and, behind a guard, the optimizer's update and the passes `then`."""
-    target = TrainProgram(main, startup, loss)
-    apply_passes(target, [BackwardPass(optimizer), FinitePass(tuple(order)), OptimizePass(optimizer), *then])
+    """Append the gradients of `loss` and, behind a guard, the optimizer's update and the passes `then`.
+
+    every: the number of micro-batches in a step; each counts the same.
+    """
+    target = TrainProgram(main, startup, loss, weight=paddle.full([], 1.0) if every > 1 else None)
+    gather, step = ([AccumulatePass(every)], [StepPass()]) if every > 1 else ([], [])
+    optimize = OptimizePass(optimizer)
+    apply_passes(target, [BackwardPass(optimizer), *gather, FinitePass(tuple(order)), *step, optimize, *then])
     assert target.guard is not None
     return target.guard
