@@ -48,6 +48,7 @@ class Loader:
     label: the name of this data in messages, such as "data.train".
     names: the names of the fields. None: samples are tuples (input, ..., target), and the names are counted.
     open_dataset: a picklable callable. Each worker process opens the data set by it; None: `dataset` itself is pickled.
+    indices: the samples to read, int64[n] ascending; None: all of them.
 
     The batches are equal, bit for bit, for every number of workers and every `start`.
 
@@ -67,12 +68,13 @@ class Loader:
         label: str = "data.train",
         names: FieldNames | None = None,
         open_dataset: Callable[[], Dataset] | None = None,
+        indices: np.ndarray | None = None,
     ):
         if batch_size < 1 or workers < 0 or seed < 0:
             raise ValueError(f"batch_size {batch_size} < 1, or workers {workers} or seed {seed} < 0")
         self._dataset = dataset.renamed(names, label) if isinstance(dataset, ArrayDataset) else dataset
         self._names = names
-        self._plan = Plan(check_dataset(dataset, label), batch_size, shuffle, drop_last, seed)
+        self._plan = Plan(check_dataset(dataset, label), batch_size, shuffle, drop_last, seed, indices)
         if self.steps_per_epoch == 0:
             raise DataError(f"{label}: {self.samples} samples make no batch of {batch_size}, and drop_last is true")
         self.label = label
@@ -89,8 +91,18 @@ class Loader:
 
     @property
     def samples(self) -> int:
-        """The number of samples of the data set."""
-        return self._plan.samples
+        """The number of samples that an epoch reads, without regard to `drop_last`."""
+        return self._plan.size
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set, of which `indices` may choose a part."""
+        return self._dataset
+
+    @property
+    def others(self) -> np.ndarray:
+        """int64, ascending: the samples of the data set that this loader does not read."""
+        return np.setdiff1d(np.arange(self._plan.samples), self._plan.order(0))
 
     @property
     def known(self) -> Mapping[str, np.ndarray] | None:
@@ -111,16 +123,26 @@ class Loader:
 
     def twin(self, *, drop_last: bool) -> Loader:
         """A second loader of the same data set in the same order. Both may be read at the same time."""
+        plan = self._plan
+        return self.part(
+            plan.indices, batch_size=plan.batch_size, shuffle=plan.shuffle, drop_last=drop_last, workers=self._workers
+        )
+
+    def part(
+        self, indices: np.ndarray | None, *, batch_size: int, workers: int, shuffle: bool = False, drop_last: bool = False
+    ) -> Loader:
+        """A loader of some samples of the same data set, int64[n] ascending; None: of all. It has the same seed."""
         return Loader(
             self._dataset,
-            batch_size=self.batch_size,
-            shuffle=self._plan.shuffle,
+            batch_size=batch_size,
+            shuffle=shuffle,
             drop_last=drop_last,
-            workers=self._workers,
+            workers=0 if isinstance(self._dataset, ArrayDataset) else workers,
             seed=self._plan.seed,
             label=self.label,
             names=self._names,
             open_dataset=self._open_dataset,
+            indices=indices,
         )
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,28 +20,38 @@ def epoch_order(samples: int, *, seed: int, epoch: int, shuffle: bool) -> np.nda
 
 @dataclass(frozen=True)
 class Plan:
-    """The division of epochs into batches. `drop_last` omits a last batch that is shorter than the others."""
+    """The division of epochs into batches. `drop_last` omits a last batch that is shorter than the others.
+
+    samples: the number of samples of the data set; indices: those of them that are read, int64[n] ascending, None for all.
+    """
 
     samples: int
     batch_size: int
     shuffle: bool
     drop_last: bool
     seed: int
+    indices: np.ndarray | None = field(default=None, compare=False)
+
+    @property
+    def size(self) -> int:
+        """The number of samples of an epoch, without regard to `drop_last`."""
+        return self.samples if self.indices is None else len(self.indices)
 
     @property
     def steps_per_epoch(self) -> int:
         """The number of batches of an epoch."""
-        whole, rest = divmod(self.samples, self.batch_size)
+        whole, rest = divmod(self.size, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
     @property
     def largest_batch(self) -> int:
         """The number of samples of the largest batch."""
-        return min(self.batch_size, self.samples)
+        return min(self.batch_size, self.size)
 
     def order(self, epoch: int) -> np.ndarray:
-        """`epoch_order` of this plan."""
-        return epoch_order(self.samples, seed=self.seed, epoch=epoch, shuffle=self.shuffle)
+        """int64[size]: the indices of the samples in the order of `epoch`, as `epoch_order` has them."""
+        order = epoch_order(self.size, seed=self.seed, epoch=epoch, shuffle=self.shuffle)
+        return order if self.indices is None else self.indices[order]
 
     def batch(self, order: np.ndarray, step: int) -> np.ndarray:
         """int64[n]: the samples of batch `step` ≥ 0 in the epoch whose order is `order`."""
@@ -49,4 +59,4 @@ class Plan:
 
     def batch_size_at(self, step: int) -> int:
         """The number of samples of batch `step`: `batch_size`, or fewer in the last batch."""
-        return min(self.batch_size, self.samples - step * self.batch_size)
+        return min(self.batch_size, self.size - step * self.batch_size)

@@ -32,7 +32,8 @@ class Inputs:
     def check_all(self, loader: Loader) -> None:
         """`check` all samples of `loader` if its data is in memory; otherwise `feed` checks each batch."""
         if loader.known is not None:
-            self.check(loader.known, np.arange(loader.samples), loader.label)
+            samples = len(next(iter(loader.known.values())))
+            self.check(loader.known, np.arange(samples), loader.label)
 
     def check(self, arrays: Mapping[str, np.ndarray], indices: np.ndarray, label: str) -> None:
         """Raises DataError for a label outside the model's outputs: Paddle would read out of bounds.

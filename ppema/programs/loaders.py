@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from ppema.config import Config
+from ppema.config.sections.data import DataSection
+from ppema.config.sections.data_section import KeptPart
 from ppema.data import Loader, build_loader, field_names
+from ppema.data.part import classes_of, split_samples
 from ppema.errors import ConfigError
 
 
 def train_loader(config: Config, evaluated: Loader) -> Loader:
-    """The loader of `data.train`. Raises DataError, and ConfigError if its fields differ from those of `evaluated`."""
+    """The loader of `data.train`, or of its samples that `evaluated` does not read, with `data.split`.
+
+    Raises DataError, and ConfigError if its fields differ from those of `evaluated`.
+    """
+    spec = config.data.train
+    if config.data.split is not None:
+        return evaluated.part(
+            evaluated.others,
+            batch_size=spec.batch_size,
+            shuffle=spec.shuffle,
+            drop_last=spec.drop_last,
+            workers=spec.workers,
+        )
     with config.at("data", "train"):
-        loader = build_loader(config.data.train, seed=config.seed, label="data.train", names=field_names(config.data))
+        loader = build_loader(spec, seed=config.seed, label="data.train", names=field_names(config.data))
     if loader.fields != evaluated.fields:
         with config.at("data", "eval"):
             ours, theirs = (", ".join(map(str, each.fields)) for each in (evaluated, loader))
@@ -19,8 +34,30 @@ def train_loader(config: Config, evaluated: Loader) -> Loader:
 
 
 def eval_loader(config: Config) -> Loader:
-    """The loader of `data.eval`. Raises DataError, and ConfigError for `drop_last`."""
+    """The loader of `data.eval`, or of the part of `data.train` that `data.split` keeps.
+
+    Raises DataError, and ConfigError for `drop_last` and for an empty part.
+    """
+    spec = config.data.eval
+    if not isinstance(spec, DataSection):
+        return _kept_part(config, spec or KeptPart())
     with config.at("data", "eval"):
-        if config.data.eval.drop_last:
+        if spec.drop_last:
             raise ConfigError.of("an evaluation covers every sample: remove it", "drop_last")
-        return build_loader(config.data.eval, seed=config.seed, label="data.eval", names=field_names(config.data))
+        return build_loader(spec, seed=config.seed, label="data.eval", names=field_names(config.data))
+
+
+def _kept_part(config: Config, reading: KeptPart) -> Loader:
+    split, spec = config.data.split, config.data.train.replace(shuffle=False, drop_last=False)
+    assert split is not None, "a config without data.eval has data.split"
+    with config.at("data", "train"):
+        whole = build_loader(spec, seed=config.seed, label="data.train", names=field_names(config.data))
+    classes = classes_of(whole) if split.stratify else None
+    whole.close()
+    with config.at("data", "split"):
+        parts = split_samples(whole.samples, classes, split)
+    return whole.part(
+        parts.kept,
+        batch_size=reading.batch_size or spec.batch_size,
+        workers=spec.workers if reading.workers is None else reading.workers,
+    )

@@ -130,3 +130,41 @@ def test_arrays_of_npz_have_the_names_of_fields():
     assert (unnamed.train.inputs, unnamed.train.targets) == (("x",), ("y",))
     assert (named.train.inputs, named.train.targets) == (("a", "b"), ("c",))
     assert (named.eval.inputs, named.eval.targets) == (("a", "b"), ("other",))
+
+
+SPLIT = {"fold": 1, "of": 5}
+
+
+@pytest.mark.parametrize(
+    ("data", "messages"),
+    [
+        ({}, ["data.eval: required key is missing"]),
+        ({"eval": None}, ["data.eval: required key is missing"]),
+        ({"eval": {"batch_size": 3}}, ["data.eval.name: required key is missing"]),
+        ({"split": {"fraction": 1.5}}, ["data.split.fraction: expected a number in (0, 1), got 1.5"]),
+        ({"split": {"fold": 5, "of": 5}}, ["data.split.fold: expected one of the 5 folds, 0 to 4, got 5"]),
+        ({"split": {"fold": 1}}, ["data.split.of: required key is missing"]),
+        ({"split": {"of": 1}}, ["data.split.of: expected an integer >= 2, got 1"]),
+        (
+            {"split": {"fraction": 0.2, "of": 5}},
+            ["data.split.of: requires that fraction is not given: choose one"],
+        ),
+        ({"split": {}}, ["data.split: expected a fraction, or fold and of: {fraction: 0.1} or {fold: 0, of: 5}"]),
+        (
+            {"split": SPLIT, "eval": DIGITS},
+            [
+                "data.eval: data.split takes the samples of evaluations from data.train: set it to null, or give it batch_size "
+                "and workers only"
+            ],
+        ),
+        ({"split": SPLIT, "eval": {"shuffle": True}}, ["data.eval.shuffle: unknown key; known keys: batch_size, workers"]),
+    ],
+)
+def test_a_split(data, messages):
+    assert errors(data={"train": DIGITS, **data}) == messages
+
+
+def test_a_split_replaces_the_data_of_evaluations():
+    config = Config.model_validate({**MINIMAL, "data": {"train": DIGITS, "split": SPLIT, "eval": {"batch_size": 7}}})
+    assert config.replace(seed=3).data == config.data
+    assert config.data.eval.batch_size == 7

@@ -35,6 +35,7 @@ spec = st.fixed_dictionaries(
         "delimiter": st.characters(exclude_categories=["Cs"]),
     }
 )
+splits = st.sampled_from([{"fraction": 0.1}, {"fold": 1, "of": 3, "seed": 7, "stratify": False}])
 averages = st.dictionaries(
     st.from_regex("[A-Za-z][A-Za-z0-9_-]*", fullmatch=True).filter(lambda name: name != "raw"),
     st.fixed_dictionaries({"decay": st.floats(0, 1, exclude_max=True)}, optional={"thres_steps": st.booleans()}),
@@ -51,7 +52,8 @@ init_from = st.none() | st.fixed_dictionaries(
 configs = st.fixed_dictionaries(
     {
         "model": named,
-        "data": st.fixed_dictionaries({"train": spec, "eval": spec}),
+        "data": st.fixed_dictionaries({"train": spec, "eval": spec})
+        | st.fixed_dictionaries({"train": spec, "split": splits}, optional={"eval": st.just({"batch_size": 3})}),
         "optimizer": st.fixed_dictionaries(
             {"name": texts}, optional={"args": optimizer_args, "weight_decay": positive, "clip_norm": positive}
         ),
@@ -126,6 +128,7 @@ data:
     noise: 0.5
     seed: 0
     split: train
+  split: null
   eval:
     batch_size: 8
     shuffle: false

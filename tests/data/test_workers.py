@@ -49,6 +49,20 @@ def test_the_same_batches_for_any_number_of_workers(loaders):
         many.close()
 
 
+def test_a_part_of_the_samples(loaders):
+    indices = np.array([1, 2, 5, 8, 9])
+    options = {"batch_size": 2, "shuffle": True, "seed": 4, "indices": indices}
+    alone, many = Loader(BothGenerators(), **options), loaders(BothGenerators(), **options)
+    assert same(list(alone.epoch(3, 1)), list(many.epoch(3, 1)))
+    batches = list(alone.epoch(3))
+    assert sorted(np.concatenate([batch.indices for batch in batches]).tolist()) == indices.tolist()
+    assert [len(batch.indices) for batch in batches] == [2, 2, 1]
+    whole = next(iter(Loader(BothGenerators(), batch_size=11, seed=4).epoch(3)))
+    np.testing.assert_array_equal(batches[0].arrays[0], whole.arrays[0][batches[0].indices])
+    assert alone.others.tolist() == [0, 3, 4, 6, 7, 10]
+    assert same(list(alone.epoch(3)), list(alone.twin(drop_last=False).epoch(3)))
+
+
 def test_mappings(loaders):
     samples = [{"text": [i, i + 1], "label": i, "unused": "text"} for i in range(5)]
     options = {"batch_size": 2, "names": FieldNames(("text",), ("label",))}

@@ -10,7 +10,6 @@ from pydantic import (
     Field,
     Strict,
     ValidationError,
-    ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
 )
@@ -216,8 +215,8 @@ KINDS: dict[str, type[DataSection]] = {
 }
 
 
-def _choose(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    # pydantic's discriminated unions would put the chosen tag into the path of every error.
+def chosen(value: Any) -> Any:
+    """The section of the kind that `value` names. Raises ValidationError and PydanticCustomError."""
     if isinstance(value, get_args(AnyData)):
         return value
     if not isinstance(value, Mapping):
@@ -241,4 +240,4 @@ def _choose(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     raise faults(found)
 
 
-DataSpec = Annotated[AnyData, WrapValidator(_choose)]
+DataSpec = Annotated[AnyData, WrapValidator(lambda value, _: chosen(value))]

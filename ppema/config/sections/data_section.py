@@ -6,10 +6,19 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, ValidatorFunctionWrapHandler, WithJsonSchema, WrapValidator, model_validator
+from pydantic import (
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
-from ppema.config.section import Section, examples
-from ppema.config.sections.data import DataSpec
+from ppema.config.section import Count, Section, examples
+from ppema.config.sections.data import DataSpec, Workers, chosen
+from ppema.config.sections.split import Split
 from ppema.config.wording import fault, faults
 from ppema.errors import Path
 from ppema.values import shown
@@ -42,6 +51,15 @@ NamesOfFields = Annotated[
 ]
 
 
+class KeptPart(Section):
+    """How evaluations read the samples that `data.split` keeps."""
+
+    model_config = examples({"batch_size": 256, "workers": 2})
+
+    batch_size: Count | None = Field(default=None, description="Samples in a batch. null: that of `data.train`.")
+    workers: Workers | None = Field(default=None, description="Processes that load samples. null: those of `data.train`.")
+
+
 class Data(Section):
     """The data sets of training and of evaluation, and the names of their fields."""
 
@@ -56,16 +74,44 @@ class Data(Section):
             "inputs": ["tokens", "mask"],
             "targets": ["label"],
         },
+        {
+            "train": {"name": "digits", "split": "train", "batch_size": 32, "shuffle": True},
+            "split": {"fraction": 0.1},
+        },
     )
 
     train: DataSpec = Field(description="Training samples.")
-    eval: DataSpec = Field(description="Samples for the loss and the metrics of evaluations.")
+    split: Split | None = Field(
+        default=None, description="Keeps a part of the training samples for evaluation, in place of the data set `eval`."
+    )
+    eval: DataSpec | KeptPart | None = Field(
+        default=None,
+        validate_default=True,
+        description="Samples for the loss and metrics of evaluations. Required without `split`. With it, the section has no "
+        "name, and may be left out.",
+    )
     inputs: NamesOfFields = Field(
-        default=None, description="NamesOfFields of the model's inputs. null: every field of a sample but the last is an input."
+        default=None, description="Names of the model's inputs. null: every field of a sample but the last is an input."
     )
     targets: NamesOfFields = Field(
-        default=None, description="NamesOfFields of the targets, for losses and metrics. null: the last field of a sample."
+        default=None, description="Names of the targets, for losses and metrics. null: the last field of a sample."
     )
+
+    @field_validator("eval", mode="wrap")
+    @classmethod
+    def _of_the_split(cls, value: Any, _: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        # A split with a fault is absent from `info.data`. It is a split nevertheless.
+        split = info.data.get("split", Split) is not None
+        if isinstance(value, Mapping) and split and "name" in value:
+            raise fault(
+                "data.split takes the samples of evaluations from data.train: set it to null, or give it "
+                f"{' and '.join(KeptPart.model_fields)} only"
+            )
+        if split:
+            return value if value is None else KeptPart.model_validate(value)
+        if value is None:
+            raise fault("required key is missing")
+        return chosen(value)
 
     @model_validator(mode="before")
     @classmethod

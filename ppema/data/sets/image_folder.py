@@ -49,6 +49,11 @@ class ImageFolderDataset:
                 raise DataError(f"{root / name}: no image of class '{name}' ({', '.join(SUFFIXES)})")
             self.samples += [(image, label) for image in images]
 
+    @property
+    def labels(self) -> list[int]:
+        """The label of each sample."""
+        return [label for _, label in self.samples]
+
     def __len__(self) -> int:
         return len(self.samples)
 

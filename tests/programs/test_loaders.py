@@ -1,0 +1,54 @@
+"""The loaders of a config's data: the parts of a split, as training and evaluation read them."""
+
+import numpy as np
+import pytest
+from support.config_values import MINIMAL
+
+from ppema.config import Config
+from ppema.data import build_dataset
+from ppema.errors import ConfigError
+from ppema.programs.loaders import eval_loader, train_loader
+
+TRAIN = {"name": "digits", "split": "train", "batch_size": 64, "shuffle": True, "drop_last": True}
+
+
+def config(split: dict, **data) -> Config:
+    return Config.model_validate({**MINIMAL, "data": {"train": TRAIN, "split": split, **data}})
+
+
+def test_the_folds_of_a_config():
+    """Evaluations read each sample once over all folds, and training never reads one of its evaluation."""
+    labels = build_dataset(config({"fold": 0, "of": 3}).data.train).arrays[1]
+    read = []
+    for fold in range(3):
+        made = config({"fold": fold, "of": 3})
+        evaluated = eval_loader(made)
+        trained = train_loader(made, evaluated)
+        order = np.concatenate([batch.indices for batch in evaluated.epoch(0)])
+        assert np.all(np.diff(order) > 0)
+        np.testing.assert_array_equal(np.concatenate([batch.arrays[1] for batch in evaluated.epoch(0)]), labels[order])
+        seen = [np.concatenate([batch.indices for batch in trained.epoch(epoch)]) for epoch in range(2)]
+        assert len(seen[0]) == len(seen[1]) == trained.samples // 64 * 64
+        assert not np.array_equal(*seen)
+        assert not set(order) & set(np.concatenate(seen))
+        assert evaluated.samples + trained.samples == len(labels)
+        counts = [np.bincount(labels[order]), np.bincount(labels) / 3]
+        assert np.abs(counts[0] - counts[1]).max() < 1
+        read += order.tolist()
+    assert sorted(read) == list(range(len(labels)))
+
+
+def test_how_the_part_is_read():
+    split = {"fraction": 0.25, "seed": 1}
+    made = config(split, eval={"batch_size": 100})
+    assert (eval_loader(made).batch_size, eval_loader(config(split)).batch_size) == (100, 64)
+    assert eval_loader(made).samples == round(0.25 * 1442)
+    assert train_loader(made, eval_loader(made)).label == eval_loader(made).label == "data.train"
+    with_other_seed = eval_loader(made.replace(seed=9))
+    np.testing.assert_array_equal(with_other_seed.others, eval_loader(made).others)
+
+
+def test_an_empty_part_is_refused_at_its_key():
+    with pytest.raises(ConfigError) as caught:
+        eval_loader(config({"fraction": 1e-4}))
+    assert str(caught.value) == "data.split.fraction: 0.0001 of 1442 samples are 0: a part would be empty"
