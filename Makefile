@@ -7,7 +7,7 @@ VENV ?= .venv$(patsubst requirements%.txt,%,$(REQUIREMENTS))
 CONFIG ?= configs/digits_cnn.yml
 BIN := $(VENV)/bin
 
-.PHONY: train test campaign test-all check bench schema dist clean
+.PHONY: train test campaign check-gpu test-all check bench schema dist clean
 
 train: $(VENV)/.installed
 	$(BIN)/python tools/train.py -c $(CONFIG)
@@ -18,6 +18,11 @@ test: $(VENV)/.installed-dev
 # The tests that a person does not wait for: kills at random moments, whole networks on oneDNN.
 campaign: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto -m campaign
+
+# Training in each precision, on a machine with a GPU. Paddle 3: any environment with a GPU build, and `pytest -m gpu -rs`.
+check-gpu:
+	$(MAKE) REQUIREMENTS=requirements-gpu.txt .venv-gpu/.installed-dev
+	.venv-gpu/bin/python -m pytest -m gpu -rs
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/nox

@@ -20,12 +20,13 @@ from ppema.ir.base import (
     Variable,
     dtype_name,
 )
-from ppema.ir.kinds import NORM_KINDS, PAIRED_NORM_KINDS, draws_random_numbers
+from ppema.ir.kinds import NORM_KINDS, PAIRED_NORM_KINDS, PRODUCT_KINDS, draws_random_numbers
 
 __all__ = [
     "IR",
     "NORM_KINDS",
     "PAIRED_NORM_KINDS",
+    "PRODUCT_KINDS",
     "AverageOp",
     "Gradient",
     "Operation",

@@ -164,6 +164,18 @@ class IR(Protocol):
         """
         ...
 
+    def autocast(self, main: Program, dtype: str) -> AbstractContextManager[None]:
+        """A context for a model's forward pass in `main`: its convolutions and matrix products compute in `dtype`.
+
+        Their operands are cast, variables stay float32. Normalisation, softmax, exponentials and sums compute in float32, other
+        operations in the type of their operands. dtype: "float16" or "bfloat16". `main` must be empty before.
+        """
+        ...
+
+    def computed_in(self, program: Program, dtype: str) -> Counter[str]:
+        """The number of operations of `program` with a result of the type `dtype`, nested blocks included, by kind."""
+        ...
+
     def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
         """Change every BatchNorm of the test program `program` with statistics in `names`: it normalises by its batch.
 

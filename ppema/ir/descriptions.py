@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ppema.ir.base import Program
+import paddle
+
+from ppema.ir.base import Program, dtype_name
 from ppema.ir.kinds import statistics_stand_still, user_frame
+
+_KINDS = paddle.base.core.VarDesc.VarType
+# The kinds of variables that have a type of elements.
+_TENSORS = (_KINDS.LOD_TENSOR, _KINDS.SELECTED_ROWS)
 
 
 def walk(program: Program, block: Any, depth: int = 0) -> Iterator[tuple[Any, int]]:
@@ -27,6 +33,12 @@ def writes(op: Any, state: set[str]) -> tuple[str, ...]:
     if _inner_blocks(op) or still:
         return ()
     return tuple(sorted(state.intersection(op.output_arg_names)))
+
+
+def result_types(op: Any) -> set[str]:
+    """numpy's names of the types of the results of `op`."""
+    found = (op.block._find_var_recursive(name) for name in op.output_arg_names)
+    return {dtype_name(each) for each in found if each is not None and each.type in _TENSORS}
 
 
 def trains(op: Any) -> tuple[str, ...]:

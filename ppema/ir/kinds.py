@@ -23,6 +23,11 @@ NORM_KINDS = frozenset({"batch_norm", "sync_batch_norm", "layer_norm", "group_no
 # Paddle's kernels of these need the gradients of weight and bias both, or of neither.
 PAIRED_NORM_KINDS = frozenset({"batch_norm", "sync_batch_norm", "instance_norm"})
 
+# The operations that Paddle's mixed precision computes in a half type. Others follow their operands, or stay float32.
+PRODUCT_KINDS = frozenset(
+    {"conv2d", "matmul", "matmul_v2", "linear_v2", "mul", "einsum", "fused_gemm_epilogue", "flash_attn", "fused_attention"}
+)
+
 
 def draws_random_numbers(operation: Operation) -> bool:
     """Whether `operation` draws random numbers, in test mode too."""

@@ -12,6 +12,7 @@ from paddle.base.framework import Parameter as PaddleParameter
 from paddle.nn.clip import get_tensor_from_selected_rows
 
 from ppema.errors import ConfigError
+from ppema.ir.autocast import autocast_legacy
 from ppema.ir.base import (
     AverageOp,
     Gradient,
@@ -23,7 +24,7 @@ from ppema.ir.base import (
     Variable,
     dtype_name,
 )
-from ppema.ir.descriptions import is_test, source_of, trains, walk, writes
+from ppema.ir.descriptions import is_test, result_types, source_of, trains, walk, writes
 from ppema.ir.kinds import keeps_master_weights
 from ppema.ir.plain import Plain
 
@@ -115,6 +116,12 @@ class Legacy:
         for op, _ in walk(program, program.global_block()):
             if op.type in ("batch_norm", "sync_batch_norm") and {*op.input("Mean"), *op.input("Variance")} <= names:
                 op._set_attr("is_test", True)
+
+    def autocast(self, main: Program, dtype: str) -> AbstractContextManager[None]:
+        return autocast_legacy(main, dtype)
+
+    def computed_in(self, program: Program, dtype: str) -> Counter[str]:
+        return Counter(op.type for op, _ in walk(program, program.global_block()) if dtype in result_types(op))
 
     def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
         pairs = []

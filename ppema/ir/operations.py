@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ppema.ir.base import Variable
+from ppema.ir.base import Variable, dtype_name
 from ppema.ir.kinds import statistics_stand_still
 
 
@@ -39,6 +39,11 @@ def operand_of(op: Any, name: str) -> Variable | None:
     names = op.get_input_names() if op.name().endswith("_") else ()
     source = op.operand_source(names.index(name)) if name in names else None
     return source if source is not None and source.initialized() else None
+
+
+def result_types(op: Any) -> set[str]:
+    """numpy's names of the types of the results of `op`."""
+    return {dtype_name(value) for value in op.results() if value.initialized() and value.is_dense_tensor_type()}
 
 
 # Indices of the operands that an in-place operation writes, for operations that read persistable variables too.

@@ -15,6 +15,7 @@ from paddle.nn.initializer import Constant
 from paddle.pir.core import create_persistable_value
 
 from ppema.ir import onednn_operations
+from ppema.ir.autocast import autocast_pir
 from ppema.ir.base import (
     AverageOp,
     Gradient,
@@ -28,7 +29,18 @@ from ppema.ir.base import (
 )
 from ppema.ir.direct import Direct
 from ppema.ir.kinds import keeps_master_weights, user_frame
-from ppema.ir.operations import is_test, kind_of, operand_of, reads, state_name, trains, walk, writes, written_inside
+from ppema.ir.operations import (
+    is_test,
+    kind_of,
+    operand_of,
+    reads,
+    result_types,
+    state_name,
+    trains,
+    walk,
+    writes,
+    written_inside,
+)
 from ppema.ir.plain import Plain
 from ppema.ir.quicken import quicken
 
@@ -132,6 +144,12 @@ class Pir:
                 mean, variance = (op.operand_source(index).get_defining_op() for index in (1, 2))
                 if {state_name(mean), state_name(variance)} <= names:
                     op.set_bool_attr("is_test", True)
+
+    def autocast(self, main: Program, dtype: str) -> AbstractContextManager[None]:
+        return autocast_pir(dtype)
+
+    def computed_in(self, program: Program, dtype: str) -> Counter[str]:
+        return Counter(kind_of(op) for op, _ in walk(program.global_block()) if dtype in result_types(op))
 
     def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
         pairs = []

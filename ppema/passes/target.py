@@ -15,6 +15,7 @@ from ppema.ir import IR, Gradient, Parameter, Program, Variable, backend
 from ppema.passes.accumulation import Accumulation
 from ppema.passes.average import Average
 from ppema.passes.guard import Guard
+from ppema.passes.loss_scale import LossScale
 from ppema.passes.placement import Placement
 from ppema.passes.treatment import Treatment
 
@@ -39,6 +40,7 @@ class TrainProgram:
     parts: the means of the loss's parts by "loss.<name>", 0-D float32, for the log. Empty for a loss without parts.
     weight: 0-D float32, what a run counts among the micro-batches of a step: the number of its samples, or the sum of their
     weights. None: each step is one run.
+    scaled: the loss times its scale, whose gradients are built. None: those of `loss` are.
     gradients: (parameter, gradient) in the optimizer's order.
     minimize: appends the optimizer's update by given gradients.
     when: bool of one element, True in a run of `main` that is an optimizer step. None: every run is a step.
@@ -46,6 +48,7 @@ class TrainProgram:
     gate: set by a pass whose branch encloses all that later passes append. It is called with a function that appends it.
     averages: by name, in the order of their addition.
     accumulation: the variables of steps that take several runs. None: each step is one run.
+    scale: the variables of the loss scale. None: the loss is not scaled.
     placement: the operations that oneDNN computes. None: the oneDNN pass was not applied.
     treatments: by variable's name, for variables that are trained with settings of their own.
     done: a report for each applied pass, in order.
@@ -56,6 +59,7 @@ class TrainProgram:
     loss: Variable | None = None
     parts: dict[str, Variable] = field(default_factory=dict)
     weight: Variable | None = None
+    scaled: Variable | None = None
     gradients: list[Gradient] = field(default_factory=list)
     minimize: Callable[[Sequence[Gradient]], None] | None = None
     when: Variable | None = None
@@ -63,6 +67,7 @@ class TrainProgram:
     gate: Gate | None = None
     averages: dict[str, Average] = field(default_factory=dict)
     accumulation: Accumulation | None = None
+    scale: LossScale | None = None
     placement: Placement | None = None
     treatments: dict[str, Treatment] = field(default_factory=dict)
     done: list[PassReport] = field(default_factory=list)

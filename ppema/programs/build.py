@@ -19,6 +19,7 @@ from ppema.passes.ema import EmaPass
 from ppema.passes.finite import FinitePass
 from ppema.passes.groups import GroupsPass
 from ppema.passes.guard import Guard
+from ppema.passes.loss_scale import LossScale
 from ppema.passes.onednn import OnednnPass
 from ppema.passes.placement import Placement
 from ppema.passes.recalibrate import Recalibration, recalibration
@@ -28,6 +29,7 @@ from ppema.passes.treatment import Treatment
 from ppema.programs.averages import average_passes
 from ppema.programs.eval_program import Model, TestProgram, build_test_model, rewired
 from ppema.programs.extra import ExtraPass, with_extra
+from ppema.programs.mixed_precision import scaling
 from ppema.programs.step import BackwardPass, ForwardPass, OptimizePass
 from ppema.programs.treatments import treatments_of
 from ppema.user_code.blame import building
@@ -38,8 +40,8 @@ def training_step(
 ) -> list[Pass]:
     """The passes of a training step, in the order in which they apply. Raises ConfigError.
 
-    Passes after FinitePass append to its branch, so their operations have no effect in a skipped step. OnednnPass is the
-    exception: it replaces operations of the whole program.
+    Passes after FinitePass append to its branch, so their operations have no effect in a skipped step. AdjustScalePass and
+    OnednnPass are exceptions: a skipped step lowers the loss scale, and oneDNN computes operations of the whole program.
     """
     places = {name: place for place, name in model.structured.items()}
     treatments = treatments_of(config, model)
@@ -48,12 +50,16 @@ def training_step(
         optimizer = build_optimizer(config.optimizer, lr, undecayed)
     with config.at("averages"):
         averages = average_passes(config.averages, horizon, places)
+    scale, unscale, adjust = scaling(config.runtime.precision)
     passes = [
         ForwardPass(config, fields, model),
         *([GroupsPass(treatments)] if treatments else []),
+        *scale,
         BackwardPass(optimizer),
+        *unscale,
         FinitePass(order=tuple(model.structured.values())),
         OptimizePass(optimizer, config.optimizer.clip_value),
+        *adjust,
         *averages,  # their variables, one update of all averages, and the overwriting of weights
         *([OnednnPass()] if onednn else []),
     ]
@@ -68,7 +74,8 @@ class Programs:
     programs; guard: detects the skipped steps of `train`; tests: a test program for each name of weights, "raw" first, then
     the averages in the config's order; recalibrations: by average, for those whose BatchNorm statistics must be measured
     before evaluation; placement: the operations of `train` on oneDNN, None without oneDNN; passes: a report for each pass of
-    `train`, in order; treatments: by variable's name, for variables with another treatment than the default.
+    `train`, in order; treatments: by variable's name, for variables with another treatment than the default;
+    scale: the variables of the loss scale of `train`, None without one.
     """
 
     startup: Program
@@ -84,6 +91,7 @@ class Programs:
     passes: tuple[PassReport, ...] = ()
     treatments: dict[str, Treatment] = field(default_factory=dict)
     parts: dict[str, Variable] = field(default_factory=dict)
+    scale: LossScale | None = None
 
     @property
     def on_onednn(self) -> bool:
@@ -131,6 +139,7 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *,
         tuple(target.done),
         target.treatments,
         target.parts,
+        target.scale,
     )
 
 

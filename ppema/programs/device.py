@@ -45,3 +45,19 @@ def onednn_of(config: Config, place: Any) -> Onednn:
         with config.at("runtime"):
             raise ConfigError.of(f"oneDNN can not be used: {hindrance}; use auto or off", "onednn")
     return Onednn(hindrance is None, hindrance or "")
+
+
+def check_precision(config: Config, place: Any) -> None:
+    """Raises ConfigError if training can not compute in `runtime.precision` on the paddle place `place`."""
+    precision = config.runtime.precision
+    if precision == "float32":
+        return
+    with config.at("runtime"):
+        if isinstance(place, paddle.CPUPlace):
+            raise ConfigError.of(
+                f"{precision} needs a GPU: on a CPU, Paddle lacks most kernels of half types; use float32", "precision"
+            )
+        supports = {"bfloat16": paddle.amp.is_bfloat16_supported, "float16": paddle.amp.is_float16_supported}[precision]
+        device = f"gpu:{place.gpu_device_id()}"
+        if not supports(device):
+            raise ConfigError.of(f"{device} can not compute in {precision}: use float32", "precision")

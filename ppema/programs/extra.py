@@ -18,7 +18,7 @@ from ppema.user_code.names import check_arguments, resolve
 # For each value of the key `after`: the names of the passes after which the user's pass comes.
 _BEFORE = {
     "forward": ("forward",),
-    "backward": ("backward",),
+    "backward": ("backward", "unscale"),
     "optimize": ("optimize",),
     "averages": ("optimize", "average", "update averages"),
 }

@@ -14,6 +14,7 @@ from ppema.errors import ConfigError
 from ppema.ir import Variable
 from ppema.losses import form
 from ppema.models import MODELS
+from ppema.programs.mixed_precision import casts, in_float32
 from ppema.programs.objective import Objective, objective
 from ppema.programs.outputs import call, outputs_of
 from ppema.user_code.blame import building
@@ -33,10 +34,11 @@ class Forward:
     objective: Objective
 
 
-def forward(config: Config, fields: Sequence[Field], *, train: bool) -> Forward:
+def forward(config: Config, fields: Sequence[Field], *, train: bool, precision: str = "float32") -> Forward:
     """Build a config's model in the default main program, in train or eval mode. Raises ConfigError.
 
-    fields: of a sample; each is an input of the program, of its name.
+    fields: of a sample; each is an input of the program, of its name. precision: type in which convolutions and matrix products
+    compute. Outputs of a half type are cast to float32.
     """
     with config.at("model"):
         model = _build_model(config.model)
@@ -45,9 +47,12 @@ def forward(config: Config, fields: Sequence[Field], *, train: bool) -> Forward:
             field.name: paddle.static.data(field.name, [-1, *field.shape], getattr(paddle, field.dtype)) for field in fields
         }
         inputs = {field.name: feeds[field.name] for field in fields if not field.is_target}
-        with building(about=f"the model can not take the data's {', '.join(map(form, inputs.values()))}"):
+        about = f"the model can not take the data's {', '.join(map(form, inputs.values()))}"
+        with building(about=about), casts(paddle.static.default_main_program(), precision):
             returned = call(model, inputs, named=config.data.inputs is not None)
         outputs = outputs_of(returned)
+        if precision != "float32":
+            outputs = {name: in_float32(output) for name, output in outputs.items()}
     targets = {field.name: feeds[field.name] for field in fields if field.is_target}
     return Forward(model, outputs, targets, objective(config, outputs, targets))
 

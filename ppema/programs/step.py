@@ -15,6 +15,7 @@ from ppema.ir import Parameter
 from ppema.passes.target import Pass, TrainProgram
 from ppema.programs.eval_program import Model
 from ppema.programs.forward import forward
+from ppema.programs.mixed_precision import computed
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,18 @@ class ForwardPass(Pass):
 
     def apply(self, target: TrainProgram) -> str:
         """Set `target.loss`. Raises ConfigError."""
+        precision = self.config.runtime.precision
         with paddle.static.program_guard(target.main, target.startup):
-            made = forward(self.config, self.fields, train=True)
+            made = forward(self.config, self.fields, train=True, precision=precision)
             target.ir.freeze_marked(target.main)
             target.loss, target.parts = made.objective.total()
         _check_same_variables(self.config, target.parameters, self.model.parameters)
         trainable = sum(parameter.trainable for parameter in self.model.parameters)
-        return f"{len(self.model.parameters)} variables, {trainable} of them trainable"
+        result = f"{len(self.model.parameters)} variables, {trainable} of them trainable"
+        if precision == "float32":
+            return result
+        with self.config.at("runtime"):
+            return f"{result}; {computed(target.main, precision)}"
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ class BackwardPass(Pass):
     def apply(self, target: TrainProgram) -> str:
         """Set `target.gradients` and `target.minimize`. Raises ConfigError if the loss depends on no trainable parameter."""
         with paddle.static.program_guard(target.main, target.startup):
-            target.gradients = [pair for pair in self.optimizer.backward(target.loss) if pair[1] is not None]
+            loss = target.loss if target.scaled is None else target.scaled
+            target.gradients = [pair for pair in self.optimizer.backward(loss) if pair[1] is not None]
             if not target.gradients:
                 raise ConfigError.of("there is nothing to train: the loss depends on no trainable parameter of the model")
             target.minimize = target.ir.update_of(target.main, self.optimizer, target.gradients)

@@ -35,7 +35,7 @@ from ppema.training.resuming.refusals import check_directions
 from ppema.training.resuming.resume import Start, open_run
 from ppema.training.save import Saver
 from ppema.training.setup import TrainingRun, prepare_training
-from ppema.training.skipped import ADVICE, culprit, too_many, where
+from ppema.training.skipped import ADVICE, culprit, overflows, too_many, where
 from ppema.training.statecheck import StateCheck
 from ppema.training.stop import stop_requests
 
@@ -82,7 +82,7 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
         say(f"learning rate: {', '.join(map(str, rates(run.programs.lr, run.horizon.total_steps)))}")
         trainer = Trainer(run, Start())
         step = trainer.step(next(iter(run.train_loader.epoch(0))), BEGINNING)
-        if step.skipped is not None:
+        if step.skipped is not None and not overflows(run):
             raise TrainingError(f"{where(BEGINNING)} would be skipped: {step.skipped}: {ADVICE}")
         if what := StateCheck(run, BEGINNING).culprit():
             raise TrainingError(f"after {where(BEGINNING)} {what} would not be finite: {ADVICE}")
@@ -153,7 +153,8 @@ class Trainer:
                     evaluations.adjust(schedule, state, log)
                 if due.snapshot and due.snapshot.due(state):
                     saver.submit(snapshots.take(config, run.programs, run.scope, run.horizon, state))
-                failure = too_many(before, step.skipped, config.train.max_skipped, in_a_row) or evaluations.failure
+                lowered = overflows(run) if step.skipped is not None else 0
+                failure = too_many(before, step.skipped, config.train.max_skipped, in_a_row, lowered) or evaluations.failure
                 # The signal is read only once, so a later signal stops the run after the next step has been saved.
                 stopped_by = stop.signal
                 if improved or due.save.due(state) or stopped_by or failure:

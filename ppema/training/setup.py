@@ -27,7 +27,7 @@ from ppema.ir import backend
 from ppema.optimizers.schedules import ReduceOnPlateau
 from ppema.passes.average import Average
 from ppema.programs.build import Programs, build_programs
-from ppema.programs.device import Onednn, onednn_of, place_of
+from ppema.programs.device import Onednn, check_precision, onednn_of, place_of
 from ppema.programs.eval_program import TestProgram, on_onednn
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
@@ -106,6 +106,7 @@ def prepare_training(config: Config) -> TrainingRun:
     choose_threads(config.runtime.threads)
     output_of(config)
     place = place_of(config.runtime.device)
+    check_precision(config, place)
     onednn = onednn_of(config, place)
     if onednn.used:
         keep_freed_memory()

@@ -17,8 +17,8 @@ _IN_A_ROW = 3
 def culprit(run: TrainingRun, batch: Batch) -> str:
     """The cause of a skipped step, in words: the first non-finite gradient, else a statistic, else the loss.
 
-    Gradients are in the model's order. The first bad sample of `batch` is named too. Call it right after the skipped step on
-    `batch`, in the run's scope.
+    Gradients are in the model's order. The first bad sample of `batch` is named too, and the loss scale if there is one. Call
+    it right after the skipped step on `batch`, in the run's scope.
     """
     guard = run.programs.guard
     found = guard.culprit(scope.get(run.scope, guard.state_name))
@@ -27,8 +27,15 @@ def culprit(run: TrainingRun, batch: Batch) -> str:
     else:
         kind, name = found
         what = f"{'the gradient of' if kind == 'gradient' else 'the new value of'} {titled(run, name)}"
-    sample = bad_sample(batch, run.train_loader.label)
-    return f"{what} is not finite; {sample}" if sample else f"{what} is not finite"
+    scale = run.programs.scale
+    now = f"the loss scale is now {scope.get(run.scope, scale.name):.0f}" if scale is not None else ""
+    return "; ".join(filter(None, (f"{what} is not finite", bad_sample(batch, run.train_loader.label), now)))
+
+
+def overflows(run: TrainingRun) -> int:
+    """The number of steps so far that were skipped because the loss scale was too large. Call it in the run's scope."""
+    scale = run.programs.scale
+    return 0 if scale is None else int(scope.get(run.scope, scale.overflows_name))
 
 
 def titled(run: TrainingRun, variable: str) -> str:
@@ -42,13 +49,15 @@ def where(state: State) -> str:
     return f"step {state.step + 1} (epoch {state.epoch}, batch {state.batch})"
 
 
-def too_many(before: State, why: str | None, limit: int | None, in_a_row: int) -> TrainingError | None:
+def too_many(before: State, why: str | None, limit: int | None, in_a_row: int, overflows: int = 0) -> TrainingError | None:
     """The error that ends the run if the step after `before` was skipped and exceeds the limit; None otherwise.
 
     why: why it was skipped, None if it was not; limit: `train.max_skipped`, None for no limit; in_a_row: the number of skipped
-    steps in a row, up to this one. If there are many, the message does not recommend a larger limit.
+    steps in a row, up to this one. If there are many, the message does not recommend a larger limit. overflows: the skipped
+    steps up to this one that lowered the loss scale, which do not count.
     """
-    if why is None or limit is None or before.skipped < limit:
+    skipped = before.skipped + 1 - overflows
+    if why is None or limit is None or skipped <= limit:
         return None
     if in_a_row < _IN_A_ROW:
         goes_on = ": with a larger train.max_skipped the run goes on from it"
@@ -58,6 +67,6 @@ def too_many(before: State, why: str | None, limit: int | None, in_a_row: int) -
             "likely be too: begin anew in another output"
         )
     return TrainingError(
-        f"{where(before)} is skipped: {why}; these are {before.skipped + 1} skipped steps, and train.max_skipped is {limit}: "
+        f"{where(before)} is skipped: {why}; these are {skipped} skipped steps, and train.max_skipped is {limit}: "
         f"{ADVICE}. The state is saved{goes_on}"
     )

@@ -204,5 +204,6 @@ runtime:
   device: auto
   executor: auto
   onednn: auto
+  precision: float32
 output: null
 """

@@ -281,6 +281,7 @@ def test_how_many_are_too_many_by_hand():
     before = State(step=9, epoch=1, batch=3, samples=72, skipped=2)
     assert too_many(before, None, 0, 0) is None, "it was not skipped"
     assert too_many(before, "x", None, 9) is None and too_many(before, "x", 3, 9) is None
+    assert too_many(before, "x", 2, 9, overflows=1) is None, "a step that lowered the loss scale does not count"
     said = f"step 10 (epoch 1, batch 3) is skipped: x; these are 3 skipped steps, and train.max_skipped is 2: {ADVICE}."
     assert str(too_many(before, "x", 2, 2)) == (
         f"{said} The state is saved: with a larger train.max_skipped the run goes on from it"

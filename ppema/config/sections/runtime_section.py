@@ -15,7 +15,8 @@ class Runtime(Section):
     """Settings of the machine: threads, device, and the way in which programs run."""
 
     model_config = examples(
-        {"threads": 4, "device": "cpu", "onednn": "off"}, {"threads": "auto", "device": "gpu:0", "executor": "plain"}
+        {"threads": 4, "device": "cpu", "onednn": "off"},
+        {"threads": "auto", "device": "gpu:0", "executor": "plain", "precision": "bfloat16"},
     )
 
     threads: Annotated[Literal["auto"] | Count, counting("'auto' or an integer", 1, MOST_STEPS)] = Field(
@@ -36,4 +37,9 @@ class Runtime(Section):
         default="auto",
         description="Convolutions on a CPU by oneDNN, which is several times as fast. auto: on Paddle 3.0 to 3.3, where it was "
         "tested.",
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="Type in which convolutions and matrix products compute in training, on a GPU. Weights, averages, "
+        "BatchNorm, losses and evaluations are float32 in any case. float16 scales the loss.",
     )

@@ -13,7 +13,10 @@ from ppema.optimizers.schedules import with_units
 _HARMLESS = (
     "init_from",
     "output",
-    "runtime",
+    "runtime.threads",
+    "runtime.device",
+    "runtime.executor",
+    "runtime.onednn",
     "metrics",
     "data.eval",
     "data.train.workers",

@@ -40,6 +40,7 @@ def test_a_section_that_one_config_lacks_is_one_difference():
         (["output=elsewhere", "runtime.threads=3", "metrics=[accuracy, mse]", "train.stop_after=9 steps"], []),
         # but these do.
         (["seed=1"], ["seed: was 0, now 1"]),
+        (["runtime.precision=bfloat16"], ["runtime.precision: was 'float32', now 'bfloat16'"]),
         (["data.train.batch_size=5"], ["data.train.batch_size: was 32, now 5"]),
     ],
 )
