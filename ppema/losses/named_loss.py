@@ -9,6 +9,7 @@ from typing import Any
 
 import paddle
 
+from ppema.errors import ConfigError
 from ppema.ir import Variable
 from ppema.losses.binary import binary_cross_entropy, focal
 from ppema.losses.classification import cross_entropy
@@ -46,9 +47,15 @@ class Loss:
 
     def __call__(self, predictions: Any, targets: Any) -> Any:
         """The values of the loss. Raises ConfigError for predictions, targets or arguments that do not fit."""
+        several = isinstance(predictions, Mapping) or isinstance(targets, Mapping)
+        if several and self.function in (*LOSSES.values(), *LAYERS.values()):
+            raise ConfigError.of(
+                f"{self.function.__name__} takes one output and one target: give each its part of `losses`, or name a function "
+                "of your own"
+            )
         return self.compute(predictions, targets)
 
-    def accepts(self, predictions: Variable, targets: Variable) -> TargetRange | None:
+    def accepts(self, predictions: Any, targets: Variable) -> TargetRange | None:
         """The valid targets, if the loss limits them."""
         return target_range(self.function, self.args, predictions, targets)
 

@@ -92,7 +92,7 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
     return Model(
         startup,
         TestProgram(main, measures),
-        Inputs(tuple(field.name for field in fields), made.objective.classes),
+        Inputs(tuple(field.name for field in fields), made.objective.accepts),
         backend().parameters(main),
         structured,
     )

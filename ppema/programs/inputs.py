@@ -9,18 +9,18 @@ import numpy as np
 
 from ppema.data import Batch, Loader
 from ppema.errors import DataError
+from ppema.losses import TargetRange
 
 
 @dataclass(frozen=True)
 class Inputs:
     """The inputs of a program.
 
-    names: the input's name for each array of a batch; classes: by the name of a field with class labels, the number of the
-    model's classes.
+    names: the input's name for each array of a batch; accepts: by the name of a field, its valid values.
     """
 
     names: tuple[str, ...]
-    classes: Mapping[str, int]
+    accepts: Mapping[str, TargetRange]
 
     def feed(self, batch: Batch, loader: Loader) -> dict[str, np.ndarray]:
         """The arrays of `batch` by input name. Raises as `check` does, unless `check_all` has checked the whole loader."""
@@ -36,15 +36,13 @@ class Inputs:
             self.check(loader.known, np.arange(samples), loader.label)
 
     def check(self, arrays: Mapping[str, np.ndarray], indices: np.ndarray, label: str) -> None:
-        """Raises DataError for a label outside the model's outputs: Paddle would read out of bounds.
+        """Raises DataError for a target that the loss does not accept: for a label, Paddle would read out of bounds.
 
         arrays: [n, ...] by field; indices: int64[n], the samples' indices; label: the name of the data in messages.
         """
-        for name, classes in self.classes.items():
-            wrong = (arrays[name] < 0) | (arrays[name] >= classes)
+        for name, valid in self.accepts.items():
+            wrong = valid.invalid(arrays[name])
             if wrong.any():
                 where = np.argwhere(wrong)[0]
-                raise DataError(
-                    f"{label}: sample {indices[where[0]]}: label {arrays[name][tuple(where)]} is out of range: the model has "
-                    f"{classes} outputs, for labels 0 to {classes - 1}"
-                )
+                target = f"{'label' if valid.classes else 'target'} {arrays[name][tuple(where)]}"
+                raise DataError(f"{label}: sample {indices[where[0]]}: {target} is out of range: {valid}")

@@ -9,10 +9,9 @@ from typing import Any
 import paddle
 
 from ppema.config import Config
-from ppema.config.sections.measure import LossPart
 from ppema.errors import ConfigError
 from ppema.ir import Variable, dtype_name
-from ppema.losses import Weighted, build_loss, form, has_classes, mean, per_sample
+from ppema.losses import TargetRange, Weighted, build_loss, form, mean, per_sample
 from ppema.programs.outputs import is_variable, operands
 from ppema.user_code.blame import building
 
@@ -23,12 +22,12 @@ class Objective:
 
     parts: by name, [N] float32 or `Weighted`, or a scalar mean over the batch; one part named "" without `losses`.
     weights: the factor of each part.
-    classes: by target's name, the number of classes if it holds class labels.
+    accepts: by target's name, its valid values, if the loss limits them.
     """
 
     parts: dict[str, Variable | Weighted]
     weights: dict[str, float]
-    classes: dict[str, int]
+    accepts: dict[str, TargetRange]
 
     def total(self) -> tuple[Variable, dict[str, Variable]]:
         """Append Σ weight·mean over the batch, 0-D float32. Returns it, and the means of the named parts by "loss.<name>"."""
@@ -45,17 +44,18 @@ class Objective:
 def objective(config: Config, outputs: Mapping[str, Variable], targets: Mapping[str, Variable]) -> Objective:
     """Build the loss of `config`, or each part of it. Raises ConfigError."""
     parts: dict[str, Variable | Weighted] = {}
-    classes: dict[str, int] = {}
+    accepts: dict[str, TargetRange] = {}
     for name, spec in config.loss_parts.items():
         with config.at(*(("losses", name) if name else ("loss",))):
             predictions, target = operands(spec, outputs, targets, name)
             with building():
-                parts[name] = measured("loss", build_loss(spec)(predictions, target))
+                loss = build_loss(spec)
+                parts[name] = measured("loss", loss(predictions, target))
             chosen = next((each for each, value in targets.items() if value is target), None)
-            count = None if chosen is None else class_count(spec, predictions, target)
-            if chosen is not None and count is not None:
-                classes[chosen] = min(count, classes.get(chosen, count))
-    return Objective(parts, {name: spec.weight for name, spec in config.loss_parts.items()}, classes)
+            valid = None if chosen is None else loss.accepts(predictions, target)
+            if chosen is not None and valid is not None:
+                accepts[chosen] = valid.both(accepts[chosen]) if chosen in accepts else valid
+    return Objective(parts, {name: spec.weight for name, spec in config.loss_parts.items()}, accepts)
 
 
 def measured(what: str, value: Any) -> Variable | Weighted:
@@ -80,11 +80,3 @@ def measured(what: str, value: Any) -> Variable | Weighted:
 
 def _float32(value: Variable) -> Variable:
     return value if dtype_name(value) == "float32" else paddle.cast(value, "float32")
-
-
-def class_count(spec: LossPart, predictions: Any, target: Variable) -> int | None:
-    """The number of classes; None if targets are not class labels, or if the predictions' last axis may not be classes."""
-    if not is_variable(predictions) or not has_classes(target):
-        return None
-    flat = len(predictions.shape) == 2 and len(target.shape) == 1
-    return predictions.shape[-1] if flat or spec.name == "cross_entropy" else None
