@@ -23,6 +23,7 @@ from ppema.config.sections.data_section import Data
 from ppema.config.sections.group import Group
 from ppema.config.sections.init_from import InitFrom
 from ppema.config.sections.measure import LossPart, LossParts, Measure
+from ppema.config.sections.mix import Mix
 from ppema.config.sections.monitor import is_monitor
 from ppema.config.sections.named import LearningRate, Named, Optimizer, PassSpec
 from ppema.config.sections.runtime_section import Runtime
@@ -87,6 +88,7 @@ class Config(Section):
             "loss": {"name": "cross_entropy", "args": {"label_smoothing": 0.1}},
             "losses": {},
             "metrics": ["accuracy", "top5"],
+            "mix": {"mixup": 0.2},
             "optimizer": "Adam",
             "groups": [{"match": "^0", "lr_scale": 0.1}],
             "lr": 1e-3,
@@ -116,6 +118,7 @@ class Config(Section):
         default=(Measure(name="accuracy"),),
         description="Metrics of evaluations, beside the loss: accuracy, top5, mse, mae, or dotted paths.",
     )
+    mix: Mix | None = Field(default=None, description="Mixup and cutmix of training batches. null: neither.")
     optimizer: Optimizer = Field(
         description="The optimizer: a class of paddle.optimizer except LBFGS and Rprop. Its learning rate is `lr`."
     )

@@ -30,6 +30,7 @@ from ppema.programs.averages import average_passes
 from ppema.programs.eval_program import Model, TestProgram, build_test_model, rewired
 from ppema.programs.extra import ExtraPass, with_extra
 from ppema.programs.mixed_precision import scaling
+from ppema.programs.mixing import Mixing
 from ppema.programs.step import BackwardPass, ForwardPass, OptimizePass
 from ppema.programs.treatments import treatments_of
 from ppema.user_code.blame import building
@@ -92,6 +93,7 @@ class Programs:
     treatments: dict[str, Treatment] = field(default_factory=dict)
     parts: dict[str, Variable] = field(default_factory=dict)
     scale: LossScale | None = None
+    mixing: Mixing | None = None
 
     @property
     def on_onednn(self) -> bool:
@@ -140,6 +142,7 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *,
         target.treatments,
         target.parts,
         target.scale,
+        Mixing.of(config, fields),
     )
 
 

@@ -15,6 +15,7 @@ from ppema.ir import Variable
 from ppema.losses import form
 from ppema.models import MODELS
 from ppema.programs.mixed_precision import casts, in_float32
+from ppema.programs.mixing import Mixing, others
 from ppema.programs.objective import Objective, objective
 from ppema.programs.outputs import call, outputs_of
 from ppema.user_code.blame import building
@@ -37,9 +38,10 @@ class Forward:
 def forward(config: Config, fields: Sequence[Field], *, train: bool, precision: str = "float32") -> Forward:
     """Build a config's model in the default main program, in train or eval mode. Raises ConfigError.
 
-    fields: of a sample; each is an input of the program, of its name. precision: type in which convolutions and matrix products
-    compute. Outputs of a half type are cast to float32.
+    fields: of a sample; each is an input of the program, of its name. In train mode, a section `mix` mixes inputs and losses.
+    precision: type in which convolutions and matrix products compute. Outputs of a half type are cast to float32.
     """
+    mixing = Mixing.of(config, fields) if train else None
     with config.at("model"):
         model = _build_model(config.model)
         model.train() if train else model.eval()
@@ -47,6 +49,8 @@ def forward(config: Config, fields: Sequence[Field], *, train: bool, precision: 
             field.name: paddle.static.data(field.name, [-1, *field.shape], getattr(paddle, field.dtype)) for field in fields
         }
         inputs = {field.name: feeds[field.name] for field in fields if not field.is_target}
+        if mixing is not None:
+            inputs = mixing.inputs(inputs)
         about = f"the model can not take the data's {', '.join(map(form, inputs.values()))}"
         with building(about=about), casts(paddle.static.default_main_program(), precision):
             returned = call(model, inputs, named=config.data.inputs is not None)
@@ -54,7 +58,10 @@ def forward(config: Config, fields: Sequence[Field], *, train: bool, precision: 
         if precision != "float32":
             outputs = {name: in_float32(output) for name, output in outputs.items()}
     targets = {field.name: feeds[field.name] for field in fields if field.is_target}
-    return Forward(model, outputs, targets, objective(config, outputs, targets))
+    aim = objective(config, outputs, targets)
+    if mixing is not None:
+        aim = mixing.objective(config, aim, objective(config, outputs, others(targets)))
+    return Forward(model, outputs, targets, aim)
 
 
 def _build_model(spec: Any) -> Any:

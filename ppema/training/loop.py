@@ -209,8 +209,11 @@ class Trainer:
     def step(self, batch: Batch, state: State) -> Step:
         """One optimizer step with one update of every average. A step with a non-finite loss or gradient is skipped."""
         programs = self._run.programs
-        generators.seed(step_seed(self._run.config.seed, state.step))
+        seed = step_seed(self._run.config.seed, state.step)
+        generators.seed(seed)
         feed = programs.model.inputs.feed(batch, self._run.train_loader)
+        if programs.mixing is not None:
+            feed |= programs.mixing.feed(seed)
         loss, finite = self._run.executor.run(programs.train, feed, [programs.loss, programs.guard.finite])
         step = Step(float(np.asarray(loss).reshape(())), None if np.asarray(finite).all() else culprit(self._run, batch))
         # The last step prepares no next rate: some schedules raise beyond their length.

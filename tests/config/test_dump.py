@@ -149,6 +149,7 @@ metrics:
   args: {}
   output: null
   target: null
+mix: null
 optimizer:
   name: AdamW
   args: {}

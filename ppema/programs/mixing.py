@@ -1,0 +1,158 @@
+"""Mixup and cutmix in the train program. Both mix sample i of a batch with sample n - 1 - i, and their losses likewise.
+
+Mixup: Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization". Cutmix: Yun et al. 2019, "CutMix: Regularization Strategy
+to Train Strong Classifiers with Localizable Features". For cross-entropy, the mixed loss is that of mixed (soft) labels:
+
+    λ·loss(p, y) + (1 - λ)·loss(p, y') = loss(p, λ·y + (1 - λ)·y')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import paddle
+
+from ppema.config import Config
+from ppema.config.sections.mix import Mix
+from ppema.data import Field
+from ppema.errors import ConfigError
+from ppema.ir import Variable
+from ppema.losses import Weighted
+from ppema.programs.objective import Objective
+
+_STREAM = 0x6D6978  # separates these draws from others with the seed of a step
+_BLEND, _BOX, _SHARE = "mix.blend", "mix.box", "mix.share"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How one batch is mixed.
+
+    blend: the factor of the sample itself in mixup, 1 without; box: the part of the image that cutmix replaces, (top, bottom,
+    left, right), half-open, empty without; share: λ, the weight of the sample's own loss.
+    """
+
+    blend: float = 1.0
+    box: tuple[int, int, int, int] = (0, 0, 0, 0)
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """The mixing of a run's batches. spec: the section `mix`; size: (H, W) of the images, for cutmix, which may be None."""
+
+    spec: Mix
+    size: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, config: Config, fields: Sequence[Field]) -> Mixing | None:
+        """The mixing of `config`; None without a section `mix`. fields: of a sample.
+
+        Raises ConfigError for inputs and targets that can not be mixed.
+        """
+        if config.mix is None:
+            return None
+        inputs, targets = ([field for field in fields if field.is_target == role] for role in (False, True))
+        with config.at("mix"):
+            for field in inputs:
+                if field.dtype != "float32":
+                    raise ConfigError.of(f"the input {field.name}, {field}, can not be mixed: only float32 can")
+            if config.mix.cutmix is None:
+                return cls(config.mix, None)
+            for field in inputs:
+                if len(field.shape) != 3 or min(field.shape) < 1 or field.shape[1:] != inputs[0].shape[1:]:
+                    raise ConfigError.of(f"requires images [C, H, W] of one size, the input {field.name} is {field}", "cutmix")
+            for field in targets:
+                if len(field.shape) > 1:
+                    raise ConfigError.of(
+                        f"requires one class or vector for each image, the target {field.name} is {field}", "cutmix"
+                    )
+        return cls(config.mix, (inputs[0].shape[1], inputs[0].shape[2]))
+
+    def draw(self, seed: int) -> Draw:
+        """The draw for a batch, a pure function of the seed of its step (`ppema.checkpoint.state.step_seed`)."""
+        random = np.random.default_rng([seed, _STREAM])
+        mixes, switches = random.random(2)
+        if mixes >= self.spec.prob:
+            return Draw()
+        alpha = self.spec.mixup
+        if alpha is not None and (self.spec.cutmix is None or switches >= self.spec.switch):
+            share = float(np.float32(random.beta(alpha, alpha)))
+            return Draw(blend=share, share=share)
+        assert self.spec.cutmix is not None
+        assert self.size is not None
+        box = _box(random, self.size, float(random.beta(self.spec.cutmix, self.spec.cutmix)))
+        top, bottom, left, right = box
+        return Draw(box=box, share=1 - (bottom - top) * (right - left) / (self.size[0] * self.size[1]))
+
+    def feed(self, seed: int) -> dict[str, np.ndarray]:
+        """The draw for the step of `seed`, as inputs of the train program by name."""
+        drawn = self.draw(seed)
+        found: dict[str, np.ndarray] = {_SHARE: np.array([drawn.share], np.float32)}
+        if self.spec.mixup is not None:
+            found[_BLEND] = np.array([drawn.blend], np.float32)
+        if self.size is not None:
+            found[_BOX] = np.array(drawn.box, np.int64)
+        return found
+
+    def inputs(self, feeds: Mapping[str, Variable]) -> dict[str, Variable]:
+        """Append the mixing of the inputs `feeds`, [N, ...] float32 by name, to the default main program."""
+        blend = paddle.static.data(_BLEND, [1], paddle.float32) if self.spec.mixup is not None else None
+        inside = _inside(paddle.static.data(_BOX, [4], paddle.int64), self.size) if self.size is not None else None
+        mixed = {}
+        for name, feed in feeds.items():
+            other = paddle.flip(feed, axis=[0])
+            value = feed if blend is None else feed * blend + other * (1 - blend)
+            mixed[name] = value if inside is None else paddle.where(inside, other, value)
+        return mixed
+
+    def objective(self, config: Config, own: Objective, other: Objective) -> Objective:
+        """Append the mixture of two objectives to the default main program, λ·own + (1 - λ)·other for each sample.
+
+        own, other: those of the mixed inputs, with the targets of the samples themselves and of those that they are mixed with.
+        Raises ConfigError for a part that has no value for each sample.
+        """
+        share, parts = paddle.static.data(_SHARE, [1], paddle.float32), {}
+        for name, part in own.parts.items():
+            with config.at(*(("losses", name) if name else ("loss",))):
+                parts[name] = _mixed(share, part, other.parts[name])
+        return replace(own, parts=parts)
+
+
+def others(targets: Mapping[str, Variable]) -> dict[str, Variable]:
+    """Append the targets of the samples with which those of a batch are mixed, by name."""
+    return {name: paddle.flip(target, axis=[0]) for name, target in targets.items()}
+
+
+def _mixed(share: Variable, own: Variable | Weighted, other: Variable | Weighted) -> Variable | Weighted:
+    if isinstance(own, Weighted) or isinstance(other, Weighted):
+        assert isinstance(own, Weighted)
+        assert isinstance(other, Weighted)
+        # Both samples count with their weights: λ·w and (1 - λ)·w'.
+        return Weighted(
+            paddle.concat([own.values, other.values]), paddle.concat([own.weights * share, other.weights * (1 - share)])
+        )
+    if list(own.shape) != [-1]:
+        raise ConfigError.of("mix requires a loss that returns one value for each sample; this one returns one for the batch")
+    return own * share + other * (1 - share)
+
+
+def _inside(box: Variable, size: tuple[int, int]) -> Variable:
+    """bool[1, 1, H, W]: whether a pixel is inside of `box`, int64[4] (top, bottom, left, right)."""
+    top, bottom, left, right = (box[index : index + 1] for index in range(4))
+    rows, columns = (paddle.assign(np.arange(length)) for length in size)
+    inside_rows = paddle.logical_and(rows >= top, rows < bottom).reshape([1, 1, -1, 1])
+    return paddle.logical_and(inside_rows, paddle.logical_and(columns >= left, columns < right).reshape([1, 1, 1, -1]))
+
+
+def _box(random: np.random.Generator, size: tuple[int, int], share: float) -> tuple[int, int, int, int]:
+    """A box of about (1 - share) of the image's area around a random pixel, cut at the edges. Yun et al. 2019, eq. 2."""
+    edges: list[int] = []
+    for length in size:
+        half = int(length * np.sqrt(1 - share)) // 2
+        centre = int(random.integers(length))
+        edges += [max(centre - half, 0), min(centre + half, length)]
+    top, bottom, left, right = edges
+    return top, bottom, left, right
