@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ppema.config import DEFAULT_BATCHES, RAW, Config
 from ppema.environment import paddle_with
@@ -66,8 +66,10 @@ def evaluate(
     *,
     batch_norm: Sequence[BatchNormPolicy] | Literal["all"] | None = None,
     recalibrate_batches: int | None = None,
-) -> dict[str, dict[str, float]]:
-    """The measures of a checkpoint's weights over `data.eval`: floats by weights and measure, such as ["ema"]["accuracy"].
+) -> dict[str, dict[str, Any]]:
+    """The figures of a checkpoint's weights over `data.eval`, by weights and name, such as ["ema"]["accuracy"].
+
+    A figure is a float, or an array as nested lists, such as a confusion matrix.
 
     The evaluated program has no averages: the values of an average are loaded into the variables themselves.
 

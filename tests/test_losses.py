@@ -1,4 +1,4 @@
-"""Losses and metrics against float64 numpy, and their refusals."""
+"""Losses against float64 numpy, and their refusals."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import numpy as np
 import paddle
 import pytest
 
-from ppema.checkpoint.best import less_is_better
 from ppema.errors import ConfigError
 from ppema.losses import build_loss, per_sample
-from ppema.metrics import build_metrics
 
 rng = np.random.default_rng(0)
 LOGITS = rng.normal(size=(7, 5)).astype("float32") * 3
@@ -61,11 +59,9 @@ def test_cross_entropy_of_sequences():
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
-def test_mse_and_mae_and_a_column_of_predictions():
+def test_mse_and_a_column_of_predictions():
     predictions, targets = np.array([[1.0], [2.0], [4.0]], "float32"), np.array([3.0, 2.0, 1.0], "float32")
     assert run(build_loss(spec("mse")), predictions, targets).tolist() == [4, 0, 9]
-    assert run(build_metrics([spec("mae")])["mae"], predictions, targets).tolist() == [2, 0, 3]
-    assert run(build_metrics([spec("mse")])["mse"], predictions, targets).tolist() == [4, 0, 9]
 
 
 def test_a_dotted_loss_may_be_a_layer_or_a_function():
@@ -74,24 +70,6 @@ def test_a_dotted_loss_may_be_a_layer_or_a_function():
     np.testing.assert_allclose(run(layer, LOGITS, LABELS).ravel(), expected, rtol=1e-5)
     function = build_loss(spec("paddle.nn.functional.cross_entropy"))
     np.testing.assert_allclose(run(function, LOGITS, LABELS), expected.mean(), rtol=1e-5)
-
-
-def test_accuracy_and_top_k():
-    ranked = np.argsort(-LOGITS, axis=-1)
-    for name, args, k in (("accuracy", {}, 1), ("accuracy", {"k": 3}, 3), ("top5", {}, 5)):
-        expected = (ranked[:, :k] == LABELS[:, None]).any(axis=1)
-        assert run(build_metrics([spec(name, **args)])[name], LOGITS, LABELS).tolist() == expected.tolist()
-
-
-def test_accuracy_of_soft_targets_counts_the_largest():
-    expected = LOGITS.argmax(axis=1) == SOFT.argmax(axis=1)
-    assert run(build_metrics([spec("accuracy")])["accuracy"], LOGITS, SOFT).tolist() == expected.tolist()
-
-
-def test_equal_predictions_are_not_all_right():
-    """A dead model, whose outputs are equal, is right about the first class only."""
-    zeros = np.zeros((5, 5), "float32")
-    assert run(build_metrics([spec("accuracy")])["accuracy"], zeros, np.arange(5)).tolist() == [1, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -121,46 +99,6 @@ def test_a_single_class_is_refused(targets):
     for smoothing in (0.0, 0.1):
         with pytest.raises(ConfigError, match=f"cross_entropy {ONE_CLASS}"):
             run(build_loss(spec("cross_entropy", label_smoothing=smoothing)), ONE, targets)
-    with pytest.raises(ConfigError, match=f"accuracy {ONE_CLASS}"):
-        run(build_metrics([spec("accuracy")])["accuracy"], ONE, targets)
-
-
-@pytest.mark.parametrize(
-    ("predictions", "targets", "form"),
-    [
-        (ONE, np.zeros(7, "float32"), r"float32 \[N\]"),
-        (LOGITS, np.zeros(7, "float32"), r"float32 \[N\]"),
-        (LOGITS, np.zeros((7, 1), "float32"), r"float32 \[N, 1\]"),
-        (LOGITS, np.zeros((7, 4), "float32"), r"float32 \[N, 4\]"),
-        (LOGITS, np.zeros((7, 1), "int64"), r"int64 \[N, 1\]"),
-    ],
-)
-def test_accuracy_refuses_targets_that_do_not_fit(predictions, targets, form):
-    with pytest.raises(ConfigError, match=rf"accuracy expects int64 class labels .*the data's targets are {form}$"):
-        run(build_metrics([spec("accuracy")])["accuracy"], predictions, targets)
-
-
-@pytest.mark.parametrize(
-    ("specs", "lines"),
-    [
-        ([spec("acuracy")], ["0.name: unknown metric 'acuracy'; did you mean 'accuracy'?"]),
-        ([spec("mse"), spec("accuracy", kk=2)], ["1.args.kk: unknown argument of accuracy; did you mean 'k'?"]),
-        ([spec("mse"), spec("mse")], ["1.name: there is already a metric named 'mse'"]),
-    ],
-)
-def test_metrics_that_can_not_be_built(specs, lines):
-    with pytest.raises(ConfigError) as caught:
-        build_metrics(specs)
-    assert str(caught.value).splitlines() == lines
-
-
-def test_which_metrics_are_errors():
-    assert [n for n in ("loss", "accuracy", "top5", "mse", "mae", "word_error") if less_is_better(n)] == [
-        "loss",
-        "mse",
-        "mae",
-        "word_error",
-    ]
 
 
 def test_label_smoothing_outside_its_range():

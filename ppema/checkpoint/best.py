@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from ppema.errors import ConfigError
 
@@ -12,7 +13,9 @@ Mode = Literal["max", "min"]
 
 # Parts of the names of metrics for which less is better, and of those for which more is better.
 _ERRORS = ("loss", "mse", "mae", "rmse", "error", "perplexity")
-_SCORES = ("accuracy", "top5")
+_SCORES = ("accuracy", "top5", "top_k", "precision", "recall")
+# Whole words of such names: parts of other words are no hint.
+_SCORE_WORDS = {"f1", "iou", "miou", "dice", "auc", "r2"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def which_is_best(metrics: Sequence[str]) -> ConfigError:
     )
 
 
-def check_monitors(monitors: Sequence[str], measures: Mapping[str, Any]) -> None:
+def check_monitors(monitors: Sequence[str], measures: Sequence[str]) -> None:
     """Raise ConfigError unless `measures` have all metrics in `monitors`."""
     for monitor in monitors:
         metric = monitor.partition("/")[2]
@@ -72,9 +75,19 @@ def check_monitors(monitors: Sequence[str], measures: Mapping[str, Any]) -> None
 
 def has_direction(name: str) -> bool:
     """Whether a metric's name says if more or less of it is better."""
-    return less_is_better(name) or any(part in name.lower() for part in _SCORES)
+    return _direction(name) is not None
 
 
 def less_is_better(name: str) -> bool:
     """Whether a metric's name is that of an error or a loss."""
-    return any(part in name.lower() for part in _ERRORS)
+    return _direction(name) == "min"
+
+
+def _direction(name: str) -> Mode | None:
+    """The direction of the name of a figure. "f1.error" is a part of the metric "f1": the metric's own name comes first."""
+    for each in (name.partition(".")[0], name.partition(".")[2]):
+        if any(part in each.lower() for part in _ERRORS):
+            return "min"
+        if any(part in each.lower() for part in _SCORES) or not _SCORE_WORDS.isdisjoint(re.split("[^a-z0-9]+", each.lower())):
+            return "max"
+    return None

@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema eval") -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     config = load(arguments)
+    from ppema.evaluation.evaluate import numbers
     from ppema.evaluation.stored import evaluate_stored
 
     asked = arguments.batch_norm
@@ -46,8 +47,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         recalibrate_batches=arguments.recalibrate_batches,
         say=lambda line: say(line, sys.stderr),
     )
-    measures = list(next(iter(results.values())))
-    print_table(["weights", *measures], [[name, *values.values()] for name, values in results.items()])
+    rows = {name: numbers(values) for name, values in results.items()}
+    print_table(["weights", *next(iter(rows.values()))], [[name, *values.values()] for name, values in rows.items()])
     if arguments.json:
         print_json(results)
     return 0

@@ -116,7 +116,8 @@ class Config(Section):
     )
     metrics: tuple[Measure, ...] = Field(
         default=(Measure(name="accuracy"),),
-        description="Metrics of evaluations, beside the loss: accuracy, top5, mse, mae, or dotted paths.",
+        description="Metrics of evaluations, beside the loss: accuracy, top5, top_k, precision, recall, f1, confusion_matrix, "
+        "iou, dice, auc, average_precision, perplexity, mse, mae, rmse, r2, or dotted paths.",
     )
     mix: Mix | None = Field(default=None, description="Mixup and cutmix of training batches. null: neither.")
     optimizer: Optimizer = Field(

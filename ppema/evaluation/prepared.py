@@ -17,7 +17,7 @@ from ppema.config import RAW, Config
 from ppema.data import Loader
 from ppema.environment import choose_threads
 from ppema.evaluation.recalibrator import Recalibrator
-from ppema.evaluation.trial import loss_is_a_mean, try_out
+from ppema.evaluation.trial import figure_names, loss_is_a_mean, try_out
 from ppema.ir import scope
 from ppema.passes.recalibrate import recalibration
 from ppema.programs.device import onednn_of, place_of
@@ -34,7 +34,7 @@ from ppema.weights.put import put
 class EvaluationRun:
     """A model ready for evaluation. `load` fills the scope with weights.
 
-    model: its test program uses oneDNN wherever a training run does.
+    model: its test program uses oneDNN wherever a training run does; figures: the names of its figures that are numbers.
     """
 
     config: Config
@@ -42,6 +42,7 @@ class EvaluationRun:
     eval_loader: Loader
     executor: Executor
     scope: Any
+    figures: list[str]
 
     def close(self) -> None:
         """Close the loader, and free the memory of activations."""
@@ -102,7 +103,7 @@ def prepare_evaluation(config: Config) -> EvaluationRun:
         model = replace(model, test=on_onednn(model.test))
     with paddle.static.scope_guard(own):
         initialise(config, executor, model.startup)
-        try_out(config, executor, model, loader)
+        tried = try_out(config, executor, model, loader)
         if not loss_is_a_mean(config, executor, own, model, loader):
             model = model.without_loss()
-    return EvaluationRun(config, model, loader, executor, own)
+    return EvaluationRun(config, model, loader, executor, own, figure_names(config, model, tried))

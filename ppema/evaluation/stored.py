@@ -17,6 +17,7 @@ from ppema.errors import CheckpointError, Naming, PpemaError
 from ppema.evaluation.evaluate import evaluate as measure
 from ppema.evaluation.policies import Policies
 from ppema.evaluation.prepared import prepare_evaluation
+from ppema.metrics import Figure
 from ppema.passes.select import POLICIES, BatchNormPolicy
 from ppema.weights.file import description, is_file, read_weights
 
@@ -29,7 +30,7 @@ def evaluate_stored(
     batch_norm: Sequence[BatchNormPolicy] | Literal["all"] | None = None,
     recalibrate_batches: int | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Figure]]:
     """`ppema.api.evaluate`, once paddle is loaded. Its arguments, result and errors are the same.
 
     say: receives a line that describes the weights: the checkpoint and its step, or what a file of weights says of itself.

@@ -14,9 +14,10 @@ from ppema.config import Config
 from ppema.data import Batch, Loader
 from ppema.ema.saved import read
 from ppema.errors import ConfigError, TrainingError, listed
+from ppema.evaluation.evaluate import numbers
 from ppema.ir import Parameter, scope
 from ppema.losses import LOSSES
-from ppema.metrics import METRICS
+from ppema.metrics import METRICS, Counts, Gathered
 from ppema.programs.eval_program import Model, is_loss
 from ppema.programs.executor import Executor
 
@@ -29,7 +30,10 @@ _ROUNDING = {False: 1e-4, True: 2e-2}
 _FLIPPED = 0.25
 
 
-def try_out(config: Config, executor: Executor, model: Model, loader: Loader) -> None:
+Tried = dict[str, list[np.ndarray]]  # the statistics of one sample, by measure
+
+
+def try_out(config: Config, executor: Executor, model: Model, loader: Loader) -> Tried:
     """Run the test program, which changes no variable, on one sample of `loader`, and check all labels in memory.
 
     Paddle checks some shapes only at run time, and never checks labels. Raises ConfigError and DataError.
@@ -37,7 +41,24 @@ def try_out(config: Config, executor: Executor, model: Model, loader: Loader) ->
     model.inputs.check_all(loader)
     batch = next(iter(loader.epoch(0)))
     model.inputs.feed(batch, loader)  # checks the labels of all its samples
-    _run(config, executor, model, loader, _slice(batch, 0, 1))
+    values = iter(_run(config, executor, model, loader, _slice(batch, 0, 1)))
+    return {name: [next(values) for _ in measure.statistics] for name, measure in model.test.measures.items()}
+
+
+def figure_names(config: Config, model: Model, tried: Tried) -> list[str]:
+    """The names of the figures of `model` that are numbers. Raises ConfigError for a metric that fails on one sample."""
+    found: list[str] = []
+    for name, measure in model.test.measures.items():
+        with config.at(*(() if is_loss(name) else ("metrics", _metrics(model).index(name)))):
+            gathered = Gathered()
+            measure.gather(gathered, 0, 1, tried[name])
+            found += numbers(measure.figures(gathered))
+    return found
+
+
+def _metrics(model: Model) -> list[str]:
+    """The names of the measures that are metrics, in the order of the config."""
+    return [name for name in model.test.measures if not is_loss(name)]
 
 
 def loss_is_a_mean(config: Config, executor: Executor, where: Any, model: Model, loader: Loader) -> bool:
@@ -53,7 +74,7 @@ def loss_is_a_mean(config: Config, executor: Executor, where: Any, model: Model,
     ours = {name for name, function in named.items() if function in LOSSES}
     if len(ours) == len(named):
         ours.add("loss")
-    ours |= {name for name, spec in zip(measures[len(losses) :], config.metrics, strict=True) if spec.name in METRICS}
+    ours |= {name for name, spec in zip(_metrics(model), config.metrics, strict=True) if spec.name in METRICS}
     parts = _PARTS if ours < set(measures) else _PARTS_OF_OURS
     differ = _differing(config, executor, where, model, loader, parts)
     if not ours.isdisjoint(differ):
@@ -64,7 +85,7 @@ def loss_is_a_mean(config: Config, executor: Executor, where: Any, model: Model,
         return True
     wrong = [name for name in differ if name not in losses]
     if wrong:
-        with config.at("metrics", measures.index(wrong[0]) - len(losses)):
+        with config.at("metrics", _metrics(model).index(wrong[0])):
             raise ConfigError.of(
                 f"{wrong[0]} of a sample depends on the other samples of its batch, so that its mean depends on "
                 "data.eval.batch_size: return one value per sample, of shape [N], each of its own sample alone"
@@ -90,8 +111,15 @@ def _differing(config: Config, executor: Executor, where: Any, model: Model, loa
             for start, part in zip(starts, sizes, strict=False)
         ]
     rounding = _ROUNDING[any(parameter.dtype in HALF_TYPES for parameter in model.parameters)]
-    columns = zip(model.test.measures, together, zip(*apart, strict=True), strict=True)
-    return [name for name, whole, each in columns if _depends(whole, each, sizes, rounding)]
+    statistics = [(name, each) for name, measure in model.test.measures.items() for each in measure.statistics.values()]
+    differing = []
+    for (name, statistic), *values in zip(statistics, together, *apart, strict=True):
+        arrays = [np.asarray(each, dtype=np.float64) for each in values]
+        count = isinstance(statistic, Counts)
+        depends = _miscounts(arrays[0], arrays[1:]) if count else _depends(arrays[0], arrays[1:], sizes, rounding)
+        if depends and name not in differing:
+            differing.append(name)
+    return differing
 
 
 def _warn(message: str) -> None:
@@ -105,14 +133,29 @@ def _depends(together: np.ndarray, apart: Sequence[np.ndarray], sizes: Sequence[
     """
     if len(sizes) < 2:
         return False
-    if together.size == sum(sizes) and all(part.size == size for part, size in zip(apart, sizes, strict=True)):
-        values = np.concatenate([part.ravel() for part in apart])
-        return bool(np.mean(_differ(together.ravel(), values, rounding * _largest(values))) > _FLIPPED)
+    if len(_rows(together)) == sum(sizes) and all(len(_rows(part)) == size for part, size in zip(apart, sizes, strict=True)):
+        values = [_rows(part) for part in apart]
+        if any(part.shape[1:] != together.shape[1:] for part in values):
+            return False  # the data's own shapes differ from batch to batch
+        rows = np.concatenate(values)
+        differ = _differ(_rows(together), rows, rounding * _largest(rows)).reshape(len(rows), -1).any(axis=1)
+        return bool(np.mean(differ) > _FLIPPED)
     if together.size == 1 and all(part.size == 1 for part in apart):
         values = np.array([part.item() for part in apart])
         mean = np.average(values, weights=sizes)
         return bool(_differ(together.ravel(), mean, rounding * _largest(values))[0])
     return True
+
+
+def _rows(values: np.ndarray) -> np.ndarray:
+    return values.reshape(1) if values.ndim == 0 else values
+
+
+def _miscounts(together: np.ndarray, apart: Sequence[np.ndarray]) -> bool:
+    """Whether the counts of a batch differ from the sum of the counts of its parts, by more than rounding can move."""
+    if any(part.shape != together.shape for part in apart):
+        return True
+    return bool(np.abs(together - sum(apart)).sum() > 2 * _FLIPPED * np.abs(together).sum())
 
 
 def _differ(a: np.ndarray, b: np.ndarray, bound: float) -> np.ndarray:
@@ -144,10 +187,9 @@ def _varied(where: Any, parameters: Sequence[Parameter]) -> Iterator[None]:
 def _run(config: Config, executor: Executor, model: Model, loader: Loader, batch: Batch) -> list[np.ndarray]:
     with config.at("model"):
         try:
-            found = executor.once(model.test.program, model.inputs.feed(batch, loader), list(model.test.measures.values()))
+            return executor.once(model.test.program, model.inputs.feed(batch, loader), model.test.variables)
         except TrainingError as error:
             raise ConfigError.of(f"model, loss and metrics do not run on the data: {error}") from error
-    return [np.asarray(each, dtype=np.float64) for each in found]
 
 
 def _first(loader: Loader, samples: int) -> Batch:

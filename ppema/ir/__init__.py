@@ -19,6 +19,7 @@ from ppema.ir.base import (
     TestSwitches,
     Variable,
     dtype_name,
+    is_variable,
 )
 from ppema.ir.kinds import NORM_KINDS, PAIRED_NORM_KINDS, PRODUCT_KINDS, draws_random_numbers
 
@@ -38,6 +39,7 @@ __all__ = [
     "backend",
     "draws_random_numbers",
     "dtype_name",
+    "is_variable",
 ]
 
 

@@ -284,3 +284,8 @@ class IR(Protocol):
 def dtype_name(variable: Variable) -> str:
     """numpy's name of the type of a variable's elements: "float32"."""
     return str(variable.dtype).rpartition(".")[2].lower()
+
+
+def is_variable(value: Any) -> bool:
+    """Whether `value` is a variable of a program. Arrays have a shape and a dtype too."""
+    return hasattr(value, "stop_gradient") and hasattr(value, "shape")

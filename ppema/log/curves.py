@@ -11,7 +11,7 @@ import numpy as np
 
 from ppema.config import RAW
 from ppema.errors import DataError
-from ppema.log.records import read_metrics
+from ppema.log.records import measures_of, read_metrics
 
 
 def draw_curves(output: Path, metric: str, file: Path) -> None:
@@ -22,7 +22,7 @@ def draw_curves(output: Path, metric: str, file: Path) -> None:
     records = [record for record in read_metrics(output) if record["kind"] == "eval"]
     if not records:
         raise DataError(f"{output / 'metrics.jsonl'}: it holds no evaluation: train first")
-    measures = [key for key in records[0] if key not in ("kind", "step", "epoch", "weights")]
+    measures = measures_of(records[0])
     if metric not in measures:
         raise DataError(f"{output / 'metrics.jsonl'}: {metric!r} is not measured; measured are {', '.join(measures)}")
     with figure(file) as axes:

@@ -15,7 +15,7 @@ from ppema.checkpoint.folder import free, set_aside
 from ppema.errors import SetupError, TrainingError, escaped
 from ppema.log.board import Board, board_files, has_figures
 from ppema.log.progress import Bar
-from ppema.log.records import Saved, read_metrics, to_json
+from ppema.log.records import Saved, measures_of, read_metrics, to_json
 from ppema.user_code.blame import in_foreign_code, whole_traceback
 
 
@@ -136,10 +136,11 @@ class RunLog:
         for name, reading in health.items():
             self.say(f"step {step}  average  {name:<12} {_in_words(reading)}")
 
-    def evaluation(self, step: int, epoch: float, weights: str, metrics: Mapping[str, float]) -> None:
-        """Record the measures of one set of weights over the evaluation set."""
+    def evaluation(self, step: int, epoch: float, weights: str, metrics: Mapping[str, Any]) -> None:
+        """Record the figures of one set of weights over the evaluation set: numbers, and arrays as nested lists."""
         self._record({"kind": "eval", "step": step, "epoch": epoch, "weights": weights, **metrics})
-        self.say(f"step {step}  eval  {weights:<12} " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        numbers = (f"{name} {value:.4f}" for name, value in metrics.items() if not isinstance(value, list))
+        self.say(f"step {step}  eval  {weights:<12} " + "  ".join(numbers))
 
     def saved(self, step: int) -> None:
         """Record that a checkpoint of `step` was saved."""
@@ -159,8 +160,7 @@ class RunLog:
             scalars |= {f"decay/{name}": decay for name, decay in record["decay"].items()}
             scalars |= _health_scalars(record.get("health", {}))
         else:
-            measures = (key for key in record if key not in ("kind", "step", "epoch", "weights"))
-            scalars = {f"{measure}/{record['weights']}": record[measure] for measure in measures}
+            scalars = {f"{measure}/{record['weights']}": record[measure] for measure in measures_of(record)}
         found = [(tag, float(value)) for tag, value in scalars.items() if value is not None]
         for tag, value in found:
             with self._writing():

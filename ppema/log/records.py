@@ -20,7 +20,7 @@ _Figure = _Number | None  # null: a non-finite number
 
 class _Evaluation(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
-    __pydantic_extra__: dict[str, _Figure]  # pyright: ignore[reportIncompatibleVariableOverride]
+    __pydantic_extra__: dict[str, _Figure | list[Any]]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     kind: Literal["eval"]
     step: _Step
@@ -71,6 +71,11 @@ def read_metrics(output: Path) -> list[dict[str, Any]]:
     """
     # The line is validated, not its value: only there is a text with half a character refused.
     return [value for value, line in _lines(output) if _is(_KINDS.get(_kind(value)), line)]
+
+
+def measures_of(record: Mapping[str, Any]) -> list[str]:
+    """The measures of the record of an evaluation that are numbers. Others are arrays."""
+    return [key for key, value in record.items() if key not in _Evaluation.model_fields and not isinstance(value, list)]
 
 
 def newest_saved(output: Path) -> Saved | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ppema.config import RAW
 from ppema.errors import AverageError, CheckpointError
-from ppema.evaluation.evaluate import evaluate
+from ppema.evaluation.evaluate import evaluate, numbers
 from ppema.evaluation.prepared import EvaluationRun
 from ppema.posthoc.combine import Built
 from ppema.programs.statistics import train_statistics
@@ -22,8 +22,8 @@ _FAR = 1.0  # the relative profile error of the zero profile
 class Row:
     """The result of one candidate.
 
-    name: in words; length: σ_rel or half-life in steps, None for a mean of checkpoints; metrics: over data.eval; error: of its
-    profile, as in `Built`; parts: the number of its snapshots or checkpoints.
+    name: in words; length: σ_rel or half-life in steps, None for a mean of checkpoints; metrics: the figures over data.eval
+    that are numbers; error: of its profile, as in `Built`; parts: the number of its snapshots or checkpoints.
     """
 
     name: str
@@ -91,9 +91,9 @@ class Bench:
                 "recalibrate on 1 batch or more"
             )
         if finite:
-            metrics = evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader)
+            metrics = numbers(evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader))
         else:
-            metrics = dict.fromkeys(run.model.test.measures, math.nan)
+            metrics = dict.fromkeys(run.figures, math.nan)
         row = Row(name, length, metrics, built.error, built.parts)
         self.rows.append(row)
         self._say(f"{name}  " + "  ".join(f"{each} {value:.4f}" for each, value in metrics.items()) + _doubt(row))

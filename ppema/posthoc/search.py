@@ -114,7 +114,7 @@ def average(
     _check_integer("recalibrate_batches", recalibrate_batches, 0, "0 or more batches")
     work = _Work(config, wanted, step, name, say)
     with closing(prepare_evaluation(config)) as prepared, paddle.static.scope_guard(prepared.scope):
-        deciding, less = _metric(config, metric, prepared.model.test.measures, decides=work.several)
+        deciding, less = _metric(config, metric, prepared.figures, decides=work.several)
         with closing(Bench(prepared, metric=deciding, less=less, batches=recalibrate_batches, say=say)) as bench:
             files = work.go(bench)
     return Outcome(work.report(bench), files)
@@ -241,14 +241,14 @@ def _lengths(wanted: Given | Search, posthoc: PostHoc) -> list[Length]:
     return between
 
 
-def _metric(config: Config, given: str | None, measures: Iterable[str], *, decides: bool) -> tuple[str, bool]:
+def _metric(config: Config, given: str | None, measures: Sequence[str], *, decides: bool) -> tuple[str, bool]:
     """The deciding metric, and whether less of it is better. decides: whether there are several candidates.
 
     Raises PpemaError for a metric that is not measured, or that decides without a direction.
     """
     train = config.train
     monitored = next((each.partition("/")[2] for each in train.monitors), "")
-    first = config.metrics[0].name.rpartition(".")[2] if config.metrics else "loss"
+    first = next((each for each in measures if each.partition(".")[0] != "loss"), "loss")
     metric = given or monitored or first
     if metric not in measures:
         raise PpemaError(Naming("{metric}: {!r} is not measured; measured are {}", metric, ", ".join(measures)))

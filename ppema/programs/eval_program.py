@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+import numpy as np
 import paddle
 
 from ppema.config import Config
 from ppema.data import Field
 from ppema.errors import ConfigError
 from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers
-from ppema.losses import Weighted, form
-from ppema.metrics import build_metrics
+from ppema.metrics import Gauge, build_metrics, mean_result, mean_statistics, place
 from ppema.passes.average import read_shadows
 from ppema.passes.onednn import OnednnPass
 from ppema.programs.forward import forward
 from ppema.programs.inputs import Inputs
-from ppema.programs.objective import Objective, measured
+from ppema.programs.objective import Objective
 from ppema.programs.outputs import operands
 from ppema.user_code.blame import building
 
@@ -32,13 +31,23 @@ def is_loss(measure: str) -> bool:
 class TestProgram:
     """A program that evaluates one set of weights. It reads variables of the scope and changes none.
 
-    measures: the variable to fetch for "loss", each of its parts and each metric: float32 [N]. A loss may also be a scalar, the
-    mean over the batch.
+    measures: "loss", each of its parts and each metric by name: statistics of a batch, and a function that turns those of a set
+    into figures.
     """
 
     __test__ = False  # pytest would collect a class of this name
     program: Program
-    measures: dict[str, Variable]
+    measures: dict[str, Gauge]
+
+    @property
+    def variables(self) -> list[Variable]:
+        """The variables to fetch: the statistics of each measure, in order."""
+        return [variable for measure in self.measures.values() for variable in measure.variables]
+
+    def in_clone(self, program: Program, variables: Sequence[Variable]) -> TestProgram:
+        """The same measures in a clone of the program. variables: those of the clone, in the order of `self.variables`."""
+        left = iter(variables)
+        return TestProgram(program, {name: measure.reading(left) for name, measure in self.measures.items()})
 
     def without_loss(self) -> TestProgram:
         """The same program, without the loss and its parts as measures."""
@@ -78,7 +87,7 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
                 spec = config.metrics[index]
                 with building(index):
                     predictions, target = operands(spec, made.outputs, made.targets)
-                    measures[name] = _each_sample(spec.name, metric(predictions, target))
+                    measures[name] = place(name, metric, predictions, target)
         structured = {place: value.name for place, value in made.model.state_dict().items()}
     # Eval mode does not reach F.dropout and F.batch_norm, whose default is to train.
     backend().set_test(main)
@@ -98,45 +107,30 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
     )
 
 
-def _losses(objective: Objective) -> dict[str, Variable]:
-    """The values per sample of the loss, and of each of its parts by "loss.<name>"."""
-    parts = {name: _plain("loss", part) for name, part in objective.parts.items()}
+def _losses(objective: Objective) -> dict[str, Gauge]:
+    """The loss, which is the weighted sum of the means of its parts over the set; and each of its parts by "loss.<name>"."""
+    parts = {name: mean_statistics(part) for name, part in objective.parts.items()}
     if "" in parts:
-        return {"loss": parts[""]}
-    total = sum(value * objective.weights[name] for name, value in parts.items())
-    return {"loss": total} | {f"loss.{name}": value for name, value in parts.items()}
+        return {"loss": Gauge("loss", parts[""], mean_result)}
 
+    def total(found: Mapping[str, np.ndarray]) -> float:
+        means = {name: mean_result({key: found[f"{name}.{key}"] for key in each}) for name, each in parts.items()}
+        return sum(objective.weights[name] * value for name, value in means.items())
 
-def _plain(name: str, value: Variable | Weighted) -> Variable:
-    if isinstance(value, Weighted):
-        raise ConfigError.of(f"{name} returns weighted values, which evaluations can not measure")
-    return value
-
-
-def _each_sample(name: str, value: Any) -> Variable:
-    """Cast the result `value` of the metric `name` to float32 [N].
-
-    Raises ConfigError for one number per batch, such as an F1 score: the mean of such numbers over batches depends on the
-    batch size, and is not the metric of the data set.
-    """
-    value = _plain(name, measured(name, value))
-    if list(value.shape) != [-1]:
-        raise ConfigError.of(
-            f"{name} returns one number for the batch, {form(value)}, and the mean of such numbers depends on "
-            "data.eval.batch_size: return one value per sample, of shape [N]"
-        )
-    return value
+    statistics = {f"{name}.{key}": value for name, each in parts.items() for key, value in each.items()}
+    measures = {f"loss.{name}": Gauge(f"loss.{name}", each, mean_result) for name, each in parts.items()}
+    return {"loss": Gauge("loss", statistics, total), **measures}
 
 
 def rewired(test: TestProgram, names: Mapping[str, str]) -> TestProgram:
     """A copy of `test` that reads the shadow `names[p]` instead of each parameter p."""
-    program, values = backend().clone(test.program, list(test.measures.values()))
+    program, values = backend().clone(test.program, test.variables)
     read_shadows(backend(), program, names)
-    return TestProgram(program, dict(zip(test.measures, values, strict=True)))
+    return test.in_clone(program, values)
 
 
 def on_onednn(test: TestProgram) -> TestProgram:
     """A copy of `test` whose convolutions oneDNN computes."""
-    program, values = backend().clone(test.program, list(test.measures.values()))
+    program, values = backend().clone(test.program, test.variables)
     OnednnPass().place(program, values)
-    return TestProgram(program, dict(zip(test.measures, values, strict=True)))
+    return test.in_clone(program, values)

@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 
 from ppema.config import Config
 from ppema.errors import ConfigError, listed
-from ppema.ir import Gradient, dtype_name
+from ppema.ir import Gradient, dtype_name, is_variable
 from ppema.passes.target import Pass, TrainProgram
-from ppema.programs.outputs import is_variable
 from ppema.user_code.blame import building
 from ppema.user_code.names import check_arguments, resolve
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import paddle
 
 from ppema.config import Config
-from ppema.errors import ConfigError
-from ppema.ir import Variable, dtype_name
-from ppema.losses import TargetRange, Weighted, build_loss, form, mean, per_sample
-from ppema.programs.outputs import is_variable, operands
+from ppema.ir import Variable
+from ppema.losses import TargetRange, Weighted, build_loss, mean
+from ppema.metrics import measured
+from ppema.programs.outputs import operands
 from ppema.user_code.blame import building
 
 
@@ -56,27 +53,3 @@ def objective(config: Config, outputs: Mapping[str, Variable], targets: Mapping[
             if chosen is not None and valid is not None:
                 accepts[chosen] = valid.both(accepts[chosen]) if chosen in accepts else valid
     return Objective(parts, {name: spec.weight for name, spec in config.loss_parts.items()}, accepts)
-
-
-def measured(what: str, value: Any) -> Variable | Weighted:
-    """Cast `value`, the result of the loss or metric `what`, to float32: [N], or a scalar that is the mean over the batch.
-
-    Of `Weighted` values and weights, both are [N]. Raises ConfigError for a result that is no variable, and for any other
-    shape.
-    """
-    if isinstance(value, Weighted):
-        if [list(each.shape) for each in value] != [list(value.values.shape)] * 2 or not value.values.shape:
-            raise ConfigError.of(
-                f"{what} must return values and weights of one shape; it returns {' and '.join(map(form, value))}"
-            )
-        return per_sample(Weighted(*map(_float32, value)))
-    if not is_variable(value):
-        raise ConfigError.of(f"{what} must return a variable, it returns a {type(value).__name__}")
-    value = per_sample(_float32(value))
-    if list(value.shape) not in ([], [1], [-1]):
-        raise ConfigError.of(f"{what} must return a value per sample, or one for the batch; it returns {form(value)}")
-    return value
-
-
-def _float32(value: Variable) -> Variable:
-    return value if dtype_name(value) == "float32" else paddle.cast(value, "float32")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ppema.config.sections.measure import Measure
 from ppema.errors import ConfigError, listed
-from ppema.ir import Variable
+from ppema.ir import Variable, is_variable
 from ppema.user_code.names import did_you_mean
 
 
@@ -36,11 +36,6 @@ def _parameters(model: Any) -> tuple[str, ...]:
     except (TypeError, ValueError):
         return ()
     return tuple(each.name for each in found if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY))
-
-
-def is_variable(value: Any) -> bool:
-    """Whether `value` is a variable of a program. Arrays have a shape and a dtype too."""
-    return hasattr(value, "stop_gradient") and hasattr(value, "shape")
 
 
 def outputs_of(returned: Any) -> dict[str, Variable]:

@@ -7,8 +7,8 @@ import math
 from ppema.checkpoint.best import Best, mode_of
 from ppema.checkpoint.state import State
 from ppema.config import RAW
-from ppema.errors import AverageError, TrainingError
-from ppema.evaluation.evaluate import evaluate
+from ppema.errors import AverageError, ConfigError, PpemaError, TrainingError
+from ppema.evaluation.evaluate import evaluate, numbers
 from ppema.log.log import RunLog
 from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau
@@ -27,22 +27,34 @@ class Evaluations:
         self._run = run
         self.metrics = dict(start.metrics)
         self.best = dict(start.best)
-        self.failure: TrainingError | None = None
+        self.failure: PpemaError | None = None
         self._recalibrated: dict[str, int] = {}
+        self._measured: set[str] = set()
 
     def measure(self, state: State, log: RunLog) -> list[str]:
         """Evaluate every set of weights whose statistics can be measured. Returns the monitored metrics that improved."""
-        run, measured = self._run, set()
+        run, measured = self._run, set[str]()
         for weights, test in run.tests.items():
             if not self._recalibrate(weights, state, log):
                 continue
+            try:
+                with run.config.at("metrics"):
+                    found = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
+            except ConfigError as error:  # a metric failed
+                self.failure = self.failure or error
+                continue
             measured.add(weights)
-            self.metrics[weights] = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
-            log.evaluation(state.step, state.step / run.horizon.steps_per_epoch, weights, self.metrics[weights])
+            self.metrics[weights] = numbers(found)
+            log.evaluation(state.step, state.step / run.horizon.steps_per_epoch, weights, found)
+        self._measured = measured
         improved = []
         for monitor in run.config.train.monitors:
             weights, _, metric = monitor.partition("/")
             if weights not in measured:
+                continue
+            if metric not in self.metrics[weights]:
+                message = f"this evaluation has no figure {metric!r}; it has {', '.join(self.metrics[weights])}"
+                self.failure = self.failure or ConfigError.of(message, "metrics")
                 continue
             candidate = Best(monitor, self.metrics[weights][metric], state.step)
             # A non-finite value is never the best, and JSON can not hold it.
@@ -55,10 +67,12 @@ class Evaluations:
         return improved
 
     def adjust(self, schedule: ReduceOnPlateau, state: State, log: RunLog) -> None:
-        """Pass the last evaluation's loss to the schedule, unless it is non-finite.
+        """Pass the last evaluation's loss to the schedule, unless it is non-finite or the evaluation failed.
 
         Paddle would keep a NaN or an infinity as the best loss, and no later loss would be better.
         """
+        if RAW not in self._measured:
+            return
         loss = self.metrics[RAW]["loss"]
         if math.isfinite(loss):
             advance(schedule, self._run.config, loss)

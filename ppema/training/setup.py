@@ -22,7 +22,7 @@ from ppema.ema.saved import read
 from ppema.environment import choose_threads, keep_freed_memory
 from ppema.errors import CheckpointError, ConfigError
 from ppema.evaluation.recalibrator import Recalibrator
-from ppema.evaluation.trial import loss_is_a_mean, try_out
+from ppema.evaluation.trial import figure_names, loss_is_a_mean, try_out
 from ppema.ir import backend
 from ppema.optimizers.schedules import ReduceOnPlateau
 from ppema.passes.average import Average
@@ -123,13 +123,14 @@ def prepare_training(config: Config) -> TrainingRun:
     executor = Executor(place, own, plain=config.runtime.executor == "plain")
     with paddle.static.scope_guard(own):
         initialise(config, executor, programs.startup)
-        for loader in (trained, evaluated):
-            try_out(config, executor, programs.model, loader)
+        try_out(config, executor, programs.model, trained)
+        tried = try_out(config, executor, programs.model, evaluated)
         tests = {name: on_onednn(test) if onednn.used else test for name, test in programs.tests.items()}
         if not loss_is_a_mean(config, executor, own, replace(programs.model, test=tests[RAW]), evaluated):
             programs, tests = programs.without_loss(), {name: test.without_loss() for name, test in tests.items()}
+    figures = figure_names(config, programs.model, tried)
     with config.at("train"):
-        check_monitors(config.train.monitors, programs.model.test.measures)
+        check_monitors(config.train.monitors, figures)
         check_pointers(config.train.monitors)
     if isinstance(programs.lr, ReduceOnPlateau) and "loss" not in programs.model.test.measures:
         with config.at("lr"):

@@ -237,7 +237,10 @@ def test_after_200_steps_every_average_is_the_float64_average():
             "metrics.0: f1_for_each of a sample depends on the other samples of its batch, so that its mean depends on "
             "data.eval.batch_size: return one value per sample, of shape [N], each of its own sample alone",
         ),
-        (["metrics=[support.metrics.of_some]"], "metrics.0: of_some of a sample depends on the other samples of its batch"),
+        (
+            ["metrics=[accuracy, support.metrics.of_some]"],
+            "metrics.1: of_some of a sample depends on the other samples of its batch",
+        ),
         (["optimizer=Momentun"], "optimizer.name: unknown optimizer 'Momentun'; did you mean 'Momentum'?"),
         (["optimizer.args.momentumm=0.9"], "optimizer.args.momentumm: unknown argument of Momentum"),
         (["optimizer={name: Lamb, weight_decay: 0.1}"], "weight_decay: Lamb takes no weight_decay"),

@@ -1,0 +1,25 @@
+"""Metrics of a whole set: exact for any batch size, and mergeable over processes."""
+
+from ppema.metrics.gauge import Figure, Gauge, place
+from ppema.metrics.known import METRICS, build_metrics
+from ppema.metrics.mean import MeanOf, mean_result, mean_statistics, measured
+from ppema.metrics.merging import Gathered
+from ppema.metrics.metric import BatchMean, Counts, Kept, Metric, Statistic
+
+__all__ = [
+    "METRICS",
+    "BatchMean",
+    "Counts",
+    "Figure",
+    "Gathered",
+    "Gauge",
+    "Kept",
+    "MeanOf",
+    "Metric",
+    "Statistic",
+    "build_metrics",
+    "mean_result",
+    "mean_statistics",
+    "measured",
+    "place",
+]

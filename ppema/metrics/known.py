@@ -1,0 +1,76 @@
+"""The metrics that a config can name, and those of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from ppema.errors import ConfigError, Problem
+from ppema.losses import mae, mse
+from ppema.metrics.classes import ConfusionMatrix, DiceScore, F1Score, IoU, PrecisionScore, RecallScore
+from ppema.metrics.mean import MeanOf
+from ppema.metrics.metric import Metric
+from ppema.metrics.numbers import R2, Perplexity, RootMeanSquare
+from ppema.metrics.ranking import AreaUnderRoc, AveragePrecision
+from ppema.metrics.samples import accuracy, top_k
+from ppema.user_code.blame import blamed
+from ppema.user_code.names import check_arguments, resolve
+
+METRICS: dict[str, Callable[..., Any]] = {
+    "accuracy": accuracy,
+    "top5": partial(accuracy, k=5),
+    "top_k": top_k,
+    "precision": PrecisionScore,
+    "recall": RecallScore,
+    "f1": F1Score,
+    "confusion_matrix": ConfusionMatrix,
+    "iou": IoU,
+    "dice": DiceScore,
+    "auc": AreaUnderRoc,
+    "average_precision": AveragePrecision,
+    "perplexity": Perplexity,
+    "mse": mse,
+    "mae": mae,
+    "rmse": RootMeanSquare,
+    "r2": R2,
+}
+
+
+def build_metrics(specs: Sequence[Any]) -> dict[str, Metric]:
+    """The metrics of `specs` (names and args of a config), by the last part of each name.
+
+    A plain function becomes the mean of its values. Raises ConfigError for unknown names, wrong arguments, duplicate names, and
+    a class that is no Metric.
+    """
+    metrics: dict[str, Metric] = {}
+    problems: list[Problem] = []
+    for index, spec in enumerate(specs):
+        try:
+            metric = _build(spec)
+        except ConfigError as error:
+            problems += [Problem((index, *problem.path), problem.message) for problem in error.problems]
+            continue
+        name = spec.name.rpartition(".")[2]
+        if name in metrics or name == "loss":
+            problems.append(Problem((index, "name"), f"there is already a metric named {name!r}"))
+        metrics[name] = metric
+    if problems:
+        raise ConfigError(problems)
+    return metrics
+
+
+def _build(spec: Any) -> Metric:
+    found = resolve(spec.name, METRICS, "metric")
+    if not isinstance(found, type):
+        check_arguments(found, spec.args, positional=2, what=spec.name)
+        return MeanOf(spec.name, partial(found, **spec.args))
+    if not issubclass(found, Metric):
+        raise ConfigError.of(f"{spec.name} is a class, but no subclass of ppema.metrics.Metric", "name")
+    check_arguments(found, spec.args, what=spec.name)
+    try:
+        return found(**spec.args)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError.of(blamed(error), "args") from error

@@ -1,0 +1,93 @@
+"""Class labels of predictions and targets, and their counts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+
+from ppema.errors import ConfigError
+from ppema.ir import Variable
+from ppema.losses import check_classes, has_classes, mismatch
+from ppema.losses.checks import fit, spare_axis, without
+from ppema.losses.loss_arguments import class_axis
+from ppema.metrics.metric import Counts
+
+_NO_CLASS = 2**40  # neither a class nor an ignore_index
+
+
+class Labels(NamedTuple):
+    """Labels of a batch. Shapes: [M], for all samples and positions; one more than `classes` bins count in `counts`.
+
+    guessed, true: int64. true: `classes` for a target that is ignored, `classes` + 1 for one that is no class.
+    """
+
+    guessed: Variable
+    true: Variable
+    classes: int
+
+
+def classes_last(predictions: Variable, axis: int) -> Variable:
+    """`predictions` with the axis of the classes last. Raises ConfigError for no such axis."""
+    axis = class_axis(axis, len(predictions.shape))
+    return predictions if axis == -1 else paddle.moveaxis(predictions, axis, -1)
+
+
+def one_output(predictions: Variable, targets: Variable) -> Variable | None:
+    """Predictions in the shape of the targets, if they are one output instead of one for each class; else None.
+
+    Predictions [N, …, 1] and [N, 1, …] fit targets [N, …].
+    """
+    if fit(predictions.shape, targets.shape):
+        return predictions
+    axis = spare_axis(predictions, targets)
+    return None if axis is None else predictions.squeeze(axis)
+
+
+def labels(
+    name: str, predictions: Variable, targets: Variable, *, axis: int, threshold: float | None, ignore_index: int | None
+) -> Labels:
+    """The predicted and the true class of each sample and position.
+
+    predictions: [N, C] or [N, …, C] float32, or with the classes at another `axis`: the largest is predicted. Or one output,
+    [N, …], [N, …, 1] or [N, 1, …]: class 1 is predicted above the threshold (None: 0), else class 0. targets: [N, …] int64; of
+    one output also float32, 0 or 1. Raises ConfigError for other shapes, and for float32 targets [N, C] without a threshold,
+    which could be probabilities. name: the metric, for messages.
+    """
+    scores = one_output(predictions, targets)
+    single = scores is not None and (len(scores.shape) < len(predictions.shape) or list(targets.shape)[1:] in ([], [1]))
+    if scores is not None and (single or threshold is not None or has_classes(targets)):
+        classes, guessed = 2, paddle.cast(scores > (threshold or 0.0), "int64")
+        if not has_classes(targets):
+            zero, one = paddle.zeros_like(guessed), paddle.ones_like(guessed)
+            targets = paddle.where(targets == 1, one, paddle.where(targets == 0, zero, zero - _NO_CLASS))
+    else:
+        wanted = f"int64 class labels of the predictions' shape without axis {axis}, or a threshold for outputs of yes or no"
+        shape, axis = predictions.shape, class_axis(axis, len(predictions.shape))
+        if not has_classes(targets) or not fit(without(shape, axis), targets.shape):
+            raise mismatch(name, predictions, targets, wanted)
+        check_classes(name, predictions, targets, axis)
+        classes, guessed = shape[axis], paddle.argmax(predictions, axis=axis)
+    guessed, targets = guessed.flatten(), targets.flatten()
+    true = paddle.where((targets >= 0) & (targets < classes), targets, paddle.full_like(targets, classes + 1))
+    if ignore_index is not None:
+        true = paddle.where(targets == ignore_index, paddle.full_like(targets, classes), true)
+    return Labels(guessed, true, classes)
+
+
+def counts(values: Variable, bins: int) -> Counts:
+    """How often each of 0, …, bins - 1 is among `values`, [M] int64: [bins] int64."""
+    return Counts(paddle.bincount(values, minlength=bins).reshape([bins]))
+
+
+def check_classes_found(strays: int, classes: int, ignore_index: int | None) -> None:
+    """Raise ConfigError if there are targets that are no class. strays: their number."""
+    if strays:
+        other = "" if ignore_index is None else f" nor ignore_index, {ignore_index}"
+        raise ConfigError.of(f"{strays} targets are no class from 0 to {classes - 1}{other}")
+
+
+def ratio(above: np.ndarray, below: np.ndarray, undefined: float) -> np.ndarray:
+    """above / below in float64, and `undefined` where `below` is 0."""
+    return np.where(below > 0, above / np.where(below > 0, below, 1), undefined)

@@ -1,0 +1,65 @@
+"""Metrics that are means of one value per sample."""
+
+from __future__ import annotations
+
+import paddle
+
+from ppema.errors import ConfigError
+from ppema.ir import Variable
+from ppema.losses import Weighted, check_classes, form, has_classes, mismatch
+from ppema.losses.checks import fit, of_one_shape
+from ppema.metrics.labels import classes_last
+
+
+def accuracy(
+    predictions: Variable,
+    targets: Variable,
+    k: int = 1,
+    axis: int = -1,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
+) -> Variable | Weighted:
+    """1 if the target class is among the k largest predictions, else 0: [N] or [N, …] float32.
+
+    Args:
+        predictions: [N, C] or [N, …, C] float32, or with the classes at another `axis`.
+        targets: [N] or [N, …] int64; or probabilities of the predictions' shape, whose largest is the class.
+        threshold: for one output, [N, …] or [N, …, 1], instead of C: class 1 is predicted above it, else class 0.
+        ignore_index: targets that do not count.
+
+    Raises ConfigError if the shapes do not fit, for a single class without a threshold, and if k is not in [1, C].
+    """
+    hits, targets = _ranked(predictions, targets, k, axis) if threshold is None else _split(predictions, targets, threshold)
+    values = paddle.cast(hits, "float32")
+    return values if ignore_index is None else Weighted(values, paddle.cast(targets != ignore_index, "float32"))
+
+
+def _ranked(predictions: Variable, targets: Variable, k: int, axis: int) -> tuple[Variable, Variable]:
+    """Whether each target class is among the k largest predictions, and the target classes."""
+    predictions = classes_last(predictions, axis) if axis != -1 else predictions
+    if len(predictions.shape) < 2 or not 1 <= k <= predictions.shape[-1]:
+        raise ConfigError.of(f"the top {k} of predictions {form(predictions)} can not be taken")
+    shape = list(predictions.shape)
+    if not fit(shape[:-1] if has_classes(targets) else shape, targets.shape):
+        said = "int64 class labels of the predictions' shape without its last, or probabilities of the predictions' shape"
+        raise mismatch("accuracy", predictions, targets, said)
+    check_classes("accuracy", predictions, targets)
+    if not has_classes(targets):
+        targets = paddle.argmax(targets, axis=-1)
+    if k == 1:
+        return paddle.argmax(predictions, axis=-1) == targets, targets
+    _, largest = paddle.topk(predictions, k, axis=-1)
+    return (largest == targets.unsqueeze(-1)).any(axis=-1), targets
+
+
+def _split(predictions: Variable, targets: Variable, threshold: float) -> tuple[Variable, Variable]:
+    """Whether each prediction is on its target's side of the threshold, and the targets."""
+    scores = of_one_shape("accuracy with a threshold", predictions, targets, "one output for each target")
+    return paddle.cast(scores > threshold, "float32") == paddle.cast(targets, "float32"), targets
+
+
+def top_k(
+    predictions: Variable, targets: Variable, k: int, axis: int = -1, ignore_index: int | None = None
+) -> Variable | Weighted:
+    """`accuracy`, with a k that must be given."""
+    return accuracy(predictions, targets, k, axis, ignore_index=ignore_index)
