@@ -7,8 +7,21 @@ the target. This room does not import paddle, but a data set named by dotted pat
 
 from ppema.data.dataset import Dataset
 from ppema.data.fields import Field, FieldNames
-from ppema.data.from_config import build_dataset, build_loader, field_names
+from ppema.data.from_config import build_dataset, build_layout, build_loader
+from ppema.data.layout import Layout, LayoutError
 from ppema.data.loader import Batch, Loader
 from ppema.data.sets.arrays import ArrayDataset
 
-__all__ = ["ArrayDataset", "Batch", "Dataset", "Field", "FieldNames", "Loader", "build_dataset", "build_loader", "field_names"]
+__all__ = [
+    "ArrayDataset",
+    "Batch",
+    "Dataset",
+    "Field",
+    "FieldNames",
+    "Layout",
+    "LayoutError",
+    "Loader",
+    "build_dataset",
+    "build_layout",
+    "build_loader",
+]

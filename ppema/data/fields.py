@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from ppema.user_code.names import did_you_mean
 class Field:
     """One named part of every sample.
 
-    shape: without the batch axis; dtype: "float32" or "int64"; is_target: whether losses and metrics receive it, not the model.
+    shape: without the batch axis; -1 is a dimension that differs from batch to batch; dtype: "float32" or "int64"; is_target:
+    whether losses and metrics receive it, not the model.
     """
 
     shape: tuple[int, ...]
@@ -26,6 +27,10 @@ class Field:
 
     def __str__(self) -> str:
         return f"{self.dtype} {list(self.shape)}"
+
+    def holds(self, shape: tuple[int, ...]) -> bool:
+        """Whether a sample's array may have `shape`."""
+        return len(shape) == len(self.shape) and all(own in (-1, size) for own, size in zip(self.shape, shape, strict=True))
 
 
 @dataclass(frozen=True)
@@ -52,27 +57,31 @@ class FieldNames:
             for position, (name, array) in enumerate(zip(self.all, arrays, strict=True))
         )
 
-    def convert(self, values: Sequence[Any], *, batch_axes: int = 0) -> tuple[np.ndarray, ...]:
-        """Convert each of `values` by `as_array` and `convert`. Raises DataError, which names the field."""
+    def convert(self, values: Sequence[Any], *, batch_axes: int = 0, declared: Collection[str] = ()) -> tuple[np.ndarray, ...]:
+        """Convert each of `values` by `as_array`, `convert` and `as_labels`. declared: the fields that keep their shape.
+
+        Raises DataError, which names the field.
+        """
         arrays = []
         for position, (name, value) in enumerate(zip(self.all, values, strict=True)):
             try:
-                arrays.append(convert(as_array(value), target=position >= len(self.inputs), batch_axes=batch_axes))
+                is_target = position >= len(self.inputs)
+                array = convert(as_array(value), target=is_target)
+                arrays.append(as_labels(array, batch_axes) if is_target and name not in declared else array)
             except DataError as error:
                 raise DataError(f"{name}: {error}") from None
         return tuple(arrays)
 
 
-def convert(array: np.ndarray, *, target: bool, batch_axes: int = 0) -> np.ndarray:
-    """Convert `array` to a dtype and shape that programs accept.
+def convert(array: np.ndarray, *, target: bool) -> np.ndarray:
+    """Convert `array` to a dtype that programs accept.
 
     - float16, float32, float64 and longer become float32; a finite value beyond float32's range is refused
     - bool and integers become int64; a uint64 value beyond int64's range is refused
     - a uint8 input is refused, because it is nearly always an unscaled image
-    - an integer target of shape [1] loses that axis, because labels are scalars
     - every other dtype (object, str, complex, ...) and an empty array are refused
 
-    The first `batch_axes` axes count samples and are not part of the shape. Raises DataError for a refused array.
+    Raises DataError for a refused array.
     """
     if array.size == 0:
         raise DataError(f"shape {list(array.shape)} holds nothing")
@@ -88,10 +97,12 @@ def convert(array: np.ndarray, *, target: bool, batch_axes: int = 0) -> np.ndarr
         raise DataError("dtype uint8: return images as float32 in [0, 1], or ids as int64")
     if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
         raise DataError("uint64 values beyond the range of int64")
-    array = array.astype(np.int64, copy=False)
-    if target and array.shape[batch_axes:] == (1,):
-        return array.reshape(array.shape[:batch_axes])
-    return array
+    return array.astype(np.int64, copy=False)
+
+
+def as_labels(array: np.ndarray, batch_axes: int = 0) -> np.ndarray:
+    """A converted target without the axis of an integer shape [1] after the first `batch_axes` axes: labels are scalars."""
+    return array.reshape(array.shape[:batch_axes]) if array.dtype == np.int64 and array.shape[batch_axes:] == (1,) else array
 
 
 def as_array(value: Any) -> np.ndarray:
@@ -113,16 +124,19 @@ def as_array(value: Any) -> np.ndarray:
     return np.asarray(value)
 
 
-def to_fields(sample: Any, names: FieldNames | None = None) -> tuple[np.ndarray, ...]:
-    """Convert the fields of `sample` by the rules of `as_array` and `convert`.
+def to_fields(
+    sample: Any, names: FieldNames | None = None, *, batch_axes: int = 0, declared: Collection[str] = ()
+) -> tuple[np.ndarray, ...]:
+    """Convert the fields of `sample` by the rules of `as_array`, `convert` and `as_labels`.
 
     sample: a tuple or list in the order of `names`, or a mapping by name, whose other entries are ignored. Without `names`: a
-    tuple or list (input, ..., target).
+    tuple or list (input, ..., target). The first `batch_axes` axes of its arrays count samples. declared: the fields that keep
+    their shape.
 
     Returns arrays of float32 or int64 in the order of `names`. Raises DataError, which names the field.
     """
     values = _unnamed(sample) if names is None else _named(sample, names)
-    return (names or FieldNames.counted(len(values))).convert(values)
+    return (names or FieldNames.counted(len(values))).convert(values, batch_axes=batch_axes, declared=declared)
 
 
 def _unnamed(sample: Any) -> Sequence[Any]:
@@ -154,10 +168,29 @@ def _named(sample: Any, names: FieldNames) -> Sequence[Any]:
     return sample
 
 
-def check_fields(arrays: Sequence[np.ndarray], fields: Sequence[Field]) -> None:
-    """Compare `arrays` with `fields`, the fields of sample 0. Raises DataError if number, shape or dtype differ."""
+def check_rows(arrays: Sequence[np.ndarray], names: FieldNames, samples: int) -> None:
+    """Raises DataError if one of `arrays`, a batch, has not one row for each of `samples` samples."""
+    for name, array in zip(names.all, arrays, strict=True):
+        if array.ndim == 0 or len(array) != samples:
+            rows = "a number" if array.ndim == 0 else f"{len(array)} rows"
+            raise DataError(f"{name}: {rows} for {samples} sample{'s' * (samples > 1)}")
+
+
+def check_fields(arrays: Sequence[np.ndarray], fields: Sequence[Field], *, batch_axes: int = 0) -> None:
+    """Compare `arrays` with `fields`, those of sample 0 with the declared shapes.
+
+    The first `batch_axes` axes count samples. Raises DataError if number, shape or dtype differ.
+    """
     if len(arrays) != len(fields):
         raise DataError(f"{len(arrays)} fields, but sample 0 has {len(fields)}")
     for array, field in zip(arrays, fields, strict=True):
-        if (array.shape, array.dtype.name) != (field.shape, field.dtype):
-            raise DataError(f"{field.name}: {array.dtype.name} {list(array.shape)}, but sample 0 has {field}")
+        shape = array.shape[batch_axes:]
+        if field.holds(shape) and array.dtype.name == field.dtype:
+            continue
+        message = f"{field.name}: {array.dtype.name} {list(shape)}, but sample 0 has {field}"
+        if -1 in field.shape:
+            message = f"{field.name}: {array.dtype.name} {list(shape)}, expected {field}, as data.shapes declares"
+        elif array.dtype.name == field.dtype and len(shape) == len(field.shape):
+            differing = [-1 if own != size else own for own, size in zip(field.shape, shape, strict=True)]
+            message += f"; for shapes that differ, set data.shapes: {{{field.name}: {differing}}} and data.collate: pad"
+        raise DataError(message)

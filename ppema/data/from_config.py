@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from ppema.data.collate import build_collate
 from ppema.data.dataset import Dataset, check_dataset
 from ppema.data.fields import FieldNames
+from ppema.data.layout import STACKED, Layout, Padding
 from ppema.data.loader import Loader
 from ppema.data.sets.csv_table import csv
 from ppema.data.sets.digits import digits
@@ -75,15 +78,26 @@ def _key_of(spec: Any, path: Any) -> tuple[str, ...] | None:
     return None
 
 
-def field_names(data: Any) -> FieldNames | None:
-    """The names of the fields in the config section `data`; None if it has none."""
-    return FieldNames(data.inputs, data.targets) if data.inputs and data.targets else None
+def build_layout(data: Any) -> Layout:
+    """The Layout of `data`, the config section with inputs, targets, shapes and collate.
+
+    Raises ConfigError, with paths relative to the section.
+    """
+    names = FieldNames(data.inputs, data.targets) if data.inputs and data.targets else None
+    if data.collate is None:
+        return Layout(names, data.shapes)
+    try:
+        collate = build_collate(data.collate)
+    except ConfigError as error:
+        raise ConfigError(replace(each, path=("collate", *each.path)) for each in error.problems) from error
+    if isinstance(collate, Padding):
+        return Layout(names, data.shapes, padding=collate)
+    return Layout(names, data.shapes, collate=collate)
 
 
-def build_loader(spec: Any, *, seed: int, label: str, names: FieldNames | None = None) -> Loader:
+def build_loader(spec: Any, *, seed: int, label: str, layout: Layout = STACKED) -> Loader:
     """Build the Loader of `spec`, a data section with batch_size, shuffle, drop_last and workers.
 
-    names: of the fields; None: they are counted.
     seed: of order and samples; label: the name of the data in messages. Raises as `build_dataset` and Loader do.
     """
     return Loader(
@@ -94,7 +108,7 @@ def build_loader(spec: Any, *, seed: int, label: str, names: FieldNames | None =
         workers=spec.workers,
         seed=seed,
         label=label,
-        names=names,
+        layout=layout,
         open_dataset=functools.partial(_build_in, folders_looked_in(), spec, label),
     )
 

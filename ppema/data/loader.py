@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppema.data.dataset import Dataset, check_dataset
-from ppema.data.fields import Field, FieldNames
+from ppema.data.fields import Field
+from ppema.data.layout import STACKED, Layout
 from ppema.data.order import Plan
 from ppema.data.pool import WorkerPool
 from ppema.data.prefetch import Handover, prefetch
-from ppema.data.read import describe, read_batch
-from ppema.data.sets.arrays import ArrayDataset
+from ppema.data.read import BatchReader
 from ppema.data.worker import Task
 from ppema.errors import DataError
 
@@ -46,7 +45,7 @@ class Loader:
     workers: the number of reading processes. 0 reads in a thread of this process. An ArrayDataset never uses processes.
     seed: ≥ 0; seeds the order, and `random` and `np.random` for each sample (see `ppema.data.read`).
     label: the name of this data in messages, such as "data.train".
-    names: the names of the fields. None: samples are tuples (input, ..., target), and the names are counted.
+    layout: the names of fields, declared shapes, and what puts samples together.
     open_dataset: a picklable callable. Each worker process opens the data set by it; None: `dataset` itself is pickled.
     indices: the samples to read, int64[n] ascending; None: all of them.
 
@@ -66,27 +65,25 @@ class Loader:
         workers: int = 0,
         seed: int = 0,
         label: str = "data.train",
-        names: FieldNames | None = None,
+        layout: Layout = STACKED,
         open_dataset: Callable[[], Dataset] | None = None,
         indices: np.ndarray | None = None,
     ):
         if batch_size < 1 or workers < 0 or seed < 0:
             raise ValueError(f"batch_size {batch_size} < 1, or workers {workers} or seed {seed} < 0")
-        self._dataset = dataset.renamed(names, label) if isinstance(dataset, ArrayDataset) else dataset
-        self._names = names
         self._plan = Plan(check_dataset(dataset, label), batch_size, shuffle, drop_last, seed, indices)
         if self.steps_per_epoch == 0:
             raise DataError(f"{label}: {self.samples} samples make no batch of {batch_size}, and drop_last is true")
         self.label = label
-        self.fields: tuple[Field, ...] = describe(self._dataset, label, names)
-        if workers and isinstance(dataset, ArrayDataset):
+        self._reader = BatchReader.open(dataset, layout, seed, label)
+        arrays = self._reader.arrays
+        if workers and arrays is not None:
             warnings.warn(f"{label}: workers: {workers} is ignored: the data is in memory", stacklevel=2)
             workers = 0
         self._workers = min(workers, self.steps_per_epoch)
         self._open_dataset = open_dataset or functools.partial(_itself, dataset)
         self._pool: WorkerPool | None = None
-        row = sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in self.fields)
-        self._quick = isinstance(dataset, ArrayDataset) and row * batch_size <= QUICK_BYTES
+        self._quick = arrays is not None and sum(array[0].nbytes for array in arrays) * batch_size <= QUICK_BYTES
         self._handover: Handover[Batch] = Handover()
 
     @property
@@ -97,7 +94,7 @@ class Loader:
     @property
     def dataset(self) -> Dataset:
         """The data set, of which `indices` may choose a part."""
-        return self._dataset
+        return self._reader.dataset
 
     @property
     def others(self) -> np.ndarray:
@@ -105,11 +102,15 @@ class Loader:
         return np.setdiff1d(np.arange(self._plan.samples), self._plan.order(0))
 
     @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields of every sample, in the order of a batch's arrays: inputs first, then targets."""
+        return self._reader.fields
+
+    @property
     def known(self) -> Mapping[str, np.ndarray] | None:
-        """All arrays [N, ...] of an ArrayDataset by field; None for any other data set, whose samples must be read."""
-        if not isinstance(self._dataset, ArrayDataset):
-            return None
-        return {field.name: array for field, array in zip(self.fields, self._dataset.arrays, strict=True)}
+        """All samples by field, [N, ...], if they are arrays in memory; None for other data, which must be read."""
+        arrays = self._reader.arrays
+        return None if arrays is None else {each.name: array for each, array in zip(self.fields, arrays, strict=True)}
 
     @property
     def batch_size(self) -> int:
@@ -133,14 +134,14 @@ class Loader:
     ) -> Loader:
         """A loader of some samples of the same data set, int64[n] ascending; None: of all. It has the same seed."""
         return Loader(
-            self._dataset,
+            self._reader.dataset,
             batch_size=batch_size,
             shuffle=shuffle,
             drop_last=drop_last,
-            workers=0 if isinstance(self._dataset, ArrayDataset) else workers,
+            workers=0 if self._reader.arrays is not None else workers,
             seed=self._plan.seed,
             label=self.label,
-            names=self._names,
+            layout=self._reader.layout,
             open_dataset=self._open_dataset,
             indices=indices,
         )
@@ -159,7 +160,7 @@ class Loader:
         self._handover.close()
         handover = self._handover = Handover[Batch]()
         if self._workers and (self._pool is None or not self._pool.alive):
-            task = Task(self._open_dataset, self._names, self.fields, self._plan)
+            task = Task(self._open_dataset, self._reader.layout, self.fields, self._plan)
             self._pool = WorkerPool(task, self._workers, self.label)
         read = functools.partial(self._read, epoch, start, handover.closed)
         return _at_once(read, handover) if self._quick else prefetch(read, handover)
@@ -179,17 +180,7 @@ class Loader:
             return
         for step in steps:
             indices = self._plan.batch(order, step)
-            arrays = read_batch(
-                self._dataset,
-                indices,
-                self.fields,
-                names=self._names,
-                seed=self._plan.seed,
-                epoch=epoch,
-                label=self.label,
-                cancelled=closed,
-            )
-            yield Batch(arrays, indices)
+            yield Batch(self._reader.batch(epoch, indices, cancelled=closed), indices)
 
 
 def _at_once(make: Callable[[], Iterator[Batch]], handover: Handover[Batch]) -> Generator[Batch, None, None]:

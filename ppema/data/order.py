@@ -43,11 +43,6 @@ class Plan:
         whole, rest = divmod(self.size, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
-    @property
-    def largest_batch(self) -> int:
-        """The number of samples of the largest batch."""
-        return min(self.batch_size, self.size)
-
     def order(self, epoch: int) -> np.ndarray:
         """int64[size]: the indices of the samples in the order of `epoch`, as `epoch_order` has them."""
         order = epoch_order(self.size, seed=self.seed, epoch=epoch, shuffle=self.shuffle)
@@ -56,7 +51,3 @@ class Plan:
     def batch(self, order: np.ndarray, step: int) -> np.ndarray:
         """int64[n]: the samples of batch `step` ≥ 0 in the epoch whose order is `order`."""
         return order[step * self.batch_size : (step + 1) * self.batch_size]
-
-    def batch_size_at(self, step: int) -> int:
-        """The number of samples of batch `step`: `batch_size`, or fewer in the last batch."""
-        return min(self.batch_size, self.size - step * self.batch_size)

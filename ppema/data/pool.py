@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import pickle
 import signal
 import threading
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ppema.data.read import Cancelled
-from ppema.data.shared import create_shared, map_shared
+from ppema.data.shared import Slot
 from ppema.data.surroundings import starting
 from ppema.data.worker import AHEAD, Failed, Task, serve
 from ppema.errors import DataError, one_line
@@ -39,15 +38,14 @@ END_SECONDS = 2.0
 
 @dataclass
 class Worker:
-    """One process, our end of its pipe, and the arrays into which it writes batches.
+    """One process, our end of its pipe, and the memory into which it writes batches.
 
-    slots: for each slot one array [batch_size, *shape] per field; due: the jobs whose replies are still to come, in order.
-    The first job opens the data set; its reply sets `open`.
+    due: the jobs whose replies are still to come, in order. The first job opens the data set; its reply sets `open`.
     """
 
     process: BaseProcess
     pipe: Any  # a Connection, whose class has another name on Windows
-    slots: tuple[tuple[np.ndarray, ...], ...]
+    slots: list[Slot]
     due: deque[str] = field(default_factory=lambda: deque(["opened the data set"]))
     open: bool = False
 
@@ -73,7 +71,7 @@ class WorkerPool:
         for number in range(count):
             try:
                 self._workers.append(_start(context, number, task, pickled, label))
-            except (OSError, OverflowError) as error:  # OverflowError: the shared memory exceeds the address space
+            except OSError as error:
                 raise DataError(f"{label}: worker {number} did not start: {one_line(error)}") from error
 
     @property
@@ -102,8 +100,7 @@ class WorkerPool:
                 reply = self._reply(number, closed)
                 if isinstance(reply, Failed):
                     raise reply.error()
-                size = self._plan.batch_size_at(step)
-                arrays = tuple(array[:size].copy() for array in self._workers[number].slots[self._slot(step)])
+                arrays = tuple(array.copy() for array in self._workers[number].slots[self._slot(step)].arrays(reply))
                 following = step + AHEAD * len(self._workers)
                 if following in steps:
                     self._ask(epoch, following)
@@ -147,26 +144,23 @@ class WorkerPool:
 
 
 def _start(context: SpawnContext, number: int, task: Task, pickled: bytes, label: str) -> Worker:
-    descriptor = create_shared(task.fields, task.plan.largest_batch, AHEAD)
-    try:
-        slots = map_shared(descriptor, task.fields, task.plan.largest_batch, AHEAD)
-        ours, theirs = Pipe()
-        with theirs, starting() as surroundings:
-            arguments = (theirs, pickled, label, surroundings)
-            process = context.Process(target=serve, args=arguments, name=f"ppema-worker-{number}", daemon=True)
-            # Ctrl-C reaches every process of a terminal, and SIGTERM every process of a job. The run must save first, and
-            # needs its workers until then. A mask set before the start protects a worker that is still starting.
-            # The tracker runs first: starting it during `process.start` would unblock the signals.
-            resource_tracker.ensure_running()
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-            try:
-                process.start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            send_handle(ours, descriptor, process.pid)
-    finally:
-        os.close(descriptor)
+    slots = [Slot(label) for _ in range(AHEAD)]
+    ours, theirs = Pipe()
+    with theirs, starting() as surroundings:
+        arguments = (theirs, pickled, label, surroundings)
+        process = context.Process(target=serve, args=arguments, name=f"ppema-worker-{number}", daemon=True)
+        # Ctrl-C reaches every process of a terminal, and SIGTERM every process of a job. The run must save first, and
+        # needs its workers until then. A mask set before the start protects a worker that is still starting.
+        # The tracker runs first: starting it during `process.start` would unblock the signals.
+        resource_tracker.ensure_running()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        for slot in slots:
+            send_handle(ours, slot.descriptor, process.pid)
     return Worker(process, ours, slots)
 
 
@@ -187,3 +181,5 @@ def _end(workers: list[Worker]) -> None:
         worker.process.kill()
     for worker in workers:
         worker.process.join()
+        for slot in worker.slots:
+            slot.close()

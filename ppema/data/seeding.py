@@ -30,8 +30,8 @@ def borrowed_generators() -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def seed_generators(seed: int, epoch: int, index: int) -> None:
-    """Seed both global generators from a hash of the three numbers. Neighbouring numbers give unrelated draws."""
-    digest = hashlib.blake2b(f"{seed} {epoch} {index}".encode(), digest_size=32).digest()
+def seed_generators(*numbers: int) -> None:
+    """Seed both global generators from a hash of the numbers. Neighbouring numbers give unrelated draws."""
+    digest = hashlib.blake2b(" ".join(map(str, numbers)).encode(), digest_size=32).digest()
     random.seed(int.from_bytes(digest[:16], "little"))
     np.random.seed(np.frombuffer(digest[16:], "<u4"))

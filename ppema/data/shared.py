@@ -9,41 +9,64 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import weakref
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from ppema.data.fields import Field
+from ppema.errors import DataError, one_line
 
 ALIGNMENT = 64
 
 
-def _field_bytes(field: Field, batch_size: int) -> int:
-    size = batch_size * math.prod(field.shape) * np.dtype(field.dtype).itemsize
-    return -(-size // ALIGNMENT) * ALIGNMENT
+class ArrayForm(NamedTuple):
+    """Shape and dtype of an array."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def aligned_bytes(self) -> int:
+        """The size of such an array, rounded up to ALIGNMENT."""
+        return -(-math.prod(self.shape) * np.dtype(self.dtype).itemsize // ALIGNMENT) * ALIGNMENT
 
 
-def create_shared(fields: Sequence[Field], batch_size: int, slots: int) -> int:
-    """Create memory for `slots` batches of `fields`; returns its file descriptor. The caller closes it. Raises OSError."""
-    descriptor = os.memfd_create("ppema-batches")
-    os.truncate(descriptor, slots * sum(_field_bytes(field, batch_size) for field in fields))
-    return descriptor
+class Slot:
+    """Memory for one batch at a time. It grows with the largest batch.
 
-
-def map_shared(descriptor: int, fields: Sequence[Field], batch_size: int, slots: int) -> tuple[tuple[np.ndarray, ...], ...]:
-    """The arrays in the memory of `create_shared`: for each slot one array [batch_size, *shape] per field.
-
-    The arrays keep the memory mapped, so `descriptor` may be closed.
+    label: the name of the data in messages; descriptor: of memory that another process shares, which the slot closes. None: of
+    new memory. Raises OSError.
     """
-    memory = mmap.mmap(descriptor, 0)
-    offset = 0
-    mapped = []
-    for _ in range(slots):
-        arrays = []
-        for field in fields:
-            shape = (batch_size, *field.shape)
-            flat = np.frombuffer(memory, field.dtype, math.prod(shape), offset)
-            arrays.append(flat.reshape(shape))
-            offset += _field_bytes(field, batch_size)
-        mapped.append(tuple(arrays))
-    return tuple(mapped)
+
+    def __init__(self, label: str, descriptor: int | None = None):
+        self._label = label
+        self.descriptor = os.memfd_create("ppema-batch") if descriptor is None else descriptor
+        self._memory: mmap.mmap | None = None
+        self.close = weakref.finalize(self, os.close, self.descriptor)
+
+    def arrays(self, forms: Sequence[ArrayForm]) -> tuple[np.ndarray, ...]:
+        """Arrays of these forms in the memory, one after the other, with what it holds there.
+
+        The memory grows if necessary; arrays of smaller forms, returned before, keep their content. Raises DataError if there
+        is not so much memory.
+        """
+        needed = sum(form.aligned_bytes for form in forms)
+        try:
+            memory = self._mapped(needed)
+        except (OSError, OverflowError, ValueError) as error:  # the last two: it exceeds the address space
+            raise DataError(f"{self._label}: no shared memory for a batch of {needed} bytes: {one_line(error)}") from error
+        made, offset = [], 0
+        for form in forms:
+            made.append(np.frombuffer(memory, form.dtype, math.prod(form.shape), offset).reshape(form.shape))
+            offset += form.aligned_bytes
+        return tuple(made)
+
+    def _mapped(self, needed: int) -> mmap.mmap:
+        if self._memory is None or len(self._memory) < needed:
+            if os.fstat(self.descriptor).st_size < needed:
+                # Twice as much as before: pages are taken when they are written. A file never shrinks, so that no map of it
+                # loses its end.
+                os.truncate(self.descriptor, max(needed, 2 * len(self._memory or b"")))
+            self._memory = mmap.mmap(self.descriptor, 0)
+        return self._memory

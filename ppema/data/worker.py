@@ -14,10 +14,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
 from ppema.data.dataset import Dataset, check_dataset
-from ppema.data.fields import Field, FieldNames
+from ppema.data.fields import Field
+from ppema.data.layout import Layout
 from ppema.data.order import Plan
-from ppema.data.read import read_into
-from ppema.data.shared import map_shared
+from ppema.data.read import BatchReader
+from ppema.data.shared import ArrayForm, Slot
 from ppema.data.surroundings import Surroundings
 from ppema.errors import DataError, PpemaError, one_line
 from ppema.user_code.blame import blamed, whole_traceback
@@ -30,7 +31,7 @@ class Task:
     """The job of a worker, sent to it as a pickle. `open_dataset()` returns the data set."""
 
     open_dataset: Callable[[], Dataset]
-    names: FieldNames | None
+    layout: Layout
     fields: tuple[Field, ...]
     plan: Plan
 
@@ -54,11 +55,11 @@ class WorkerTracebackError(Exception):
 
 
 def serve(requests: Connection, task: bytes, label: str, surroundings: Surroundings) -> None:
-    """Receive the descriptor of the shared memory, open the data set, send None, then serve batches.
+    """Receive the descriptors of AHEAD slots of shared memory, open the data set, send None, then serve batches.
 
-    For each (epoch, step, slot) received, write that batch into that slot of the shared memory and send None. If the data set
-    or the batch can not be read, send a Failed instead. Ends when the other end of `requests` is closed or the parent process
-    has ended. Ctrl-C and SIGTERM are ignored: the parent handles them.
+    For each (epoch, step, slot) received, write that batch into that slot and send the forms of its arrays. If the data set or
+    the batch can not be read, send a Failed instead. Ends when the other end of `requests` is closed or the parent process has
+    ended. Ctrl-C and SIGTERM are ignored: the parent handles them.
     """
     surroundings.restore()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -74,11 +75,10 @@ def serve(requests: Connection, task: bytes, label: str, surroundings: Surroundi
 
 
 def _serve(requests: Connection, pickled: bytes, label: str) -> None:
-    descriptor = recv_handle(requests)
+    slots = [Slot(label, recv_handle(requests)) for _ in range(AHEAD)]
     try:
         task: Task = pickle.loads(pickled)
         plan = task.plan
-        slots = map_shared(descriptor, task.fields, plan.largest_batch, AHEAD)
         dataset = task.open_dataset()
         samples = check_dataset(dataset, label)
         if samples != plan.samples:
@@ -90,18 +90,18 @@ def _serve(requests: Connection, pickled: bytes, label: str) -> None:
         requests.send(Failed(f"{label}: the data set does not open in a worker: {blamed(error)}", whole_traceback(error)))
         return
     requests.send(None)
+    reader = BatchReader(dataset, task.layout, task.fields, plan.seed, label)
     epoch, order = -1, plan.order(0)
     while True:
         wanted, step, slot = requests.recv()
         if wanted != epoch:
             epoch, order = wanted, plan.order(wanted)
-        indices = plan.batch(order, step)
         try:
-            read_into(slots[slot], dataset, indices, task.fields, names=task.names, seed=plan.seed, epoch=epoch, label=label)
+            arrays = reader.batch(epoch, plan.batch(order, step), slots[slot].arrays)
         except DataError as error:
             requests.send(Failed(str(error), whole_traceback(error)))
         else:
-            requests.send(None)
+            requests.send([ArrayForm(array.shape, array.dtype.name) for array in arrays])
 
 
 def _end_with_parent() -> None:

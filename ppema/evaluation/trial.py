@@ -193,7 +193,12 @@ def _run(config: Config, executor: Executor, model: Model, loader: Loader, batch
 
 
 def _first(loader: Loader, samples: int) -> Batch:
-    """The first `samples` samples of epoch 0 in one batch; all of them if there are fewer."""
+    """The first `samples` samples of epoch 0 in one batch; all of them if there are fewer.
+
+    Batches of different shapes can not be put together: then the samples are those of the first batch.
+    """
+    if any(-1 in field.shape for field in loader.fields):
+        return _slice(next(iter(loader.epoch(0))), 0, samples)
     batches: list[Batch] = []
     for batch in loader.epoch(0):
         batches.append(batch)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ppema.config import Config
 from ppema.config.sections.data import DataSection
 from ppema.config.sections.data_section import KeptPart
-from ppema.data import Loader, build_loader, field_names
+from ppema.data import Field, LayoutError, Loader, build_layout, build_loader
 from ppema.data.part import classes_of, split_samples
 from ppema.errors import ConfigError
 
@@ -24,12 +26,10 @@ def train_loader(config: Config, evaluated: Loader) -> Loader:
             drop_last=spec.drop_last,
             workers=spec.workers,
         )
-    with config.at("data", "train"):
-        loader = build_loader(spec, seed=config.seed, label="data.train", names=field_names(config.data))
+    loader = _loader(config, spec, "train")
     if loader.fields != evaluated.fields:
         with config.at("data", "eval"):
-            ours, theirs = (", ".join(map(str, each.fields)) for each in (evaluated, loader))
-            raise ConfigError.of(f"its samples are {ours}; those of data.train are {theirs}")
+            raise ConfigError.of(_difference(evaluated.fields, loader.fields))
     return loader
 
 
@@ -44,14 +44,13 @@ def eval_loader(config: Config) -> Loader:
     with config.at("data", "eval"):
         if spec.drop_last:
             raise ConfigError.of("an evaluation covers every sample: remove it", "drop_last")
-        return build_loader(spec, seed=config.seed, label="data.eval", names=field_names(config.data))
+    return _loader(config, spec, "eval")
 
 
 def _kept_part(config: Config, reading: KeptPart) -> Loader:
     split, spec = config.data.split, config.data.train.replace(shuffle=False, drop_last=False)
     assert split is not None, "a config without data.eval has data.split"
-    with config.at("data", "train"):
-        whole = build_loader(spec, seed=config.seed, label="data.train", names=field_names(config.data))
+    whole = _loader(config, spec, "train")
     classes = classes_of(whole) if split.stratify else None
     whole.close()
     with config.at("data", "split"):
@@ -61,3 +60,24 @@ def _kept_part(config: Config, reading: KeptPart) -> Loader:
         batch_size=reading.batch_size or spec.batch_size,
         workers=spec.workers if reading.workers is None else reading.workers,
     )
+
+
+def _loader(config: Config, spec: DataSection, part: Literal["train", "eval"]) -> Loader:
+    with config.at("data"):
+        layout = build_layout(config.data)
+    try:
+        with config.at("data", part):
+            return build_loader(spec, seed=config.seed, label=f"data.{part}", layout=layout)
+    except LayoutError as error:
+        with config.at("data"):
+            raise ConfigError.of(f"{error} (data.{part})", *error.path) from error
+
+
+def _difference(evaluated: tuple[Field, ...], trained: tuple[Field, ...]) -> str:
+    """The message for samples of evaluation that differ from those of training."""
+    ours, theirs = (", ".join(map(str, fields)) for fields in (evaluated, trained))
+    message = f"its samples are {ours}; those of data.train are {theirs}"
+    if [(each.dtype, len(each.shape)) for each in evaluated] == [(each.dtype, len(each.shape)) for each in trained]:
+        differing = next(one for one, two in zip(evaluated, trained, strict=True) if one != two)
+        message += f"; data.shapes declares shapes that differ, as in {{{differing.name}: {[-1] * len(differing.shape)}}}"
+    return message

@@ -116,6 +116,18 @@ FIELD_NAME = "expected a name of letters, digits and '_', with no digit first, g
                 f"data.targets.0: {FIELD_NAME} 3",
             ],
         ),
+        (
+            {"inputs": ["text"], "targets": ["y"], "shapes": {"texts": [-1]}},
+            ["data.shapes.texts: there is no field 'texts'; did you mean 'text'?"],
+        ),
+        (
+            {"shapes": {"a": -1, "b": [0], "c": [True], "d": [-2, 3]}},
+            [
+                f"data.shapes.{name}: expected a list of integers >= 1, or -1 where batches differ, got {value}"
+                for name, value in {"a": "-1", "b": "[0]", "c": "[true]", "d": "[-2, 3]"}.items()
+            ],
+        ),
+        ({"collate": 3}, ["data.collate: expected a name or a mapping with a name, got 3"]),
     ],
 )
 def test_names_of_fields(keys, messages):

@@ -138,6 +138,8 @@ data:
     split: test
   inputs: null
   targets: null
+  shapes: {}
+  collate: null
 loss:
   name: cross_entropy
   args: {}

@@ -95,7 +95,10 @@ def test_a_mapping_laid_over_a_shorthand_completes_it(files):
         ("_base_: .", "a.yml:1:1: _base_: .: expected a YAML file, but this is a directory"),
         ("_base_: a.yml", "a.yml:1:1: _base_: the files inherit in a circle: a.yml -> a.yml"),
         ("_base_: b.yml", "c.yml:1:1: _base_: the files inherit in a circle: a.yml -> b.yml -> c.yml -> a.yml"),
-        ("seed: 1\ndata: {_base_: x}", "a.yml:2:8: data._base_: unknown key; known keys: train, split, eval, inputs, targets"),
+        (
+            "seed: 1\ndata: {_base_: x}",
+            "a.yml:2:8: data._base_: unknown key; known keys: train, split, eval, inputs, targets, shapes, collate",
+        ),
     ],
 )
 def test_bases_that_can_not_be_used(files, text, line):

@@ -6,7 +6,8 @@ from PIL import Image
 from support.datasets import Listed
 
 from ppema.data.fields import Field, FieldNames, to_fields
-from ppema.data.read import describe
+from ppema.data.layout import Layout
+from ppema.data.read import BatchReader
 from ppema.errors import DataError
 
 
@@ -109,7 +110,7 @@ def test_infinity_stays():
 
 
 def test_describe():
-    fields = describe(Listed((np.zeros((3, 4)), 1, [2])), "data.eval")
+    fields = BatchReader.open(Listed((np.zeros((3, 4)), 1, [2])), Layout(), 0, "data.eval").fields
     assert fields == (
         Field((3, 4), "float32", "input_0"),
         Field((), "int64", "input_1"),
@@ -120,7 +121,7 @@ def test_describe():
 
 def test_describe_names_the_sample():
     with pytest.raises(DataError) as caught:
-        describe(Listed((np.zeros((2, 2)), 0, "label")), "data.eval")
+        BatchReader.open(Listed((np.zeros((2, 2)), 0, "label")), Layout(), 0, "data.eval")
     assert str(caught.value) == "data.eval: sample 0: target: dtype <U5 is neither numbers nor booleans"
 
 

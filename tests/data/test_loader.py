@@ -12,6 +12,7 @@ from support.datasets import BothGenerators, Interrupting, Listed, Squares, Stre
 from support.where import where
 
 from ppema.data.fields import Field, FieldNames
+from ppema.data.layout import Layout
 from ppema.data.loader import Batch, Loader
 from ppema.data.sets.arrays import ArrayDataset
 from ppema.errors import DataError
@@ -224,8 +225,8 @@ def test_workers_are_ignored_aloud_for_data_in_memory():
 
 def test_known_arrays_by_field():
     names = FieldNames(("image",), ("label",))
-    loader = Loader(in_memory(2), batch_size=4, names=names)
+    loader = Loader(in_memory(2), batch_size=4, layout=Layout(names))
     assert loader.known is not None
     assert {name: array.shape for name, array in loader.known.items()} == {"image": (8, 2), "label": (8,)}
     assert [field.name for field in loader.twin(drop_last=True).fields] == ["image", "label"]
-    assert Loader(Squares(4), batch_size=2, names=names).known is None
+    assert Loader(Squares(4), batch_size=2, layout=Layout(names)).known is None

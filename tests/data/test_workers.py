@@ -13,15 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import datasets
-from support.datasets import BothGenerators, Interrupting, Listed, OpensOnce, Squares
+from support import collates, datasets
+from support.datasets import BothGenerators, Interrupting, Listed, OpensOnce, Squares, Texts
 from support.where import where
 from test_loader import same
 
 from ppema.data.fields import FieldNames
+from ppema.data.layout import Layout, Padding
 from ppema.data.loader import Loader
 from ppema.errors import DataError
 
+TEXT = FieldNames(("tokens",), ("label",))
+SHAPES = {"tokens": (-1,)}
 ROOT = Path(__file__).parents[2]
 
 
@@ -65,7 +68,7 @@ def test_a_part_of_the_samples(loaders):
 
 def test_mappings(loaders):
     samples = [{"text": [i, i + 1], "label": i, "unused": "text"} for i in range(5)]
-    options = {"batch_size": 2, "names": FieldNames(("text",), ("label",))}
+    options = {"batch_size": 2, "layout": Layout(FieldNames(("text",), ("label",)))}
     many = loaders(Listed(*samples), **options)
     assert same(list(Loader(Listed(*samples), **options).epoch(0)), list(many.epoch(0)))
     assert [field.name for field in many.fields] == ["text", "label"]
@@ -107,9 +110,23 @@ def test_a_batch_that_is_larger_than_the_data(loaders):
 
 
 def test_more_shared_memory_than_there_can_be(loaders):
-    loader = loaders(Squares(5 * 10**17), batch_size=10**17, workers=1)
-    with pytest.raises(DataError, match=r"^data.train: worker 0 did not start: "):
-        next(loader.epoch(0))
+    """The zeros take no memory here, as every row is the same one."""
+    layout = Layout(shapes={"input_0": (-1,)}, collate=collates.grows_to(10**17))
+    with pytest.raises(DataError, match=r"^data.train: no shared memory for a batch of 800000000000000064 bytes: "):
+        list(loaders(Squares(4), layout=layout, workers=1).epoch(0))
+
+
+@pytest.mark.parametrize(
+    "layout", [Layout(TEXT, SHAPES, padding=Padding({"tokens": 7})), Layout(TEXT, SHAPES, collate=collates.padded)]
+)
+def test_batches_of_many_shapes(loaders, layout):
+    """The shared memory grows, and is used again for smaller batches."""
+    options = {"batch_size": 3, "shuffle": True, "layout": layout}
+    alone, many = Loader(Texts(40), **options), loaders(Texts(40), **options)
+    batches = list(alone.epoch(1))
+    assert same(batches, list(many.epoch(1))) and same(batches[5:], list(many.epoch(1, 5)))
+    lengths = [batch.arrays[0].shape[1] for batch in batches]
+    assert lengths[:1] < lengths[3:4] and len(set(lengths)) > 5
 
 
 def test_a_worker_that_dies(loaders):

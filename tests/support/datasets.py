@@ -157,6 +157,21 @@ class Dies:
         return np.zeros(4, "float32"), np.int64(0)
 
 
+class Texts:
+    """Mappings of tokens 1 ... 9, of 1 to 12 tokens, the first of which is the label plus 1, and the label, 0 or 1."""
+
+    def __init__(self, samples: int, seed: int = 0):
+        self.samples, self.seed = samples, seed
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, index: int):
+        draw = np.random.default_rng([self.seed, index])
+        label = int(draw.integers(2))
+        return {"label": label, "tokens": [label + 1, *draw.integers(1, 10, draw.integers(12))], "id": f"text {index}"}
+
+
 class Listed:
     """The samples of a list."""
 

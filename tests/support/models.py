@@ -280,3 +280,18 @@ class TwoTasks(paddle.nn.Layer):
 class OneName(TwoTasks):
     def forward(self, image, factor):
         return super().forward(factor, image)
+
+
+class BagOfWords(paddle.nn.Layer):
+    """Two classes of texts: the mean of the embeddings of the tokens above 0, or of all tokens if not `masked`."""
+
+    def __init__(self, vocabulary: int, masked: bool = True):
+        super().__init__()
+        self.table = paddle.nn.Embedding(vocabulary, 4)
+        self.linear = paddle.nn.Linear(4, 2)
+        self.masked = masked
+
+    def forward(self, tokens):
+        weights = (tokens > 0).astype("float32") if self.masked else paddle.ones_like(tokens).astype("float32")
+        sums = (self.table(tokens) * weights.unsqueeze(-1)).sum(axis=1)
+        return self.linear(paddle.nn.functional.dropout(sums / weights.sum(axis=1, keepdim=True), 0.2, training=self.training))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import (
+    BeforeValidator,
     Field,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -16,11 +17,14 @@ from pydantic import (
     model_validator,
 )
 
+from ppema.averaging.decay import MOST_STEPS
 from ppema.config.section import Count, Section, examples
 from ppema.config.sections.data import DataSpec, Workers, chosen
+from ppema.config.sections.named import Named
 from ppema.config.sections.split import Split
-from ppema.config.wording import fault, faults
+from ppema.config.wording import expecting, fault, faults
 from ppema.errors import Path
+from ppema.user_code.names import did_you_mean
 from ppema.values import shown
 
 _NAME = "[A-Za-z_][A-Za-z0-9_]*"
@@ -42,6 +46,12 @@ def _check_names(value: Any, _: ValidatorFunctionWrapHandler) -> tuple[str, ...]
     return tuple(value)
 
 
+def _dimension(value: Any) -> int:
+    if type(value) is not int or not (value == -1 or 1 <= value <= MOST_STEPS):
+        raise ValueError
+    return value
+
+
 NamesOfFields = Annotated[
     tuple[str, ...] | None,
     WrapValidator(_check_names),
@@ -49,6 +59,14 @@ NamesOfFields = Annotated[
         {"anyOf": [{"type": "array", "items": {"type": "string", "pattern": f"^{_NAME}$"}, "minItems": 1}, {"type": "null"}]}
     ),
 ]
+
+
+Dimension = Annotated[
+    int,
+    BeforeValidator(_dimension),
+    WithJsonSchema({"type": "integer", "minimum": -1, "maximum": MOST_STEPS, "not": {"const": 0}}),
+]
+DeclaredShape = Annotated[tuple[Dimension, ...], expecting("a list of integers >= 1, or -1 where batches differ")]
 
 
 class KeptPart(Section):
@@ -73,6 +91,8 @@ class Data(Section):
             "eval": {"name": "mydata.Reviews", "args": {"split": "test"}, "batch_size": 256},
             "inputs": ["tokens", "mask"],
             "targets": ["label"],
+            "shapes": {"tokens": [-1], "mask": [-1]},
+            "collate": {"name": "pad", "args": {"values": {"tokens": 1}}},
         },
         {
             "train": {"name": "digits", "split": "train", "batch_size": 32, "shuffle": True},
@@ -95,6 +115,14 @@ class Data(Section):
     )
     targets: NamesOfFields = Field(
         default=None, description="Names of the targets, for losses and metrics. null: the last field of a sample."
+    )
+    shapes: dict[str, DeclaredShape] = Field(
+        default={},
+        description="Shapes of fields by name, without the batch axis. -1: a dimension that differs from batch to batch.",
+    )
+    collate: Named | None = Field(
+        default=None,
+        description="Makes a batch of a list of samples: pad, or the dotted path of your own. null: the samples are stacked.",
     )
 
     @field_validator("eval", mode="wrap")
@@ -135,4 +163,9 @@ class Data(Section):
         for index, name in enumerate(self.targets or ()):
             if name in (self.inputs or ()):
                 raise faults([(("targets", index), f"{name!r} is an input already: give the target another name")])
+        names = (*(self.inputs or ()), *(self.targets or ()))
+        unknown = [name for name in self.shapes if names and name not in names]
+        if unknown:
+            hint = did_you_mean(unknown[0], names) or f"; known: {', '.join(names)}"
+            raise faults([(("shapes", unknown[0]), f"there is no field {unknown[0]!r}{hint}")])
         return self
