@@ -83,6 +83,16 @@ def test_sequences():
     np.testing.assert_allclose(computed(lambda p, t: per_sample(loss()(p, t)), logits, labels), expected, rtol=1e-5)
 
 
+def test_padded_sequences_whose_length_differs_between_batches():
+    logits, labels = rng.normal(size=(2, 3, 5)).astype("float32"), np.array([[1, 4, 0], [2, -100, -100]])
+    nll = -np.take_along_axis(log_softmax(logits), np.maximum(labels, 0)[..., None], -1)[..., 0]
+    for args in ({}, {"class_weights": [1, 1, 1, 1, 1]}, {"label_smoothing": 1e-9}):
+        found = computed(
+            lambda p, t, args=args: mean(per_sample(loss(ignore_index=-100, **args)(p, t))), logits, labels, unknown=2
+        )
+        assert found == pytest.approx(nll[labels >= 0].mean(), rel=1e-5)
+
+
 def test_extreme_logits():
     """Gradients are (softmax - q)·weight / Σ weights. Paddle rounds probabilities below e⁻⁶⁴ up to it on a CPU."""
     logits, labels = np.array([[1e4, -1e4, 0], [1e4, -1e4, 0], [-1e4, 0, 0]], "float32"), np.array([0, 1, 2])

@@ -6,14 +6,18 @@ import numpy as np
 import paddle
 
 
-def computed(function, *arrays, by=None):
-    """The arrays that `function` makes of variables with the values `arrays`, whose batch size is unknown to the program.
+def computed(function, *arrays, by=None, unknown=1):
+    """The arrays that `function` makes of variables with the values `arrays`.
 
-    by: the index of an array. Then the last result is the gradient of the first result's sum by it.
+    by: the index of an array. Then the last result is the gradient of the first result's sum by it. unknown: the number of
+    leading axes whose size the program does not know.
     """
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
-        feeds = [paddle.static.data(f"x{i}", [-1, *a.shape[1:]], str(a.dtype)) for i, a in enumerate(arrays)]
+        feeds = [
+            paddle.static.data(f"x{i}", [*(-1 for _ in a.shape[:unknown]), *a.shape[unknown:]], str(a.dtype))
+            for i, a in enumerate(arrays)
+        ]
         if by is not None:
             feeds[by].stop_gradient = False
         made = function(*feeds)
