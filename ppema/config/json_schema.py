@@ -9,14 +9,17 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from ppema.config.duration import Duration
 from ppema.config.schema import Config
-from ppema.config.sections.measure import LossPart, Measure
+from ppema.config.sections.measure import LossPart, Measure, MetricSpec
 from ppema.config.sections.named import LearningRate, Named, Optimizer
 from ppema.config.tree.inheritance import BASE
 from ppema.config.tree.merge import REPLACE
 
 _NAME = {"type": "string", "minLength": 1}
 _RATE = {"type": "number", "exclusiveMinimum": 0}
-_SHORTHANDS = {Named: [_NAME], Measure: [_NAME], LossPart: [_NAME], Optimizer: [_NAME], LearningRate: [_RATE, _NAME]}
+_SHORTHANDS = {
+    **{section: [_NAME] for section in (Named, Measure, MetricSpec, LossPart, Optimizer)},
+    LearningRate: [_RATE, _NAME],
+}
 
 
 def schema_json() -> str:

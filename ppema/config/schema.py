@@ -22,7 +22,7 @@ from ppema.config.sections.average_spec import AverageSpec
 from ppema.config.sections.data_section import Data
 from ppema.config.sections.group import Group
 from ppema.config.sections.init_from import InitFrom
-from ppema.config.sections.measure import LossPart, LossParts, Measure
+from ppema.config.sections.measure import LossPart, LossParts, Measure, MetricSpec
 from ppema.config.sections.mix import Mix
 from ppema.config.sections.monitor import is_monitor
 from ppema.config.sections.named import LearningRate, Named, Optimizer, PassSpec
@@ -114,8 +114,8 @@ class Config(Section):
     losses: LossParts = Field(
         default={}, description="Parts of the loss by name, in place of `loss`. Their weighted sum is trained."
     )
-    metrics: tuple[Measure, ...] = Field(
-        default=(Measure(name="accuracy"),),
+    metrics: tuple[MetricSpec, ...] = Field(
+        default=(MetricSpec(name="accuracy"),),
         description="Metrics of evaluations, beside the loss: accuracy, top5, top_k, precision, recall, f1, confusion_matrix, "
         "iou, dice, auc, average_precision, perplexity, mse, mae, rmse, r2, or dotted paths.",
     )

@@ -82,7 +82,7 @@ def not_in_float32(value: float) -> str | None:
 
 def unknown_key(key: str, section: type[BaseModel]) -> str:
     """The message for a key that `section` lacks."""
-    known = section.model_fields
+    known = [field.alias or name for name, field in section.model_fields.items()]
     return f"unknown key{did_you_mean(key, known) or '; known keys: ' + ', '.join(known)}"
 
 

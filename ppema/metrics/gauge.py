@@ -84,7 +84,10 @@ class Gauge:
         return f"{self.name}.{part}" if part else self.name
 
     def _figure(self, part: str, value: Any) -> Figure:
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError:  # a list of rows of several lengths
+            array = np.asarray(None)
         if array.dtype.kind not in "biuf":
             of = f"for {part!r} " if part else ""
             raise self._fault(f"its result {of}is a {type(value).__name__}: expected a number, an array, or a mapping of these")
@@ -120,6 +123,8 @@ def _checked(what: str, statistic: Statistic) -> Statistic:
     if isinstance(statistic, Counts):
         if dtype_name(value) not in ("int64", "int32", "bool"):
             raise ConfigError.of(f"{what} is {form(value)}: Counts are integers; cast them, or use Kept")
+        if -1 in value.shape:
+            raise ConfigError.of(f"{what} is {form(value)}: the counts of a batch have a known shape, without its samples")
         return Counts(value if dtype_name(value) == "int64" else paddle.cast(value, "int64"))
     if isinstance(statistic, Kept) and list(value.shape)[:1] != [-1]:
         raise ConfigError.of(f"{what} is {form(value)}: the first axis of Kept values is the samples")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from ppema.checkpoint.best import has_direction, less_is_better
 from ppema.errors import ConfigError, Problem
 from ppema.losses import mae, mse
 from ppema.metrics.classes import ConfusionMatrix, DiceScore, F1Score, IoU, PrecisionScore, RecallScore
@@ -38,10 +39,10 @@ METRICS: dict[str, Callable[..., Any]] = {
 
 
 def build_metrics(specs: Sequence[Any]) -> dict[str, Metric]:
-    """The metrics of `specs` (names and args of a config), by the last part of each name.
+    """The metrics of `specs`, a config's entries, by the names of their figures.
 
-    A plain function becomes the mean of its values. Raises ConfigError for unknown names, wrong arguments, duplicate names, and
-    a class that is no Metric.
+    A plain function becomes the mean of its values. Raises ConfigError for unknown names, wrong arguments, duplicate names, a
+    class that is no Metric, and for a name of figures that hides whether more or less of them is better.
     """
     metrics: dict[str, Metric] = {}
     problems: list[Problem] = []
@@ -51,10 +52,13 @@ def build_metrics(specs: Sequence[Any]) -> dict[str, Metric]:
         except ConfigError as error:
             problems += [Problem((index, *problem.path), problem.message) for problem in error.problems]
             continue
-        name = spec.name.rpartition(".")[2]
-        if name in metrics or name == "loss":
-            problems.append(Problem((index, "name"), f"there is already a metric named {name!r}"))
-        metrics[name] = metric
+        key = "name" if spec.called is None else "as"
+        if spec.figure in metrics or spec.figure == "loss":
+            problems.append(Problem((index, key), f"there is already a metric named {spec.figure!r}"))
+        elif spec.name in METRICS and has_direction(spec.figure) and less_is_better(spec.figure) != less_is_better(spec.name):
+            more = "less" if less_is_better(spec.figure) else "more"
+            problems.append(Problem((index, key), f"{spec.figure!r} sounds as if {more} were better, unlike {spec.name}"))
+        metrics[spec.figure] = metric
     if problems:
         raise ConfigError(problems)
     return metrics

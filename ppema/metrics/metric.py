@@ -16,7 +16,7 @@ from ppema.ir import Variable
 class Counts:
     """Counts of a batch, which are added over the batches: exact, and equal for any batch size.
 
-    value: integers, of one shape for all batches; an axis must not be the samples.
+    value: integers, of a known shape, which is the same for all batches.
     """
 
     value: Variable

@@ -151,6 +151,7 @@ metrics:
   args: {}
   output: null
   target: null
+  as: null
 mix: null
 optimizer:
   name: AdamW

@@ -7,7 +7,7 @@ import pytest
 from support.config_files import errors
 
 from ppema.config import AverageSpec, Named, load_config
-from ppema.config.sections.measure import Measure
+from ppema.config.sections.measure import Measure, MetricSpec
 
 
 def test_mappings_merge_and_all_else_is_replaced(files):
@@ -18,7 +18,7 @@ def test_mappings_merge_and_all_else_is_replaced(files):
     )
     config = load_config("a.yml")
     assert config.seed == 2
-    assert config.metrics == (Measure(name="mae"),)
+    assert config.metrics == (MetricSpec(name="mae"),)
     assert config.averages == {"ema": AverageSpec(decay=0.5, thres_steps=True), "long": AverageSpec(decay=0.99)}
 
 

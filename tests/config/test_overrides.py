@@ -4,7 +4,7 @@ import pytest
 from support.config_files import errors
 
 from ppema.config import AverageSpec, LearningRate, Named, load_config, to_yaml
-from ppema.config.sections.measure import Measure
+from ppema.config.sections.measure import Measure, MetricSpec
 from ppema.errors import ConfigError
 
 ONE_LENGTH = "expected one of decay, half_life, simple, sigma_rel, got none of them"
@@ -32,7 +32,7 @@ def test_overrides(files):
     assert config.lr == LearningRate(name="constant", args={"learning_rate": 0.001})
     changed = {"name": "Adam", "args": {"beta1": 0.8}, "clip_norm": 1.0}
     assert config.optimizer.model_dump(exclude_defaults=True) == changed
-    assert config.metrics == (Measure(name="accuracy", args={"k": 5}), Measure(name="mae"))
+    assert config.metrics == (MetricSpec(name="accuracy", args={"k": 5}), MetricSpec(name="mae"))
     assert config.averages == {"ema": AverageSpec(decay=0.9)}
     assert config.loss == Measure(name="mse")
     assert config.model == Named(name="pkg.Net", args={"depth": [1, 3]})

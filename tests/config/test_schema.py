@@ -6,7 +6,7 @@ import pytest
 from support.config_values import MINIMAL, errors
 
 from ppema.config import AverageSpec, Config, Digits, Duration, LearningRate, Named, Optimizer
-from ppema.config.sections.measure import Measure
+from ppema.config.sections.measure import Measure, MetricSpec
 from ppema.errors import ConfigError
 
 IN_FLOAT32 = "expected a number in [1.2e-38, 3.4e+38], as float32 has them"
@@ -18,7 +18,7 @@ def test_defaults():
     assert config.seed == 0
     assert config.model == Named(name="pkg.Net", args={})
     assert config.loss == Measure(name="cross_entropy")
-    assert config.metrics == (Measure(name="accuracy"),)
+    assert config.metrics == (MetricSpec(name="accuracy"),)
     assert config.optimizer == Optimizer(name="Adam", args={}, weight_decay=None, clip_norm=None)
     assert config.lr == LearningRate(name="constant", args={"learning_rate": 0.1}, warmup=None)
     assert config.averages == {}

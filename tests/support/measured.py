@@ -13,6 +13,7 @@ class Spec:
 
     def __init__(self, name, called=None, **args):
         self.name, self.args, self.called = name, args, called
+        self.figure = called or name.rpartition(".")[2]
 
 
 def figures(spec, predictions, targets, sizes=(1, 7, None)):

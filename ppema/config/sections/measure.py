@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import ConfigDict, Field, Strict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from ppema.config.section import InFloat32, Positive, Text, examples
 from ppema.config.sections.named import Named
@@ -14,6 +14,7 @@ from ppema.config.wording import expecting, faults, in_our_words
 from ppema.errors import Path
 
 PART_NAME = "[A-Za-z][A-Za-z0-9_-]*"
+_METRIC_NAME = "a name made of letters, digits, '_' and '-' that starts with a letter"
 Chosen = Annotated[Text | tuple[Text, ...], expecting("a name, or a list of names")]
 
 
@@ -35,6 +36,28 @@ class Measure(Named):
         default=None,
         description="The data's target to compare with. A list of names: the function gets a mapping. null: the only one.",
     )
+
+
+class MetricSpec(Measure):
+    """A metric of evaluations: one of ppema's, a function that returns one value per sample, or a ppema.metrics.Metric."""
+
+    # `as` is a keyword of Python, so that the attribute has another name.
+    model_config = examples(
+        "accuracy",
+        {"name": "f1", "args": {"average": "none"}, "as": "f1_of_each"},
+        {"name": "iou", "output": "mask", "target": "mask"},
+    ) | ConfigDict(serialize_by_alias=True)
+
+    called: Annotated[str, Strict(), Field(pattern=f"^{PART_NAME}$"), expecting(_METRIC_NAME)] | None = Field(
+        default=None,
+        alias="as",
+        description="Name of its figures, so that a metric can occur twice. null: the last part of `name`.",
+    )
+
+    @property
+    def figure(self) -> str:
+        """The name of its figures."""
+        return self.called or self.name.rpartition(".")[2]
 
 
 class LossPart(Measure):

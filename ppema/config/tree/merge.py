@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ppema.config.sections.measure import LossPart, Measure
+from ppema.config.sections.measure import LossPart, Measure, MetricSpec
 from ppema.config.sections.named import LearningRate, Named
 from ppema.config.tree.positions import Position
 from ppema.config.tree.yaml_tree import Entry
@@ -15,7 +15,7 @@ REPLACE = "_replace_"
 _NAMED: dict[Path, type[Named]] = {("model",): Named, ("loss",): Measure, ("optimizer",): Named, ("lr",): LearningRate}
 _HAVE_NAME = {*_NAMED, ("data", "train"), ("data", "eval")}
 _LISTED: dict[str, type[Named]] = {
-    "metrics": Measure,
+    "metrics": MetricSpec,
     "losses": LossPart,
 }  # sections of names and arguments in a list or mapping
 
