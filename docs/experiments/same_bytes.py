@@ -34,8 +34,8 @@ from safetensors import deserialize
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ("digits_cnn", "digits_posthoc")
 KILL_TEST = "test_killed"
-# The only figures of metrics.jsonl that depend on the machine's load.
-TIMES = ("samples_per_second",)
+# The only figures of metrics.jsonl that depend on the machine and its load.
+TIMES = ("samples_per_second", "data_wait", "memory_mib")
 SIGMA_REL = "0.07,0.2"
 SHOWN = 5
 

@@ -65,12 +65,12 @@ def which_is_best(metrics: Sequence[str]) -> ConfigError:
     )
 
 
-def check_monitors(monitors: Sequence[str], measures: Sequence[str]) -> None:
-    """Raise ConfigError unless `measures` have all metrics in `monitors`."""
+def check_monitors(monitors: Sequence[str], measures: Sequence[str], *key: str) -> None:
+    """Raise ConfigError at `key` (default: "monitor") unless `measures` have all metrics in `monitors`."""
     for monitor in monitors:
         metric = monitor.partition("/")[2]
         if metric not in measures:
-            raise ConfigError.of(f"{metric!r} is not measured; measured are {', '.join(measures)}", "monitor")
+            raise ConfigError.of(f"{metric!r} is not measured; measured are {', '.join(measures)}", *key or ("monitor",))
 
 
 def has_direction(name: str) -> bool:

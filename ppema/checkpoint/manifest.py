@@ -24,6 +24,7 @@ from pydantic import (
 from ppema.checkpoint.best import Best
 from ppema.checkpoint.state import Losses, State
 from ppema.checkpoint.tensors import Record
+from ppema.checkpoint.waiting import Waiting
 from ppema.errors import printable
 
 FORMAT = 2
@@ -60,6 +61,9 @@ class SavedAverage(BaseModel):
     total_weight: NonNegativeFloat
 
 
+_LATER = ("onednn", "early_stop")
+
+
 class Manifest(FolderManifest):
     """The content of a checkpoint's manifest.json.
 
@@ -68,7 +72,8 @@ class Manifest(FolderManifest):
     the config's seed and the epoch.
     random: the seed of the next step, a pure function of the config's seed and the step. Generators have no other state.
     lr: the schedule's numbers (`optimizers.optimizer.lr_state`). best: by monitored metric.
-    metrics: as in the run's result; a non-finite measure is null. interval: the losses since the last log line.
+    metrics: as in the run's result; a non-finite measure is null. interval: the losses since the last log line. early_stop: the
+    state of `train.early_stop`.
     averages: by name. structured: the variables' names by their place in the model. config: the resolved config.
     """
 
@@ -82,14 +87,18 @@ class Manifest(FolderManifest):
     best: dict[str, Best]
     metrics: dict[str, dict[str, float | None]]
     interval: Losses
+    early_stop: Waiting | None = None
     averages: dict[str, SavedAverage]
     structured: dict[str, str]
     config: dict[str, Any]
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Without oneDNN, a manifest equals one from before the key existed.
-        return {key: value for key, value in handler(self).items() if key != "onednn" or value}
+        # Without a feature, a manifest equals one from before its key existed.
+        found = {key: value for key, value in handler(self).items() if key not in _LATER or value}
+        if not self.interval.parts:
+            del found["interval"]["parts"]
+        return found
 
 
 AnyManifest = TypeVar("AnyManifest", bound=FolderManifest)

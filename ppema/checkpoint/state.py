@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pydantic import FiniteFloat, NonNegativeInt
 
@@ -45,19 +46,33 @@ BEGINNING = State(step=0, epoch=0, batch=0, samples=0, skipped=0)
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of several steps that were not skipped. steps: their number; loss: the sum."""
+    """The losses of several steps that were not skipped.
+
+    steps: their number; loss: the sum; parts: the sums of the loss's parts by name. None: one was not finite.
+    """
 
     steps: NonNegativeInt = 0
     loss: FiniteFloat = 0.0
+    parts: dict[str, FiniteFloat | None] = field(default_factory=dict)
 
-    def plus(self, loss: float) -> Losses:
-        """The losses with that of one more step."""
-        return Losses(self.steps + 1, self.loss + loss)
+    def plus(self, loss: float, parts: Mapping[str, float] | None = None) -> Losses:
+        """The losses with that of one more step. A part that an earlier step lacks is left out."""
+        sums, found = self.parts if self.steps else dict.fromkeys(parts or {}, 0.0), {}
+        for name, value in (parts or {}).items():
+            if name in sums:
+                before = sums[name]
+                found[name] = before + value if before is not None and math.isfinite(before + value) else None
+        return Losses(self.steps + 1, self.loss + loss, found)
 
     @property
     def mean(self) -> float:
         """The mean loss; NaN without a step."""
         return self.loss / self.steps if self.steps else math.nan
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean of each part; NaN after a non-finite figure."""
+        return {name: math.nan if sum_ is None else sum_ / self.steps for name, sum_ in self.parts.items()}
 
 
 @dataclass(frozen=True)

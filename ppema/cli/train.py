@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema train") -> int:
     made.add_argument(
         "--extend",
         action="store_true",
-        help="after train.epochs has grown: go on although lengths in percent of the run change with it; the log lists them",
+        help="after train.epochs or train.steps has grown: go on although lengths in percent of the run change with it (the "
+        "log lists them); after an early stop: go on with new patience",
     )
     made.add_argument("--dry-run", action="store_true", help="build everything, run one step and one evaluation, write nothing")
     add_json(made)
@@ -58,7 +59,8 @@ def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:
         say(f"to go on: {going_on}")
     if arguments.json:
         best = {monitor: {"value": each.value, "step": each.step} for monitor, each in result.best.items()}
-        print_json({"step": result.state.step, "metrics": result.metrics, "best": best, "output": str(result.output)})
+        figures = {"step": result.state.step, "metrics": result.metrics, "best": best, "early_stop": result.early_stop}
+        print_json({**figures, "output": str(result.output)})
     return 128 + result.stopped_by if result.stopped_by else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -32,8 +32,10 @@ class Duration:
     """A positive length of training: `value` times `unit`.
 
     Steps and samples are whole numbers. Percent refer to the whole run. Raises ConfigError for other values, and for values
-    above `MOST_STEPS`.
+    above `MOST_STEPS`. pattern: of the text of a duration.
     """
+
+    pattern: ClassVar[str] = _PATTERN
 
     value: float
     unit: Unit

@@ -180,25 +180,37 @@ class Config(Section):
 
 
 def _unknown_weights(value: Any) -> list[tuple[Path, str]]:
-    """The path and message of each entry of `train.monitor` that names unknown weights.
+    """The path and message of each key of `train` that names unknown weights.
 
     `value` is not validated yet: pydantic checks across sections only if each section is valid.
     """
-    monitor, averages = _get(_get(value, "train"), "monitor"), _get(value, "averages") or {}
+    averages = _get(value, "averages") or {}
     if not isinstance(averages, Mapping):
         return []
-    several = isinstance(monitor, (list, tuple))
     names = dict.fromkeys([RAW, *map(str, averages)])
     found: list[tuple[Path, str]] = []
-    for index, each in enumerate(monitor if several else [monitor]):
-        weights = each.partition("/")[0] if is_monitor(each) else RAW
+    for path, weights in _named_weights(_get(value, "train")):
         if weights not in names:
             hint = did_you_mean(weights, names) or f"; known: {', '.join(names)}"
-            path = ("train", "monitor", index) if several else ("train", "monitor")
             found.append((path, f"no average is called {shown(weights)}{hint}"))
             if len(found) == _MOST_UNKNOWN:  # The hint compares each name with all others.
                 break
     return found
+
+
+def _named_weights(train: Any) -> Iterator[tuple[Path, str]]:
+    """The path and name of all weights in the section `train`, which is not validated yet."""
+    monitors = _entries(("train", "monitor"), _get(train, "monitor"))
+    monitors += _entries(("train", "early_stop", "monitor"), _get(_get(train, "early_stop"), "monitor"))
+    yield from ((path, each.partition("/")[0]) for path, each in monitors if is_monitor(each))
+    yield from (
+        (path, each) for path, each in _entries(("train", "evaluate"), _get(train, "evaluate")) if isinstance(each, str)
+    )
+
+
+def _entries(path: Path, value: Any) -> list[tuple[Path, Any]]:
+    """`value`, or each of its entries if it is a list, with its path."""
+    return [((*path, index), each) for index, each in enumerate(value)] if isinstance(value, (list, tuple)) else [(path, value)]
 
 
 def _nothing_to_snapshot(value: Any) -> list[tuple[Path, str]]:

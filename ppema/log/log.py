@@ -14,9 +14,15 @@ from ppema.checkpoint.durable import replace_file, write_file
 from ppema.checkpoint.folder import free, set_aside
 from ppema.errors import SetupError, TrainingError, escaped
 from ppema.log.board import Board, board_files, has_figures
+from ppema.log.interval import Interval
 from ppema.log.progress import Bar
 from ppema.log.records import Saved, measures_of, read_metrics, to_json
 from ppema.user_code.blame import in_foreign_code, whole_traceback
+
+# The share of time waiting for data above which the log line has it.
+LONG_WAIT = 0.1
+# The keys of a train record that are no figures of the run.
+_NO_FIGURES = ("kind", "step", "epoch", "decay", "health")
 
 
 class RunLog:
@@ -121,18 +127,34 @@ class RunLog:
             self.say(f"warning: {warning}")
 
     def train(
-        self, step: int, epoch: float, *, loss: float, lr: float, skipped: int, health: Mapping[str, Reading], rate: float
+        self,
+        step: int,
+        epoch: float,
+        interval: Interval,
+        *,
+        lr: float,
+        skipped: int,
+        health: Mapping[str, Reading],
+        figures: Mapping[str, float],
     ) -> None:
         """Record a log interval.
 
-        loss: the mean; lr: the learning rate; skipped: the steps skipped since the start of the run; health: each average's
-        decay and health; rate: samples per second.
+        lr: the learning rate; skipped: the steps skipped since the start of the run; health: each average's decay and health;
+        figures: further ones by name.
         """
+        loss, parts, rate, wait = interval.losses.mean, interval.losses.means, interval.rate, interval.data_wait
         measured = {name: asdict(reading) for name, reading in health.items()}
         decays = {name: each.pop("decay") for name, each in measured.items()}
-        figures = {"loss": loss, "lr": lr, "skipped": skipped, "decay": decays, "health": measured, "samples_per_second": rate}
-        self._record({"kind": "train", "step": step, "epoch": epoch, **figures})
-        self.say(f"step {step}  epoch {epoch:.2f}  loss {loss:.4f}  lr {lr:.4g}  {rate:.0f} samples/s")
+        first = {"loss": loss, **parts, "lr": lr, "skipped": skipped}
+        times = {"samples_per_second": rate, "data_wait": wait}
+        self._record(
+            {"kind": "train", "step": step, "epoch": epoch, **first, **figures, "decay": decays, "health": measured, **times}
+        )
+        words = [f"step {step}  epoch {epoch:.2f}  loss {loss:.4f}", *(f"{name} {value:.4f}" for name, value in parts.items())]
+        words += [f"lr {lr:.4g}", f"{rate:.0f} samples/s"]
+        if wait > LONG_WAIT:
+            words.append(f"{wait:.0%} of the time waiting for data")
+        self.say("  ".join(words))
         for name, reading in health.items():
             self.say(f"step {step}  average  {name:<12} {_in_words(reading)}")
 
@@ -153,10 +175,9 @@ class RunLog:
         self._draw(record)
 
     def _draw(self, record: Mapping[str, Any]) -> None:
-        """Write a record to VisualDL: train/loss, train/lr, train/skipped, decay/<average>, health; <metric>/<weights>."""
+        """Write a record to VisualDL: train/<figure>, decay/<average>, health; <metric>/<weights>."""
         if record["kind"] == "train":
-            # Runs of older versions lack some of these figures.
-            scalars = {f"train/{name}": record.get(name) for name in ("loss", "lr", "skipped")}
+            scalars = {f"train/{name}": value for name, value in record.items() if name not in _NO_FIGURES}
             scalars |= {f"decay/{name}": decay for name, decay in record["decay"].items()}
             scalars |= _health_scalars(record.get("health", {}))
         else:

@@ -38,7 +38,9 @@ class _Health(BaseModel):
 
 
 class _Interval(BaseModel):
-    model_config = ConfigDict(strict=True)
+    # Other figures: parts of the loss, rates, memory.
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[str, _Figure]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     kind: Literal["train"]
     step: _Step

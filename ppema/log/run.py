@@ -22,9 +22,10 @@ _CONFIG = "config.yml"
 class Records:
     """The lines of a run's metrics.jsonl, in order, as mappings.
 
-    train: one for each log interval, with step, epoch, loss (the mean), lr, skipped, decay and health by average, and
-    samples_per_second. evaluations: one for each evaluated set of weights, with step, epoch, weights ("raw" or an average's
-    name), and the measures by name. A non-finite number is None.
+    train: one for each log interval, with step, epoch, loss (the mean), lr, skipped, decay and health by average,
+    samples_per_second, data_wait (the share of the time, in [0, 1]) and memory_mib (the largest so far). evaluations: one for
+    each evaluated set of weights, with step, epoch, weights ("raw" or an average's name), and the measures by name. A
+    non-finite number is None.
     """
 
     train: tuple[dict[str, Any], ...]

@@ -9,11 +9,14 @@ from ppema.training.setup import TrainingRun
 class Due:
     """The events of a run: log, evaluate, save, take snapshots. last: the step after which this process ends."""
 
-    def __init__(self, run: TrainingRun):
+    def __init__(self, run: TrainingRun, begin: State, *, stopped: bool):
+        """begin: the state in which the process begins; stopped: whether the run has ended there."""
         train, steps = run.config.train, run.horizon.steps
         self.last = run.horizon.total_steps
         if train.stop_after is not None:
             self.last = min(self.last, steps(train.stop_after))
+        if stopped:
+            self.last = min(self.last, begin.step)
         self.log = Every(steps(train.log_every), self.last)
         self.evaluate = Every(steps(train.eval_every), self.last)
         self.save = Every(steps(train.save_every), self.last)

@@ -12,6 +12,7 @@ from ppema.evaluation.evaluate import evaluate, numbers
 from ppema.log.log import RunLog
 from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau
+from ppema.training.early_stopping import EarlyStopping
 from ppema.training.resuming.resume import Start
 from ppema.training.setup import TrainingRun
 
@@ -19,14 +20,15 @@ from ppema.training.setup import TrainingRun
 class Evaluations:
     """The evaluations of a run. It keeps their results between steps.
 
-    metrics: the last evaluation of each set of weights; best: by monitored metric; failure: the error that ends the run after
-    its state is saved, or None.
+    metrics: the last evaluation of each set of weights; best: by monitored metric; stopping: the early stop; failure: the error
+    that ends the run after its state is saved, or None.
     """
 
     def __init__(self, run: TrainingRun, start: Start):
         self._run = run
         self.metrics = dict(start.metrics)
         self.best = dict(start.best)
+        self.stopping = EarlyStopping(run.config, run.horizon, start.state, start.waiting)
         self.failure: PpemaError | None = None
         self._recalibrated: dict[str, int] = {}
         self._measured: set[str] = set()
@@ -48,13 +50,15 @@ class Evaluations:
             log.evaluation(state.step, state.step / run.horizon.steps_per_epoch, weights, found)
         self._measured = measured
         improved = []
-        for monitor in run.config.train.monitors:
+        for monitor in run.config.train.watched:
             weights, _, metric = monitor.partition("/")
             if weights not in measured:
                 continue
             if metric not in self.metrics[weights]:
                 message = f"this evaluation has no figure {metric!r}; it has {', '.join(self.metrics[weights])}"
                 self.failure = self.failure or ConfigError.of(message, "metrics")
+                continue
+            if monitor not in run.config.train.monitors:
                 continue
             candidate = Best(monitor, self.metrics[weights][metric], state.step)
             # A non-finite value is never the best, and JSON can not hold it.
@@ -66,7 +70,19 @@ class Evaluations:
                 improved.append(monitor)
         return improved
 
-    def adjust(self, schedule: ReduceOnPlateau, state: State, log: RunLog) -> None:
+    def judge(self, state: State, log: RunLog) -> str | None:
+        """Let the evaluation after the step that led to `state` set the rate of ReduceOnPlateau, and end the run early.
+
+        Call it at the end of each interval between evaluations, so that it does not depend on where a run was interrupted.
+        Returns the reason why the run ends, or None.
+        """
+        if isinstance(self._run.programs.lr, ReduceOnPlateau):
+            self._adjust(self._run.programs.lr, state, log)
+        if self.failure is None:
+            self.stopping.judge(self.metrics, state)
+        return self.stopping.reason()
+
+    def _adjust(self, schedule: ReduceOnPlateau, state: State, log: RunLog) -> None:
         """Pass the last evaluation's loss to the schedule, unless it is non-finite or the evaluation failed.
 
         Paddle would keep a NaN or an infinity as the best loss, and no later loss would be better.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -24,10 +24,12 @@ from ppema.ir import generators
 from ppema.log.average_health import Health
 from ppema.log.interval import Interval
 from ppema.log.log import RunLog
+from ppema.log.memory import memory_figures
 from ppema.log.progress import progress
 from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau, rates
 from ppema.posthoc.snapshots import Snapshots, snapshots_of
+from ppema.programs.device import place_of
 from ppema.training.due import Due
 from ppema.training.evaluations import Evaluations
 from ppema.training.initial import Restored, begin_with
@@ -45,7 +47,7 @@ class Result:
     """The result of a training run.
 
     state: its position; metrics: the last evaluation of each set of weights; best: by monitored metric; output: its folder;
-    stopped_by: the number of the signal that ended it early, or None.
+    stopped_by: the number of the signal that ended it early, or None; early_stop: why `train.early_stop` ended it, or None.
     """
 
     state: State
@@ -53,6 +55,7 @@ class Result:
     best: dict[str, Best]
     output: Path
     stopped_by: int | None = None
+    early_stop: str | None = None
 
 
 def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Result:
@@ -94,10 +97,11 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
 
 @dataclass(frozen=True)
 class Step:
-    """The result of a step. loss: of the batch; skipped: why it was skipped, in words, or None."""
+    """The result of a step. loss: of the batch; skipped: why it was skipped, in words, or None; parts: of the loss by name."""
 
     loss: float
     skipped: str | None
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 class Trainer:
@@ -113,7 +117,8 @@ class Trainer:
     def go(self, lock: Lock) -> Result:
         """Train to the end, or until a signal stops the run. Call it in the run's scope, while `lock` holds its folder."""
         state, config, run, evaluations = self._start.state, self._run.config, self._run, self._evaluations
-        due, schedule = Due(run), run.programs.lr
+        early, schedule = evaluations.stopping.reason(), run.programs.lr
+        due = Due(run, state, stopped=early is not None)
         output, snapshots, start = output_of(config), snapshots_of(config), self._start
         go_on = config.train.failed_save == "go_on"
         with (
@@ -127,10 +132,11 @@ class Trainer:
             health, interval = Health(run.programs, run.scope, state.updates), Interval(start.interval)
             stopped_by, in_a_row = None, 0
             for batch in batches:
+                interval.arrived()
                 lr = float(schedule())
                 before, step = state, self.step(batch, state)
                 state = state.advance(len(batch.indices), run.horizon.steps_per_epoch, skipped=step.skipped is not None)
-                interval.add(step.loss if step.skipped is None else None, len(batch.indices))
+                interval.add(step.loss if step.skipped is None else None, len(batch.indices), step.parts)
                 bar.update(state.step, step.loss, lr, interval.rate)
                 in_a_row = 0 if step.skipped is None else in_a_row + 1
                 if step.skipped is not None:
@@ -140,27 +146,26 @@ class Trainer:
                 if step.skipped is not None or due.any(state):
                     self._check(written, state, saver)
                 if due.log.due(state):
-                    epoch = state.step / run.horizon.steps_per_epoch
-                    figures = {"loss": interval.losses.mean, "lr": lr, "skipped": state.skipped, "rate": interval.rate}
-                    log.train(state.step, epoch, **figures, health=health.measure(state.updates))
-                    log.warn(health.stopped())
-                    interval = Interval()
+                    interval = self._log(log, state, interval, lr, health)
                 improved: list[str] = []
                 if due.evaluate.due(state):
                     log.warn(health.too_long(state.updates))
                     improved = evaluations.measure(state, log)
-                if due.evaluate.regular(state) and isinstance(schedule, ReduceOnPlateau):
-                    evaluations.adjust(schedule, state, log)
-                if due.snapshot and due.snapshot.due(state):
+                if due.evaluate.regular(state):
+                    early = evaluations.judge(state, log)
+                if early and not due.log.due(state):
+                    interval = self._log(log, state, interval, lr, health)
+                if due.snapshot and (early or due.snapshot.due(state)):
                     saver.submit(snapshots.take(config, run.programs, run.scope, run.horizon, state))
                 lowered = overflows(run) if step.skipped is not None else 0
                 failure = too_many(before, step.skipped, config.train.max_skipped, in_a_row, lowered) or evaluations.failure
                 # The signal is read only once, so a later signal stops the run after the next step has been saved.
                 stopped_by = stop.signal
-                if improved or due.save.due(state) or stopped_by or failure:
+                if improved or due.save.due(state) or early or stopped_by or failure:
                     self._check(written, state, saver)
                     evaluations.recalibrate(state, log)
-                    saver.save(state, evaluations.metrics, evaluations.best, interval.losses, improved)
+                    waiting = evaluations.stopping.waiting
+                    saver.save(state, evaluations.metrics, evaluations.best, interval.losses, improved, waiting=waiting)
                 saver.check()
                 # Saving recalibrates too, and may have failed.
                 failure = failure or evaluations.failure
@@ -171,9 +176,13 @@ class Trainer:
                     saver.finish()
                     log.say(f"stopped by signal {stopped_by} after step {state.step}, which is saved")
                     break
+                if early:
+                    saver.finish()
+                    log.say(f"stopped early after step {state.step}, which is saved: {early}")
+                    break
                 interval.resume()
             saver.finish()
-        return Result(state, evaluations.metrics, evaluations.best, output, stopped_by)
+        return Result(state, evaluations.metrics, evaluations.best, output, stopped_by, early)
 
     def _open(self, log: RunLog, snapshots: Snapshots, last: int) -> None:
         """Write config.yml, and how the run starts. last: the step after which it ends."""
@@ -192,6 +201,21 @@ class Trainer:
             log.note(f"init_from: {'  '.join(filter(None, row))}" for row in self._restored.rows())
         if run.programs.placement is not None and run.programs.placement.any:
             log.note([f"onednn: {run.kernels}"])
+
+    def _log(self, log: RunLog, state: State, interval: Interval, lr: float, health: Health) -> Interval:
+        """Log `interval`, which ends in `state`. lr: the last step's learning rate. Returns the next interval."""
+        run = self._run
+        log.train(
+            state.step,
+            state.step / run.horizon.steps_per_epoch,
+            interval,
+            lr=lr,
+            skipped=state.skipped,
+            health=health.measure(state.updates),
+            figures=memory_figures(place_of(run.config.runtime.device)),
+        )
+        log.warn(health.stopped())
+        return Interval()
 
     def _batches(self, state: State, last: int) -> Generator[Batch, None, None]:
         """The batches after `state`, up to step `last`.
@@ -214,8 +238,10 @@ class Trainer:
         feed = programs.model.inputs.feed(batch, self._run.train_loader)
         if programs.mixing is not None:
             feed |= programs.mixing.feed(seed)
-        loss, finite = self._run.executor.run(programs.train, feed, [programs.loss, programs.guard.finite])
-        step = Step(float(np.asarray(loss).reshape(())), None if np.asarray(finite).all() else culprit(self._run, batch))
+        fetched = [programs.loss, programs.guard.finite, *programs.parts.values()]
+        loss, finite, *parts = self._run.executor.run(programs.train, feed, fetched)
+        skipped = None if np.asarray(finite).all() else culprit(self._run, batch)
+        step = Step(_number(loss), skipped, dict(zip(programs.parts, map(_number, parts), strict=True)))
         # The last step prepares no next rate: some schedules raise beyond their length.
         last = state.step + 1 >= self._run.horizon.total_steps
         if step.skipped is None and not isinstance(programs.lr, ReduceOnPlateau) and not last:
@@ -230,3 +256,7 @@ class Trainer:
         """
         if failure := self._finite.failure(written, state, self._batches, saver.newest):
             raise failure
+
+
+def _number(array: np.ndarray) -> float:
+    return float(np.asarray(array).reshape(()))

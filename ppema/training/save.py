@@ -14,6 +14,7 @@ from ppema.checkpoint.lock import Lock
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.checkpoint.state import Losses, State
 from ppema.checkpoint.store import pointer_of
+from ppema.checkpoint.waiting import Waiting
 from ppema.errors import TrainingError
 from ppema.log.log import RunLog
 from ppema.training.resuming.resume import Metrics, manifest_of
@@ -48,14 +49,24 @@ class Saver:
                     self._log.warn([str(failure)])
                 self._record()
 
-    def save(self, state: State, metrics: Metrics, best: Mapping[str, Best], interval: Losses, improved: Sequence[str]) -> None:
+    def save(
+        self,
+        state: State,
+        metrics: Metrics,
+        best: Mapping[str, Best],
+        interval: Losses,
+        improved: Sequence[str],
+        *,
+        waiting: Waiting | None = None,
+    ) -> None:
         """Save the run after the step that led to `state`. improved: the monitored metrics that are best in it.
 
-        Waits for the write before. Raises TrainingError as `check` does, and if the run's folder was removed or replaced.
+        waiting: the state of the early stop, if there is one. Waits for the write before. Raises TrainingError as `check` does,
+        and if the run's folder was removed or replaced.
         """
         self._wait()
         self._state.take()
-        manifest = manifest_of(self._run, self._state.images, state, metrics, best, interval)
+        manifest = manifest_of(self._run, self._state.images, state, metrics, best, interval, waiting)
         pointers = [pointer_of(monitor, self._run.config.train.monitors) for monitor in improved]
         write = partial(self._checkpoints.save, self._state.images, manifest, pointers)
         self._writer.submit(partial(self._write, write, state.step))

@@ -41,7 +41,8 @@ class TrainingRun:
     """A training run before its first step. The scope has the initial values.
 
     recalibrator: measures BatchNorm statistics of the averages with the policy "recalibrate"; onednn: whether oneDNN computes
-    convolutions; tests: the test programs for evaluation, which are `programs.tests` or copies of them on oneDNN.
+    convolutions; tests: the test programs of the weights in `train.evaluate`, which are those of `programs.tests` or copies of
+    them on oneDNN.
     """
 
     config: Config
@@ -113,10 +114,10 @@ def prepare_training(config: Config) -> TrainingRun:
     seed_everything(config.seed)
     evaluated = eval_loader(config)
     trained = train_loader(config, evaluated)
-    horizon = Horizon(trained.steps_per_epoch, config.data.train.batch_size, config.train.epochs)
+    horizon = Horizon(trained.steps_per_epoch, config.data.train.batch_size, config.train.epochs, config.train.steps)
     if horizon.total_steps > MOST_STEPS:
         with config.at("train"):
-            steps = f"{horizon.epochs} epochs of {horizon.steps_per_epoch} steps"
+            steps = f"{horizon} of {horizon.steps_per_epoch} steps"
             raise ConfigError.of(f"{steps} are more than {number(MOST_STEPS)} steps", "epochs")
     programs = build_programs(config, trained.fields, horizon, onednn=onednn.used)
     own = paddle.static.Scope()
@@ -131,10 +132,16 @@ def prepare_training(config: Config) -> TrainingRun:
     figures = figure_names(config, programs.model, tried)
     with config.at("train"):
         check_monitors(config.train.monitors, figures)
+        if config.train.early_stop is not None and config.train.early_stop.monitor is not None:
+            check_monitors([config.train.early_stop.monitor], figures, "early_stop", "monitor")
         check_pointers(config.train.monitors)
     if isinstance(programs.lr, ReduceOnPlateau) and "loss" not in programs.model.test.measures:
         with config.at("lr"):
             raise ConfigError.of("ReduceOnPlateau goes by the evaluation's loss, and this loss is no mean over samples", "name")
+    if isinstance(programs.lr, ReduceOnPlateau) and not config.train.evaluates(RAW):
+        with config.at("train"):
+            raise ConfigError.of("ReduceOnPlateau goes by the loss of the raw weights: add 'raw'", "evaluate")
+    tests = {weights: test for weights, test in tests.items() if config.train.evaluates(weights)}
     wanted = {name: (each, config.averages[name].batches) for name, each in programs.recalibrations.items()}
     recalibrator = Recalibrator(executor, own, programs.model.inputs, trained, wanted)
     return TrainingRun(config, horizon, trained, evaluated, programs, executor, own, recalibrator, onednn, tests)

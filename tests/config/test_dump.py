@@ -192,10 +192,12 @@ averages:
 passes: []
 train:
   epochs: 3
+  steps: null
   stop_after: null
   log_every: 50 steps
   eval_every: 1 epoch
   save_every: 1 epoch
+  evaluate: null
   snapshot_every: null
   keep: 3
   keep_every: null
@@ -203,6 +205,7 @@ train:
   max_skipped: 10
   monitor: null
   mode: null
+  early_stop: null
 runtime:
   threads: auto
   device: auto

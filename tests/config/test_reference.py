@@ -41,6 +41,8 @@ def test_each_example_loads(example):
         given["data"] = {**WHOLE["data"], **({"split": {"fraction": 0.1}, "eval": None} if kept else {}), **given["data"]}
     if set(given.get("averages", {}).get("ema", {})) == {"warmup"}:
         given["averages"]["ema"]["decay"] = 0.99
+    if not {"epochs", "steps"} & set(given.get("train", {"epochs": 1})):
+        given["train"] = {**WHOLE["train"], "monitor": "raw/accuracy", **given["train"]}
     metrics = given.get("train", {}).get("monitor", [])
     if "losses" in given:
         given["loss"] = None

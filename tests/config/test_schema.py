@@ -151,6 +151,34 @@ def test_an_empty_config_lacks_every_required_key():
             "averages.9: expected a name made of letters, digits, '_' and '-' that starts with a letter",
         ),
         ({"train": {"epochs": 0}}, "train.epochs: expected an integer >= 1, got 0"),
+        ({"train": {}}, "train: expected epochs or steps, the length of the run; got neither"),
+        (
+            {"train": {"epochs": 1, "steps": 1}},
+            "train: expected epochs or steps, the length of the run; got both: set one of them to null",
+        ),
+        (
+            {"train": {"steps": 1, "evaluate": ["emma"]}, "averages": {"ema": {"decay": 0.9}}},
+            "train.evaluate.0: no average is called 'emma'; did you mean 'ema'?",
+        ),
+        (
+            {"train": {"steps": 1, "evaluate": ["raw"], "monitor": ["ema/loss"]}, "averages": {"ema": {"decay": 0.9}}},
+            "train.monitor.0: 'ema' is not evaluated: add it to train.evaluate",
+        ),
+        (
+            {"train": {"steps": 1, "early_stop": {"patience": 0}}},
+            "train.early_stop.patience: expected a number of evaluations >= 1, or a duration such as '10 epochs', got 0",
+        ),
+        (
+            {"train": {"steps": 1, "early_stop": {"patience": 1}}},
+            "train.early_stop.monitor: required, as train.monitor is null",
+        ),
+        (
+            {
+                "train": {"steps": 1, "early_stop": {"patience": "1 step", "monitor": "emu/loss"}},
+                "averages": {"ema": {"decay": 0.9}},
+            },
+            "train.early_stop.monitor: no average is called 'emu'; did you mean 'ema'?",
+        ),
         ({"train": {"epochs": 2**63}}, "train.epochs: expected an integer up to 1e15, got 9223372036854775808"),
         ({"train": {"epochs": 10**5000}}, "train.epochs: expected an integer up to 1e15, got an integer of 16610 bits"),
         (
@@ -201,7 +229,6 @@ def test_all_problems_of_all_sections_at_once():
         "train.monitor: no average is called 'emma'; did you mean 'ema'?",
         "seed: expected an integer in [0, 4294967295], got -1",
         "averages.ema.decay: expected a number in [0, 1), got 2",
-        "train.epochs: required key is missing",
         "train.epoch: unknown key; did you mean 'epochs'?",
     ]
 

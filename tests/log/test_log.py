@@ -106,13 +106,16 @@ def test_training_goes_on_when_nobody_listens(monkeypatch, tmp_path):
 
 
 def test_the_rate_leaves_out_what_is_not_training(monkeypatch):
-    clock = iter([0.0, 2.0, 5.0, 6.0])
+    clock = iter([0.0, 0.5, 2.0, 5.0, 5.25, 6.0])
     monkeypatch.setattr("ppema.log.interval.time.perf_counter", lambda: next(clock))
     interval = Interval()
+    interval.arrived()  # after 0.5 s
     interval.add(1.0, samples=10)  # 2 s
     interval.resume()  # after 3 s of evaluation
+    interval.arrived()  # after 0.25 s
     interval.add(2.0, samples=20)  # 1 s
     assert interval.rate == 10.0
+    assert interval.data_wait == 0.25
     assert interval.losses.mean == 1.5
 
 
@@ -127,6 +130,38 @@ def test_an_interval_that_a_checkpoint_cut_in_two_has_the_mean_of_the_whole():
     for loss in losses[2:]:
         second.add(loss, samples=1)
     assert second.losses == whole.losses
+
+
+def test_parts_of_the_loss_are_logged_as_means(tmp_path):
+    """A part that was not finite is null; one that began within the interval has no mean."""
+    first = Interval()
+    first.add(3.0, samples=1, parts={"loss.mask": 1.0, "loss.aux": 2.0})
+    interval = Interval(first.losses)
+    interval.add(None, samples=1, parts={"loss.mask": math.nan})
+    interval.add(5.0, samples=1, parts={"loss.mask": 3.0, "loss.aux": math.inf, "late": 1.0})
+    with progress(1, 0) as bar, RunLog(tmp_path, bar, step=0) as log:
+        log.train(2, 1.0, interval, lr=0.1, skipped=0, health={}, figures={"memory_mib": 7.0})
+    (record,) = read_metrics(tmp_path)
+    assert {key: record[key] for key in ("loss", "loss.mask", "loss.aux", "memory_mib")} == {
+        "loss": 4.0,
+        "loss.mask": 2.0,
+        "loss.aux": None,
+        "memory_mib": 7.0,
+    }
+    assert "late" not in record
+    assert "loss 4.0000  loss.mask 2.0000  loss.aux nan  lr 0.1" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_long_wait_for_data_is_in_the_line(tmp_path, monkeypatch):
+    clock = iter([0.0, 0.3, 1.0])
+    monkeypatch.setattr("ppema.log.interval.time.perf_counter", lambda: next(clock))
+    interval = Interval()
+    interval.arrived()
+    interval.add(1.0, samples=10)
+    with progress(1, 0) as bar, RunLog(tmp_path, bar, step=0) as log:
+        log.train(1, 1.0, interval, lr=0.1, skipped=0, health={}, figures={})
+    assert (tmp_path / "log.txt").read_text().endswith("10 samples/s  30% of the time waiting for data\n")
+    assert read_metrics(tmp_path)[0]["data_wait"] == 0.3
 
 
 @pytest.mark.parametrize("name", ["log.txt", "vdl"])

@@ -10,7 +10,9 @@ from support.checkpoints import names, without_privileges
 from support.configs import loader, with_snapshots
 from support.runs import content, last, losses
 
+from ppema.checkpoint.state import Losses
 from ppema.errors import CheckpointError
+from ppema.log.interval import Interval
 from ppema.log.log import RunLog
 from ppema.log.progress import progress
 from ppema.log.records import newest_saved
@@ -107,7 +109,7 @@ def test_a_run_that_was_killed_before_it_saved_begins_anew_and_keeps_what_was_th
     output, record = tmp_path / "run", {"kind": "train", "step": 5, "epoch": 1.0, "loss": 0.5, "lr": 0.1, "decay": {}}
     output.mkdir()
     with progress(1, 0) as bar, RunLog(output, bar, step=0) as log:
-        log.train(5, 1.0, loss=0.5, lr=0.1, skipped=0, health={}, rate=1.0)
+        log.train(5, 1.0, Interval(Losses(1, 0.5)), lr=0.1, skipped=0, health={}, figures={})
     (output / "checkpoints/.step-00000010.12345").mkdir(parents=True)
     train(config())
     assert losses(output) == losses(tmp_path / "whole")

@@ -58,14 +58,19 @@ def files(run: Path) -> dict[str, bytes]:
     }
 
 
+# Figures that depend on the machine and its load.
+OF_THE_MACHINE = ("samples_per_second", "data_wait", "memory_mib")
+
+
 def records(run: Path) -> list[dict]:
-    return [{key: value for key, value in each.items() if key != "samples_per_second"} for each in read_metrics(run)]
+    return [{key: value for key, value in each.items() if key not in OF_THE_MACHINE} for each in read_metrics(run)]
 
 
 def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     (file,) = (run / "vdl").glob("*.log")
     reader = LogReader(file_path=str(file))
-    return {tag: [(point.id, point.value) for point in reader.get_data("scalar", tag)] for tag in reader.get_tags()["scalar"]}
+    tags = [tag for tag in reader.get_tags()["scalar"] if tag.removeprefix("train/") not in OF_THE_MACHINE]
+    return {tag: [(point.id, point.value) for point in reader.get_data("scalar", tag)] for tag in tags}
 
 
 def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path):

@@ -18,6 +18,7 @@ from support.moving import cuts
 from support.runs import content, last, losses
 
 from ppema.api import evaluate
+from ppema.checkpoint.checkpoint import Checkpoint
 from ppema.checkpoint.manifest import Manifest
 from ppema.checkpoint.store import Checkpoints
 from ppema.config import load_config
@@ -61,6 +62,17 @@ def test_what_a_run_writes(config, tmp_path):
     assert load_config(output / "config.yml").model_dump() == config().model_dump()
 
 
+def test_parts_of_the_loss_are_in_each_log_interval_and_in_a_checkpoint_within_it(config, tmp_path):
+    losses = "{own: {name: cross_entropy}, smooth: {name: cross_entropy, args: {label_smoothing: 0.5}, weight: 0.25}}"
+    train(config(f"losses={losses}", "train={steps: 5, log_every: 5 steps, save_every: 3 steps}"))
+    (record,) = (each for each in read_metrics(tmp_path / "run") if each["kind"] == "train")
+    assert record["loss"] == pytest.approx(record["loss.own"] + 0.25 * record["loss.smooth"], rel=1e-6)
+    assert record["loss.own"] != record["loss.smooth"]
+    interval = Checkpoint.open(tmp_path / "run/checkpoints/step-00000003").manifest.interval
+    assert interval.steps == 3
+    assert interval.loss == pytest.approx(interval.parts["loss.own"] + 0.25 * interval.parts["loss.smooth"], rel=1e-6)
+
+
 def test_visualdl_can_read_the_scalars_back(config, tmp_path):
     from visualdl import LogReader
 
@@ -68,7 +80,7 @@ def test_visualdl_can_read_the_scalars_back(config, tmp_path):
     (file,) = (tmp_path / "run" / "vdl").glob("*.log")
     reader = LogReader(file_path=str(file))
     assert set(reader.get_tags()["scalar"]) == {
-        *("train/loss", "train/lr", "train/skipped"),
+        *(f"train/{figure}" for figure in ("loss", "lr", "skipped", "samples_per_second", "data_wait", "memory_mib")),
         *(f"{figure}/{average}" for figure in ("decay", "window", "distance", "stalled") for average in ("ema", "quick")),
         *(f"distance/{average}/{group}" for average in ("ema", "quick") for group in ("norm", "linear")),
         *(f"{metric}/{weights}" for metric in ("loss", "accuracy") for weights in ("raw", "ema", "quick")),

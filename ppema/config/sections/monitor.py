@@ -1,4 +1,4 @@
-"""The values of `train.monitor`, which selects the best checkpoint: "<weights>/<metric>", or a list of such."""
+"""The values of `train.monitor` and `train.early_stop.monitor`: "<weights>/<metric>", the first also a list of such."""
 
 from __future__ import annotations
 
@@ -38,7 +38,14 @@ def is_monitor(value: Any) -> bool:
     return isinstance(value, str) and re.match(_MONITOR, value) is not None
 
 
+def _check_one(value: Any, _: ValidatorFunctionWrapHandler) -> str | None:
+    if value is None or is_monitor(value):
+        return value
+    raise fault(f"expected '<weights>/<metric>' such as 'raw/accuracy', got {shown(value)}")
+
+
 _ONE_MONITOR = {"type": "string", "pattern": _MONITOR}
+OneMonitor = Annotated[str | None, WrapValidator(_check_one), WithJsonSchema({"anyOf": [_ONE_MONITOR, {"type": "null"}]})]
 Monitors = Annotated[
     str | tuple[str, ...] | None,
     WrapValidator(_check_monitors),

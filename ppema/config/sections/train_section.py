@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ppema.config.duration import Duration
-from ppema.config.section import Count, Count0, Section, examples
+from ppema.config.section import Count, Count0, Section, Text, examples
+from ppema.config.sections.early_stop import EarlyStop
 from ppema.config.sections.monitor import Monitors
+from ppema.config.wording import faults
+from ppema.errors import Path
 
 
 class Train(Section):
@@ -18,15 +21,26 @@ class Train(Section):
         {"epochs": 20, "log_every": "50 steps", "eval_every": "1 epoch", "save_every": "1 epoch", "monitor": "raw/accuracy"},
         {"epochs": 300, "stop_after": "10 epochs", "snapshot_every": "1 epoch", "keep": 5, "keep_every": "25 epochs"},
         {"epochs": 20, "monitor": ["raw/accuracy", "raw/my_score"], "mode": "max", "failed_save": "go_on", "max_skipped": 100},
+        {"steps": 10000, "monitor": "ema/accuracy", "early_stop": {"patience": 5}, "evaluate": ["ema"]},
     )
 
-    epochs: Count = Field(description="Length of the run in passes over the training data. Schedules span it.")
+    epochs: Count | None = Field(
+        default=None,
+        description="Length of the run in passes over the training data. Schedules span it. Required, unless `steps` is given.",
+    )
+    steps: Count | None = Field(
+        default=None, description="Length of the run in optimizer steps, in place of `epochs`. The last epoch may be cut short."
+    )
     stop_after: Duration | None = Field(
-        default=None, description="Ends the run early, with unchanged schedules. null: the run trains all epochs."
+        default=None, description="Ends the run early, with unchanged schedules. null: the run trains to its end."
     )
     log_every: Duration = Field(default=Duration(50, "steps"), description="Interval between two lines of the log.")
     eval_every: Duration = Field(default=Duration(1, "epochs"), description="Interval between two evaluations.")
     save_every: Duration = Field(default=Duration(1, "epochs"), description="Interval between two checkpoints.")
+    evaluate: tuple[Text, ...] | None = Field(
+        default=None,
+        description="Weights that are evaluated: raw and names of averages. Metrics of others can not be monitored. null: all.",
+    )
     snapshot_every: Duration | None = Field(
         default=None,
         description="Interval between two snapshots of the averages with `sigma_rel`. `average` builds averages of "
@@ -58,8 +72,51 @@ class Train(Section):
         "top5, by their names. Required for metrics of your own whose names tell neither; beside such metrics in a list, "
         "losses, errors and accuracies go by their names.",
     )
+    early_stop: EarlyStop | None = Field(
+        default=None, description="Ends a run whose monitored metric does not improve any more. null: never."
+    )
 
     @property
     def monitors(self) -> tuple[str, ...]:
         """`monitor` as a tuple, which may be empty."""
         return (self.monitor,) if isinstance(self.monitor, str) else self.monitor or ()
+
+    @property
+    def stops_by(self) -> str | None:
+        """The metric that ends the run early, "<weights>/<metric>". None: `early_stop` is null."""
+        return self.early_stop and (self.early_stop.monitor or self.monitors[0])
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The metrics whose values decide something: those of `monitor`, and that of `early_stop`."""
+        return tuple(dict.fromkeys([*self.monitors, *([self.stops_by] if self.stops_by else [])]))
+
+    def evaluates(self, weights: str) -> bool:
+        """Whether these weights are evaluated."""
+        return self.evaluate is None or weights in self.evaluate
+
+    @model_validator(mode="after")
+    def _one_length_and_measured_monitors(self) -> Train:
+        found: list[tuple[Path, str]] = []
+        if (self.epochs is None) == (self.steps is None):
+            got = "neither" if self.epochs is None else "both: set one of them to null"
+            found.append(((), f"expected epochs or steps, the length of the run; got {got}"))
+        if self.evaluate is not None and not self.evaluate:
+            found.append((("evaluate",), "expected at least one name of weights, got []; null evaluates all"))
+        elif self.evaluate is not None and len(set(self.evaluate)) < len(self.evaluate):
+            found.append((("evaluate",), "some weights are listed twice"))
+        several = not isinstance(self.monitor, str)
+        monitors: list[tuple[Path, str | None]] = [
+            (("monitor", index) if several else ("monitor",), each) for index, each in enumerate(self.monitors)
+        ]
+        if self.early_stop is not None:
+            monitors.append((("early_stop", "monitor"), self.early_stop.monitor))
+            if self.early_stop.monitor is None and not self.monitors:
+                found.append((("early_stop", "monitor"), "required, as train.monitor is null"))
+        for path, monitor in monitors:
+            weights = (monitor or "").partition("/")[0]
+            if monitor and not self.evaluates(weights):
+                found.append((path, f"{weights!r} is not evaluated: add it to train.evaluate"))
+        if found:
+            raise faults(found)
+        return self

@@ -24,6 +24,8 @@ _HARMLESS = (
     "train.log_every",
     "train.eval_every",
     "train.save_every",
+    "train.evaluate",
+    "train.early_stop",
     "train.snapshot_every",
     "train.keep",
     "train.keep_every",

@@ -1,4 +1,4 @@
-"""Extends a run to more epochs: the lengths in percent of the run change with it."""
+"""Extends a run to more epochs or steps: the lengths in percent of the run change with it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class RelativeLength:
 
 @dataclass(frozen=True)
 class Extension:
-    """A change of the number of epochs. lengths: everything that changes with it."""
+    """A change of the length of a run. lengths: everything that changes with it."""
 
-    before: int
-    now: int
+    before: Horizon
+    now: Horizon
     lengths: tuple[RelativeLength, ...]
 
     @property
@@ -39,16 +39,18 @@ class Extension:
 
     def lines(self, updates: int) -> list[str]:
         """Lines for people. updates: the number of steps so far that changed the weights."""
-        found = [f"extended from {self.before} to {self.now} epochs"]
+        before = str(self.before)
+        if (self.before.epochs is None) == (self.now.epochs is None):
+            before = before.partition(" ")[0]
+        found = [f"extended from {before} to {self.now}"]
         for length in self.lengths:
             again = length.key.endswith(".start") and updates < length.now
             found.append(f"extended: {length}{'; until then the average is the weights again' if again else ''}")
         return found
 
 
-def extension(config: Config, before: int, horizon: Horizon) -> Extension:
-    """The changes if a run of `before` epochs becomes the run of `config`, whose length is `horizon`."""
-    was = Horizon(horizon.steps_per_epoch, horizon.batch_size, before)
+def extension(config: Config, was: Horizon, horizon: Horizon) -> Extension:
+    """The changes if a run of the length `was` becomes the run of `config`, whose length is `horizon`."""
     sections: dict[str, Any] = {
         "lr": config.lr.model_dump(mode="json"),
         "averages": {name: average.model_dump(mode="json") for name, average in config.averages.items()},
@@ -64,7 +66,7 @@ def extension(config: Config, before: int, horizon: Horizon) -> Extension:
             continue
         if duration.unit == "percent":
             lengths.append(RelativeLength(key, text, was.exact_steps(duration), horizon.exact_steps(duration)))
-    return Extension(before, config.train.epochs, tuple(lengths))
+    return Extension(was, horizon, tuple(lengths))
 
 
 def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

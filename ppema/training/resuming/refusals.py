@@ -68,7 +68,7 @@ def check_new(checkpoints: Checkpoints) -> None:
 
 def check_directions(config: Config) -> None:
     """Raises ConfigError for a monitored metric of which nothing says whether more or less of it is better."""
-    if metrics := undirected(config.train.monitors, config.train.mode):
+    if metrics := undirected(config.train.watched, config.train.mode):
         with config.at("train"):
             raise which_is_best(metrics)
 

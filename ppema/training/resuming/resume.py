@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import paddle
 
@@ -16,10 +17,13 @@ from ppema.checkpoint.manifest import Manifest, SavedAverage
 from ppema.checkpoint.state import BEGINNING, Losses, State, step_seed
 from ppema.checkpoint.store import Checkpoints, pointer_of
 from ppema.checkpoint.tensors import Image
+from ppema.checkpoint.waiting import Waiting
+from ppema.config.horizon import Horizon
 from ppema.environment import threads_in_use
 from ppema.errors import CheckpointError, ConfigError, Remedy, one_line, printable
 from ppema.optimizers.optimizer import lr_state, rehearse, set_lr_state
 from ppema.optimizers.schedules import ReduceOnPlateau, Warmup, is_former_warmup
+from ppema.training.early_stopping import EarlyStopping
 from ppema.training.resuming.compared import current_form, differences, harmless, plain
 from ppema.training.resuming.extension import Extension, extension
 from ppema.training.resuming.refusals import (
@@ -43,14 +47,16 @@ Metrics = dict[str, dict[str, float]]
 class Start:
     """The start of a run: its position, the best by monitored metric, the last evaluation, and the log interval so far.
 
-    said: lines for people about this start; origin: the checkpoint of another run from which it continues; keep: whether to
-    set aside snapshots and records of later steps. If not, they are deleted: a killed process of this run wrote them.
+    waiting: the state of the early stop; said: lines for people about this start; origin: the checkpoint of another run from
+    which it continues; keep: whether to set aside snapshots and records of later steps. If not, they are deleted: a killed
+    process of this run wrote them.
     """
 
     state: State = BEGINNING
     best: dict[str, Best] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=dict)
     interval: Losses = field(default_factory=Losses)
+    waiting: Waiting | None = None
     said: tuple[str, ...] = ()
     origin: Path | None = None
     keep: bool = True
@@ -100,11 +106,14 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str, *, extend:
         said.append(
             f"extended: the learning rate goes on at {run.programs.lr():g}; it was {checkpoint.manifest.lr['last_lr']:g}"
         )
+    stopping = EarlyStopping(run.config, run.horizon, start.state, checkpoint.manifest.early_stop)
+    said += stopping.going_on(start.state, extend=extend)
     train = run.config.train
-    for metric in undirected(train.monitors, train.mode):
+    for metric in undirected(train.watched, train.mode):
         said.append(f"warning: the largest {metric!r} counts as best: train.mode is null; a new run must say max or min")
     said += _other_bits(run, checkpoint.manifest)
     killed = resume == "auto" and not skipped
+    start = replace(start, waiting=stopping.waiting)
     return replace(start, said=tuple(said), origin=None if ours else checkpoint.path.absolute(), keep=not killed)
 
 
@@ -130,8 +139,7 @@ def _check_config(run: TrainingRun, checkpoint: Checkpoint, *, ours: bool, exten
     before, now = checkpoint.manifest.config, plain(config)
     if before != now:
         before = current_form(before)
-    train = before.get("train")
-    was = train.get("epochs") if isinstance(train, dict) else None
+    was = _length_of(before.get("train"), run.horizon)
     differing = differences(before, now, harmless(config))
     if _has_former_warmup(run, checkpoint) and config.lr.name != "constant":
         raise CheckpointError(
@@ -141,22 +149,32 @@ def _check_config(run: TrainingRun, checkpoint: Checkpoint, *, ours: bool, exten
         )
     if not differing:
         return None
-    others = differences(before, now, [*harmless(config), "train.epochs"])
-    if others or not isinstance(was, int) or was > config.train.epochs:
+    others = differences(before, now, [*harmless(config), "train.epochs", "train.steps"])
+    if others or was is None or was.total_steps > run.horizon.total_steps:
         sooner = "" if others else " (train.stop_after ends a run sooner)"
         raise CheckpointError(
             f"{path}: it was trained with another config: {'; '.join(differing)}{sooner}; choose another output, or go back "
             "to that config",
             anew(path.parent.parent) if ours else with_its_weights(path),
         )
+    if was.total_steps == run.horizon.total_steps:
+        return None
     found = extension(config, was, run.horizon)
     if found.lengths and not extend:
         raise CheckpointError(
-            f"{path}: it was trained with another config: {differing[0]}; lengths in percent of the run change with it: "
-            f"{'; '.join(map(str, found.lengths))}: accept it (extend), or choose another output",
+            f"{path}: it was trained with another config: {'; '.join(differing)}; lengths in percent of the run change with it"
+            f": {'; '.join(map(str, found.lengths))}: accept it (extend), or choose another output",
             Remedy("to accept it", extend=True),
         )
     return found
+
+
+def _length_of(train: Any, horizon: Horizon) -> Horizon | None:
+    """The length of a run by the section `train` of its saved config; None if it has none. horizon: of the current run."""
+    if not isinstance(train, dict):
+        return None
+    epochs, steps = (value if isinstance(value, int) else None for value in (train.get("epochs"), train.get("steps")))
+    return None if (epochs is None) == (steps is None) else replace(horizon, epochs=epochs, length=steps)
 
 
 def _has_former_warmup(run: TrainingRun, checkpoint: Checkpoint) -> bool:
@@ -176,8 +194,9 @@ def manifest_of(
     metrics: Metrics,
     best: Mapping[str, Best],
     interval: Losses,
+    waiting: Waiting | None = None,
 ) -> Manifest:
-    """The manifest of a checkpoint. images: the files of its arrays, by part."""
+    """The manifest of a checkpoint. images: the files of its arrays, by part; waiting: the state of the early stop, if any."""
     return Manifest(
         ppema=VERSION,
         paddle=paddle.__version__,
@@ -192,6 +211,7 @@ def manifest_of(
             for weights, values in metrics.items()
         },
         interval=interval,
+        early_stop=waiting,
         averages={
             name: SavedAverage(
                 shadow_of=average.shadow_of,

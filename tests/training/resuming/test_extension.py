@@ -12,6 +12,7 @@ from ppema.checkpoint.store import Checkpoints
 from ppema.config import Duration
 from ppema.config.horizon import Horizon
 from ppema.errors import CheckpointError
+from ppema.log.records import read_metrics
 from ppema.training.loop import train
 from ppema.training.resuming.extension import extension
 
@@ -115,7 +116,7 @@ def test_extending_hides_no_other_difference(config):
 
 def test_every_duration_in_percent_counts_wherever_it_stands(config):
     given = config("lr={name: PiecewiseDecay, args: {boundaries: [50 %, 20 steps], values: [0.05, 0.02, 0.01]}, warmup: 10 %}")
-    found = extension(given, 2, Horizon(7, 8, 4))
+    found = extension(given, Horizon(7, 8, 2), Horizon(7, 8, 4))
     assert [(each.key, each.before, each.now) for each in found.lengths] == [
         ("lr.args.boundaries.0", 7.0, 14.0),
         ("lr.warmup", pytest.approx(1.4), pytest.approx(2.8)),
@@ -163,3 +164,30 @@ def test_another_runs_checkpoint_extends_as_the_own_one_does(config, tmp_path):
     train(config(*FREE, "lr=0.05", "train.epochs=2"))
     train(config(*FREE, "lr=0.05", f"output={tmp_path / 'other'}"), resume=str(tmp_path / "run/checkpoints/last"))
     assert content(last(tmp_path / "other")) == content(last(tmp_path / "whole"))
+
+
+def test_a_run_in_steps_ends_within_an_epoch_and_extends_like_one_in_epochs(config, tmp_path):
+    """10 of 28 steps are one epoch of 7 and 3 more. `100 %` is the whole run; 4 epochs are the same run as 28 steps."""
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    in_steps = ("train.epochs=null", "train.steps=10")
+    train(config(*FREE, SCHEDULES["warmup"], f"output={whole}"))
+    result = train(config(*FREE, SCHEDULES["warmup"], *in_steps))
+    assert (result.state.step, result.state.epoch, result.state.batch) == (10, 1, 3)
+    assert config(*in_steps).train.epochs is None
+    with pytest.raises(CheckpointError, match="train.steps: was 10, now 9 .train.stop_after ends a run sooner"):
+        train(config(*FREE, SCHEDULES["warmup"], "train.epochs=null", "train.steps=9"))
+    train(config(*FREE, SCHEDULES["warmup"], "train.epochs=null", "train.steps=20"))
+    train(config(*FREE, SCHEDULES["warmup"]))
+    ours, theirs = (content(last(each))["raw.safetensors"] for each in (run, whole))
+    assert ours == theirs
+    log = (run / "log.txt").read_text()
+    assert "extended from 10 to 20 steps\n" in log and "extended from 20 steps to 4 epochs\n" in log
+    assert train(config(*FREE, SCHEDULES["warmup"], "train.epochs=null", "train.steps=28")).state.step == 28
+    assert log.count("extended from") == (run / "log.txt").read_text().count("extended from") == 2
+
+
+def test_shares_of_a_run_in_steps(config, tmp_path):
+    """The cosine over `100 %` of 10 steps has the rate 0 at its end; a tenth of the run is one step."""
+    result = train(config("train={steps: 10, log_every: 10 %, eval_every: 1 epoch}", "lr.warmup=1 step"))
+    rates = [each["lr"] for each in read_metrics(result.output) if each["kind"] == "train"]
+    assert rates == [pytest.approx(0.025 * (1 + math.cos(math.pi * step / 10))) if step else 0.0 for step in range(10)]
