@@ -26,7 +26,7 @@ for editors. [A config by example](config-by-example.md) is the page to begin wi
 - **Examples**: a test loads each of them, together with the keys that it requires.
 """
 _ITEM, _NAME = "*", "<name>"  # parts of a place: any item of a list, and any key of a mapping whose names the user chooses
-_NAMES = {"averages": "ema", "losses": "aux"}  # the name in examples, by section
+_NAMES = {"averages": "ema", "losses": "aux", "data": "input_0"}  # the name in examples, by section
 # Larger bounds only guard against overflow, so the page omits them.
 _LARGEST_BOUND = 10**12
 

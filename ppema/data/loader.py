@@ -92,6 +92,11 @@ class Loader:
         return self._plan.size
 
     @property
+    def workers(self) -> int:
+        """The number of reading processes."""
+        return self._workers
+
+    @property
     def dataset(self) -> Dataset:
         """The data set, of which `indices` may choose a part."""
         return self._reader.dataset

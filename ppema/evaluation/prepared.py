@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ppema.programs.device import onednn_of, place_of
 from ppema.programs.eval_program import Model, build_test_model, on_onednn
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
+from ppema.programs.normalization import is_unmeasured, kept_by_run, measured
 from ppema.programs.start import initialise, seed_everything
 from ppema.programs.statistics import train_statistics
 from ppema.user_code.blame import building
@@ -88,6 +90,7 @@ class EvaluationRun:
 def prepare_evaluation(config: Config) -> EvaluationRun:
     """Open the evaluation data and build the test program, without a train program.
 
+    Unknown numbers of `data.normalize` are those that the run's newest checkpoint keeps, or else are measured again.
     The scope gets initial values, and the program runs on a few samples. A loss that is no mean over samples is not measured;
     a warning reports it. Raises ConfigError, DataError or SetupError.
     """
@@ -96,6 +99,7 @@ def prepare_evaluation(config: Config) -> EvaluationRun:
     onednn = onednn_of(config, place)
     seed_everything(config.seed)
     loader = eval_loader(config)
+    config = _normalising(config, loader)
     model = build_test_model(config, loader.fields)
     own = paddle.static.Scope()
     executor = Executor(place, own, plain=config.runtime.executor == "plain")
@@ -107,3 +111,11 @@ def prepare_evaluation(config: Config) -> EvaluationRun:
         if not loss_is_a_mean(config, executor, own, model, loader):
             model = model.without_loss()
     return EvaluationRun(config, model, loader, executor, own, figure_names(config, model, tried))
+
+
+def _normalising(config: Config, evaluated: Loader) -> Config:
+    config = kept_by_run(config)
+    if not is_unmeasured(config):
+        return config
+    with closing(train_loader(config, evaluated)) as trained:
+        return measured(config, trained)

@@ -16,6 +16,7 @@ from ppema.losses import form
 from ppema.models import MODELS
 from ppema.programs.mixed_precision import casts, in_float32
 from ppema.programs.mixing import Mixing, others
+from ppema.programs.normalization import normalised
 from ppema.programs.objective import Objective, objective
 from ppema.programs.outputs import call, outputs_of
 from ppema.user_code.blame import building
@@ -49,6 +50,7 @@ def forward(config: Config, fields: Sequence[Field], *, train: bool, precision: 
             field.name: paddle.static.data(field.name, [-1, *field.shape], getattr(paddle, field.dtype)) for field in fields
         }
         inputs = {field.name: feeds[field.name] for field in fields if not field.is_target}
+        inputs = normalised(config, fields, inputs)
         if mixing is not None:
             inputs = mixing.inputs(inputs)
         about = f"the model can not take the data's {', '.join(map(form, inputs.values()))}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau, rates
 from ppema.posthoc.snapshots import Snapshots, snapshots_of
 from ppema.programs.device import place_of
+from ppema.programs.normalization import changes, kept_by_run
 from ppema.training.due import Due
 from ppema.training.evaluations import Evaluations
 from ppema.training.initial import Restored, begin_with
@@ -60,13 +61,16 @@ class Result:
 
 def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Result:
     """`ppema.api.train`, once paddle is loaded. Arguments, result and errors are the same."""
+    known = config if resume == "never" else kept_by_run(config, resume)
     with (
-        closing(prepare_training(config)) as run,
+        closing(prepare_training(known)) as run,
         paddle.static.scope_guard(run.scope),
         locked(output_of(config)) as lock,
     ):
         check_links(output_of(config))
         start = open_run(run, checkpoints_of(config, run.horizon), resume, extend=extend)
+        if known is not config:
+            start = replace(start, said=(*start.said, *changes(known, run.train_loader)))
         restored = None if start.state.step else begin_with(run)
         return Trainer(run, start, restored).go(lock)
 

@@ -31,6 +31,7 @@ from ppema.programs.device import Onednn, check_precision, onednn_of, place_of
 from ppema.programs.eval_program import TestProgram, on_onednn
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
+from ppema.programs.normalization import measured
 from ppema.programs.start import initialise, seed_everything
 from ppema.values import number
 from ppema.weights.put import put
@@ -114,6 +115,7 @@ def prepare_training(config: Config) -> TrainingRun:
     seed_everything(config.seed)
     evaluated = eval_loader(config)
     trained = train_loader(config, evaluated)
+    config = measured(config, trained)
     horizon = Horizon(trained.steps_per_epoch, config.data.train.batch_size, config.train.epochs, config.train.steps)
     if horizon.total_steps > MOST_STEPS:
         with config.at("train"):

@@ -180,3 +180,27 @@ def test_a_split_replaces_the_data_of_evaluations():
     config = Config.model_validate({**MINIMAL, "data": {"train": DIGITS, "split": SPLIT, "eval": {"batch_size": 7}}})
     assert config.replace(seed=3).data == config.data
     assert config.data.eval.batch_size == 7
+
+
+@pytest.mark.parametrize(
+    ("normalize", "messages"),
+    [
+        (["a", "a", 3], ["1: 'a' is listed twice", "2: expected the name of an input, got 3"]),
+        ({"a": {"mean": [1], "std": [0]}}, ["a.std.0: expected a number > 0 that float32 holds, got 0"]),
+        ({"a": {"mean": [1e39], "std": [1]}}, ["a.mean.0: expected a number that float32 holds, got 1e+39"]),
+        ({"a": {"mean": [1], "std": [1, 2]}}, ["a.std: expected as many numbers as in mean, 1, got 2"]),
+        ({"a": {"mean": [], "std": []}}, ["a.mean: expected at least one item, got []"]),
+        ({"a": 3, "b": {"mean": [1]}}, ["a: expected a mapping, got 3", "b.std: required key is missing"]),
+    ],
+)
+def test_normalize(normalize, messages):
+    found = errors(data={"train": DIGITS, "eval": DIGITS, "normalize": normalize})
+    assert found == [f"data.normalize.{message}" for message in messages]
+
+
+def test_normalize_with_another_value():
+    for value in ([], {}, "yes", None):
+        (line,) = errors(data={"train": DIGITS, "eval": DIGITS, "normalize": value})
+        assert line.startswith(
+            "data.normalize: expected true, false, a list of inputs, or a mapping of inputs to mean and std, "
+        )

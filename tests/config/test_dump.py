@@ -136,6 +136,7 @@ data:
     workers: 0
     name: digits
     split: test
+  normalize: false
   inputs: null
   targets: null
   shapes: {}

@@ -63,19 +63,8 @@ def test_how_often_each_is_chosen():
     assert all(each == Draw() for each in draws(Mix(mixup=1.0, prob=0.0), 20))
 
 
-class Pixels(paddle.nn.Layer):
-    """The first six pixels of an image as the logits of six classes, multiplied by a weight of ones."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = self.create_parameter([6], default_initializer=paddle.nn.initializer.Constant(1.0))
-
-    def forward(self, image):
-        return image.flatten(1)[:, :6] * self.scale
-
-
 SECTIONS = {
-    "model": "programs.test_mixing.Pixels",
+    "model": "support.models.Pixels",
     "mix": "{mixup: 1.0, cutmix: 1.0}",
     "optimizer": "SGD",
     "lr": "0.1",

@@ -21,6 +21,7 @@ from ppema.averaging.decay import MOST_STEPS
 from ppema.config.section import Count, Section, examples
 from ppema.config.sections.data import DataSpec, Workers, chosen
 from ppema.config.sections.named import Named
+from ppema.config.sections.normalize import Normalize
 from ppema.config.sections.split import Split
 from ppema.config.wording import expecting, fault, faults
 from ppema.errors import Path
@@ -97,6 +98,7 @@ class Data(Section):
         {
             "train": {"name": "digits", "split": "train", "batch_size": 32, "shuffle": True},
             "split": {"fraction": 0.1},
+            "normalize": True,
         },
     )
 
@@ -109,6 +111,11 @@ class Data(Section):
         validate_default=True,
         description="Samples for the loss and metrics of evaluations. Required without `split`. With it, the section has no "
         "name, and may be left out.",
+    )
+    normalize: Normalize = Field(
+        default=False,
+        description="Shift and scale inputs to mean 0 and deviation 1 over the training samples. true: every float32 input; a "
+        "list: these inputs. The numbers are measured once, and kept with the run. A mapping gives them.",
     )
     inputs: NamesOfFields = Field(
         default=None, description="Names of the model's inputs. null: every field of a sample but the last is an input."

@@ -1,0 +1,148 @@
+"""Normalises inputs in programs: (x - mean) / std, by the numbers of `data.normalize`.
+
+Every program of a run has the same numbers as constants, so they go with it into evaluation, prediction and export. They are
+measured once, over the training samples, and from then on kept in the resolved config: in config.yml and in every checkpoint.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppema.checkpoint.checkpoint import Checkpoint
+from ppema.checkpoint.paths import checkpoints_of
+from ppema.config import Config
+from ppema.config.sections.normalize import Normalization
+from ppema.data import Field, Loader
+from ppema.data.normalizing import Spread, broadcast, channel_count, normalisable, rows_at_a_time, spreads
+from ppema.errors import CheckpointError, ConfigError, listed
+from ppema.ir import Variable
+from ppema.user_code.names import did_you_mean
+
+
+def normalised(config: Config, fields: Sequence[Field], inputs: Mapping[str, Variable]) -> dict[str, Variable]:
+    """Append the normalisation of `inputs`, [N, ...] by name, to the default main program.
+
+    `data.normalize` of `config` must be measured. Raises ConfigError for numbers that do not fit the inputs.
+    """
+    numbers = config.data.normalize
+    assert not is_unmeasured(config), "data.normalize is measured before programs are built"
+    if not isinstance(numbers, dict):
+        return dict(inputs)
+    found = dict(inputs)
+    with config.at("data", "normalize"):
+        for field in _chosen(fields, tuple(numbers)):
+            given = numbers[field.name]
+            if len(given.mean) not in (1, channel_count(field)):
+                expected = f"{channel_count(field)} numbers" if channel_count(field) > 1 else "one number"
+                raise ConfigError.of(f"expected {expected} for {field}, got {len(given.mean)}", field.name, "mean")
+            mean, std = (paddle.assign(broadcast(each, field)) for each in (given.mean, given.std))
+            found[field.name] = (found[field.name] - mean) / std
+    return found
+
+
+def is_unmeasured(config: Config) -> bool:
+    """Whether `data.normalize` names inputs without their numbers."""
+    return config.data.normalize is not False and not isinstance(config.data.normalize, dict)
+
+
+def measured(config: Config, trained: Loader) -> Config:
+    """`config` with the numbers of `data.normalize`, measured over the samples of `trained`; unchanged if it has them.
+
+    Warns about constant channels, whose deviation is 1. Raises ConfigError for an unknown input, and for one that is not
+    float32 or of varying shape. Raises DataError for a value that is not finite.
+    """
+    if not is_unmeasured(config):
+        return config
+    with config.at("data", "normalize"):
+        names = config.data.normalize
+        fields = _chosen(trained.fields, names) if isinstance(names, tuple) else normalisable(trained.fields)
+        if not fields:
+            raise ConfigError.of("there is no float32 input to normalise")
+        for field in fields:
+            if -1 in field.shape:
+                raise ConfigError.of(
+                    f"the shape of {field.name} differs between batches, and padding would count: give its mean and std, or a "
+                    "list of other inputs"
+                )
+    found = _spreads(trained, fields)
+    for name, spread in found.items():
+        if spread.constant.any():
+            where = listed([str(channel) for channel in np.flatnonzero(spread.constant)])
+            warnings.warn(f"data.normalize: {name} is constant in channel {where}: its deviation counts as 1", stacklevel=2)
+    return _with(config, {name: spread.numbers for name, spread in found.items()})
+
+
+def kept(config: Config, before: Mapping[str, Any]) -> Config:
+    """`config` with the numbers of the resolved config `before`, if it has them for the same inputs.
+
+    An unchanged `config` is one that has numbers of its own, or that is to be measured.
+    """
+    data = before.get("data")
+    numbers = data.get("normalize") if isinstance(data, Mapping) else None
+    if not is_unmeasured(config) or not isinstance(numbers, Mapping):
+        return config
+    names = config.data.normalize
+    if isinstance(names, tuple) and set(names) != set(numbers):
+        return config
+    return _with(config, numbers)
+
+
+def kept_by_run(config: Config, checkpoint: str = "auto") -> Config:
+    """`config` with the numbers that a checkpoint of its run keeps, as `kept`; unchanged if there is none.
+
+    checkpoint: "auto" for the newest intact one, "last", "best" or a path. A faulty one is reported when it is loaded.
+    """
+    if not is_unmeasured(config):
+        return config
+    store = checkpoints_of(config)
+    try:
+        found = store.newest_intact(Checkpoint.open)[0] if checkpoint == "auto" else store.find(checkpoint, Checkpoint.open)
+    except CheckpointError:
+        return config
+    return config if found is None else kept(config, found.manifest.config)
+
+
+def changes(config: Config, trained: Loader) -> Iterator[str]:
+    """A line for each input whose numbers in `config` are not those of the samples of `trained`, which are in memory.
+
+    Samples that are not in memory are not read again for this.
+    """
+    numbers = config.data.normalize
+    if not isinstance(numbers, dict) or trained.known is None:
+        return
+    for name, spread in _spreads(trained, _chosen(trained.fields, tuple(numbers))).items():
+        now = spread.numbers
+        if (numbers[name].mean, numbers[name].std) != (now.mean, now.std):
+            yield f"warning: the training samples have changed: data.normalize goes on with the numbers of {name} from before"
+
+
+def _spreads(trained: Loader, fields: Sequence[Field]) -> Mapping[str, Spread]:
+    indices = np.setdiff1d(np.arange(len(trained.dataset)), trained.others)
+    rows = rows_at_a_time(fields)
+    with closing(trained.part(indices, batch_size=rows, workers=trained.workers)) as loader:
+        return spreads(loader, fields)
+
+
+def _chosen(fields: Sequence[Field], names: Sequence[str]) -> list[Field]:
+    inputs = {field.name: field for field in fields if not field.is_target}
+    for name in names:
+        if name not in inputs:
+            raise ConfigError.of(f"no input {name!r}{did_you_mean(name, inputs) or f'; there are {listed(list(inputs))}'}")
+        if inputs[name].dtype != "float32":
+            raise ConfigError.of(f"the input {name} is {inputs[name]}: only float32 inputs can be normalised")
+    return [inputs[name] for name in names]
+
+
+def _with(config: Config, numbers: Mapping[str, Any]) -> Config:
+    made = {name: Normalization.model_validate(_plain(each)) for name, each in numbers.items()}
+    return config.replace(data=config.data.replace(normalize=made))
+
+
+def _plain(numbers: Any) -> Mapping[str, Any]:
+    return numbers if isinstance(numbers, Mapping) else {"mean": numbers.mean, "std": numbers.std}
