@@ -67,6 +67,8 @@ def classes_last(name: str, predictions: Variable, targets: Variable, axis: int 
 
     name: the loss, for the message. Raises ConfigError if the targets do not fit, and for a single class.
     """
+    if len(predictions.shape) < 2:
+        raise mismatch(name, predictions, targets, "an output for each class, [N, C]")
     axis = class_axis(axis, len(predictions.shape))
     shape = list(predictions.shape)
     labels = has_classes(targets)

@@ -151,3 +151,9 @@ def test_a_single_class_is_refused(targets):
     for epsilon in (0.0, 0.1):
         with pytest.raises(ConfigError, match=said):
             computed(loss(label_smoothing=epsilon), np.zeros((7, 1), "float32"), targets)
+
+
+def test_one_output_for_each_sample_is_refused():
+    said = r"cross_entropy expects an output for each class, \[N, C\]; the model gives float32 \[N\] and the data"
+    with pytest.raises(ConfigError, match=said):
+        computed(loss(), LOGITS[:, 0], LABELS)
