@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from ppema.data.fields import Field, FieldNames
 from ppema.errors import DataError
 from ppema.user_code.names import did_you_mean
@@ -37,6 +39,11 @@ class Padding:
         largest = (max(sizes) for sizes in zip(*shapes, strict=True))
         step = self.multiple_of
         return tuple(-(-size // step) * step if given == -1 else size for given, size in zip(declared, largest, strict=True))
+
+    def longer(self, each: Field, array: np.ndarray) -> np.ndarray:
+        """`array` of a batch of the field `each`, with `multiple_of` more of the padded dimensions."""
+        more = [(0, self.multiple_of * (size == -1)) for size in each.shape]
+        return np.pad(array, [(0, 0), *more], constant_values=self.values.get(each.name, 0))
 
     def check(self, fields: Sequence[Field]) -> None:
         """Raises LayoutError if samples of `fields` can not be padded."""

@@ -151,6 +151,14 @@ class Loader:
             indices=indices,
         )
 
+    def longer(self, batch: Batch) -> Batch | None:
+        """`batch` with more padding, by `multiple_of` in each padded dimension; None if the layout has no padding."""
+        padding = self._reader.layout.padding
+        if padding is None:
+            return None
+        arrays = (padding.longer(each, array) for each, array in zip(self.fields, batch.arrays, strict=True))
+        return Batch(tuple(arrays), batch.indices)
+
     def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """The batches `start`, `start` + 1, ... of `epoch`. Both count from 0; earlier samples are not read.
 

@@ -13,7 +13,7 @@ from ppema.averaging.precision import HALF_TYPES
 from ppema.config import Config
 from ppema.data import Batch, Loader
 from ppema.ema.saved import read
-from ppema.errors import ConfigError, TrainingError, listed
+from ppema.errors import ConfigError, DataError, TrainingError, listed
 from ppema.evaluation.evaluate import numbers
 from ppema.ir import Parameter, scope
 from ppema.losses import LOSSES
@@ -65,8 +65,8 @@ def loss_is_a_mean(config: Config, executor: Executor, where: Any, model: Model,
     """Compare the measures of the first samples of `loader` in one batch with those in smaller batches.
 
     Returns whether the loss can be evaluated. A loss that is no mean over samples can not: its mean over a data set would
-    depend on the batch size. Warns about such a loss, and about predictions that depend on the batch. Raises ConfigError for a
-    metric that depends on the batch. where: the current scope, which holds the initial weights before and after.
+    depend on the batch size. Warns about such a loss, and about predictions that depend on the batch or its padding. Raises
+    ConfigError for a metric that depends on the batch. where: the current scope, whose initial weights stay as they are.
     """
     measures = list(model.test.measures)
     losses = [name for name in measures if is_loss(name)]
@@ -76,6 +76,11 @@ def loss_is_a_mean(config: Config, executor: Executor, where: Any, model: Model,
         ours.add("loss")
     ours |= {name for name, spec in zip(_metrics(model), config.metrics, strict=True) if spec.name in METRICS}
     parts = _PARTS if ours < set(measures) else _PARTS_OF_OURS
+    if _padding_counts(config, executor, where, model, loader, sum(parts)):
+        _warn(
+            "the padding of a batch changes the figures of its samples, so that they depend on data.eval.batch_size: the model "
+            "needs a mask for padded inputs, the loss and the metrics an ignored label or a mask for padded targets"
+        )
     differ = _differing(config, executor, where, model, loader, parts)
     if not ours.isdisjoint(differ):
         _warn(
@@ -120,6 +125,22 @@ def _differing(config: Config, executor: Executor, where: Any, model: Model, loa
         if depends and name not in differing:
             differing.append(name)
     return differing
+
+
+def _padding_counts(config: Config, executor: Executor, where: Any, model: Model, loader: Loader, samples: int) -> bool:
+    """Whether the measures of the first samples of `loader` change if their batch has more padding."""
+    batch = _first(loader, samples)
+    longer = loader.longer(batch)
+    if longer is None:
+        return False
+    with _varied(where, model.parameters):
+        try:
+            before, after = (_run(config, executor, model, loader, each) for each in (batch, longer))
+        except (ConfigError, DataError):  # the model has a largest length
+            return False
+    rounding = _ROUNDING[any(parameter.dtype in HALF_TYPES for parameter in model.parameters)]
+    pairs = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(before, after, strict=True)]
+    return any(a.shape == b.shape and bool(np.mean(_differ(a, b, rounding * _largest(a))) > _FLIPPED) for a, b in pairs)
 
 
 def _warn(message: str) -> None:

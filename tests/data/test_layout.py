@@ -50,6 +50,17 @@ def test_padded_to_a_multiple():
     assert [arrays[0].shape for arrays in batches(layout, *SAMPLES)] == [(2, 3, 3), (2, 3, 3)]
 
 
+def test_more_padding():
+    layout = Layout(TEXT, SHAPES, padding=Padding({"tags": -100}, multiple_of=2))
+    loader = Loader(Listed(*SAMPLES), batch_size=2, layout=layout)
+    batch = next(loader.epoch(0))
+    longer = loader.longer(batch)
+    assert longer is not None and longer.indices is batch.indices
+    assert [array.shape for array in longer.arrays] == [(2, 4, 2), (2, 4), (2, 4), (2,)]
+    assert longer.arrays[2].tolist() == [[9, 9, -100, -100], [9, -100, -100, -100]]
+    assert Loader(Squares(2), batch_size=2).longer(batch) is None
+
+
 def test_rows_of_arrays_are_padded_to_a_multiple():
     layout = Layout(shapes={"input_0": (-1,)}, padding=Padding({"input_0": 2.5}, multiple_of=4))
     loader = Loader(ArrayDataset((np.zeros((3, 5)), np.arange(3)), "here"), batch_size=3, layout=layout)
