@@ -11,13 +11,14 @@ from ppema.config.duration import Duration
 from ppema.config.schema import Config
 from ppema.config.sections.measure import LossPart, Measure, MetricSpec
 from ppema.config.sections.named import LearningRate, Named, Optimizer
+from ppema.config.sections.transform_spec import TransformSpec
 from ppema.config.tree.inheritance import BASE
 from ppema.config.tree.merge import REPLACE
 
 _NAME = {"type": "string", "minLength": 1}
 _RATE = {"type": "number", "exclusiveMinimum": 0}
 _SHORTHANDS = {
-    **{section: [_NAME] for section in (Named, Measure, MetricSpec, LossPart, Optimizer)},
+    **{section: [_NAME] for section in (Named, Measure, MetricSpec, LossPart, Optimizer, TransformSpec)},
     LearningRate: [_RATE, _NAME],
 }
 

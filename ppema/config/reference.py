@@ -94,7 +94,8 @@ def _section(
 
 
 def _title(places: tuple[tuple[str, ...], ...]) -> str:
-    return ", ".join(f"`{'.'.join(step for step in place if step != _ITEM)}`" for place in places) or "The whole config"
+    names = (f"`{'.'.join(step for step in place if step != _ITEM)}`" for place in places)
+    return ", ".join(dict.fromkeys(names)) or "The whole config"
 
 
 def _kind(section: dict[str, Any]) -> str:

@@ -96,7 +96,7 @@ def build_layout(data: Any) -> Layout:
 
 
 def build_loader(spec: Any, *, seed: int, label: str, layout: Layout = STACKED) -> Loader:
-    """Build the Loader of `spec`, a data section with batch_size, shuffle, drop_last and workers.
+    """Build the Loader of `spec`, a data section with batch_size, shuffle, drop_last, workers and transforms.
 
     seed: of order and samples; label: the name of the data in messages. Raises as `build_dataset` and Loader do.
     """
@@ -109,6 +109,7 @@ def build_loader(spec: Any, *, seed: int, label: str, layout: Layout = STACKED) 
         seed=seed,
         label=label,
         layout=layout,
+        transforms=spec.transforms,
         open_dataset=functools.partial(_build_in, folders_looked_in(), spec, label),
     )
 

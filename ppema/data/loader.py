@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ppema.config.sections.transform_spec import TransformSpec
 from ppema.data.dataset import Dataset, check_dataset
 from ppema.data.fields import Field
 from ppema.data.layout import STACKED, Layout
@@ -16,6 +18,7 @@ from ppema.data.order import Plan
 from ppema.data.pool import WorkerPool
 from ppema.data.prefetch import Handover, prefetch
 from ppema.data.read import BatchReader
+from ppema.data.transformed import TransformedReader
 from ppema.data.worker import Task
 from ppema.errors import DataError
 
@@ -42,17 +45,20 @@ class Loader:
     batch_size: samples per batch, ≥ 1. The last batch of an epoch may be shorter.
     shuffle: draw a new permutation each epoch, from (seed, epoch).
     drop_last: omit a last batch that is shorter than the others.
-    workers: the number of reading processes. 0 reads in a thread of this process. An ArrayDataset never uses processes.
+    workers: the number of reading processes. 0 reads in a thread of this process. An ArrayDataset uses processes for
+        transforms only.
     seed: ≥ 0; seeds the order, and `random` and `np.random` for each sample (see `ppema.data.read`).
     label: the name of this data in messages, such as "data.train".
     layout: the names of fields, declared shapes, and what puts samples together.
+    transforms: applied to each batch, in order (see `ppema.data.transforms`).
     open_dataset: a picklable callable. Each worker process opens the data set by it; None: `dataset` itself is pickled.
     indices: the samples to read, int64[n] ascending; None: all of them.
 
     The batches are equal, bit for bit, for every number of workers and every `start`.
 
     Raises ValueError for a number below its minimum. Raises DataError for an empty data set, for an unusable sample 0, and if
-    `drop_last` omits the only batch. Warns if `workers` has no effect.
+    `drop_last` omits the only batch. Raises ConfigError at ("transforms", ...) for transforms that do not fit the fields.
+    Warns if `workers` has no effect.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Loader:
         seed: int = 0,
         label: str = "data.train",
         layout: Layout = STACKED,
+        transforms: Sequence[TransformSpec] = (),
         open_dataset: Callable[[], Dataset] | None = None,
         indices: np.ndarray | None = None,
     ):
@@ -75,7 +82,8 @@ class Loader:
         if self.steps_per_epoch == 0:
             raise DataError(f"{label}: {self.samples} samples make no batch of {batch_size}, and drop_last is true")
         self.label = label
-        self._reader = BatchReader.open(dataset, layout, seed, label)
+        plain = BatchReader.open(dataset, layout, seed, label)
+        self._reader = TransformedReader.open(plain, transforms) if transforms else plain
         arrays = self._reader.arrays
         if workers and arrays is not None:
             warnings.warn(f"{label}: workers: {workers} is ignored: the data is in memory", stacklevel=2)
@@ -113,9 +121,16 @@ class Loader:
 
     @property
     def known(self) -> Mapping[str, np.ndarray] | None:
-        """All samples by field, [N, ...], if they are arrays in memory; None for other data, which must be read."""
-        arrays = self._reader.arrays
-        return None if arrays is None else {each.name: array for each, array in zip(self.fields, arrays, strict=True)}
+        """All samples by field, [N, ...], if they are arrays in memory; None for other data, which must be read.
+
+        Inputs that transforms change are omitted. If they change a target, nothing is known.
+        """
+        return self._reader.known
+
+    @property
+    def random_transforms(self) -> tuple[str, ...]:
+        """The names of the transforms that draw."""
+        return self._reader.pipeline.random if isinstance(self._reader, TransformedReader) else ()
 
     @property
     def batch_size(self) -> int:
@@ -129,13 +144,20 @@ class Loader:
 
     def twin(self, *, drop_last: bool) -> Loader:
         """A second loader of the same data set in the same order. Both may be read at the same time."""
-        plan = self._plan
-        return self.part(
-            plan.indices, batch_size=plan.batch_size, shuffle=plan.shuffle, drop_last=drop_last, workers=self._workers
-        )
+        twin = copy.copy(self)
+        twin._plan = replace(self._plan, drop_last=drop_last)
+        twin._pool, twin._handover = None, Handover()
+        return twin
 
     def part(
-        self, indices: np.ndarray | None, *, batch_size: int, workers: int, shuffle: bool = False, drop_last: bool = False
+        self,
+        indices: np.ndarray | None,
+        *,
+        batch_size: int,
+        workers: int,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        transforms: Sequence[TransformSpec] = (),
     ) -> Loader:
         """A loader of some samples of the same data set, int64[n] ascending; None: of all. It has the same seed."""
         return Loader(
@@ -143,10 +165,11 @@ class Loader:
             batch_size=batch_size,
             shuffle=shuffle,
             drop_last=drop_last,
-            workers=0 if self._reader.arrays is not None else workers,
+            workers=workers if transforms or self._reader.arrays is None else 0,
             seed=self._plan.seed,
             label=self.label,
             layout=self._reader.layout,
+            transforms=transforms,
             open_dataset=self._open_dataset,
             indices=indices,
         )
@@ -173,7 +196,10 @@ class Loader:
         self._handover.close()
         handover = self._handover = Handover[Batch]()
         if self._workers and (self._pool is None or not self._pool.alive):
-            task = Task(self._open_dataset, self._reader.layout, self.fields, self._plan)
+            reader, pipeline = self._reader, None
+            if isinstance(reader, TransformedReader):
+                reader, pipeline = reader.reader, reader.pipeline
+            task = Task(self._open_dataset, reader.layout, reader.fields, pipeline, self._plan)
             self._pool = WorkerPool(task, self._workers, self.label)
         read = functools.partial(self._read, epoch, start, handover.closed)
         return _at_once(read, handover) if self._quick else prefetch(read, handover)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -68,6 +68,11 @@ class BatchReader:
     def arrays(self) -> tuple[np.ndarray, ...] | None:
         """All samples, if batches are rows of arrays in memory; otherwise None."""
         return self._in_memory.arrays if self._in_memory else None
+
+    @property
+    def known(self) -> Mapping[str, np.ndarray] | None:
+        """All samples by field, [N, ...], if they are arrays in memory; None for other data, which must be read."""
+        return None if self.arrays is None else {each.name: array for each, array in zip(self.fields, self.arrays, strict=True)}
 
     @property
     def _in_memory(self) -> ArrayDataset | None:

@@ -30,8 +30,12 @@ def borrowed_generators() -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def seed_generators(*numbers: int) -> None:
-    """Seed both global generators from a hash of the numbers. Neighbouring numbers give unrelated draws."""
+def seed_generators(*numbers: int) -> int:
+    """Seed both global generators from a hash of the numbers, and return the hash, of 256 bits.
+
+    Neighbouring numbers give unrelated draws.
+    """
     digest = hashlib.blake2b(" ".join(map(str, numbers)).encode(), digest_size=32).digest()
     random.seed(int.from_bytes(digest[:16], "little"))
     np.random.seed(np.frombuffer(digest[16:], "<u4"))
+    return int.from_bytes(digest, "little")

@@ -18,8 +18,11 @@ from ppema.data.fields import Field
 from ppema.data.layout import Layout
 from ppema.data.order import Plan
 from ppema.data.read import BatchReader
+from ppema.data.sets.arrays import ArrayDataset
 from ppema.data.shared import ArrayForm, Slot
 from ppema.data.surroundings import Surroundings
+from ppema.data.transformed import TransformedReader
+from ppema.data.transforms.pipeline import Pipeline
 from ppema.errors import DataError, PpemaError, one_line
 from ppema.user_code.blame import blamed, whole_traceback
 
@@ -28,11 +31,15 @@ AHEAD = 2  # requests per worker: one batch in the making, one to continue with
 
 @dataclass(frozen=True)
 class Task:
-    """The job of a worker, sent to it as a pickle. `open_dataset()` returns the data set."""
+    """The job of a worker, sent to it as a pickle. `open_dataset()` returns the data set.
+
+    fields: before the transforms of `pipeline`; None: there are no transforms.
+    """
 
     open_dataset: Callable[[], Dataset]
     layout: Layout
     fields: tuple[Field, ...]
+    pipeline: Pipeline | None
     plan: Plan
 
 
@@ -83,6 +90,8 @@ def _serve(requests: Connection, pickled: bytes, label: str) -> None:
         samples = check_dataset(dataset, label)
         if samples != plan.samples:
             raise DataError(f"{label}: {samples} samples in a worker, {plan.samples} in the main process")
+        if isinstance(dataset, ArrayDataset) and task.layout.collate is None:
+            dataset = dataset.renamed(task.layout.names, label)
     except PpemaError as error:
         requests.send(Failed(one_line(error), whole_traceback(error)))
         return
@@ -90,7 +99,8 @@ def _serve(requests: Connection, pickled: bytes, label: str) -> None:
         requests.send(Failed(f"{label}: the data set does not open in a worker: {blamed(error)}", whole_traceback(error)))
         return
     requests.send(None)
-    reader = BatchReader(dataset, task.layout, task.fields, plan.seed, label)
+    plain = BatchReader(dataset, task.layout, task.fields, plan.seed, label)
+    reader = TransformedReader(plain, task.pipeline) if task.pipeline else plain
     epoch, order = -1, plan.order(0)
     while True:
         wanted, step, slot = requests.recv()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 from ppema.config import Config
@@ -18,18 +19,21 @@ def train_loader(config: Config, evaluated: Loader) -> Loader:
     Raises DataError, and ConfigError if its fields differ from those of `evaluated`.
     """
     spec = config.data.train
-    if config.data.split is not None:
-        return evaluated.part(
-            evaluated.others,
-            batch_size=spec.batch_size,
-            shuffle=spec.shuffle,
-            drop_last=spec.drop_last,
-            workers=spec.workers,
-        )
-    loader = _loader(config, spec, "train")
+    if config.data.split is None:
+        loader = _loader(config, spec, "train")
+    else:
+        with config.at("data", "train"):
+            loader = evaluated.part(
+                evaluated.others,
+                batch_size=spec.batch_size,
+                shuffle=spec.shuffle,
+                drop_last=spec.drop_last,
+                workers=spec.workers,
+                transforms=spec.transforms,
+            )
     if loader.fields != evaluated.fields:
-        with config.at("data", "eval"):
-            raise ConfigError.of(_difference(evaluated.fields, loader.fields))
+        with config.at("data", "split" if config.data.eval is None else "eval"):
+            raise ConfigError.of(_difference(evaluated.fields, loader.fields, transformed=bool(spec.transforms)))
     return loader
 
 
@@ -40,26 +44,38 @@ def eval_loader(config: Config) -> Loader:
     """
     spec = config.data.eval
     if not isinstance(spec, DataSection):
-        return _kept_part(config, spec or KeptPart())
-    with config.at("data", "eval"):
-        if spec.drop_last:
-            raise ConfigError.of("an evaluation covers every sample: remove it", "drop_last")
-    return _loader(config, spec, "eval")
+        loader = _kept_part(config, spec or KeptPart())
+    else:
+        with config.at("data", "eval"):
+            if spec.drop_last:
+                raise ConfigError.of("an evaluation covers every sample: remove it", "drop_last")
+        loader = _loader(config, spec, "eval")
+    if loader.random_transforms:
+        warnings.warn(
+            f"data.eval.transforms: {', '.join(loader.random_transforms)} is random: evaluations measure changed samples, with "
+            "the same draws each time",
+            stacklevel=2,
+        )
+    return loader
 
 
 def _kept_part(config: Config, reading: KeptPart) -> Loader:
-    split, spec = config.data.split, config.data.train.replace(shuffle=False, drop_last=False)
+    split, spec = config.data.split, config.data.train
     assert split is not None, "a config without data.eval has data.split"
-    whole = _loader(config, spec, "train")
+    # Data in memory needs workers for transforms only, which are those of the parts.
+    workers = 0 if spec.transforms else spec.workers
+    whole = _loader(config, spec.replace(shuffle=False, drop_last=False, transforms=(), workers=workers), "train")
     classes = classes_of(whole) if split.stratify else None
     whole.close()
     with config.at("data", "split"):
         parts = split_samples(whole.samples, classes, split)
-    return whole.part(
-        parts.kept,
-        batch_size=reading.batch_size or spec.batch_size,
-        workers=spec.workers if reading.workers is None else reading.workers,
-    )
+    with config.at("data", "eval"):
+        return whole.part(
+            parts.kept,
+            batch_size=reading.batch_size or spec.batch_size,
+            workers=spec.workers if reading.workers is None else reading.workers,
+            transforms=reading.transforms,
+        )
 
 
 def _loader(config: Config, spec: DataSection, part: Literal["train", "eval"]) -> Loader:
@@ -73,11 +89,13 @@ def _loader(config: Config, spec: DataSection, part: Literal["train", "eval"]) -
             raise ConfigError.of(f"{error} (data.{part})", *error.path) from error
 
 
-def _difference(evaluated: tuple[Field, ...], trained: tuple[Field, ...]) -> str:
-    """The message for samples of evaluation that differ from those of training."""
+def _difference(evaluated: tuple[Field, ...], trained: tuple[Field, ...], *, transformed: bool) -> str:
+    """The message for samples of evaluation that differ from those of training. transformed: whether these have transforms."""
     ours, theirs = (", ".join(map(str, fields)) for fields in (evaluated, trained))
     message = f"its samples are {ours}; those of data.train are {theirs}"
-    if [(each.dtype, len(each.shape)) for each in evaluated] == [(each.dtype, len(each.shape)) for each in trained]:
+    if transformed:
+        message += "; transforms that change shapes belong into both lists"
+    elif [(each.dtype, len(each.shape)) for each in evaluated] == [(each.dtype, len(each.shape)) for each in trained]:
         differing = next(one for one, two in zip(evaluated, trained, strict=True) if one != two)
         message += f"; data.shapes declares shapes that differ, as in {{{differing.name}: {[-1] * len(differing.shape)}}}"
     return message

@@ -119,6 +119,7 @@ data:
     shuffle: false
     drop_last: false
     workers: 0
+    transforms: []
     name: synthetic
     samples: 9
     shape:
@@ -134,6 +135,7 @@ data:
     shuffle: false
     drop_last: false
     workers: 0
+    transforms: []
     name: digits
     split: test
   normalize: false

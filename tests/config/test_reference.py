@@ -37,6 +37,8 @@ def test_each_example_loads(example):
     """In the place of the same section of the whole example; what it does not say of data and averages is taken from there."""
     given = yaml.safe_load(example)
     if "data" in given:
+        if set(given["data"].get("train", {})) == {"transforms"}:
+            given["data"]["train"] |= WHOLE["data"]["train"]
         kept = "split" in given["data"] or "name" not in given["data"].get("eval", {"name": ""})
         given["data"] = {**WHOLE["data"], **({"split": {"fraction": 0.1}, "eval": None} if kept else {}), **given["data"]}
     if set(given.get("averages", {}).get("ema", {})) == {"warmup"}:

@@ -16,6 +16,7 @@ from pydantic import (
 
 from ppema.averaging.decay import MOST_STEPS
 from ppema.config.section import Args, Count, Flag, NotNegative, Section, Seed, Text, examples
+from ppema.config.sections.transform_spec import TransformSpec
 from ppema.config.wording import counting, expecting, fault, faults, in_our_words
 from ppema.user_code.names import did_you_mean
 from ppema.values import shown
@@ -51,6 +52,7 @@ class DataSection(Section):
     shuffle: Flag = Field(default=False, description="Draw the samples in a new random order in every epoch.")
     drop_last: Flag = Field(default=False, description="Leave out the last batch if it has fewer than `batch_size` samples.")
     workers: Workers = Field(default=0, description="Processes that load samples. 0: the main process loads them.")
+    transforms: tuple[TransformSpec, ...] = Field(default=(), description="Changes of samples, in this order.")
 
 
 class Digits(DataSection):
@@ -58,6 +60,12 @@ class Digits(DataSection):
 
     model_config = examples(
         {"name": "digits", "split": "train", "batch_size": 32, "shuffle": True, "drop_last": True, "workers": 2},
+        {
+            "name": "digits",
+            "split": "train",
+            "batch_size": 32,
+            "transforms": [{"name": "RandomCrop", "args": {"size": 8, "padding": 1}}],
+        },
     )
 
     name: Literal["digits"] = Field(default="digits", description="The digits that come with ppema.")
@@ -76,6 +84,7 @@ class Idx(DataSection):
             "shuffle": True,
             "drop_last": True,
             "workers": 2,
+            "transforms": ["RandomHorizontalFlip"],
         }
     )
 
@@ -97,6 +106,7 @@ class ImageFolder(DataSection):
             "shuffle": True,
             "drop_last": True,
             "workers": 2,
+            "transforms": ["RandomHorizontalFlip", {"name": "RandAugment", "args": {"magnitude": 5}}],
         }
     )
 
@@ -119,6 +129,7 @@ class Npz(DataSection):
             "shuffle": True,
             "drop_last": True,
             "workers": 2,
+            "transforms": [{"name": "Normalize", "args": {"mean": 0.5, "std": 0.25}}],
         }
     )
 
@@ -146,6 +157,7 @@ class Csv(DataSection):
         {"name": "csv", "path": "houses.csv", "target": "price", "target_dtype": "float32", "batch_size": 32, "shuffle": True},
         {"name": "csv", "path": "iris.txt", "target": -1, "header": False, "delimiter": ";", "batch_size": 32},
         {"name": "csv", "path": "iris.csv", "target": "species", "batch_size": 32, "drop_last": True, "workers": 2},
+        {"name": "csv", "path": "iris.csv", "target": "species", "batch_size": 32, "transforms": ["my_transforms.add_noise"]},
     )
 
     name: Literal["csv"] = Field(default="csv", description="A CSV file of numbers.")
@@ -179,6 +191,7 @@ class Synthetic(DataSection):
             "shuffle": True,
             "drop_last": True,
             "workers": 2,
+            "transforms": [{"name": "RandomCrop", "args": {"size": 8, "padding": 1}}],
         }
     )
 
@@ -202,6 +215,7 @@ class DottedData(DataSection):
             "shuffle": True,
             "drop_last": True,
             "workers": 2,
+            "transforms": [{"name": "my_transforms.Blur", "args": {"radius": 2}}],
         }
     )
 

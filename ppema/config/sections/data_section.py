@@ -23,6 +23,7 @@ from ppema.config.sections.data import DataSpec, Workers, chosen
 from ppema.config.sections.named import Named
 from ppema.config.sections.normalize import Normalize
 from ppema.config.sections.split import Split
+from ppema.config.sections.transform_spec import TransformSpec
 from ppema.config.wording import expecting, fault, faults
 from ppema.errors import Path
 from ppema.user_code.names import did_you_mean
@@ -73,10 +74,13 @@ DeclaredShape = Annotated[tuple[Dimension, ...], expecting("a list of integers >
 class KeptPart(Section):
     """How evaluations read the samples that `data.split` keeps."""
 
-    model_config = examples({"batch_size": 256, "workers": 2})
+    model_config = examples({"batch_size": 256, "workers": 2, "transforms": [{"name": "Resize", "args": {"size": 32}}]})
 
     batch_size: Count | None = Field(default=None, description="Samples in a batch. null: that of `data.train`.")
     workers: Workers | None = Field(default=None, description="Processes that load samples. null: those of `data.train`.")
+    transforms: tuple[TransformSpec, ...] = Field(
+        default=(), description="Changes of samples, in this order. Those of `data.train` do not apply."
+    )
 
 
 class Data(Section):

@@ -1,0 +1,1 @@
+"""Transforms of samples: augmentation of whole batches in numpy, with draws that depend on seed, epoch and sample alone."""
