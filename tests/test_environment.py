@@ -218,7 +218,7 @@ def test_an_older_glibc_keeps_what_it_lets_one_keep(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "imports", ["import ppema, paddle", "import ppema; ppema.clone_for_test", "import ppema.data.worker, paddle"]
+    "imports", ["import ppema, paddle", "import ppema; ppema.clone_for_test", "import ppema.data.processes.worker, paddle"]
 )
 def test_paddle_does_not_warn_of_a_missing_ccache(imports, tmp_path):
     """Paddle 3 looks for it on the path when it is imported."""

@@ -15,11 +15,11 @@ from ppema.data.dataset import Dataset, check_dataset
 from ppema.data.fields import Field
 from ppema.data.layout import STACKED, Layout
 from ppema.data.order import Plan
-from ppema.data.pool import WorkerPool
 from ppema.data.prefetch import Handover, prefetch
+from ppema.data.processes.pool import WorkerPool
+from ppema.data.processes.worker import Task
 from ppema.data.read import BatchReader
 from ppema.data.transformed import TransformedReader
-from ppema.data.worker import Task
 from ppema.errors import DataError
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from ppema.data.dataset import Dataset
 from ppema.data.fields import Field, FieldNames, check_fields, check_rows, to_fields
 from ppema.data.layout import Collate, Layout, batch_shape
+from ppema.data.processes.shared import ArrayForm
 from ppema.data.seeding import borrowed_generators, seed_generators
 from ppema.data.sets.arrays import ArrayDataset
-from ppema.data.shared import ArrayForm
 from ppema.errors import DataError
 from ppema.user_code.blame import blamed
 

@@ -11,8 +11,8 @@ from ppema.config.sections.transform_spec import TransformSpec
 from ppema.data.dataset import Dataset
 from ppema.data.fields import Field
 from ppema.data.layout import Layout
+from ppema.data.processes.shared import ArrayForm
 from ppema.data.read import Allocate, BatchReader, Cancelled, empty
-from ppema.data.shared import ArrayForm
 from ppema.data.transforms.pipeline import Pipeline
 from ppema.data.transforms.placed_transform import Origin
 from ppema.data.transforms.table import build_pipeline

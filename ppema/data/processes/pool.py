@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
+from ppema.data.processes.shared import Slot
+from ppema.data.processes.surroundings import starting
+from ppema.data.processes.worker import AHEAD, Failed, Task, serve
 from ppema.data.read import Cancelled
-from ppema.data.shared import Slot
-from ppema.data.surroundings import starting
-from ppema.data.worker import AHEAD, Failed, Task, serve
 from ppema.errors import DataError, one_line
 from ppema.user_code.blame import blamed
 

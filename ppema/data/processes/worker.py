@@ -17,10 +17,10 @@ from ppema.data.dataset import Dataset, check_dataset
 from ppema.data.fields import Field
 from ppema.data.layout import Layout
 from ppema.data.order import Plan
+from ppema.data.processes.shared import ArrayForm, Slot
+from ppema.data.processes.surroundings import Surroundings
 from ppema.data.read import BatchReader
 from ppema.data.sets.arrays import ArrayDataset
-from ppema.data.shared import ArrayForm, Slot
-from ppema.data.surroundings import Surroundings
 from ppema.data.transformed import TransformedReader
 from ppema.data.transforms.pipeline import Pipeline
 from ppema.errors import DataError, PpemaError, one_line

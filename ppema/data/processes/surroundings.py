@@ -12,7 +12,7 @@ from pathlib import Path
 # `python -c` puts the working directory first on its path, so that files there would replace Python's own modules. This
 # variable prevents that (since Python 3.11).
 _SAFE = "PYTHONSAFEPATH"
-_HOME = str(Path(__file__).resolve().parents[2])
+_HOME = str(Path(__file__).resolve().parents[3])
 
 
 @dataclass(frozen=True)
