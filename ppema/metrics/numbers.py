@@ -81,6 +81,6 @@ class Perplexity(Metric):
         tokens = int(found["tokens"])
         if found["strays"]:
             raise ConfigError.of(
-                f"{found['strays']} targets are neither tokens of the vocabulary nor {self._ignored}, ignore_index"
+                f"{found['strays']} targets are neither tokens of the vocabulary nor ignore_index, {self._ignored}"
             )
         return float(np.exp(found["surprise"].sum() / tokens)) if tokens else float("nan")

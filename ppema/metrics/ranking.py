@@ -90,4 +90,4 @@ class AveragePrecision(_Ranking):
         distinct, place = np.unique(-scores, return_inverse=True)
         hits = np.bincount(place, weights=positive, minlength=len(distinct))
         guessed = np.bincount(place, minlength=len(distinct))
-        return float((hits / positives * np.cumsum(hits) / np.cumsum(guessed)).sum())
+        return float((hits * (np.cumsum(hits) / np.cumsum(guessed))).sum() / positives)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from ppema.checkpoint.best import Best, mode_of
 from ppema.checkpoint.state import State
@@ -42,6 +43,7 @@ class Evaluations:
             try:
                 with run.config.at("metrics"):
                     found = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
+                    self._check_watched(weights, numbers(found))
             except ConfigError as error:  # a metric failed
                 self.failure = self.failure or error
                 continue
@@ -50,15 +52,9 @@ class Evaluations:
             log.evaluation(state.step, state.step / run.horizon.steps_per_epoch, weights, found)
         self._measured = measured
         improved = []
-        for monitor in run.config.train.watched:
+        for monitor in run.config.train.monitors:
             weights, _, metric = monitor.partition("/")
             if weights not in measured:
-                continue
-            if metric not in self.metrics[weights]:
-                message = f"this evaluation has no figure {metric!r}; it has {', '.join(self.metrics[weights])}"
-                self.failure = self.failure or ConfigError.of(message, "metrics")
-                continue
-            if monitor not in run.config.train.monitors:
                 continue
             candidate = Best(monitor, self.metrics[weights][metric], state.step)
             # A non-finite value is never the best, and JSON can not hold it.
@@ -69,6 +65,13 @@ class Evaluations:
                 self.best[monitor] = candidate
                 improved.append(monitor)
         return improved
+
+    def _check_watched(self, weights: str, found: Mapping[str, float]) -> None:
+        """Raise ConfigError if `found` lacks a watched figure, as of a metric whose figures differ from set to set."""
+        for monitor in self._run.config.train.watched:
+            of, _, metric = monitor.partition("/")
+            if of == weights and metric not in found:
+                raise ConfigError.of(f"this evaluation has no figure {metric!r}; it has {', '.join(found)}")
 
     def judge(self, state: State, log: RunLog) -> str | None:
         """Let the evaluation after the step that led to `state` set the rate of ReduceOnPlateau, and end the run early.

@@ -1,8 +1,10 @@
-"""Metrics that test configs name. Only `sq_dist` is a mean over samples."""
+"""Metrics that test configs name. Of the functions only `sq_dist` is a mean over samples."""
 
 from __future__ import annotations
 
 import paddle
+
+from ppema.metrics import Counts, Kept, Metric
 
 
 def macro_f1(predictions, targets):
@@ -26,3 +28,44 @@ def sq_dist(predictions, targets):
     """A mean over samples: the squared distance to the target class. Less is better, which its name does not say."""
     one_hot = paddle.nn.functional.one_hot(targets, predictions.shape[-1])
     return paddle.square(predictions - one_hot).sum(axis=1)
+
+
+class HitsOf(Metric):
+    """The share of the samples of one class that are recognised, and their number, as "HitsOf.count"."""
+
+    def __init__(self, of: int = 0):
+        self.of = of
+
+    def statistics(self, predictions, targets):
+        chosen = targets == self.of
+        hits = (paddle.argmax(predictions, axis=-1) == targets) & chosen
+        return {"hits": Counts(paddle.cast(hits, "int64").sum()), "all": Counts(paddle.cast(chosen, "int64").sum())}
+
+    def result(self, found):
+        return {"": found["hits"] / found["all"], "count": found["all"]}
+
+
+class FewOnly(HitsOf):
+    """It fails on more than one sample."""
+
+    def result(self, found):
+        if found["all"] > 1:
+            raise ValueError("too many")
+        return 1.0
+
+
+class OtherNames(HitsOf):
+    """Its figure has another name for more than one sample."""
+
+    def result(self, found):
+        return {"few" if found["all"] <= 1 else "many": 1.0}
+
+
+class Centred(Metric):
+    """Its values of a sample depend on the other samples of the batch."""
+
+    def statistics(self, predictions, targets):
+        return {"values": Kept(predictions - predictions.mean(axis=0))}
+
+    def result(self, found):
+        return found["values"].std()
