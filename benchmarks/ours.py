@@ -86,9 +86,9 @@ def started(config: Config) -> Iterator[tuple[TrainingRun, Callable[[Batch], obj
         trainer = Trainer(run, Start())
 
         def work(batch: Batch) -> None:
-            skipped = trainer.step(batch, BEGINNING).skipped
-            if skipped is not None:
-                raise TrainingError(f"a step of the benchmark was skipped: {skipped}")
+            step = trainer.step(batch, BEGINNING)
+            if step is not None and step.skipped is not None:
+                raise TrainingError(f"a step of the benchmark was skipped: {step.skipped}")
 
         yield run, work
 

@@ -3,6 +3,7 @@
 step-00000450/raw.safetensors            parameters and BatchNorm statistics, by their names
               optimizer.safetensors      accumulators, by their names
               average-<name>.safetensors shadows, their rests, count and weight, by their names
+              begun.safetensors          only in the middle of a step of several micro-batches: its sums of gradients
               manifest.json              everything else, and the size and checksum of each of these files
 
 docs/checkpoints.md describes the format for other programs.
@@ -22,6 +23,8 @@ from ppema.checkpoint.manifest import Manifest
 from ppema.checkpoint.tensors import Arrays, arrays_in, read_bytes
 from ppema.config import PDPARAMS, RAW, SAFETENSORS
 from ppema.errors import CheckpointError, Naming
+
+BEGUN = "begun"  # the part of a checkpoint in the middle of a step
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Checkpoint:
         return self.manifest.state.step
 
     def arrays(self, part: str) -> dict[str, np.ndarray]:
-        """The arrays of "raw", "optimizer" or "average-<name>". Raises CheckpointError."""
+        """The arrays of "raw", "optimizer", "average-<name>" or "begun". Raises CheckpointError."""
         return dict(self._held[part]) if part in self._held else read_part(self.path, self.manifest, part)
 
     def weights(self, name: str) -> dict[str, np.ndarray]:
@@ -79,6 +82,8 @@ class Checkpoint:
         if name == RAW:
             return raw
         shadow_of = self.shadow_of(name)
+        if not self.manifest.averages[name].steps:
+            raise CheckpointError(f"{self.path}: the average {name!r} has no value yet: no step was done")
         shadows = self.arrays(f"average-{name}")
         missing = sorted(set(shadow_of.values()) - set(shadows))
         if missing:

@@ -21,6 +21,7 @@ from pydantic import (
     model_serializer,
 )
 
+from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.best import Best
 from ppema.checkpoint.state import Losses, State
 from ppema.checkpoint.tensors import Record
@@ -61,7 +62,7 @@ class SavedAverage(BaseModel):
     total_weight: NonNegativeFloat
 
 
-_LATER = ("onednn", "early_stop")
+_LATER = ("onednn", "early_stop", "begun")
 
 
 class Manifest(FolderManifest):
@@ -73,7 +74,7 @@ class Manifest(FolderManifest):
     random: the seed of the next step, a pure function of the config's seed and the step. Generators have no other state.
     lr: the schedule's numbers (`optimizers.optimizer.lr_state`). best: by monitored metric.
     metrics: as in the run's result; a non-finite measure is null. interval: the losses since the last log line. early_stop: the
-    state of `train.early_stop`.
+    state of `train.early_stop`. begun: the micro-batches done of the step after `state`; the part "begun" holds their sums.
     averages: by name. structured: the variables' names by their place in the model. config: the resolved config.
     """
 
@@ -88,6 +89,7 @@ class Manifest(FolderManifest):
     metrics: dict[str, dict[str, float | None]]
     interval: Losses
     early_stop: Waiting | None = None
+    begun: Begun | None = None
     averages: dict[str, SavedAverage]
     structured: dict[str, str]
     config: dict[str, Any]

@@ -13,8 +13,8 @@ from pydantic import FiniteFloat, NonNegativeInt
 class State:
     """The position of a run.
 
-    step: steps done; epoch, batch: the next epoch, and the next batch in it, both counted from 0; samples: samples seen;
-    skipped: steps skipped. A skipped step counts as a step and takes a batch, but changes no state, because a loss,
+    step: optimizer steps done; epoch, batch: the next epoch, and the next batch in it, both counted from 0; samples: samples
+    seen; skipped: steps skipped. A skipped step counts as a step and takes its batches, but changes no state, because a loss,
     gradient or BatchNorm statistic was not finite.
     """
 
@@ -29,13 +29,13 @@ class State:
         """The number of steps that changed the weights. Averages count these."""
         return self.step - self.skipped
 
-    def advance(self, samples: int, steps_per_epoch: int, *, skipped: bool = False) -> State:
-        """The position after one more step on `samples` samples. skipped: whether the step was skipped."""
-        batch = self.batch + 1
+    def advance(self, samples: int, batches_per_epoch: int, *, batches: int = 1, skipped: bool = False) -> State:
+        """The position after one more step on `samples` samples in `batches` batches. skipped: whether it was skipped."""
+        batch = self.batch + batches
         return State(
             step=self.step + 1,
-            epoch=self.epoch + batch // steps_per_epoch,
-            batch=batch % steps_per_epoch,
+            epoch=self.epoch + batch // batches_per_epoch,
+            batch=batch % batches_per_epoch,
             samples=self.samples + samples,
             skipped=self.skipped + skipped,
         )
@@ -91,14 +91,15 @@ class Every:
         return self.regular(state) or state.step == self.last
 
 
-def step_seed(seed: int, step: int) -> int:
-    """The random seed of one step: a pure function of the run's seed and the step, in [0, 2^63).
+def step_seed(seed: int, step: int, micro_batch: int = 0) -> int:
+    """The random seed of one run of the train program, in [0, 2^63): a pure function of the run's seed, step and micro-batch.
 
-    Every step seeds the generator of dropout. Evaluations between steps therefore do not change the run, and a resumed run
-    draws the same numbers without saved generator state. Mixing: splitmix64 (Steele et al. 2014).
+    micro_batch: its number in the step. Every run seeds the generator of dropout. Evaluations between steps therefore do not
+    change the run, and a resumed run draws the same numbers without saved generator state. Mixing: splitmix64 (Steele et al.
+    2014).
     """
     mask = (1 << 64) - 1
-    z = (seed * 0x9E3779B97F4A7C15 + (step + 1) * 0xD1B54A32D192ED03) & mask
+    z = (seed * 0x9E3779B97F4A7C15 + (step + 1) * 0xD1B54A32D192ED03 + micro_batch * 0x8CB92BA72F3D8DD7) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
     return (z ^ (z >> 31)) >> 1

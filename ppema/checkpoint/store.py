@@ -79,13 +79,16 @@ class Checkpoints:
     def save(self, images: Mapping[str, Image], manifest: Manifest, best: Collection[str] = ()) -> Path:
         """Write the parts `images` and the manifest as the checkpoint of its step, point `last` to it, and prune.
 
-        best: further pointers to it. The folder appears under its name only when it is complete. Raises TrainingError if it
-        can not be written; the earlier checkpoints are then unchanged.
+        best: further pointers to it. A checkpoint of the same step is replaced, and its pointers name the new one. The folder
+        appears under its name only when it is complete. Raises TrainingError if it can not be written; the earlier checkpoints
+        are then unchanged.
         """
         target = step_folder(self.folder, manifest.state.step)
+        pointers = self.pointers() if os.path.lexists(target) else {}
+        named = [pointer for pointer, name in pointers.items() if name == target.name and pointer != LAST]
         checksum = write_folder(target, images, manifest, "checkpoint")
         try:
-            for pointer in (*best, LAST):
+            for pointer in (*dict.fromkeys((*named, *best)), LAST):
                 self._point(pointer, target, checksum)
         except OSError as error:
             raise TrainingError(f"{target}: the checkpoint could not be named: {error}") from error

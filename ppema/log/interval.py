@@ -34,6 +34,12 @@ class Interval:
         self._samples += samples
         self._seconds += time.perf_counter() - self._mark
 
+    def ran(self, samples: int) -> None:
+        """Count a micro-batch of `samples` samples that ends no step."""
+        self._samples += samples
+        self._seconds += time.perf_counter() - self._mark
+        self.resume()
+
     @property
     def rate(self) -> float:
         """Samples per second."""

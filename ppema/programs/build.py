@@ -14,6 +14,8 @@ from ppema.data import Field
 from ppema.ir import Program, Variable, backend
 from ppema.optimizers.optimizer import build_lr, build_optimizer
 from ppema.optimizers.schedules import LRScheduler
+from ppema.passes.accumulate import AccumulatePass, StepPass
+from ppema.passes.accumulation import Accumulation
 from ppema.passes.average import Average
 from ppema.passes.ema import EmaPass
 from ppema.passes.finite import FinitePass
@@ -41,9 +43,11 @@ def training_step(
 ) -> list[Pass]:
     """The passes of a training step, in the order in which they apply. Raises ConfigError.
 
-    Passes after FinitePass append to its branch, so their operations have no effect in a skipped step. AdjustScalePass and
-    OnednnPass are exceptions: a skipped step lowers the loss scale, and oneDNN computes operations of the whole program.
+    Passes after FinitePass append to its branch, so their operations have no effect in a skipped step. Those after StepPass
+    append to a branch that only the last micro-batch of a step takes. AdjustScalePass and OnednnPass are exceptions: a skipped
+    step lowers the loss scale, and oneDNN computes operations of the whole program.
     """
+    every = config.train.accumulate
     places = {name: place for place, name in model.structured.items()}
     treatments = treatments_of(config, model)
     undecayed = {name for name, each in treatments.items() if each.weight_decay == 0}
@@ -58,7 +62,9 @@ def training_step(
         *scale,
         BackwardPass(optimizer),
         *unscale,
+        *([AccumulatePass(every)] if every > 1 else []),
         FinitePass(order=tuple(model.structured.values())),
+        *([StepPass()] if every > 1 else []),
         OptimizePass(optimizer, config.optimizer.clip_value),
         *adjust,
         *averages,  # their variables, one update of all averages, and the overwriting of weights
@@ -75,8 +81,9 @@ class Programs:
     programs; guard: detects the skipped steps of `train`; tests: a test program for each name of weights, "raw" first, then
     the averages in the config's order; recalibrations: by average, for those whose BatchNorm statistics must be measured
     before evaluation; placement: the operations of `train` on oneDNN, None without oneDNN; passes: a report for each pass of
-    `train`, in order; treatments: by variable's name, for variables with another treatment than the default;
-    scale: the variables of the loss scale of `train`, None without one.
+    `train`, in order; accumulation: the variables of steps with several micro-batches, None if each step is one run;
+    treatments: by variable's name, for variables with another treatment than the default; scale: the variables of the loss
+    scale of `train`, None without one.
     """
 
     startup: Program
@@ -90,6 +97,7 @@ class Programs:
     recalibrations: dict[str, Recalibration] = field(default_factory=dict)
     placement: Placement | None = None
     passes: tuple[PassReport, ...] = ()
+    accumulation: Accumulation | None = None
     treatments: dict[str, Treatment] = field(default_factory=dict)
     parts: dict[str, Variable] = field(default_factory=dict)
     scale: LossScale | None = None
@@ -139,6 +147,7 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *,
         recalibrations,
         target.placement,
         tuple(target.done),
+        target.accumulation,
         target.treatments,
         target.parts,
         target.scale,

@@ -27,13 +27,19 @@ from ppema.user_code.names import check_arguments, resolve
 class Forward:
     """A model in a program.
 
-    outputs: by name; targets: by name, [N, ...]; objective: the loss and its parts.
+    inputs, outputs: by name; targets: by name, [N, ...]; objective: the loss and its parts.
     """
 
     model: Any
+    inputs: dict[str, Variable]
     outputs: dict[str, Variable]
     targets: dict[str, Variable]
     objective: Objective
+
+    def counts(self) -> Variable:
+        """Append what the batch counts among others, 0-D float32: the sum of the loss's weights, else the number of samples."""
+        weights = self.objective.weight_sum()
+        return paddle.cast(paddle.shape(next(iter(self.inputs.values())))[0], "float32") if weights is None else weights
 
 
 def forward(config: Config, fields: Sequence[Field], *, train: bool, precision: str = "float32") -> Forward:
@@ -63,7 +69,7 @@ def forward(config: Config, fields: Sequence[Field], *, train: bool, precision: 
     aim = objective(config, outputs, targets)
     if mixing is not None:
         aim = mixing.objective(config, aim, objective(config, outputs, others(targets)))
-    return Forward(model, outputs, targets, aim)
+    return Forward(model, inputs, outputs, targets, aim)
 
 
 def _build_model(spec: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 from ppema.config import Config
 from ppema.ir import Variable
@@ -25,6 +27,11 @@ class Objective:
     parts: dict[str, Variable | Weighted]
     weights: dict[str, float]
     accepts: dict[str, TargetRange]
+
+    def weight_sum(self) -> Variable | None:
+        """Append Σ weights over the batch and all parts, 0-D float32. None unless all parts are `Weighted`."""
+        sums = [part.weights.sum() for part in self.parts.values() if isinstance(part, Weighted)]
+        return reduce(add, sums) if len(sums) == len(self.parts) else None
 
     def total(self) -> tuple[Variable, dict[str, Variable]]:
         """Append Σ weight·mean over the batch, 0-D float32. Returns it, and the means of the named parts by "loss.<name>"."""

@@ -31,12 +31,14 @@ class ForwardPass(Pass):
     model: Model
 
     def apply(self, target: TrainProgram) -> str:
-        """Set `target.loss`. Raises ConfigError."""
+        """Set `target.loss`, and `target.weight` if steps take several micro-batches. Raises ConfigError."""
         precision = self.config.runtime.precision
         with paddle.static.program_guard(target.main, target.startup):
             made = forward(self.config, self.fields, train=True, precision=precision)
             target.ir.freeze_marked(target.main)
             target.loss, target.parts = made.objective.total()
+            if self.config.train.accumulate > 1:
+                target.weight = made.counts()
         _check_same_variables(self.config, target.parameters, self.model.parameters)
         trainable = sum(parameter.trainable for parameter in self.model.parameters)
         result = f"{len(self.model.parameters)} variables, {trainable} of them trainable"

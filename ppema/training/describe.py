@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppema.averaging.health import layer_groups
-from ppema.ir import Parameter, backend
+from ppema.ir import Parameter, backend, scope
 from ppema.optimizers.schedules import rates
 from ppema.passes.select import Choice
 from ppema.training.initial import Restored
@@ -114,6 +114,9 @@ def _memory(run: TrainingRun) -> Table:
         rows.append((part, *_size([array for name, array in arrays.items() if name not in rest])))
         if rest:
             rows.append((f"{part}: lost by rounding (precision: compensated)", *_size([arrays[name] for name in rest])))
+    if (accumulation := run.programs.accumulation) is not None:
+        sums = [scope.get(run.scope, name) for name in accumulation.state_names]
+        rows.append(("within a step: sums of gradients, and statistics before it", *_size(sums)))
     return Table("State", ("part", "variables", "numbers", "MiB"), rows)
 
 
@@ -147,9 +150,15 @@ def _kernels(run: TrainingRun) -> Table:
 
 
 def _length(run: TrainingRun) -> Table:
+    every = run.micro_batches.every
     rows = [
         ("training samples", run.train_loader.samples),
         ("evaluation samples", run.eval_loader.samples),
+        *(
+            [("samples in a step", f"{run.horizon.batch_size}: {every} micro-batches of {run.train_loader.batch_size}")]
+            if every > 1
+            else []
+        ),
         ("steps per epoch", run.horizon.steps_per_epoch),
         ("steps", run.horizon.total_steps),
     ]

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import paddle
 
+from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.best import Best
 from ppema.checkpoint.links import check_links
 from ppema.checkpoint.lock import Lock, locked
 from ppema.checkpoint.paths import checkpoints_of, output_of
-from ppema.checkpoint.state import BEGINNING, State, step_seed
+from ppema.checkpoint.state import BEGINNING, State
 from ppema.config import Config, to_yaml
 from ppema.data import Batch
 from ppema.errors import TrainingError
 from ppema.evaluation.evaluate import evaluate
-from ppema.ir import generators
 from ppema.log.average_health import Health
 from ppema.log.interval import Interval
 from ppema.log.log import RunLog
@@ -38,8 +37,9 @@ from ppema.training.resuming.refusals import check_directions
 from ppema.training.resuming.resume import Start, open_run
 from ppema.training.save import Saver
 from ppema.training.setup import TrainingRun, prepare_training
-from ppema.training.skipped import ADVICE, culprit, overflows, too_many, where
+from ppema.training.skipped import ADVICE, overflows, too_many, where
 from ppema.training.statecheck import StateCheck
+from ppema.training.stepper import Step, Stepper
 from ppema.training.stop import stop_requests
 
 
@@ -71,7 +71,7 @@ def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Resu
         start = open_run(run, checkpoints_of(config, run.horizon), resume, extend=extend)
         if known is not config:
             start = replace(start, said=(*start.said, *changes(known, run.train_loader)))
-        restored = None if start.state.step else begin_with(run)
+        restored = None if start.state.step or start.begun.batches else begin_with(run)
         return Trainer(run, start, restored).go(lock)
 
 
@@ -88,24 +88,16 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
             say(line)
         say(f"learning rate: {', '.join(map(str, rates(run.programs.lr, run.horizon.total_steps)))}")
         trainer = Trainer(run, Start())
-        step = trainer.step(next(iter(run.train_loader.epoch(0))), BEGINNING)
+        with closing(run.train_loader.epoch(0)) as batches:
+            step = next(filter(None, (trainer.step(batch, BEGINNING) for batch in batches)))
         if step.skipped is not None and not overflows(run):
-            raise TrainingError(f"{where(BEGINNING)} would be skipped: {step.skipped}: {ADVICE}")
+            raise TrainingError(f"{where(BEGINNING, step.batches)} would be skipped: {step.skipped}: {ADVICE}")
         if what := StateCheck(run, BEGINNING).culprit():
-            raise TrainingError(f"after {where(BEGINNING)} {what} would not be finite: {ADVICE}")
+            raise TrainingError(f"after {where(BEGINNING, step.batches)} {what} would not be finite: {ADVICE}")
         for weights, test in run.tests.items():
             run.recalibrator.measure(weights)
             evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
     return step.loss
-
-
-@dataclass(frozen=True)
-class Step:
-    """The result of a step. loss: of the batch; skipped: why it was skipped, in words, or None; parts: of the loss by name."""
-
-    loss: float
-    skipped: str | None
-    parts: dict[str, float] = field(default_factory=dict)
 
 
 class Trainer:
@@ -116,6 +108,7 @@ class Trainer:
         self._start = start
         self._restored = restored
         self._evaluations = Evaluations(run, start)
+        self._stepper = Stepper(run, start.begun)
         self._finite = StateCheck(run, start.state)
 
     def go(self, lock: Lock) -> Result:
@@ -130,21 +123,30 @@ class Trainer:
             progress(due.last, state.step) as bar,
             RunLog(output, bar, step=state.step, origin=start.origin, keep=start.keep, go_on=go_on) as log,
             Saver(run, lock, log, go_on=go_on) as saver,
-            closing(self._batches(state, due.last)) as batches,
+            closing(self._batches(state, due.last, start.begun.batches)) as batches,
         ):
             self._open(log, snapshots, due.last)
             health, interval = Health(run.programs, run.scope, state.updates), Interval(start.interval)
-            stopped_by, in_a_row = None, 0
+            stopped_by, in_a_row, written = None, 0, state
             for batch in batches:
                 interval.arrived()
                 lr = float(schedule())
                 before, step = state, self.step(batch, state)
-                state = state.advance(len(batch.indices), run.horizon.steps_per_epoch, skipped=step.skipped is not None)
+                if step is None:
+                    interval.ran(len(batch.indices))
+                    begun, stopped_by = self._stepper.unfinished, stop.signal
+                    if begun is not None and stopped_by:
+                        self._stop_within(begun, written, state, interval, saver, log)
+                        log.say(f"stopped by signal {stopped_by} in step {state.step + 1}, of which {begun} are saved")
+                        break
+                    continue
+                skipped = step.skipped is not None
+                state = state.advance(step.samples, run.micro_batches.per_epoch, batches=step.batches, skipped=skipped)
                 interval.add(step.loss if step.skipped is None else None, len(batch.indices), step.parts)
                 bar.update(state.step, step.loss, lr, interval.rate)
                 in_a_row = 0 if step.skipped is None else in_a_row + 1
                 if step.skipped is not None:
-                    log.warn([f"{where(before)} is skipped: {step.skipped}"])
+                    log.warn([f"{where(before, step.batches)} is skipped: {step.skipped}"])
                 # A skipped step changes nothing, so a value that is non-finite after it was so before.
                 written = state if step.skipped is None else before
                 if step.skipped is not None or due.any(state):
@@ -162,7 +164,10 @@ class Trainer:
                 if due.snapshot and (early or due.snapshot.due(state)):
                     saver.submit(snapshots.take(config, run.programs, run.scope, run.horizon, state))
                 lowered = overflows(run) if step.skipped is not None else 0
-                failure = too_many(before, step.skipped, config.train.max_skipped, in_a_row, lowered) or evaluations.failure
+                failure = (
+                    too_many(before, step.skipped, config.train.max_skipped, in_a_row, lowered, step.batches)
+                    or evaluations.failure
+                )
                 # The signal is read only once, so a later signal stops the run after the next step has been saved.
                 stopped_by = stop.signal
                 if improved or due.save.due(state) or early or stopped_by or failure:
@@ -188,6 +193,18 @@ class Trainer:
             saver.finish()
         return Result(state, evaluations.metrics, evaluations.best, output, stopped_by, early)
 
+    def _stop_within(self, begun: Begun, written: State, state: State, interval: Interval, saver: Saver, log: RunLog) -> None:
+        """Save the run within the step after `state`. Raises TrainingError if the state is not finite, or can not be saved."""
+        evaluations = self._evaluations
+        self._check(written, state, saver)
+        if state.step:
+            evaluations.recalibrate(state, log)
+        waiting = evaluations.stopping.waiting
+        saver.save(state, evaluations.metrics, evaluations.best, interval.losses, [], waiting=waiting, begun=begun)
+        saver.finish()
+        if evaluations.failure:
+            raise evaluations.failure
+
     def _open(self, log: RunLog, snapshots: Snapshots, last: int) -> None:
         """Write config.yml, and how the run starts. last: the step after which it ends."""
         run, start = self._run, self._start
@@ -197,7 +214,9 @@ class Trainer:
         for path in snapshots.go_on_from(start.state.step, keep=start.keep):
             log.say(f"set aside as {path}")
         log.warn(f"{each}; no average can be built with it" for each in snapshots.damaged())
-        if start.state.step:
+        if start.begun.batches:
+            log.say(f"resuming in step {start.state.step + 1} of {last}, of which {start.begun} are done")
+        elif start.state.step:
             log.say(f"resuming at step {start.state.step} of {last}")
         if self._restored:
             for line in self._restored.summary():
@@ -221,35 +240,27 @@ class Trainer:
         log.warn(health.stopped())
         return Interval()
 
-    def _batches(self, state: State, last: int) -> Generator[Batch, None, None]:
-        """The batches after `state`, up to step `last`.
+    def _batches(self, state: State, last: int, begun: int = 0) -> Generator[Batch, None, None]:
+        """The batches after `state`, up to step `last`, without the first `begun`.
 
         The caller closes it: if the garbage collector does, Python ignores a Ctrl-C while the loader's thread ends.
         """
-        loader, left = self._run.train_loader, last - state.step
-        epoch, start = state.epoch, state.batch
+        loader, micro_batches = self._run.train_loader, self._run.micro_batches
+        left = micro_batches.before(last) - micro_batches.before(state.step) - begun
+        epoch, start = state.epoch, state.batch + begun
         while left > 0:
             with closing(loader.epoch(epoch, start)) as batches:
                 yield from islice(batches, left)
             left -= loader.steps_per_epoch - start
             epoch, start = epoch + 1, 0
 
-    def step(self, batch: Batch, state: State) -> Step:
-        """One optimizer step with one update of every average. A step with a non-finite loss or gradient is skipped."""
-        programs = self._run.programs
-        seed = step_seed(self._run.config.seed, state.step)
-        generators.seed(seed)
-        feed = programs.model.inputs.feed(batch, self._run.train_loader)
-        if programs.mixing is not None:
-            feed |= programs.mixing.feed(seed)
-        fetched = [programs.loss, programs.guard.finite, *programs.parts.values()]
-        loss, finite, *parts = self._run.executor.run(programs.train, feed, fetched)
-        skipped = None if np.asarray(finite).all() else culprit(self._run, batch)
-        step = Step(_number(loss), skipped, dict(zip(programs.parts, map(_number, parts), strict=True)))
+    def step(self, batch: Batch, state: State) -> Step | None:
+        """Run one batch of the step after `state`. Returns the step with its last batch, and None before."""
+        step, schedule = self._stepper.run(batch, state), self._run.programs.lr
         # The last step prepares no next rate: some schedules raise beyond their length.
         last = state.step + 1 >= self._run.horizon.total_steps
-        if step.skipped is None and not isinstance(programs.lr, ReduceOnPlateau) and not last:
-            advance(programs.lr, self._run.config)
+        if step is not None and step.skipped is None and not isinstance(schedule, ReduceOnPlateau) and not last:
+            advance(schedule, self._run.config)
         return step
 
     def _check(self, written: State, state: State, saver: Saver) -> None:
@@ -260,7 +271,3 @@ class Trainer:
         """
         if failure := self._finite.failure(written, state, self._batches, saver.newest):
             raise failure
-
-
-def _number(array: np.ndarray) -> float:
-    return float(np.asarray(array).reshape(()))

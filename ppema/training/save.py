@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.best import Best
 from ppema.checkpoint.folder import step_folders
 from ppema.checkpoint.lock import Lock
@@ -58,17 +59,18 @@ class Saver:
         improved: Sequence[str],
         *,
         waiting: Waiting | None = None,
+        begun: Begun | None = None,
     ) -> None:
         """Save the run after the step that led to `state`. improved: the monitored metrics that are best in it.
 
-        waiting: the state of the early stop, if there is one. Waits for the write before. Raises TrainingError as `check` does,
-        and if the run's folder was removed or replaced.
+        waiting: the state of the early stop, if there is one; begun: the progress of the next step, if it has begun. Waits for
+        the write before. Raises TrainingError as `check` does, and if the run's folder was removed or replaced.
         """
         self._wait()
-        self._state.take()
-        manifest = manifest_of(self._run, self._state.images, state, metrics, best, interval, waiting)
+        images = self._state.take() if begun is None else self._state.take_within_step()
+        manifest = manifest_of(self._run, images, state, metrics, best, interval, waiting, begun)
         pointers = [pointer_of(monitor, self._run.config.train.monitors) for monitor in improved]
-        write = partial(self._checkpoints.save, self._state.images, manifest, pointers)
+        write = partial(self._checkpoints.save, images, manifest, pointers)
         self._writer.submit(partial(self._write, write, state.step))
 
     def submit(self, write: Callable[[], object] | None) -> None:

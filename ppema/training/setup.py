@@ -9,8 +9,9 @@ import numpy as np
 import paddle
 
 from ppema.averaging.decay import MOST_STEPS
+from ppema.checkpoint.begun import MicroBatches
 from ppema.checkpoint.best import check_monitors
-from ppema.checkpoint.checkpoint import Checkpoint, check_fits
+from ppema.checkpoint.checkpoint import BEGUN, Checkpoint, check_fits
 from ppema.checkpoint.manifest import SavedAverage
 from ppema.checkpoint.paths import output_of
 from ppema.checkpoint.store import check_pointers
@@ -41,13 +42,14 @@ from ppema.weights.put import put
 class TrainingRun:
     """A training run before its first step. The scope has the initial values.
 
-    recalibrator: measures BatchNorm statistics of the averages with the policy "recalibrate"; onednn: whether oneDNN computes
-    convolutions; tests: the test programs of the weights in `train.evaluate`, which are those of `programs.tests` or copies of
-    them on oneDNN.
+    micro_batches: which batches make a step; recalibrator: measures BatchNorm statistics of the averages with the policy
+    "recalibrate"; onednn: whether oneDNN computes convolutions; tests: the test programs of the weights in `train.evaluate`,
+    which are those of `programs.tests` or copies of them on oneDNN.
     """
 
     config: Config
     horizon: Horizon
+    micro_batches: MicroBatches
     train_loader: Loader
     eval_loader: Loader
     programs: Programs
@@ -74,13 +76,30 @@ class TrainingRun:
         """The names of the variables in each part of a checkpoint: "raw", "optimizer", "average-<name>"."""
         raw = [parameter.name for parameter in self.programs.model.parameters]
         averages = {f"average-{name}": average.state_names for name, average in self.programs.averages.items()}
-        # The guard's variable describes one step and is read right after it.
-        elsewhere = {*raw, *(name for names in averages.values() for name in names), self.programs.guard.state_name}
+        accumulation = self.programs.accumulation
+        # The guard's variable describes one step and is read right after it. Sums of gradients live within a step.
+        passing = {self.programs.guard.state_name, *(accumulation.state_names if accumulation else ())}
+        elsewhere = {*raw, *(name for names in averages.values() for name in names), *passing}
         optimizer = [name for name in backend().state_names(self.programs.train) if name not in elsewhere]
         return {RAW: raw, "optimizer": optimizer, **averages}
 
+    def variables(self, *, begun: bool = False) -> dict[str, dict[str, str]]:
+        """For each part of a checkpoint, the variables that hold its arrays, by the arrays' names.
+
+        begun: a step of several micro-batches has begun. The checkpoint then has the state before that step, and the part
+        BEGUN: the sums of gradients, and the present values of what the forward pass writes, such as BatchNorm's statistics.
+        """
+        parts = {part: {name: name for name in names} for part, names in self.state_parts().items()}
+        if begun:
+            accumulation = self.programs.accumulation
+            assert accumulation is not None, "no step takes several micro-batches"
+            parts[RAW] |= accumulation.before_of
+            present = [*accumulation.sum_of.values(), accumulation.total_name, *accumulation.before_of]
+            parts[BEGUN] = {name: name for name in present}
+        return parts
+
     def read(self) -> dict[str, dict[str, np.ndarray]]:
-        """A copy of the whole state: for each part its arrays by name."""
+        """A copy of the whole state between steps: for each part its arrays by name."""
         return {part: read(self.scope, names) for part, names in self.state_parts().items()}
 
     def write(self, checkpoint: Checkpoint) -> None:
@@ -88,16 +107,17 @@ class TrainingRun:
 
         Raises CheckpointError if the checkpoint is damaged or of another model.
         """
-        wanted = self.state_parts()
+        wanted = self.variables(begun=checkpoint.manifest.begun is not None)
         found = {part: checkpoint.arrays(part) for part in wanted}
         for name, average in self.programs.averages.items():
             saved = checkpoint.manifest.averages.get(name)
             if saved is None:
                 raise CheckpointError(f"{checkpoint.path}: damaged: its manifest lacks the average {name!r}")
             found[f"average-{name}"] = _renamed(found[f"average-{name}"], saved, average)
-        for part, names in wanted.items():
-            check_fits(checkpoint.path, found[part], names)
-        put(self.scope, checkpoint.path, {name: array for arrays in found.values() for name, array in arrays.items()})
+        for part, held in wanted.items():
+            check_fits(checkpoint.path, found[part], list(held))
+        arrays = {held[name]: array for part, held in wanted.items() for name, array in found[part].items()}
+        put(self.scope, checkpoint.path, arrays)
 
 
 def prepare_training(config: Config) -> TrainingRun:
@@ -116,7 +136,13 @@ def prepare_training(config: Config) -> TrainingRun:
     evaluated = eval_loader(config)
     trained = train_loader(config, evaluated)
     config = measured(config, trained)
-    horizon = Horizon(trained.steps_per_epoch, config.data.train.batch_size, config.train.epochs, config.train.steps)
+    every = config.train.accumulate
+    if every > trained.steps_per_epoch:
+        with config.at("train"):
+            raise ConfigError.of(f"{every} micro-batches are more than the {trained.steps_per_epoch} of an epoch", "accumulate")
+    micro_batches = MicroBatches(every, trained.steps_per_epoch)
+    samples = config.data.train.batch_size * every
+    horizon = Horizon(micro_batches.steps_per_epoch, samples, config.train.epochs, config.train.steps)
     if horizon.total_steps > MOST_STEPS:
         with config.at("train"):
             steps = f"{horizon} of {horizon.steps_per_epoch} steps"
@@ -146,7 +172,7 @@ def prepare_training(config: Config) -> TrainingRun:
     tests = {weights: test for weights, test in tests.items() if config.train.evaluates(weights)}
     wanted = {name: (each, config.averages[name].batches) for name, each in programs.recalibrations.items()}
     recalibrator = Recalibrator(executor, own, programs.model.inputs, trained, wanted)
-    return TrainingRun(config, horizon, trained, evaluated, programs, executor, own, recalibrator, onednn, tests)
+    return TrainingRun(config, horizon, micro_batches, trained, evaluated, programs, executor, own, recalibrator, onednn, tests)
 
 
 def _renamed(arrays: Arrays, saved: SavedAverage, average: Average) -> dict[str, np.ndarray]:

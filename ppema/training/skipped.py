@@ -44,17 +44,21 @@ def titled(run: TrainingRun, variable: str) -> str:
     return f"{variable} ({place})" if place else variable
 
 
-def where(state: State) -> str:
-    """The step after `state`, in words."""
-    return f"step {state.step + 1} (epoch {state.epoch}, batch {state.batch})"
+def where(state: State, batches: int = 1) -> str:
+    """The step after `state`, in words. batches: their number in the step."""
+    first, last = state.batch, state.batch + batches - 1
+    which = f"batch {first}" if batches == 1 else f"batches {first} to {last}"
+    return f"step {state.step + 1} (epoch {state.epoch}, {which})"
 
 
-def too_many(before: State, why: str | None, limit: int | None, in_a_row: int, overflows: int = 0) -> TrainingError | None:
+def too_many(
+    before: State, why: str | None, limit: int | None, in_a_row: int, overflows: int = 0, batches: int = 1
+) -> TrainingError | None:
     """The error that ends the run if the step after `before` was skipped and exceeds the limit; None otherwise.
 
     why: why it was skipped, None if it was not; limit: `train.max_skipped`, None for no limit; in_a_row: the number of skipped
     steps in a row, up to this one. If there are many, the message does not recommend a larger limit. overflows: the skipped
-    steps up to this one that lowered the loss scale, which do not count.
+    steps up to this one that lowered the loss scale, which do not count; batches: the number of its batches.
     """
     skipped = before.skipped + 1 - overflows
     if why is None or limit is None or skipped <= limit:
@@ -67,6 +71,6 @@ def too_many(before: State, why: str | None, limit: int | None, in_a_row: int, o
             "likely be too: begin anew in another output"
         )
     return TrainingError(
-        f"{where(before)} is skipped: {why}; these are {skipped} skipped steps, and train.max_skipped is {limit}: "
+        f"{where(before, batches)} is skipped: {why}; these are {skipped} skipped steps, and train.max_skipped is {limit}: "
         f"{ADVICE}. The state is saved{goes_on}"
     )

@@ -61,12 +61,15 @@ class StateCheck:
 
     def _sample(self, batches: Batches, last: int) -> str:
         """The first bad sample from the last finite state up to step `last`, in words; "" if there is none."""
-        state, loader = self._finite, self._run.train_loader
+        state, loader, micro_batches = self._finite, self._run.train_loader, self._run.micro_batches
+        done = 0
         with closing(batches(state, last)) as found:
             for batch in found:
                 if sample := bad_sample(batch, loader.label):
-                    return f"; in {where(state)} {sample}"
-                state = state.advance(len(batch.indices), loader.steps_per_epoch)
+                    return f"; in {where(state, micro_batches.of_step(state))} {sample}"
+                done += 1
+                if done == micro_batches.of_step(state):
+                    state, done = state.advance(0, micro_batches.per_epoch, batches=done), 0
         return ""
 
 

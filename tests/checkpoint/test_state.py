@@ -12,16 +12,16 @@ def test_a_position_advances_through_epochs():
     state = BEGINNING
     seen = []
     for size in (4, 4, 2, 4):
-        state = state.advance(size, steps_per_epoch=3)
+        state = state.advance(size, batches_per_epoch=3)
         seen.append((state.step, state.epoch, state.batch, state.samples))
     assert seen == [(1, 0, 1, 4), (2, 0, 2, 8), (3, 1, 0, 10), (4, 1, 1, 14)]
 
 
 def test_a_skipped_step_is_a_step_but_no_update():
-    state = State(step=5, epoch=1, batch=2, samples=20, skipped=1).advance(4, steps_per_epoch=3, skipped=True)
+    state = State(step=5, epoch=1, batch=2, samples=20, skipped=1).advance(4, batches_per_epoch=3, skipped=True)
     assert state == State(step=6, epoch=2, batch=0, samples=24, skipped=2)
     assert state.updates == 4
-    assert state.advance(4, steps_per_epoch=3) == State(step=7, epoch=2, batch=1, samples=28, skipped=2)
+    assert state.advance(4, batches_per_epoch=3) == State(step=7, epoch=2, batch=1, samples=28, skipped=2)
 
 
 def test_due_every_so_often_and_at_the_end():

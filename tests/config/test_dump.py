@@ -196,6 +196,7 @@ passes: []
 train:
   epochs: 3
   steps: null
+  accumulate: 1
   stop_after: null
   log_every: 50 steps
   eval_every: 1 epoch

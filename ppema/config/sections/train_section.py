@@ -19,7 +19,14 @@ class Train(Section):
 
     model_config = examples(
         {"epochs": 20, "log_every": "50 steps", "eval_every": "1 epoch", "save_every": "1 epoch", "monitor": "raw/accuracy"},
-        {"epochs": 300, "stop_after": "10 epochs", "snapshot_every": "1 epoch", "keep": 5, "keep_every": "25 epochs"},
+        {
+            "epochs": 300,
+            "accumulate": 4,
+            "stop_after": "10 epochs",
+            "snapshot_every": "1 epoch",
+            "keep": 5,
+            "keep_every": "25 epochs",
+        },
         {"epochs": 20, "monitor": ["raw/accuracy", "raw/my_score"], "mode": "max", "failed_save": "go_on", "max_skipped": 100},
         {"steps": 10000, "monitor": "ema/accuracy", "early_stop": {"patience": 5}, "evaluate": ["ema"]},
     )
@@ -30,6 +37,11 @@ class Train(Section):
     )
     steps: Count | None = Field(
         default=None, description="Length of the run in optimizer steps, in place of `epochs`. The last epoch may be cut short."
+    )
+    accumulate: Count = Field(
+        default=1,
+        description="Micro-batches in an optimizer step: their gradients are averaged. `data.train.batch_size` is the size of "
+        "one. The last step of an epoch may take fewer. Steps in durations, schedules and logs are optimizer steps.",
     )
     stop_after: Duration | None = Field(
         default=None, description="Ends the run early, with unchanged schedules. null: the run trains to its end."

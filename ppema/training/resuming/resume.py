@@ -11,6 +11,7 @@ from typing import Any
 
 import paddle
 
+from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.best import Best, undirected
 from ppema.checkpoint.checkpoint import Checkpoint, with_state
 from ppema.checkpoint.manifest import Manifest, SavedAverage
@@ -47,12 +48,13 @@ Metrics = dict[str, dict[str, float]]
 class Start:
     """The start of a run: its position, the best by monitored metric, the last evaluation, and the log interval so far.
 
-    waiting: the state of the early stop; said: lines for people about this start; origin: the checkpoint of another run from
-    which it continues; keep: whether to set aside snapshots and records of later steps. If not, they are deleted: a killed
-    process of this run wrote them.
+    begun: the micro-batches done of the next step; waiting: the state of the early stop; said: lines for people about this
+    start; origin: the checkpoint of another run from which it continues; keep: whether to set aside snapshots and records of
+    later steps. If not, they are deleted: a killed process of this run wrote them.
     """
 
     state: State = BEGINNING
+    begun: Begun = field(default_factory=Begun)
     best: dict[str, Best] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=dict)
     interval: Losses = field(default_factory=Losses)
@@ -195,8 +197,13 @@ def manifest_of(
     best: Mapping[str, Best],
     interval: Losses,
     waiting: Waiting | None = None,
+    begun: Begun | None = None,
 ) -> Manifest:
-    """The manifest of a checkpoint. images: the files of its arrays, by part; waiting: the state of the early stop, if any."""
+    """The manifest of a checkpoint.
+
+    images: the files of its arrays, by part; waiting: the state of the early stop, if any; begun: the progress of the next
+    step, if it has begun.
+    """
     return Manifest(
         ppema=VERSION,
         paddle=paddle.__version__,
@@ -212,6 +219,7 @@ def manifest_of(
         },
         interval=interval,
         early_stop=waiting,
+        begun=begun,
         averages={
             name: SavedAverage(
                 shadow_of=average.shadow_of,
@@ -230,11 +238,13 @@ def manifest_of(
 def _load(run: TrainingRun, checkpoint: Checkpoint, extended: Extension | None) -> Start:
     manifest = checkpoint.manifest
     state = manifest.state
-    epoch = run.horizon.steps_per_epoch
-    if divmod(state.step, epoch) != (state.epoch, state.batch):
+    micro_batches = run.micro_batches
+    begun = manifest.begun or Begun()
+    before = state.epoch * micro_batches.per_epoch + state.batch
+    if before != micro_batches.before(state.step) or begun.batches >= micro_batches.of_step(state):
         raise CheckpointError(
-            f"{checkpoint.path}: step {state.step} led to batch {state.batch} of epoch {state.epoch}, and an epoch has {epoch} "
-            "batches: the training data has changed"
+            f"{checkpoint.path}: step {state.step} led to batch {state.batch} of epoch {state.epoch}, and an epoch has "
+            f"{micro_batches.per_epoch} batches: the training data has changed"
         )
     if manifest.random != step_seed(run.config.seed, state.step):
         raise CheckpointError(
@@ -264,4 +274,4 @@ def _load(run: TrainingRun, checkpoint: Checkpoint, extended: Extension | None) 
         weights: {name: math.nan if value is None else value for name, value in values.items()}
         for weights, values in manifest.metrics.items()
     }
-    return Start(state, dict(manifest.best), metrics, manifest.interval)
+    return Start(state, begun, dict(manifest.best), metrics, manifest.interval)
