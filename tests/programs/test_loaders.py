@@ -52,3 +52,40 @@ def test_an_empty_part_is_refused_at_its_key():
     with pytest.raises(ConfigError) as caught:
         eval_loader(config({"fraction": 1e-4}))
     assert str(caught.value) == "data.split.fraction: 0.0001 of 1442 samples are 0: a part would be empty"
+
+
+def texts(**data) -> Config:
+    names = {"inputs": ["tokens"], "targets": ["label"]}
+    spec = {"name": "support.datasets.Texts", "args": {"samples": 4}, "batch_size": 2}
+    both = {"train": spec, "eval": {**spec, "args": {"samples": 4, "seed": 2}}}
+    return Config.model_validate({**MINIMAL, "data": {**both, **names, **data}})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            {"shapes": {"tokens": [-1, 2]}},
+            "data.shapes.tokens: [-1, 2] does not fit sample 0, int64 [4] (data.eval)",
+        ),
+        (
+            {"collate": "pad"},
+            "data.collate: pad requires data.shapes with -1 for each dimension to pad, as in {tokens: [-1]} (data.eval)",
+        ),
+        (
+            {"shapes": {"tokens": [-1]}, "collate": {"name": "pad", "args": {"values": {"label": 0}}}},
+            "data.collate.args.values.label: data.shapes declares no -1 for this field (data.eval)",
+        ),
+        ({"collate": "pads"}, "data.collate.name: unknown collate 'pads'; did you mean 'pad'?"),
+        (
+            {},
+            "data.eval: its samples are int64 [4], int64 []; those of data.train are int64 [8], int64 []; data.shapes declares "
+            "shapes that differ, as in {tokens: [-1]}",
+        ),
+    ],
+)
+def test_shapes_and_padding_that_do_not_fit_are_refused_at_their_key(data, message):
+    made = texts(**data)
+    with pytest.raises(ConfigError) as caught:
+        train_loader(made, eval_loader(made))
+    assert str(caught.value) == message
