@@ -29,7 +29,6 @@ from ppema.errors import ConfigError
 KINDS = {"sh", "python", "yaml", "text", "mermaid", "python paddle2", "python skip"}
 ELSEWHERE = {
     ("docs/porting.md", "python"): "tests/ema/test_porting.py",
-    ("docs/metrics.md", "sh"): "tests/test_docs_scripts.py",
     ("docs/metrics.md", "python"): "tests/test_docs_scripts.py",
     ("docs/restoring.md", "python"): "tests/test_docs_scripts.py",
     ("docs/design.md", "mermaid"): "tests/test_architecture.py",

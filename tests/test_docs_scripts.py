@@ -1,8 +1,7 @@
-"""Scripts on pages of docs: the F1 of docs/metrics.md, and the restoring of docs/restoring.md."""
+"""Scripts on pages of docs: the metric of docs/metrics.md, and the restoring of docs/restoring.md."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -63,19 +62,17 @@ def mine(tmp_path, monkeypatch):
     sys.modules.pop("mine", None)
 
 
-def test_the_f1_of_a_whole_set(mine, tmp_path):
-    config = load_config(mine("mine.right"))
+def test_a_metric_of_ones_own(mine, tmp_path):
+    """Against its formula, in float64, on the predictions of the exported weights."""
+    (tmp_path / "my_metrics.py").write_text(*scripts("metrics.md"))
+    config = load_config(mine("{name: my_metrics.GMean, args: {classes: 2}}"))
     train(config)
-    assert 0 < evaluate(config)["ema"]["right"] <= 1
-    (command,) = blocks("sh", "docs/metrics.md")
-    assert export_main(command.text.split()[2:]) == 0
-    (script,) = scripts("metrics.md")
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found, data = read_pdparams(tmp_path / "ema.pdparams"), np.load("test.npz")
-    predicted = (data["x"] @ found["weight"] + found["bias"]).argmax(-1)
-    hits = ((predicted == 1) & (data["y"] == 1)).sum()
-    assert float(done.stdout.split()[-1]) == pytest.approx(2 * hits / (predicted.sum() + data["y"].sum()))
+    found, data = evaluate(config)["raw"], np.load("test.npz")
+    assert export_main(["-c", "mine.yml", "--weights", "raw", "--to", "raw.pdparams"]) == 0
+    weights = read_pdparams(tmp_path / "raw.pdparams")
+    right = (data["x"] @ weights["weight"] + weights["bias"]).argmax(-1) == data["y"]
+    recall = [right[data["y"] == label].mean() for label in (0, 1)]
+    assert found["GMean"] == pytest.approx(np.sqrt(recall[0] * recall[1])) and found["GMean.least"] == min(recall)
 
 
 def test_a_metric_by_numpy_is_refused(mine):

@@ -72,9 +72,9 @@ def test_a_closed_run_has_freed_its_activations_and_can_run_again(config, execut
     feed = run.programs.model.inputs.feed(batch, run.train_loader)
     with paddle.static.scope_guard(run.scope):
         test = run.tests["raw"]
-        before = run.executor.run(test.program, feed, [test.measures["loss"]])
+        before = run.executor.run(test.program, feed, test.measures["loss"].variables)
         run.close()
         run.close()
-        again = run.executor.run(test.program, feed, [test.measures["loss"]])
+        again = run.executor.run(test.program, feed, test.measures["loss"].variables)
     assert before[0].tobytes() == again[0].tobytes()
     run.close()
