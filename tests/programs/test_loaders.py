@@ -89,3 +89,30 @@ def test_shapes_and_padding_that_do_not_fit_are_refused_at_their_key(data, messa
     with pytest.raises(ConfigError) as caught:
         train_loader(made, eval_loader(made))
     assert str(caught.value) == message
+
+
+def test_transforms_of_both_parts():
+    """Evaluation reads the kept samples without the transforms of training, unless it has its own."""
+    crop = [{"name": "RandomCrop", "args": {"size": 8, "padding": 1}}]
+    made = config({"fraction": 0.25}, train={**TRAIN, "transforms": crop})
+    evaluated = eval_loader(made)
+    images = build_dataset(made.data.train).arrays[0]
+    for batch in evaluated.epoch(0):
+        np.testing.assert_array_equal(batch.arrays[0], images[batch.indices])
+    (batch, *_) = train_loader(made, evaluated).epoch(0)
+    assert not np.array_equal(batch.arrays[0], images[batch.indices])
+    with pytest.warns(UserWarning, match="^data.eval.transforms: RandomCrop is random: evaluations measure changed samples"):
+        eval_loader(config({"fraction": 0.25}, eval={"transforms": crop}))
+
+
+def test_transforms_that_change_shapes_in_training_only():
+    resize = {"name": "Resize", "args": {"size": 16}}
+    made = config({"fraction": 0.25}, train={**TRAIN, "transforms": [resize]})
+    with pytest.raises(ConfigError) as caught:
+        train_loader(made, eval_loader(made))
+    assert str(caught.value) == (
+        "data.split: its samples are float32 [1, 8, 8], int64 []; those of data.train are float32 [1, 16, 16], int64 []; "
+        "transforms that change shapes belong into both lists"
+    )
+    both = config({"fraction": 0.25}, train={**TRAIN, "transforms": [resize]}, eval={"transforms": [resize]})
+    assert train_loader(both, eval_loader(both)).fields[0].shape == (1, 16, 16)

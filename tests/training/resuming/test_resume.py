@@ -281,6 +281,21 @@ def test_a_compensated_run_cut_in_two_ends_as_the_whole_one(config, tmp_path):
     assert len(rests) == 6 and any(rest.any() for rest in rests.values())
 
 
+def test_a_run_with_transforms_cut_in_two_ends_as_the_whole_one(config, tmp_path):
+    """In the middle of an epoch, and with another number of workers. The second transform is the user's own and draws."""
+    listed = "data.train.transforms=[{name: RandomCrop, args: {size: 8, padding: 1}}, support.transforms.drawing]"
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(config(f"output={whole}", listed, "data.train.workers=1"))
+    train(config(f"output={cut}", listed, "train.stop_after=10 steps"))
+    train(config(f"output={cut}", listed))
+    ours, theirs = content(last(cut)), content(last(whole))
+    assert {name: value for name, value in ours.items() if name != "manifest"} == {
+        name: value for name, value in theirs.items() if name != "manifest"
+    }
+    with pytest.raises(CheckpointError, match=r"data\.train\.transforms"):
+        train(config(f"output={cut}"))
+
+
 def test_another_precision_is_another_run(config):
     train(config("train.stop_after=5 steps"))
     with pytest.raises(CheckpointError, match="averages.quick.precision: was 'float32', now 'compensated'"):
