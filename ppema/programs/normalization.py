@@ -54,6 +54,7 @@ def is_unmeasured(config: Config) -> bool:
 def measured(config: Config, trained: Loader) -> Config:
     """`config` with the numbers of `data.normalize`, measured over the samples of `trained`; unchanged if it has them.
 
+    The samples are measured with the transforms of evaluations, which do not augment.
     Warns about constant channels, whose deviation is 1. Raises ConfigError for an unknown input, and for one that is not
     float32 or of varying shape. Raises DataError for a value that is not finite.
     """
@@ -70,7 +71,7 @@ def measured(config: Config, trained: Loader) -> Config:
                     f"the shape of {field.name} differs between batches, and padding would count: give its mean and std, or a "
                     "list of other inputs"
                 )
-    found = _spreads(trained, fields)
+    found = _spreads(config, trained, fields)
     for name, spread in found.items():
         if spread.constant.any():
             where = listed([str(channel) for channel in np.flatnonzero(spread.constant)])
@@ -116,16 +117,16 @@ def changes(config: Config, trained: Loader) -> Iterator[str]:
     numbers = config.data.normalize
     if not isinstance(numbers, dict) or trained.known is None:
         return
-    for name, spread in _spreads(trained, _chosen(trained.fields, tuple(numbers))).items():
+    for name, spread in _spreads(config, trained, _chosen(trained.fields, tuple(numbers))).items():
         now = spread.numbers
         if (numbers[name].mean, numbers[name].std) != (now.mean, now.std):
             yield f"warning: the training samples have changed: data.normalize goes on with the numbers of {name} from before"
 
 
-def _spreads(trained: Loader, fields: Sequence[Field]) -> Mapping[str, Spread]:
+def _spreads(config: Config, trained: Loader, fields: Sequence[Field]) -> Mapping[str, Spread]:
     indices = np.setdiff1d(np.arange(len(trained.dataset)), trained.others)
-    rows = rows_at_a_time(fields)
-    with closing(trained.part(indices, batch_size=rows, workers=trained.workers)) as loader:
+    rows, transforms = rows_at_a_time(fields), config.data.eval.transforms if config.data.eval is not None else ()
+    with closing(trained.part(indices, batch_size=rows, workers=trained.workers, transforms=transforms)) as loader:
         return spreads(loader, fields)
 
 

@@ -19,7 +19,8 @@ from ppema.log.run import run as read_run
 from ppema.programs.device import place_of
 from ppema.programs.executor import Executor
 from ppema.programs.forward import forward
-from ppema.programs.loaders import eval_loader
+from ppema.programs.loaders import eval_loader, train_loader
+from ppema.programs.normalization import measured
 from ppema.training.setup import prepare_training
 
 SPLIT = f"\n  train: {blobs('samples: 50, batch_size: 8')}\n  split: {{fraction: 0.2}}\n  normalize: true"
@@ -106,6 +107,19 @@ def test_programs_normalise_each_channel(written):
         (found,) = executor.run(main, feed, [made.outputs["output"]])
     expected = (images.astype(np.float64) - mean[:, None, None]) / std[:, None, None]
     np.testing.assert_allclose(found, expected.reshape(4, -1)[:, :6], rtol=1e-6)
+
+
+def test_the_samples_are_measured_with_the_transforms_of_evaluations(written):
+    """Augmentation does not count, but a scale that both parts have does."""
+    scale = "{name: Normalize, args: {mean: [1.0], std: [2.0]}}"
+    train = blobs(f"samples: 50, batch_size: 8, transforms: [{{name: RandomErasing, args: {{p: 1.0}}}}, {scale}]")
+    config = written(
+        data=f"\n  train: {train}\n  split: {{fraction: 0.2}}\n  eval: {{transforms: [{scale}]}}\n  normalize: true"
+    )
+    evaluated = eval_loader(config)
+    numbers = measured(config, train_loader(config, evaluated)).data.normalize["input_0"]
+    images = (build_dataset(config.data.train).arrays[0][evaluated.others].astype(np.float64) - 1) / 2
+    np.testing.assert_allclose([*numbers.mean, *numbers.std], [images.mean(), images.std()], rtol=1e-6)
 
 
 def test_an_input_of_varying_shape_needs_numbers(written):
