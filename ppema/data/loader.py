@@ -21,6 +21,7 @@ from ppema.data.processes.worker import Task
 from ppema.data.read import BatchReader
 from ppema.data.transformed import TransformedReader
 from ppema.errors import DataError
+from ppema.user_code.modules import folders_looked_in, looking_in
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Loader:
         if self.steps_per_epoch == 0:
             raise DataError(f"{label}: {self.samples} samples make no batch of {batch_size}, and drop_last is true")
         self.label = label
+        self._folders = folders_looked_in()
         plain = BatchReader.open(dataset, layout, seed, label)
         self._reader = TransformedReader.open(plain, transforms) if transforms else plain
         arrays = self._reader.arrays
@@ -159,20 +161,24 @@ class Loader:
         drop_last: bool = False,
         transforms: Sequence[TransformSpec] = (),
     ) -> Loader:
-        """A loader of some samples of the same data set, int64[n] ascending; None: of all. It has the same seed."""
-        return Loader(
-            self._reader.dataset,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            workers=workers if transforms or self._reader.arrays is None else 0,
-            seed=self._plan.seed,
-            label=self.label,
-            layout=self._reader.layout,
-            transforms=transforms,
-            open_dataset=self._open_dataset,
-            indices=indices,
-        )
+        """A loader of some samples of the same data set, int64[n] ascending; None: of all. It has the same seed.
+
+        Transforms of the user's own are found where this loader's were.
+        """
+        with looking_in(self._folders):
+            return Loader(
+                self._reader.dataset,
+                batch_size=batch_size,
+                shuffle=shuffle,
+                drop_last=drop_last,
+                workers=workers if transforms or self._reader.arrays is None else 0,
+                seed=self._plan.seed,
+                label=self.label,
+                layout=self._reader.layout,
+                transforms=transforms,
+                open_dataset=self._open_dataset,
+                indices=indices,
+            )
 
     def longer(self, batch: Batch) -> Batch | None:
         """`batch` with more padding, by `multiple_of` in each padded dimension; None if the layout has no padding."""

@@ -13,6 +13,7 @@ from ppema.data.layout import Layout
 from ppema.data.loader import Loader
 from ppema.data.sets.arrays import ArrayDataset
 from ppema.errors import ConfigError, DataError
+from ppema.user_code.modules import looking_in
 
 SPECS = [
     TransformSpec(name="RandomCrop", args={"size": [6, 5], "padding": 1}),
@@ -95,6 +96,16 @@ def test_transforms_that_do_not_fit_the_data():
     with pytest.raises(ConfigError) as caught:
         loader(Squares(4), SPECS[:1])
     assert str(caught.value) == ("transforms.0: input_0: expected images [C, H, W] or [H, W], got samples of shape [2]")
+
+
+def test_a_part_finds_own_transforms_where_its_loader_did(tmp_path):
+    (tmp_path / "own_of_a_config.py").write_text("def half(image):\n    return image / 2\n")
+    specs = [TransformSpec(name="own_of_a_config.half")]
+    with looking_in([str(tmp_path)]):
+        whole = loader(in_memory(), specs, shuffle=False)
+    part = whole.part(np.array([3, 8]), batch_size=2, workers=0, transforms=specs)
+    (batch,) = part.epoch(0)
+    assert batch.arrays[0].tobytes() == (ROWS[[3, 8]] / np.float32(2)).tobytes()
 
 
 def test_workers_without_transforms_are_still_ignored_aloud():
