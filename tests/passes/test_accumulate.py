@@ -133,6 +133,27 @@ def test_weights_other_than_the_number_of_samples_count():
     np.testing.assert_array_equal(moved[0.0, 0.0], [0.0, 0.0])
 
 
+def test_sparse_gradients_are_summed():
+    """The rows of an embedding that only one of two micro-batches holds, as on Paddle 2.6 with `sparse=True`."""
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        words = paddle.static.data("words", [-1], "int64")
+        loss = paddle.nn.Embedding(6, 2, sparse=True)(words).mean()
+        target = TrainProgram(main, startup, loss, weight=paddle.cast(paddle.shape(words)[0], "float32"))
+        chosen = paddle.optimizer.SGD(1.0)
+        apply_passes(target, [BackwardPass(chosen), AccumulatePass(2), FinitePass(), StepPass(), OptimizePass(chosen)])
+    executor, where = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope()
+    with paddle.static.scope_guard(where):
+        executor.run(startup)
+        before = scope.get(where, "embedding_0.w_0")
+        executor.run(main, feed={"words": np.array([1, 1, 4])} | feed_of(begins=True, ends=False))
+        executor.run(main, feed={"words": np.array([4])} | feed_of(begins=False, ends=True))
+        moved = before - scope.get(where, "embedding_0.w_0")
+    expected = np.zeros((6, 2))
+    expected[[1, 4]] = 2 / 8
+    np.testing.assert_allclose(moved, expected, atol=1e-6)
+
+
 def test_averages_against_float64():
     """The averages of the weights after each step, of which one was skipped, as the definition gives them."""
     small, seen = Micro("adamw", 3, averages=AVERAGES[:3]), []

@@ -37,10 +37,12 @@ def arrays(output):
     return {name: each for part in checkpoint.manifest.files for name, each in checkpoint.arrays(part.split(".")[0]).items()}
 
 
-def test_a_run_with_micro_batches_is_that_with_large_batches(config, tmp_path):
-    """Weights, averages, steps, samples and logged losses, within 1e-6. Only the position in the data has another unit."""
-    small = train(config(f"output={tmp_path / 'small'}", MLP, THREE)).state
-    large = train(config(f"output={tmp_path / 'large'}", MLP, "data.train.batch_size=24")).state
+@pytest.mark.parametrize("loss", ["cross_entropy", "{name: cross_entropy, args: {class_weights: [1, 5, 0.2]}}"])
+def test_a_run_with_micro_batches_is_that_with_large_batches(config, tmp_path, loss):
+    """Weights, averages, steps, samples and logged losses, within 1e-6. Micro-batches count by the weights of their loss."""
+    given = (MLP, f"loss={loss}")
+    small = train(config(f"output={tmp_path / 'small'}", *given, THREE)).state
+    large = train(config(f"output={tmp_path / 'large'}", *given, "data.train.batch_size=24")).state
     assert small == large
     assert (small.step, small.epoch, small.batch, small.samples) == (12, 4, 0, 200)
     ours, theirs = arrays(tmp_path / "small"), arrays(tmp_path / "large")
@@ -78,6 +80,9 @@ def test_a_run_cut_within_a_step_ends_as_the_whole_one(config, tmp_path, monkeyp
     assert (saved.manifest.begun.batches if saved.manifest.begun else 0) == done
     if step:
         assert np.isfinite(evaluate(config(f"output={cut}", THREE), weights="ema")["ema"]["loss"])
+    else:
+        with pytest.raises(CheckpointError, match="step-00000000: the average 'ema' has no value yet: no step was done"):
+            evaluate(config(f"output={cut}", THREE), weights="ema")
     train(config(f"output={cut}", THREE))
     assert content(last(cut)) == content(last(whole))
     assert losses(cut) == losses(whole)
