@@ -43,6 +43,12 @@ def _ranked(predictions: Variable, targets: Variable, k: int, axis: int) -> tupl
     if not fit(shape[:-1] if has_classes(targets) else shape, targets.shape):
         said = "int64 class labels of the predictions' shape without its last, or probabilities of the predictions' shape"
         raise mismatch("accuracy", predictions, targets, said)
+    if predictions.shape[-1] == 1:
+        said = f"the model gives {form(predictions)} and the data's targets are {form(targets)}"
+        raise ConfigError.of(
+            f"accuracy needs two classes or more; {said}: use mse for numbers, the argument threshold for yes or no, or an "
+            "output for each class"
+        )
     check_classes("accuracy", predictions, targets)
     if not has_classes(targets):
         targets = paddle.argmax(targets, axis=-1)

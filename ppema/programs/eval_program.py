@@ -11,8 +11,8 @@ import paddle
 from ppema.config import Config
 from ppema.data import Field
 from ppema.errors import ConfigError
-from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers
-from ppema.metrics import Gauge, build_metrics, mean_result, mean_statistics, place
+from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers, is_variable
+from ppema.metrics import METRICS, Gauge, build_metrics, mean_result, mean_statistics, place
 from ppema.passes.average import read_shadows
 from ppema.passes.onednn import OnednnPass
 from ppema.programs.forward import forward
@@ -87,6 +87,10 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
                 spec = config.metrics[index]
                 with building(index):
                     predictions, target = operands(spec, made.outputs, made.targets)
+                    if spec.name in METRICS and not (is_variable(predictions) and is_variable(target)):
+                        raise ConfigError.of(
+                            f"{spec.name} takes one output and one target: name several metrics, or one of your own"
+                        )
                     measures[name] = place(name, metric, predictions, target)
         structured = {place: value.name for place, value in made.model.state_dict().items()}
     # Eval mode does not reach F.dropout and F.batch_norm, whose default is to train.

@@ -92,3 +92,9 @@ def test_built_in_metrics_warn_of_nothing(tmp_path):
         run = prepare_evaluation(loader(tmp_path)(f"metrics={metrics}", "train.monitor=raw/loss"))
     assert run.figures == ["loss", "precision", "recall", "f1", "auc", "average_precision", "iou", "perplexity"]
     run.close()
+
+
+def test_metrics_of_ppema_take_one_output(tmp_path):
+    config = loader(tmp_path)("metrics=[accuracy, {name: f1, output: [output]}]", "train.monitor=raw/loss")
+    with pytest.raises(ConfigError, match=r"metrics.1: f1 takes one output and one target: name several"):
+        prepare_evaluation(config)
