@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 
 from ppema.config import Config
+from ppema.errors import ConfigError
 from ppema.ir import Variable
 from ppema.losses import TargetRange, Weighted, build_loss, mean
 from ppema.metrics import measured
@@ -29,9 +28,21 @@ class Objective:
     accepts: dict[str, TargetRange]
 
     def weight_sum(self) -> Variable | None:
-        """Append Σ weights over the batch and all parts, 0-D float32. None unless all parts are `Weighted`."""
-        sums = [part.weights.sum() for part in self.parts.values() if isinstance(part, Weighted)]
-        return reduce(add, sums) if len(sums) == len(self.parts) else None
+        """Append Σ weights of a `Weighted` loss over the batch, 0-D float32. None: each sample counts once.
+
+        Raises ConfigError for a `Weighted` part beside others: the mean of each part then has a divisor of its own, so that the
+        gradients of micro-batches have no common weights.
+        """
+        weighted = [name for name, part in self.parts.items() if isinstance(part, Weighted)]
+        if not weighted:
+            return None
+        if len(self.parts) > 1:
+            raise ConfigError.of(
+                "the loss gives weights to its values (class weights or ignore_index), so that micro-batches can not be added "
+                "up exactly beside other parts of the loss: set train.accumulate to 1",
+                weighted[0],
+            )
+        return self.parts[weighted[0]].weights.sum()
 
     def total(self) -> tuple[Variable, dict[str, Variable]]:
         """Append Σ weight·mean over the batch, 0-D float32. Returns it, and the means of the named parts by "loss.<name>"."""

@@ -38,7 +38,8 @@ class ForwardPass(Pass):
             target.ir.freeze_marked(target.main)
             target.loss, target.parts = made.objective.total()
             if self.config.train.accumulate > 1:
-                target.weight = made.counts()
+                with self.config.at("losses" if self.config.losses else "loss"):
+                    target.weight = made.counts()
         _check_same_variables(self.config, target.parameters, self.model.parameters)
         trainable = sum(parameter.trainable for parameter in self.model.parameters)
         result = f"{len(self.model.parameters)} variables, {trainable} of them trainable"
