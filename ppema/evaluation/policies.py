@@ -69,7 +69,7 @@ class Policies:
         """Measure statistics on the number of batches given to the constructor, else on the average's own number."""
         batches = self._batches or self._spec(weights).get("recalibrate_batches") or DEFAULT_BATCHES
         if batches not in self._made:
-            self._made[batches] = self._run.recalibrator(batches)
+            self._made[batches] = self._run.recalibrator(batches, self._checkpoint.step)
         self._made[batches].measure(RAW)
 
     def close(self) -> None:

@@ -12,9 +12,11 @@ import numpy as np
 import paddle
 
 from ppema.averaging.precision import fitted
+from ppema.checkpoint.begun import MicroBatches
 from ppema.checkpoint.checkpoint import Checkpoint, check_fits
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import RAW, Config
+from ppema.config.horizon import Horizon
 from ppema.data import Loader
 from ppema.environment import choose_threads
 from ppema.evaluation.recalibrator import Recalibrator
@@ -26,6 +28,7 @@ from ppema.programs.eval_program import Model, build_test_model, on_onednn
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
 from ppema.programs.normalization import is_unmeasured, kept_by_run, measured
+from ppema.programs.phases import waiting_after
 from ppema.programs.start import initialise, seed_everything
 from ppema.programs.statistics import train_statistics
 from ppema.user_code.blame import building
@@ -76,14 +79,22 @@ class EvaluationRun:
     def _names(self) -> list[str]:
         return [parameter.name for parameter in self.model.parameters]
 
-    def recalibrator(self, batches: int) -> Recalibrator:
+    def recalibrator(self, batches: int, step: int | None = None) -> Recalibrator:
         """A Recalibrator of the weights under the variables' own names, which it calls RAW. The caller closes it.
 
-        batches: the most training batches for a measurement. Raises ConfigError, DataError.
+        batches: the most training batches for a measurement. step: of the weights; statistics that are frozen there keep their
+        values. None: a step at which nothing waits. Raises ConfigError, DataError.
         """
-        training = train_loader(self.config, self.eval_loader)
+        training, waiting = train_loader(self.config, self.eval_loader), frozenset[str]()
+        if step is not None:
+            train = self.config.train
+            steps = MicroBatches(train.accumulate, training.steps_per_epoch).steps_per_epoch
+            samples = self.config.data.train.batch_size * train.accumulate
+            horizon = Horizon(steps, samples, train.epochs, train.steps)
+            waiting = waiting_after(self.config, self.model, horizon, step)
+        statistics = train_statistics(self.config, training.fields, self.model, waiting)
         with self.config.at("model"), building():
-            made = recalibration(self.model.test.program, train_statistics(self.config, training.fields, self.model))
+            made = recalibration(self.model.test.program, statistics)
         return Recalibrator(self.executor, self.scope, self.model.inputs, training, {RAW: (made, batches)})
 
 

@@ -23,16 +23,21 @@ class Recalibrator:
     def __init__(
         self, executor: Executor, scope: Any, inputs: Inputs, train: Loader, wanted: Mapping[str, tuple[Recalibration, int]]
     ):
-        """train: the training data; a second loader reads it. wanted: for each name of weights the recalibration, and the most
-        batches that it uses. Raises DataError for a label outside the model's classes.
+        """train: the training data; a second loader reads it. wanted: as for `use`.
+
+        Raises DataError for a label outside the model's classes.
         """
         inputs.check_all(train)
         self._executor = executor
         self._scope = scope
         self._inputs = inputs
         self._loader = train.twin(drop_last=train.samples >= train.batch_size)
-        self._wanted = dict(wanted)
         self._warned: set[str] = set()
+        self.use(wanted)
+
+    def use(self, wanted: Mapping[str, tuple[Recalibration, int]]) -> None:
+        """Measure by `wanted` from now on: for each name of weights the recalibration, and the most batches that it uses."""
+        self._wanted = dict(wanted)
 
     def measure(self, weights: str, warn: Callable[[str], None] = warnings.warn) -> int:
         """Measure the statistics of `weights` in the current scope, which must be the run's.

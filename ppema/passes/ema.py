@@ -41,8 +41,11 @@ class EmaPass(Pass):
 
     def apply(self, target: TrainProgram) -> Average:
         """The new average. Raises AverageError as `declare` does, and for a pattern that is invalid or matches nothing."""
-        statistics = moving_statistics(target.main)
-        choices = self.selection.choose(target.parameters, target.written, statistics, self.places)
+        # A variable that is frozen for now is covered: its average is the variable itself, bit for bit.
+        waiting = {each.name: each for each in target.waiting}
+        parameters = [waiting.get(each.name, each) for each in target.parameters]
+        statistics = moving_statistics(target.main) | {name for name, each in waiting.items() if not each.trainable}
+        choices = self.selection.choose(parameters, {*target.written, *waiting}, statistics, self.places)
         covered, recalibrated = chosen(choices, "average"), chosen(choices, "recalibrate")
         return declare(target, self.average, self.rule, covered, recalibrated, choices)
 

@@ -34,10 +34,12 @@ class FinitePass(Pass):
     All updates share one branch, since a branch costs as much as ten small operations.
 
     order: names of parameters in the order of the search for the first culprit; other parameters come last.
+    state: name of the pass's variable. Programs that share a scope and have other gradients need other names.
     """
 
     name: ClassVar[str] = "finite"
     order: tuple[str, ...] = ()
+    state: str = "finite.flags"
 
     def apply(self, target: TrainProgram) -> Guard:
         ir, main = target.ir, target.main
@@ -46,9 +48,8 @@ class FinitePass(Pass):
         written, moved = target.written, target.moved
         # Whole numbers, such as counters, are always finite.
         statistics = sorted((each for each in moved if "float" in each.dtype), key=lambda each: written.index(each.name))
-        state_name = f"{self.name}.flags"
         flags = [len(gradients) + len(statistics) + 1]
-        held = ir.create_state(main, target.startup, state_name, flags, "bool", 1.0)
+        held = ir.create_state(main, target.startup, self.state, flags, "bool", 1.0)
         copies = tuple(ir.early_copies(main, moved))
         with target.appending():
             late = ir.after_branches(main, target.loss)
@@ -65,7 +66,7 @@ class FinitePass(Pass):
                 finite = paddle.all(each)
         variables = tuple(parameter.name for parameter, _ in gradients)
         names = tuple(statistic.name for statistic in statistics)
-        guard = target.guard = Guard(finite, variables, names, each, held, state_name, moved, copies)
+        guard = target.guard = Guard(finite, variables, names, each, held, self.state, moved, copies)
 
         def gate(update: Callable[[], None]) -> None:
             with target.appending():

@@ -21,10 +21,12 @@ class GroupsPass(Pass):
     its running statistics, which stay unchanged.
 
     treatments: by variable's name. All other variables are trained with the optimizer's own settings.
+    waiting: names of variables that this program keeps as well, and that the program of a later phase of the run trains.
     """
 
     name: ClassVar[str] = "groups"
     treatments: Mapping[str, Treatment]
+    waiting: frozenset[str] = frozenset()
 
     def apply(self, target: TrainProgram) -> str:
         parameters = target.parameters
@@ -34,7 +36,7 @@ class GroupsPass(Pass):
             if found is None or not parameter.trainable:
                 continue
             variable = parameter.variable
-            if found.frozen:
+            if found.frozen or parameter.name in self.waiting:
                 variable.stop_gradient = True
             if found.lr_scale != 1:
                 variable.optimize_attr["learning_rate"] *= found.lr_scale
@@ -42,8 +44,14 @@ class GroupsPass(Pass):
                 variable.regularizer = paddle.regularizer.L2Decay(found.weight_decay)
         frozen = {name for name, each in self.treatments.items() if each.frozen}
         untrained = {each.name for each in parameters if not each.trainable}
-        target.ir.fix_statistics(target.main, _unmoved(target.ir.operations(target.main), untrained, frozen))
-        return f"{len(self.treatments) - len(frozen)} variables trained otherwise, {len(frozen)} frozen"
+        operations = list(target.ir.operations(target.main))
+        unmoved = _unmoved(operations, untrained, frozen | self.waiting)
+        target.ir.fix_statistics(target.main, unmoved)
+        waiting = self.waiting | (unmoved - _unmoved(operations, untrained, frozen))
+        target.waiting = tuple(each for each in parameters if each.name in waiting)
+        others = len(self.treatments) - len(frozen | self.waiting)
+        also = f", {len(waiting)} frozen for now" if waiting else ""
+        return f"{others} variables trained otherwise, {len(frozen)} frozen{also}"
 
 
 def _unmoved(operations: Iterable[Operation], untrained: set[str], frozen: set[str]) -> set[str]:

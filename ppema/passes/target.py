@@ -51,6 +51,7 @@ class TrainProgram:
     scale: the variables of the loss scale. None: the loss is not scaled.
     placement: the operations that oneDNN computes. None: the oneDNN pass was not applied.
     treatments: by variable's name, for variables that are trained with settings of their own.
+    waiting: variables that `main` keeps and the program of a later phase of the run changes; `trainable` is as it is then.
     done: a report for each applied pass, in order.
     """
 
@@ -70,6 +71,7 @@ class TrainProgram:
     scale: LossScale | None = None
     placement: Placement | None = None
     treatments: dict[str, Treatment] = field(default_factory=dict)
+    waiting: tuple[Parameter, ...] = ()
     done: list[PassReport] = field(default_factory=list)
 
     @property

@@ -33,15 +33,22 @@ from ppema.programs.eval_program import Model, TestProgram, build_test_model, re
 from ppema.programs.extra import ExtraPass, with_extra
 from ppema.programs.mixed_precision import scaling
 from ppema.programs.mixing import Mixing
+from ppema.programs.phases import LAST, Phase, phases_of
 from ppema.programs.step import BackwardPass, ForwardPass, OptimizePass
 from ppema.programs.treatments import treatments_of
 from ppema.user_code.blame import building
 
 
 def training_step(
-    config: Config, fields: Sequence[Field], horizon: Horizon, model: Model, lr: LRScheduler, onednn: bool
+    config: Config,
+    fields: Sequence[Field],
+    horizon: Horizon,
+    model: Model,
+    lr: LRScheduler,
+    onednn: bool,
+    phase: Phase = LAST,
 ) -> list[Pass]:
-    """The passes of a training step, in the order in which they apply. Raises ConfigError.
+    """The passes of a training step of `phase`, in the order in which they apply. Raises ConfigError.
 
     Passes after FinitePass append to its branch, so their operations have no effect in a skipped step. Those after StepPass
     append to a branch that only the last micro-batch of a step takes. AdjustScalePass and OnednnPass are exceptions: a skipped
@@ -58,12 +65,12 @@ def training_step(
     scale, unscale, adjust = scaling(config.runtime.precision)
     passes = [
         ForwardPass(config, fields, model),
-        *([GroupsPass(treatments)] if treatments else []),
+        *([GroupsPass(treatments, phase.waiting)] if treatments else []),
         *scale,
         BackwardPass(optimizer),
         *unscale,
         *([AccumulatePass(every)] if every > 1 else []),
-        FinitePass(order=tuple(model.structured.values())),
+        FinitePass(tuple(model.structured.values()), phase.flags),
         *([StepPass()] if every > 1 else []),
         OptimizePass(optimizer, config.optimizer.clip_value),
         *adjust,
@@ -75,7 +82,7 @@ def training_step(
 
 @dataclass(frozen=True)
 class Programs:
-    """All programs of a training run.
+    """All programs of a training run, or of one phase of it.
 
     loss: 0-D float32, the mean over the batch, in `train`; model: the test program of the raw weights, and the inputs of all
     programs; guard: detects the skipped steps of `train`; tests: a test program for each name of weights, "raw" first, then
@@ -83,7 +90,8 @@ class Programs:
     before evaluation; placement: the operations of `train` on oneDNN, None without oneDNN; passes: a report for each pass of
     `train`, in order; accumulation: the variables of steps with several micro-batches, None if each step is one run;
     treatments: by variable's name, for variables with another treatment than the default; scale: the variables of the loss
-    scale of `train`, None without one.
+    scale of `train`, None without one; phase: the part of the run in which `train` is run; earlier: the programs of the phases
+    before, in order. All phases share variables, and `startup` initialises those of all.
     """
 
     startup: Program
@@ -102,6 +110,16 @@ class Programs:
     parts: dict[str, Variable] = field(default_factory=dict)
     scale: LossScale | None = None
     mixing: Mixing | None = None
+    phase: Phase = LAST
+    earlier: tuple[Programs, ...] = ()
+
+    def at(self, step: int) -> Programs:
+        """The programs of the phase in which the step after `step` steps is. Their tests are the same in each phase."""
+        return next((each for each in self.earlier if each.phase.end is not None and step < each.phase.end), self)
+
+    def released(self, step: int) -> int:
+        """The number of variables that the step after `step` steps trains, and the step before it does not."""
+        return len(self.at(step - 1).phase.waiting) - len(self.at(step).phase.waiting)
 
     @property
     def on_onednn(self) -> bool:
@@ -117,24 +135,37 @@ class Programs:
 def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *, onednn: bool = False) -> Programs:
     """Build all programs of a training run.
 
-    fields: of a sample; horizon: converts durations to steps; onednn: whether oneDNN
-    computes convolutions. Raises ConfigError.
+    fields: of a sample; horizon: converts durations to steps; onednn: whether oneDNN computes convolutions. Raises ConfigError.
     """
     model = build_test_model(config, fields)
-    target = TrainProgram(paddle.static.Program(), paddle.static.Program())
-    with backend().fresh_names(), paddle.static.program_guard(target.main, target.startup):
-        with config.at("lr"):
-            lr = build_lr(config.lr, horizon.steps, horizon.total_steps)
-        apply_passes(target, training_step(config, fields, horizon, model, lr, onednn), _blaming(config))
-    assert target.guard is not None, "every training step has a FinitePass"
-    tests, recalibrations = {RAW: model.test}, {}
-    for name, average in target.averages.items():
+    with config.at("lr"):
+        lr = build_lr(config.lr, horizon.steps, horizon.total_steps)
+    phases = phases_of(config, model, horizon)
+    # The last phase comes first: its startup program is that of the run, and has the draws of a run without phases.
+    last, *earlier = (_of_phase(config, fields, horizon, model, lr, onednn, phase) for phase in (LAST, *phases))
+    tests = {RAW: model.test}
+    for name, average in last.averages.items():
         with config.at("averages"), building(name):
             tests[name] = rewired(model.test, average.shadow_of)
-            if average.recalibrated:
-                made = recalibrations[name] = recalibration(model.test.program, average.recalibrated, average.shadow_of)
-                if onednn:
-                    OnednnPass().place(made.program, [])
+    return replace(last, tests=tests, earlier=tuple(earlier))
+
+
+def _of_phase(
+    config: Config, fields: Sequence[Field], horizon: Horizon, model: Model, lr: LRScheduler, onednn: bool, phase: Phase
+) -> Programs:
+    """The programs of one phase, without those for tests of averages."""
+    target = TrainProgram(paddle.static.Program(), paddle.static.Program())
+    with backend().fresh_names(), paddle.static.program_guard(target.main, target.startup):
+        apply_passes(target, training_step(config, fields, horizon, model, lr, onednn, phase), _blaming(config))
+    assert target.guard is not None, "every training step has a FinitePass"
+    recalibrations, waiting = {}, {each.name for each in target.waiting}
+    for name, average in target.averages.items():
+        # The statistics of a frozen BatchNorm belong to the weights that training sees.
+        if moving := [each for each in average.recalibrated if each not in waiting]:
+            with config.at("averages"), building(name):
+                made = recalibrations[name] = recalibration(model.test.program, moving, average.shadow_of)
+            if onednn:
+                OnednnPass().place(made.program, [])
     return Programs(
         target.startup,
         target.main,
@@ -142,7 +173,7 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *,
         lr,
         model,
         target.guard,
-        tests,
+        {RAW: model.test},
         target.averages,
         recalibrations,
         target.placement,
@@ -152,6 +183,7 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *,
         target.parts,
         target.scale,
         Mixing.of(config, fields),
+        phase,
     )
 
 

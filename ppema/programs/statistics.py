@@ -17,10 +17,13 @@ from ppema.programs.forward import forward
 from ppema.programs.treatments import treatments_of
 
 
-def train_statistics(config: Config, fields: Sequence[Field], model: Model) -> set[str]:
-    """The names of these statistics; frozen ones are not among them. model: has the same variables. Raises ConfigError."""
+def train_statistics(config: Config, fields: Sequence[Field], model: Model, waiting: frozenset[str] = frozenset()) -> set[str]:
+    """The names of these statistics; frozen ones are not among them. Raises ConfigError.
+
+    model: has the same variables. waiting: variables that are frozen at the step in question.
+    """
     target = TrainProgram(paddle.static.Program(), paddle.static.Program())
     with backend().fresh_names(), paddle.static.program_guard(target.main, target.startup):
         forward(config, fields, train=True)
-    GroupsPass(treatments_of(config, model)).apply(target)
+    GroupsPass(treatments_of(config, model), waiting).apply(target)
     return moving_statistics(target.main)

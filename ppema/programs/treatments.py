@@ -34,8 +34,9 @@ def treatments_of(config: Config, model: Model) -> dict[str, Treatment]:
                 if other != index:
                     place = places.get(parameter.name, parameter.name)
                     raise ConfigError.of(f"{place} is in groups[{other}] already: let one of them match less", "match")
-                if parameter.trainable or group.frozen:
-                    found[parameter.name] = Treatment(group.lr_scale or 1.0, group.weight_decay, group.frozen)
+                if parameter.trainable or group.frozen or group.frozen_for:
+                    settings = (group.weight_decay, group.frozen, group.frozen_for)
+                    found[parameter.name] = Treatment(group.lr_scale or 1.0, *settings)
             if index not in {group_of[name] for name in found if name in group_of}:
                 raise ConfigError.of(f"{group.match!r} matches no trainable variable", "match")
     with config.at("groups"):
@@ -78,15 +79,21 @@ def _of_kinds(kinds: Iterable[str], model: Model, places: Mapping[str, str]) -> 
 
 
 def _check_norms(found: Mapping[str, Treatment], model: Model, places: Mapping[str, str]) -> None:
-    """Raise ConfigError for a normalisation layer of which one weight, or one statistic, is frozen and the other is not."""
+    """Raise ConfigError for a normalisation layer of which one weight, or one statistic, is frozen unlike the other."""
     trainable = {parameter.name for parameter in model.parameters if parameter.trainable}
-    frozen = {name for name, each in found.items() if each.frozen}
+    frozen = {name: each for name, each in found.items() if each.frozen or each.frozen_for}
     for op in backend().operations(model.test.program):
         if op.kind.rstrip("_") in PAIRED_NORM_KINDS:
             for pair in (trainable.intersection(op.reads), set(op.reads) - trainable):
-                if frozen & pair and not pair <= frozen:
-                    one, other = (places.get(min(names), min(names)) for names in (frozen & pair, pair - frozen))
-                    raise ConfigError.of(f"{one} is frozen and {other} is not: freeze both of a layer, or neither")
+                times = {name: (each.frozen, each.frozen_for) for name in pair if (each := frozen.get(name))}
+                if not times:
+                    continue
+                one = min(times)
+                other = min((name for name in pair if times.get(name) != times[one]), default=None)
+                if other is not None:
+                    how = "frozen" if found[one].frozen else f"frozen for {found[one].frozen_for}"
+                    names = (places.get(one, one), places.get(other, other))
+                    raise ConfigError.of(f"{names[0]} is {how} and {names[1]} is not: freeze both of a layer, or neither")
 
 
 def _check_no_decay(optimizer: Any) -> None:

@@ -127,7 +127,9 @@ def _size(arrays: Sequence[np.ndarray]) -> tuple[object, ...]:
 
 def _programs(run: TrainingRun) -> Table:
     ir, programs = backend(), run.programs
-    named = {"startup": programs.startup, "train": programs.train}
+    named = {"startup": programs.startup}
+    named |= {f"train until step {each.phase.end}": each.train for each in programs.earlier}
+    named |= {"train": programs.train}
     named |= {f"test {weights}": test.program for weights, test in programs.tests.items()}
     named |= {f"recalibrate {weights}": each.program for weights, each in programs.recalibrations.items()}
     rows = []

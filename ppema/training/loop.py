@@ -149,6 +149,8 @@ class Trainer:
                     log.warn([f"{where(before, step.batches)} is skipped: {step.skipped}"])
                 # A skipped step changes nothing, so a value that is non-finite after it was so before.
                 written = state if step.skipped is None else before
+                if released := run.programs.released(state.step):
+                    log.say(f"no longer frozen after step {state.step}: {released} of the variables")
                 if step.skipped is not None or due.any(state):
                     self._check(written, state, saver)
                 if due.log.due(state):

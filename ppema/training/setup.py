@@ -24,9 +24,10 @@ from ppema.environment import choose_threads, keep_freed_memory
 from ppema.errors import CheckpointError, ConfigError
 from ppema.evaluation.recalibrator import Recalibrator
 from ppema.evaluation.trial import figure_names, loss_is_a_mean, try_out
-from ppema.ir import backend
+from ppema.ir import backend, scope
 from ppema.optimizers.schedules import ReduceOnPlateau
 from ppema.passes.average import Average
+from ppema.passes.recalibrate import Recalibration
 from ppema.programs.build import Programs, build_programs
 from ppema.programs.device import Onednn, check_precision, onednn_of, place_of
 from ppema.programs.eval_program import TestProgram, on_onednn
@@ -71,6 +72,16 @@ class TrainingRun:
         self.eval_loader.close()
         self.recalibrator.close()
         self.executor.close()
+
+    def enter(self, programs: Programs) -> None:
+        """Prepare for the steps of a phase, whose programs are given. The memory that other phases keep is freed."""
+        self.executor.close()
+        self.recalibrator.use(_recalibrations(self.config, programs))
+        if self.programs.accumulation is not None and programs.accumulation is not None:
+            # A phase keeps no copy of a statistic that is frozen in it, but a checkpoint within a step holds a copy of each.
+            kept, here = self.programs.accumulation.before_of, programs.accumulation.before_of
+            frozen = [name for name in kept if name not in here]
+            scope.put(self.scope, {kept[name]: scope.get(self.scope, name) for name in frozen})
 
     def state_parts(self) -> dict[str, list[str]]:
         """The names of the variables in each part of a checkpoint: "raw", "optimizer", "average-<name>"."""
@@ -152,6 +163,8 @@ def prepare_training(config: Config) -> TrainingRun:
     executor = Executor(place, own, plain=config.runtime.executor == "plain")
     with paddle.static.scope_guard(own):
         initialise(config, executor, programs.startup)
+        for phase in programs.earlier:
+            scope.create(own, phase.guard.state_name, np.ones(phase.guard.each.shape, bool))
         try_out(config, executor, programs.model, trained)
         tried = try_out(config, executor, programs.model, evaluated)
         tests = {name: on_onednn(test) if onednn.used else test for name, test in programs.tests.items()}
@@ -170,9 +183,13 @@ def prepare_training(config: Config) -> TrainingRun:
         with config.at("train"):
             raise ConfigError.of("ReduceOnPlateau goes by the loss of the raw weights: add 'raw'", "evaluate")
     tests = {weights: test for weights, test in tests.items() if config.train.evaluates(weights)}
-    wanted = {name: (each, config.averages[name].batches) for name, each in programs.recalibrations.items()}
-    recalibrator = Recalibrator(executor, own, programs.model.inputs, trained, wanted)
+    recalibrator = Recalibrator(executor, own, programs.model.inputs, trained, _recalibrations(config, programs))
     return TrainingRun(config, horizon, micro_batches, trained, evaluated, programs, executor, own, recalibrator, onednn, tests)
+
+
+def _recalibrations(config: Config, programs: Programs) -> dict[str, tuple[Recalibration, int]]:
+    """By average, its recalibration in the phase of `programs`, and the most batches for it."""
+    return {name: (each, config.averages[name].batches) for name, each in programs.recalibrations.items()}
 
 
 def _renamed(arrays: Arrays, saved: SavedAverage, average: Average) -> dict[str, np.ndarray]:

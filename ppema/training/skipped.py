@@ -7,6 +7,7 @@ from ppema.data import Batch
 from ppema.data.bad_sample import bad_sample
 from ppema.errors import TrainingError
 from ppema.ir import scope
+from ppema.passes.guard import Guard
 from ppema.training.setup import TrainingRun
 
 ADVICE = "lower the learning rate, set optimizer.clip_norm, or look for bad values in that batch"
@@ -14,13 +15,12 @@ ADVICE = "lower the learning rate, set optimizer.clip_norm, or look for bad valu
 _IN_A_ROW = 3
 
 
-def culprit(run: TrainingRun, batch: Batch) -> str:
+def culprit(run: TrainingRun, guard: Guard, batch: Batch) -> str:
     """The cause of a skipped step, in words: the first non-finite gradient, else a statistic, else the loss.
 
-    Gradients are in the model's order. The first bad sample of `batch` is named too, and the loss scale if there is one. Call
-    it right after the skipped step on `batch`, in the run's scope.
+    guard: that of the train program. Gradients are in the model's order. The first bad sample of `batch` is named too, and the
+    loss scale if there is one. Call it right after the skipped step on `batch`, in the run's scope.
     """
-    guard = run.programs.guard
     found = guard.culprit(scope.get(run.scope, guard.state_name))
     if found is None:
         what = "the loss"

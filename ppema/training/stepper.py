@@ -12,6 +12,7 @@ from ppema.checkpoint.state import State, step_seed
 from ppema.data import Batch
 from ppema.ir import generators
 from ppema.passes.accumulation import feed_of
+from ppema.programs.build import Programs
 from ppema.training.setup import TrainingRun
 from ppema.training.skipped import culprit
 
@@ -38,10 +39,7 @@ class Stepper:
 
     def __init__(self, run: TrainingRun, begun: Begun):
         self._run = run
-        self._accumulation = run.programs.accumulation
-        self._fetched = dict(run.programs.parts)
-        if self._accumulation is not None:
-            self._fetched[_WEIGHT] = self._accumulation.weight
+        self._enter(run.programs)
         self._begun = begun
         # After a bad micro-batch, the rest of its step is left out.
         self._skipped: str | None = None
@@ -56,6 +54,10 @@ class Stepper:
 
         The step updates weights and averages once. A step with a non-finite loss or gradient is skipped.
         """
+        programs = self._run.programs.at(state.step)
+        if programs is not self._programs:
+            self._run.enter(programs)
+            self._enter(programs)
         begun, samples = self._begun, len(batch.indices)
         seed = step_seed(self._run.config.seed, state.step, begun.batches)
         if self._accumulation is None:
@@ -73,16 +75,24 @@ class Stepper:
         self._begun, self._skipped = Begun(), None
         return step
 
+    def _enter(self, programs: Programs) -> None:
+        """Run the train program of `programs`, those of a phase, from now on."""
+        self._programs = programs
+        self._accumulation = programs.accumulation
+        self._fetched = dict(programs.parts)
+        if self._accumulation is not None:
+            self._fetched[_WEIGHT] = self._accumulation.weight
+
     def _once(self, batch: Batch, seed: int, more: Mapping[str, np.ndarray]) -> tuple[float, str | None, dict[str, float]]:
         """Run the program once. Returns the loss, why the run was skipped, and parts. more: inputs beside the batch."""
-        run, programs = self._run, self._run.programs
+        run, programs = self._run, self._programs
         generators.seed(seed)
         feed = {**programs.model.inputs.feed(batch, run.train_loader), **more}
         if programs.mixing is not None:
             feed |= programs.mixing.feed(seed)
         wanted = [programs.loss, programs.guard.finite, *self._fetched.values()]
         loss, finite, *parts = run.executor.run(programs.train, feed, wanted)
-        skipped = None if np.asarray(finite).all() else culprit(run, batch)
+        skipped = None if np.asarray(finite).all() else culprit(run, programs.guard, batch)
         return _number(loss), skipped, dict(zip(self._fetched, map(_number, parts), strict=True))
 
 

@@ -119,7 +119,7 @@ def test_show_previews_them():
         ),
         (["groups=[{match: '(', frozen: true}]"], "is not a regular expression"),
         (["groups=[{match: '^0', frozen: true}, {match: weight, lr_scale: 2}]"], "0.weight is in groups[0] already"),
-        (["groups=[{match: '^0'}]"], "expected lr_scale, weight_decay or frozen: true"),
+        (["groups=[{match: '^0'}]"], "expected lr_scale, weight_decay, frozen_for or frozen: true"),
         (["groups=[{match: '^0', frozen: true, lr_scale: 1}]"], "frozen variables are not trained: remove it"),
         (
             ["optimizer={name: AdamW}", "groups=[{match: '^0', weight_decay: 0.1}]"],

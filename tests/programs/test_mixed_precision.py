@@ -5,13 +5,12 @@ No CPU trains in half types, so nothing here runs in one. The runs with a loss s
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import numpy as np
 import paddle
 import pytest
 from support.configs import config, loader
 from support.runs import content, last
+from support.scaled import without_casts
 
 from ppema.checkpoint.store import Checkpoints
 from ppema.config.horizon import Horizon
@@ -21,11 +20,9 @@ from ppema.ir import backend, dtype_name
 from ppema.optimizers.optimizer import build_lr
 from ppema.passes.scaling import ScaleLossPass
 from ppema.passes.target import TrainProgram, apply_passes
-from ppema.programs import forward, step
 from ppema.programs.build import training_step
 from ppema.programs.eval_program import build_test_model
 from ppema.programs.mixed_precision import computed
-from ppema.training import setup
 from ppema.training.loop import dry_run, train
 from ppema.training.setup import prepare_training
 
@@ -119,10 +116,8 @@ def test_a_cpu_is_refused(precision):
 
 @pytest.fixture
 def float16(tmp_path, monkeypatch):
-    """Loads configs with precision: float16, whose runs have all passes of float16, but no casts and no check for a GPU."""
-    monkeypatch.setattr(setup, "check_precision", lambda config, place: None)
-    monkeypatch.setattr(forward, "casts", lambda main, precision: nullcontext())
-    monkeypatch.setattr(step, "computed", lambda main, precision: "")
+    """Loads configs of runs with a loss scale, which compute in float32."""
+    without_casts(monkeypatch)
     load = loader(tmp_path)
     return lambda *overrides: load("runtime={precision: float16, onednn: off}", *overrides)
 

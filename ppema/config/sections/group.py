@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from ppema.config.duration import Duration
 from ppema.config.section import Flag, InFloat32, NotNegative, Positive, Section, Text, examples
 from ppema.config.wording import faults
 
@@ -16,6 +17,7 @@ class Group(Section):
     model_config = examples(
         {"match": "^backbone", "lr_scale": 0.1, "weight_decay": 0.0},
         {"match": "^stem", "frozen": True},
+        {"match": "^head", "frozen_for": "2 epochs"},
     )
 
     match: Text = Field(description="Regular expression on names of variables, or on their places in the model.")
@@ -28,11 +30,17 @@ class Group(Section):
         default=False, description="Whether the variables keep their initial values, including the statistics of BatchNorm."
     )
 
+    frozen_for: Duration | None = Field(
+        default=None,
+        description="How long the variables are frozen from the start of the run on, including the statistics of BatchNorm. "
+        "null: they are trained from the start.",
+    )
+
     @model_validator(mode="after")
     def _says_something(self) -> Group:
-        trained = [key for key in ("lr_scale", "weight_decay") if getattr(self, key) is not None]
+        trained = [key for key in ("lr_scale", "weight_decay", "frozen_for") if getattr(self, key) is not None]
         if self.frozen and trained:
             raise faults([((trained[0],), "frozen variables are not trained: remove it")])
         if not self.frozen and not trained:
-            raise faults([((), "expected lr_scale, weight_decay or frozen: true")])
+            raise faults([((), "expected lr_scale, weight_decay, frozen_for or frozen: true")])
         return self

@@ -44,8 +44,12 @@ class Extension:
             before = before.partition(" ")[0]
         found = [f"extended from {before} to {self.now}"]
         for length in self.lengths:
-            again = length.key.endswith(".start") and updates < length.now
-            found.append(f"extended: {length}{'; until then the average is the weights again' if again else ''}")
+            again = ""
+            if length.key.endswith(".start") and updates < length.now:
+                again = "; until then the average is the weights again"
+            if length.key.endswith(".frozen_for") and updates < length.now:
+                again = "; until then the variables are frozen again"
+            found.append(f"extended: {length}{again}")
         return found
 
 
@@ -54,6 +58,7 @@ def extension(config: Config, was: Horizon, horizon: Horizon) -> Extension:
     sections: dict[str, Any] = {
         "lr": config.lr.model_dump(mode="json"),
         "averages": {name: average.model_dump(mode="json") for name, average in config.averages.items()},
+        "groups": [group.model_dump(mode="json") for group in config.groups],
     }
     if config.lr.name == "ReduceOnPlateau":
         # Evaluations set its rate.
