@@ -15,7 +15,7 @@ from ppema.ir import Variable
 from ppema.losses import form
 from ppema.models import MODELS
 from ppema.programs.mixed_precision import casts, in_float32
-from ppema.programs.mixing import Mixing, others
+from ppema.programs.mixing import Mixing
 from ppema.programs.normalization import normalised
 from ppema.programs.objective import Objective, objective
 from ppema.programs.outputs import call, outputs_of
@@ -57,18 +57,19 @@ def forward(config: Config, fields: Sequence[Field], *, train: bool, precision: 
         }
         inputs = {field.name: feeds[field.name] for field in fields if not field.is_target}
         inputs = normalised(config, fields, inputs)
+        targets = {field.name: feeds[field.name] for field in fields if field.is_target}
+        partners = {}
         if mixing is not None:
-            inputs = mixing.inputs(inputs)
+            inputs, partners = mixing.batch(inputs, targets)
         about = f"the model can not take the data's {', '.join(map(form, inputs.values()))}"
         with building(about=about), casts(paddle.static.default_main_program(), precision):
             returned = call(model, inputs, named=config.data.inputs is not None)
         outputs = outputs_of(returned)
         if precision != "float32":
             outputs = {name: in_float32(output) for name, output in outputs.items()}
-    targets = {field.name: feeds[field.name] for field in fields if field.is_target}
     aim = objective(config, outputs, targets)
     if mixing is not None:
-        aim = mixing.objective(config, aim, objective(config, outputs, others(targets)))
+        aim = mixing.objective(config, aim, objective(config, outputs, partners))
     return Forward(model, inputs, outputs, targets, aim)
 
 

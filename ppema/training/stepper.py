@@ -89,7 +89,7 @@ class Stepper:
         generators.seed(seed)
         feed = {**programs.model.inputs.feed(batch, run.train_loader), **more}
         if programs.mixing is not None:
-            feed |= programs.mixing.feed(seed)
+            feed |= programs.mixing.feed(seed, len(batch.indices))
         wanted = [programs.loss, programs.guard.finite, *self._fetched.values()]
         loss, finite, *parts = run.executor.run(programs.train, feed, wanted)
         skipped = None if np.asarray(finite).all() else culprit(run, programs.guard, batch)

@@ -104,7 +104,7 @@ def test_the_mixed_loss_is_that_of_soft_targets(written, loss):
         for seed in range(12):
             drawn = mixing.draw(seed)
             kinds.add((drawn.blend < 1, drawn.box != (0, 0, 0, 0)))
-            feed = {"input_0": images, "target": labels, **mixing.feed(seed)}
+            feed = {"input_0": images, "target": labels, **mixing.feed(seed, 5)}
             logits, found = executor.run(main, feed, fetched)
             top, bottom, left, right = drawn.box
             blend = np.float64(np.float32(drawn.blend))
@@ -132,7 +132,7 @@ def test_weights_of_classes_go_with_their_labels(written):
         executor.once(startup, {})
         images = np.random.default_rng(0).normal(size=(5, 2, 3, 3)).astype(np.float32)
         labels = np.array([0, 5, 2, 3, 3])
-        feed = {"input_0": images, "target": labels, **mixing.feed(3)}
+        feed = {"input_0": images, "target": labels, **mixing.feed(3, 5)}
         logits, found = executor.run(main, feed, [made.outputs["output"], total])
     share, wide = mixing.draw(3).share, logits.astype(np.float64)
     logs = wide - np.log(np.exp(wide).sum(1, keepdims=True))
