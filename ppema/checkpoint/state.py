@@ -90,6 +90,10 @@ class Every:
         """Whether the event is due after the step that led to `state`."""
         return self.regular(state) or state.step == self.last
 
+    def due_next(self, state: State) -> bool:
+        """Whether the event is due after the step that follows `state`."""
+        return (state.step + 1) % self.steps == 0 or state.step + 1 == self.last
+
 
 def step_seed(seed: int, step: int, micro_batch: int = 0) -> int:
     """The random seed of one run of the train program, in [0, 2^63): a pure function of the run's seed, step and micro-batch.

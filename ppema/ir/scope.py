@@ -57,11 +57,19 @@ def get(scope: Scope, name: str) -> np.ndarray:
     return _array(tensor(scope, name))
 
 
+def shared(scope: Scope, name: str) -> np.ndarray:
+    """The variable's value, to be read before the next run: in the variable's own memory if numpy can share it, else a copy.
+
+    Raises KeyError as `tensor` does.
+    """
+    found = tensor(scope, name)
+    shares = _form(found)[1] in _SHARED_NAMES and not found._place().is_gpu_place()
+    return np.from_dlpack(_DLPack(found)) if shares else _array(found)
+
+
 def all_finite(scope: Scope, name: str) -> bool:
     """Whether all numbers of the floating-point variable are finite. Raises KeyError as `tensor` does."""
-    found = tensor(scope, name)
-    shared = _form(found)[1] in _SHARED_NAMES and not found._place().is_gpu_place()
-    return finite(np.from_dlpack(_DLPack(found)) if shared else _array(found))
+    return finite(shared(scope, name))
 
 
 class Copier:

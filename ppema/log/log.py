@@ -135,23 +135,25 @@ class RunLog:
         lr: float,
         skipped: int,
         health: Mapping[str, Reading],
-        figures: Mapping[str, float],
+        norms: Mapping[str, float],
+        memory: Mapping[str, float],
     ) -> None:
         """Record a log interval.
 
         lr: the learning rate; skipped: the steps skipped since the start of the run; health: each average's decay and health;
-        figures: further ones by name.
+        norms: of the last step, which the line has too; memory: in MiB.
         """
         loss, parts, rate, wait = interval.losses.mean, interval.losses.means, interval.rate, interval.data_wait
         measured = {name: asdict(reading) for name, reading in health.items()}
         decays = {name: each.pop("decay") for name, each in measured.items()}
         first = {"loss": loss, **parts, "lr": lr, "skipped": skipped}
-        times = {"samples_per_second": rate, "data_wait": wait}
+        times = {"samples_per_second": rate, "data_wait": wait, **memory}
         self._record(
-            {"kind": "train", "step": step, "epoch": epoch, **first, **figures, "decay": decays, "health": measured, **times}
+            {"kind": "train", "step": step, "epoch": epoch, **first, **norms, "decay": decays, "health": measured, **times}
         )
         words = [f"step {step}  epoch {epoch:.2f}  loss {loss:.4f}", *(f"{name} {value:.4f}" for name, value in parts.items())]
-        words += [f"lr {lr:.4g}", f"{rate:.0f} samples/s"]
+        words += [f"lr {lr:.4g}", *(f"{name.replace('_', ' ')} {norm:.4g}" for name, norm in norms.items())]
+        words.append(f"{rate:.0f} samples/s")
         if wait > LONG_WAIT:
             words.append(f"{wait:.0%} of the time waiting for data")
         self.say("  ".join(words))

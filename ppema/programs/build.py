@@ -19,9 +19,11 @@ from ppema.passes.accumulation import Accumulation
 from ppema.passes.average import Average
 from ppema.passes.ema import EmaPass
 from ppema.passes.finite import FinitePass
+from ppema.passes.gradient_norm import GradientNormPass
 from ppema.passes.groups import GroupsPass
 from ppema.passes.guard import Guard
 from ppema.passes.loss_scale import LossScale
+from ppema.passes.norm_state import GradientNorm
 from ppema.passes.onednn import OnednnPass
 from ppema.passes.placement import Placement
 from ppema.passes.recalibrate import Recalibration, recalibration
@@ -72,6 +74,7 @@ def training_step(
         *([AccumulatePass(every)] if every > 1 else []),
         FinitePass(tuple(model.structured.values()), phase.flags),
         *([StepPass()] if every > 1 else []),
+        *([GradientNormPass()] if config.train.log_norms else []),
         OptimizePass(optimizer, config.optimizer.clip_value),
         *adjust,
         *averages,  # their variables, one update of all averages, and the overwriting of weights
@@ -90,8 +93,8 @@ class Programs:
     before evaluation; placement: the operations of `train` on oneDNN, None without oneDNN; passes: a report for each pass of
     `train`, in order; accumulation: the variables of steps with several micro-batches, None if each step is one run;
     treatments: by variable's name, for variables with another treatment than the default; scale: the variables of the loss
-    scale of `train`, None without one; phase: the part of the run in which `train` is run; earlier: the programs of the phases
-    before, in order. All phases share variables, and `startup` initialises those of all.
+    scale of `train`, None without one; gradient_norm: those of the gradient's norm, None if it is not measured; phase: the
+    part of the run in which `train` is run; earlier: the programs of the phases before, in order. All phases share variables, and `startup` initialises those of all.
     """
 
     startup: Program
@@ -112,6 +115,7 @@ class Programs:
     mixing: Mixing | None = None
     phase: Phase = LAST
     earlier: tuple[Programs, ...] = ()
+    gradient_norm: GradientNorm | None = None
 
     def at(self, step: int) -> Programs:
         """The programs of the phase in which the step after `step` steps is. Their tests are the same in each phase."""
@@ -184,6 +188,7 @@ def _of_phase(
         target.scale,
         Mixing.of(config, fields),
         phase,
+        gradient_norm=target.gradient_norm,
     )
 
 

@@ -24,6 +24,7 @@ from ppema.log.average_health import Health
 from ppema.log.interval import Interval
 from ppema.log.log import RunLog
 from ppema.log.memory import memory_figures
+from ppema.log.norms import Norms
 from ppema.log.progress import progress
 from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau, rates
@@ -109,6 +110,8 @@ class Trainer:
         self._restored = restored
         self._evaluations = Evaluations(run, start)
         self._stepper = Stepper(run, start.begun)
+        measured = run.programs.gradient_norm
+        self._norms = None if measured is None else Norms(measured, run.scope)
         self._finite = StateCheck(run, start.state)
 
     def go(self, lock: Lock) -> Result:
@@ -131,6 +134,8 @@ class Trainer:
             for batch in batches:
                 interval.arrived()
                 lr = float(schedule())
+                if self._norms is not None and due.log.due_next(state):
+                    self._norms.begin()
                 before, step = state, self.step(batch, state)
                 if step is None:
                     interval.ran(len(batch.indices))
@@ -154,7 +159,7 @@ class Trainer:
                 if step.skipped is not None or due.any(state):
                     self._check(written, state, saver)
                 if due.log.due(state):
-                    interval = self._log(log, state, interval, lr, health)
+                    interval = self._log(log, state, step, interval, lr, health)
                 improved: list[str] = []
                 if due.evaluate.due(state):
                     log.warn(health.too_long(state.updates))
@@ -162,7 +167,7 @@ class Trainer:
                 if due.evaluate.regular(state):
                     early = evaluations.judge(state, log)
                 if early and not due.log.due(state):
-                    interval = self._log(log, state, interval, lr, health)
+                    interval = self._log(log, state, step, interval, lr, health)
                 if due.snapshot and (early or due.snapshot.due(state)):
                     saver.submit(snapshots.take(config, run.programs, run.scope, run.horizon, state))
                 lowered = overflows(run) if step.skipped is not None else 0
@@ -227,8 +232,8 @@ class Trainer:
         if run.programs.placement is not None and run.programs.placement.any:
             log.note([f"onednn: {run.kernels}"])
 
-    def _log(self, log: RunLog, state: State, interval: Interval, lr: float, health: Health) -> Interval:
-        """Log `interval`, which ends in `state`. lr: the last step's learning rate. Returns the next interval."""
+    def _log(self, log: RunLog, state: State, step: Step, interval: Interval, lr: float, health: Health) -> Interval:
+        """Log `interval`, which ends in `state`. step, lr: the last step and its learning rate. Returns the next interval."""
         run = self._run
         log.train(
             state.step,
@@ -237,7 +242,8 @@ class Trainer:
             lr=lr,
             skipped=state.skipped,
             health=health.measure(state.updates),
-            figures=memory_figures(place_of(run.config.runtime.device)),
+            norms={} if self._norms is None else self._norms.end(skipped=step.skipped is not None),
+            memory=memory_figures(place_of(run.config.runtime.device)),
         )
         log.warn(health.stopped())
         return Interval()

@@ -87,9 +87,9 @@ class TrainingRun:
         """The names of the variables in each part of a checkpoint: "raw", "optimizer", "average-<name>"."""
         raw = [parameter.name for parameter in self.programs.model.parameters]
         averages = {f"average-{name}": average.state_names for name, average in self.programs.averages.items()}
-        accumulation = self.programs.accumulation
-        # The guard's variable describes one step and is read right after it. Sums of gradients live within a step.
-        passing = {self.programs.guard.state_name, *(accumulation.state_names if accumulation else ())}
+        within = [each for each in (self.programs.accumulation, self.programs.gradient_norm) if each is not None]
+        # The guard's variable and the norm describe one step and are read right after it. Sums of gradients live within a step.
+        passing = {self.programs.guard.state_name, *(name for each in within for name in each.state_names)}
         elsewhere = {*raw, *(name for names in averages.values() for name in names), *passing}
         optimizer = [name for name in backend().state_names(self.programs.train) if name not in elsewhere]
         return {RAW: raw, "optimizer": optimizer, **averages}

@@ -199,6 +199,7 @@ train:
   accumulate: 1
   stop_after: null
   log_every: 50 steps
+  log_norms: false
   eval_every: 1 epoch
   save_every: 1 epoch
   evaluate: null

@@ -140,7 +140,9 @@ def test_parts_of_the_loss_are_logged_as_means(tmp_path):
     interval.add(None, samples=1, parts={"loss.mask": math.nan})
     interval.add(5.0, samples=1, parts={"loss.mask": 3.0, "loss.aux": math.inf, "late": 1.0})
     with progress(1, 0) as bar, RunLog(tmp_path, bar, step=0) as log:
-        log.train(2, 1.0, interval, lr=0.1, skipped=0, health={}, figures={"memory_mib": 7.0})
+        log.train(
+            2, 1.0, interval, lr=0.1, skipped=0, health={}, norms={"gradient_norm": 12345.678}, memory={"memory_mib": 7.0}
+        )
     (record,) = read_metrics(tmp_path)
     assert {key: record[key] for key in ("loss", "loss.mask", "loss.aux", "memory_mib")} == {
         "loss": 4.0,
@@ -149,7 +151,9 @@ def test_parts_of_the_loss_are_logged_as_means(tmp_path):
         "memory_mib": 7.0,
     }
     assert "late" not in record
-    assert "loss 4.0000  loss.mask 2.0000  loss.aux nan  lr 0.1" in (tmp_path / "log.txt").read_text()
+    assert (
+        "loss 4.0000  loss.mask 2.0000  loss.aux nan  lr 0.1  gradient norm 1.235e+04  " in (tmp_path / "log.txt").read_text()
+    )
 
 
 def test_a_long_wait_for_data_is_in_the_line(tmp_path, monkeypatch):
@@ -159,7 +163,7 @@ def test_a_long_wait_for_data_is_in_the_line(tmp_path, monkeypatch):
     interval.arrived()
     interval.add(1.0, samples=10)
     with progress(1, 0) as bar, RunLog(tmp_path, bar, step=0) as log:
-        log.train(1, 1.0, interval, lr=0.1, skipped=0, health={}, figures={})
+        log.train(1, 1.0, interval, lr=0.1, skipped=0, health={}, norms={}, memory={})
     assert (tmp_path / "log.txt").read_text().endswith("10 samples/s  30% of the time waiting for data\n")
     assert read_metrics(tmp_path)[0]["data_wait"] == 0.3
 

@@ -109,7 +109,7 @@ def test_a_run_that_was_killed_before_it_saved_begins_anew_and_keeps_what_was_th
     output, record = tmp_path / "run", {"kind": "train", "step": 5, "epoch": 1.0, "loss": 0.5, "lr": 0.1, "decay": {}}
     output.mkdir()
     with progress(1, 0) as bar, RunLog(output, bar, step=0) as log:
-        log.train(5, 1.0, Interval(Losses(1, 0.5)), lr=0.1, skipped=0, health={}, figures={})
+        log.train(5, 1.0, Interval(Losses(1, 0.5)), lr=0.1, skipped=0, health={}, norms={}, memory={})
     (output / "checkpoints/.step-00000010.12345").mkdir(parents=True)
     train(config())
     assert losses(output) == losses(tmp_path / "whole")

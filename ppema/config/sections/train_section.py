@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ppema.config.duration import Duration
-from ppema.config.section import Count, Count0, Section, Text, examples
+from ppema.config.section import Count, Count0, Flag, Section, Text, examples
 from ppema.config.sections.early_stop import EarlyStop
 from ppema.config.sections.monitor import Monitors
 from ppema.config.wording import faults
@@ -28,7 +28,7 @@ class Train(Section):
             "keep_every": "25 epochs",
         },
         {"epochs": 20, "monitor": ["raw/accuracy", "raw/my_score"], "mode": "max", "failed_save": "go_on", "max_skipped": 100},
-        {"steps": 10000, "monitor": "ema/accuracy", "early_stop": {"patience": 5}, "evaluate": ["ema"]},
+        {"steps": 10000, "monitor": "ema/accuracy", "early_stop": {"patience": 5}, "evaluate": ["ema"], "log_norms": True},
     )
 
     epochs: Count | None = Field(
@@ -47,6 +47,11 @@ class Train(Section):
         default=None, description="Ends the run early, with unchanged schedules. null: the run trains to its end."
     )
     log_every: Duration = Field(default=Duration(50, "steps"), description="Interval between two lines of the log.")
+    log_norms: Flag = Field(
+        default=False,
+        description="Whether the log has the norms of the gradient (before clipping), of the weights and of their update, for "
+        "the last step of each interval.",
+    )
     eval_every: Duration = Field(default=Duration(1, "epochs"), description="Interval between two evaluations.")
     save_every: Duration = Field(default=Duration(1, "epochs"), description="Interval between two checkpoints.")
     evaluate: tuple[Text, ...] | None = Field(

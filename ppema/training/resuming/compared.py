@@ -22,6 +22,7 @@ _HARMLESS = (
     "data.train.workers",
     "train.stop_after",
     "train.log_every",
+    "train.log_norms",
     "train.eval_every",
     "train.save_every",
     "train.evaluate",
