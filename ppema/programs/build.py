@@ -94,7 +94,8 @@ class Programs:
     `train`, in order; accumulation: the variables of steps with several micro-batches, None if each step is one run;
     treatments: by variable's name, for variables with another treatment than the default; scale: the variables of the loss
     scale of `train`, None without one; gradient_norm: those of the gradient's norm, None if it is not measured; phase: the
-    part of the run in which `train` is run; earlier: the programs of the phases before, in order. All phases share variables, and `startup` initialises those of all.
+    part of the run in which `train` is run; earlier: the programs of the phases before, in order.
+    All phases share variables, and `startup` initialises those of all.
     """
 
     startup: Program
