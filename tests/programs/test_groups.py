@@ -57,6 +57,29 @@ def test_rates_and_decays_of_groups(name):
         np.testing.assert_allclose(after[place][large], expected[large], rtol=2e-4, atol=2e-5, err_msg=place)
 
 
+def test_lamb_leaves_decay_out_where_it_is_asked_to():
+    """You et al. 2020 (arXiv:1904.00962), algorithm 2: the step r + λ·w is scaled to the norm of w.
+
+    As Paddle's kernel has it by default (`always_adapt: false`), a step without decay is not scaled.
+    """
+    found, decay = gradients(), 4.0
+    spec = f"optimizer={{name: Lamb, args: {{lamb_weight_decay: {decay}}}, no_decay: [bias, norm]}}"
+    _, before, after = first_step(spec, "groups=[{match: '^0', weight_decay: 0}]")
+    decayed = set()
+    for place, value in before.items():
+        if "_mean" in place or "_variance" in place:
+            continue
+        gradient, scale = found[place], 0.0 if place.startswith("0") or value.ndim == 1 else decay
+        step = gradient / (np.abs(gradient) + 1e-6) + scale * value
+        trust = np.linalg.norm(value) / np.linalg.norm(step) if scale else 1.0
+        # A gradient near zero has a sign that is rounding.
+        large = np.abs(gradient) > 1e-4
+        expected = value - RATE * trust * step
+        np.testing.assert_allclose(after[place][large], expected[large], rtol=5e-3, atol=1e-4, err_msg=place)
+        decayed |= {place} if scale else set()
+    assert decayed == {"4.weight", "10.weight"}
+
+
 def test_a_decay_of_a_groups_own():
     found = gradients()
     _, before, after = first_step("optimizer={name: Momentum}", "groups=[{match: '^10.weight$', weight_decay: 0.5}]")
