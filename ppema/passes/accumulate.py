@@ -96,7 +96,11 @@ class StepPass(Pass):
         def step(update: Callable[[], None]) -> None:
             target.gradients = _means(target, accumulation)
             update()
-            accumulation.clear()
+            # In place, as a step of descent along itself: finite numbers become exactly zero. `clear` would allocate zeros.
+            ones = _in_types_of(paddle.ones_like(accumulation.total), list(accumulation.sums.values()))
+            for sum_ in accumulation.sums.values():
+                target.ir.append_descent(sum_, sum_, ones[dtype_name(sum_)])
+            paddle.assign(paddle.zeros_like(accumulation.total), output=accumulation.total)
 
         def gate(update: Callable[[], None]) -> None:
             with target.appending():
