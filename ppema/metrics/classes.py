@@ -46,13 +46,12 @@ class ClassScore(_Counted):
     """
 
     by_default: ClassVar[str | None] = None
-    axis_by_default: ClassVar[int] = -1
 
     def __init__(
         self,
         average: str | None = None,
         classes: Sequence[str] = (),
-        axis: int | None = None,
+        axis: int = -1,
         threshold: float | None = None,
         ignore_index: int | None = None,
     ):
@@ -61,7 +60,7 @@ class ClassScore(_Counted):
         classes in the predictions; threshold: for one output instead of one for each class; ignore_index: targets that do not
         count. Raises ConfigError.
         """
-        super().__init__(self.axis_by_default if axis is None else axis, threshold, ignore_index)
+        super().__init__(axis, threshold, ignore_index)
         average = average or self.by_default
         if average is not None and average not in AVERAGES:
             raise ConfigError.of(f"expected one of {', '.join(AVERAGES)}, got {shown(average)}", "args", "average")
@@ -176,7 +175,6 @@ class IoU(ClassScore):
 
     name = "iou"
     by_default = "macro"
-    axis_by_default = 1
 
     def ratio(self, hits: np.ndarray, guessed: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return hits, guessed + true - hits
@@ -187,7 +185,6 @@ class DiceScore(ClassScore):
 
     name = "dice"
     by_default = "macro"
-    axis_by_default = 1
 
     def ratio(self, hits: np.ndarray, guessed: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return 2 * hits, guessed + true

@@ -66,6 +66,8 @@ def labels(
         wanted = f"int64 class labels of the predictions' shape without axis {axis}, or a threshold for outputs of yes or no"
         shape, axis = predictions.shape, class_axis(axis, len(predictions.shape))
         if not has_classes(targets) or not fit(without(shape, axis), targets.shape):
+            if len(shape) > 2 and axis != 1 and fit(without(shape, 1), targets.shape):
+                wanted += "; with the classes at axis 1, give `axis: 1`"
             raise mismatch(name, predictions, targets, wanted)
         check_classes(name, predictions, targets, axis)
         classes, guessed = shape[axis], paddle.argmax(predictions, axis=axis)

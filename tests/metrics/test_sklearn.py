@@ -60,9 +60,9 @@ def test_iou_and_dice_of_images():
     targets[rng.random(targets.shape) < 0.2] = 255
     true, guessed = targets[targets != 255], predictions.argmax(axis=1)[targets != 255]
     for name, score in (("iou", sklearn.jaccard_score), ("dice", sklearn.f1_score)):
-        found = figure(Spec(name, ignore_index=255), predictions, targets)
+        found = figure(Spec(name, axis=1, ignore_index=255), predictions, targets)
         assert found == pytest.approx(score(true, guessed, average="macro"), abs=1e-15)
-        each = figures(Spec(name, ignore_index=255, average="none", classes=["a", "b", "c", "d"]), predictions, targets, [7])
+        each = figures(Spec(name, axis=1, ignore_index=255, average="none", classes=list("abcd")), predictions, targets, [7])
         assert list(each) == [f"{name}.{label}" for label in "abcd"]
         np.testing.assert_allclose(list(each.values())[:3], score(true, guessed, average=None), rtol=0, atol=1e-15)
         assert np.isnan(each[f"{name}.d"])
