@@ -88,6 +88,22 @@ def test_a_run_cut_within_a_step_ends_as_the_whole_one(config, tmp_path, monkeyp
     assert losses(cut) == losses(whole)
 
 
+@pytest.mark.parametrize(("runs", "step"), [(8, 3), (12, 4)])
+def test_a_run_cut_within_a_step_while_statistics_are_frozen(config, tmp_path, monkeypatch, runs, step):
+    """BatchNorm is frozen for 4 steps. Until then, checkpoints within a step have its first statistics."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    settings = (THREE, "groups=[{match: '^norm', frozen_for: 4 steps}]", "runtime.onednn=off")
+    train(config(f"output={whole}", *settings))
+    with monkeypatch.context() as patch:
+        stopped_after(patch, runs)
+        assert train(config(f"output={cut}", *settings)).state.step == step
+    saved = Checkpoints(cut / "checkpoints").find("last")
+    assert saved.manifest.begun.batches
+    assert (saved.arrays("raw")["batch_norm2d_0.w_1"], saved.arrays("raw")["batch_norm2d_0.w_2"]) == ([0.0], [1.0])
+    train(config(f"output={cut}", *settings))
+    assert content(last(cut)) == content(last(whole))
+
+
 def test_a_checkpoint_within_a_step_holds_the_state_before_it(config, tmp_path, monkeypatch):
     """It replaces the checkpoint of that step, which best names; the sums and the moved statistics come beside it."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
