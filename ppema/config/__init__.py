@@ -6,8 +6,8 @@ from ppema.config.json_schema import schema_json
 from ppema.config.load import load_config
 from ppema.config.schema import RAW, Config
 from ppema.config.sections.average_spec import DEFAULT_BATCHES, AverageSpec, WarmupSpec
-from ppema.config.sections.data import Csv, DataSpec, Digits, DottedData, Idx, ImageFolder, Npz, Synthetic
-from ppema.config.sections.data_section import Data
+from ppema.config.sections.data import Data
+from ppema.config.sections.data_sets import Csv, DataSpec, Digits, DottedData, Idx, ImageFolder, Npz, Synthetic
 from ppema.config.sections.init_from import PDPARAMS, SAFETENSORS, InitFrom
 from ppema.config.sections.named import LearningRate, Named, Optimizer
 from ppema.config.sections.runtime_section import Runtime

@@ -19,7 +19,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from ppema.config.section import Section, Seed, Text, examples
 from ppema.config.sections.average_spec import AverageSpec
-from ppema.config.sections.data_section import Data
+from ppema.config.sections.data import Data
 from ppema.config.sections.group import Group
 from ppema.config.sections.init_from import InitFrom
 from ppema.config.sections.measure import LossPart, LossParts, Measure, MetricSpec

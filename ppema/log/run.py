@@ -23,9 +23,9 @@ class Records:
     """The lines of a run's metrics.jsonl, in order, as mappings.
 
     train: one for each log interval, with step, epoch, loss (the mean), lr, skipped, decay and health by average,
-    samples_per_second, data_wait (the share of the time, in [0, 1]) and memory_mib (the largest so far). evaluations: one for
-    each evaluated set of weights, with step, epoch, weights ("raw" or an average's name), and the measures by name. A
-    non-finite number is None.
+    samples_per_second, data_wait (the share of the time, in [0, 1]), memory_mib and gpu_memory_mib (the largest so far), the
+    parts of the loss as loss.<name>, and norms with `train.log_norms`. evaluations: one for each evaluated set of weights, with
+    step, epoch, weights ("raw" or an average's name), and the measures by name. A non-finite number is None.
     """
 
     train: tuple[dict[str, Any], ...]

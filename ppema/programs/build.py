@@ -87,15 +87,21 @@ def training_step(
 class Programs:
     """All programs of a training run, or of one phase of it.
 
-    loss: 0-D float32, the mean over the batch, in `train`; model: the test program of the raw weights, and the inputs of all
-    programs; guard: detects the skipped steps of `train`; tests: a test program for each name of weights, "raw" first, then
-    the averages in the config's order; recalibrations: by average, for those whose BatchNorm statistics must be measured
-    before evaluation; placement: the operations of `train` on oneDNN, None without oneDNN; passes: a report for each pass of
-    `train`, in order; accumulation: the variables of steps with several micro-batches, None if each step is one run;
-    treatments: by variable's name, for variables with another treatment than the default; scale: the variables of the loss
-    scale of `train`, None without one; gradient_norm: those of the gradient's norm, None if it is not measured; phase: the
-    part of the run in which `train` is run; earlier: the programs of the phases before, in order.
-    All phases share variables, and `startup` initialises those of all.
+    startup: initialises the variables of all phases. train: one step.
+    loss: 0-D float32, the mean over the batch, in `train`. parts: the means of the loss's parts by "loss.<name>".
+    lr: the learning rate of `train`. mixing: what a run of `train` is fed for `mix`; None without it.
+    model: the test program of the raw weights, and the inputs of all programs.
+    guard: detects the skipped steps of `train`.
+    tests: a test program for each name of weights, "raw" first, then the averages in the config's order.
+    recalibrations: by average, for those whose BatchNorm statistics must be measured before evaluation.
+    placement: the operations of `train` on oneDNN; None without oneDNN.
+    passes: a report for each pass of `train`, in order.
+    accumulation: the variables of steps with several micro-batches; None if each step is one run.
+    treatments: by variable's name, for variables with another treatment than the default.
+    scale: the variables of the loss scale of `train`; None without one.
+    gradient_norm: those of the gradient's norm; None if it is not measured.
+    phase: the part of the run in which `train` is run. earlier: the programs of the phases before, in order. All phases share
+    variables.
     """
 
     startup: Program

@@ -6,8 +6,8 @@ import warnings
 from typing import Literal
 
 from ppema.config import Config
-from ppema.config.sections.data import DataSection
-from ppema.config.sections.data_section import KeptPart
+from ppema.config.sections.data import KeptPart
+from ppema.config.sections.data_sets import DataSection
 from ppema.data import Field, LayoutError, Loader, build_layout, build_loader
 from ppema.data.part import classes_of, split_samples
 from ppema.errors import ConfigError

@@ -7,7 +7,7 @@ import pytest
 from support import datasets
 from support.where import where
 
-from ppema.config.sections.data import KINDS, DottedData
+from ppema.config.sections.data_sets import KINDS, DottedData
 from ppema.data.from_config import SOURCES, build_dataset, build_loader
 from ppema.data.sets.image_folder import ImageFolderDataset
 from ppema.errors import ConfigError, DataError

@@ -1,257 +1,182 @@
-"""The config sections of data sets: one section for each kind, chosen by its `name`."""
+"""The section `data`: the data sets, and what holds for all of them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 from pydantic import (
     BeforeValidator,
     Field,
-    Strict,
-    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
+    field_validator,
     model_validator,
 )
 
 from ppema.averaging.decay import MOST_STEPS
-from ppema.config.section import Args, Count, Flag, NotNegative, Section, Seed, Text, examples
+from ppema.config.section import Count, Section, examples
+from ppema.config.sections.data_sets import DataSpec, Workers, chosen
+from ppema.config.sections.named import Named
+from ppema.config.sections.normalize import Normalize
+from ppema.config.sections.split import Split
 from ppema.config.sections.transform_spec import TransformSpec
-from ppema.config.wording import counting, expecting, fault, faults, in_our_words
+from ppema.config.wording import expecting, fault, faults
+from ppema.errors import Path
 from ppema.user_code.names import did_you_mean
 from ppema.values import shown
 
+_NAME = "[A-Za-z_][A-Za-z0-9_]*"
 
-def _integer(value: Any) -> int:
-    # Literal compares with ==, so it would accept true as 1.
-    if type(value) is not int:
+
+def _check_names(value: Any, _: ValidatorFunctionWrapHandler) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not value:
+        raise fault(f"expected a list of names, got {shown(value)}")
+    found: list[tuple[Path, str]] = []
+    for index, name in enumerate(value):
+        if not isinstance(name, str) or not re.fullmatch(_NAME, name):
+            found.append(((index,), f"expected a name of letters, digits and '_', with no digit first, got {shown(name)}"))
+        elif name in value[:index]:
+            found.append(((index,), f"{name!r} is listed twice"))
+    if found:
+        raise faults(found)
+    return tuple(value)
+
+
+def _dimension(value: Any) -> int:
+    if type(value) is not int or not (value == -1 or 1 <= value <= MOST_STEPS):
         raise ValueError
     return value
 
 
-_MOST_WORKERS = 1024  # Each worker is a process; a larger number is a typing mistake.
-Workers = Annotated[int, Strict(), Field(ge=0, le=_MOST_WORKERS), counting("an integer", 0, _MOST_WORKERS)]
-Classes = Annotated[int, Strict(), Field(ge=2, le=MOST_STEPS), counting("an integer", 2, MOST_STEPS)]
-Size = Annotated[tuple[Count, Count], expecting("[height, width], two integers >= 1")]
-Channels = Annotated[Literal[1, 3], BeforeValidator(_integer), expecting("1 or 3")]
-Column = Annotated[
-    Annotated[str, Strict(), Field(min_length=1)] | Annotated[int, Strict(), Field(ge=-MOST_STEPS, le=MOST_STEPS)],
-    expecting("a column's name or its index"),
+NamesOfFields = Annotated[
+    tuple[str, ...] | None,
+    WrapValidator(_check_names),
+    WithJsonSchema(
+        {"anyOf": [{"type": "array", "items": {"type": "string", "pattern": f"^{_NAME}$"}, "minItems": 1}, {"type": "null"}]}
+    ),
 ]
-ArrayNames = Annotated[
-    Annotated[str, Strict(), Field(min_length=1)] | Annotated[tuple[Text, ...], Field(min_length=1)],
-    expecting("the name of an array, or a list of names"),
+
+
+Dimension = Annotated[
+    int,
+    BeforeValidator(_dimension),
+    WithJsonSchema({"type": "integer", "minimum": -1, "maximum": MOST_STEPS, "not": {"const": 0}}),
 ]
-Character = Annotated[str, Strict(), Field(min_length=1, max_length=1), expecting("one character")]
+DeclaredShape = Annotated[tuple[Dimension, ...], expecting("a list of integers >= 1, or -1 where batches differ")]
 
 
-class DataSection(Section):
-    """The keys of every data set."""
+class KeptPart(Section):
+    """How evaluations read the samples that `data.split` keeps."""
 
-    batch_size: Count = Field(description="Samples in a batch.")
-    shuffle: Flag = Field(default=False, description="Draw the samples in a new random order in every epoch.")
-    drop_last: Flag = Field(default=False, description="Leave out the last batch if it has fewer than `batch_size` samples.")
-    workers: Workers = Field(default=0, description="Processes that load samples. 0: the main process loads them.")
-    transforms: tuple[TransformSpec, ...] = Field(default=(), description="Changes of samples, in this order.")
+    model_config = examples({"batch_size": 256, "workers": 2, "transforms": [{"name": "Resize", "args": {"size": 32}}]})
+
+    batch_size: Count | None = Field(default=None, description="Samples in a batch. null: that of `data.train`.")
+    workers: Workers | None = Field(default=None, description="Processes that load samples. null: those of `data.train`.")
+    transforms: tuple[TransformSpec, ...] = Field(
+        default=(), description="Changes of samples, in this order. Those of `data.train` do not apply."
+    )
 
 
-class Digits(DataSection):
-    """The UCI handwritten digits that come with ppema: 1 x 8 x 8 images of 10 classes."""
+class Data(Section):
+    """The data sets of training and of evaluation, and the names of their fields."""
 
     model_config = examples(
-        {"name": "digits", "split": "train", "batch_size": 32, "shuffle": True, "drop_last": True, "workers": 2},
         {
-            "name": "digits",
-            "split": "train",
-            "batch_size": 32,
-            "transforms": [{"name": "RandomCrop", "args": {"size": 8, "padding": 1}}],
+            "train": {"name": "digits", "split": "train", "batch_size": 32, "shuffle": True},
+            "eval": {"name": "digits", "split": "test", "batch_size": 256},
+        },
+        {
+            "train": {"name": "mydata.Reviews", "args": {"split": "train"}, "batch_size": 32, "shuffle": True},
+            "eval": {"name": "mydata.Reviews", "args": {"split": "test"}, "batch_size": 256},
+            "inputs": ["tokens", "mask"],
+            "targets": ["label"],
+            "shapes": {"tokens": [-1], "mask": [-1]},
+            "collate": {"name": "pad", "args": {"values": {"tokens": 1}}},
+        },
+        {
+            "train": {"name": "digits", "split": "train", "batch_size": 32, "shuffle": True},
+            "split": {"fraction": 0.1},
+            "normalize": True,
         },
     )
 
-    name: Literal["digits"] = Field(default="digits", description="The digits that come with ppema.")
-    split: Literal["train", "test"] = Field(description="Part of the fixed, stratified split.")
+    train: DataSpec = Field(description="Training samples.")
+    split: Split | None = Field(
+        default=None, description="Keeps a part of the training samples for evaluation, in place of the data set `eval`."
+    )
+    eval: DataSpec | KeptPart | None = Field(
+        default=None,
+        validate_default=True,
+        description="Samples for the loss and metrics of evaluations. Required without `split`. With it, the section has no "
+        "name, and may be left out.",
+    )
+    normalize: Normalize = Field(
+        default=False,
+        description="Shift and scale inputs to mean 0 and deviation 1 over the training samples. true: every float32 input; a "
+        "list: these inputs. The numbers are measured once, and kept with the run. A mapping gives them.",
+    )
+    inputs: NamesOfFields = Field(
+        default=None, description="Names of the model's inputs. null: every field of a sample but the last is an input."
+    )
+    targets: NamesOfFields = Field(
+        default=None, description="Names of the targets, for losses and metrics. null: the last field of a sample."
+    )
+    shapes: dict[str, DeclaredShape] = Field(
+        default={},
+        description="Shapes of fields by name, without the batch axis. -1: a dimension that differs from batch to batch.",
+    )
+    collate: Named | None = Field(
+        default=None,
+        description="Makes a batch of a list of samples: pad, or the dotted path of your own. null: the samples are stacked.",
+    )
 
+    @field_validator("eval", mode="wrap")
+    @classmethod
+    def _of_the_split(cls, value: Any, _: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        # A split with a fault is absent from `info.data`. It is a split nevertheless.
+        split = info.data.get("split", Split) is not None
+        if isinstance(value, Mapping) and split and "name" in value:
+            raise fault(
+                "data.split takes the samples of evaluations from data.train: set it to null, or give it "
+                f"{' and '.join(KeptPart.model_fields)} only"
+            )
+        if split:
+            return value if value is None else KeptPart.model_validate(value)
+        if value is None:
+            raise fault("required key is missing")
+        return chosen(value)
 
-class Idx(DataSection):
-    """Images and labels in two IDX files, plain or gzipped: MNIST, Fashion-MNIST."""
-
-    model_config = examples(
-        {
-            "name": "idx",
-            "images": "mnist/train-images-idx3-ubyte.gz",
-            "labels": "mnist/train-labels-idx1-ubyte.gz",
-            "batch_size": 128,
-            "shuffle": True,
-            "drop_last": True,
-            "workers": 2,
-            "transforms": ["RandomHorizontalFlip"],
+    @model_validator(mode="before")
+    @classmethod
+    def _name_arrays(cls, value: Any) -> Any:
+        """Arrays of an .npz file have the names of fields, unless its section names others."""
+        if not isinstance(value, Mapping) or not (value.get("inputs") and value.get("targets")):
+            return value
+        named = {"inputs": value["inputs"], "target": value["targets"]}
+        of_npz = {
+            key: {**named, **value[key]}
+            for key in ("train", "eval")
+            if isinstance(value.get(key), Mapping) and value[key].get("name") == "npz"
         }
-    )
-
-    name: Literal["idx"] = Field(default="idx", description="A pair of IDX files.")
-    images: Text = Field(description="Path of the images file, from the working directory.")
-    labels: Text = Field(description="Path of the labels file, from the working directory.")
-
-
-class ImageFolder(DataSection):
-    """A folder with one folder of images for each class."""
-
-    model_config = examples(
-        {
-            "name": "image_folder",
-            "path": "photos/train",
-            "size": [64, 64],
-            "channels": 3,
-            "batch_size": 64,
-            "shuffle": True,
-            "drop_last": True,
-            "workers": 2,
-            "transforms": ["RandomHorizontalFlip", {"name": "RandAugment", "args": {"magnitude": 5}}],
-        }
-    )
-
-    name: Literal["image_folder"] = Field(default="image_folder", description="A folder of images for each class.")
-    path: Text = Field(description="Path of the outer folder, from the working directory.")
-    size: Size = Field(description="[height, width] in pixels. Every image is resized to it.")
-    channels: Channels = Field(default=3, description="1: grey. 3: RGB.")
-
-
-class Npz(DataSection):
-    """Arrays in a NumPy .npz file. Their first axis counts the samples."""
-
-    model_config = examples(
-        {
-            "name": "npz",
-            "path": "train.npz",
-            "inputs": ["x"],
-            "target": "y",
-            "batch_size": 32,
-            "shuffle": True,
-            "drop_last": True,
-            "workers": 2,
-            "transforms": [{"name": "Normalize", "args": {"mean": 0.5, "std": 0.25}}],
-        }
-    )
-
-    name: Literal["npz"] = Field(default="npz", description="A NumPy .npz file.")
-    path: Text = Field(description="Path of the file, from the working directory.")
-    inputs: tuple[Text, ...] = Field(
-        default=("x",),
-        min_length=1,
-        description="Names of the model's input arrays. If `data.inputs` is given, it is the default.",
-    )
-    target: ArrayNames = Field(
-        default="y", description="Name of the target array, or a list of names. If `data.targets` is given, it is the default."
-    )
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Names of the target arrays."""
-        return (self.target,) if isinstance(self.target, str) else self.target
-
-
-class Csv(DataSection):
-    """A table of numbers. Each row is a sample; one column is the target, and all others are the input."""
-
-    model_config = examples(
-        {"name": "csv", "path": "houses.csv", "target": "price", "target_dtype": "float32", "batch_size": 32, "shuffle": True},
-        {"name": "csv", "path": "iris.txt", "target": -1, "header": False, "delimiter": ";", "batch_size": 32},
-        {"name": "csv", "path": "iris.csv", "target": "species", "batch_size": 32, "drop_last": True, "workers": 2},
-        {"name": "csv", "path": "iris.csv", "target": "species", "batch_size": 32, "transforms": ["my_transforms.add_noise"]},
-    )
-
-    name: Literal["csv"] = Field(default="csv", description="A CSV file of numbers.")
-    path: Text = Field(description="Path of the file, from the working directory.")
-    target: Column = Field(description="Column of the target: its name, or its index. A negative index counts from the end.")
-    header: Flag = Field(default=True, description="Whether the first row holds the names of the columns.")
-    delimiter: Character = Field(default=",", description="Character between two columns.")
-    target_dtype: Literal["int64", "float32"] = Field(default="int64", description="int64 for classes, float32 for regression.")
+        return {**value, **of_npz}
 
     @model_validator(mode="after")
-    def _name_needs_header(self) -> Csv:
-        if isinstance(self.target, str) and not self.header:
-            message = f"expected a column's index, as the file has no header, got {shown(self.target)}"
-            raise faults([(("target",), message)])
+    def _check_fields(self) -> Data:
+        if (self.inputs is None) != (self.targets is None):
+            given, lacking = ("inputs", "targets") if self.targets is None else ("targets", "inputs")
+            raise faults([((given,), f"requires {lacking}: name all fields, or none")])
+        for index, name in enumerate(self.targets or ()):
+            if name in (self.inputs or ()):
+                raise faults([(("targets", index), f"{name!r} is an input already: give the target another name")])
+        names = (*(self.inputs or ()), *(self.targets or ()))
+        unknown = [name for name in self.shapes if names and name not in names]
+        if unknown:
+            hint = did_you_mean(unknown[0], names) or f"; known: {', '.join(names)}"
+            raise faults([(("shapes", unknown[0]), f"there is no field {unknown[0]!r}{hint}")])
         return self
-
-
-class Synthetic(DataSection):
-    """Random points around one random centre for each class, for trials."""
-
-    model_config = examples(
-        {
-            "name": "synthetic",
-            "samples": 1000,
-            "shape": [1, 8, 8],
-            "classes": 10,
-            "noise": 0.5,
-            "seed": 0,
-            "split": "train",
-            "batch_size": 32,
-            "shuffle": True,
-            "drop_last": True,
-            "workers": 2,
-            "transforms": [{"name": "RandomCrop", "args": {"size": 8, "padding": 1}}],
-        }
-    )
-
-    name: Literal["synthetic"] = Field(default="synthetic", description="Random points around a centre for each class.")
-    samples: Count = Field(description="Number of samples.")
-    shape: tuple[Count, ...] = Field(min_length=1, description="Shape of one sample's input.")
-    classes: Classes = Field(description="Number of classes.")
-    noise: NotNegative = Field(default=0.5, description="Standard deviation of the points around their centre.")
-    seed: Seed = Field(default=0, description="Seed of the centres. Use one seed for both splits of a task.")
-    split: Literal["train", "test"] = Field(default="train", description="Part of the task. Each split has its own points.")
-
-
-class DottedData(DataSection):
-    """A data set of your own: a dotted path to a paddle.io.Dataset, or to a callable that returns one."""
-
-    model_config = examples(
-        {
-            "name": "mydata.Photos",
-            "args": {"folder": "photos/train"},
-            "batch_size": 32,
-            "shuffle": True,
-            "drop_last": True,
-            "workers": 2,
-            "transforms": [{"name": "my_transforms.Blur", "args": {"radius": 2}}],
-        }
-    )
-
-    name: Annotated[str, Strict(), Field(pattern=r"\.")] = Field(description="Dotted path to the data set.")
-    args: Args = Field(default={}, description="Keyword arguments of the data set.")
-
-
-AnyData = Digits | Idx | ImageFolder | Npz | Csv | Synthetic | DottedData
-KINDS: dict[str, type[DataSection]] = {
-    kind.model_fields["name"].default: kind for kind in get_args(AnyData) if kind is not DottedData
-}
-
-
-def chosen(value: Any) -> Any:
-    """The section of the kind that `value` names. Raises ValidationError and PydanticCustomError."""
-    if isinstance(value, get_args(AnyData)):
-        return value
-    if not isinstance(value, Mapping):
-        raise fault(f"expected a mapping, got {shown(value)}")
-    name = value.get("name")
-    if isinstance(name, str):
-        if name in KINDS:
-            return KINDS[name].model_validate(value)
-        if "." in name:
-            return DottedData.model_validate(value)
-        hint = did_you_mean(name, KINDS) or f"; known: {', '.join([*KINDS, 'any dotted path'])}"
-        message = f"unknown data set {shown(name)}{hint}"
-    else:
-        message = f"expected a data set's name, got {shown(name)}" if "name" in value else "required key is missing"
-    # The kind is unknown, so only the keys that all kinds share can be checked.
-    found = [(("name",), message)]
-    try:
-        DataSection.model_validate({key: value[key] for key in DataSection.model_fields if key in value})
-    except ValidationError as error:
-        found += in_our_words(error, DataSection)
-    raise faults(found)
-
-
-DataSpec = Annotated[AnyData, WrapValidator(lambda value, _: chosen(value))]

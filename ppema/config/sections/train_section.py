@@ -85,9 +85,9 @@ class Train(Section):
     )
     mode: Literal["max", "min"] | None = Field(
         default=None,
-        description="Whether the largest or the smallest value is best. null: min for losses and errors, max for accuracy and "
-        "top5, by their names. Required for metrics of your own whose names tell neither; beside such metrics in a list, "
-        "losses, errors and accuracies go by their names.",
+        description="Whether the largest or the smallest value is best. null: by the metric's name: min for losses, "
+        "errors and perplexity, max for accuracy and all other metrics of ppema. Required for metrics of your own whose names "
+        "tell neither; beside such metrics in a list, all others go by their names.",
     )
     early_stop: EarlyStop | None = Field(
         default=None, description="Ends a run whose monitored metric does not improve any more. null: never."

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import AfterValidator
 
 from ppema.config.section import NotNegative
-from ppema.config.sections.data import Channels
+from ppema.config.sections.data_sets import Channels
 from ppema.config.wording import expecting
 from ppema.data.fields import Field
 from ppema.data.transforms.draws import Draws
