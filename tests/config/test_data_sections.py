@@ -165,11 +165,14 @@ SPLIT = {"fold": 1, "of": 5}
         (
             {"split": SPLIT, "eval": DIGITS},
             [
-                "data.eval: data.split takes the samples of evaluations from data.train: set it to null, or give it batch_size "
-                "and workers only"
+                "data.eval: data.split takes the samples of evaluations from data.train: set it to null, or give it only "
+                "batch_size, workers, transforms"
             ],
         ),
-        ({"split": SPLIT, "eval": {"shuffle": True}}, ["data.eval.shuffle: unknown key; known keys: batch_size, workers"]),
+        (
+            {"split": SPLIT, "eval": {"shuffle": True}},
+            ["data.eval.shuffle: unknown key; known keys: batch_size, workers, transforms"],
+        ),
     ],
 )
 def test_a_split(data, messages):

@@ -143,8 +143,8 @@ class Data(Section):
         split = info.data.get("split", Split) is not None
         if isinstance(value, Mapping) and split and "name" in value:
             raise fault(
-                "data.split takes the samples of evaluations from data.train: set it to null, or give it "
-                f"{' and '.join(KeptPart.model_fields)} only"
+                "data.split takes the samples of evaluations from data.train: set it to null, or give it only "
+                f"{', '.join(KeptPart.model_fields)}"
             )
         if split:
             return value if value is None else KeptPart.model_validate(value)
