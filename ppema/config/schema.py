@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
@@ -141,6 +141,10 @@ class Config(Section):
     def loss_parts(self) -> dict[str, LossPart]:
         """The parts of the loss by name. A `loss` is one part named "", of weight 1."""
         return self.losses or {"": LossPart(**dict(self.loss or Measure(name="cross_entropy")))}
+
+    def at_loss(self, name: str) -> AbstractContextManager[None]:
+        """The context `at` of one of `loss_parts`."""
+        return self.at("losses", name) if name else self.at("loss")
 
     _positions: Positions = PrivateAttr(default_factory=Positions)
 

@@ -61,17 +61,21 @@ def _metrics(model: Model) -> list[str]:
     return [name for name in model.test.measures if not is_loss(name)]
 
 
-def loss_is_a_mean(config: Config, executor: Executor, where: Any, model: Model, loader: Loader) -> bool:
+def loss_is_a_mean(
+    config: Config, executor: Executor, where: Any, model: Model, loader: Loader, *, accumulates: bool = False
+) -> bool:
     """Compare the measures of the first samples of `loader` in one batch with those in smaller batches.
 
     Returns whether the loss can be evaluated. A loss that is no mean over samples can not: its mean over a data set would
     depend on the batch size. Warns about such a loss, and about predictions that depend on the batch or its padding. Raises
     ConfigError for a metric that depends on the batch. where: the current scope, whose initial weights stay as they are.
+    accumulates: a step takes the mean of its micro-batches. A loss that is no mean over samples then raises ConfigError too,
+    because the step would have another gradient: that of a sum would be divided by the number of micro-batches.
     """
     measures = list(model.test.measures)
     losses = [name for name in measures if is_loss(name)]
-    named = {f"loss.{name}" if name else "loss": spec.name for name, spec in config.loss_parts.items()}
-    ours = {name for name, function in named.items() if function in LOSSES}
+    named = {f"loss.{name}" if name else "loss": name for name in config.loss_parts}
+    ours = {figure for figure, name in named.items() if config.loss_parts[name].name in LOSSES}
     if len(ours) == len(named):
         ours.add("loss")
     ours |= {name for name, spec in zip(_metrics(model), config.metrics, strict=True) if spec.name in METRICS}
@@ -95,9 +99,16 @@ def loss_is_a_mean(config: Config, executor: Executor, where: Any, model: Model,
                 f"{wrong[0]} of a sample depends on the other samples of its batch, so that its mean depends on "
                 "data.eval.batch_size: return one value per sample, of shape [N], each of its own sample alone"
             )
+    found = {named[name]: config.loss_parts[named[name]].name for name in differ if name in named}
+    if found and accumulates:
+        with config.at_loss(next(iter(found))):
+            raise ConfigError.of(
+                f"{next(iter(found.values()))} is no mean over samples, so that micro-batches can not be averaged: return one "
+                "value per sample, of shape [N], or set train.accumulate to 1"
+            )
     if differ:
         _warn(
-            f"the loss {listed([named[name] for name in differ if name in named])} is no mean over samples: its figure over "
+            f"the loss {listed(list(found.values()))} is no mean over samples: its figure over "
             "data.eval would depend on the batch size. "
             "Training uses it, evaluation leaves it out; a loss that returns one value per sample, of shape [N], is evaluated"
         )

@@ -125,7 +125,7 @@ class Mixing:
         """
         share, parts = paddle.static.data(_SHARE, [1], paddle.float32), {}
         for name, part in own.parts.items():
-            with config.at(*(("losses", name) if name else ("loss",))):
+            with config.at_loss(name):
                 parts[name] = _mixed(share, part, other.parts[name])
         return replace(own, parts=parts)
 

@@ -56,12 +56,28 @@ class Objective:
         return total, {f"loss.{name}": value for name, value in means.items()}
 
 
+def refuse_sums(config: Config) -> None:
+    """Raises ConfigError for a part of the loss that is a sum: gradients of micro-batches are averaged, not added.
+
+    Only an argument `reduction: sum` shows in a config. Other sums are found on samples of the data, by `evaluation.trial`.
+    """
+    for name, spec in config.loss_parts.items():
+        if spec.args.get("reduction") == "sum":
+            with config.at_loss(name):
+                raise ConfigError.of(
+                    "train.accumulate averages the gradients of micro-batches, so it requires a mean over samples, and not a "
+                    "sum: remove it, or set train.accumulate to 1",
+                    "args",
+                    "reduction",
+                )
+
+
 def objective(config: Config, outputs: Mapping[str, Variable], targets: Mapping[str, Variable]) -> Objective:
     """Build the loss of `config`, or each part of it. Raises ConfigError."""
     parts: dict[str, Variable | Weighted] = {}
     accepts: dict[str, TargetRange] = {}
     for name, spec in config.loss_parts.items():
-        with config.at(*(("losses", name) if name else ("loss",))):
+        with config.at_loss(name):
             predictions, target = operands(spec, outputs, targets, name)
             with building():
                 loss = build_loss(spec)

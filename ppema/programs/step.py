@@ -16,6 +16,7 @@ from ppema.passes.target import Pass, TrainProgram
 from ppema.programs.eval_program import Model
 from ppema.programs.forward import forward
 from ppema.programs.mixed_precision import computed
+from ppema.programs.objective import refuse_sums
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ForwardPass(Pass):
             target.ir.freeze_marked(target.main)
             target.loss, target.parts = made.objective.total()
             if self.config.train.accumulate > 1:
+                refuse_sums(self.config)
                 with self.config.at("losses" if self.config.losses else "loss"):
                     target.weight = made.counts()
         _check_same_variables(self.config, target.parameters, self.model.parameters)

@@ -168,7 +168,8 @@ def prepare_training(config: Config) -> TrainingRun:
         try_out(config, executor, programs.model, trained)
         tried = try_out(config, executor, programs.model, evaluated)
         tests = {name: on_onednn(test) if onednn.used else test for name, test in programs.tests.items()}
-        if not loss_is_a_mean(config, executor, own, replace(programs.model, test=tests[RAW]), evaluated):
+        tried_on = replace(programs.model, test=tests[RAW])
+        if not loss_is_a_mean(config, executor, own, tried_on, evaluated, accumulates=every > 1):
             programs, tests = programs.without_loss(), {name: test.without_loss() for name, test in tests.items()}
     figures = figure_names(config, programs.model, tried)
     with config.at("train"):

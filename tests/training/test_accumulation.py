@@ -15,6 +15,7 @@ from ppema.checkpoint.checkpoint import BEGUN
 from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError, ConfigError
 from ppema.training.loop import dry_run, train
+from ppema.training.setup import prepare_training
 from ppema.training.stepper import Stepper
 
 # 7 micro-batches in an epoch, of 8 samples and once of 2, make 3 steps: of 3, 3 and 1.
@@ -149,6 +150,41 @@ def test_what_is_refused(config, tmp_path):
     train(config(THREE, "train.stop_after=2 steps"))
     with pytest.raises(CheckpointError, match="it was trained with another config: train.accumulate: was 3, now 2"):
         train(config("train.accumulate=2"))
+
+
+@pytest.mark.filterwarnings("error:.*is no mean over samples")
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        *(
+            (
+                f"loss=support.losses.{name}",
+                f"loss: support.losses.{name} is no mean over samples, so that micro-batches can not",
+            )
+            for name in ("summed_loss", "rooted_loss", "weighted_loss")
+        ),
+        ("losses={good: cross_entropy, bad: support.losses.summed_loss}", "losses.bad: support.losses.summed_loss is no mean"),
+        (
+            "loss={name: CrossEntropyLoss, args: {reduction: sum}}",
+            "loss.args.reduction: train.accumulate averages the gradients",
+        ),
+    ],
+)
+def test_a_loss_that_is_no_mean_over_samples_is_refused(config, loss, message):
+    """In one line, and without the warning that evaluations leave it out."""
+    given = (MLP, "averages={}", "train.monitor=null", "train.epochs=1")
+    with pytest.raises(ConfigError) as error:
+        prepare_training(config(*given, loss, THREE))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_scalar_mean_counts_by_samples(config, tmp_path):
+    """It ends as the same loss with one value per sample, whose last step of an epoch has micro-batches of 8 and of 2."""
+    for folder, loss in (("scalar", "support.losses.scalar_loss"), ("values", "cross_entropy")):
+        train(config(f"output={tmp_path / folder}", MLP, f"loss={loss}", "train.accumulate=2", "train.epochs=1"))
+    ours, theirs = arrays(tmp_path / "scalar"), arrays(tmp_path / "values")
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value, rtol=0, atol=1e-6, err_msg=name)
 
 
 def test_a_dry_run_takes_a_whole_step(config, monkeypatch):
