@@ -56,11 +56,14 @@ class AdjustScalePass(Pass):
     """Append the update of S at the end of each run. Requires `target.scale` and `target.guard`.
 
     A run overflows if a gradient is not finite, the loss and all statistics are finite, and S > 1: S is halved, and the run is
-    an overflow. After `every` finite runs since the last change S is doubled, up to `most`. Without a limit it would grow to
+    an overflow. After `every` finite steps since the last change S is doubled, up to `most`. Without a limit it would grow to
     infinity, where every run is skipped. A run that is skipped for another reason leaves S as it is: a smaller S would not
     help.
 
-    every: number of finite runs, at least 1. most: the largest S, a power of two.
+    If a step takes several runs, only its last counts as a finite step. One overflow among them costs the whole step, so they
+    must be as rare among steps as without accumulation. The sums hold unscaled gradients, and do not depend on S.
+
+    every: number of finite steps, at least 1. most: the largest S, a power of two.
     """
 
     name: ClassVar[str] = "adjust scale"
@@ -79,7 +82,8 @@ class AdjustScalePass(Pass):
             rest_is_finite = paddle.all(guard.each[len(guard.variables) :])
             overflow = paddle.logical_and(rest_is_finite, scale.scale > paddle.full([], 1.0, "float32"))
             overflow = paddle.logical_and(paddle.logical_not(finite), overflow)
-            good = scale.good + paddle.where(finite, one, zero)
+            done = finite if target.accumulation is None else paddle.logical_and(finite, target.accumulation.ends)
+            good = scale.good + paddle.where(done, one, zero)
             grown = good >= paddle.full([], self.every, "int64")
             larger = paddle.minimum(scale.scale * 2.0, paddle.full([], self.most, "float32"))
             value = paddle.where(overflow, scale.scale * 0.5, paddle.where(grown, larger, scale.scale))
@@ -87,4 +91,4 @@ class AdjustScalePass(Pass):
             overflows = scale.overflows + paddle.where(overflow, one, zero)
             for new, state in ((value, scale.scale), (good, scale.good), (overflows, scale.overflows)):
                 assign(new, state)
-        return f"halved after an overflow, doubled after {self.every} finite runs, up to {self.most:.0f}"
+        return f"halved after an overflow, doubled after {self.every} finite steps, up to {self.most:.0f}"

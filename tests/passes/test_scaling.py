@@ -9,6 +9,8 @@ import pytest
 from ppema.averaging.decay import Constant
 from ppema.averaging.rule import Rule
 from ppema.ir import backend, scope
+from ppema.passes.accumulate import AccumulatePass, StepPass
+from ppema.passes.accumulation import feed_of
 from ppema.passes.ema import EmaPass, UpdatePass
 from ppema.passes.finite import FinitePass
 from ppema.passes.scaling import AdjustScalePass, ScaleLossPass, UnscalePass
@@ -18,12 +20,13 @@ from ppema.programs.step import BackwardPass, OptimizePass
 pytestmark = pytest.mark.usefixtures("kernels")
 
 
-def step_of(main, startup, loss, optimizer, *, scaled=True, initial=2.0**16, every=2000, most=2.0**24):
-    """A training step with one average, as `training_step` lists it."""
-    target = TrainProgram(main, startup, loss)
+def step_of(main, startup, loss, optimizer, *, scaled=True, initial=2.0**16, every=2000, most=2.0**24, micro=1):
+    """A training step with one average, as `training_step` lists it. micro: its micro-batches, which count the same."""
+    target = TrainProgram(main, startup, loss, weight=paddle.full([], 1.0) if micro > 1 else None)
     scale = [ScaleLossPass(initial)], [UnscalePass()], [AdjustScalePass(every, most)]
     before, after, adjust = scale if scaled else ([], [], [])
-    step = [*before, BackwardPass(optimizer), *after, FinitePass(), OptimizePass(optimizer), *adjust]
+    gather, branch = ([AccumulatePass(micro)], [StepPass()]) if micro > 1 else ([], [])
+    step = [*before, BackwardPass(optimizer), *after, *gather, FinitePass(), *branch, OptimizePass(optimizer), *adjust]
     apply_passes(target, [*step, EmaPass("ema", Rule(Constant(0.9))), UpdatePass()])
     return target
 
@@ -55,6 +58,29 @@ def test_a_scaled_run_has_the_bits_of_one_without_scale(built, name):
     assert scope.get(built.scope, "loss_scale") == 2.0**18
 
 
+def test_a_scaled_run_with_micro_batches_has_the_bits_of_one_without_scale(built):
+    """After each micro-batch, the sums too. S doubles after every second step, and a bad micro-batch skips its step."""
+    other, targets = type(built)(), []
+    for each, scaled in ((built, True), (other, False)):
+        optimizer = paddle.optimizer.Momentum(0.05, 0.9, weight_decay=0.01, grad_clip=paddle.nn.ClipGradByGlobalNorm(0.5))
+        with each.guard():
+            targets.append(step_of(each.main, each.startup, each.loss, optimizer, scaled=scaled, every=2, micro=3))
+        each.start()
+    for step in range(6):
+        for index in range(3):
+            feed = built.feed(4 + index) | feed_of(begins=index == 0, ends=index == 2)
+            if bad := (step, index) == (3, 1):
+                feed["images"][2, 0, 1, 1] = np.inf
+            loss, ran = built.run(fetch=[targets[0].loss, targets[0].guard.finite], feed=feed)
+            expected, _ = other.run(fetch=[targets[1].loss, targets[1].guard.finite], feed=feed)
+            assert loss.tobytes() == expected.tobytes() and bool(ran) != bad
+            assert state(built, targets[0]) == state(other, targets[1])
+            # Finite steps: 0, 1, 2, 4, 5. S doubles at the ends of 1 and 4.
+            assert scope.get(built.scope, "loss_scale") == 2.0 ** (16 + (step + index / 3 > 1.5) + (step + index / 3 > 4.5))
+            if bad:
+                break
+
+
 class Fed:
     """A program that is fed the gradient of a weight [2], and a number that is added to the loss.
 
@@ -72,10 +98,11 @@ class Fed:
             self._target = step_of(self._main, startup, loss, paddle.optimizer.SGD(0.0), **settings)
         self._run(startup, {}, [])
 
-    def step(self, gradient, extra=0.0, root=1.0) -> bool:
-        """One run. Returns whether it was finite."""
+    def step(self, gradient, extra=0.0, root=1.0, **flags) -> bool:
+        """One run. Returns whether it was finite. flags: whether a micro-batch begins and ends its step."""
         values = {"gradient": [gradient, 1.0], "extra": [extra, 0.0], "root": [root, 1.0]}
         feed = {name: np.array(value, "float32") for name, value in values.items()}
+        feed |= feed_of(**flags) if flags else {}
         return bool(self._run(self._main, feed, [self._target.guard.finite])[0])
 
     def _run(self, program, feed, fetch):
@@ -101,6 +128,17 @@ def test_rises_and_falls_by_hand():
     # An infinite gradient lowers S to 1, and no further.
     assert [fed.step(1.0, root=0.0) for _ in range(13)] == [False] * 13
     assert fed.scale() == (1.0, 0, 17)
+
+
+def test_micro_batches_count_as_one_step():
+    """An overflow counts once for its step, whose other micro-batches are left out, and begins the count of steps anew."""
+    fed = Fed(every=2, initial=2.0**12, micro=3)
+    first, middle, end = ({"begins": begins, "ends": ends} for begins, ends in ((True, False), (False, False), (False, True)))
+    for each, good in ((first, 0), (middle, 0), (end, 1), (first, 1)):
+        assert fed.step(1.0, **each) and fed.scale() == (2.0**12, good, 0)
+    assert not fed.step(1e35, **middle) and fed.scale() == (2.0**11, 0, 1)
+    for each, scale in ((first, (11, 0)), (end, (11, 1)), (first, (11, 1)), (middle, (11, 1)), (end, (12, 0))):
+        assert fed.step(1e35 if each is first else 1.0, **each) and fed.scale() == (2.0 ** scale[0], scale[1], 1)
 
 
 def test_rises_and_falls_against_a_model_of_them():
