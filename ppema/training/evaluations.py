@@ -21,13 +21,14 @@ from ppema.training.setup import TrainingRun
 class Evaluations:
     """The evaluations of a run. It keeps their results between steps.
 
-    metrics: the last evaluation of each set of weights; best: by monitored metric; stopping: the early stop; failure: the error
-    that ends the run after its state is saved, or None.
+    metrics: the last evaluation of each set of weights that the run evaluates; best: by monitored metric; stopping: the early
+    stop; failure: the error that ends the run after its state is saved, or None.
     """
 
     def __init__(self, run: TrainingRun, start: Start):
         self._run = run
-        self.metrics = dict(start.metrics)
+        # A resumed run may evaluate other weights: figures of an earlier step would pass for those of the last one.
+        self.metrics = {weights: start.metrics[weights] for weights in run.tests if weights in start.metrics}
         self.best = dict(start.best)
         self.stopping = EarlyStopping(run.config, run.horizon, start.state, start.waiting)
         self.failure: PpemaError | None = None

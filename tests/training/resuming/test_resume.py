@@ -296,6 +296,13 @@ def test_a_run_with_transforms_cut_in_two_ends_as_the_whole_one(config, tmp_path
         train(config(f"output={cut}"))
 
 
+def test_weights_that_are_no_longer_evaluated_have_no_figures_of_an_earlier_step(config, tmp_path):
+    assert train(config("train.stop_after=10 steps")).metrics.keys() == {"raw", "ema", "quick"}
+    result = train(config("train.evaluate=[ema]", "train.stop_after=12 steps"))
+    saved = Checkpoints(tmp_path / "run/checkpoints").find("last").manifest
+    assert [*result.metrics] == [*saved.metrics] == ["ema"]
+
+
 def test_another_precision_is_another_run(config):
     train(config("train.stop_after=5 steps"))
     with pytest.raises(CheckpointError, match="averages.quick.precision: was 'float32', now 'compensated'"):
