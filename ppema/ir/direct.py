@@ -6,6 +6,7 @@ ResNet-50. It also searches all inputs of the program and checks the feed. All r
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -60,8 +61,9 @@ class Direct:
         copied = paddle.pir.IrMapping()
         program = self._source.clone(copied)
         _add_pir_fetch_ops(program, [copied.look_up(value) for value in self._fetch], "fetch")
-        samples = max((len(value) for value in feed.values() if value.ndim), default=1)
-        keep = activation_bytes(program, samples) <= KEPT_PART * available_memory()
+        shapes = [value.shape for value in feed.values() if value.ndim]
+        samples, longest = (max(sizes, default=1) for sizes in ([shape[0] for shape in shapes], itertools.chain(*shapes)))
+        keep = activation_bytes(program, samples, longest) <= KEPT_PART * available_memory()
         self._flags = {"FLAGS_new_executor_serial_run": True, "FLAGS_eager_delete_tensor_gb": -1.0 if keep else WAITING_GIB}
         self._names = list(feed)
         with _flags(self._flags):
@@ -70,18 +72,21 @@ class Direct:
         return self._lowered
 
 
-def activation_bytes(program: Program, samples: int) -> int:
-    """The size in bytes of all results of a PIR program for a batch of `samples`: an upper bound of its activations.
+def activation_bytes(program: Program, samples: int, longest: int) -> int:
+    """The size in bytes of all results of a PIR program for a batch of `samples`: a bound of its activations.
 
-    Every open dimension counts as the batch.
+    longest: the largest size of any axis of the batch. An open first dimension counts as `samples`, and any other open one as
+    `longest`. A dimension that folds the batch with another, or repeats its input, is larger than that.
     """
-    return sum(_bytes(value, samples) for op in _walk(program.global_block()) for value in op.results())
+    return sum(_bytes(value, samples, longest) for op in _walk(program.global_block()) for value in op.results())
 
 
-def _bytes(value: Variable, samples: int) -> int:
+def _bytes(value: Variable, samples: int, longest: int) -> int:
     if not value.initialized() or not value.is_dense_tensor_type() or value.persistable:
         return 0
-    return math.prod(samples if size < 0 else size for size in value.shape) * _SIZES.get(dtype_name(value), 4)
+    first, *others = value.shape or [1]
+    sizes = [samples if first < 0 else first, *(longest if size < 0 else size for size in others)]
+    return math.prod(sizes) * _SIZES.get(dtype_name(value), 4)
 
 
 def _walk(block) -> Iterator[Any]:

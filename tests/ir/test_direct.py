@@ -104,4 +104,19 @@ def test_the_size_of_activations_by_hand():
         wide = paddle.cast(images, "float64")  # 6 x 3 x 8
         paddle.static.create_parameter([50], "float32", name="weight")  # stays from step to step anyway
         wide > wide  # noqa: B015  (6 x 3 x 1)
-    assert activation_bytes(main, 6) == 6 * 3 * (4 + 8 + 1)
+    assert activation_bytes(main, 6, 3) == 6 * 3 * (4 + 8 + 1)
+
+
+def test_texts_longer_than_the_batch_count_with_their_length(monkeypatch):
+    """Activations of 2 x 50 x 50 numbers. They are freed if an eighth of the memory is less."""
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        text = paddle.static.data("text", [-1, -1], "float32")  # 2 x 50 x 4 bytes
+        paddle.matmul(text.unsqueeze(2), text.unsqueeze(1))  # twice 2 x 50 x 4, and 2 x 50 x 50 x 4
+    where, size = paddle.static.Scope(), 3 * 2 * 50 * 4 + 2 * 50 * 50 * 4
+    for memory, kept in ((8 * size - 8, 1 / 16), (16 * size, -1.0)):
+        monkeypatch.setattr("ppema.ir.direct.available_memory", lambda memory=memory: memory)
+        runner = backend().runner(paddle.static.Executor(paddle.CPUPlace()), where, main, [])
+        with paddle.static.scope_guard(where):
+            runner.run({"text": np.zeros([2, 50], "float32")})
+        assert runner._flags["FLAGS_eager_delete_tensor_gb"] == kept
