@@ -85,17 +85,30 @@ class EvaluationRun:
         batches: the most training batches for a measurement. step: of the weights; statistics that are frozen there keep their
         values. None: a step at which nothing waits. Raises ConfigError, DataError.
         """
-        training, waiting = train_loader(self.config, self.eval_loader), frozenset[str]()
+        training = train_loader(self.config, self.eval_loader)
+        with self.config.at("model"), building():
+            made = recalibration(self.model.test.program, self._statistics(training, step))
+        return Recalibrator(self.executor, self.scope, self.model.inputs, training, {RAW: (made, batches)})
+
+    def statistics(self, step: int) -> set[str]:
+        """The names of the BatchNorm statistics that training updates in the step that led to `step` steps.
+
+        Raises ConfigError, DataError.
+        """
+        if all(group.frozen_for is None for group in self.config.groups):
+            return self._statistics(self.eval_loader, None)
+        with closing(train_loader(self.config, self.eval_loader)) as training:
+            return self._statistics(training, step)
+
+    def _statistics(self, training: Loader, step: int | None) -> set[str]:
+        waiting = frozenset[str]()
         if step is not None:
             train = self.config.train
             steps = MicroBatches(train.accumulate, training.steps_per_epoch).steps_per_epoch
             samples = self.config.data.train.batch_size * train.accumulate
             horizon = Horizon(steps, samples, train.epochs, train.steps)
             waiting = waiting_after(self.config, self.model, horizon, step)
-        statistics = train_statistics(self.config, training.fields, self.model, waiting)
-        with self.config.at("model"), building():
-            made = recalibration(self.model.test.program, statistics)
-        return Recalibrator(self.executor, self.scope, self.model.inputs, training, {RAW: (made, batches)})
+        return train_statistics(self.config, training.fields, self.model, waiting)
 
 
 def prepare_evaluation(config: Config) -> EvaluationRun:

@@ -13,7 +13,6 @@ from ppema.errors import AverageError, CheckpointError
 from ppema.evaluation.evaluate import evaluate, numbers
 from ppema.evaluation.prepared import EvaluationRun
 from ppema.posthoc.combine import Built
-from ppema.programs.statistics import train_statistics
 
 _FAR = 1.0  # the relative profile error of the zero profile
 
@@ -47,15 +46,16 @@ class Bench:
 
     A candidate whose profile is far off is listed, but cannot win.
 
-    metric: decides about the best; less: whether a smaller value of it is better; batches: the number of training batches for
-    the recalibration of BatchNorm, 0 to keep the statistics as built; say: receives a line for each row. Raises DataError for
-    unusable training data, and ConfigError if the model can not be recalibrated.
+    step: of the candidates; statistics that are still frozen there keep their values. metric: decides about the best; less:
+    whether a smaller value of it is better; batches: the number of training batches for the recalibration of BatchNorm, 0 to
+    keep the statistics as built; say: receives a line for each row. Raises DataError for unusable training data, and
+    ConfigError if the model can not be recalibrated.
     """
 
-    def __init__(self, run: EvaluationRun, *, metric: str, less: bool, batches: int, say: Callable[[str], None]):
+    def __init__(self, run: EvaluationRun, step: int, *, metric: str, less: bool, batches: int, say: Callable[[str], None]):
         self._run = run
-        self._statistics = train_statistics(run.config, run.eval_loader.fields, run.model)
-        self._recalibrator = run.recalibrator(batches) if batches and self._statistics else None
+        self._statistics = run.statistics(step)
+        self._recalibrator = run.recalibrator(batches, step) if batches and self._statistics else None
         self._say = say
         self.metric = metric
         self.less = less

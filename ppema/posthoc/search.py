@@ -115,7 +115,7 @@ def average(
     work = _Work(config, wanted, step, name, say)
     with closing(prepare_evaluation(config)) as prepared, paddle.static.scope_guard(prepared.scope):
         deciding, less = _metric(config, metric, prepared.figures, decides=work.several)
-        with closing(Bench(prepared, metric=deciding, less=less, batches=recalibrate_batches, say=say)) as bench:
+        with closing(Bench(prepared, work.step, metric=deciding, less=less, batches=recalibrate_batches, say=say)) as bench:
             files = work.go(bench)
     return Outcome(work.report(bench), files)
 
@@ -158,7 +158,10 @@ def _one_of(argument: str, value: Any, known: Sequence[str]) -> Any:
 
 
 class _Work:
-    """The work of a request. The constructor checks snapshots, checkpoints and arguments before any model is built."""
+    """The work of a request. The constructor checks snapshots, checkpoints and arguments before any model is built.
+
+    step: of the averages.
+    """
 
     def __init__(self, config: Config, wanted: Request, step: int | None, name: str | None, say: Say):
         self._wanted = wanted
@@ -167,14 +170,14 @@ class _Work:
             if step is not None:
                 raise PpemaError(Naming("{step}: it goes with averages from snapshots, not with {last_checkpoints}"))
             checkpoints = checkpoints_of(config).newest(wanted.count)
-            self._mean, self._step = mean_of(checkpoints), checkpoints[-1].step
+            self._mean, self.step = mean_of(checkpoints), checkpoints[-1].step
         else:
             snapshots = snapshots_of(config).until(step)
             self._posthoc = PostHoc(snapshots, step)
-            self._step = self._posthoc.step
+            self.step = self._posthoc.step
             self._lengths = _lengths(wanted, self._posthoc)
-            if snapshots[-1].step < self._step:
-                say(f"step {self._step} has no snapshot: its averages omit the weights after step {snapshots[-1].step}")
+            if snapshots[-1].step < self.step:
+                say(f"step {self.step} has no snapshot: its averages omit the weights after step {snapshots[-1].step}")
         self._name = name or _default_name(wanted, step)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", self._name):
             said = "{name}: expected a name made of letters, digits, '.', '_', '+' and '-', got {!r}"
@@ -196,7 +199,7 @@ class _Work:
             good = [(each, measured) for each, measured in found if not far_off(measured.row.error)]
             if not good:
                 raise CheckpointError(
-                    f"{self._folder.parent / 'snapshots'}: those up to step {self._step} can not make {wanted.kind} "
+                    f"{self._folder.parent / 'snapshots'}: those up to step {self.step} can not make {wanted.kind} "
                     f"{wanted.text} (profile error {found[-1][1].row.error:.2f}): choose a longer average or the step of a "
                     "snapshot, or train with more snapshots"
                 )
@@ -217,7 +220,7 @@ class _Work:
         """Write and draw the table of measured candidates, and return it."""
         kind = None if isinstance(self._wanted, LastCheckpoints) else self._wanted.kind
         rows = sorted(bench.rows, key=lambda row: row.length or 0.0)
-        made = Report(self._name, kind, self._step, bench.metric, rows, bench.best and bench.best.row)
+        made = Report(self._name, kind, self.step, bench.metric, rows, bench.best and bench.best.row)
         write_report(self._folder, made)
         return made
 
@@ -226,7 +229,7 @@ class _Work:
 
     def _write(self, name: str, measured: Measured) -> Path:
         file = self._folder / f"{name}{SAFETENSORS}"
-        write_weights(file, measured.arrays, step=self._step, what=measured.what)
+        write_weights(file, measured.arrays, step=self.step, what=measured.what)
         return file
 
 

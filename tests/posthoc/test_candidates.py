@@ -37,8 +37,8 @@ def biased(run, bias, *, error=0.0, left=frozenset()):
     return Built(arrays, Path("snapshots"), f"answers {bias}", error, 2, frozenset(left))
 
 
-def bench(run, said, *, metric="loss", less=True, batches=0):
-    return Bench(run, metric=metric, less=less, batches=batches, say=said.append)
+def bench(run, said, *, metric="loss", less=True, batches=0, step=14):
+    return Bench(run, step, metric=metric, less=less, batches=batches, say=said.append)
 
 
 def test_what_is_measured_and_which_is_the_best(run):
@@ -96,3 +96,18 @@ def test_statistics_that_no_average_covers_have_to_be_measured(run):
         measuring.close()
     assert measured.what.endswith(", BatchNorm recalibrated on 6 batches")
     assert {name for name, array in measured.arrays.items() if array.tobytes() != built.arrays[name].tobytes()} == STATISTICS
+
+
+def test_statistics_that_are_frozen_at_the_step_of_the_average_keep_their_values(tmp_path):
+    """BatchNorm is frozen for 5 of 14 steps."""
+    run = prepare_evaluation(loader(tmp_path, CNN)("groups=[{match: '^1[.]', frozen_for: 5 steps}]"))
+    with paddle.static.scope_guard(run.scope):
+        built = biased(run, [0.0, 0.0, 0.0], left=STATISTICS)
+        for step, replaced in ((5, set()), (6, STATISTICS)):
+            made = bench(run, [], batches=1, step=step)
+            assert made.replaced == replaced
+            measured = made.measure("x", None, built)
+            made.close()
+            changed = {name for name, array in measured.arrays.items() if array.tobytes() != built.arrays[name].tobytes()}
+            assert changed == replaced
+    run.close()
