@@ -9,6 +9,7 @@ import numpy as np
 
 from ppema.ir import scope
 from ppema.passes.norm_state import GradientNorm
+from ppema.programs.build import Programs
 
 # Numbers that are converted to float64 together. A block stays in the cache, and is too small for the threads of numpy's BLAS,
 # which cost 30 times as much beside Paddle's.
@@ -18,23 +19,25 @@ _BLOCK = 1 << 13
 class Norms:
     """Measures the norms of chosen steps, between `begin` and `end`. It changes no weight.
 
-    In between, it holds a copy of all trained weights.
+    In between, it holds a copy of all weights that the step trains.
     """
 
-    def __init__(self, measured: GradientNorm, where: Any):
-        """measured: of the train program; where: the scope of that program."""
-        self._measured, self._scope = measured, where
+    def __init__(self, programs: Programs, where: Any):
+        """programs: of a run with `train.log_norms`; where: their scope."""
+        self._programs, self._scope = programs, where
+        self._measured = _norm_of(programs)
         self._before: dict[str, np.ndarray] = {}
 
-    def begin(self) -> None:
-        """Call it before the step, or before each of its micro-batches: weights change with the last one."""
+    def begin(self, step: int) -> None:
+        """Call it before the step after `step` steps, or before each of its micro-batches: weights change with the last one."""
         if self._before:
             return
+        self._measured = _norm_of(self._programs.at(step))
         self._before = {name: scope.shared(self._scope, name).copy() for name in self._measured.variables}
         self._due(True)
 
     def end(self, *, skipped: bool) -> dict[str, float]:
-        """Call it after the step. Returns the norms, which are Euclidean, over all trained weights.
+        """Call it after the step. Returns the norms, which are Euclidean, over all weights that the step trains.
 
         Returns nothing for a skipped step, and for one without `begin`.
 
@@ -54,6 +57,11 @@ class Norms:
 
     def _due(self, value: bool) -> None:
         scope.put(self._scope, {self._measured.due_name: np.array(value)})
+
+
+def _norm_of(programs: Programs) -> GradientNorm:
+    assert programs.gradient_norm is not None, "the programs measure no norm"
+    return programs.gradient_norm
 
 
 def _squares(after: np.ndarray, before: np.ndarray) -> tuple[float, float]:

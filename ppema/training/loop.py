@@ -110,8 +110,7 @@ class Trainer:
         self._restored = restored
         self._evaluations = Evaluations(run, start)
         self._stepper = Stepper(run, start.begun)
-        measured = run.programs.gradient_norm
-        self._norms = None if measured is None else Norms(measured, run.scope)
+        self._norms = Norms(run.programs, run.scope) if run.config.train.log_norms else None
         self._finite = StateCheck(run, start.state)
 
     def go(self, lock: Lock) -> Result:
@@ -135,7 +134,7 @@ class Trainer:
                 interval.arrived()
                 lr = float(schedule())
                 if self._norms is not None and due.log.due_next(state):
-                    self._norms.begin()
+                    self._norms.begin(state.step)
                 before, step = state, self.step(batch, state)
                 if step is None:
                     interval.ran(len(batch.indices))
@@ -205,6 +204,8 @@ class Trainer:
         evaluations = self._evaluations
         self._check(written, state, saver)
         if state.step:
+            # The step may be the first of a phase. The averages belong to the phase before.
+            self._run.recalibrate_by(self._run.programs.at(state.step - 1))
             evaluations.recalibrate(state, log)
         waiting = evaluations.stopping.waiting
         saver.save(state, evaluations.metrics, evaluations.best, interval.losses, [], waiting=waiting, begun=begun)

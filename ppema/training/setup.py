@@ -76,12 +76,16 @@ class TrainingRun:
     def enter(self, programs: Programs) -> None:
         """Prepare for the steps of a phase, whose programs are given. The memory that other phases keep is freed."""
         self.executor.close()
-        self.recalibrator.use(_recalibrations(self.config, programs))
+        self.recalibrate_by(programs)
         if self.programs.accumulation is not None and programs.accumulation is not None:
             # A phase keeps no copy of a statistic that is frozen in it, but a checkpoint within a step holds a copy of each.
             kept, here = self.programs.accumulation.before_of, programs.accumulation.before_of
             frozen = [name for name in kept if name not in here]
             scope.put(self.scope, {kept[name]: scope.get(self.scope, name) for name in frozen})
+
+    def recalibrate_by(self, programs: Programs) -> None:
+        """Recalibrate averages as in the phase whose programs are given: statistics that are frozen in it are not measured."""
+        self.recalibrator.use(_recalibrations(self.config, programs))
 
     def state_parts(self) -> dict[str, list[str]]:
         """The names of the variables in each part of a checkpoint: "raw", "optimizer", "average-<name>"."""

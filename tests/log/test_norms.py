@@ -63,6 +63,16 @@ def test_norms_are_those_of_numpy_and_change_no_bit(config, tmp_path, accumulate
         assert record["gradient_norm"] == pytest.approx(change / 0.25, rel=1e-5)
 
 
+def test_frozen_weights_do_not_count_until_the_end_of_their_phase(config, tmp_path):
+    given = "train={steps: 3, log_every: 1 step, log_norms: true, eval_every: 3 steps, save_every: 1 step, keep: 9}"
+    train(config(*SGD, given, "groups=[{match: '^norm[.]', frozen_for: 2 steps}]"))
+    logged = [each["parameter_norm"] for each in records(tmp_path / "run")]
+    every = [weights(tmp_path / "run", step) for step in (1, 2, 3)]
+    assert len(every[0]) == 4
+    trained = [norm(array for name, array in found.items() if "norm" not in name) for found in every[:2]]
+    np.testing.assert_allclose(logged, [*trained, norm(every[2].values())], rtol=1e-12)
+
+
 def test_the_gradient_is_measured_before_clipping_and_not_in_a_skipped_step(config, tmp_path, monkeypatch):
     step = Trainer.step
     monkeypatch.setattr(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import paddle
 import pytest
 from support.configs import CNN, loader
-from support.runs import content, last
+from support.runs import content, last, stopped_after
 from support.scaled import without_casts
 
 from ppema.api import evaluate
@@ -152,6 +153,18 @@ def test_resuming_before_at_and_after_the_end_of_a_phase(load, tmp_path):
     assert content(last(tmp_path / "stopped")) == content(last(tmp_path / "run"))
 
 
+def test_a_signal_within_the_first_step_of_a_phase_saves_the_averages_of_the_phase_before(load, tmp_path, monkeypatch):
+    """Statistics that are frozen until step 5 are not measured after it, as in a checkpoint of that step."""
+    load = partial(load, GROUPS, "train.accumulate=2", "train.epochs=4")
+    train(load("train.stop_after=5 steps", f"output={tmp_path / 'whole'}"))
+    # 7 micro-batches in the epoch of steps 1 to 4, and 2 in step 5.
+    stopped_after(monkeypatch, 7 + 2 + 1)
+    assert train(load()).state.step == 5
+    assert "in step 6, of which 1 micro-batch" in (tmp_path / "run/log.txt").read_text()
+    ours, theirs = (content(last(tmp_path / name)) for name in ("run", "whole"))
+    assert ours["average-measured.safetensors"] == theirs["average-measured.safetensors"]
+
+
 def test_statistics_of_a_batch_norm_that_is_frozen_are_not_measured(load, tmp_path):
     """`measured` recalibrates. Until step 5 its statistics are those that training uses, as in a later evaluation."""
     run = Stepped(load(GROUPS))
@@ -182,6 +195,13 @@ def test_show_lists_the_phases(load):
 def test_an_extended_run_names_phases_in_percent(load):
     lengths = extension(load("groups=[{match: '^0', frozen_for: 50 %}]"), Horizon(7, 8, 1), Horizon(7, 8, 2)).lengths
     assert [str(each) for each in lengths] == ["groups.0.frozen_for: 50 % was 3.5 steps, now 7"]
+
+
+@pytest.mark.parametrize(("step", "again"), [(6, True), (7, False)])
+def test_an_extended_run_is_in_a_phase_by_its_steps_also_if_some_were_skipped(load, step, again):
+    made = extension(load("groups=[{match: '^0', frozen_for: 50 %}]"), Horizon(7, 8, 1), Horizon(7, 8, 2))
+    said = made.lines(replace(BEGINNING, step=step, skipped=3))[-1]
+    assert said.endswith("; until then the variables are frozen again") == again
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import paddle
 
 from ppema.checkpoint.store import Checkpoints
 from ppema.log.records import read_metrics
+from ppema.training.stepper import Stepper
 
 
 def steps(run, count):
@@ -43,3 +46,16 @@ def last(output: Path) -> Path:
 
 def losses(output: Path):
     return [(r["step"], r["loss"]) for r in read_metrics(output) if r["kind"] == "train"]
+
+
+def stopped_after(monkeypatch, runs):
+    """SIGTERM arrives while the train program runs for the `runs`-th time."""
+    run, count = Stepper.run, [0]
+
+    def stopping(self, batch, state):
+        count[0] += 1
+        if count[0] == runs:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return run(self, batch, state)
+
+    monkeypatch.setattr(Stepper, "run", stopping)

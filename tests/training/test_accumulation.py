@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 import numpy as np
 import pytest
 from support.configs import blobs, data_section, loader
-from support.runs import content, last, losses
+from support.runs import content, last, losses, stopped_after
 
 from ppema.api import evaluate
 from ppema.checkpoint.checkpoint import BEGUN
@@ -53,19 +52,6 @@ def test_a_run_with_micro_batches_is_that_with_large_batches(config, tmp_path, l
     ours, theirs = losses(tmp_path / "small"), losses(tmp_path / "large")
     assert [step for step, _ in ours] == [step for step, _ in theirs] == [2, 4, 6, 8, 10, 12]
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
-
-
-def stopped_after(monkeypatch, runs):
-    """SIGTERM arrives while the train program runs for the `runs`-th time."""
-    run, count = Stepper.run, [0]
-
-    def stopping(self, batch, state):
-        count[0] += 1
-        if count[0] == runs:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return run(self, batch, state)
-
-    monkeypatch.setattr(Stepper, "run", stopping)
 
 
 @pytest.mark.parametrize(("runs", "step", "done"), [(2, 0, 2), (8, 3, 1), (12, 4, 2), (14, 6, 0)])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ppema.checkpoint.state import State
 from ppema.config import Config, Duration
 from ppema.config.horizon import Horizon
 from ppema.errors import ConfigError
@@ -37,17 +38,18 @@ class Extension:
         """Whether the learning-rate schedule changes, from the first step on."""
         return any(length.key.startswith("lr.") for length in self.lengths)
 
-    def lines(self, updates: int) -> list[str]:
-        """Lines for people. updates: the number of steps so far that changed the weights."""
+    def lines(self, state: State) -> list[str]:
+        """Lines for people. state: the position of the run."""
         before = str(self.before)
         if (self.before.epochs is None) == (self.now.epochs is None):
             before = before.partition(" ")[0]
         found = [f"extended from {before} to {self.now}"]
         for length in self.lengths:
             again = ""
-            if length.key.endswith(".start") and updates < length.now:
+            if length.key.endswith(".start") and state.updates < length.now:
                 again = "; until then the average is the weights again"
-            if length.key.endswith(".frozen_for") and updates < length.now:
+            # Phases end after a number of steps, and skipped steps count.
+            if length.key.endswith(".frozen_for") and state.step < self.now.steps(Duration.parse(length.text)):
                 again = "; until then the variables are frozen again"
             found.append(f"extended: {length}{again}")
         return found

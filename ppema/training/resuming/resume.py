@@ -103,7 +103,7 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str, *, extend:
         checkpoints.clear()
         said.append(f"going on from {checkpoint.path}, of another run")
     if extended is not None:
-        said += extended.lines(start.state.updates)
+        said += extended.lines(start.state)
     if extended is not None and extended.of_lr:
         said.append(
             f"extended: the learning rate goes on at {run.programs.lr():g}; it was {checkpoint.manifest.lr['last_lr']:g}"
