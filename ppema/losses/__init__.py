@@ -6,11 +6,13 @@ as a scalar.
 
 from ppema.losses.checks import check_classes, difference, form, has_classes, mismatch
 from ppema.losses.named_loss import LOSSES, build_loss
+from ppema.losses.paddle_losses import LAYERS
 from ppema.losses.regression import mae, mse
 from ppema.losses.target_range import TargetRange
 from ppema.losses.weighted import Weighted, mean, per_sample
 
 __all__ = [
+    "LAYERS",
     "LOSSES",
     "TargetRange",
     "Weighted",

@@ -14,6 +14,8 @@ from ppema.losses.checks import has_classes
 from ppema.losses.classification import cross_entropy, several_classes
 from ppema.losses.segmentation import dice
 
+_YES_OR_NO = (binary_cross_entropy, paddle.nn.BCELoss, paddle.nn.BCEWithLogitsLoss)
+
 
 class TargetRange(NamedTuple):
     """Valid targets: 0 to `highest`, both included, and `ignored`.
@@ -50,7 +52,7 @@ def target_range(function: Any, args: Mapping[str, Any], predictions: Any, targe
     if isinstance(predictions, Mapping):
         return None
     ignored = args.get("ignore_index")
-    if function is binary_cross_entropy or (function in (focal, dice) and not several_classes(predictions, targets)):
+    if function in _YES_OR_NO or (function in (focal, dice) and not several_classes(predictions, targets)):
         return TargetRange(1, ignored, classes=False)
     if not has_classes(targets):
         return None

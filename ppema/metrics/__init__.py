@@ -1,6 +1,7 @@
 """Metrics of a whole set: exact for any batch size, and mergeable over processes."""
 
 from ppema.metrics.gauge import Figure, Gauge, place
+from ppema.metrics.ignored_labels import warn_of_ignored
 from ppema.metrics.known import METRICS, build_metrics
 from ppema.metrics.mean import MeanOf, mean_result, mean_statistics, measured
 from ppema.metrics.merging import Gathered
@@ -22,4 +23,5 @@ __all__ = [
     "mean_statistics",
     "measured",
     "place",
+    "warn_of_ignored",
 ]

@@ -36,13 +36,16 @@ METRICS: dict[str, Callable[..., Any]] = {
     "rmse": RootMeanSquare,
     "r2": R2,
 }
+# The other keys of an evaluation's record in metrics.jsonl, which figures lie beside.
+RECORD_KEYS = ("kind", "step", "epoch", "weights")
 
 
 def build_metrics(specs: Sequence[Any]) -> dict[str, Metric]:
     """The metrics of `specs`, a config's entries, by the names of their figures.
 
     A plain function becomes the mean of its values. Raises ConfigError for unknown names, wrong arguments, duplicate names, a
-    class that is no Metric, and for a name of figures that hides whether more or less of them is better.
+    class that is no Metric, for a name of figures that records use themselves, and for one that hides whether more or less of
+    them is better.
     """
     metrics: dict[str, Metric] = {}
     problems: list[Problem] = []
@@ -55,6 +58,9 @@ def build_metrics(specs: Sequence[Any]) -> dict[str, Metric]:
         key = "name" if spec.called is None else "as"
         if spec.figure in metrics or spec.figure == "loss":
             problems.append(Problem((index, key), f"there is already a metric named {spec.figure!r}"))
+        elif spec.figure in RECORD_KEYS:
+            said = f"{spec.figure!r} is a key of every record in metrics.jsonl: give the metric another name by `as`"
+            problems.append(Problem((index, key), said))
         elif spec.name in METRICS and has_direction(spec.figure) and less_is_better(spec.figure) != less_is_better(spec.name):
             more = "less" if less_is_better(spec.figure) else "more"
             problems.append(Problem((index, key), f"{spec.figure!r} sounds as if {more} were better, unlike {spec.name}"))

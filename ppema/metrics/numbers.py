@@ -55,8 +55,8 @@ class Perplexity(Metric):
     A token's value is float32; their sum is float64.
     """
 
-    def __init__(self, axis: int = -1, ignore_index: int = -100):
-        """axis: of the vocabulary; ignore_index: targets that do not count, such as padding."""
+    def __init__(self, axis: int = -1, ignore_index: int | None = None):
+        """axis: of the vocabulary; ignore_index: targets that do not count, such as padding. None: all count."""
         self._axis = axis
         self._ignored = ignore_index
 
@@ -65,7 +65,8 @@ class Perplexity(Metric):
         predictions = classes_last(predictions, self._axis)
         if not has_classes(targets) or not fit(predictions.shape[:-1], targets.shape):
             raise mismatch("perplexity", predictions, targets, "int64 tokens of the predictions' shape without its vocabulary")
-        tokens, counted = (targets >= 0) & (targets < predictions.shape[-1]), targets != self._ignored
+        tokens = (targets >= 0) & (targets < predictions.shape[-1])
+        counted = paddle.full_like(tokens, True) if self._ignored is None else targets != self._ignored
         known = paddle.where(tokens, targets, paddle.zeros_like(targets))
         surprise = functional.cross_entropy(predictions, known, reduction="none")
         if len(surprise.shape) > len(targets.shape):
@@ -80,7 +81,6 @@ class Perplexity(Metric):
     def result(self, found: Mapping[str, np.ndarray]) -> float:
         tokens = int(found["tokens"])
         if found["strays"]:
-            raise ConfigError.of(
-                f"{found['strays']} targets are neither tokens of the vocabulary nor ignore_index, {self._ignored}"
-            )
+            other = "" if self._ignored is None else f" nor ignore_index, {self._ignored}"
+            raise ConfigError.of(f"{found['strays']} targets are no tokens of the vocabulary{other}")
         return float(np.exp(found["surprise"].sum() / tokens)) if tokens else float("nan")

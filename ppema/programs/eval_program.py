@@ -12,7 +12,7 @@ from ppema.config import Config
 from ppema.data import Field
 from ppema.errors import ConfigError
 from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers, is_variable
-from ppema.metrics import METRICS, Gauge, build_metrics, mean_result, mean_statistics, place
+from ppema.metrics import METRICS, Gauge, build_metrics, mean_result, mean_statistics, place, warn_of_ignored
 from ppema.passes.average import read_shadows
 from ppema.passes.onednn import OnednnPass
 from ppema.programs.forward import forward
@@ -92,6 +92,7 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
                             f"{spec.name} takes one output and one target: name several metrics, or one of your own"
                         )
                     measures[name] = place(name, metric, predictions, target)
+        warn_of_ignored(config.loss_parts, config.metrics, one_target=len(made.targets) == 1)
         structured = {place: value.name for place, value in made.model.state_dict().items()}
     # Eval mode does not reach F.dropout and F.batch_norm, whose default is to train.
     backend().set_test(main)

@@ -15,6 +15,7 @@ from ppema.log.interval import Interval
 from ppema.log.log import RunLog
 from ppema.log.progress import progress
 from ppema.log.records import read_metrics, to_json
+from ppema.metrics.known import RECORD_KEYS
 
 
 class Terminal(io.StringIO):
@@ -130,6 +131,13 @@ def test_an_interval_that_a_checkpoint_cut_in_two_has_the_mean_of_the_whole():
     for loss in losses[2:]:
         second.add(loss, samples=1)
     assert second.losses == whole.losses
+
+
+def test_no_metric_has_the_name_of_a_key_of_its_record(tmp_path):
+    with progress(total=4, start=0) as bar, RunLog(tmp_path, bar, step=0) as records:
+        records.evaluation(1, 0.5, "ema", {})
+    (record,) = read_metrics(tmp_path)
+    assert set(record) == set(RECORD_KEYS)
 
 
 def test_parts_of_the_loss_are_logged_as_means(tmp_path):

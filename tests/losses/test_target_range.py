@@ -21,6 +21,8 @@ LABELS, MASK = ([-1], "int64"), ([-1, 8, 8], "int64")
         ("cross_entropy", {}, [-1, 5], ([-1, 5], "float32"), None),
         ("binary_cross_entropy", {"ignore_index": -1}, [-1, 8, 8], MASK, TargetRange(1, -1, classes=False)),
         ("binary_cross_entropy", {}, [-1, 5], ([-1, 5], "float32"), TargetRange(1, classes=False)),
+        ("BCELoss", {}, [-1, 5], ([-1, 5], "float32"), TargetRange(1, classes=False)),
+        ("paddle.nn.BCEWithLogitsLoss", {}, [-1, 1], LABELS, TargetRange(1, classes=False)),
         ("focal", {}, [-1, 1], LABELS, TargetRange(1, classes=False)),
         ("focal", {}, [-1, 5], LABELS, TargetRange(4)),
         ("dice", {}, [-1, 1, 8, 8], MASK, TargetRange(1, classes=False)),

@@ -80,6 +80,13 @@ def test_accuracy_refuses_targets_that_do_not_fit(predictions, targets, form):
         ([Spec("acuracy")], ["0.name: unknown metric 'acuracy'; did you mean 'accuracy'?"]),
         ([Spec("mse"), Spec("accuracy", kk=2)], ["1.args.kk: unknown argument of accuracy; did you mean 'k'?"]),
         ([Spec("mse"), Spec("mse")], ["1.name: there is already a metric named 'mse'"]),
+        *[
+            (
+                [Spec("mse", called=key)],
+                [f"0.as: {key!r} is a key of every record in metrics.jsonl: give the metric another name by `as`"],
+            )
+            for key in ("kind", "step", "epoch", "weights")
+        ],
         ([Spec("top_k")], ["0.args.k: required argument of top_k is missing"]),
         ([Spec("f1", average="mean")], ["0.args.average: expected one of macro, micro, weighted, binary, none, got 'mean'"]),
         (

@@ -68,10 +68,15 @@ def test_perplexity_of_padded_sequences():
     exact = logits.astype("float64")
     surprise = np.log(np.exp(exact).sum(axis=-1)) - np.take_along_axis(exact, np.maximum(targets, 0)[..., None], -1)[..., 0]
     expected = np.exp(surprise[targets >= 0].mean())
-    assert figure(Spec("perplexity"), logits, targets) == pytest.approx(expected, rel=1e-6)
+    assert figure(Spec("perplexity", ignore_index=-100), logits, targets) == pytest.approx(expected, rel=1e-6)
     flat, tokens = logits.reshape(-1, 6), targets.reshape(-1)
-    assert figure(Spec("perplexity"), flat, tokens, [7]) == pytest.approx(expected, rel=1e-6)
+    assert figure(Spec("perplexity", ignore_index=-100), flat, tokens, [7]) == pytest.approx(expected, rel=1e-6)
+    whole = np.maximum(tokens, 0)
+    every = np.exp(surprise.mean())  # token 0 stands for -100 in `surprise`
+    assert figure(Spec("perplexity"), flat, whole, [7]) == pytest.approx(every, rel=1e-6)
+    with pytest.raises(ConfigError, match=f"^perplexity: {(tokens < 0).sum()} targets are no tokens of the vocabulary$"):
+        figure(Spec("perplexity"), flat, tokens, [7])
     targets[0, 0] = 6
-    said = "perplexity: 1 targets are neither tokens of the vocabulary nor ignore_index, -100"
+    said = "perplexity: 1 targets are no tokens of the vocabulary nor ignore_index, -100"
     with pytest.raises(ConfigError, match=f"^{said}$"):
-        figure(Spec("perplexity"), logits, targets, [7])
+        figure(Spec("perplexity", ignore_index=-100), logits, targets, [7])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import paddle
 import pytest
@@ -9,9 +11,11 @@ from support.configs import SMALL, data_section, write_config
 from support.datasets import TwoTargets
 
 from ppema.config import load_config
+from ppema.data import Field
 from ppema.errors import ConfigError
 from ppema.evaluation.evaluate import evaluate
 from ppema.ir import scope
+from ppema.programs.eval_program import build_test_model
 from ppema.training.setup import prepare_training
 
 DATA = "\n  inputs: [image, scale]\n  targets: [size, kind]" + data_section(
@@ -87,3 +91,32 @@ def test_what_does_not_fit_is_one_line(written, overrides, message):
     with pytest.raises(ConfigError) as error:
         prepare_training(written(*overrides))
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+FIELDS = (
+    Field((4,), "float32", "image"),
+    Field((), "float32", "scale"),
+    Field((), "float32", "size", is_target=True),
+    Field((), "int64", "kind", is_target=True),
+)
+
+
+def ignored(config):
+    """The warnings on `ignore_index` at set-up. Paddle has warnings of its own."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        build_test_model(config, FIELDS)
+    return [str(each.message) for each in caught if "ignore_index" in str(each.message)]
+
+
+def test_metrics_that_ignore_other_labels_than_the_loss_are_named(written):
+    """The accuracy of the same target is; that of a loss with the same label, and a metric of another target, are not."""
+    metrics = "[{name: accuracy, output: kind, target: kind}, {name: mse, output: size, target: size}]"
+    losses = LOSSES.replace("cross_entropy", "{name: cross_entropy, args: {ignore_index: 0}}")
+    said = "metrics.0: the ignore_index of accuracy is null, and that of the loss on the same target is 0"
+    alike = metrics.replace("accuracy,", "accuracy, args: {ignore_index: 0},")
+    assert ignored(written(losses=losses, metrics=metrics)) == [said]
+    assert ignored(written(losses=losses, metrics=alike)) == []
+    assert ignored(written(metrics=metrics)) == []
+    (other,) = ignored(written(metrics=alike))
+    assert other == "metrics.0: the ignore_index of accuracy is 0, and that of the loss on the same target is null"

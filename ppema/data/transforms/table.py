@@ -22,7 +22,7 @@ from ppema.data.transforms.rand_augment import RandAugment
 from ppema.data.transforms.resizing import RandomResizedCrop, Resize
 from ppema.data.transforms.transform import Transform
 from ppema.data.transforms.warps import RandomAffine, RandomRotation
-from ppema.errors import ConfigError, Problem
+from ppema.errors import ConfigError, Problem, listed
 from ppema.user_code.names import did_you_mean, resolve
 
 TRANSFORMS: Mapping[str, type[Transform]] = {
@@ -47,7 +47,8 @@ def build_pipeline(specs: Sequence[Any], fields: Sequence[Field], sample: Sequen
     """The pipeline of `specs`, which have `name`, `args` and `fields`, for samples with `fields`.
 
     sample: the arrays [1, *shape] of sample 0. The transforms run on it, because only that shows what one of the user's own
-    returns. Raises ConfigError at ("transforms", place, ...) with the faults of every spec, and DataError for sample 0.
+    returns. Raises ConfigError at ("transforms", place, ...) with the faults of every spec, for a spec without fields that
+    moves an image and not its mask, and DataError for sample 0.
     """
     made, problems = list[PlacedTransform](), list[Problem]()
     for place, spec in enumerate(specs):
@@ -60,8 +61,8 @@ def build_pipeline(specs: Sequence[Any], fields: Sequence[Field], sample: Sequen
         raise ConfigError(problems)
     pipeline = Pipeline((), tuple(fields), tuple(fields))
     arrays = tuple(array.copy() for array in sample)
-    for step in made:
-        if message := step.misfit(pipeline.fields):
+    for step, spec in zip(made, specs, strict=True):
+        if message := step.misfit(pipeline.fields) or (_left_behind(step, pipeline.fields) if spec.fields is None else None):
             raise ConfigError.of(message, "transforms", step.place)
         pipeline, arrays = pipeline.extended(step, arrays)
     return pipeline
@@ -85,6 +86,20 @@ def _positions(spec: Any, fields: Sequence[Field]) -> tuple[int, ...]:
     if wrong:
         raise ConfigError(wrong)
     return tuple(names.index(name) for name in spec.fields)
+
+
+def _left_behind(step: PlacedTransform, fields: Sequence[Field]) -> str | None:
+    """The reason why `step` may not move the first field alone: others, such as a mask, have its height and width."""
+    if isinstance(step.transform, OwnTransform) or not step.transform.geometric:
+        return None
+    image = fields[0].name
+    others = [each.name for each in fields[1:] if len(each.shape) > 1 and each.shape[-2:] == fields[0].shape[-2:]]
+    if not others:
+        return None
+    said = f"the field {others[0]!r} has" if len(others) == 1 else f"the fields {listed(list(map(repr, others)))} have"
+    left = "it" if len(others) == 1 else "them"
+    every = ", ".join((image, *others))
+    return f"{said} the size of {image!r}: write fields: [{every}], or fields: [{image}] to leave {left}"
 
 
 def _transform(spec: Any, arrays: int) -> Transform | OwnTransform:

@@ -94,7 +94,8 @@ def test_fields_after_transforms():
     made = pipeline(["Grayscale", {"name": "Resize", "args": {"size": 14}, "fields": ["image", "mask"]}], image, mask)
     assert made.fields == (Field((1, 14, 18), "float32", "image"), Field((14, 18), "int64", "mask"))
     assert made.touched == {"image", "mask"} and made.random == ()
-    assert pipeline(["RandomVerticalFlip", "support.transforms.drawing"], image, mask).random == (
+    flip = {"name": "RandomVerticalFlip", "fields": ["image"]}
+    assert pipeline([flip, "support.transforms.drawing"], image, mask).random == (
         "RandomVerticalFlip",
         "support.transforms.drawing",
     )
@@ -198,6 +199,10 @@ def test_colours_outside_of_the_unit_range_are_refused(name):
         ({"name": "RandomHorizontalFlip", "fields": ["image", "maks"]}, ".fields.1: no field 'maks'; did you mean 'mask'?"),
         ({"name": "RandomHorizontalFlip", "fields": ["mask", "mask"]}, ".fields.1: 'mask' is listed twice"),
         ({"name": "Pad", "args": {"padding": 1, "fill": [0.1, 0.2]}}, ": image: fill has 2 numbers, for 3 channels"),
+        (
+            "RandomVerticalFlip",
+            ": the field 'mask' has the size of 'image': write fields: [image, mask], or fields: [image] to leave it",
+        ),
         ("support.transforms.missing", ".name: 'support.transforms'"),
         (
             {"name": "support.transforms.brighter", "args": {"image": 1}},
@@ -213,7 +218,7 @@ def test_colours_outside_of_the_unit_range_are_refused(name):
 def test_specs_that_are_refused(spec, problem):
     image, mask = images(), np.zeros((6, 7, 9), np.int64)
     with pytest.raises(ConfigError) as caught:
-        pipeline(["RandomHorizontalFlip", spec], image, mask)
+        pipeline([{"name": "RandomHorizontalFlip", "fields": ["image", "mask"]}, spec], image, mask)
     (found,) = caught.value.problems
     assert str(found).startswith(f"transforms.1{problem}")
 
@@ -224,6 +229,15 @@ def test_fields_of_two_sizes_are_not_transformed_together():
     assert str(caught.value) == (
         "transforms.0: fields that are transformed together need one height and width, got image [3, 7, 9], mask [9, 7]"
     )
+
+
+def test_fields_of_another_size_need_no_names():
+    """A transform that moves no pixels needs none at all."""
+    image = images()
+    assert pipeline(["RandomHorizontalFlip"], image, np.zeros((6, 9, 7), np.int64)).touched == {"image"}
+    assert pipeline(["ColorJitter", "RandomErasing"], image, np.zeros((6, 7, 9), np.int64)).touched == {"image"}
+    with pytest.raises(ConfigError, match="the fields 'mask', 'depth' have the size of 'image': write fields: .* leave them$"):
+        pipeline(["RandAugment"], image, image, image, names=["image", "mask", "depth"])
 
 
 def test_no_image():
