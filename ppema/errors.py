@@ -141,6 +141,10 @@ class AverageError(PpemaError):
     """An average was used in a way that would lose weights: applied twice, restored before it was applied, ..."""
 
 
+class NotFiniteError(AverageError):
+    """Values to be averaged are NaN or infinite."""
+
+
 class SetupError(PpemaError):
     """This machine or its installation lacks something: no paddle, two paddles, no such device."""
 

@@ -201,7 +201,7 @@ class ExponentialMovingAverage:
         They become the mean and variance over all batches together. No weight changes, and nothing is applied.
 
         test_program: a test program of the model, as `ppema.clone_for_test` makes it.
-        feeds: batches of training data for `test_program`, all of one size, as `executor.run` takes them.
+        feeds: batches of training data for `test_program`, as `executor.run` takes them. Each counts by its number of values.
 
         Raises AverageError for another policy, before the first update, and while an average is applied in this scope. Raises
         it also if `feeds` is empty, and if the program lacks a BatchNorm of the train program or reads parameters that nothing
@@ -218,7 +218,7 @@ class ExponentialMovingAverage:
                 "before recalibrating"
             )
         check_test_program(test_program, attached.parameters)
-        made = recalibration(test_program, average.recalibrated, average.shadow_of)
+        made = recalibration(test_program, average.recalibrated, average.shadow_of, counted=True)
         measured = {name for pair in made.statistics for name in pair}
         absent = [name for name in average.recalibrated if average.shadow_of[name] not in measured]
         if absent:

@@ -86,8 +86,9 @@ class EvaluationRun:
         values. None: a step at which nothing waits. Raises ConfigError, DataError.
         """
         training = train_loader(self.config, self.eval_loader)
+        statistics, differ = self._statistics(training, step), any(-1 in each.shape for each in training.fields)
         with self.config.at("model"), building():
-            made = recalibration(self.model.test.program, self._statistics(training, step))
+            made = recalibration(self.model.test.program, statistics, counted=differ)
         return Recalibrator(self.executor, self.scope, self.model.inputs, training, {RAW: (made, batches)})
 
     def statistics(self, step: int) -> set[str]:

@@ -17,7 +17,7 @@ from ppema.programs.inputs import Inputs
 class Recalibrator:
     """Measures the BatchNorm statistics of weights on batches of training data, which are the same throughout a run.
 
-    The batches are the first ones of epoch 0, all of one size. A short last batch is omitted unless it is the only one.
+    The batches are the first ones of epoch 0, all of as many samples. A short last batch is omitted unless it is the only one.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Recalibrator:
 
         Returns the number of batches measured: 0 if `weights` need no recalibration. A batch with non-finite statistics is
         omitted, as a training step on it is skipped; `warn` receives one line about such batches, once for `weights`. Raises
-        AverageError if every batch is omitted.
+        NotFiniteError if every batch is omitted.
         """
         if weights not in self._wanted:
             return 0

@@ -184,6 +184,13 @@ class IR(Protocol):
         """
         ...
 
+    def count_values(self, program: Program, names: Mapping[str, str]) -> None:
+        """Make `program` set the variable names[m], int64 [], to the number of values that BatchNorm normalises.
+
+        m: the variable of its mean. The number includes all channels. A BatchNorm whose m is not in `names` stays as it is.
+        """
+        ...
+
     def create_state(
         self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float | Parameter
     ) -> Variable:

@@ -28,6 +28,7 @@ from ppema.ir.descriptions import is_test, result_types, source_of, trains, walk
 from ppema.ir.kinds import keeps_master_weights
 from ppema.ir.plain import Plain
 
+_BATCH_NORMS = ("batch_norm", "sync_batch_norm")
 # Optimizers that take sparse gradients. Measured: all others fail at the first step, and AdamW ends the process.
 _TAKE_SPARSE = ("SGD", "Momentum", "Adagrad", "Adam", "Lamb", "RMSProp")
 
@@ -114,7 +115,7 @@ class Legacy:
 
     def fix_statistics(self, program: Program, names: Set[str]) -> None:
         for op, _ in walk(program, program.global_block()):
-            if op.type in ("batch_norm", "sync_batch_norm") and {*op.input("Mean"), *op.input("Variance")} <= names:
+            if op.type in _BATCH_NORMS and {*op.input("Mean"), *op.input("Variance")} <= names:
                 op._set_attr("is_test", True)
 
     def autocast(self, main: Program, dtype: str) -> AbstractContextManager[None]:
@@ -126,7 +127,7 @@ class Legacy:
     def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
         pairs = []
         for op, _ in walk(program, program.global_block()):
-            if op.type not in ("batch_norm", "sync_batch_norm"):
+            if op.type not in _BATCH_NORMS:
                 continue
             (mean,), (variance,) = op.input("Mean"), op.input("Variance")
             if names.isdisjoint((mean, variance)):
@@ -140,6 +141,13 @@ class Legacy:
                 op.desc.set_output("ReserveSpace", [reserve.name])
             pairs.append((mean, variance))
         return pairs
+
+    def count_values(self, program: Program, names: Mapping[str, str]) -> None:
+        for op, _ in list(walk(program, program.global_block())):
+            if op.type in _BATCH_NORMS and op.input("Mean")[0] in names:
+                count = self.create_state(program, paddle.static.Program(), names[op.input("Mean")[0]], [], "int64", 0)
+                x, block = op.input("X"), op.block
+                block._insert_op(block.ops.index(op), type="size", inputs={"Input": x}, outputs={"Out": [count]})
 
     def create_state(
         self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float | Parameter

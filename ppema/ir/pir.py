@@ -44,6 +44,7 @@ from ppema.ir.operations import (
 from ppema.ir.plain import Plain
 from ppema.ir.quicken import quicken
 
+_BATCH_NORMS = ("pd_op.batch_norm_", "pd_op.sync_batch_norm_")
 _ops: Any = _C_ops  # Any, as the stubs lack custom operators and optional arguments
 
 
@@ -140,7 +141,7 @@ class Pir:
 
     def fix_statistics(self, program: Program, names: Set[str]) -> None:
         for op, _ in walk(program.global_block()):
-            if op.name() in ("pd_op.batch_norm_", "pd_op.sync_batch_norm_"):
+            if op.name() in _BATCH_NORMS:
                 mean, variance = (op.operand_source(index).get_defining_op() for index in (1, 2))
                 if {state_name(mean), state_name(variance)} <= names:
                     op.set_bool_attr("is_test", True)
@@ -154,7 +155,7 @@ class Pir:
     def observe_statistics(self, program: Program, names: Set[str]) -> list[tuple[str, str]]:
         pairs = []
         for op, _ in list(walk(program.global_block())):
-            if op.name() not in ("pd_op.batch_norm_", "pd_op.sync_batch_norm_"):
+            if op.name() not in _BATCH_NORMS:
                 continue
             x, mean, variance, scale, bias = (operand.source() for operand in op.operands())
             pair = (state_name(mean.get_defining_op()), state_name(variance.get_defining_op()))
@@ -171,6 +172,17 @@ class Pir:
             op.get_parent_block().remove_op(op)
             pairs.append(pair)
         return pairs
+
+    def count_values(self, program: Program, names: Mapping[str, str]) -> None:
+        for op, _ in list(walk(program.global_block())):
+            if op.name() not in _BATCH_NORMS:
+                continue
+            x, mean = (operand.source() for operand in op.operands()[:2])
+            if name := names.get(state_name(mean.get_defining_op())):
+                count = self.create_state(program, paddle.static.Program(), name, [], "int64", 0)
+                with paddle.static.program_guard(program):
+                    paddle.pir.set_insertion_point(op)
+                    paddle.assign(paddle.numel(x), count)
 
     def create_state(
         self, main: Program, startup: Program, name: str, shape: Sequence[int], dtype: str, value: float | Parameter

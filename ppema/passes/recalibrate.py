@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ppema.averaging.moments import Moments
-from ppema.errors import AverageError
+from ppema.errors import AverageError, NotFiniteError
 from ppema.ir import Program, backend, scope
 from ppema.passes.average import read_shadows
 from ppema.passes.trained import is_trained
@@ -23,11 +23,13 @@ class Recalibration:
 
     program: a test program of those weights, except that BatchNorm normalises by the batch and writes the batch's mean and
     variance into its statistics.
-    statistics: names of the variables (mean, variance) of each BatchNorm in it.
+    statistics: names of the variables (mean, variance) of each BatchNorm in it. counts: by mean, the variable of the number of
+    values that its BatchNorm normalises; empty if batches of different sizes are refused.
     """
 
     program: Program
     statistics: tuple[tuple[str, str], ...]
+    counts: Mapping[str, str] = field(default_factory=dict)
 
     def measure(
         self,
@@ -38,7 +40,7 @@ class Recalibration:
     ) -> int:
         """Set the statistics in the scope `where` to the mean and variance over all batches together.
 
-        feeds: batches of one size, as `run` takes them.
+        feeds: batches as `run` takes them; each counts by its number of values. Without `counts` they are of one size.
         run: runs a program in that scope.
         leave_out: receives the name of a non-finite statistic right after its batch; the batch then counts for no BatchNorm.
         None: such a batch is an error.
@@ -47,16 +49,18 @@ class Recalibration:
         reaches none. A BatchNorm that no batch reaches, such as one in a branch never taken, keeps its statistics. The
         variances are divided by the number of values, as Paddle's running variances are on a CPU.
 
-        Raises AverageError for batches of different or zero size, for a non-finite statistic without `leave_out`, and if every
-        batch was left out. The statistics are then as before.
+        Raises AverageError for a batch of zero size, and without `counts` for different sizes. Raises NotFiniteError for a
+        non-finite statistic without `leave_out`, and if every batch was left out. The statistics are then as before.
         """
         before = {name: scope.get(where, name) for pair in self.statistics for name in pair}
         found = {pair: Moments() for pair in self.statistics}
         untouched = {variance: np.full_like(before[variance], -1) for _, variance in self.statistics}
         values, shapes, bad = before, None, ""
+        for name in self.counts.values():
+            scope.create(where, name, np.zeros([], np.int64))
         try:
             for feed in feeds:
-                shapes = _same_shapes(feed, shapes)
+                shapes = _same_shapes(feed, None if self.counts else shapes)
                 scope.put(where, untouched)
                 run(self.program, feed)
                 seen = _seen(where, self.statistics)
@@ -66,7 +70,7 @@ class Recalibration:
                     scope.put(where, before)  # the next batch multiplies the old value by 0, and NaN stays NaN
                     continue
                 for pair, both in seen.items():
-                    found[pair].add(*both)
+                    found[pair].add(*both, *([scope.get(where, self.counts[pair[0]]).item()] if self.counts else []))
             if bad and not any(moments.batches for moments in found.values()):
                 raise _not_finite_error(bad)
             values = {**before, **_measured(found, before)}
@@ -90,24 +94,26 @@ def _not_finite(seen: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -
     return ""
 
 
-def _not_finite_error(name: str) -> AverageError:
-    return AverageError(f"recalibrate: {name} is not finite: look for bad values in the batches or in the weights")
+def _not_finite_error(name: str) -> NotFiniteError:
+    return NotFiniteError(f"recalibrate: {name} is not finite: look for bad values in the batches or in the weights")
 
 
 def _same_shapes(feed: Feed, shapes: Mapping[str, tuple[int, ...]] | None) -> dict[str, tuple[int, ...]]:
     """The shapes of the fed arrays, by name. Raises AverageError for an empty batch, and for other shapes than `shapes`.
 
-    shapes: those of the batch before; None for the first batch.
+    shapes: those of the batch before; None if any will do.
     """
     now = {name: np.asarray(value).shape for name, value in feed.items()}
     for name, shape in now.items():
-        if 0 in shape or (shapes or now).get(name) != shape:
-            raise AverageError(f"recalibrate: batches must be of one size, and not empty: {name} is {list(shape)}")
+        if 0 in shape:
+            raise AverageError(f"recalibrate: a batch is empty: {name} is {list(shape)}")
+        if (shapes or now).get(name) != shape:
+            raise AverageError(f"recalibrate: batches must be of one size: {name} is {list(shape)}")
     return now
 
 
 def _measured(found: Mapping[tuple[str, str], Moments], before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The measured statistics by name, in the types of `before`. Raises AverageError if one is not finite."""
+    """The measured statistics by name, in the types of `before`. Raises NotFiniteError if one is not finite."""
     measured = {}
     for (mean, variance), moments in found.items():
         if moments.batches:
@@ -125,12 +131,15 @@ def moving_statistics(train: Program) -> set[str]:
     return {name for op in ir.operations(train) if "batch_norm" in op.kind for name in op.writes if name in fixed}
 
 
-def recalibration(test: Program, statistics: Iterable[str], held: Mapping[str, str] | None = None) -> Recalibration:
+def recalibration(
+    test: Program, statistics: Iterable[str], held: Mapping[str, str] | None = None, *, counted: bool = False
+) -> Recalibration:
     """The recalibration of the weights that `test` evaluates, or of others in their place.
 
     test: a test program, which reads variables under their own names. It is copied, not changed.
     statistics: names of the statistics to measure, in `test`.
     held: by variable's name in `test`, the variable that holds the weight to recalibrate. None: the weights of `test` itself.
+    counted: whether batches may differ in size. The program then counts the values of each BatchNorm.
 
     Raises AverageError if `test` trains, and if two BatchNorm operations share a statistic, since their batches would mix.
     """
@@ -146,5 +155,11 @@ def recalibration(test: Program, statistics: Iterable[str], held: Mapping[str, s
                 f"{name} is used by {means.count(name)} BatchNorm operations, so it can not be recalibrated: choose "
                 "batch_norm: average or copy (post hoc: recalibrate_batches: 0)"
             )
+    counts = {mean: f"{held.get(mean, mean)}.values" for mean in means if counted}
+    backend().count_values(program, counts)
     read_shadows(backend(), program, held)
-    return Recalibration(program, tuple((held.get(mean, mean), held.get(variance, variance)) for mean, variance in pairs))
+    return Recalibration(
+        program,
+        tuple((held.get(mean, mean), held.get(variance, variance)) for mean, variance in pairs),
+        {held.get(mean, mean): count for mean, count in counts.items()},
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppema.config import RAW
-from ppema.errors import AverageError, CheckpointError
+from ppema.errors import CheckpointError, NotFiniteError
 from ppema.evaluation.evaluate import evaluate, numbers
 from ppema.evaluation.prepared import EvaluationRun
 from ppema.posthoc.combine import Built
@@ -83,7 +83,7 @@ class Bench:
         if self._recalibrator is not None:
             try:
                 what += f", BatchNorm recalibrated on {self._recalibrator.measure(RAW)} batches"
-            except AverageError:
+            except NotFiniteError:
                 finite = False  # the metrics of such weights would be NaN too
         elif not built.left.isdisjoint(self._statistics):
             raise CheckpointError(

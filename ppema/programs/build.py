@@ -174,7 +174,9 @@ def _of_phase(
         # The statistics of a frozen BatchNorm belong to the weights that training sees.
         if moving := [each for each in average.recalibrated if each not in waiting]:
             with config.at("averages"), building(name):
-                made = recalibrations[name] = recalibration(model.test.program, moving, average.shadow_of)
+                made = recalibrations[name] = recalibration(
+                    model.test.program, moving, average.shadow_of, counted=any(-1 in each.shape for each in fields)
+                )
             if onednn:
                 OnednnPass().place(made.program, [])
     return Programs(

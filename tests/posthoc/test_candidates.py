@@ -10,7 +10,7 @@ import paddle
 import pytest
 from support.configs import CNN, blobs, data_section, loader
 
-from ppema.errors import CheckpointError
+from ppema.errors import AverageError, CheckpointError, NotFiniteError
 from ppema.evaluation.prepared import prepare_evaluation
 from ppema.posthoc.candidates import Bench, Row, far_off
 from ppema.posthoc.combine import Built
@@ -96,6 +96,22 @@ def test_statistics_that_no_average_covers_have_to_be_measured(run):
         measuring.close()
     assert measured.what.endswith(", BatchNorm recalibrated on 6 batches")
     assert {name for name, array in measured.arrays.items() if array.tobytes() != built.arrays[name].tobytes()} == STATISTICS
+
+
+def test_only_statistics_that_are_not_finite_make_a_candidate_without_figures(run, monkeypatch):
+    made = bench(run, [], batches=1)
+    for error in (NotFiniteError("x"), AverageError("batches must be of one size")):
+
+        def failing(*given, error=error):
+            raise error
+
+        monkeypatch.setattr(made._recalibrator, "measure", failing)
+        if isinstance(error, NotFiniteError):
+            assert math.isnan(made.measure("x", None, biased(run, [0.0, 0.0, 0.0])).row.metrics["loss"])
+        else:
+            with pytest.raises(AverageError, match="of one size"):
+                made.measure("x", None, biased(run, [0.0, 0.0, 0.0]))
+    made.close()
 
 
 def test_statistics_that_are_frozen_at_the_step_of_the_average_keep_their_values(tmp_path):

@@ -1,11 +1,15 @@
 """A run on texts of different lengths, which are padded batch by batch."""
 
 import warnings
+from itertools import islice
 
+import numpy as np
 import pytest
 from support.configs import Sections, loader
 from support.runs import content, last
 
+from ppema.api import evaluate
+from ppema.checkpoint.store import Checkpoints
 from ppema.training.loop import train
 from ppema.training.setup import prepare_training
 
@@ -38,3 +42,22 @@ def test_padding_that_counts(tmp_path):
     config = loader(tmp_path, TEXTS)("model.args.masked=false")
     with pytest.warns(UserWarning, match="the padding of a batch changes the figures of its samples"):
         prepare_training(config)
+
+
+@pytest.mark.filterwarnings("ignore:the padding of a batch")
+def test_statistics_are_measured_over_batches_of_different_lengths(tmp_path):
+    """The mean and variance of all tokens of the batches together, in training and in an evaluation."""
+    config = loader(tmp_path, TEXTS)(
+        "model=support.models.NormedTokens",
+        "averages={ema: {decay: 0.9, batch_norm: recalibrate, recalibrate_batches: 4}}",
+        "train.stop_after=2 steps",
+    )
+    train(config)
+    batches = [batch.arrays[0] for batch in islice(prepare_training(config).train_loader.epoch(0), 4)]
+    assert len({tokens.shape for tokens in batches}) > 1
+    tokens = np.concatenate([tokens.reshape(-1) for tokens in batches]).astype("float64")
+    found = Checkpoints(tmp_path / "run/checkpoints").find("last").weights("ema")
+    np.testing.assert_allclose(found["batch_norm1d_0.w_1"], [tokens.mean()], rtol=1e-6)
+    np.testing.assert_allclose(found["batch_norm1d_0.w_2"], [tokens.var()], rtol=1e-6)
+    again = evaluate(config, weights="ema", batch_norm=["recalibrate"])["ema (recalibrate)"]
+    assert again == evaluate(config, weights="ema")["ema"]
