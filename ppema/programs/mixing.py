@@ -17,33 +17,25 @@ import paddle
 from ppema.config import Config
 from ppema.config.sections.mix import Mix
 from ppema.data import Field
-from ppema.errors import ConfigError
+from ppema.data.mix_draw import MixDraw
+from ppema.errors import ConfigError, listed
 from ppema.ir import Variable
 from ppema.losses import Weighted
 from ppema.programs.objective import Objective
+from ppema.user_code.names import did_you_mean
 
-_STREAM = 0x6D6978  # separates these draws from others with the seed of a step
 _PARTNERS, _BLEND, _BOX, _SHARE = "mix.partners", "mix.blend", "mix.box", "mix.share"
 
 
 @dataclass(frozen=True)
-class Draw:
-    """How one batch is mixed.
+class Mixing:
+    """The mixing of a run's batches.
 
-    blend: the factor of the sample itself in mixup, 1 without; box: the part of the image that cutmix replaces, (top, bottom,
-    left, right), half-open, empty without; share: λ, the weight of the sample's own loss.
+    spec: the section `mix`; inputs: the names of the mixed inputs; size: (H, W) of the images, for cutmix, which may be None.
     """
 
-    blend: float = 1.0
-    box: tuple[int, int, int, int] = (0, 0, 0, 0)
-    share: float = 1.0
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """The mixing of a run's batches. spec: the section `mix`; size: (H, W) of the images, for cutmix, which may be None."""
-
     spec: Mix
+    inputs: tuple[str, ...]
     size: tuple[int, int] | None
 
     @classmethod
@@ -54,13 +46,15 @@ class Mixing:
         """
         if config.mix is None:
             return None
-        inputs, targets = ([field for field in fields if field.is_target == role] for role in (False, True))
+        targets = [field for field in fields if field.is_target]
         with config.at("mix"):
+            inputs = _chosen(config.mix, [field for field in fields if not field.is_target])
+            names = tuple(field.name for field in inputs)
             for field in inputs:
                 if field.dtype != "float32":
                     raise ConfigError.of(f"the input {field.name}, {field}, can not be mixed: only float32 can")
             if config.mix.cutmix is None:
-                return cls(config.mix, None)
+                return cls(config.mix, names, None)
             for field in inputs:
                 if len(field.shape) != 3 or min(field.shape) < 1 or field.shape[1:] != inputs[0].shape[1:]:
                     raise ConfigError.of(f"requires images [C, H, W] of one size, the input {field.name} is {field}", "cutmix")
@@ -69,27 +63,14 @@ class Mixing:
                     raise ConfigError.of(
                         f"requires one class or vector for each image, the target {field.name} is {field}", "cutmix"
                     )
-        return cls(config.mix, (inputs[0].shape[1], inputs[0].shape[2]))
-
-    def draw(self, seed: int) -> Draw:
-        """The draw for a batch, a pure function of the seed of its step (`ppema.checkpoint.state.step_seed`)."""
-        random = np.random.default_rng([seed, _STREAM])
-        mixes, switches = random.random(2)
-        if mixes >= self.spec.prob:
-            return Draw()
-        alpha = self.spec.mixup
-        if alpha is not None and (self.spec.cutmix is None or switches >= self.spec.switch):
-            share = float(np.float32(random.beta(alpha, alpha)))
-            return Draw(blend=share, share=share)
-        assert self.spec.cutmix is not None
-        assert self.size is not None
-        box = _box(random, self.size, float(random.beta(self.spec.cutmix, self.spec.cutmix)))
-        top, bottom, left, right = box
-        return Draw(box=box, share=1 - (bottom - top) * (right - left) / (self.size[0] * self.size[1]))
+        return cls(config.mix, names, (inputs[0].shape[1], inputs[0].shape[2]))
 
     def feed(self, seed: int, samples: int) -> dict[str, np.ndarray]:
-        """The draw for the step of `seed` and a batch of `samples` samples, as inputs of the train program by name."""
-        drawn = self.draw(seed)
+        """The draw for a batch of `samples` samples, as inputs of the train program by name.
+
+        seed: that of the program's run, `ppema.checkpoint.state.step_seed`.
+        """
+        drawn = MixDraw.of(self.spec, self.size, seed)
         found: dict[str, np.ndarray] = {
             _PARTNERS: np.arange(samples)[::-1].copy(),
             _SHARE: np.array([drawn.share], np.float32),
@@ -103,10 +84,10 @@ class Mixing:
     def batch(
         self, inputs: Mapping[str, Variable], targets: Mapping[str, Variable]
     ) -> tuple[dict[str, Variable], dict[str, Variable]]:
-        """Append the mixing of `inputs`, [N, ...] float32 by name, to the default main program.
+        """Append the mixing of `inputs`, [N, ...] by name, to the default main program.
 
-        Returns the mixed inputs, and the targets of the samples with which those of the batch are mixed. Paddle's flip and
-        where take several times as long as gather and a product.
+        Returns the inputs, those of `self.inputs` mixed, and the targets of the samples with which those of the batch are
+        mixed. Paddle's flip and where take several times as long as gather and a product.
         """
         partners = paddle.static.data(_PARTNERS, [-1], paddle.int64)
         own = paddle.static.data(_BLEND, [1], paddle.float32) if self.spec.mixup is not None else None
@@ -114,8 +95,9 @@ class Mixing:
             outside = _outside(paddle.static.data(_BOX, [4], paddle.int64), self.size)
             own = outside if own is None else own * outside
         assert own is not None, "a section mix has mixup, cutmix or both"
-        mixed = {name: value * own + paddle.gather(value, partners) * (1 - own) for name, value in inputs.items()}
-        return mixed, {name: paddle.gather(target, partners) for name, target in targets.items()}
+        chosen = {name: inputs[name] for name in self.inputs}
+        mixed = {name: value * own + paddle.gather(value, partners) * (1 - own) for name, value in chosen.items()}
+        return {**inputs, **mixed}, {name: paddle.gather(target, partners) for name, target in targets.items()}
 
     def objective(self, config: Config, own: Objective, other: Objective) -> Objective:
         """Append the mixture of two objectives to the default main program, λ·own + (1 - λ)·other for each sample.
@@ -152,12 +134,14 @@ def _outside(box: Variable, size: tuple[int, int]) -> Variable:
     return 1 - paddle.logical_and(inside_rows, inside_columns).astype("float32")
 
 
-def _box(random: np.random.Generator, size: tuple[int, int], share: float) -> tuple[int, int, int, int]:
-    """A box of about (1 - share) of the image's area around a random pixel, cut at the edges. Yun et al. 2019, eq. 2."""
-    edges: list[int] = []
-    for length in size:
-        half = int(length * np.sqrt(1 - share)) // 2
-        centre = int(random.integers(length))
-        edges += [max(centre - half, 0), min(centre + half, length)]
-    top, bottom, left, right = edges
-    return top, bottom, left, right
+def _chosen(spec: Mix, inputs: Sequence[Field]) -> list[Field]:
+    """The inputs that `spec` mixes. Raises ConfigError for an unknown one, and for several inputs of which it names none."""
+    by_name = {field.name: field for field in inputs}
+    if spec.inputs is None and len(by_name) > 1:
+        example = f"as in inputs: [{inputs[0].name}]"
+        raise ConfigError.of(f"the data has several inputs, {listed(list(by_name))}: name those to mix, {example}", "inputs")
+    for name in spec.inputs or ():
+        if name not in by_name:
+            hint = did_you_mean(name, by_name) or f"; there are {listed(list(by_name))}"
+            raise ConfigError.of(f"no input {name!r}{hint}", "inputs")
+    return [field for name, field in by_name.items() if spec.inputs is None or name in spec.inputs]

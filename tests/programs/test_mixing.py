@@ -1,4 +1,4 @@
-"""Mixup and cutmix: their draws, what they make of a batch and its loss, and runs that mix."""
+"""Mixup and cutmix: mixed batches and their losses, and runs that mix."""
 
 from __future__ import annotations
 
@@ -11,57 +11,15 @@ from ppema.api import train
 from ppema.config import load_config
 from ppema.config.sections.mix import Mix
 from ppema.data import Field
+from ppema.data.mix_draw import MixDraw
 from ppema.errors import ConfigError
 from ppema.ir import backend
 from ppema.log.run import run as read_run
 from ppema.programs.device import place_of
 from ppema.programs.executor import Executor
 from ppema.programs.forward import forward
-from ppema.programs.mixing import Draw, Mixing
+from ppema.programs.mixing import Mixing
 from ppema.training.setup import prepare_training
-
-SIZE = (7, 9)
-
-
-def draws(spec: Mix, count: int = 4000) -> list[Draw]:
-    mixing = Mixing(spec, SIZE if spec.cutmix is not None else None)
-    return [mixing.draw(seed) for seed in range(count)]
-
-
-@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
-def test_the_share_of_mixup_is_beta_distributed(alpha):
-    """Mean 1/2, variance 1 / (4·(2α + 1)), fourth central moment by Beta's kurtosis. Bounds: five standard errors."""
-    shares = np.array([each.share for each in draws(Mix(mixup=alpha))])
-    assert [each.blend for each in draws(Mix(mixup=alpha), 9)] == shares[:9].tolist()
-    variance = 1 / (4 * (2 * alpha + 1))
-    fourth = 3 * variance**2 * (2 * alpha + 1) / (2 * alpha + 3)
-    assert abs(shares.mean() - 0.5) < 5 * np.sqrt(variance / 4000)
-    assert abs(shares.var() - variance) < 5 * np.sqrt((fourth - variance**2) / 4000)
-
-
-def test_the_share_of_cutmix_is_the_area_outside_of_its_box():
-    drawn = draws(Mix(cutmix=1.0))
-    for each in drawn:
-        top, bottom, left, right = each.box
-        assert 0 <= top <= bottom <= 7 and 0 <= left <= right <= 9
-        assert each.blend == 1
-        assert each.share == 1 - (bottom - top) * (right - left) / 63
-    inside = np.zeros(SIZE)
-    for top, bottom, left, right in (each.box for each in drawn):
-        inside[top:bottom, left:right] += 1
-    assert inside.min() > 0
-
-
-def test_how_often_each_is_chosen():
-    drawn = draws(Mix(mixup=1.0, cutmix=1.0, prob=0.6, switch=0.25))
-    none = np.mean([each == Draw() for each in drawn])
-    mixup = np.mean([each.blend < 1 for each in drawn])
-    assert abs(mixup - 0.45) < 0.04
-    # A box of no pixels is drawn too, for shares near 1.
-    assert 0.38 < none < 0.45
-    assert drawn[:50] == draws(Mix(mixup=1.0, cutmix=1.0, prob=0.6, switch=0.25), 50)
-    assert all(each == Draw() for each in draws(Mix(mixup=1.0, prob=0.0), 20))
-
 
 SECTIONS = {
     "model": "support.models.Pixels",
@@ -102,7 +60,7 @@ def test_the_mixed_loss_is_that_of_soft_targets(written, loss):
         smoothing = 0.1 if "smoothing" in loss else 0.0
         kinds = set()
         for seed in range(12):
-            drawn = mixing.draw(seed)
+            drawn = MixDraw.of(mixing.spec, mixing.size, seed)
             kinds.add((drawn.blend < 1, drawn.box != (0, 0, 0, 0)))
             feed = {"input_0": images, "target": labels, **mixing.feed(seed, 5)}
             logits, found = executor.run(main, feed, fetched)
@@ -134,12 +92,50 @@ def test_weights_of_classes_go_with_their_labels(written):
         labels = np.array([0, 5, 2, 3, 3])
         feed = {"input_0": images, "target": labels, **mixing.feed(3, 5)}
         logits, found = executor.run(main, feed, [made.outputs["output"], total])
-    share, wide = mixing.draw(3).share, logits.astype(np.float64)
+    share, wide = MixDraw.of(mixing.spec, mixing.size, 3).share, logits.astype(np.float64)
     logs = wide - np.log(np.exp(wide).sum(1, keepdims=True))
     own, other = ((weights[each], -logs[np.arange(5), each]) for each in (labels, labels[::-1]))
     above = share * (own[0] * own[1]).sum() + (1 - share) * (other[0] * other[1]).sum()
     below = share * own[0].sum() + (1 - share) * other[0].sum()
     assert abs(float(found) - above / below) < 1e-6
+
+
+MASKED = (
+    Field((2, 3), "float32", "image"),
+    Field((2, 3), "float32", "mask"),
+    Field((4,), "int64", "tokens"),
+    Field((), "int64", "target", is_target=True),
+)
+
+
+def test_only_the_named_inputs_are_mixed(written):
+    """A mask of zeros and ones beside the image stays one, and tokens are allowed."""
+    main, scope = paddle.static.Program(), paddle.static.Scope()
+    mixing = Mixing.of(written().replace(mix=Mix(mixup=1.0, inputs=("image",))), MASKED)
+    with backend().fresh_names(), paddle.static.program_guard(main):
+        inputs = {each.name: paddle.static.data(each.name, [-1, *each.shape], each.dtype) for each in MASKED[:3]}
+        mixed, _ = mixing.batch(inputs, {})
+    assert list(mixed) == ["image", "mask", "tokens"]
+    assert mixed["mask"] is inputs["mask"] and mixed["tokens"] is inputs["tokens"]
+    image, feed = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32), mixing.feed(0, 5)
+    del feed["mix.share"]
+    (found,) = Executor(place_of("cpu"), scope).run(main, {"image": image, **feed}, [mixed["image"]])
+    blend = feed["mix.blend"].astype(np.float64)
+    np.testing.assert_allclose(found, blend * image + (1 - blend) * image[::-1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (None, "mix.inputs: the data has several inputs, image, mask, tokens: name those to mix, as in inputs: [image]"),
+        (("imag",), "mix.inputs: no input 'imag'; did you mean 'image'?"),
+        (("image", "tokens"), "mix: the input tokens, int64 [4], can not be mixed: only float32 can"),
+    ],
+)
+def test_inputs_that_can_not_be_chosen(written, inputs, message):
+    with pytest.raises(ConfigError) as caught:
+        Mixing.of(written().replace(mix=Mix(mixup=0.2, inputs=inputs)), MASKED)
+    assert str(caught.value).endswith(message)
 
 
 def final(config) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from ppema.api import evaluate
 from ppema.checkpoint.checkpoint import BEGUN
 from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError, ConfigError
+from ppema.programs.mixing import Mixing
 from ppema.training.loop import dry_run, train
 from ppema.training.setup import prepare_training
 from ppema.training.stepper import Stepper
@@ -73,6 +74,29 @@ def test_a_run_cut_within_a_step_ends_as_the_whole_one(config, tmp_path, monkeyp
     train(config(f"output={cut}", THREE))
     assert content(last(cut)) == content(last(whole))
     assert losses(cut) == losses(whole)
+
+
+def test_a_mixed_run_cut_within_a_step_ends_as_the_whole_one(config, tmp_path, monkeypatch):
+    """Each micro-batch is mixed by a draw of its own, which the resumed run continues."""
+    whole, cut, shares, feed = tmp_path / "whole", tmp_path / "cut", [], Mixing.feed
+    settings = (MLP, THREE, "mix={mixup: 1.0}", "train.epochs=2")
+
+    def noted(self, seed, samples):
+        fed = feed(self, seed, samples)
+        shares.append(fed["mix.share"].item())
+        return fed
+
+    monkeypatch.setattr(Mixing, "feed", noted)
+    train(config(f"output={whole}", *settings))
+    drawn = shares.copy()
+    assert len(set(drawn)) == len(drawn) == 14
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 5)
+        assert train(config(f"output={cut}", *settings)).state.step == 1
+    assert Checkpoints(cut / "checkpoints").find("last").manifest.begun.batches == 2
+    train(config(f"output={cut}", *settings))
+    assert shares[14:] == drawn
+    assert content(last(cut)) == content(last(whole))
 
 
 @pytest.mark.parametrize(("runs", "step"), [(8, 3), (12, 4)])

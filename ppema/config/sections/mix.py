@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, Strict, model_validator
 
-from ppema.config.section import Section, examples
+from ppema.config.section import Section, Text, examples
 from ppema.config.wording import expecting, faults
 
 _Alpha = Annotated[float, Strict(), Field(gt=0, le=1000, allow_inf_nan=False), expecting("a number in (0, 1000]")]
@@ -16,7 +16,11 @@ _Chance = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False), exp
 class Mix(Section):
     """Mixes each training sample with another one of its batch, and their targets in the same shares."""
 
-    model_config = examples({"mixup": 0.2}, {"mixup": 0.8, "cutmix": 1.0, "prob": 0.9, "switch": 0.5})
+    model_config = examples(
+        {"mixup": 0.2},
+        {"mixup": 0.8, "cutmix": 1.0, "prob": 0.9, "switch": 0.5},
+        {"mixup": 0.2, "inputs": ["image"]},
+    )
 
     mixup: _Alpha | None = Field(
         default=None,
@@ -30,6 +34,12 @@ class Mix(Section):
     )
     prob: _Chance = Field(default=1.0, description="Probability that a batch is mixed.")
     switch: _Chance = Field(default=0.5, description="Probability of cutmix for a mixed batch, if both have a number.")
+
+    inputs: Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Names of the inputs that are mixed, all with the same share and box; others stay as they are. "
+        "null: the only input. Required, if there are several.",
+    )
 
     @model_validator(mode="after")
     def _something_to_mix(self) -> Mix:
