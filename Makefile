@@ -15,7 +15,8 @@ train: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto -m "not campaign"
 
-# The tests that a person does not wait for: kills at random moments, whole networks on oneDNN.
+# The tests that a person does not wait for: kills at random moments, whole networks on oneDNN, the examples, the commands of the
+# docs, and what the system around a process does to it.
 campaign: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto -m campaign
 

@@ -113,6 +113,7 @@ def show(version: str, change: str = ""):
     )
 
 
+@pytest.mark.campaign
 @PIR
 def test_a_command_goes_on_with_an_unknown_paddle():
     done = show("3.4.0")
@@ -130,6 +131,7 @@ def test_a_command_ends_with_a_line_where_paddle_is_too_old():
     )
 
 
+@pytest.mark.campaign
 @PIR
 def test_an_unknown_paddle_without_a_private_name_is_refused_in_a_line():
     done = show("3.9.0", "from paddle.base import executor; del executor._StandaloneExecutor")
@@ -217,6 +219,7 @@ def test_an_older_glibc_keeps_what_it_lets_one_keep(monkeypatch):
     assert kept == {-3: 32 << 20, -1: 2**31 - 1}
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     "imports", ["import ppema, paddle", "import ppema; ppema.clone_for_test", "import ppema.data.processes.worker, paddle"]
 )

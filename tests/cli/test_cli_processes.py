@@ -16,6 +16,7 @@ from support.commands import CNN, ROOT, tool
 COMMANDS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_module_of_a_command_runs_it(command, here):
     """`python -m` runs the command; a module that only defined functions would do nothing."""
@@ -49,6 +50,7 @@ def test_help_needs_no_paddle_and_little_time(name, tmp_path):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", ["train", "eval", "show", "average", "export", "checkpoint", "benchmark"])
 def test_commands_run_as_modules(name, tmp_path):
     command = [sys.executable, "-m", f"ppema.cli.{name}", "--help"]
@@ -63,6 +65,7 @@ def child(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("closed", [">&-", ">&- <&-", ">&- 2>&-"])
 def test_a_closed_stdout_is_no_traceback_and_no_file_of_the_run(tmp_path, closed):
     done = child(f'"$@" {closed}', str(ROOT / "tools/train.py"), "-c", CNN, "-o", "train.stop_after=2 steps", cwd=tmp_path)
@@ -70,6 +73,7 @@ def test_a_closed_stdout_is_no_traceback_and_no_file_of_the_run(tmp_path, closed
     assert (tmp_path / "runs/digits_cnn/log.txt").read_text().splitlines()[-1].startswith("step 2  eval  ")
 
 
+@pytest.mark.campaign
 def test_a_reader_that_goes_is_no_traceback(tmp_path):
     done = child('"$@" | true; exit ${PIPESTATUS[0]}', str(ROOT / "tools/show.py"), "-c", CNN, "--resolved", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
@@ -87,6 +91,7 @@ def test_a_real_process_uses_every_core_and_records_it(tmp_path):
     assert manifest["threads"] == 1
 
 
+@pytest.mark.campaign
 def test_a_read_only_project_trains(tmp_path):
     project = tmp_path / "project"
     for part in ("ppema", "tools", "configs"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from support.commands import CNN, ROOT
 
 from ppema.cli.show import main as show_main
@@ -44,6 +45,7 @@ def test_show_says_what_is_built(here, capsys):
     assert not (here / "runs").exists()
 
 
+@pytest.mark.campaign
 def test_show_folds_the_layers_of_a_large_model(here, capsys):
     model = "model={name: paddle.vision.models.resnet50, args: {num_classes: 10}}"
     data = "data={train: {name: synthetic, samples: 4, shape: [3, 32, 32], classes: 10, batch_size: 2}, "

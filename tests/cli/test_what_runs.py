@@ -92,6 +92,7 @@ def trained(project):
     return project
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     "command",
     [

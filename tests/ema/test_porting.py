@@ -49,6 +49,7 @@ def run(code: str, folder: Path) -> list[float]:
     return [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", done.stdout)]
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("section", PORTED)
 def test_ported_programs_run(section, tmp_path):
     (new,) = blocks(section)
@@ -70,6 +71,7 @@ def test_old_and_ported_programs_print_the_same(section, tmp_path):
             np.testing.assert_allclose(ours[name], value, rtol=1e-5, atol=1e-6, err_msg=f"{file}: {name}")
 
 
+@pytest.mark.campaign
 def test_a_checkpoint_saved_inside_apply_has_averages_as_weights(tmp_path):
     """On both Paddles. The .pdopt of PaddleDetection's port also holds the average of each weight."""
     (code,) = blocks("PaddleDetection: apply_program and restore_program")
@@ -100,6 +102,7 @@ assert all(np.array_equal(before[name], value) for name, value in state().items(
 """
 
 
+@pytest.mark.campaign
 def test_an_average_for_a_program_that_already_runs(tmp_path):
     """The page's program runs, and its second startup program changes neither weights nor the optimizer."""
     (code,) = blocks("An average for a program that already runs")
@@ -110,6 +113,7 @@ def test_an_average_for_a_program_that_already_runs(tmp_path):
 CROSS_VALIDATION = "Cross-validation: several programs in one process"
 
 
+@pytest.mark.campaign
 def test_cross_validation(tmp_path):
     """The page's program: folds differ, SGD and Adam differ, and the same setting gives the same figures again."""
     (code,) = blocks(CROSS_VALIDATION)
@@ -134,6 +138,7 @@ print(3)
 """
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("cure", ["executor", "scope", *(["none"] if PADDLE_2 else [])])
 def test_several_programs_without_ppema(cure, tmp_path):
     """On Paddle 3 "none" ends in one of several errors. The test shows that either remedy is enough."""

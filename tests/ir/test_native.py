@@ -179,6 +179,7 @@ def test_tensors_of_another_form_are_refused(name, other):
             moving._executor.run(moving.main)
 
 
+@pytest.mark.campaign
 @built
 def test_they_are_built_once_and_said_so(tmp_path):
     left = tmp_path / ".cache/ppema/building-killed"
@@ -208,6 +209,7 @@ exec g++ "$@"
 """
 
 
+@pytest.mark.campaign
 @built
 def test_one_process_builds_while_others_wait_and_a_killed_one_blocks_none(tmp_path):
     compiler = tmp_path / "compiler"
@@ -248,6 +250,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
+@pytest.mark.campaign
 @built
 def test_nobody_else_can_write_where_they_are_kept(tmp_path):
     cache = tmp_path / ".cache/ppema"
@@ -287,6 +290,7 @@ def test_another_users_library_is_refused(tmp_path, another_user):
     assert str(caught.value).startswith(f"{library} {another_user}")
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_with_another_users_library_one_line_says_why_there_are_none(tmp_path, what):
@@ -310,6 +314,7 @@ def test_a_link_in_place_of_a_library_is_not_followed(tmp_path):
     assert native._kept(tmp_path, "key") is None
 
 
+@pytest.mark.campaign
 @built
 def test_where_nothing_can_be_kept_they_are_built_for_the_process(tmp_path):
     (tmp_path / "file").touch()

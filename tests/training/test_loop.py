@@ -173,8 +173,15 @@ def test_results_do_not_depend_on_workers(config, tmp_path):
     assert content(last(tmp_path / "0"))["raw.safetensors"] == content(last(tmp_path / "2"))["raw.safetensors"]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code", "workers"),
+    [
+        (signal.SIGTERM, 143, 0),
+        (signal.SIGINT, 130, 2),
+        pytest.param(signal.SIGTERM, 143, 2, marks=pytest.mark.campaign),
+        pytest.param(signal.SIGINT, 130, 0, marks=pytest.mark.campaign),
+    ],
+)
 def test_a_stop_signal_to_the_whole_group_saves_first(config, tmp_path, number, code, workers):
     """A terminal or a job scheduler signals data workers too. The resumed run ends as an uninterrupted one."""
     config()
