@@ -13,14 +13,14 @@ import paddle
 from ppema.checkpoint.checkpoint import with_weights
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.config import RAW, Config
-from ppema.errors import CheckpointError, Naming, PpemaError
+from ppema.errors import CheckpointError, ConfigError, Naming, PpemaError
 from ppema.evaluation.evaluate import evaluate as measure
 from ppema.evaluation.policies import Policies
 from ppema.evaluation.prepared import prepare_evaluation
 from ppema.metrics import Figure
 from ppema.passes.select import POLICIES, BatchNormPolicy
 from ppema.programs.normalization import kept
-from ppema.weights.file import description, is_file, read_weights
+from ppema.weights.file import description, is_file, numbers_in, read_weights
 
 
 def evaluate_stored(
@@ -39,8 +39,10 @@ def evaluate_stored(
     weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
     _check(weights, checkpoint, batch_norm, recalibrate_batches)
     if weights is not None and is_file(weights):
+        arrays = read_weights(Path(weights))
+        config = _normalising_as(Path(weights), config)
         with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
-            run.put(Path(weights), read_weights(Path(weights)))
+            run.put(Path(weights), arrays)
             result = measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)
         say(description(Path(weights)))
         return {weights: result}
@@ -62,6 +64,18 @@ def evaluate_stored(
         raise CheckpointError(f"{found.path}: none of its weights have averaged statistics: choose copy or recalibrate")
     say(f"checkpoint: {found.path}, step {found.step}")
     return results
+
+
+def _normalising_as(file: Path, config: Config) -> Config:
+    """`config` with the numbers of `data.normalize` in a file of weights, if it has any. Raises ConfigError for others."""
+    numbers = numbers_in(file)
+    if numbers is None:
+        return config
+    config = kept(config, {"data": {"normalize": numbers}})
+    if config.data.normalize != numbers:
+        with config.at("data", "normalize"):
+            raise ConfigError.of(f"{file} was trained with other numbers: give true here, for those of the file")
+    return config
 
 
 def _check(

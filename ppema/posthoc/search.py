@@ -15,6 +15,7 @@ import paddle
 from ppema.checkpoint.best import has_direction, mode_of, wants_less, which_is_best
 from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.config import DEFAULT_BATCHES, SAFETENSORS, Config
+from ppema.config.sections.normalize import Normalization, numbers_of
 from ppema.errors import CheckpointError, Naming, PpemaError, TrainingError
 from ppema.evaluation.prepared import prepare_evaluation
 from ppema.posthoc.candidates import Bench, Measured, Row, far_off
@@ -116,7 +117,7 @@ def average(
     with closing(prepare_evaluation(config)) as prepared, paddle.static.scope_guard(prepared.scope):
         deciding, less = _metric(config, metric, prepared.figures, decides=work.several)
         with closing(Bench(prepared, work.step, metric=deciding, less=less, batches=recalibrate_batches, say=say)) as bench:
-            files = work.go(bench)
+            files = work.go(bench, numbers_of(prepared.config.data.normalize))
     return Outcome(work.report(bench), files)
 
 
@@ -188,12 +189,19 @@ class _Work:
         """Whether there are several candidates, one of which is the best."""
         return not isinstance(self._wanted, LastCheckpoints) and len(self._lengths) > 1
 
-    def go(self, bench: Bench) -> list[Path]:
-        """Measure the candidates and write the weights; returns the files. Raises CheckpointError, TrainingError."""
+    def go(self, bench: Bench, numbers: Mapping[str, Normalization] | None) -> list[Path]:
+        """Measure the candidates and write the weights, with the `numbers` of `data.normalize`; returns the files.
+
+        Raises CheckpointError, TrainingError.
+        """
+        return [self._write(name, measured, numbers) for name, measured in self._chosen(bench)]
+
+    def _chosen(self, bench: Bench) -> list[tuple[str, Measured]]:
+        """Measure the candidates. Returns those to write, by the names of their files."""
         wanted = self._wanted
         if isinstance(wanted, LastCheckpoints):
             measured = bench.measure(f"last {wanted.count} checkpoints", None, self._mean)
-            return [self._write(self._name, measured)]
+            return [(self._name, measured)]
         if isinstance(wanted, Given):
             found = [(each, self._measure(bench, each)) for each in self._lengths]
             good = [(each, measured) for each, measured in found if not far_off(measured.row.error)]
@@ -203,7 +211,7 @@ class _Work:
                     f"{wanted.text} (profile error {found[-1][1].row.error:.2f}): choose a longer average or the step of a "
                     "snapshot, or train with more snapshots"
                 )
-            return [self._write(f"{self._name}-{_in_a_name(each.text)}" if self.several else self._name, m) for each, m in good]
+            return [(f"{self._name}-{_in_a_name(each.text)}" if self.several else self._name, m) for each, m in good]
         low, high = (each.value for each in self._lengths)
         if wanted.method == "grid":
             for value in grid(low, high, wanted.points):
@@ -214,7 +222,7 @@ class _Work:
             )
         if bench.best is None:
             raise TrainingError(f"no candidate can win: the {bench.metric} of each is NaN, or its profile is far off")
-        return [self._write(self._name, bench.best)]
+        return [(self._name, bench.best)]
 
     def report(self, bench: Bench) -> Report:
         """Write and draw the table of measured candidates, and return it."""
@@ -227,9 +235,9 @@ class _Work:
     def _measure(self, bench: Bench, wanted: Length) -> Measured:
         return bench.measure(str(wanted), wanted.value, self._posthoc.build(wanted.shape, str(wanted), bench.replaced))
 
-    def _write(self, name: str, measured: Measured) -> Path:
+    def _write(self, name: str, measured: Measured, numbers: Mapping[str, Normalization] | None) -> Path:
         file = self._folder / f"{name}{SAFETENSORS}"
-        write_weights(file, measured.arrays, step=self.step, what=measured.what)
+        write_weights(file, measured.arrays, step=self.step, what=measured.what, numbers=numbers)
         return file
 
 

@@ -120,13 +120,16 @@ def changes(config: Config, trained: Loader) -> Iterator[str]:
     for name, spread in _spreads(config, trained, _chosen(trained.fields, tuple(numbers))).items():
         now = spread.numbers
         if (numbers[name].mean, numbers[name].std) != (now.mean, now.std):
-            yield f"warning: the training samples have changed: data.normalize goes on with the numbers of {name} from before"
+            changed = "the training samples or the transforms of data.eval have changed"
+            yield f"warning: {changed}: data.normalize goes on with the numbers of {name} from before"
 
 
 def _spreads(config: Config, trained: Loader, fields: Sequence[Field]) -> Mapping[str, Spread]:
     indices = np.setdiff1d(np.arange(len(trained.dataset)), trained.others)
     rows, transforms = rows_at_a_time(fields), config.data.eval.transforms if config.data.eval is not None else ()
-    with closing(trained.part(indices, batch_size=rows, workers=trained.workers, transforms=transforms)) as loader:
+    with config.at("data", "eval"):  # for transforms that do not fit the training samples
+        loader = trained.part(indices, batch_size=rows, workers=trained.workers, transforms=transforms)
+    with closing(loader):
         return spreads(loader, fields)
 
 

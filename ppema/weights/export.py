@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,8 +13,9 @@ from ppema.checkpoint.folder import MANIFEST
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import PDPARAMS, RAW, SAFETENSORS, Config
+from ppema.config.sections.normalize import Normalization, numbers_of
 from ppema.errors import CheckpointError, Naming, PpemaError
-from ppema.weights.file import is_file, read_described, write_weights, write_whole
+from ppema.weights.file import is_file, numbers_in, read_described, write_weights, write_whole
 from ppema.weights.official import read_official, same_weights
 from ppema.weights.pdparams import pdparams
 from ppema.weights.source import by_place
@@ -59,7 +60,7 @@ def export(
         raise PpemaError(Naming("{checkpoint}: {} is a file of weights: leave it out", weights))
     arrays = found.arrays if named == "variables" else by_place(found.arrays, found.structured)
     if made == "safetensors":
-        write_weights(file, arrays, step=found.step, what=found.what)
+        write_weights(file, arrays, step=found.step, what=found.what, numbers=found.numbers)
     else:
         table = {place: name for place, name in found.structured.items() if place in arrays}
         write_whole(file, pdparams(arrays, table if named == "places" else None))
@@ -106,30 +107,35 @@ def export_official(
 
 @dataclass(frozen=True)
 class _Weights:
-    """Arrays by variables' names. what: a description; step: of their run, if known; structured: names by place."""
+    """Arrays by variables' names.
+
+    what: a description; step: of their run, if known; structured: names by place; numbers: of `data.normalize`.
+    """
 
     arrays: Arrays
     what: str
     step: int | None
     structured: Mapping[str, str]
+    numbers: Mapping[str, Normalization] | None
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Checkpoint, weights: str) -> _Weights:
         manifest = checkpoint.manifest
         what = f"{weights} at step {manifest.state.step}"
-        return cls(checkpoint.weights(weights), what, manifest.state.step, manifest.structured)
+        numbers = numbers_of(manifest.config.get("data", {}).get("normalize"))
+        return cls(checkpoint.weights(weights), what, manifest.state.step, manifest.structured, numbers)
 
     @classmethod
     def of_file(cls, file: Path) -> _Weights:
         arrays, what = read_described(file)
-        return cls(arrays, what or str(file), None, {})
+        return cls(arrays, what or str(file), None, {}, numbers_in(file))
 
     def placed(self, checkpoint: Checkpoint) -> _Weights:
         """The same weights, with the places in `checkpoint`. Raises CheckpointError if it belongs to another model."""
         structured = checkpoint.manifest.structured
         if lost := sorted(set(structured.values()) - set(self.arrays)):
             raise CheckpointError(f"{checkpoint.path}: its {lost[0]!r} is not among the weights: they are another model's")
-        return _Weights(self.arrays, self.what, self.step, structured)
+        return replace(self, structured=structured)
 
 
 def _format(file: Path, asked: Format | None) -> Format:

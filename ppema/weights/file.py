@@ -1,7 +1,8 @@
-"""Weights in one safetensors file: every variable under its own name, and a description in the metadata."""
+"""Weights in one safetensors file: every variable under its own name; a description and `data.normalize` in the metadata."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors import safe_open
 from ppema.checkpoint.durable import Buffer, replace_file
 from ppema.checkpoint.tensors import Arrays, Image, arrays_in, metadata_in, read_bytes
 from ppema.config import SAFETENSORS
+from ppema.config.sections.normalize import Normalization, numbers_of
 from ppema.errors import CheckpointError, TrainingError, one_line, printable
 
 _FORMAT = "ppema weights 1"
@@ -21,12 +23,17 @@ def is_file(weights: str) -> bool:
     return weights.endswith(SAFETENSORS)
 
 
-def write_weights(file: Path, arrays: Arrays, *, step: int | None, what: str) -> None:
-    """Write `arrays`, by variables' names, as weights after `step`. what: their description.
+def write_weights(
+    file: Path, arrays: Arrays, *, step: int | None, what: str, numbers: Mapping[str, Normalization] | None = None
+) -> None:
+    """Write `arrays`, by variables' names, as weights after `step`.
 
-    Raises TrainingError if the file can not be written.
+    what: their description; numbers: those of `data.normalize` with which they were trained. Raises TrainingError if the file
+    can not be written.
     """
     metadata = {"format": _FORMAT, "what": what} | ({} if step is None else {"step": str(step)})
+    if numbers is not None:
+        metadata["normalize"] = json.dumps({name: each.model_dump(mode="json") for name, each in numbers.items()})
     image = Image.of(arrays, metadata)
     write_whole(file, image.header, image.data)
 
@@ -58,12 +65,27 @@ def read_described(file: Path) -> tuple[dict[str, np.ndarray], str]:
 
 def description(file: Path) -> str:
     """The description of the weights in `file`; "" without one. Raises CheckpointError as `read_weights` does."""
+    return _words(file, _metadata(file))
+
+
+def numbers_in(file: Path) -> dict[str, Normalization] | None:
+    """The numbers of `data.normalize` with which the weights in `file` were trained; None if it has none.
+
+    Raises CheckpointError if the file or the numbers can not be read.
+    """
+    text = _metadata(file).get("normalize", "null")
+    try:
+        return numbers_of(json.loads(text))
+    except ValueError as error:
+        raise CheckpointError(f"{file}: the numbers in its metadata `normalize` can not be read: {printable(text)}") from error
+
+
+def _metadata(file: Path) -> dict[str, str]:
     try:
         with safe_open(file, framework="numpy") as opened:
-            metadata = opened.metadata() or {}
+            return opened.metadata() or {}
     except Exception as error:
         raise CheckpointError(f"{file}: {one_line(error)}") from error
-    return _words(file, metadata)
 
 
 def _words(file: Path, metadata: Mapping[str, str]) -> str:

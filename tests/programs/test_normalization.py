@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from safetensors.numpy import save_file
 from support.configs import SMALL, blobs, write_config
 from support.datasets import Listed
 
-from ppema.api import evaluate, train
+from ppema.api import average, evaluate, export, train
 from ppema.config import load_config
 from ppema.config.sections.normalize import Normalization
 from ppema.data import Field, build_dataset
-from ppema.errors import ConfigError
+from ppema.errors import CheckpointError, ConfigError
 from ppema.evaluation import prepared
 from ppema.ir import backend
 from ppema.log.run import run as read_run
@@ -22,6 +23,7 @@ from ppema.programs.forward import forward
 from ppema.programs.loaders import eval_loader, train_loader
 from ppema.programs.normalization import measured
 from ppema.training.setup import prepare_training
+from ppema.weights.file import numbers_in, write_weights
 
 SPLIT = f"\n  train: {blobs('samples: 50, batch_size: 8')}\n  split: {{fraction: 0.2}}\n  normalize: true"
 SECTIONS = {
@@ -84,9 +86,55 @@ def test_a_run_whose_samples_have_changed_goes_on_with_its_numbers(written, tmp_
     assert len(before["input_0"].mean) == 7
     np.savez(tmp_path / "a.npz", x=2 * x, y=y)
     train(written(data=data))
-    said = "warning: the training samples have changed: data.normalize goes on with the numbers of input_0 from before"
-    assert said in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+    said = "warning: the training samples or the transforms of data.eval have changed: data.normalize goes on with the numbers"
+    assert f"{said} of input_0 from before" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
     assert read_run(config.output).config.data.normalize == before
+
+
+def test_files_of_weights_hold_the_numbers(written, tmp_path, monkeypatch):
+    """So that weights are never evaluated with those of another run."""
+    config = written("train.stop_after=2 steps")
+    train(config)
+    file, again = tmp_path / "raw.safetensors", tmp_path / "again.safetensors"
+    export(config, file)
+    export(config, again, weights=file)
+    numbers = read_run(config.output).config.data.normalize
+    (averaged,) = average(config, last_checkpoints=1).files
+    assert numbers_in(file) == numbers_in(again) == numbers_in(averaged) == numbers
+    (expected,) = evaluate(config, "raw").values()
+
+    def reads(*args):
+        raise AssertionError("the training samples are read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared, "train_loader", reads)
+        assert evaluate(written(folder="other"), file) == {str(file): expected}
+    for other in ("false", "{input_0: {mean: [0.5], std: [2.0]}}"):
+        with pytest.raises(ConfigError) as caught:
+            evaluate(written(f"data.normalize={other}"), file)
+        assert str(caught.value).endswith(
+            f"data.normalize: {file} was trained with other numbers: give true here, for those of the file"
+        )
+    write_weights(again, {"w": np.zeros(1)}, step=1, what="x", numbers=None)
+    assert numbers_in(again) is None
+    save_file({"w": np.zeros(1)}, again, metadata={"normalize": '{"x": 1}'})
+    with pytest.raises(
+        CheckpointError, match='again.safetensors: the numbers in its metadata `normalize` can not be read: {"x'
+    ):
+        numbers_in(again)
+
+
+def test_transforms_of_evaluations_that_do_not_fit_training_samples_are_named(written, tmp_path):
+    """The samples of training have one channel, of which a transform makes three."""
+    for name, channels in (("train", 1), ("eval", 3)):
+        np.savez(tmp_path / f"{name}.npz", x=np.ones((4, channels, 3, 3), np.float32), y=np.arange(4))
+    train, evaluated = (f"name: npz, path: {tmp_path / name}.npz, batch_size: 2" for name in ("train", "eval"))
+    three = "transforms: [{name: Grayscale, args: {num_output_channels: 3}}]"
+    scale = "transforms: [{name: Normalize, args: {mean: [1, 2, 3], std: 1}}]"
+    data = f"\n  train: {{{train}, {three}}}\n  eval: {{{evaluated}, {scale}}}\n  normalize: true"
+    with pytest.raises(ConfigError) as caught:
+        prepare_training(written(data=data))
+    assert "data.eval.transforms.0: input_0: 3 numbers for samples of shape [1, 3, 3]" in str(caught.value)
 
 
 FIELDS = (Field((2, 3, 3), "float32", "input_0"), Field((), "int64", "target", is_target=True))

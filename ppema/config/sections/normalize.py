@@ -67,4 +67,9 @@ def _numbers(value: Mapping[Any, Any]) -> dict[str, Normalization]:
     return made
 
 
+def numbers_of(value: Any) -> dict[str, Normalization] | None:
+    """The numbers of a `data.normalize`, as a config or JSON has it; None if it has none. Raises ValueError for others."""
+    return {name: Normalization.model_validate(each) for name, each in value.items()} if isinstance(value, Mapping) else None
+
+
 Normalize = Annotated[bool | tuple[str, ...] | dict[str, Normalization], WrapValidator(_check)]
