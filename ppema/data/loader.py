@@ -180,6 +180,17 @@ class Loader:
                 indices=indices,
             )
 
+    def together_and_alone(self, samples: int) -> tuple[Batch, list[Batch]] | None:
+        """The first `samples` samples of epoch 0, or all if there are fewer: in one batch, and each in a batch of its own.
+
+        They are read in this process. None without a collate function of the user's. Raises DataError as `epoch` does.
+        """
+        if self._reader.layout.collate is None:
+            return None
+        indices = self._plan.order(0)[:samples]
+        together, *alone = (Batch(self._reader.batch(0, each), each) for each in (indices, *indices.reshape(-1, 1)))
+        return together, alone
+
     def longer(self, batch: Batch) -> Batch | None:
         """`batch` with more padding, by `multiple_of` in each padded dimension; None if the layout has no padding."""
         padding = self._reader.layout.padding

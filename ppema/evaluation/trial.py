@@ -67,8 +67,9 @@ def loss_is_a_mean(
     """Compare the measures of the first samples of `loader` in one batch with those in smaller batches.
 
     Returns whether the loss can be evaluated. A loss that is no mean over samples can not: its mean over a data set would
-    depend on the batch size. Warns about such a loss, and about predictions that depend on the batch or its padding. Raises
-    ConfigError for a metric that depends on the batch. where: the current scope, whose initial weights stay as they are.
+    depend on the batch size. Warns about such a loss, and about predictions that depend on the batch, its padding or a collate
+    function of the user. Raises ConfigError for a metric that depends on the batch. where: the current scope, whose initial
+    weights stay as they are.
     accumulates: a step takes the mean of its micro-batches. A loss that is no mean over samples then raises ConfigError too,
     because the step would have another gradient: that of a sum would be divided by the number of micro-batches.
     """
@@ -84,6 +85,11 @@ def loss_is_a_mean(
         _warn(
             "the padding of a batch changes the figures of its samples, so that they depend on data.eval.batch_size: the model "
             "needs a mask for padded inputs, the loss and the metrics an ignored label or a mask for padded targets"
+        )
+    if _collate_counts(config, executor, where, model, loader):
+        _warn(
+            "data.collate gives a sample other arrays beside other samples, which changes its figures, so that they depend on "
+            "data.eval.batch_size: mask what it pads, cut to a fixed length, and draw nothing"
         )
     differ = _differing(config, executor, where, model, loader, parts)
     if not ours.isdisjoint(differ):
@@ -152,6 +158,45 @@ def _padding_counts(config: Config, executor: Executor, where: Any, model: Model
     rounding = _ROUNDING[any(parameter.dtype in HALF_TYPES for parameter in model.parameters)]
     pairs = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(before, after, strict=True)]
     return any(a.shape == b.shape and bool(np.mean(_differ(a, b, rounding * _largest(a))) > _FLIPPED) for a, b in pairs)
+
+
+def _collate_counts(config: Config, executor: Executor, where: Any, model: Model, loader: Loader) -> bool:
+    """Whether the measures of the first samples of `loader` depend on the samples that are collated with them.
+
+    Both values of a sample are measured in a batch of one, so that model and loss see no other sample.
+    """
+    try:
+        read = loader.together_and_alone(sum(_PARTS))
+    except DataError:  # the function refuses another batch than those of the evaluation
+        return False
+    if read is None:
+        return False
+    pairs = [(_slice(read[0], position, 1), alone) for position, alone in enumerate(read[1])]
+    changed = [pair for pair in pairs if any(map(_unequal, *(each.arrays for each in pair)))]
+    with _varied(where, model.parameters):
+        try:
+            runs = [[_run(config, executor, model, loader, each) for each in pair] for pair in changed]
+        except (ConfigError, DataError):  # the model has a least length
+            return False
+    rounding = _ROUNDING[any(parameter.dtype in HALF_TYPES for parameter in model.parameters)]
+    statistics = [each for measure in model.test.measures.values() for each in measure.statistics.values()]
+    for position, statistic in enumerate(statistics):
+        values = [[np.asarray(run[position], np.float64) for run in pair] for pair in runs]
+        both = [[each.ravel() for each in pair] for pair in values if pair[0].shape == pair[1].shape]
+        if not both:
+            continue
+        within, alone = map(np.concatenate, zip(*both, strict=True))
+        if isinstance(statistic, Counts):
+            depends = _miscounts(within, [alone])
+        else:
+            depends = bool(np.mean(_differ(within, alone, rounding * _largest(alone))) > _FLIPPED)
+        if depends:
+            return True
+    return False
+
+
+def _unequal(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape != b.shape or a.tobytes() != b.tobytes()
 
 
 def _warn(message: str) -> None:

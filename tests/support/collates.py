@@ -17,6 +17,16 @@ def padded(samples):
     return {"label": [sample["label"] for sample in samples], "tokens": tokens, "names": "unused"}
 
 
+def texts(samples, how):
+    """Texts padded with 0 to the longest of the batch, cut to the shortest, or all cut to one drawn length."""
+    lengths = [len(sample["tokens"]) for sample in samples]
+    length = {"padded": max(lengths), "cut": min(lengths), "drawn": np.random.randint(1, 12)}[how]
+    tokens = np.zeros((len(samples), length), "int64")
+    for row, sample in zip(tokens, samples, strict=True):
+        row[: len(sample["tokens"])] = sample["tokens"][:length]
+    return {"tokens": tokens, "label": [sample["label"] for sample in samples]}
+
+
 def _wide(samples, *, columns):
     return np.broadcast_to(np.float32(0), (len(samples), columns if len(samples) > 1 else 1)), np.zeros(len(samples), "int64")
 

@@ -10,6 +10,7 @@ from support.runs import content, last
 
 from ppema.api import evaluate
 from ppema.checkpoint.store import Checkpoints
+from ppema.evaluation.prepared import prepare_evaluation
 from ppema.training.loop import train
 from ppema.training.setup import prepare_training
 
@@ -42,6 +43,23 @@ def test_padding_that_counts(tmp_path):
     config = loader(tmp_path, TEXTS)("model.args.masked=false")
     with pytest.warns(UserWarning, match="the padding of a batch changes the figures of its samples"):
         prepare_training(config)
+
+
+@pytest.mark.parametrize("size", [1, 8])
+@pytest.mark.parametrize(
+    ("how", "masked", "warns"), [("padded", True, 0), ("padded", False, 1), ("cut", True, 1), ("drawn", True, 1)]
+)
+def test_a_collate_function_that_depends_on_the_batch(tmp_path, how, masked, warns, size):
+    config = loader(tmp_path, TEXTS)(
+        f"data.collate={{name: support.collates.texts, args: {{how: {how}}}}}",
+        f"model.args.masked={str(masked).lower()}",
+        f"data.eval.batch_size={size}",
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prepare_evaluation(config)
+    said = [str(each.message) for each in caught if "data.collate gives a sample other arrays" in str(each.message)]
+    assert len(said) == warns
 
 
 @pytest.mark.filterwarnings("ignore:the padding of a batch")
