@@ -124,6 +124,18 @@ def test_visualdl_is_known_in_one_place():
     assert knowing == {"ppema.log.board"}
 
 
+def test_metrics_know_losses_by_their_door_only():
+    """Not the modules in their room."""
+    found = {
+        each
+        for name, tree in modules().items()
+        if name.startswith("ppema.metrics")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (each := node.module or "").startswith("ppema.losses.")
+    }
+    assert found == set()
+
+
 def test_there_are_no_cycles():
     trees = modules()
     edges = {

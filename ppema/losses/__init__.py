@@ -4,7 +4,19 @@ A loss with a dotted path may also be a Layer class such as paddle.nn.CrossEntro
 as a scalar.
 """
 
-from ppema.losses.checks import check_classes, difference, form, has_classes, mismatch
+from ppema.losses.checks import (
+    check_classes,
+    classes_last,
+    difference,
+    fit,
+    form,
+    has_classes,
+    mismatch,
+    of_one_shape,
+    one_output,
+    without,
+)
+from ppema.losses.loss_arguments import class_axis
 from ppema.losses.named_loss import LOSSES, build_loss
 from ppema.losses.paddle_losses import LAYERS
 from ppema.losses.regression import mae, mse
@@ -18,12 +30,18 @@ __all__ = [
     "Weighted",
     "build_loss",
     "check_classes",
+    "class_axis",
+    "classes_last",
     "difference",
+    "fit",
     "form",
     "has_classes",
     "mae",
     "mean",
     "mismatch",
     "mse",
+    "of_one_shape",
+    "one_output",
     "per_sample",
+    "without",
 ]

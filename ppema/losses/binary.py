@@ -9,7 +9,7 @@ from paddle.nn import functional
 
 from ppema.ir import Variable
 from ppema.losses.checks import has_classes, of_one_shape
-from ppema.losses.classification import classes_last, several_classes, without_ignored
+from ppema.losses.classification import logits_and_targets, several_classes, without_ignored
 from ppema.losses.loss_arguments import number, numbers
 from ppema.losses.weighted import Weighted
 
@@ -85,7 +85,7 @@ def focal(
 def _focal_of_classes(
     predictions: Variable, targets: Variable, gamma: float, alpha: object, ignore_index: int | None, axis: int
 ) -> Variable | Weighted:
-    logits, targets = classes_last("focal", predictions, targets, axis)
+    logits, targets = logits_and_targets("focal", predictions, targets, axis)
     counts, targets = without_ignored(targets, ignore_index)
     classes = logits.shape[-1]
     true = functional.one_hot(targets, classes)

@@ -8,6 +8,7 @@ import paddle
 
 from ppema.errors import ConfigError
 from ppema.ir import Variable, dtype_name
+from ppema.losses.loss_arguments import class_axis
 
 _UNKNOWN = -1
 
@@ -28,12 +29,18 @@ def of_one_shape(name: str, predictions: Variable, targets: Variable, wanted: st
 
     name: the loss or metric; wanted: the fitting targets, both for the message. Raises ConfigError if nothing fits.
     """
+    output = one_output(predictions, targets)
+    if output is None:
+        raise mismatch(name, predictions, targets, wanted)
+    return output
+
+
+def one_output(predictions: Variable, targets: Variable) -> Variable | None:
+    """Predictions in the shape of the targets, as `of_one_shape`; None if they do not fit, as with one for each class."""
     if fit(predictions.shape, targets.shape):
         return predictions
     axis = spare_axis(predictions, targets)
-    if axis is None:
-        raise mismatch(name, predictions, targets, wanted)
-    return predictions.squeeze(axis)
+    return None if axis is None else predictions.squeeze(axis)
 
 
 def spare_axis(predictions: Variable, targets: Variable) -> int | None:
@@ -50,6 +57,12 @@ def without(shape: Sequence[int], axis: int) -> list[int]:
     sizes = list(shape)
     del sizes[axis]
     return sizes
+
+
+def classes_last(value: Variable, axis: int) -> Variable:
+    """`value`, such as predictions, with the axis of the classes last. Raises ConfigError for no such axis."""
+    axis = class_axis(axis, len(value.shape))
+    return value if axis == -1 else paddle.moveaxis(value, axis, -1)
 
 
 def fit(predictions: Sequence[int], targets: Sequence[int]) -> bool:

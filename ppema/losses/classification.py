@@ -9,7 +9,7 @@ from paddle.nn import functional
 
 from ppema.errors import ConfigError
 from ppema.ir import Variable
-from ppema.losses.checks import check_classes, fit, has_classes, mismatch, spare_axis, without
+from ppema.losses.checks import check_classes, classes_last, fit, has_classes, mismatch, spare_axis, without
 from ppema.losses.loss_arguments import class_axis, integer, number, numbers
 from ppema.losses.weighted import Weighted, of_totals
 
@@ -40,7 +40,7 @@ def cross_entropy(
     Raises ConfigError if the targets do not fit the predictions, for a single class, and for a wrong argument.
     """
     epsilon = number(label_smoothing, "label_smoothing", "a number in [0, 1)", low=0, high=1)
-    predictions, targets = classes_last("cross_entropy", predictions, targets, axis)
+    predictions, targets = logits_and_targets("cross_entropy", predictions, targets, axis)
     classes, labels = predictions.shape[-1], has_classes(targets)
     weights = None if class_weights is None else numbers(class_weights, "class_weights", classes, "class")
     counts, targets = without_ignored(targets, ignore_index)
@@ -62,7 +62,7 @@ def cross_entropy(
     return values if weights is None else Weighted(values, weights)
 
 
-def classes_last(name: str, predictions: Variable, targets: Variable, axis: int = -1) -> tuple[Variable, Variable]:
+def logits_and_targets(name: str, predictions: Variable, targets: Variable, axis: int = -1) -> tuple[Variable, Variable]:
     """Predictions, and probabilities of their shape, with the axis of the classes as the last. Labels are unchanged.
 
     name: the loss, for the message. Raises ConfigError if the targets do not fit, and for a single class.
@@ -78,9 +78,7 @@ def classes_last(name: str, predictions: Variable, targets: Variable, axis: int 
     if not labels and not fit(shape, targets.shape):
         raise mismatch(name, predictions, targets, "int64 class labels, or probabilities of the predictions' shape")
     check_classes(name, predictions, targets, axis)
-    if axis == -1:
-        return predictions, targets
-    return paddle.moveaxis(predictions, axis, -1), targets if labels else paddle.moveaxis(targets, axis, -1)
+    return classes_last(predictions, axis), targets if labels else classes_last(targets, axis)
 
 
 def several_classes(predictions: Variable, targets: Variable) -> bool:

@@ -7,7 +7,7 @@ from paddle.nn import functional
 
 from ppema.ir import Variable
 from ppema.losses.checks import has_classes, mismatch, of_one_shape
-from ppema.losses.classification import classes_last, several_classes, without_ignored
+from ppema.losses.classification import logits_and_targets, several_classes, without_ignored
 from ppema.losses.loss_arguments import number
 
 
@@ -31,7 +31,7 @@ def dice(
     """
     smooth = number(smooth, "smooth", "a finite number > 0", low=0, low_fits=False)
     if several_classes(predictions, targets):
-        logits, targets = classes_last("dice", predictions, targets, axis)
+        logits, targets = logits_and_targets("dice", predictions, targets, axis)
         counts, targets = without_ignored(targets, ignore_index)
         p, g = functional.softmax(logits, axis=-1), functional.one_hot(targets, logits.shape[-1])
     else:

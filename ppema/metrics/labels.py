@@ -9,9 +9,7 @@ import paddle
 
 from ppema.errors import ConfigError
 from ppema.ir import Variable
-from ppema.losses import check_classes, has_classes, mismatch
-from ppema.losses.checks import fit, spare_axis, without
-from ppema.losses.loss_arguments import class_axis
+from ppema.losses import check_classes, class_axis, fit, has_classes, mismatch, one_output, without
 from ppema.metrics.metric import Counts
 
 _NO_CLASS = 2**40  # neither a class nor an ignore_index
@@ -26,23 +24,6 @@ class Labels(NamedTuple):
     guessed: Variable
     true: Variable
     classes: int
-
-
-def classes_last(predictions: Variable, axis: int) -> Variable:
-    """`predictions` with the axis of the classes last. Raises ConfigError for no such axis."""
-    axis = class_axis(axis, len(predictions.shape))
-    return predictions if axis == -1 else paddle.moveaxis(predictions, axis, -1)
-
-
-def one_output(predictions: Variable, targets: Variable) -> Variable | None:
-    """Predictions in the shape of the targets, if they are one output instead of one for each class; else None.
-
-    Predictions [N, …, 1] and [N, 1, …] fit targets [N, …].
-    """
-    if fit(predictions.shape, targets.shape):
-        return predictions
-    axis = spare_axis(predictions, targets)
-    return None if axis is None else predictions.squeeze(axis)
 
 
 def labels(

@@ -10,8 +10,7 @@ import paddle
 
 from ppema.errors import ConfigError
 from ppema.ir import Variable, dtype_name, is_variable
-from ppema.losses import Weighted, form, per_sample
-from ppema.losses.checks import fit
+from ppema.losses import Weighted, fit, form, per_sample
 from ppema.metrics.metric import BatchMean, Kept, Metric, Statistic
 
 

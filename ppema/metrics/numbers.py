@@ -10,9 +10,7 @@ from paddle.nn import functional
 
 from ppema.errors import ConfigError
 from ppema.ir import Variable
-from ppema.losses import difference, has_classes, mismatch, mse, per_sample
-from ppema.losses.checks import fit
-from ppema.metrics.labels import classes_last
+from ppema.losses import classes_last, difference, fit, has_classes, mismatch, mse, per_sample
 from ppema.metrics.mean import mean_result
 from ppema.metrics.metric import Counts, Kept, Metric, Statistic
 

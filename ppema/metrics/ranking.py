@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from ppema.ir import Variable
-from ppema.losses import has_classes, mismatch
-from ppema.metrics.labels import check_classes_found, one_output
+from ppema.losses import has_classes, mismatch, one_output
+from ppema.metrics.labels import check_classes_found
 from ppema.metrics.metric import Kept, Metric, Statistic
 
 

@@ -6,9 +6,7 @@ import paddle
 
 from ppema.errors import ConfigError
 from ppema.ir import Variable
-from ppema.losses import Weighted, check_classes, form, has_classes, mismatch
-from ppema.losses.checks import fit, of_one_shape
-from ppema.metrics.labels import classes_last
+from ppema.losses import Weighted, check_classes, classes_last, fit, form, has_classes, mismatch, of_one_shape
 
 
 def accuracy(
