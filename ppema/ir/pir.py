@@ -178,7 +178,7 @@ class Pir:
             if op.name() not in _BATCH_NORMS:
                 continue
             x, mean = (operand.source() for operand in op.operands()[:2])
-            if name := names.get(state_name(mean.get_defining_op())):
+            if name := names.get(state_name(mean.get_defining_op()) or ""):
                 count = self.create_state(program, paddle.static.Program(), name, [], "int64", 0)
                 with paddle.static.program_guard(program):
                     paddle.pir.set_insertion_point(op)
