@@ -83,7 +83,9 @@ class Checkpoint:
             return raw
         shadow_of = self.shadow_of(name)
         if not self.manifest.averages[name].steps:
-            raise CheckpointError(f"{self.path}: the average {name!r} has no value yet: no step was done")
+            state = self.manifest.state
+            why = f"all {state.step} steps were skipped" if state.step else "no step was done"
+            raise CheckpointError(f"{self.path}: the average {name!r} has no value yet: {why}")
         shadows = self.arrays(f"average-{name}")
         missing = sorted(set(shadow_of.values()) - set(shadows))
         if missing:

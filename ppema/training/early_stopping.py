@@ -28,11 +28,16 @@ class EarlyStopping:
             self.waiting = Waiting(monitor, None, *(state.step,) * 3)
 
     def judge(self, metrics: dict[str, dict[str, float]], state: State) -> None:
-        """Take note of an evaluation after the step that led to `state`. metrics: by weights, as in the run's result."""
+        """Take note of an evaluation after the step that led to `state`.
+
+        metrics: by the weights that it measured. Without those of the monitored metric, nothing is noted.
+        """
         spec = self._train.early_stop
         if spec is None or self.waiting is None:
             return
         weights, _, metric = self.waiting.monitor.partition("/")
+        if weights not in metrics:
+            return
         monitors = self._train.monitors
         # `train.mode` is that of the monitored metrics. If this one is not among them, its own name comes first.
         monitored = any(each.partition("/")[2] == metric for each in monitors)

@@ -34,11 +34,20 @@ class Evaluations:
         self.failure: PpemaError | None = None
         self._recalibrated: dict[str, int] = {}
         self._measured: set[str] = set()
+        self._warned = False
 
     def measure(self, state: State, log: RunLog) -> list[str]:
-        """Evaluate every set of weights whose statistics can be measured. Returns the monitored metrics that improved."""
+        """Evaluate every set of weights whose statistics can be measured. Returns the monitored metrics that improved.
+
+        An average has no value before the first step that changes the weights: it is then left out.
+        """
         run, measured = self._run, set[str]()
+        if not (state.updates or self._warned or run.tests.keys() <= {RAW}):
+            self._warned = True
+            log.warn(["no step has changed the weights yet: averages are not evaluated"])
         for weights, test in run.tests.items():
+            if weights != RAW and not state.updates:
+                continue
             if not self._recalibrate(weights, state, log):
                 continue
             try:
@@ -83,7 +92,7 @@ class Evaluations:
         if isinstance(self._run.programs.lr, ReduceOnPlateau):
             self._adjust(self._run.programs.lr, state, log)
         if self.failure is None:
-            self.stopping.judge(self.metrics, state)
+            self.stopping.judge({weights: self.metrics[weights] for weights in self._measured}, state)
         return self.stopping.reason()
 
     def _adjust(self, schedule: ReduceOnPlateau, state: State, log: RunLog) -> None:
@@ -100,8 +109,11 @@ class Evaluations:
             log.warn([f"the evaluation after step {state.step} has the loss {loss}: it does not change the learning rate"])
 
     def recalibrate(self, state: State, log: RunLog) -> None:
-        """Measure the statistics of all averages that need it, so that a checkpoint of `state` has them."""
-        for weights in self._run.programs.recalibrations:
+        """Measure the statistics of all averages that need it, so that a checkpoint of `state` has them.
+
+        Averages without a value are left out, as in `measure`.
+        """
+        for weights in self._run.programs.recalibrations if state.updates else ():
             self._recalibrate(weights, state, log)
 
     def _recalibrate(self, weights: str, state: State, log: RunLog) -> bool:

@@ -16,7 +16,7 @@ from ppema.checkpoint.state import BEGINNING, State
 from ppema.checkpoint.store import Checkpoints
 from ppema.data import Batch
 from ppema.data.bad_sample import bad_sample
-from ppema.errors import TrainingError
+from ppema.errors import CheckpointError, TrainingError
 from ppema.ir import backend, scope
 from ppema.log.records import read_metrics
 from ppema.training.loop import Trainer, dry_run, train
@@ -266,14 +266,39 @@ def test_a_recalibration_leaves_out_a_bad_batch_and_says_so_once(tmp_path, value
 
 
 def test_an_average_that_can_not_be_recalibrated_ends_the_run_once_its_state_is_saved(tmp_path):
-    config = data(tmp_path, *range(6))
-    run = [RECALIBRATED, "train.eval_every=6 steps", "train.monitor=ema/loss", "train.max_skipped=null"]
+    config = data(tmp_path, 0)
+    one = RECALIBRATED.replace("batches: 6", "batches: 1")
+    run = [one, "train.eval_every=6 steps", "train.monitor=ema/loss", "train.max_skipped=null"]
     said = "the average 'ema' after step 6: recalibrate: .* is not finite.*The state is saved, with the statistics before"
     with pytest.raises(TrainingError, match=said):
         train(config(*run))
     found = Checkpoints(tmp_path / "run/checkpoints").find("last").manifest
     assert found.state.step == 6
     assert list(found.metrics) == ["raw"] and found.best == {}
+
+
+@pytest.mark.parametrize("evaluated", ["null", "[ema]"])
+def test_averages_without_a_value_are_not_evaluated(tmp_path, evaluated):
+    """Steps 1 to 4 are skipped. An average of zeros would have a loss of ln 3 there, and might be the best one."""
+    averages = "{ema: {decay: 0.9}, late: {decay: 0.9, start: 5 steps}, measured: {decay: 0.9, batch_norm: recalibrate}}"
+    run = [f"averages={averages}", "train.eval_every=2 steps", "train.epochs=1", f"train.evaluate={evaluated}"]
+    stop = "train.early_stop={monitor: ema/loss, patience: 1, min_change: 1000}"
+    config = data(tmp_path, 0, 1, 2, 3)
+    result = train(config(*run, "train.monitor=ema/loss", "train.stop_after=4 steps", stop))
+    assert result.best == {} and result.early_stop is None and result.metrics.keys() <= {"raw"}
+    with pytest.raises(CheckpointError, match="step-00000004: the average 'ema' has no value yet: all 4 steps were skipped"):
+        evaluate(config(*run, "train.monitor=ema/loss"), weights="ema")
+    result = train(config(*run, "train.monitor=ema/loss", stop))
+    assert result.best["ema/loss"].step == 6 and result.early_stop is None
+    lines = (tmp_path / "run/log.txt").read_text().splitlines()
+    assert lines.count("warning: no step has changed the weights yet: averages are not evaluated") == 1
+    records = [(each["step"], each["weights"]) for each in read_metrics(tmp_path / "run") if each["kind"] == "eval"]
+    if evaluated == "null":
+        names = ["raw", "ema", "late", "measured"]
+        assert records == [(2, "raw"), (4, "raw"), *((6, name) for name in names)]
+        assert result.metrics["late"] == pytest.approx(result.metrics["raw"], rel=1e-6), "before its start"
+    else:
+        assert records == [(6, "ema")]
 
 
 def test_how_many_are_too_many_by_hand():
