@@ -14,20 +14,20 @@ from ppema.config import Config
 from ppema.data import Batch, Loader
 from ppema.ema.saved import read
 from ppema.errors import ConfigError, DataError, TrainingError, listed
+from ppema.evaluation.dependence import MISCOUNTED, ROUNDING, depends, flips, miscounts
 from ppema.evaluation.evaluate import numbers
 from ppema.ir import Parameter, scope
 from ppema.losses import LOSSES
-from ppema.metrics import METRICS, Counts, Gathered
+from ppema.metrics import METRICS, Counts, Gathered, Statistic, Weights
 from ppema.programs.eval_program import Model, is_loss
 from ppema.programs.executor import Executor
 
 # A batch is compared with parts of these sizes. Built-in measures need only two samples: only the model can make them depend
 # on the batch.
 _PARTS, _PARTS_OF_OURS = (1, 2, 5), (1, 1)
-# The tolerated difference, relative to the largest value. It exceeds rounding, in float32 (False) and in half types (True).
-_ROUNDING = {False: 1e-4, True: 2e-2}
-# The tolerated share of differing samples. Rounding changes an argmax of few samples, a dependence on the batch of most.
-_FLIPPED = 0.25
+# Counts of the user's own metrics are compared in these parts too. A count of the values above the batch's mean is about half
+# of the batch in any large part, and 0 for a single sample.
+_PARTS_OF_COUNTS = ((1, 2, 5, 8, 16), (1,) * 8)
 
 
 Tried = dict[str, list[np.ndarray]]  # the statistics of one sample, by measure
@@ -56,6 +56,15 @@ def figure_names(config: Config, model: Model, tried: Tried) -> list[str]:
     return found
 
 
+def _statistics(model: Model) -> list[tuple[str, Statistic]]:
+    """The statistics that a run of the test program returns, each with the name of its measure."""
+    return [(name, each) for name, measure in model.test.measures.items() for each in measure.statistics.values()]
+
+
+def _is_half(model: Model) -> bool:
+    return any(parameter.dtype in HALF_TYPES for parameter in model.parameters)
+
+
 def _metrics(model: Model) -> list[str]:
     """The names of the measures that are metrics, in the order of the config."""
     return [name for name in model.test.measures if not is_loss(name)]
@@ -81,6 +90,7 @@ def loss_is_a_mean(
         ours.add("loss")
     ours |= {name for name, spec in zip(_metrics(model), config.metrics, strict=True) if spec.name in METRICS}
     parts = _PARTS if ours < set(measures) else _PARTS_OF_OURS
+    counts = any(isinstance(each, Counts) for name, each in _statistics(model) if name not in ours)
     if _padding_counts(config, executor, where, model, loader, sum(parts)):
         _warn(
             "the padding of a batch changes the figures of its samples, so that they depend on data.eval.batch_size: the model "
@@ -91,7 +101,10 @@ def loss_is_a_mean(
             "data.collate gives a sample other arrays beside other samples, which changes its figures, so that they depend on "
             "data.eval.batch_size: mask what it pads, cut to a fixed length, and draw nothing"
         )
-    differ = _differing(config, executor, where, model, loader, parts)
+    differ: list[str] = []
+    for split in (parts, *(_PARTS_OF_COUNTS if counts else ())):
+        found = _differing(config, executor, where, model, loader, split)
+        differ += [name for name in found if name not in differ]
     if not ours.isdisjoint(differ):
         _warn(
             "the model's predictions of a sample depend on the other samples of its batch: all figures of evaluation depend "
@@ -105,16 +118,16 @@ def loss_is_a_mean(
                 f"{wrong[0]} of a sample depends on the other samples of its batch, so that its mean depends on "
                 "data.eval.batch_size: return one value per sample, of shape [N], each of its own sample alone"
             )
-    found = {named[name]: config.loss_parts[named[name]].name for name in differ if name in named}
-    if found and accumulates:
-        with config.at_loss(next(iter(found))):
+    partial = {named[name]: config.loss_parts[named[name]].name for name in differ if name in named}
+    if partial and accumulates:
+        with config.at_loss(next(iter(partial))):
             raise ConfigError.of(
-                f"{next(iter(found.values()))} is no mean over samples, so that micro-batches can not be averaged: return one "
-                "value per sample, of shape [N], or set train.accumulate to 1"
+                f"{next(iter(partial.values()))} is no mean over samples, so that micro-batches can not be averaged: return "
+                "one value per sample, of shape [N], or set train.accumulate to 1"
             )
     if differ:
         _warn(
-            f"the loss {listed(list(found.values()))} is no mean over samples: its figure over "
+            f"the loss {listed(list(partial.values()))} is no mean over samples: its figure over "
             "data.eval would depend on the batch size. "
             "Training uses it, evaluation leaves it out; a loss that returns one value per sample, of shape [N], is evaluated"
         )
@@ -123,7 +136,7 @@ def loss_is_a_mean(
 
 def _differing(config: Config, executor: Executor, where: Any, model: Model, loader: Loader, parts: Sequence[int]) -> list[str]:
     """The names of the measures whose values change if one batch is split into batches of the sizes `parts`."""
-    batch = _first(loader, sum(parts))
+    batch = _first(loader, min(sum(parts), max(loader.batch_size, sum(_PARTS))))
     size, starts = len(batch.indices), np.cumsum((0, *parts[:-1]))
     sizes = [min(part, size - start) for start, part in zip(starts, parts, strict=True) if start < size]
     with _varied(where, model.parameters):
@@ -132,14 +145,15 @@ def _differing(config: Config, executor: Executor, where: Any, model: Model, loa
             _run(config, executor, model, loader, _slice(batch, start, part))
             for start, part in zip(starts, sizes, strict=False)
         ]
-    rounding = _ROUNDING[any(parameter.dtype in HALF_TYPES for parameter in model.parameters)]
-    statistics = [(name, each) for name, measure in model.test.measures.items() for each in measure.statistics.values()]
+    half = _is_half(model)
     differing = []
-    for (name, statistic), *values in zip(statistics, together, *apart, strict=True):
-        arrays = [np.asarray(each, dtype=np.float64) for each in values]
-        count = isinstance(statistic, Counts)
-        depends = _miscounts(arrays[0], arrays[1:]) if count else _depends(arrays[0], arrays[1:], sizes, rounding)
-        if depends and name not in differing:
+    for (name, statistic), *values in zip(_statistics(model), together, *apart, strict=True):
+        first, *others = (np.asarray(each, dtype=np.float64) for each in values)
+        if isinstance(statistic, Counts):
+            differs = miscounts(first, others, size, MISCOUNTED[half])
+        else:
+            differs = depends(first, others, sizes, ROUNDING[half])
+        if differs and name not in differing:
             differing.append(name)
     return differing
 
@@ -155,9 +169,9 @@ def _padding_counts(config: Config, executor: Executor, where: Any, model: Model
             before, after = (_run(config, executor, model, loader, each) for each in (batch, longer))
         except (ConfigError, DataError):  # the model has a largest length
             return False
-    rounding = _ROUNDING[any(parameter.dtype in HALF_TYPES for parameter in model.parameters)]
+    rounding = ROUNDING[_is_half(model)]
     pairs = [(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(before, after, strict=True)]
-    return any(a.shape == b.shape and bool(np.mean(_differ(a, b, rounding * _largest(a))) > _FLIPPED) for a, b in pairs)
+    return any(a.shape == b.shape and flips(b, a, rounding) for a, b in pairs)
 
 
 def _collate_counts(config: Config, executor: Executor, where: Any, model: Model, loader: Loader) -> bool:
@@ -178,19 +192,18 @@ def _collate_counts(config: Config, executor: Executor, where: Any, model: Model
             runs = [[_run(config, executor, model, loader, each) for each in pair] for pair in changed]
         except (ConfigError, DataError):  # the model has a least length
             return False
-    rounding = _ROUNDING[any(parameter.dtype in HALF_TYPES for parameter in model.parameters)]
-    statistics = [each for measure in model.test.measures.values() for each in measure.statistics.values()]
-    for position, statistic in enumerate(statistics):
+    half = _is_half(model)
+    for position, (_, statistic) in enumerate(_statistics(model)):
         values = [[np.asarray(run[position], np.float64) for run in pair] for pair in runs]
         both = [[each.ravel() for each in pair] for pair in values if pair[0].shape == pair[1].shape]
         if not both:
             continue
         within, alone = map(np.concatenate, zip(*both, strict=True))
         if isinstance(statistic, Counts):
-            depends = _miscounts(within, [alone])
+            counts = miscounts(within, [alone], len(runs), MISCOUNTED[half])
         else:
-            depends = bool(np.mean(_differ(within, alone, rounding * _largest(alone))) > _FLIPPED)
-        if depends:
+            counts = flips(within, alone, ROUNDING[half])
+        if counts:
             return True
     return False
 
@@ -201,47 +214,6 @@ def _unequal(a: np.ndarray, b: np.ndarray) -> bool:
 
 def _warn(message: str) -> None:
     warnings.warn(message, stacklevel=4)
-
-
-def _depends(together: np.ndarray, apart: Sequence[np.ndarray], sizes: Sequence[int], rounding: float) -> bool:
-    """Whether a measure of a batch differs from the measure of its parts, which have `sizes` samples.
-
-    rounding: the tolerated difference, relative to the largest value.
-    """
-    if len(sizes) < 2:
-        return False
-    if len(_rows(together)) == sum(sizes) and all(len(_rows(part)) == size for part, size in zip(apart, sizes, strict=True)):
-        values = [_rows(part) for part in apart]
-        if any(part.shape[1:] != together.shape[1:] for part in values):
-            return False  # the data's own shapes differ from batch to batch
-        rows = np.concatenate(values)
-        differ = _differ(_rows(together), rows, rounding * _largest(rows)).reshape(len(rows), -1).any(axis=1)
-        return bool(np.mean(differ) > _FLIPPED)
-    if together.size == 1 and all(part.size == 1 for part in apart):
-        values = np.array([part.item() for part in apart])
-        mean = np.average(values, weights=sizes)
-        return bool(_differ(together.ravel(), mean, rounding * _largest(values))[0])
-    return True
-
-
-def _rows(values: np.ndarray) -> np.ndarray:
-    return values.reshape(1) if values.ndim == 0 else values
-
-
-def _miscounts(together: np.ndarray, apart: Sequence[np.ndarray]) -> bool:
-    """Whether the counts of a batch differ from the sum of the counts of its parts, by more than rounding can move."""
-    if any(part.shape != together.shape for part in apart):
-        return True
-    return bool(np.abs(together - sum(apart)).sum() > 2 * _FLIPPED * np.abs(together).sum())
-
-
-def _differ(a: np.ndarray, b: np.ndarray, bound: float) -> np.ndarray:
-    return ~np.isclose(a, b, rtol=0, atol=bound, equal_nan=True)
-
-
-def _largest(values: np.ndarray) -> float:
-    """The largest magnitude of a finite value; 0 if there is none."""
-    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
 
 
 @contextmanager
@@ -264,9 +236,25 @@ def _varied(where: Any, parameters: Sequence[Parameter]) -> Iterator[None]:
 def _run(config: Config, executor: Executor, model: Model, loader: Loader, batch: Batch) -> list[np.ndarray]:
     with config.at("model"):
         try:
-            return executor.once(model.test.program, model.inputs.feed(batch, loader), model.test.variables)
+            values = executor.once(model.test.program, model.inputs.feed(batch, loader), model.test.variables)
         except TrainingError as error:
             raise ConfigError.of(f"model, loss and metrics do not run on the data: {error}") from error
+    for (name, statistic), weights in zip(_statistics(model), values, strict=True):
+        if isinstance(statistic, Weights) and not (name == "loss" and config.losses):  # each part has a measure of its own
+            _check_weights(config, model, name, weights, batch.indices, loader.label)
+    return values
+
+
+def _check_weights(config: Config, model: Model, name: str, weights: np.ndarray, indices: np.ndarray, label: str) -> None:
+    """Raises ConfigError for a weight of the measure `name` that is not finite or negative. indices: of the samples."""
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if wrong.size:
+        at = config.at_loss(name.partition(".")[2]) if is_loss(name) else config.at("metrics", _metrics(model).index(name))
+        with at:
+            raise ConfigError.of(
+                f"{name}: a weight of sample {indices[wrong[0]]} of {label} is negative or not finite: `Weighted` requires "
+                "weights that are finite and at least 0"
+            )
 
 
 def _first(loader: Loader, samples: int) -> Batch:

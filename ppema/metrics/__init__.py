@@ -5,7 +5,7 @@ from ppema.metrics.ignored_labels import warn_of_ignored
 from ppema.metrics.known import METRICS, build_metrics
 from ppema.metrics.mean import MeanOf, mean_result, mean_statistics, measured
 from ppema.metrics.merging import Gathered
-from ppema.metrics.metric import BatchMean, Counts, Kept, Metric, Statistic
+from ppema.metrics.metric import BatchMean, Counts, Kept, Metric, Statistic, Weights
 
 __all__ = [
     "METRICS",
@@ -18,6 +18,7 @@ __all__ = [
     "MeanOf",
     "Metric",
     "Statistic",
+    "Weights",
     "build_metrics",
     "mean_result",
     "mean_statistics",

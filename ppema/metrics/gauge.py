@@ -71,7 +71,7 @@ class Gauge:
                 result = self.result(found)
         except PpemaError as error:
             raise self._fault(str(error)) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._fault(blamed(error)) from error
         parts = result if isinstance(result, Mapping) else {"": result}
         if not parts:

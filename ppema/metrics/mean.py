@@ -11,7 +11,7 @@ import paddle
 from ppema.errors import ConfigError
 from ppema.ir import Variable, dtype_name, is_variable
 from ppema.losses import Weighted, fit, form, per_sample
-from ppema.metrics.metric import BatchMean, Kept, Metric, Statistic
+from ppema.metrics.metric import BatchMean, Kept, Metric, Statistic, Weights
 
 
 class MeanOf(Metric):
@@ -70,15 +70,20 @@ def _float32(value: Variable) -> Variable:
 def mean_statistics(value: Variable | Weighted) -> dict[str, Statistic]:
     """The statistics of the mean over a set of a `measured` value, for `mean_result`."""
     if isinstance(value, Weighted):
-        return {"values": Kept(value.values), "weights": Kept(value.weights)}
+        return {"values": Kept(value.values), "weights": Weights(value.weights)}
     return {"values": Kept(value) if list(value.shape) == [-1] else BatchMean(value)}
 
 
 def mean_result(found: Mapping[str, np.ndarray]) -> float:
-    """Σ values·weights / Σ weights in float64, with weights of 1 if there are none. NaN if all weights are 0."""
+    """Σ values·weights / Σ weights in float64, with weights of 1 if there are none.
+
+    NaN if all weights are 0, or if one is negative or not finite.
+    """
     values = found["values"].astype(np.float64)
     if "weights" not in found:
         return float(values.mean())
     weights = found["weights"].astype(np.float64)
     total = weights.sum()
-    return float((np.where(weights > 0, values, 0.0) * weights).sum() / total) if total else float("nan")
+    if not ((weights >= 0).all() and 0 < total < np.inf):
+        return float("nan")
+    return float((np.where(weights > 0, values, 0.0) * weights).sum() / total)

@@ -33,6 +33,11 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Weights(Kept):
+    """Kept weights of `Weighted` values, which must be finite and at least 0. value: [N]."""
+
+
+@dataclass(frozen=True)
 class BatchMean:
     """One number that is a mean over the samples of a batch. It is kept once for each of them."""
 

@@ -79,10 +79,26 @@ def test_a_metric_that_fails_on_the_whole_set_ends_the_run_after_its_state_is_sa
     assert checkpoints_of(config).find("last").step == 10
 
 
-def test_statistics_that_depend_on_the_batch_are_refused(tmp_path):
-    config = loader(tmp_path)("metrics=[accuracy, support.metrics.Centred]", "train.monitor=raw/loss")
-    with pytest.raises(ConfigError, match=r"metrics.1: Centred of a sample depends on the other samples of its batch"):
+@pytest.mark.parametrize("metric", ["Centred", "AboveMean"])
+def test_statistics_that_depend_on_the_batch_are_refused(metric, tmp_path):
+    config = loader(tmp_path)(f"metrics=[accuracy, support.metrics.{metric}]", "train.monitor=raw/loss")
+    with pytest.raises(ConfigError, match=rf"metrics.1: {metric} of a sample depends on the other samples of its batch"):
         prepare_evaluation(config)
+
+
+def test_a_metric_that_exits_is_an_error_in_one_line(tmp_path):
+    config = loader(tmp_path)("metrics=[support.metrics.Leaving]", "train.monitor=raw/loss")
+    with pytest.raises(ConfigError, match=r"metrics.0: Leaving: SystemExit: 0 \("):
+        prepare_evaluation(config)
+
+
+def test_weights_of_a_loss_that_are_negative_are_refused_before_the_run(tmp_path):
+    config = loader(tmp_path)("loss=support.losses.negative_weights", "train.monitor=raw/accuracy")
+    with pytest.raises(
+        ConfigError, match=r"loss: loss: a weight of sample \d+ of data.eval is negative or not finite"
+    ) as error:
+        prepare_evaluation(config)
+    assert len(error.value.problems) == 1
 
 
 def test_built_in_metrics_warn_of_nothing(tmp_path):

@@ -9,9 +9,9 @@ from support.configs import config
 from support.runs import state_bytes, steps
 
 from ppema.errors import ConfigError
+from ppema.evaluation import dependence
 from ppema.evaluation.evaluate import evaluate
 from ppema.evaluation.prepared import prepare_evaluation
-from ppema.evaluation.trial import _depends
 from ppema.ir import scope
 from ppema.training.setup import prepare_training
 
@@ -86,7 +86,7 @@ def test_what_needs_the_loss_of_evaluations_says_that_it_is_left_out():
 
 def depends(together, *apart):
     parts = [np.array(each, "float64") for each in apart]
-    return _depends(np.array(together, "float64"), parts, [1] * len(parts), 1e-4)
+    return dependence.depends(np.array(together, "float64"), parts, [1] * len(parts), 1e-4)
 
 
 def test_a_mean_whose_parts_cancel_is_a_mean():
@@ -94,3 +94,16 @@ def test_a_mean_whose_parts_cancel_is_a_mean():
     assert not depends([6e-8], [1.0], [-1.0])
     assert not depends([0.0], [1.0], [-1.0])
     assert depends([0.01], [1.0], [-1.0])
+
+
+def test_counts_may_differ_by_one_sample_and_by_few_percent_of_many():
+    def miscounts(together, *apart, samples=8):
+        return dependence.miscounts(np.array(together), [np.array(each) for each in apart], samples, 0.02)
+
+    assert not miscounts(5, 2, 2)  # one hit less
+    assert miscounts(5, 2, 1)
+    assert not miscounts([3, 5], [2, 1], [2, 3])  # a sample in another class
+    assert miscounts([4, 4], [2, 1], [0, 5])
+    assert not miscounts(1000, 500, 481, samples=32)  # of as many pixels
+    assert miscounts(1000, 500, 479, samples=32)
+    assert miscounts([1, 2], 1, 2)

@@ -7,6 +7,7 @@ import pytest
 from support.graph import computed
 
 from ppema.losses import Weighted, mean, per_sample
+from ppema.metrics import mean_result
 
 VALUES = np.array([[1, 2], [3, np.inf], [5, 6]], "float32")
 WEIGHTS = np.array([[1, 0.5], [2, 0], [0, 0]], "float32")
@@ -22,6 +23,18 @@ def test_the_mean_of_weighted_values_and_its_gradient():
 def test_a_batch_in_which_nothing_counts_has_mean_0_and_gradient_0():
     found, gradient = computed(lambda v, w: mean(Weighted(v, w)), VALUES, 0 * WEIGHTS, by=0)
     assert found == 0 and not gradient.any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, -1, -0.5, np.inf])
+def test_a_weight_that_is_negative_or_not_finite_makes_every_mean_nan(bad):
+    """Weights of one sample that cancel to 0 would otherwise drop its value: 0.5 - 0.5."""
+    weights = np.array([[bad, 0.5], [2, 0], [0, 0]], "float32")
+    found, gradient = computed(lambda v, w: mean(Weighted(v, w)), VALUES, weights, by=0)
+    assert np.isnan(found) and not np.isfinite(gradient).all()
+    values, sums = computed(lambda v, w: per_sample(Weighted(v, w)), VALUES, weights)
+    assert np.isnan(values[0]) and not np.isfinite(sums[0])
+    assert np.isnan(mean_result({"values": values, "weights": sums}))
+    assert np.isnan(mean_result({"values": VALUES[:, 0], "weights": weights[:, 0]}))
 
 
 def test_the_weighted_values_of_samples_have_the_same_mean():

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
+from ppema.losses import Weighted
+from ppema.losses.classification import cross_entropy
+
 
 def nan_loss(predictions, targets):
     return predictions.mean(axis=1) * float("nan")
@@ -45,3 +48,13 @@ def in_batch_loss(predictions, targets):
     """One value for each sample whose class is below 5."""
     each = paddle.nn.functional.cross_entropy(predictions, targets, reduction="none").reshape([-1])
     return paddle.masked_select(each, targets < 5)
+
+
+def negative_weights(predictions, targets):
+    """Weights of the targets, of which those of class 0 are -1."""
+    return Weighted(cross_entropy(predictions, targets), paddle.cast(targets, "float32") - 1.0)
+
+
+def given_weights(predictions, targets):
+    """Weights that the data gives."""
+    return Weighted(cross_entropy(predictions, targets["labels"]), targets["weights"])

@@ -69,3 +69,21 @@ class Centred(Metric):
 
     def result(self, found):
         return found["values"].std()
+
+
+class AboveMean(Metric):
+    """It counts the samples above the mean of their batch."""
+
+    def statistics(self, predictions, targets):
+        score = predictions[:, 0]
+        return {"above": Counts(paddle.cast(score > score.mean(), "int64").sum()), "all": Counts(paddle.shape(score)[0])}
+
+    def result(self, found):
+        return found["above"] / found["all"]
+
+
+class Leaving(HitsOf):
+    """Its result ends the process."""
+
+    def result(self, found):
+        raise SystemExit(0)

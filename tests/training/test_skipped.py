@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from ppema.checkpoint.store import Checkpoints
 from ppema.data import Batch
 from ppema.data.bad_sample import bad_sample
 from ppema.errors import CheckpointError, TrainingError
+from ppema.evaluation.evaluate import evaluate as measured
 from ppema.ir import backend, scope
 from ppema.log.records import read_metrics
 from ppema.training.loop import Trainer, dry_run, train
@@ -108,6 +110,27 @@ def test_a_skipped_step_changes_no_byte_and_leaves_no_trace(tmp_path, setting, v
     assert state_bytes(ours) == state_bytes(other)
     for run in (ours, other):
         run.close()
+
+
+@pytest.mark.parametrize("weight", [np.nan, -1.0])
+def test_a_loss_with_a_bad_weight_skips_the_step(tmp_path, weight):
+    """The loss of its batch would otherwise be 0 or have another sign. In evaluation the figure is NaN."""
+    rng = np.random.default_rng(0)
+    arrays = {"images": rng.normal(size=(16, 1, 8, 8)).astype("float32"), "labels": rng.integers(0, 3, 16)}
+    weights = np.ones(16, "float32")
+    weights[9] = weight
+    np.savez(tmp_path / "d.npz", **arrays, weights=weights)
+    npz = f"{{name: npz, path: {tmp_path / 'd.npz'}, inputs: [images], target: [labels, weights], batch_size: 8}}"
+    sections = {"loss": "{name: support.losses.given_weights, target: [labels, weights]}", "metrics": "[]"}
+    fields = "\n  inputs: [images]\n  targets: [labels, weights]"
+    config = loader(tmp_path, data=data_section(npz, npz) + fields, **sections, train="{epochs: 1}")()
+    with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
+        trainer = Trainer(run, Start())
+        steps = [trainer.step(batch, BEGINNING) for batch in run.train_loader.epoch(0)]
+        found = measured(run.executor, run.tests["raw"], run.programs.model.inputs, run.eval_loader)
+    assert [each.skipped is not None for each in steps] == [False, True]
+    assert "is not finite" in steps[1].skipped
+    assert list(found) == ["loss"] and np.isnan(found["loss"])
 
 
 @pytest.mark.parametrize("stop", [3, 4, 5, 11])
