@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ppema.data import Loader
+from ppema.errors import TrainingError
 from ppema.metrics import Figure, Gathered
 from ppema.programs.eval_program import TestProgram
-from ppema.programs.executor import Executor
+from ppema.programs.executor import Executor, failed_on
 from ppema.programs.inputs import Inputs
 
 
 def evaluate(executor: Executor, test: TestProgram, inputs: Inputs, loader: Loader) -> dict[str, Figure]:
     """Run `test` over `loader` in the current scope; returns each figure of each measure over all samples.
 
-    No variable of the scope changes. Raises ConfigError for a metric whose statistics or figures can not be used.
+    No variable of the scope changes. Raises ConfigError for a metric whose statistics or figures can not be used, and
+    TrainingError, which names the samples, for an operation that fails.
     """
     gathered = {name: Gathered() for name in test.measures}
     for number, batch in enumerate(loader.epoch(0)):
-        values = iter(executor.run(test.program, inputs.feed(batch, loader), test.variables))
+        try:
+            values = iter(executor.run(test.program, inputs.feed(batch, loader), test.variables))
+        except TrainingError as error:
+            raise failed_on(batch, loader.label, error) from error
         for name, measure in test.measures.items():
             measure.gather(gathered[name], number, len(batch.indices), [next(values) for _ in measure.statistics])
     return {key: each for name, measure in test.measures.items() for key, each in measure.figures(gathered[name]).items()}

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppema.errors import TrainingError
+from ppema.data import Batch
+from ppema.errors import TrainingError, listed
 from ppema.ir import Program, Runner, Variable, backend
 from ppema.ir.plain import Plain
 from ppema.user_code.blame import blamed
@@ -58,6 +59,11 @@ class Executor:
         if self._plain:
             return Plain(self._executor, program, fetch)
         return backend().runner(self._executor, self._scope, program, fetch)
+
+
+def failed_on(batch: Batch, label: str, error: TrainingError) -> TrainingError:
+    """The `error` of a run on `batch`, with the samples of the batch. label: of the data, such as "data.train"."""
+    return TrainingError(f"{label}: the batch of samples {listed(list(map(str, batch.indices)))}: {error}")
 
 
 def _told(run: Callable[[Mapping[str, np.ndarray]], list[np.ndarray]], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:

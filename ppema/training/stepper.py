@@ -10,9 +10,11 @@ import numpy as np
 from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.state import State, step_seed
 from ppema.data import Batch
+from ppema.errors import TrainingError
 from ppema.ir import generators
 from ppema.passes.accumulation import feed_of
 from ppema.programs.build import Programs
+from ppema.programs.executor import failed_on
 from ppema.training.setup import TrainingRun
 from ppema.training.skipped import culprit
 
@@ -91,7 +93,10 @@ class Stepper:
         if programs.mixing is not None:
             feed |= programs.mixing.feed(seed, len(batch.indices))
         wanted = [programs.loss, programs.guard.finite, *self._fetched.values()]
-        loss, finite, *parts = run.executor.run(programs.train, feed, wanted)
+        try:
+            loss, finite, *parts = run.executor.run(programs.train, feed, wanted)
+        except TrainingError as error:
+            raise failed_on(batch, run.train_loader.label, error) from error
         skipped = None if np.asarray(finite).all() else culprit(run, programs.guard, batch)
         return _number(loss), skipped, dict(zip(self._fetched, map(_number, parts), strict=True))
 

@@ -229,3 +229,19 @@ class TwoTargets:
     def __getitem__(self, index: int):
         image, scale = self.image[index], self.scale[index]
         return {"scale": scale, "image": image, "size": np.float32(image.sum()), "kind": int(image.argmax()) % 3, "name": "x"}
+
+
+class OneLargeToken:
+    """Twelve samples of four tokens, all 1 but for a 99 in sample `at`, with the target 0."""
+
+    def __init__(self, at: int):
+        self.at = at
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int):
+        tokens = np.ones(4, np.int64)
+        if index == self.at:
+            tokens[2] = 99
+        return tokens, 0

@@ -5,11 +5,12 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from support.configs import Sections, loader
+from support.configs import Sections, data_section, loader
 from support.runs import content, last
 
 from ppema.api import evaluate
 from ppema.checkpoint.store import Checkpoints
+from ppema.errors import TrainingError
 from ppema.evaluation.prepared import prepare_evaluation
 from ppema.training.loop import train
 from ppema.training.setup import prepare_training
@@ -79,3 +80,17 @@ def test_statistics_are_measured_over_batches_of_different_lengths(tmp_path):
     np.testing.assert_allclose(found["batch_norm1d_0.w_2"], [tokens.var()], rtol=1e-6)
     again = evaluate(config, weights="ema", batch_norm=["recalibrate"])["ema (recalibrate)"]
     assert again == evaluate(config, weights="ema")["ema"]
+
+
+@pytest.mark.parametrize("bad", ["train", "eval"])
+def test_an_operation_that_fails_is_reported_with_its_samples(bad, tmp_path):
+    """A token beyond the vocabulary."""
+    sets = {
+        part: f"{{name: support.datasets.OneLargeToken, args: {{at: {10 if part == bad else -1}}}, batch_size: 3}}"
+        for part in ("train", "eval")
+    }
+    config = loader(tmp_path, TEXTS, data=data_section(sets["train"], sets["eval"]))(
+        "train.epochs=1", "train.eval_every=1 epoch"
+    )
+    with pytest.raises(TrainingError, match=rf"^data\.{bad}: the batch of samples 9, 10, 11: an operation failed: [^\n]+$"):
+        train(config)
