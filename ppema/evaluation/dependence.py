@@ -52,7 +52,7 @@ def miscounts(together: np.ndarray, apart: Sequence[np.ndarray], samples: int, s
     """
     if any(part.shape != together.shape for part in apart):
         return True
-    moved = np.abs(together - sum(apart)).sum() / min(together.size, 2)  # one count of several grows, another falls
+    moved = np.abs(together - sum(apart)).sum() / max(1, min(together.size, 2))  # one count of several grows, another falls
     return bool(moved > max(1.0, share * max(samples, np.abs(together).sum())))
 
 
