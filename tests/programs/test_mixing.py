@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from support.configs import SMALL, blobs, data_section, write_config
+from support.configs import SMALL, blobs, data_section, loader
 
 from ppema.api import train
-from ppema.config import load_config
 from ppema.config.sections.mix import Mix
 from ppema.data import Field
 from ppema.data.mix_draw import MixDraw
@@ -34,8 +33,7 @@ SECTIONS = {
 @pytest.fixture
 def written(tmp_path):
     def write(*overrides, folder="run", **sections):
-        file = write_config(tmp_path / "mix.yml", SMALL, **{**SECTIONS, **sections})
-        return load_config(file, [f"output={tmp_path / folder}", *overrides])
+        return loader(tmp_path, SMALL, **{**SECTIONS, **sections})(f"output={tmp_path / folder}", *overrides)
 
     return write
 

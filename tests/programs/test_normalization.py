@@ -6,11 +6,10 @@ import numpy as np
 import paddle
 import pytest
 from safetensors.numpy import save_file
-from support.configs import SMALL, blobs, write_config
+from support.configs import SMALL, blobs, loader
 from support.datasets import Listed
 
 from ppema.api import average, evaluate, export, train
-from ppema.config import load_config
 from ppema.config.sections.normalize import Normalization
 from ppema.data import Field, build_dataset
 from ppema.errors import CheckpointError, ConfigError
@@ -39,8 +38,7 @@ SECTIONS = {
 @pytest.fixture
 def written(tmp_path):
     def write(*overrides, folder="run", **sections):
-        file = write_config(tmp_path / "normal.yml", SMALL, **{**SECTIONS, **sections})
-        return load_config(file, [f"output={tmp_path / folder}", *overrides])
+        return loader(tmp_path, SMALL, **{**SECTIONS, **sections})(f"output={tmp_path / folder}", *overrides)
 
     return write
 

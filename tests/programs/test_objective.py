@@ -7,10 +7,9 @@ import warnings
 import numpy as np
 import paddle
 import pytest
-from support.configs import SMALL, data_section, write_config
+from support.configs import SMALL, data_section, loader
 from support.datasets import TwoTargets
 
-from ppema.config import load_config
 from ppema.data import Field
 from ppema.errors import ConfigError
 from ppema.evaluation.evaluate import evaluate
@@ -30,14 +29,7 @@ SECTIONS = {"model": "support.models.TwoTasks", "data": DATA, "losses": LOSSES, 
 @pytest.fixture
 def written(tmp_path):
     def write(*overrides, **sections):
-        sections = {
-            "model": "support.models.TwoTasks",
-            "data": DATA,
-            "losses": LOSSES,
-            "metrics": "[]",
-            "train": "{epochs: 2}",
-        } | sections
-        return load_config(write_config(tmp_path / "two.yml", SMALL, **sections), [f"output={tmp_path / 'run'}", *overrides])
+        return loader(tmp_path, SMALL, **{**SECTIONS, **sections})(*overrides)
 
     return write
 
