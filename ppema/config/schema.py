@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +16,7 @@ from pydantic import (
 )
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
-from ppema.config.section import Section, Seed, Text, examples
+from ppema.config.section import NAME, Section, Seed, Text, by_name, examples
 from ppema.config.sections.average_spec import AverageSpec
 from ppema.config.sections.data import Data
 from ppema.config.sections.group import Group
@@ -42,34 +41,20 @@ _MOST_UNKNOWN = 20
 RAW = "raw"  # the name of the weights that are not averaged
 
 
-_AVERAGE_NAME = "[A-Za-z][A-Za-z0-9_-]*"
-
-
-def _check_names(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    # Names and sections are checked together, so that one report has the faults of both.
-    found: list[tuple[Path, str]] = []
-    for name in value if isinstance(value, Mapping) else ():
-        if name == RAW:
-            found.append(((name,), "'raw' means the weights themselves; give the average another name"))
-        elif not re.fullmatch(_AVERAGE_NAME, str(name)):
-            found.append(((name,), "expected a name made of letters, digits, '_' and '-' that starts with a letter"))
-    averages = None
-    try:
-        averages = handler(value)
-    except ValidationError as error:
-        found += in_our_words(error, AverageSpec)
-    overwriting = [name for name, average in (averages or {}).items() if average.overwrite_every is not None]
+def _check_averages(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    taken = {RAW: f"{RAW!r} means the weights themselves; give the average another name"}
+    averages = by_name(value, handler, AverageSpec, taken)
+    overwriting = [name for name, average in averages.items() if average.overwrite_every is not None]
     if len(overwriting) > 1:
-        found.append(((overwriting[1], "overwrite_every"), f"{overwriting[0]!r} overwrites the weights already: choose one"))
-    if found:
-        raise faults(found)
+        message = f"{overwriting[0]!r} overwrites the weights already: choose one"
+        raise faults([((overwriting[1], "overwrite_every"), message)])
     return averages
 
 
 Averages = Annotated[
     dict[str, AverageSpec],
-    WrapValidator(_check_names),
-    Field(json_schema_extra={"propertyNames": {"pattern": f"^(?!{RAW}$)({_AVERAGE_NAME}|_replace_)$"}}),
+    WrapValidator(_check_averages),
+    Field(json_schema_extra={"propertyNames": {"pattern": f"^(?!{RAW}$)({NAME}|_replace_)$"}}),
 ]
 
 

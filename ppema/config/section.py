@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from pydantic import (
     PlainValidator,
     Strict,
     ValidationError,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
     model_validator,
 )
@@ -99,3 +101,26 @@ Fraction = Annotated[float, Strict(), Field(ge=0, lt=1, allow_inf_nan=False), ex
 Args = Annotated[dict[str, Any], PlainValidator(_plain_args), WithJsonSchema({"type": "object"})]
 # For numbers that Paddle takes as float32: there 1e-50 is 0 and 1e39 is infinite.
 InFloat32 = AfterValidator(_in_float32)
+
+# Names that the user chooses, of averages and of the parts of a loss.
+NAME = "[A-Za-z][A-Za-z0-9_-]*"
+
+
+def by_name(value: Any, handler: ValidatorFunctionWrapHandler, section: type[Section], taken: Mapping[str, str]) -> Any:
+    """The sections of the mapping `value`, validated together with their names, so that one report has the faults of both.
+
+    section: their type; taken: names that mean something else, with the message for each.
+    """
+    found: list[tuple[Path, str]] = []
+    for name in value if isinstance(value, Mapping) else ():
+        if name in taken:
+            found.append(((name,), taken[name]))
+        elif not re.fullmatch(NAME, str(name)):
+            found.append(((name,), "expected a name made of letters, digits, '_' and '-' that starts with a letter"))
+    try:
+        sections = handler(value)
+    except ValidationError as error:
+        raise faults([*found, *in_our_words(error, section)]) from None
+    if found:
+        raise faults(found)
+    return sections

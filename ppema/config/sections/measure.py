@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, Strict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import ConfigDict, Field, Strict, ValidatorFunctionWrapHandler, WrapValidator
 
-from ppema.config.section import InFloat32, Positive, Text, examples
+from ppema.config.section import NAME, InFloat32, Positive, Text, by_name, examples
 from ppema.config.sections.named import Named
-from ppema.config.wording import expecting, faults, in_our_words
-from ppema.errors import Path
+from ppema.config.wording import expecting
 
-PART_NAME = "[A-Za-z][A-Za-z0-9_-]*"
 _METRIC_NAME = "a name made of letters, digits, '_' and '-' that starts with a letter"
 Chosen = Annotated[Text | tuple[Text, ...], expecting("a name, or a list of names")]
 
@@ -48,7 +44,7 @@ class MetricSpec(Measure):
         {"name": "iou", "output": "mask", "target": "mask"},
     ) | ConfigDict(serialize_by_alias=True)
 
-    called: Annotated[str, Strict(), Field(pattern=f"^{PART_NAME}$"), expecting(_METRIC_NAME)] | None = Field(
+    called: Annotated[str, Strict(), Field(pattern=f"^{NAME}$"), expecting(_METRIC_NAME)] | None = Field(
         default=None,
         alias="as",
         description="Name of its figures, so that a metric can occur twice. null: the last part of `name`.",
@@ -71,25 +67,12 @@ class LossPart(Measure):
     weight: Annotated[Positive, InFloat32] = Field(default=1.0, description="Factor of this part in the sum.")
 
 
-def _check_names(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    # Names and sections are checked together, so that one report has the faults of both.
-    found: list[tuple[Path, str]] = [
-        ((name,), "expected a name made of letters, digits, '_' and '-' that starts with a letter")
-        for name in (value if isinstance(value, Mapping) else ())
-        if not re.fullmatch(PART_NAME, str(name))
-    ]
-    parts = None
-    try:
-        parts = handler(value)
-    except ValidationError as error:
-        found += in_our_words(error, LossPart)
-    if found:
-        raise faults(found)
-    return parts
+def _check_parts(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    return by_name(value, handler, LossPart, {})
 
 
 LossParts = Annotated[
     dict[str, LossPart],
-    WrapValidator(_check_names),
-    Field(json_schema_extra={"propertyNames": {"pattern": f"^({PART_NAME}|_replace_)$"}}),
+    WrapValidator(_check_parts),
+    Field(json_schema_extra={"propertyNames": {"pattern": f"^({NAME}|_replace_)$"}}),
 ]
