@@ -27,7 +27,7 @@ from ppema.programs.device import onednn_of, place_of
 from ppema.programs.eval_program import Model, build_test_model, on_onednn
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
-from ppema.programs.normalization import is_unmeasured, kept_by_run, measured
+from ppema.programs.model.normalization import is_unmeasured, kept_by_run, measured
 from ppema.programs.phases import waiting_after
 from ppema.programs.start import initialise, seed_everything
 from ppema.programs.statistics import train_statistics

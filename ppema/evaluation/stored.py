@@ -19,7 +19,7 @@ from ppema.evaluation.policies import Policies
 from ppema.evaluation.prepared import prepare_evaluation
 from ppema.metrics import Figure
 from ppema.passes.select import POLICIES, BatchNormPolicy
-from ppema.programs.normalization import kept
+from ppema.programs.model.normalization import kept
 from ppema.weights.file import description, is_file, numbers_in, read_weights
 
 

@@ -33,8 +33,8 @@ from ppema.passes.treatment import Treatment
 from ppema.programs.averages import average_passes
 from ppema.programs.eval_program import Model, TestProgram, build_test_model, rewired
 from ppema.programs.extra import ExtraPass, with_extra
-from ppema.programs.mixed_precision import scaling
-from ppema.programs.mixing import Mixing
+from ppema.programs.model.mixed_precision import scaling
+from ppema.programs.model.mixing import Mixing
 from ppema.programs.phases import LAST, Phase, phases_of
 from ppema.programs.step import BackwardPass, ForwardPass, OptimizePass
 from ppema.programs.treatments import treatments_of

@@ -15,10 +15,10 @@ from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers
 from ppema.metrics import METRICS, Gauge, build_metrics, mean_result, mean_statistics, place, warn_of_ignored
 from ppema.passes.average import read_shadows
 from ppema.passes.onednn import OnednnPass
-from ppema.programs.forward import forward
 from ppema.programs.inputs import Inputs
-from ppema.programs.objective import Objective
-from ppema.programs.outputs import operands
+from ppema.programs.model.forward import forward
+from ppema.programs.model.objective import Objective
+from ppema.programs.model.outputs import operands
 from ppema.user_code.blame import building
 
 

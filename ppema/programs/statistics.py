@@ -13,7 +13,7 @@ from ppema.passes.groups import GroupsPass
 from ppema.passes.recalibrate import moving_statistics
 from ppema.passes.target import TrainProgram
 from ppema.programs.eval_program import Model
-from ppema.programs.forward import forward
+from ppema.programs.model.forward import forward
 from ppema.programs.treatments import treatments_of
 
 

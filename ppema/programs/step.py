@@ -14,9 +14,9 @@ from ppema.errors import ConfigError, listed
 from ppema.ir import Parameter
 from ppema.passes.target import Pass, TrainProgram
 from ppema.programs.eval_program import Model
-from ppema.programs.forward import forward
-from ppema.programs.mixed_precision import computed
-from ppema.programs.objective import refuse_sums
+from ppema.programs.model.forward import forward
+from ppema.programs.model.mixed_precision import computed
+from ppema.programs.model.objective import refuse_sums
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau, rates
 from ppema.posthoc.snapshots import Snapshots, snapshots_of
 from ppema.programs.device import place_of
-from ppema.programs.normalization import changes, kept_by_run
+from ppema.programs.model.normalization import changes, kept_by_run
 from ppema.training.due import Due
 from ppema.training.evaluations import Evaluations
 from ppema.training.initial import Restored, begin_with

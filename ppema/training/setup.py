@@ -33,7 +33,7 @@ from ppema.programs.device import Onednn, check_precision, onednn_of, place_of
 from ppema.programs.eval_program import TestProgram, on_onednn
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
-from ppema.programs.normalization import measured
+from ppema.programs.model.normalization import measured
 from ppema.programs.start import initialise, seed_everything
 from ppema.values import number
 from ppema.weights.put import put

@@ -13,7 +13,7 @@ from ppema.api import evaluate
 from ppema.checkpoint.checkpoint import BEGUN
 from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError, ConfigError
-from ppema.programs.mixing import Mixing
+from ppema.programs.model.mixing import Mixing
 from ppema.training.loop import dry_run, train
 from ppema.training.setup import prepare_training
 from ppema.training.stepper import Stepper

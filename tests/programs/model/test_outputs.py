@@ -7,7 +7,7 @@ import pytest
 
 from ppema.config.sections.measure import Measure
 from ppema.errors import ConfigError
-from ppema.programs.outputs import call, operands, outputs_of
+from ppema.programs.model.outputs import call, operands, outputs_of
 
 
 class Variable:

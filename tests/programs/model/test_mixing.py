@@ -16,8 +16,8 @@ from ppema.ir import backend
 from ppema.log.run import run as read_run
 from ppema.programs.device import place_of
 from ppema.programs.executor import Executor
-from ppema.programs.forward import forward
-from ppema.programs.mixing import Mixing
+from ppema.programs.model.forward import forward
+from ppema.programs.model.mixing import Mixing
 from ppema.training.setup import prepare_training
 
 SECTIONS = {

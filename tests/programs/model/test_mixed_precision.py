@@ -22,7 +22,7 @@ from ppema.passes.scaling import ScaleLossPass
 from ppema.passes.target import TrainProgram, apply_passes
 from ppema.programs.build import training_step
 from ppema.programs.eval_program import build_test_model
-from ppema.programs.mixed_precision import computed
+from ppema.programs.model.mixed_precision import computed
 from ppema.training.loop import dry_run, train
 from ppema.training.setup import prepare_training
 

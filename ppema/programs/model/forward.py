@@ -14,11 +14,11 @@ from ppema.errors import ConfigError
 from ppema.ir import Variable
 from ppema.losses import form
 from ppema.models import MODELS
-from ppema.programs.mixed_precision import casts, in_float32
-from ppema.programs.mixing import Mixing
-from ppema.programs.normalization import normalised
-from ppema.programs.objective import Objective, objective
-from ppema.programs.outputs import call, outputs_of
+from ppema.programs.model.mixed_precision import casts, in_float32
+from ppema.programs.model.mixing import Mixing
+from ppema.programs.model.normalization import normalised
+from ppema.programs.model.objective import Objective, objective
+from ppema.programs.model.outputs import call, outputs_of
 from ppema.user_code.blame import building
 from ppema.user_code.names import check_arguments, resolve
 

@@ -18,9 +18,9 @@ from ppema.ir import backend
 from ppema.log.run import run as read_run
 from ppema.programs.device import place_of
 from ppema.programs.executor import Executor
-from ppema.programs.forward import forward
 from ppema.programs.loaders import eval_loader, train_loader
-from ppema.programs.normalization import measured
+from ppema.programs.model.forward import forward
+from ppema.programs.model.normalization import measured
 from ppema.training.setup import prepare_training
 from ppema.weights.file import numbers_in, write_weights
 

@@ -21,7 +21,7 @@ from ppema.data.mix_draw import MixDraw
 from ppema.errors import ConfigError, listed
 from ppema.ir import Variable
 from ppema.losses import Weighted
-from ppema.programs.objective import Objective
+from ppema.programs.model.objective import Objective
 from ppema.user_code.names import did_you_mean
 
 _PARTNERS, _BLEND, _BOX, _SHARE = "mix.partners", "mix.blend", "mix.box", "mix.share"

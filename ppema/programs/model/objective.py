@@ -10,7 +10,7 @@ from ppema.errors import ConfigError
 from ppema.ir import Variable
 from ppema.losses import TargetRange, Weighted, build_loss, mean
 from ppema.metrics import measured
-from ppema.programs.outputs import operands
+from ppema.programs.model.outputs import operands
 from ppema.user_code.blame import building
 
 
