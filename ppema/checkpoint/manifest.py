@@ -62,7 +62,21 @@ class SavedAverage(BaseModel):
     total_weight: NonNegativeFloat
 
 
-_LATER = ("onednn", "early_stop", "begun")
+class SavedField(BaseModel):
+    """One field of the samples that a run evaluates, after its transforms, as in `data.Field`.
+
+    shape: without the batch axis; -1 is a dimension that differs from batch to batch.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    name: str
+    shape: list[int]
+    dtype: str
+    is_target: bool
+
+
+_LATER = ("onednn", "early_stop", "begun", "fields")
 
 
 class Manifest(FolderManifest):
@@ -75,6 +89,7 @@ class Manifest(FolderManifest):
     lr: the schedule's numbers (`optimizers.optimizer.lr_state`). best: by monitored metric.
     metrics: as in the run's result; a non-finite measure is null. interval: the losses since the last log line. early_stop: the
     state of `train.early_stop`. begun: the micro-batches done of the step after `state`; the part "begun" holds their sums.
+    fields: those of a sample, inputs first; none in a checkpoint of an earlier version.
     averages: by name. structured: the variables' names by their place in the model. config: the resolved config.
     """
 
@@ -90,6 +105,7 @@ class Manifest(FolderManifest):
     interval: Losses
     early_stop: Waiting | None = None
     begun: Begun | None = None
+    fields: list[SavedField] = []
     averages: dict[str, SavedAverage]
     structured: dict[str, str]
     config: dict[str, Any]

@@ -20,12 +20,14 @@ from ppema.losses.loss_arguments import class_axis
 from ppema.losses.named_loss import LOSSES, build_loss
 from ppema.losses.paddle_losses import LAYERS
 from ppema.losses.regression import mae, mse
+from ppema.losses.scores import Scores
 from ppema.losses.target_range import TargetRange
 from ppema.losses.weighted import Weighted, mean, per_sample
 
 __all__ = [
     "LAYERS",
     "LOSSES",
+    "Scores",
     "TargetRange",
     "Weighted",
     "build_loss",

@@ -15,6 +15,7 @@ from ppema.losses.binary import binary_cross_entropy, focal
 from ppema.losses.classification import cross_entropy
 from ppema.losses.paddle_losses import LAYERS, layer_loss
 from ppema.losses.regression import huber, mae, mse, smooth_l1
+from ppema.losses.scores import Scores, scores_of
 from ppema.losses.segmentation import dice
 from ppema.losses.target_range import TargetRange, target_range
 from ppema.user_code.names import check_arguments, resolve
@@ -58,6 +59,10 @@ class Loss:
     def accepts(self, predictions: Any, targets: Variable) -> TargetRange | None:
         """The valid targets, if the loss limits them."""
         return target_range(self.function, self.args, predictions, targets)
+
+    def scores(self, predictions: Variable, targets: Variable) -> Scores | None:
+        """What the loss takes predictions for; None if they are plain numbers, or if nothing is known of them."""
+        return scores_of(self.function, self.args, predictions, targets)
 
 
 def build_loss(spec: Any) -> Loss:

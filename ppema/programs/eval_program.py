@@ -94,6 +94,21 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
                     measures[name] = place(name, metric, predictions, target)
         warn_of_ignored(config.loss_parts, config.metrics, one_target=len(made.targets) == 1)
         structured = {place: value.name for place, value in made.model.state_dict().items()}
+    refuse_changes(config, main)
+    return Model(
+        startup,
+        TestProgram(main, measures),
+        Inputs(tuple(field.name for field in fields), made.objective.accepts),
+        backend().parameters(main),
+        structured,
+    )
+
+
+def refuse_changes(config: Config, main: Program) -> None:
+    """Put `main`, a program of the model in eval mode, into test mode.
+
+    Raises ConfigError if it still changes a variable or draws random numbers.
+    """
     # Eval mode does not reach F.dropout and F.batch_norm, whose default is to train.
     backend().set_test(main)
     for op in backend().operations(main):
@@ -103,13 +118,6 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
                 raise ConfigError.of(
                     f"in eval mode the model still {does} ({op.kind} at {op.source}): check self.training in its forward"
                 )
-    return Model(
-        startup,
-        TestProgram(main, measures),
-        Inputs(tuple(field.name for field in fields), made.objective.accepts),
-        backend().parameters(main),
-        structured,
-    )
 
 
 def _losses(objective: Objective) -> dict[str, Gauge]:

@@ -24,6 +24,11 @@ def of_some(predictions, targets):
     return paddle.masked_select(predictions[:, 0], targets > 2)
 
 
+def first_output(predictions, targets):
+    """The first number of each prediction, as it is."""
+    return predictions[:, 0]
+
+
 def sq_dist(predictions, targets):
     """A mean over samples: the squared distance to the target class. Less is better, which its name does not say."""
     one_hot = paddle.nn.functional.one_hot(targets, predictions.shape[-1])

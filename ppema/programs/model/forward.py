@@ -1,8 +1,8 @@
-"""Builds a config's model, its inputs and its outputs in a program, for training, evaluation and prediction alike."""
+"""Builds a config's model in a program: for training and evaluation with its loss, for prediction without."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,15 +24,18 @@ from ppema.user_code.names import check_arguments, resolve
 
 
 @dataclass(frozen=True)
-class Forward:
-    """A model in a program.
-
-    inputs, outputs: by name; targets: by name, [N, ...]; objective: the loss and its parts.
-    """
+class ModelInProgram:
+    """A model in a program. inputs: by name, as the model receives them; outputs: by name."""
 
     model: Any
     inputs: dict[str, Variable]
     outputs: dict[str, Variable]
+
+
+@dataclass(frozen=True)
+class Forward(ModelInProgram):
+    """A model in a program, with its objective. targets: by name, [N, ...]; objective: the loss and its parts."""
+
     targets: dict[str, Variable]
     objective: Objective
 
@@ -43,7 +46,7 @@ class Forward:
 
 
 def forward(config: Config, fields: Sequence[Field], *, train: bool, precision: str = "float32") -> Forward:
-    """Build a config's model in the default main program, in train or eval mode. Raises ConfigError.
+    """Build a config's model and its loss in the default main program, in train or eval mode. Raises ConfigError.
 
     fields: of a sample; each is an input of the program, of its name. In train mode, a section `mix` mixes inputs and losses.
     precision: type in which convolutions and matrix products compute. Outputs of a half type are cast to float32.
@@ -52,25 +55,42 @@ def forward(config: Config, fields: Sequence[Field], *, train: bool, precision: 
     with config.at("model"):
         model = _build_model(config.model)
         model.train() if train else model.eval()
-        feeds = {
-            field.name: paddle.static.data(field.name, [-1, *field.shape], getattr(paddle, field.dtype)) for field in fields
-        }
+        feeds = _feeds(fields)
         inputs = {field.name: feeds[field.name] for field in fields if not field.is_target}
         inputs = normalised(config, fields, inputs)
         targets = {field.name: feeds[field.name] for field in fields if field.is_target}
         partners = {}
         if mixing is not None:
             inputs, partners = mixing.batch(inputs, targets)
-        about = f"the model can not take the data's {', '.join(map(form, inputs.values()))}"
-        with building(about=about), casts(paddle.static.default_main_program(), precision):
-            returned = call(model, inputs, named=config.data.inputs is not None)
-        outputs = outputs_of(returned)
-        if precision != "float32":
-            outputs = {name: in_float32(output) for name, output in outputs.items()}
+        outputs = _outputs(config, model, inputs, precision)
     aim = objective(config, outputs, targets)
     if mixing is not None:
         aim = mixing.objective(config, aim, objective(config, outputs, partners))
     return Forward(model, inputs, outputs, targets, aim)
+
+
+def applied(config: Config, fields: Sequence[Field]) -> ModelInProgram:
+    """Build a config's model in the default main program, in eval mode, without targets and losses. Raises ConfigError.
+
+    fields: the inputs of a sample.
+    """
+    with config.at("model"):
+        model = _build_model(config.model)
+        model.eval()
+        inputs = normalised(config, fields, _feeds(fields))
+        return ModelInProgram(model, inputs, _outputs(config, model, inputs, "float32"))
+
+
+def _feeds(fields: Sequence[Field]) -> dict[str, Variable]:
+    return {field.name: paddle.static.data(field.name, [-1, *field.shape], getattr(paddle, field.dtype)) for field in fields}
+
+
+def _outputs(config: Config, model: Any, inputs: Mapping[str, Variable], precision: str) -> dict[str, Variable]:
+    about = f"the model can not take the data's {', '.join(map(form, inputs.values()))}"
+    with building(about=about), casts(paddle.static.default_main_program(), precision):
+        returned = call(model, inputs, named=config.data.inputs is not None)
+    outputs = outputs_of(returned)
+    return outputs if precision == "float32" else {name: in_float32(output) for name, output in outputs.items()}
 
 
 def _build_model(spec: Any) -> Any:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import paddle
+
 from ppema.config import Config
+from ppema.data import Field
 from ppema.errors import ConfigError
-from ppema.ir import Variable
-from ppema.losses import TargetRange, Weighted, build_loss, mean
+from ppema.ir import Variable, is_variable
+from ppema.losses import Scores, TargetRange, Weighted, build_loss, mean
 from ppema.metrics import measured
 from ppema.programs.model.outputs import operands
 from ppema.user_code.blame import building
@@ -87,3 +90,23 @@ def objective(config: Config, outputs: Mapping[str, Variable], targets: Mapping[
             if chosen is not None and valid is not None:
                 accepts[chosen] = valid.both(accepts[chosen]) if chosen in accepts else valid
     return Objective(parts, {name: spec.weight for name, spec in config.loss_parts.items()}, accepts)
+
+
+def scores(config: Config, outputs: Mapping[str, Variable], targets: Sequence[Field]) -> dict[str, Scores]:
+    """What the numbers of each output are, by the parts of the loss that read it. Raises ConfigError.
+
+    targets: the fields of a sample that are targets. An output has no entry if no part tells, or if two parts differ.
+    """
+    found: dict[str, set[Scores]] = {}
+    aside = paddle.static.Program()  # for the forms of targets; it must outlive its variables
+    with paddle.static.program_guard(aside):
+        feeds = {each.name: paddle.static.data(each.name, [-1, *each.shape], getattr(paddle, each.dtype)) for each in targets}
+    for name, spec in config.loss_parts.items():
+        with config.at_loss(name):
+            predictions, target = operands(spec, outputs, feeds, name)
+            with building():
+                loss = build_loss(spec)
+        read = next((each for each, value in outputs.items() if value is predictions), None)
+        if read is not None and is_variable(target) and (told := loss.scores(predictions, target)) is not None:
+            found.setdefault(read, set()).add(told)
+    return {name: told.pop() for name, told in found.items() if len(told) == 1}

@@ -14,7 +14,7 @@ import paddle
 from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.best import Best, undirected
 from ppema.checkpoint.checkpoint import Checkpoint, with_state
-from ppema.checkpoint.manifest import Manifest, SavedAverage
+from ppema.checkpoint.manifest import Manifest, SavedAverage, SavedField
 from ppema.checkpoint.state import BEGINNING, Losses, State, step_seed
 from ppema.checkpoint.store import Checkpoints, pointer_of
 from ppema.checkpoint.tensors import Image
@@ -220,6 +220,10 @@ def manifest_of(
         interval=interval,
         early_stop=waiting,
         begun=begun,
+        fields=[
+            SavedField(name=each.name, shape=list(each.shape), dtype=each.dtype, is_target=each.is_target)
+            for each in run.eval_loader.fields
+        ],
         averages={
             name: SavedAverage(
                 shadow_of=average.shadow_of,
