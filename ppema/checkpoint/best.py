@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ppema.errors import ConfigError
@@ -65,12 +65,30 @@ def which_is_best(metrics: Sequence[str]) -> ConfigError:
     )
 
 
-def check_monitors(monitors: Sequence[str], measures: Sequence[str], *key: str) -> None:
-    """Raise ConfigError at `key` (default: "monitor") unless `measures` have all metrics in `monitors`."""
+@dataclass(frozen=True)
+class FigureNames:
+    """The names of the figures of an evaluation: of those that are numbers, and of arrays, such as a confusion matrix."""
+
+    numbers: list[str]
+    arrays: list[str] = field(default_factory=list)
+
+    def fault(self, metric: str) -> str:
+        """The reason why `metric` is no number that is measured, in words; "" if it is one."""
+        if metric in self.numbers:
+            return ""
+        parts = [name for name in self.numbers if name.startswith(f"{metric}.")]
+        if parts:
+            return f"{metric!r} is several numbers; choose one of {', '.join(parts)}"
+        if metric in self.arrays:
+            return f"{metric!r} is an array, not a number; numbers are {', '.join(self.numbers)}"
+        return f"{metric!r} is not measured; measured are {', '.join(self.numbers)}"
+
+
+def check_monitors(monitors: Sequence[str], figures: FigureNames, *key: str) -> None:
+    """Raise ConfigError at `key` (default: "monitor") unless all metrics in `monitors` are numbers of `figures`."""
     for monitor in monitors:
-        metric = monitor.partition("/")[2]
-        if metric not in measures:
-            raise ConfigError.of(f"{metric!r} is not measured; measured are {', '.join(measures)}", *key or ("monitor",))
+        if fault := figures.fault(monitor.partition("/")[2]):
+            raise ConfigError.of(fault, *key or ("monitor",))
 
 
 def has_direction(name: str) -> bool:

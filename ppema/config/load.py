@@ -10,7 +10,7 @@ from typing import Any
 from ppema.config.dump import to_yaml
 from ppema.config.schema import Config
 from ppema.config.tree.inheritance import Files
-from ppema.config.tree.merge import assign, without_marks
+from ppema.config.tree.merge import REPLACE, assign, check_marks, without_marks
 from ppema.config.tree.positions import Position, Positions
 from ppema.config.tree.yaml_tree import MAX_BYTES, MAX_DEPTH, MAX_NODES, TOO_DEEP, Entry, extent, read_yaml
 from ppema.config.wording import key_fault
@@ -24,7 +24,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     file itself wins over all of them. `ppema.config.tree.merge.merge` has the rules, including `_replace_: true`.
 
     An override `a.b.0.c=value` replaces the value of the one key that it names. The value is YAML; an empty value is null.
-    In a list, the key is an index counted from 0. Missing mappings are created.
+    In a list, the key is an index counted from 0. Missing mappings are created. `_replace_: true` in the value is redundant.
 
     An `output` that is not set becomes `runs/<the file's name>`. Modules that the config names are searched on Python's path,
     in the current working directory, and in the folder of the file.
@@ -92,9 +92,12 @@ def _override(tree: Entry, override: str) -> Entry:
     try:
         if not equals or any(map(key_fault, keys)):
             raise ConfigError.of(f"expected key=value with a key such as train.epochs, got {override!r}")
+        if REPLACE in keys:
+            raise ConfigError.of(f"{REPLACE} is no key of its own: write it in a mapping, as in averages={{{REPLACE}: true, ...}}")
         value = read_yaml(text, lambda mark: position) or Entry(None, position)
+        check_marks(value)
         if len(keys) + value.depth() > MAX_DEPTH:
             raise ConfigError.of(TOO_DEEP)
-        return assign(tree, keys, value)
+        return assign(tree, keys, without_marks(value))
     except ConfigError as error:
         raise ConfigError(Problem((), problem.message, position.text) for problem in error.problems) from None

@@ -22,7 +22,8 @@ for editors. [A config by example](config-by-example.md) is the page to begin wi
 - **name**: short for `{name: NAME}`, a section without arguments.
 - `_base_: FILE`, or a list of files, at the top of a config: it inherits from them. Paths are relative to the config. Later
   files win over earlier ones, and the config wins over all.
-- `_replace_: true`, in any mapping: it replaces the inherited mapping. Without it the two are merged.
+- `_replace_: true`, in any mapping: it replaces the inherited mapping. Without it the two are merged. One in an override always
+  replaces.
 - **Examples**: a test loads each of them, together with the keys that it requires.
 """
 _ITEM, _NAME = "*", "<name>"  # parts of a place: any item of a list, and any key of a mapping whose names the user chooses

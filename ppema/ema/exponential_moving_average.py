@@ -120,9 +120,9 @@ class ExponentialMovingAverage:
 
         Raises AverageError if called twice or before `minimize`; if the program has no parameters, one of a type without shadow
         (float8), or an average of this name; if `minimize` trains a parameter marked `trainable = False`; and if one of the
-        constructor's programs does not read the train program's parameters. Raises TypeError for any other `when`. Warns if
-        `minimize` trains inside a branch and `when` is None, and if the startup program belongs to another model or seems to
-        have run.
+        constructor's programs does not read the train program's parameters. Raises ConfigError for a pattern that matches
+        nothing, and TypeError for any other `when`. Warns if `minimize` trains inside a branch and `when` is None, and if the
+        startup program belongs to another model or seems to have run.
         """
         if self._attached is not None:
             raise AverageError(f"update() of the average {self._name!r} was called twice: each run would count double")

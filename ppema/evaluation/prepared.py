@@ -13,6 +13,7 @@ import paddle
 
 from ppema.averaging.precision import fitted
 from ppema.checkpoint.begun import MicroBatches
+from ppema.checkpoint.best import FigureNames
 from ppema.checkpoint.checkpoint import Checkpoint, check_fits
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import RAW, Config
@@ -39,7 +40,7 @@ from ppema.weights.put import put
 class EvaluationRun:
     """A model ready for evaluation. `load` fills the scope with weights.
 
-    model: its test program uses oneDNN wherever a training run does; figures: the names of its figures that are numbers.
+    model: its test program uses oneDNN wherever a training run does; figures: the names of its figures.
     """
 
     config: Config
@@ -47,7 +48,7 @@ class EvaluationRun:
     eval_loader: Loader
     executor: Executor
     scope: Any
-    figures: list[str]
+    figures: FigureNames
 
     def close(self) -> None:
         """Close the loader, and free the memory of activations."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppema.averaging.precision import HALF_TYPES
+from ppema.checkpoint.best import FigureNames
 from ppema.config import Config
 from ppema.data import Batch, Loader
 from ppema.ema.saved import read
@@ -18,7 +19,7 @@ from ppema.evaluation.dependence import MISCOUNTED, ROUNDING, depends, flips, mi
 from ppema.evaluation.evaluate import numbers
 from ppema.ir import Parameter, scope
 from ppema.losses import LOSSES
-from ppema.metrics import METRICS, Counts, Gathered, Statistic, Weights
+from ppema.metrics import METRICS, Counts, Figure, Gathered, Statistic, Weights
 from ppema.programs.eval_program import Model, is_loss
 from ppema.programs.executor import Executor
 
@@ -45,15 +46,16 @@ def try_out(config: Config, executor: Executor, model: Model, loader: Loader) ->
     return {name: [next(values) for _ in measure.statistics] for name, measure in model.test.measures.items()}
 
 
-def figure_names(config: Config, model: Model, tried: Tried) -> list[str]:
-    """The names of the figures of `model` that are numbers. Raises ConfigError for a metric that fails on one sample."""
-    found: list[str] = []
+def figure_names(config: Config, model: Model, tried: Tried) -> FigureNames:
+    """The names of the figures of `model`. Raises ConfigError for a metric that fails on one sample."""
+    found: dict[str, Figure] = {}
     for name, measure in model.test.measures.items():
         with config.at(*(() if is_loss(name) else ("metrics", _metrics(model).index(name)))):
             gathered = Gathered()
             measure.gather(gathered, 0, 1, tried[name])
-            found += numbers(measure.figures(gathered))
-    return found
+            found |= measure.figures(gathered)
+    of_numbers = list(numbers(found))
+    return FigureNames(of_numbers, [name for name in found if name not in of_numbers])
 
 
 def _statistics(model: Model) -> list[tuple[str, Statistic]]:

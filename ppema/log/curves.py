@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ppema.checkpoint.best import FigureNames
 from ppema.config import RAW
 from ppema.errors import DataError
 from ppema.log.records import measures_of, read_metrics
@@ -22,9 +23,9 @@ def draw_curves(output: Path, metric: str, file: Path) -> None:
     records = [record for record in read_metrics(output) if record["kind"] == "eval"]
     if not records:
         raise DataError(f"{output / 'metrics.jsonl'}: it holds no evaluation: train first")
-    measures = measures_of(records[0])
-    if metric not in measures:
-        raise DataError(f"{output / 'metrics.jsonl'}: {metric!r} is not measured; measured are {', '.join(measures)}")
+    figures = FigureNames(measures_of(records[0]), [key for key, value in records[0].items() if isinstance(value, list)])
+    if fault := figures.fault(metric):
+        raise DataError(f"{output / 'metrics.jsonl'}: {fault}")
     with figure(file) as axes:
         for weights in dict.fromkeys(record["weights"] for record in records):
             # A non-finite value is null in the records, and a gap in the line.

@@ -40,7 +40,7 @@ class EmaPass(Pass):
     places: Mapping[str, str] = field(default_factory=dict)
 
     def apply(self, target: TrainProgram) -> Average:
-        """The new average. Raises AverageError as `declare` does, and for a pattern that is invalid or matches nothing."""
+        """The new average. Raises AverageError as `declare` does, and ConfigError as `Selection.choose` does."""
         # A variable that is frozen for now is covered: its average is the variable itself, bit for bit.
         waiting = {each.name: each for each in target.waiting}
         parameters = [waiting.get(each.name, each) for each in target.parameters]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ppema.errors import AverageError
+from ppema.errors import ConfigError, listed
 from ppema.ir import Parameter
 
 BatchNormPolicy = Literal["average", "copy", "recalibrate"]
@@ -57,16 +57,12 @@ class Selection:
         statistics: names of the variables that BatchNorm writes.
         places: place in the model by variable's name, as far as known.
 
-        Raises AverageError for a pattern that is not a regular expression or matches nothing.
+        Raises ConfigError, at ("include", index) or ("exclude", index), for a pattern that is not a regular expression or
+        matches nothing.
         """
-        for pattern in (*self.include, *self.exclude):
-            try:
-                compiled = re.compile(pattern)
-            except re.error as error:
-                raise AverageError(f"{pattern!r} is not a regular expression: {error}") from error
-            if not any(_matches(compiled, parameter, places) for parameter in parameters):
-                some = ", ".join(parameter.name for parameter in parameters[:3])
-                raise AverageError(f"{pattern!r} matches none of the {len(parameters)} parameters, which are {some}, ...")
+        for key, patterns in (("include", self.include), ("exclude", self.exclude)):
+            for index, pattern in enumerate(patterns):
+                matched(pattern, parameters, places, key, index)
         return [self._choose(parameter, written, statistics, places) for parameter in parameters]
 
     def _choose(
@@ -93,6 +89,23 @@ class Selection:
 def chosen(choices: Sequence[Choice], how: str) -> list[Parameter]:
     """The parameters of the choices with this `how`."""
     return [choice.parameter for choice in choices if choice.how == how]
+
+
+def matched(pattern: str, parameters: Sequence[Parameter], places: Mapping[str, str], *path: str | int) -> list[Parameter]:
+    """The parameters that have a match of `pattern` in their name, or in their place in the model.
+
+    places: by variable's name, as far as known. Raises ConfigError at `path` for a pattern that is not a regular expression or
+    matches nothing.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError.of(f"{pattern!r} is not a regular expression: {error}", *path) from error
+    found = [parameter for parameter in parameters if _matches(compiled, parameter, places)]
+    if not found:
+        some = listed([places.get(parameter.name, parameter.name) for parameter in parameters])
+        raise ConfigError.of(f"{pattern!r} matches none of the {len(parameters)} variables, which are {some}", *path)
+    return found
 
 
 def _matches(pattern: re.Pattern[str], parameter: Parameter, places: Mapping[str, str]) -> bool:

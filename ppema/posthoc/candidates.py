@@ -93,7 +93,7 @@ class Bench:
         if finite:
             metrics = numbers(evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader))
         else:
-            metrics = dict.fromkeys(run.figures, math.nan)
+            metrics = dict.fromkeys(run.figures.numbers, math.nan)
         row = Row(name, length, metrics, built.error, built.parts)
         self.rows.append(row)
         self._say(f"{name}  " + "  ".join(f"{each} {value:.4f}" for each, value in metrics.items()) + _doubt(row))

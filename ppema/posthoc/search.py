@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import paddle
 
-from ppema.checkpoint.best import has_direction, mode_of, wants_less, which_is_best
+from ppema.checkpoint.best import FigureNames, has_direction, mode_of, wants_less, which_is_best
 from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.config import DEFAULT_BATCHES, SAFETENSORS, Config
 from ppema.config.sections.normalize import Normalization, numbers_of
@@ -252,17 +252,17 @@ def _lengths(wanted: Given | Search, posthoc: PostHoc) -> list[Length]:
     return between
 
 
-def _metric(config: Config, given: str | None, measures: Sequence[str], *, decides: bool) -> tuple[str, bool]:
+def _metric(config: Config, given: str | None, figures: FigureNames, *, decides: bool) -> tuple[str, bool]:
     """The deciding metric, and whether less of it is better. decides: whether there are several candidates.
 
-    Raises PpemaError for a metric that is not measured, or that decides without a direction.
+    Raises PpemaError for a metric that is no number that is measured, or that decides without a direction.
     """
     train = config.train
     monitored = next((each.partition("/")[2] for each in train.monitors), "")
-    first = next((each for each in measures if each.partition(".")[0] != "loss"), "loss")
+    first = next((each for each in figures.numbers if each.partition(".")[0] != "loss"), "loss")
     metric = given or monitored or first
-    if metric not in measures:
-        raise PpemaError(Naming("{metric}: {!r} is not measured; measured are {}", metric, ", ".join(measures)))
+    if fault := figures.fault(metric):
+        raise PpemaError(Naming("{metric}: {}", fault))
     mode = mode_of(metric, train.monitors, train.mode)
     if decides and mode is None and not has_direction(metric):
         if train.monitors and not any(each.partition("/")[2] == metric for each in train.monitors):

@@ -93,7 +93,14 @@ def _difference(evaluated: tuple[Field, ...], trained: tuple[Field, ...], *, tra
     """The message for samples of evaluation that differ from those of training. transformed: whether these have transforms."""
     ours, theirs = (", ".join(map(str, fields)) for fields in (evaluated, trained))
     message = f"its samples are {ours}; those of data.train are {theirs}"
-    if transformed:
+    converted = next(((one, two) for one, two in zip(evaluated, trained, strict=False) if one.dtype != two.dtype), None)
+    if transformed and converted:
+        one, two = converted
+        message += (
+            f"; {one.name} is {one.dtype} in evaluation and {two.dtype} in training: a transform that changes a dtype belongs "
+            "into both lists"
+        )
+    elif transformed:
         message += "; transforms that change shapes belong into both lists"
     elif [(each.dtype, len(each.shape)) for each in evaluated] == [(each.dtype, len(each.shape)) for each in trained]:
         differing = next(one for one, two in zip(evaluated, trained, strict=True) if one != two)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from ppema.config import Config
 from ppema.errors import ConfigError
 from ppema.ir import NORM_KINDS, PAIRED_NORM_KINDS, Parameter, backend
 from ppema.optimizers.optimizer import DECAY_FILTERS, optimizer_of
+from ppema.passes.select import matched
 from ppema.passes.treatment import Treatment
 from ppema.programs.eval_program import Model
 
@@ -29,7 +29,7 @@ def treatments_of(config: Config, model: Model) -> dict[str, Treatment]:
         with config.at("groups", index):
             if group.weight_decay is not None:
                 _check_decay(config.optimizer.name, group.weight_decay)
-            for parameter in _matched(group.match, model.parameters, places):
+            for parameter in matched(group.match, model.parameters, places, "match"):
                 other = group_of.setdefault(parameter.name, index)
                 if other != index:
                     place = places.get(parameter.name, parameter.name)
@@ -48,19 +48,6 @@ def treatments_of(config: Config, model: Model) -> dict[str, Treatment]:
         treatment = found.get(name, Treatment())
         if treatment.weight_decay is None and not treatment.frozen:
             found[name] = replace(treatment, weight_decay=0.0)
-    return found
-
-
-def _matched(pattern: str, parameters: Iterable[Parameter], places: Mapping[str, str]) -> list[Parameter]:
-    parameters = list(parameters)
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise ConfigError.of(f"{pattern!r} is not a regular expression: {error}", "match") from error
-    found = [each for each in parameters if any(compiled.search(name) for name in (each.name, places.get(each.name, "")))]
-    if not found:
-        some = ", ".join(places.get(each.name, each.name) for each in parameters[:3])
-        raise ConfigError.of(f"{pattern!r} matches none of the {len(parameters)} variables, which are {some}, ...", "match")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ppema.checkpoint.best import has_direction, less_is_better, mode_of, undirected
+from ppema.checkpoint.best import FigureNames, has_direction, less_is_better, mode_of, undirected
 from ppema.metrics import METRICS
 
 
@@ -47,3 +47,16 @@ def test_the_direction_of_parts_is_that_of_their_metric():
     assert all(less_is_better(name) for name in least)
     assert all(has_direction(name) and not less_is_better(name) for name in most)
     assert not any(map(has_direction, ("sauce", "curious", "f12", "confusion")))
+
+
+@pytest.mark.parametrize(
+    ("metric", "fault"),
+    [
+        ("f1.a", ""),
+        ("f1", "'f1' is several numbers; choose one of f1.a, f1.b"),
+        ("pairs", "'pairs' is an array, not a number; numbers are loss, f1.a, f1.b, f10"),
+        ("f2", "'f2' is not measured; measured are loss, f1.a, f1.b, f10"),
+    ],
+)
+def test_what_can_not_be_monitored(metric, fault):
+    assert FigureNames(["loss", "f1.a", "f1.b", "f10"], ["pairs"]).fault(metric) == fault

@@ -7,6 +7,11 @@ from ppema.config import AverageSpec, LearningRate, Named, load_config, to_yaml
 from ppema.config.sections.measure import Measure, MetricSpec
 from ppema.errors import ConfigError
 
+MARK = "_replace_ is no key of its own: write it in a mapping, as in averages={_replace_: true, ...}"
+MERGED = (
+    "_replace_: expected true, got {}: an override replaces its whole mapping; to keep the others, override single keys, as in "
+    "averages.ema.decay=0.9"
+)
 ONE_LENGTH = "expected one of decay, half_life, simple, sigma_rel, got none of them"
 
 
@@ -59,11 +64,20 @@ def test_overrides(files):
             "averages={ema: {}}",
             "override averages: averages.ema: " + ONE_LENGTH,
         ),
+        ("averages._replace_=true", f"override averages._replace_: {MARK}"),
+        ("averages={a: {_replace_: false, decay: 0.9}}", f"override averages: {MERGED.format('false')}"),
+        ("data={train: {_replace_: 1}}", f"override data: {MERGED.format('1')}"),
         ("model.name.x=1", "override model.name.x: model.name is 'pkg.Net', which holds no keys"),
     ],
 )
 def test_overrides_that_can_not_be_used(files, override, line):
     assert errors("minimal.yml", override) == [line]
+
+
+def test_an_override_may_say_that_it_replaces(files):
+    files(one="_base_: minimal.yml\naverages: {ema: {decay: 0.9}, long: {decay: 0.99, thres_steps: true}}")
+    config = load_config("one.yml", ["averages={_replace_: true, long: {_replace_: true, decay: 0.5}}"])
+    assert config.averages == {"long": AverageSpec(decay=0.5)}
 
 
 @pytest.mark.parametrize("index", ["2", "-1", "x", "٣", "9" * 5000])

@@ -49,7 +49,7 @@ def test_records_have_arrays_too_and_curves_of_the_numbers(trained, tmp_path):
         assert matrix[1, 1] / matrix[1].sum() == record["recall_of_1"]
         assert record["f1_of.b"] == pytest.approx(2 * matrix[1, 1] / (matrix[1].sum() + matrix[:, 1].sum()), abs=1e-15)
     draw_curves(result.output, "f1_of.b", tmp_path / "curve.png")
-    with pytest.raises(DataError, match="'confusion_matrix' is not measured; measured are loss, accuracy, f1_of.a"):
+    with pytest.raises(DataError, match="'confusion_matrix' is an array, not a number; numbers are loss, accuracy, f1_of.a"):
         draw_curves(result.output, "confusion_matrix", tmp_path / "curve.png")
     assert checkpoints_of(config).find("best").step == result.best["ema/f1_of.b"].step
 
@@ -106,7 +106,7 @@ def test_built_in_metrics_warn_of_nothing(tmp_path):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*data.eval.batch_size")
         run = prepare_evaluation(loader(tmp_path)(f"metrics={metrics}", "train.monitor=raw/loss"))
-    assert run.figures == ["loss", "precision", "recall", "f1", "auc", "average_precision", "iou", "perplexity"]
+    assert run.figures.numbers == ["loss", "precision", "recall", "f1", "auc", "average_precision", "iou", "perplexity"]
     run.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ppema.errors import AverageError
+from ppema.errors import ConfigError
 from ppema.ir import Parameter
 from ppema.passes.select import Selection
 
@@ -64,10 +64,10 @@ def test_batch_norms_statistics_may_be_the_raw_models_or_measured(policy, how):
 @pytest.mark.parametrize(
     ("pattern", "said"),
     [
-        ("backbonne", "'backbonne' matches none of the 7 parameters, which are conv_0.w_0, conv_0.b_0, norm_0.mean, ..."),
+        ("backbonne", "'backbonne' matches none of the 7 variables, which are backbone.weight, backbone.bias, head.norm._mean and 4 more"),
         ("(", r"'\(' is not a regular expression: "),
     ],
 )
 def test_a_pattern_that_is_none_or_matches_nothing(key, pattern, said):
-    with pytest.raises(AverageError, match=said):
-        rules(**{key: (pattern,)})
+    with pytest.raises(ConfigError, match=rf"^{key}\.1: {said}"):
+        rules(**{key: ("backbone", pattern)})

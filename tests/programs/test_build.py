@@ -248,7 +248,7 @@ def test_after_200_steps_every_average_is_the_float64_average():
         (["lr={name: StepDecay, args: {learning_rate: 0.1, step_size: 3 weeks}}"], "lr.args.step_size: expected a duration"),
         (
             ["averages.ema.include=[backbone]"],
-            "averages.ema: 'backbone' matches none of the 12 parameters, which",
+            "averages.ema.include.0: 'backbone' matches none of the 12 variables, which are ",
         ),
         (["averages.ema.start=200 %"], "averages.ema: it would begin after step 2761, and the run ends after step 1380"),
         (["averages.ema.update_every=2000"], "averages.ema: it would begin after step 2000, and the run ends after step 1380"),
@@ -266,6 +266,10 @@ def test_after_200_steps_every_average_is_the_float64_average():
             "override train.epochs: 999999999999999 epochs of 46 steps are more than 1e15 steps",
         ),
         (["train.monitor=ema/acuracy"], "train.monitor: 'acuracy' is not measured; measured are loss, accuracy"),
+        (
+            ["train.monitor=raw/confusion_matrix", "metrics=[accuracy, confusion_matrix]"],
+            "train.monitor: 'confusion_matrix' is an array, not a number; numbers are loss, accuracy",
+        ),
         (["data.eval.drop_last=true"], "data.eval.drop_last: an evaluation covers every sample"),
         (["data.eval={name: synthetic, samples: 4, shape: [3], classes: 2, batch_size: 4}"], "override data.eval: "),
     ],

@@ -105,7 +105,7 @@ def test_transforms_of_both_parts():
         eval_loader(config({"fraction": 0.25}, eval={"transforms": crop}))
 
 
-def test_transforms_that_change_shapes_in_training_only():
+def test_transforms_that_change_shapes_or_dtypes_in_training_only():
     resize = {"name": "Resize", "args": {"size": 16}}
     made = config({"fraction": 0.25}, train={**TRAIN, "transforms": [resize]})
     with pytest.raises(ConfigError) as caught:
@@ -113,6 +113,14 @@ def test_transforms_that_change_shapes_in_training_only():
     assert str(caught.value) == (
         "data.split: its samples are float32 [1, 8, 8], int64 []; those of data.train are float32 [1, 16, 16], int64 []; "
         "transforms that change shapes belong into both lists"
+    )
+    in_counts = {"name": "support.transforms.in_counts"}
+    made = config({"fraction": 0.25}, train={**TRAIN, "transforms": [in_counts]})
+    with pytest.raises(ConfigError) as caught:
+        train_loader(made, eval_loader(made))
+    assert str(caught.value) == (
+        "data.split: its samples are float32 [1, 8, 8], int64 []; those of data.train are int64 [1, 8, 8], int64 []; "
+        "input_0 is float32 in evaluation and int64 in training: a transform that changes a dtype belongs into both lists"
     )
     both = config({"fraction": 0.25}, train={**TRAIN, "transforms": [resize]}, eval={"transforms": [resize]})
     assert train_loader(both, eval_loader(both)).fields[0].shape == (1, 16, 16)

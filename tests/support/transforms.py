@@ -77,3 +77,8 @@ class Scaled:
 
     def __call__(self, image):
         return image * self.factor
+
+
+def in_counts(image):
+    """A gray image [1, H, W] in 16 levels, int64."""
+    return np.floor(image * 15).astype(np.int64)

@@ -50,6 +50,19 @@ def without_marks(tree: Entry) -> Entry:
     return Entry(entries, tree.position)
 
 
+def check_marks(value: Entry) -> None:
+    """Raise ConfigError unless each `_replace_` in `value`, that of an override, is true: an override always replaces."""
+    if not isinstance(value.value, dict):
+        return
+    for key, entry in value.value.items():
+        if key == REPLACE and entry.value is not True:
+            raise ConfigError.of(
+                f"{REPLACE}: expected true, got {shown(entry.plain())}: an override replaces its whole mapping; to keep the "
+                "others, override single keys, as in averages.ema.decay=0.9"
+            )
+        check_marks(entry)
+
+
 def _replaces(over: Entry, path: Path) -> bool:
     flag = over.value.get(REPLACE) if isinstance(over.value, dict) else None
     if flag and not isinstance(flag.value, bool):
