@@ -93,7 +93,9 @@ def _override(tree: Entry, override: str) -> Entry:
         if not equals or any(map(key_fault, keys)):
             raise ConfigError.of(f"expected key=value with a key such as train.epochs, got {override!r}")
         if REPLACE in keys:
-            raise ConfigError.of(f"{REPLACE} is no key of its own: write it in a mapping, as in averages={{{REPLACE}: true, ...}}")
+            raise ConfigError.of(
+                f"{REPLACE} is no key of its own: write it in a mapping, as in averages={{{REPLACE}: true, ...}}"
+            )
         value = read_yaml(text, lambda mark: position) or Entry(None, position)
         check_marks(value)
         if len(keys) + value.depth() > MAX_DEPTH:

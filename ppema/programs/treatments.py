@@ -9,7 +9,7 @@ from typing import Any
 
 from ppema.config import Config
 from ppema.errors import ConfigError
-from ppema.ir import NORM_KINDS, PAIRED_NORM_KINDS, Parameter, backend
+from ppema.ir import NORM_KINDS, PAIRED_NORM_KINDS, backend
 from ppema.optimizers.optimizer import DECAY_FILTERS, optimizer_of
 from ppema.passes.select import matched
 from ppema.passes.treatment import Treatment

@@ -64,7 +64,10 @@ def test_batch_norms_statistics_may_be_the_raw_models_or_measured(policy, how):
 @pytest.mark.parametrize(
     ("pattern", "said"),
     [
-        ("backbonne", "'backbonne' matches none of the 7 variables, which are backbone.weight, backbone.bias, head.norm._mean and 4 more"),
+        (
+            "backbonne",
+            "'backbonne' matches none of the 7 variables, which are backbone.weight, backbone.bias, head.norm._mean and 4 more",
+        ),
         ("(", r"'\(' is not a regular expression: "),
     ],
 )
