@@ -9,7 +9,7 @@ from ppema.errors import TrainingError
 from ppema.metrics import Figure, Gathered
 from ppema.programs.eval_program import TestProgram
 from ppema.programs.executor import Executor, failed_on
-from ppema.programs.inputs import Inputs
+from ppema.programs.feed import Inputs
 
 
 def evaluate(executor: Executor, test: TestProgram, inputs: Inputs, loader: Loader) -> dict[str, Figure]:

@@ -11,7 +11,7 @@ from ppema.data import Batch, Loader
 from ppema.data.bad_sample import bad_sample
 from ppema.passes.recalibrate import Feed, Recalibration
 from ppema.programs.executor import Executor
-from ppema.programs.inputs import Inputs
+from ppema.programs.feed import Inputs
 
 
 class Recalibrator:

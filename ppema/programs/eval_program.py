@@ -15,7 +15,7 @@ from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers
 from ppema.metrics import METRICS, Gauge, build_metrics, mean_result, mean_statistics, place, warn_of_ignored
 from ppema.passes.average import read_shadows
 from ppema.passes.onednn import OnednnPass
-from ppema.programs.inputs import Inputs
+from ppema.programs.feed import Inputs
 from ppema.programs.model.forward import forward
 from ppema.programs.model.objective import Objective
 from ppema.programs.model.outputs import operands

@@ -7,7 +7,7 @@ import pytest
 
 from ppema.errors import DataError
 from ppema.losses import TargetRange
-from ppema.programs.inputs import Inputs
+from ppema.programs.feed import Inputs
 
 
 def check(valid, targets):

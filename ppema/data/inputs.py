@@ -1,0 +1,36 @@
+"""The protocol of what prediction reads: batches of a model's inputs, each sample with a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class InputBatch:
+    """n ≥ 0 samples, as the model receives them.
+
+    names: of each sample, for people: the path of a file, or "file.npz[3]".
+    arrays: one [n, *shape] for each input of the model, in the order of its fields.
+    failed: name and reason, one line, of the samples that were left out before this batch. A batch of 0 samples may carry them.
+    """
+
+    names: tuple[str, ...]
+    arrays: tuple[np.ndarray, ...]
+    failed: tuple[tuple[str, str], ...] = ()
+
+
+class InputSource(Protocol):
+    """Samples for prediction, in a fixed order. Only a few batches are in memory at a time."""
+
+    @property
+    def total(self) -> int | None:
+        """The number of samples, also of those that will be left out; None if it is not known yet."""
+        ...
+
+    def batches(self, batch_size: int) -> Iterator[InputBatch]:
+        """The samples in batches of at most `batch_size`. Raises DataError for an unusable sample, unless it is left out."""
+        ...
