@@ -194,3 +194,20 @@ def check_fields(arrays: Sequence[np.ndarray], fields: Sequence[Field], *, batch
             differing = [-1 if own != size else own for own, size in zip(field.shape, shape, strict=True)]
             message += f"; for shapes that differ, set data.shapes: {{{field.name}: {differing}}} and data.collate: pad"
         raise DataError(message)
+
+
+def check_finite(arrays: Sequence[np.ndarray], fields: Sequence[Field], indices: np.ndarray, label: str) -> None:
+    """Raises DataError, which starts with `label`, for the first sample with a NaN or an infinity in one of `arrays`.
+
+    arrays: [n, ...], one for each of `fields`; indices: int64[n], the samples' indices.
+    """
+    for array, field in zip(arrays, fields, strict=True):
+        if array.dtype.kind != "f":
+            continue
+        finite = np.isfinite(array)  # 25 to 65 µs for 1 MB, less than a sum
+        if not finite.all():
+            place = np.argwhere(~finite)[0]
+            raise DataError(
+                f"{label}: sample {indices[place[0]]}: {field.name} holds {float(array[tuple(place)]):g}: an evaluation "
+                "requires finite numbers: fill the value in, or leave the sample out"
+            )

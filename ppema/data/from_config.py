@@ -95,10 +95,11 @@ def build_layout(data: Any) -> Layout:
     return Layout(names, data.shapes, collate=collate)
 
 
-def build_loader(spec: Any, *, seed: int, label: str, layout: Layout = STACKED) -> Loader:
+def build_loader(spec: Any, *, seed: int, label: str, layout: Layout = STACKED, finite: bool = False) -> Loader:
     """Build the Loader of `spec`, a data section with batch_size, shuffle, drop_last, workers and transforms.
 
-    seed: of order and samples; label: the name of the data in messages. Raises as `build_dataset` and Loader do.
+    seed: of order and samples; label: the name of the data in messages; finite: as for Loader. Raises as
+    `build_dataset` and Loader do.
     """
     return Loader(
         build_dataset(spec, label),
@@ -111,6 +112,7 @@ def build_loader(spec: Any, *, seed: int, label: str, layout: Layout = STACKED) 
         layout=layout,
         transforms=spec.transforms,
         open_dataset=functools.partial(_build_in, folders_looked_in(), spec, label),
+        finite=finite,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ppema.config.sections.transform_spec import TransformSpec
 from ppema.data.dataset import Dataset, check_dataset
-from ppema.data.fields import Field
+from ppema.data.fields import Field, check_finite
 from ppema.data.layout import STACKED, Layout
 from ppema.data.order import Plan
 from ppema.data.prefetch import Handover, prefetch
@@ -54,6 +54,7 @@ class Loader:
     transforms: applied to each batch, in order (see `ppema.data.transforms`).
     open_dataset: a picklable callable. Each worker process opens the data set by it; None: `dataset` itself is pickled.
     indices: the samples to read, int64[n] ascending; None: all of them.
+    finite: refuse samples with a NaN or an infinity: in memory at once, others when their batch is read.
 
     The batches are equal, bit for bit, for every number of workers and every `start`.
 
@@ -76,6 +77,7 @@ class Loader:
         transforms: Sequence[TransformSpec] = (),
         open_dataset: Callable[[], Dataset] | None = None,
         indices: np.ndarray | None = None,
+        finite: bool = False,
     ):
         if batch_size < 1 or workers < 0 or seed < 0:
             raise ValueError(f"batch_size {batch_size} < 1, or workers {workers} or seed {seed} < 0")
@@ -90,6 +92,10 @@ class Loader:
         if workers and arrays is not None:
             warnings.warn(f"{label}: workers: {workers} is ignored: the data is in memory", stacklevel=2)
             workers = 0
+        if finite and arrays is not None:
+            rows = np.arange(self._plan.samples) if indices is None else indices
+            check_finite([array[rows] for array in arrays] if indices is not None else arrays, self.fields, rows, label)
+        self._finite = finite and arrays is None
         self._workers = min(workers, self.steps_per_epoch)
         self._open_dataset = open_dataset or functools.partial(_itself, dataset)
         self._pool: WorkerPool | None = None
@@ -160,6 +166,7 @@ class Loader:
         shuffle: bool = False,
         drop_last: bool = False,
         transforms: Sequence[TransformSpec] = (),
+        finite: bool = False,
     ) -> Loader:
         """A loader of some samples of the same data set, int64[n] ascending; None: of all. It has the same seed.
 
@@ -178,6 +185,7 @@ class Loader:
                 transforms=transforms,
                 open_dataset=self._open_dataset,
                 indices=indices,
+                finite=finite,
             )
 
     def together_and_alone(self, samples: int) -> tuple[Batch, list[Batch]] | None:
@@ -206,7 +214,8 @@ class Loader:
         is a generator: `close()` it, or drop it, to stop early.
 
         Raises ValueError for an `epoch` or `start` out of range. The iterator raises DataError, one line, for a sample that
-        raises, for a sample whose shapes or dtypes differ from sample 0, and for a worker that died.
+        raises, for a sample whose shapes or dtypes differ from sample 0, with `finite` for one with a NaN or an infinity, and
+        for a worker that died.
         """
         if epoch < 0 or not 0 <= start <= self.steps_per_epoch:
             raise ValueError(f"epoch {epoch} < 0, or start {start} not in 0..{self.steps_per_epoch}")
@@ -216,7 +225,7 @@ class Loader:
             reader, pipeline = self._reader, None
             if isinstance(reader, TransformedReader):
                 reader, pipeline = reader.reader, reader.pipeline
-            task = Task(self._open_dataset, reader.layout, reader.fields, pipeline, self._plan)
+            task = Task(self._open_dataset, reader.layout, reader.fields, pipeline, self._plan, self._finite)
             self._pool = WorkerPool(task, self._workers, self.label)
         read = functools.partial(self._read, epoch, start, handover.closed)
         return _at_once(read, handover) if self._quick else prefetch(read, handover)
@@ -236,7 +245,10 @@ class Loader:
             return
         for step in steps:
             indices = self._plan.batch(order, step)
-            yield Batch(self._reader.batch(epoch, indices, cancelled=closed), indices)
+            arrays = self._reader.batch(epoch, indices, cancelled=closed)
+            if self._finite:
+                check_finite(arrays, self.fields, indices, self.label)
+            yield Batch(arrays, indices)
 
 
 def _at_once(make: Callable[[], Iterator[Batch]], handover: Handover[Batch]) -> Generator[Batch, None, None]:

@@ -40,6 +40,7 @@ def train_loader(config: Config, evaluated: Loader) -> Loader:
 def eval_loader(config: Config) -> Loader:
     """The loader of `data.eval`, or of the part of `data.train` that `data.split` keeps.
 
+    A NaN or an infinity in it is refused: figures would be NaN, or wrong without a sign, such as an accuracy of NaN scores.
     Raises DataError, and ConfigError for `drop_last` and for an empty part.
     """
     spec = config.data.eval
@@ -75,6 +76,7 @@ def _kept_part(config: Config, reading: KeptPart) -> Loader:
             batch_size=reading.batch_size or spec.batch_size,
             workers=spec.workers if reading.workers is None else reading.workers,
             transforms=reading.transforms,
+            finite=True,
         )
 
 
@@ -83,7 +85,7 @@ def _loader(config: Config, spec: DataSection, part: Literal["train", "eval"]) -
         layout = build_layout(config.data)
     try:
         with config.at("data", part):
-            return build_loader(spec, seed=config.seed, label=f"data.{part}", layout=layout)
+            return build_loader(spec, seed=config.seed, label=f"data.{part}", layout=layout, finite=part == "eval")
     except LayoutError as error:
         with config.at("data"):
             raise ConfigError.of(f"{error} (data.{part})", *error.path) from error

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ppema.checkpoint.best import Best, mode_of
 from ppema.checkpoint.state import State
 from ppema.config import RAW
-from ppema.errors import AverageError, ConfigError, PpemaError, TrainingError
+from ppema.errors import AverageError, ConfigError, DataError, PpemaError, TrainingError
 from ppema.evaluation.evaluate import evaluate, numbers
 from ppema.log.log import RunLog
 from ppema.optimizers.optimizer import advance
@@ -54,7 +54,7 @@ class Evaluations:
                 with run.config.at("metrics"):
                     found = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
                     self._check_watched(weights, numbers(found))
-            except ConfigError as error:  # a metric failed
+            except (ConfigError, DataError) as error:  # a metric failed, or a sample
                 self.failure = self.failure or error
                 continue
             measured.add(weights)

@@ -2,13 +2,14 @@
 
 import random
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import datasets
-from support.datasets import BothGenerators, Interrupting, Listed, Squares, Stream
+from support.datasets import BothGenerators, Interrupting, Listed, Squares, Stream, WithNan
 from support.where import where
 
 from ppema.data.fields import Field, FieldNames
@@ -230,3 +231,26 @@ def test_known_arrays_by_field():
     assert {name: array.shape for name, array in loader.known.items()} == {"image": (8, 2), "label": (8,)}
     assert [field.name for field in loader.twin(drop_last=True).fields] == ["image", "label"]
     assert Loader(Squares(4), batch_size=2, layout=Layout(names)).known is None
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sample_that_is_not_finite_is_named_where_it_is_refused(workers):
+    said = "data.eval: sample 5: input_0 holds nan: an evaluation requires finite numbers: fill the value in, or leave the"
+    with closing(Loader(WithNan(), batch_size=2, workers=workers, label="data.eval", finite=True)) as loader:
+        batches = loader.epoch(0)
+        assert [len(next(batches).indices) for _ in range(2)] == [2, 2]
+        with pytest.raises(DataError, match=f"^{said}"):
+            next(batches)
+    with closing(Loader(WithNan(), batch_size=2, workers=workers)) as loader:
+        assert len(list(loader.epoch(0))) == 5
+
+
+def test_samples_in_memory_that_are_not_finite_are_refused_at_once():
+    inputs, targets = map(np.stack, zip(*(WithNan(bad_input=False)[index] for index in range(9)), strict=True))
+    data = ArrayDataset((inputs, targets), "memory")
+    with pytest.raises(DataError, match="^data.eval: sample 7: target holds -inf: "):
+        Loader(data, batch_size=2, label="data.eval", finite=True)
+    others = Loader(data, batch_size=2, indices=np.array([0, 8]), finite=True)
+    assert [batch.indices.tolist() for batch in others.epoch(0)] == [[0, 8]]
+    with pytest.raises(DataError, match="sample 7: target"):
+        others.part(np.array([3, 7]), batch_size=1, workers=0, finite=True)

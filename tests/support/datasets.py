@@ -245,3 +245,17 @@ class OneLargeToken:
         if index == self.at:
             tokens[2] = 99
         return tokens, 0
+
+
+class WithNan:
+    """Inputs float32 [3] and numbers as targets. Sample 5 holds a NaN, and target 7 is infinite."""
+
+    def __init__(self, bad_input: bool = True):
+        self.bad_input = bad_input
+
+    def __len__(self) -> int:
+        return 9
+
+    def __getitem__(self, index: int):
+        values = np.array([0.5, np.nan if self.bad_input and index == 5 else 3e38, 3e38], np.float32)
+        return values, np.float32(-np.inf if index == 7 else 1)

@@ -114,16 +114,17 @@ def test_a_skipped_step_changes_no_byte_and_leaves_no_trace(tmp_path, setting, v
 
 @pytest.mark.parametrize("weight", [np.nan, -1.0])
 def test_a_loss_with_a_bad_weight_skips_the_step(tmp_path, weight):
-    """The loss of its batch would otherwise be 0 or have another sign. In evaluation the figure is NaN."""
+    """The loss of its batch would otherwise be 0 or have another sign. In evaluation, whose data is finite, it is NaN."""
     rng = np.random.default_rng(0)
     arrays = {"images": rng.normal(size=(16, 1, 8, 8)).astype("float32"), "labels": rng.integers(0, 3, 16)}
     weights = np.ones(16, "float32")
     weights[9] = weight
     np.savez(tmp_path / "d.npz", **arrays, weights=weights)
+    np.savez(tmp_path / "e.npz", **arrays, weights=np.where(np.arange(16) == 9, np.float32(-1), 1))
     npz = f"{{name: npz, path: {tmp_path / 'd.npz'}, inputs: [images], target: [labels, weights], batch_size: 8}}"
     sections = {"loss": "{name: support.losses.given_weights, target: [labels, weights]}", "metrics": "[]"}
     fields = "\n  inputs: [images]\n  targets: [labels, weights]"
-    config = loader(tmp_path, data=data_section(npz, npz) + fields, **sections, train="{epochs: 1}")()
+    config = loader(tmp_path, data=data_section(npz, npz.replace("d.npz", "e.npz")) + fields, **sections, train="{epochs: 1}")()
     with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
         trainer = Trainer(run, Start())
         steps = [trainer.step(batch, BEGINNING) for batch in run.train_loader.epoch(0)]

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 
 from ppema.data.dataset import Dataset, check_dataset
-from ppema.data.fields import Field
+from ppema.data.fields import Field, check_finite
 from ppema.data.layout import Layout
 from ppema.data.order import Plan
 from ppema.data.processes.shared import ArrayForm, Slot
@@ -33,7 +33,7 @@ AHEAD = 2  # requests per worker: one batch in the making, one to continue with
 class Task:
     """The job of a worker, sent to it as a pickle. `open_dataset()` returns the data set.
 
-    fields: before the transforms of `pipeline`; None: there are no transforms.
+    fields: before the transforms of `pipeline`; None: there are no transforms. finite: refuse a NaN and an infinity.
     """
 
     open_dataset: Callable[[], Dataset]
@@ -41,6 +41,7 @@ class Task:
     fields: tuple[Field, ...]
     pipeline: Pipeline | None
     plan: Plan
+    finite: bool
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,10 @@ def _serve(requests: Connection, pickled: bytes, label: str) -> None:
         if wanted != epoch:
             epoch, order = wanted, plan.order(wanted)
         try:
-            arrays = reader.batch(epoch, plan.batch(order, step), slots[slot].arrays)
+            indices = plan.batch(order, step)
+            arrays = reader.batch(epoch, indices, slots[slot].arrays)
+            if task.finite:
+                check_finite(arrays, reader.fields, indices, label)
         except DataError as error:
             requests.send(Failed(str(error), whole_traceback(error)))
         else:
