@@ -7,26 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from ppema.data.pictures.decoding import SUFFIXES, decoded
 from ppema.data.sets.files import MissingError
 from ppema.errors import DataError, one_line
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-# Pillow tries only these formats, whatever the file's name. Its other readers may run programs (Ghostscript for PostScript).
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-MODES = {1: "L", 3: "RGB"}
-DEEP_MODES = ("I", "F")  # more than 8 bits a channel: Pillow would clip the values instead of scaling them
 
 
 class ImageFolderDataset:
     """Images [channels, H, W] float32 in [0, 1] and labels int64 []. Samples are ordered by class, then by file name.
 
     path: a folder whose direct subfolders are the classes. Label i belongs to `classes[i]`, the sorted subfolder names. Images
-        are the files directly in a class's folder with one of SUFFIXES. Names that begin with a dot are ignored. The content
-        must be in one of FORMATS; it need not match the suffix.
-    size: (H, W). Images are resized to it bilinearly (by Pillow, antialiased), without keeping proportions.
-    channels: 1 converts to grey, 3 to RGB. Transparency is dropped. EXIF orientation is not applied.
+        are the files directly in a class's folder with one of SUFFIXES. Names that begin with a dot are ignored.
+    size, channels: as for `decoded`, which reads the files.
 
     Raises MissingError for a missing folder. Raises DataError for a folder without classes and for a class without images.
     Reading a sample raises DataError, which names the file, if the image can not be decoded.
@@ -59,25 +51,7 @@ class ImageFolderDataset:
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.int64]:
         path, label = self.samples[index]
-        try:
-            return self._decode(path), np.int64(label)
-        except DataError:
-            raise
-        except UnidentifiedImageError as error:
-            raise DataError(f"{path}: not an image, or none of the formats {', '.join(FORMATS)}") from error
-        except Exception as error:
-            raise DataError(f"{path}: {one_line(error)}") from error
-
-    def _decode(self, path: Path) -> np.ndarray:
-        if not path.is_file():
-            raise DataError(f"{path}: not a regular file, or a link to nothing")
-        height, width = self.size
-        with Image.open(path, formats=FORMATS) as image:
-            if image.mode.startswith(DEEP_MODES):
-                raise DataError(f"{path}: mode {image.mode}; expected 8 bits a channel")
-            resized = image.convert(MODES[self.channels]).resize((width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(resized, np.float32).reshape(height, width, self.channels) / np.float32(255)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return decoded(path, self.size, self.channels), np.int64(label)
 
 
 def _visible(folder: Path) -> list[str]:

@@ -54,7 +54,7 @@ def build_pipeline(specs: Sequence[Any], fields: Sequence[Field], sample: Sequen
     for place, spec in enumerate(specs):
         try:
             positions = _positions(spec, fields)
-            made.append(PlacedTransform(spec.name, _transform(spec, len(positions)), positions, place))
+            made.append(PlacedTransform(spec.name, build_transform(spec, len(positions)), positions, place))
         except ConfigError as error:
             problems += [Problem(("transforms", place, *each.path), each.message) for each in error.problems]
     if problems:
@@ -102,7 +102,8 @@ def _left_behind(step: PlacedTransform, fields: Sequence[Field]) -> str | None:
     return f"{said} the size of {image!r}: write fields: [{every}], or fields: [{image}] to leave {left}"
 
 
-def _transform(spec: Any, arrays: int) -> Transform | OwnTransform:
+def build_transform(spec: Any, arrays: int) -> Transform | OwnTransform:
+    """The transform of `spec`, which has `name` and `args`, for `arrays` fields. Raises ConfigError, relative to the spec."""
     if "." in spec.name:
         return OwnTransform(spec.name, spec.args, arrays)
     kind = resolve(spec.name, TRANSFORMS, "transform")

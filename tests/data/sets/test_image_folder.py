@@ -7,7 +7,8 @@ import pytest
 from PIL import EpsImagePlugin, Image
 
 from ppema.data.loader import Loader
-from ppema.data.sets.image_folder import FORMATS, ImageFolderDataset
+from ppema.data.pictures.decoding import FORMATS
+from ppema.data.sets.image_folder import ImageFolderDataset
 from ppema.errors import DataError
 
 
