@@ -69,7 +69,7 @@ def training_step(
         ForwardPass(config, fields, model),
         *([GroupsPass(treatments, phase.waiting)] if treatments else []),
         *scale,
-        BackwardPass(optimizer),
+        BackwardPass(optimizer, places),
         *unscale,
         *([AccumulatePass(every)] if every > 1 else []),
         FinitePass(tuple(model.structured.values()), phase.flags),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import paddle
@@ -55,21 +56,36 @@ class ForwardPass(Pass):
 class BackwardPass(Pass):
     """Append the gradients of the loss by all trainable parameters, and prepare the optimizer's state.
 
-    Requires `target.loss`.
+    Requires `target.loss`. places: for each variable's name its place in the model.
     """
 
     name: ClassVar[str] = "backward"
     optimizer: Any
+    places: Mapping[str, str] = field(default_factory=dict)
 
     def apply(self, target: TrainProgram) -> str:
-        """Set `target.gradients` and `target.minimize`. Raises ConfigError if the loss depends on no trainable parameter."""
+        """Set `target.gradients` and `target.minimize`. Warns about trainable parameters without a gradient.
+
+        Raises ConfigError if the loss depends on no trainable parameter.
+        """
+        trainable = [parameter.name for parameter in target.parameters if parameter.trainable]
         with paddle.static.program_guard(target.main, target.startup):
             loss = target.loss if target.scaled is None else target.scaled
             target.gradients = [pair for pair in self.optimizer.backward(loss) if pair[1] is not None]
             if not target.gradients:
                 raise ConfigError.of("there is nothing to train: the loss depends on no trainable parameter of the model")
             target.minimize = target.ir.update_of(target.main, self.optimizer, target.gradients)
-        return f"{len(target.gradients)} gradients"
+        reached = {each.name for each, _ in target.gradients}
+        unreached = [self.places.get(name, name) for name in trainable if name not in reached]
+        if not unreached:
+            return f"{len(target.gradients)} gradients"
+        if not target.waiting:
+            warnings.warn(
+                f"the loss does not depend on {listed(unreached)}: no step changes these variables. Use them in a loss, or "
+                "freeze them by groups",
+                stacklevel=2,
+            )
+        return f"{len(target.gradients)} gradients, none of {listed(unreached)}"
 
 
 @dataclass(frozen=True)

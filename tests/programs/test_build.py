@@ -292,3 +292,14 @@ def test_switch_ema_in_a_config():
 def test_a_length_that_float64_can_not_tell_from_forever_is_one_line():
     with pytest.raises(ConfigError, match="averages.ema: ValueError: the decay is 1 in float64, an average that never moves"):
         prepare_training(config("averages={ema: {half_life: 1e15 epochs}}"))
+
+
+def test_variables_that_no_gradient_reaches_are_named():
+    unused = ("model={name: support.models.WithUnusedHead, args: {features: 64, classes: 10}}", "loss.output=used")
+    unused = (*unused, "metrics=[]", "train.monitor=raw/loss")
+    said = "the loss does not depend on unused.bias, unused.weight: no step changes these variables"
+    with pytest.warns(UserWarning, match=said):
+        run = prepare_training(config(*unused))
+    assert "2 gradients, none of unused.bias, unused.weight" in [each.result for each in run.programs.passes]
+    run = prepare_training(config(*unused, "groups=[{match: ^unused, frozen: true}]"))
+    assert "2 gradients" in [each.result for each in run.programs.passes]

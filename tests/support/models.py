@@ -318,3 +318,16 @@ class Pixels(paddle.nn.Layer):
 
     def forward(self, image):
         return image.flatten(1)[:, :6] * self.scale
+
+
+class WithUnusedHead(paddle.nn.Layer):
+    """A linear classifier of flat images with a second head, whose output nothing uses."""
+
+    def __init__(self, features: int, classes: int):
+        super().__init__()
+        self.head = paddle.nn.Linear(features, classes)
+        self.unused = paddle.nn.Linear(features, classes)
+
+    def forward(self, images):
+        flat = paddle.flatten(images, 1)
+        return {"used": self.head(flat), "unused": self.unused(flat)}
