@@ -4,6 +4,8 @@ PYTHON ?= python3
 REQUIREMENTS ?= requirements.txt
 # An environment for each requirements file: .venv, .venv-2.6, .venv-gpu.
 VENV ?= .venv$(patsubst requirements%.txt,%,$(REQUIREMENTS))
+# The converter to ONNX for that Paddle, where there is one.
+ONNX := $(wildcard $(patsubst requirements%,requirements-onnx%,$(REQUIREMENTS)))
 CONFIG ?= configs/digits_cnn.yml
 BIN := $(VENV)/bin
 
@@ -58,8 +60,8 @@ $(VENV)/.installed: $(REQUIREMENTS) requirements-core.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt $(ONNX)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt $(addprefix -r ,$(ONNX))
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed requirements-bench.txt

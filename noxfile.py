@@ -15,7 +15,9 @@ A_RUN = "tests/cli/test_cli.py::test_train_then_eval_then_show"
 
 
 def tests(session: nox.Session, requirements: str, *chosen: str) -> None:
-    session.install("--quiet", "-r", requirements, "-r", "requirements-dev.txt")
+    onnx = requirements.replace("requirements", "requirements-onnx")
+    files = [requirements, "requirements-dev.txt", *([onnx] if Path(onnx).exists() else [])]
+    session.install("--quiet", *(word for file in files for word in ("-r", file)))
     session.run("python", "-m", "pytest", "-n", "auto", *chosen, *session.posargs)
 
 
