@@ -81,7 +81,7 @@ class PictureFiles:
                     for entry in entries:
                         if entry.name.startswith("."):
                             continue
-                        if entry.is_dir():
+                        if _is_folder(entry):
                             folders.append(entry.name)
                         elif entry.name.lower().endswith(SUFFIXES):
                             names.append(entry.name)
@@ -91,3 +91,10 @@ class PictureFiles:
                 continue
             self._add(folder, sorted(names))
             waiting += [(os.path.join(folder, name), above | {itself}) for name in sorted(folders, reverse=True)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, which is left for its reader to name
+        return False
