@@ -16,7 +16,7 @@ from ppema.ir import backend, scope
 from ppema.programs.build import Programs
 from ppema.training.setup import TrainingRun
 from ppema.training.statecheck import StateCheck
-from ppema.weights.assignment import Assignment, Loaded, assign, check
+from ppema.weights.assignment import Assignment, Loaded, assign, check, check_layout
 from ppema.weights.source import open_source
 
 _MOST_NAMED = 5  # names of one kind, on a terminal
@@ -38,11 +38,13 @@ class Restored:
         """Lines for a terminal: the counts, and the names of all variables that were not simply loaded."""
         found, casts = self.found, [each for each in self.found.loaded if each.cast]
         named = {
+            "transposed": [self.titles[each.parameter.name] for each in found.loaded if each.transposed],
             "cast": [f"{self.titles[each.parameter.name]} ({each.cast})" for each in casts],
             "missing": [self.titles[each.name] for each in found.missing],
             "unexpected": list(found.unexpected),
             "misshaped": [f"{self.titles[each.name]} ({why})" for each, why in found.misshaped],
             "left out": [self.titles[each.name] for each in found.left],
+            "ignored": list(found.ignored),
         }
         counts = ", ".join(f"{len(names)} {kind}" for kind, names in named.items())
         return [
@@ -59,8 +61,10 @@ class Restored:
             *((each.name, "left out", "") for each in found.left),
         ]
         for each in found.loaded:
-            rows.append((each.parameter.name, f"loaded, {each.cast}" if each.cast else "loaded", printable(each.source)))
-        return [*sorted(rows), *(("", f"unexpected: {form}", name) for name, form in found.unexpected.items())]
+            done = ", ".join(filter(None, ("loaded", each.transposed, each.cast)))
+            rows.append((each.parameter.name, done, printable(each.source)))
+        others = {"unexpected": found.unexpected, "ignored": found.ignored}
+        return [*sorted(rows), *(("", f"{kind}: {form}", name) for kind, of in others.items() for name, form in of.items())]
 
 
 def begin_with(run: TrainingRun) -> Restored | None:
@@ -92,6 +96,7 @@ def _restore(run: TrainingRun, spec: InitFrom) -> Restored:
         titles |= {name: place for place, name in reversed(model.structured.items()) if name in titles}
         found = assign(spec, source.arrays, model.parameters, model.structured)
         check(found, spec.strict, titles)
+        check_layout(found.loaded, source.format)
     scope.put(run.scope, _values(run.programs, found.loaded))
     return Restored(source.what, found, titles)
 

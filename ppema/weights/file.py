@@ -68,6 +68,11 @@ def description(file: Path) -> str:
     return _words(file, _metadata(file))
 
 
+def format_of(file: Path) -> str:
+    """The format in the metadata of `file`: "pt" of PyTorch, "ppema weights 1"; "" without one. Raises CheckpointError."""
+    return _metadata(file).get("format", "")
+
+
 def numbers_in(file: Path) -> dict[str, Normalization] | None:
     """The numbers of `data.normalize` with which the weights in `file` were trained; None if it has none.
 

@@ -13,16 +13,28 @@ from ppema.checkpoint.checkpoint import Checkpoint, Reader, with_weights
 from ppema.checkpoint.store import checkpoint_at
 from ppema.config import PDPARAMS, RAW, SAFETENSORS
 from ppema.errors import CheckpointError
-from ppema.weights.file import read_weights
+from ppema.weights.file import format_of, read_weights
 from ppema.weights.pdparams import read_pdparams
+
+# Frameworks by the suffixes of their files.
+_FOREIGN = {
+    **dict.fromkeys((".pt", ".pth", ".bin"), "PyTorch"),
+    **dict.fromkeys((".h5", ".keras"), "Keras"),
+    **dict.fromkeys((".ckpt", ".index", ".pb"), "TensorFlow or PyTorch"),
+}
 
 
 @dataclass(frozen=True)
 class Source:
-    """The arrays of a source, by their names in it. what: a description of the source."""
+    """The arrays of a source, by their names in it.
+
+    what: a description of the source. format: "paddle", or that in the metadata of a safetensors file, such as "pt" of PyTorch;
+    "" without one.
+    """
 
     what: str
     arrays: dict[str, np.ndarray]
+    format: str = "paddle"
 
 
 def open_source(path: str, weights: str = RAW) -> Source:
@@ -38,7 +50,8 @@ def open_source(path: str, weights: str = RAW) -> Source:
     """
     file = Path(path)
     if path.endswith(SAFETENSORS):
-        return Source(path, read_weights(file))
+        arrays = read_weights(file)
+        return Source(path, arrays, format_of(file))
     if path.endswith(PDPARAMS):
         return Source(path, read_pdparams(file))
     found = _checkpoint(file, with_weights(weights))
@@ -59,6 +72,8 @@ def _checkpoint(path: Path, read: Reader) -> Checkpoint:
     found = checkpoint_at(path, read)
     if found is not None:
         return found
+    if (framework := _FOREIGN.get(path.suffix)) and path.is_file():
+        raise CheckpointError(f"{path}: a file of {framework} can not be read: save its weights as *{SAFETENSORS} there")
     problem = "it holds no weights" if os.path.exists(path) else "there is no such file or folder"
     kinds = f"a checkpoint, a run's output folder with checkpoints, or a file *{SAFETENSORS} or *{PDPARAMS}"
     raise CheckpointError(f"{path}: {problem}: name {kinds}")

@@ -45,6 +45,8 @@ init_from = st.none() | st.fixed_dictionaries(
     {"path": texts},
     optional={
         "rename": st.dictionaries(keys.map(re.escape).filter(str.isprintable), st.sampled_from(["", "x.", "1e-3", "yes"])),
+        "transpose": st.dictionaries(keys.map(re.escape).filter(str.isprintable), st.permutations([0, 1, 2, 3])),
+        "ignore": st.lists(texts.map(re.escape), max_size=2),
         "exclude": st.lists(texts.map(re.escape), max_size=2),
         "strict": st.lists(st.sampled_from(["missing", "misshaped"]), max_size=2),
     },

@@ -28,6 +28,8 @@ rename:
   '^backbone\\.': 'body.'
   '^a': ''
   '(\\d)_(?P<x>.)': '\\g<x>\\1'
+transpose: {'kernel$': [3, 2, 0, 1]}
+ignore: [steps]
 include: ['^body']
 exclude: [bias, '[0-9]$']
 strict: [missing]
@@ -37,6 +39,8 @@ strict: [missing]
         path="runs/a",
         weights="ema",
         rename={r"^backbone\.": "body.", "^a": "", r"(\d)_(?P<x>.)": r"\g<x>\1"},
+        transpose={"kernel$": (3, 2, 0, 1)},
+        ignore=("steps",),
         include=("^body",),
         exclude=("bias", "[0-9]$"),
         strict=("missing",),
@@ -45,6 +49,11 @@ strict: [missing]
     again = load_config(tmp_path / "b.yml")
     assert again == made and again.init_from and made.init_from
     assert list(again.init_from.rename) == list(made.init_from.rename)
+
+
+def test_a_list_transposes_matrices(tmp_path):
+    made = config(tmp_path, "path: x\ntranspose: ['^fc', head]").init_from
+    assert made and made.transpose == {"^fc": (1, 0), "head": (1, 0)}
 
 
 def test_little_need_be_said(tmp_path):
@@ -70,6 +79,33 @@ def test_little_need_be_said(tmp_path):
             ["a.yml:11:21: init_from.strict.1: expected 'missing', 'unexpected' or 'misshaped', got 'shapes'"],
         ),
         ("path: x\nstrict: missing", ["a.yml:11:3: init_from.strict: expected a list, got 'missing'"]),
+        (
+            "path: x\ntranspose:\n  a: [1, 1]\n  b: [0]\n  c: [true, false]\n  '(d': [1, 0]\n  e: 10\n  f: [1, 2]",
+            [
+                f"a.yml:{12 + line}:5: init_from.transpose.{key}: expected the source's axes in the model's order, such as "
+                f"[1, 0] or [3, 2, 0, 1], got {got}"
+                for line, key, got in ((0, "a", "[1, 1]"), (1, "b", "[0]"), (2, "c", "[true, false]"))
+            ]
+            + [
+                "a.yml:15:5: init_from.transpose.(d: '(d' is not a regular expression: missing ), unterminated subpattern at "
+                "position 0"
+            ]
+            + [
+                f"a.yml:{16 + line}:5: init_from.transpose.{key}: expected the source's axes in the model's order, such as "
+                f"[1, 0] or [3, 2, 0, 1], got {got}"
+                for line, key, got in ((0, "e", 10), (1, "f", [1, 2]))
+            ],
+        ),
+        ("path: x\ntranspose: fc", ["a.yml:11:3: init_from.transpose: expected a list or a mapping, got 'fc'"]),
+        (
+            "path: x\ntranspose: [a, '(', '']\nignore: ['[']",
+            [
+                "a.yml:11:18: init_from.transpose.1: '(' is not a regular expression: missing ), unterminated subpattern at "
+                "position 0",
+                "a.yml:11:23: init_from.transpose.2: expected a regular expression, got ''",
+                "a.yml:12:12: init_from.ignore.0: '[' is not a regular expression: unterminated character set at position 0",
+            ],
+        ),
         ("path: x\nrename: [a, b]", ["a.yml:11:3: init_from.rename: expected a mapping, got ['a', 'b']"]),
         (
             "path: x\nrename:\n  fine: fine\n  '(a': b\n  'c': '\\1'\n  '(?P<y>d)': '\\g<z>'\n  e: 5\n  f: '\\'\n",

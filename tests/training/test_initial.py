@@ -101,8 +101,8 @@ def test_other_programs_safetensors_are_the_first_weights(config, tmp_path, trai
     for new, old in of.items():
         assert state[RAW][old].tobytes() == stored[new].astype("float32").tobytes()
     assert restored.summary() == [
-        f"init_from {tmp_path / 'x.safetensors'}: 3 of 7 variables loaded (3 cast, 0 missing, 0 unexpected, 0 misshaped, "
-        "4 left out)",
+        f"init_from {tmp_path / 'x.safetensors'}: 3 of 7 variables loaded (0 transposed, 3 cast, 0 missing, 0 unexpected, "
+        "0 misshaped, 4 left out, 0 ignored)",
         "init_from: cast: 0.weight (float64 → float32), 5.bias (float16 → float32), 5.weight (float16 → float32)",
         "init_from: left out: 1.bias, 1.weight, 1._mean, 1._variance",
     ]
@@ -211,7 +211,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(config, tmp_path, trai
     said = lines(config, shapes, f"init_from={{path: {trained}}}", "data.train.classes=5", "data.eval.classes=5")
     assert said == [
         "override init_from: misshaped: the source's arrays do not fit 5.bias ([3] in the source, [5] in the model), "
-        "5.weight ([4, 3] in the source, [4, 5] in the model): rename, exclude, or leave misshaped out of strict"
+        "5.weight ([4, 3] in the source, [4, 5] in the model): rename, transpose, exclude, or leave misshaped out of strict"
     ]
     assert lines(config, f"init_from={{path: {trained}, weights: other}}") == [
         f"override init_from: init_from.path: {trained}/checkpoints/step-00000014: there are no weights 'other'; there are "
@@ -245,8 +245,8 @@ def test_a_run_says_what_it_begins_with(config, tmp_path, trained, capsys):
     spec = f"init_from={{path: {trained}, weights: ema, exclude: ['^5']}}"
     train(config(spec, "train.epochs=1"))
     summary = [
-        f"init_from {trained}/checkpoints/step-00000014 (ema): 5 of 7 variables loaded (0 cast, 0 missing, 0 unexpected, "
-        "0 misshaped, 2 left out)",
+        f"init_from {trained}/checkpoints/step-00000014 (ema): 5 of 7 variables loaded (0 transposed, 0 cast, 0 missing, "
+        "0 unexpected, 0 misshaped, 2 left out, 0 ignored)",
         "init_from: left out: 5.bias, 5.weight",
     ]
     written = (tmp_path / "run/log.txt").read_text().splitlines()

@@ -8,7 +8,7 @@ import pytest
 from ppema.config import InitFrom
 from ppema.errors import ConfigError
 from ppema.ir import Parameter
-from ppema.weights.assignment import assign, check
+from ppema.weights.assignment import assign, check, check_layout
 
 
 def parameter(name, shape=(2,), dtype="float32"):
@@ -96,12 +96,12 @@ def test_strict_says_which_is_an_error():
     arrays = {"head.weight": np.ones((5, 5), "float32"), "head.bias": two(), "z\n": two(1, "float16")}
     missing = "missing: the source has no array for body.0.weight [2] float32: rename, exclude, or leave missing out of strict"
     unexpected = (
-        "unexpected: the model has no variable for the source's z? [2] float16: rename, exclude, or leave unexpected out of "
+        "unexpected: the model has no variable for the source's z? [2] float16: rename, ignore, or leave unexpected out of "
         "strict"
     )
     misshaped = (
-        "misshaped: the source's arrays do not fit head.weight ([5, 5] in the source, [2, 3] in the model): rename, exclude, "
-        "or leave misshaped out of strict"
+        "misshaped: the source's arrays do not fit head.weight ([5, 5] in the source, [2, 3] in the model): rename, "
+        "transpose, exclude, or leave misshaped out of strict"
     )
     assert refused(arrays) == [missing, unexpected, misshaped]
     assert refused(arrays, strict=["misshaped"]) == [misshaped]
@@ -112,6 +112,85 @@ def test_strict_says_which_is_an_error():
     many = {"head.bias": two(), **{f"x{index}": two() for index in range(13)}}
     (said,) = refused(many, strict=["unexpected"])
     assert said.count("float32") == 10 and "x9 [2] float32 and 3 more: rename" in said
+
+
+def transposed(arrays, model, **spec):
+    """The loaded values by source, in a model whose variables are named by the arrays."""
+    made = found(arrays, [parameter(f"v{name}", shape) for name, shape in model.items()], {n: f"v{n}" for n in model}, **spec)
+    assert not made.missing
+    return {each.source: each.value for each in made.loaded}, made
+
+
+def test_axes_are_those_of_the_source_in_the_models_order():
+    """By names before `rename`. A pattern counts for arrays of as many dimensions, the first one that matches."""
+    rng = np.random.default_rng(0)
+    shapes = {"a/kernel": (3, 5, 2, 4), "depth/kernel": (3, 5, 4, 1), "b/kernel": (4, 6), "embed/kernel": (6, 4), "bias": (6,)}
+    arrays = {name: rng.random(shape, dtype="float32") for name, shape in shapes.items()}
+    model = {"a.w": (4, 2, 3, 5), "depth.w": (4, 1, 3, 5), "b.w": (6, 4), "embed.w": (6, 4), "bias": (6,)}
+    table = {"^depth": [2, 3, 0, 1], "kernel$": [3, 2, 0, 1], "embed": [0, 1], "kernel": [1, 0]}
+    values, made = transposed(arrays, model, transpose=table, rename={"/kernel": ".w"})
+    for out in range(4):
+        np.testing.assert_array_equal(values["depth/kernel"][out, 0], arrays["depth/kernel"][:, :, out, 0])
+        for channel in range(2):
+            np.testing.assert_array_equal(values["a/kernel"][out, channel], arrays["a/kernel"][:, :, channel, out])
+    np.testing.assert_array_equal(values["b/kernel"], arrays["b/kernel"].T)
+    for kept in ("embed/kernel", "bias"):
+        np.testing.assert_array_equal(values[kept], arrays[kept])
+    assert [each.transposed for each in made.loaded] == [
+        "transposed [3, 2, 0, 1]", "transposed [2, 3, 0, 1]", "transposed [1, 0]", "", "",
+    ]  # fmt: skip
+    said = "transpose: 'bias' matches no array of 2 dimensions among the source's 5 arrays"
+    assert refused(arrays, transpose=["bias"]) == [said]
+
+
+def test_a_misfit_names_the_order_that_fits():
+    arrays = {"head.weight": np.ones((3, 2), "float32")}
+    said = "misshaped: the source's arrays do not fit head.weight ({}): rename, transpose, exclude, or leave misshaped out of "
+    said += "strict"
+    text = "[3, 2] in the source, [2, 3] in the model: it fits transposed [1, 0]"
+    assert refused(arrays, strict=["misshaped"]) == [said.format(text)]
+    arrays = {"head.weight": np.ones((2, 4), "float32")}
+    text = "[2, 4] in the source, [4, 2] transposed, [2, 3] in the model"
+    assert refused(arrays, strict=["misshaped"], transpose=["head"]) == [said.format(text)]
+
+
+def test_a_square_array_of_which_nothing_is_known_is_refused():
+    """PyTorch's Linear would fit as it is, with a wrong result."""
+    shapes = {"fc": (4, 4), "conv": (3, 3, 3, 3), "one": (1, 1), "bias": (4,)}
+    arrays = {name: np.ones(shape, "float32") for name, shape in shapes.items()}
+
+    def open_in(format, **spec):
+        made = transposed(arrays, shapes, **spec)[1]
+        try:
+            check_layout(made.loaded, format)
+        except ConfigError as error:
+            return str(error).partition(" of the source")[0]
+        return ""
+
+    fc, conv = "'fc' [4, 4]", "'conv' [3, 3, 3, 3]"
+    of_format = {format: open_in(format) for format in ("", "np", "pt", "tf", "flax", "pd", "paddle", "ppema weights 1")}
+    both = f"transpose: {fc}, {conv}"
+    expected = {"": both, "np": both, "pt": f"transpose: {fc}", "tf": f"transpose: {conv}", "flax": f"transpose: {conv}"}
+    assert of_format == {**expected, "pd": "", "paddle": "", "ppema weights 1": ""}
+    for axes in ([1, 0], [0, 1]):
+        assert open_in("pt", transpose={"fc": axes}) == ""
+    assert open_in("", transpose={"fc": [1, 0], "conv": [0, 1, 2, 3]}) == ""
+    # An array under its variable's own name is Paddle's.
+    own = found({"linear_0.w_0": np.ones((4, 4), "float32")}, [parameter("linear_0.w_0", (4, 4))], {})
+    check_layout(own.loaded, "")
+    with pytest.raises(ConfigError) as caught:
+        check_layout(transposed(arrays, shapes)[1].loaded, "pt")
+    assert str(caught.value) == (
+        "transpose: 'fc' [4, 4] of the source would fit in another order too: give its axes, {pattern: [1, 0]} to transpose it "
+        "or {pattern: [0, 1]} to keep it; PyTorch's Linear is transposed, an embedding is kept"
+    )
+
+
+def test_an_ignored_array_is_not_unexpected():
+    arrays = {"body.0.weight": two(), "steps": np.ones((), "int64"), "other": two()}
+    made = found(arrays, ignore=["^steps$"])
+    assert made.ignored == {"steps": "[] int64"} and list(made.unexpected) == ["other"]
+    assert refused(arrays, ignore=["steps", "x"]) == ["ignore.1: 'x' matches no name of the source"]
 
 
 CASTS = [

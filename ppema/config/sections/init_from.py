@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
@@ -14,6 +14,8 @@ from ppema.values import shown
 
 Mismatch = Literal["missing", "unexpected", "misshaped"]
 MISMATCHES: tuple[Mismatch, ...] = get_args(Mismatch)
+_MOST_DIMENSIONS = 9  # of a tensor of Paddle
+_MATRIX = (1, 0)  # the axes of a transposed matrix
 SAFETENSORS, PDPARAMS = ".safetensors", ".pdparams"  # suffixes of files of weights
 
 
@@ -56,11 +58,52 @@ def _pattern(value: str) -> str:
     return value
 
 
+def _axes_fault(pattern: object, axes: object) -> str | None:
+    """The message for `axes` that are no permutation of at least two, or for `pattern`; None if both are valid."""
+    if not isinstance(pattern, str) or not pattern.isprintable() or not pattern:
+        return f"expected a regular expression, got {shown(pattern)}"
+    if message := _pattern_fault(pattern):
+        return message
+    if isinstance(axes, (list, tuple)) and 2 <= len(axes) <= _MOST_DIMENSIONS and _permuted(axes):
+        return None
+    return f"expected the source's axes in the model's order, such as [1, 0] or [3, 2, 0, 1], got {shown(axes)}"
+
+
+def _permuted(axes: Sequence[Any]) -> bool:
+    return all(type(axis) is int for axis in axes) and sorted(axes) == list(range(len(axes)))
+
+
+def _transposes(value: Any) -> dict[str, tuple[int, ...]]:
+    """A list of patterns is short for a mapping of each to the axes of a transposed matrix."""
+    if isinstance(value, (list, tuple)):
+        table = [((index,), pattern, _MATRIX) for index, pattern in enumerate(value)]
+    elif isinstance(value, Mapping):
+        table = [((str(pattern),), pattern, axes) for pattern, axes in value.items()]
+    else:
+        raise fault(f"expected a list or a mapping, got {shown(value)}")
+    if problems := [(path, message) for path, pattern, axes in table if (message := _axes_fault(pattern, axes))]:
+        raise faults(problems)
+    return {pattern: tuple(axes) for _, pattern, axes in table}
+
+
 Pattern = Annotated[Text, AfterValidator(_pattern)]
 Renames = Annotated[
     dict[str, str],
     PlainValidator(_renames),
     WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
+]
+_AXES = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0, "maximum": _MOST_DIMENSIONS - 1},
+    "minItems": 2,
+    "maxItems": _MOST_DIMENSIONS,
+}
+Transposes = Annotated[
+    dict[str, tuple[int, ...]],
+    PlainValidator(_transposes),
+    WithJsonSchema(
+        {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "object", "additionalProperties": _AXES}]}
+    ),
 ]
 
 
@@ -71,6 +114,8 @@ class InitFrom(Section):
         {"path": "runs/pretrained", "weights": "ema"},
         {"path": "resnet18.pdparams", "exclude": [r"^fc\."]},
         {"path": "other.safetensors", "rename": {r"^backbone\.": "body."}, "include": [r"^body\."], "strict": ["misshaped"]},
+        {"path": "torch.safetensors", "transpose": [r"^fc\.weight$"], "ignore": [r"\.num_batches_tracked$"]},
+        {"path": "keras.safetensors", "rename": {"/": ".", "kernel$": "weight"}, "transpose": {"kernel$": [3, 2, 0, 1]}},
     )
 
     path: Text = Field(
@@ -80,6 +125,16 @@ class InitFrom(Section):
     rename: Renames = Field(
         default={},
         description="Regular expressions and their replacements (re.sub), applied in order to the names in the source.",
+    )
+    transpose: Transposes = Field(
+        default={},
+        description="Regular expressions on names in the source, before `rename`, and the source's axes in the model's order. "
+        "Each applies to matching arrays of as many dimensions; the first one counts. A list transposes matrices, [1, 0].",
+    )
+    ignore: tuple[Pattern, ...] = Field(
+        default=(),
+        description="Regular expressions on names in the source, before `rename`. Matching arrays are not loaded, and are not "
+        "`unexpected`.",
     )
     include: tuple[Pattern, ...] = Field(
         default=(),
