@@ -9,12 +9,14 @@ import paddle
 
 from ppema.config import Config
 from ppema.data import Field
+from ppema.data.pictures.preprocessing import Preprocessing
 from ppema.ir import Parameter, Program, Variable, backend
 from ppema.losses import Scores
 from ppema.passes.onednn import OnednnPass
 from ppema.programs.eval_program import refuse_changes
 from ppema.programs.model.forward import applied
 from ppema.programs.model.objective import scores
+from ppema.programs.model.picture_input import picture_shape
 
 
 @dataclass(frozen=True)
@@ -47,21 +49,24 @@ class Prediction:
         )
 
 
-def build_prediction(config: Config, fields: Sequence[Field]) -> Prediction:
+def build_prediction(config: Config, fields: Sequence[Field], preparation: Preprocessing | None = None) -> Prediction:
     """Build the program that predicts with a config's model.
 
     fields: of a sample of the config's data, targets too. They tell what the outputs' numbers are, and are not fed.
+    preparation: of pictures; its input is then their bytes, uint8 [N, H, W, C], and the program prepares them.
 
-    Raises ConfigError, as `build_test_model` does.
+    Raises ConfigError, as `build_test_model` does, and for a preparation that is no arithmetic on pixels.
     """
     inputs = tuple(field for field in fields if not field.is_target)
     startup, main = paddle.static.Program(), paddle.static.Program()
     with backend().fresh_names(), paddle.static.program_guard(main, startup):
-        made = applied(config, inputs)
+        made = applied(config, inputs, preparation)
         found = scores(config, made.outputs, [field for field in fields if field.is_target])
         results = {
             name: found[name].probabilities(output) if name in found else output for name, output in made.outputs.items()
         }
         structured = {place: value.name for place, value in made.model.state_dict().items()}
     refuse_changes(config, main)
+    if preparation is not None:
+        inputs = (Field(picture_shape(preparation), "uint8", preparation.input),)
     return Prediction(startup, main, inputs, made.outputs, results, found, backend().parameters(main), structured)

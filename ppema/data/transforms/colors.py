@@ -15,14 +15,14 @@ from ppema.data.transforms.draws import Draws
 from ppema.data.transforms.transform import Finite, Transform, around, rising
 
 # ITU-R Recommendation BT.601, as Pillow and torchvision have it.
-_LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
+LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
 
 
 def grey(images: np.ndarray) -> np.ndarray:
     """The luma [n, 1, H, W] of images with one or three channels."""
     if images.shape[1] == 1:
         return images
-    red, green, blue = (images[:, i : i + 1] * _LUMA[i] for i in range(3))
+    red, green, blue = (images[:, i : i + 1] * LUMA[i] for i in range(3))
     return red + green + blue
 
 

@@ -10,6 +10,7 @@ import paddle
 
 from ppema.config import Config
 from ppema.data import Field
+from ppema.data.pictures.preprocessing import Preprocessing
 from ppema.errors import ConfigError
 from ppema.ir import Variable
 from ppema.losses import form
@@ -19,6 +20,7 @@ from ppema.programs.model.mixing import Mixing
 from ppema.programs.model.normalization import normalised
 from ppema.programs.model.objective import Objective, objective
 from ppema.programs.model.outputs import call, outputs_of
+from ppema.programs.model.picture_input import pictures
 from ppema.user_code.blame import building
 from ppema.user_code.names import check_arguments, resolve
 
@@ -69,15 +71,16 @@ def forward(config: Config, fields: Sequence[Field], *, train: bool, precision: 
     return Forward(model, inputs, outputs, targets, aim)
 
 
-def applied(config: Config, fields: Sequence[Field]) -> ModelInProgram:
+def applied(config: Config, fields: Sequence[Field], preparation: Preprocessing | None = None) -> ModelInProgram:
     """Build a config's model in the default main program, in eval mode, without targets and losses. Raises ConfigError.
 
-    fields: the inputs of a sample.
+    fields: the inputs of a sample. preparation: of pictures; the program then takes their bytes, as `pictures` describes.
     """
+    feeds = _feeds(fields) if preparation is None else {preparation.input: pictures(config, preparation)}
     with config.at("model"):
         model = _build_model(config.model)
         model.eval()
-        inputs = normalised(config, fields, _feeds(fields))
+        inputs = normalised(config, fields, feeds)
         return ModelInProgram(model, inputs, _outputs(config, model, inputs, "float32"))
 
 
