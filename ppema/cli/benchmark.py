@@ -20,6 +20,7 @@ COMMANDS = {
     "step": "training steps with EMA, beside PyTorch and stock Paddle, and the share of the EMA",
     "swap": "apply and restore of an average",
     "loop": "the overhead of the training loop over the bare run of its program",
+    "norms": "what train.log_norms adds to a step",
     "checkpoint": "the loop's wait for a checkpoint, and the speed of writing it",
     "loader": "a step on real data, beside one on a repeated batch",
     "startup": "the time from the start of the process to the end of the first step",
@@ -117,10 +118,10 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def _measures() -> dict[str, Callable[[Options], Found]]:
-    from benchmarks import checkpoint, ema, loader, loop, startup, step, swap
+    from benchmarks import checkpoint, ema, loader, loop, norms, startup, step, swap
 
-    modules = {"ema": ema, "step": step, "swap": swap, "loop": loop, "checkpoint": checkpoint, "loader": loader}
-    return {name: module.measure for name, module in {**modules, "startup": startup}.items()}
+    modules = {"ema": ema, "step": step, "swap": swap, "loop": loop, "norms": norms, "checkpoint": checkpoint}
+    return {name: module.measure for name, module in {**modules, "loader": loader, "startup": startup}.items()}
 
 
 if __name__ == "__main__":

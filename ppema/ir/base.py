@@ -17,6 +17,7 @@ import numpy as np
 
 Program = Any  # paddle.static.Program
 Variable = Any  # a variable of one program, as paddle's layers return it in static mode
+Results = Mapping[str, tuple[list[int], str]]  # of an operation: the shape and the type of each by name
 Gradient = tuple[Variable, Variable]  # a trained parameter and the gradient of the loss by it
 
 
@@ -212,11 +213,8 @@ class IR(Protocol):
         """Append the operation ppema_average, which updates its averages in place, to the default main program."""
         ...
 
-    def append_finite_op(self, values: Sequence[Variable]) -> tuple[Variable, Variable]:
-        """Append the operation ppema_finite to the default main program. values: n float variables of any shape.
-
-        Returns whether all numbers of each value are finite, [n] bool, and whether all values are, [] bool.
-        """
+    def append_native_op(self, kind: str, inputs: Mapping[str, Sequence[Variable]], results: Results) -> list[Variable]:
+        """Append ppema's operation `kind` to the default main program. results: shapes and types. All are in its order."""
         ...
 
     def after_branches(self, main: Program, value: Variable) -> Variable:
@@ -242,8 +240,11 @@ class IR(Protocol):
         """
         ...
 
-    def gradient_values(self, gradient: Variable) -> Variable:
-        """All numbers of a gradient as a dense variable. A sparse gradient, as of `Embedding(sparse=True)`, gives its rows."""
+    def gradient_values(self, gradient: Variable, *, merged: bool = False) -> Variable:
+        """All numbers of a gradient as a dense variable: of a sparse one, as of `Embedding(sparse=True)`, those of its rows.
+
+        merged: several parts of one row in a sparse gradient are added up.
+        """
         ...
 
     def runner(self, executor: Any, scope: Any, program: Program, fetch: Sequence[Variable]) -> Runner:

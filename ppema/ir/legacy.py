@@ -9,7 +9,6 @@ from typing import Any
 
 import paddle
 from paddle.base.framework import Parameter as PaddleParameter
-from paddle.nn.clip import get_tensor_from_selected_rows
 
 from ppema.errors import ConfigError
 from ppema.ir.autocast import autocast_legacy
@@ -19,6 +18,7 @@ from ppema.ir.base import (
     Operation,
     Parameter,
     Program,
+    Results,
     Runner,
     TestSwitches,
     Variable,
@@ -27,6 +27,7 @@ from ppema.ir.base import (
 from ppema.ir.descriptions import is_test, result_types, source_of, trains, walk, writes
 from ppema.ir.kinds import keeps_master_weights
 from ppema.ir.plain import Plain
+from ppema.ir.sparse import rows_of
 
 _BATCH_NORMS = ("batch_norm", "sync_batch_norm")
 # Optimizers that take sparse gradients. Measured: all others fail at the first step, and AdamW ends the process.
@@ -175,16 +176,15 @@ class Legacy:
         block = paddle.static.default_main_program().current_block()
         block.append_op(type="ppema_average", inputs=inputs, outputs={"state_out@VECTOR": list(op.state)}, attrs=attributes)
 
-    def append_finite_op(self, values: Sequence[Variable]) -> tuple[Variable, Variable]:
+    def append_native_op(self, kind: str, inputs: Mapping[str, Sequence[Variable]], results: Results) -> list[Variable]:
         block = paddle.static.default_main_program().current_block()
-        each, every = (
-            block.create_var(name=paddle.utils.unique_name.generate("finite"), shape=shape, dtype="bool", stop_gradient=True)
-            for shape in ([len(values)], [])
-        )
-        block.append_op(
-            type="ppema_finite", inputs={"values@VECTOR": list(values)}, outputs={"each": [each], "every": [every]}, attrs={}
-        )
-        return each, every
+        made = {
+            name: block.create_var(name=paddle.utils.unique_name.generate(kind), shape=shape, dtype=dtype, stop_gradient=True)
+            for name, (shape, dtype) in results.items()
+        }
+        given = {f"{name}@VECTOR": list(values) for name, values in inputs.items()}
+        block.append_op(type=kind, inputs=given, outputs={name: [each] for name, each in made.items()}, attrs={})
+        return list(made.values())
 
     def after_branches(self, main: Program, value: Variable) -> Variable:
         return value  # operations run in the program's order
@@ -222,8 +222,8 @@ class Legacy:
 
         return update
 
-    def gradient_values(self, gradient: Variable) -> Variable:
-        return get_tensor_from_selected_rows(gradient) if _is_sparse(gradient) else gradient
+    def gradient_values(self, gradient: Variable, *, merged: bool = False) -> Variable:
+        return rows_of(gradient, merged) if _is_sparse(gradient) else gradient
 
     def runner(self, executor: Any, scope: Any, program: Program, fetch: Sequence[Variable]) -> Runner:
         return Plain(executor, program, fetch)

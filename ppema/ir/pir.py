@@ -10,7 +10,6 @@ from typing import Any
 import paddle
 from paddle import _C_ops
 from paddle.base.unique_name import UniqueNameGenerator
-from paddle.nn.clip import get_tensor_from_selected_rows
 from paddle.nn.initializer import Constant
 from paddle.pir.core import create_persistable_value
 
@@ -22,6 +21,7 @@ from ppema.ir.base import (
     Operation,
     Parameter,
     Program,
+    Results,
     Runner,
     TestSwitches,
     Variable,
@@ -43,6 +43,7 @@ from ppema.ir.operations import (
 )
 from ppema.ir.plain import Plain
 from ppema.ir.quicken import quicken
+from ppema.ir.sparse import rows_of
 
 _BATCH_NORMS = ("pd_op.batch_norm_", "pd_op.sync_batch_norm_")
 _ops: Any = _C_ops  # Any, as the stubs lack custom operators and optional arguments
@@ -202,10 +203,10 @@ class Pir:
         inputs = (list(op.values), list(op.state), list(op.scalars))
         _ops._run_custom_op("ppema_average", *inputs, op.conditional, list(op.layout), list(op.decays))
 
-    def append_finite_op(self, values: Sequence[Variable]) -> tuple[Variable, Variable]:
-        each, every = _ops._run_custom_op("ppema_finite", list(values))
-        each.stop_gradient = every.stop_gradient = True
-        return each, every
+    def append_native_op(self, kind: str, inputs: Mapping[str, Sequence[Variable]], results: Results) -> list[Variable]:
+        for each in (made := _ops._run_custom_op(kind, *map(list, inputs.values()))):
+            each.stop_gradient = True
+        return made
 
     def after_branches(self, main: Program, value: Variable) -> Variable:
         for op in main.global_block().ops:
@@ -242,8 +243,8 @@ class Pir:
 
         return update
 
-    def gradient_values(self, gradient: Variable) -> Variable:
-        return get_tensor_from_selected_rows(gradient) if gradient.is_selected_row_type() else gradient
+    def gradient_values(self, gradient: Variable, *, merged: bool = False) -> Variable:
+        return rows_of(gradient, merged) if gradient.is_selected_row_type() else gradient
 
     def runner(self, executor: Any, scope: Any, program: Program, fetch: Sequence[Variable]) -> Runner:
         # Nobody has tried `Direct` on a GPU.

@@ -56,7 +56,8 @@ class FinitePass(Pass):
             derived = [ir.gradient_values(gradient) for _, gradient in gradients]
             moving = [each.variable for each in statistics]
             if why_missing() is None:
-                each, finite = ir.append_finite_op([*derived, *moving, late])
+                results = {"each": (flags, "bool"), "every": ([], "bool")}
+                each, finite = ir.append_native_op("ppema_finite", {"values": [*derived, *moving, late]}, results)
             else:
                 if late is not target.loss:
                     # A branch may write a statistic, and each statistic has a check of its own here: each waits for the branch.

@@ -16,8 +16,8 @@ from ppema.passes.accumulation import Accumulation
 from ppema.passes.average import Average
 from ppema.passes.guard import Guard
 from ppema.passes.loss_scale import LossScale
-from ppema.passes.norm_state import GradientNorm
 from ppema.passes.placement import Placement
+from ppema.passes.step_norms import StepNorms
 from ppema.passes.treatment import Treatment
 
 Gate = Callable[[Callable[[], None]], None]
@@ -48,7 +48,7 @@ class TrainProgram:
     guard: reports whether a run was skipped. None: no run is skipped.
     gate: set by a pass whose branch encloses all that later passes append. It is called with a function that appends it.
     averages: by name, in the order of their addition.
-    gradient_norm: the variables of the gradient's norm. None: it is not measured.
+    norms: the variables of the step's norms. None: they are not measured.
     accumulation: the variables of steps that take several runs. None: each step is one run.
     scale: the variables of the loss scale. None: the loss is not scaled.
     placement: the operations that oneDNN computes. None: the oneDNN pass was not applied.
@@ -69,7 +69,7 @@ class TrainProgram:
     guard: Guard | None = None
     gate: Gate | None = None
     averages: dict[str, Average] = field(default_factory=dict)
-    gradient_norm: GradientNorm | None = None
+    norms: StepNorms | None = None
     accumulation: Accumulation | None = None
     scale: LossScale | None = None
     placement: Placement | None = None

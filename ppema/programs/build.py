@@ -19,11 +19,10 @@ from ppema.passes.accumulation import Accumulation
 from ppema.passes.average import Average
 from ppema.passes.ema import EmaPass
 from ppema.passes.finite import FinitePass
-from ppema.passes.gradient_norm import GradientNormPass
 from ppema.passes.groups import GroupsPass
 from ppema.passes.guard import Guard
 from ppema.passes.loss_scale import LossScale
-from ppema.passes.norm_state import GradientNorm
+from ppema.passes.norms import KeepPass, NormsPass
 from ppema.passes.onednn import OnednnPass
 from ppema.passes.placement import Placement
 from ppema.passes.recalibrate import Recalibration, recalibration
@@ -49,8 +48,12 @@ def training_step(
     lr: LRScheduler,
     onednn: bool,
     phase: Phase = LAST,
+    *,
+    measured: bool = False,
 ) -> list[Pass]:
     """The passes of a training step of `phase`, in the order in which they apply. Raises ConfigError.
+
+    measured: whether the step measures its norms.
 
     Passes after FinitePass append to its branch, so their operations have no effect in a skipped step. Those after StepPass
     append to a branch that only the last micro-batch of a step takes. AdjustScalePass and OnednnPass are exceptions: a skipped
@@ -74,8 +77,9 @@ def training_step(
         *([AccumulatePass(every)] if every > 1 else []),
         FinitePass(tuple(model.structured.values()), phase.flags),
         *([StepPass()] if every > 1 else []),
-        *([GradientNormPass()] if config.train.log_norms else []),
+        *([KeepPass()] if measured else []),
         OptimizePass(optimizer, config.optimizer.clip_value),
+        *([NormsPass()] if measured else []),
         *adjust,
         *averages,  # their variables, one update of all averages, and the overwriting of weights
         *([OnednnPass()] if onednn else []),
@@ -99,9 +103,10 @@ class Programs:
     accumulation: the variables of steps with several micro-batches; None if each step is one run.
     treatments: by variable's name, for variables with another treatment than the default.
     scale: the variables of the loss scale of `train`; None without one.
-    gradient_norm: those of the gradient's norm; None if it is not measured.
     phase: the part of the run in which `train` is run. earlier: the programs of the phases before, in order. All phases share
     variables.
+    measured: the program of a step that measures its norms, which runs in place of `train`, with the same variables and the
+    same bits; None without `train.log_norms`.
     """
 
     startup: Program
@@ -122,7 +127,7 @@ class Programs:
     mixing: Mixing | None = None
     phase: Phase = LAST
     earlier: tuple[Programs, ...] = ()
-    gradient_norm: GradientNorm | None = None
+    measured: TrainProgram | None = None
 
     def at(self, step: int) -> Programs:
         """The programs of the phase in which the step after `step` steps is. Their tests are the same in each phase."""
@@ -165,9 +170,15 @@ def _of_phase(
     config: Config, fields: Sequence[Field], horizon: Horizon, model: Model, lr: LRScheduler, onednn: bool, phase: Phase
 ) -> Programs:
     """The programs of one phase, without those for tests of averages."""
-    target = TrainProgram(paddle.static.Program(), paddle.static.Program())
-    with backend().fresh_names(), paddle.static.program_guard(target.main, target.startup):
-        apply_passes(target, training_step(config, fields, horizon, model, lr, onednn, phase), _blaming(config))
+
+    def train_program(*, measured: bool) -> TrainProgram:
+        made = TrainProgram(paddle.static.Program(), paddle.static.Program())
+        passes = training_step(config, fields, horizon, model, lr, onednn, phase, measured=measured)
+        with backend().fresh_names(), paddle.static.program_guard(made.main, made.startup):
+            apply_passes(made, passes, _blaming(config))
+        return made
+
+    target = train_program(measured=False)
     assert target.guard is not None, "every training step has a FinitePass"
     recalibrations, waiting = {}, {each.name for each in target.waiting}
     for name, average in target.averages.items():
@@ -197,7 +208,7 @@ def _of_phase(
         target.scale,
         Mixing.of(config, fields),
         phase,
-        gradient_norm=target.gradient_norm,
+        measured=train_program(measured=True) if config.train.log_norms else None,
     )
 
 

@@ -24,7 +24,6 @@ from ppema.log.average_health import Health
 from ppema.log.interval import Interval
 from ppema.log.log import RunLog
 from ppema.log.memory import memory_figures
-from ppema.log.norms import Norms
 from ppema.log.progress import progress
 from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau, rates
@@ -110,7 +109,6 @@ class Trainer:
         self._restored = restored
         self._evaluations = Evaluations(run, start)
         self._stepper = Stepper(run, start.begun)
-        self._norms = Norms(run.programs, run.scope) if run.config.train.log_norms else None
         self._finite = StateCheck(run, start.state)
 
     def go(self, lock: Lock) -> Result:
@@ -120,6 +118,8 @@ class Trainer:
         due = Due(run, state, stopped=early is not None)
         output, snapshots, start = output_of(config), snapshots_of(config), self._start
         go_on = config.train.failed_save == "go_on"
+        if config.train.log_norms:
+            self._stepper.measure_when(due.log.due_next)
         with (
             stop_requests() as stop,
             progress(due.last, state.step) as bar,
@@ -133,8 +133,6 @@ class Trainer:
             for batch in batches:
                 interval.arrived()
                 lr = float(schedule())
-                if self._norms is not None and due.log.due_next(state):
-                    self._norms.begin(state.step)
                 before, step = state, self.step(batch, state)
                 if step is None:
                     interval.ran(len(batch.indices))
@@ -243,7 +241,7 @@ class Trainer:
             lr=lr,
             skipped=state.skipped,
             health=health.measure(state.updates),
-            norms={} if self._norms is None else self._norms.end(skipped=step.skipped is not None),
+            norms=step.norms,
             memory=memory_figures(place_of(run.config.runtime.device)),
         )
         log.warn(health.stopped())

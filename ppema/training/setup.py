@@ -91,9 +91,9 @@ class TrainingRun:
         """The names of the variables in each part of a checkpoint: "raw", "optimizer", "average-<name>"."""
         raw = [parameter.name for parameter in self.programs.model.parameters]
         averages = {f"average-{name}": average.state_names for name, average in self.programs.averages.items()}
-        within = [each for each in (self.programs.accumulation, self.programs.gradient_norm) if each is not None]
-        # The guard's variable and the norm describe one step and are read right after it. Sums of gradients live within a step.
-        passing = {self.programs.guard.state_name, *(name for each in within for name in each.state_names)}
+        accumulation = self.programs.accumulation
+        # The guard's variable describes one step and is read right after it. Sums of gradients live within a step.
+        passing = {self.programs.guard.state_name, *(accumulation.state_names if accumulation is not None else ())}
         elsewhere = {*raw, *(name for names in averages.values() for name in names), *passing}
         optimizer = [name for name in backend().state_names(self.programs.train) if name not in elsewhere]
         return {RAW: raw, "optimizer": optimizer, **averages}
@@ -169,6 +169,8 @@ def prepare_training(config: Config) -> TrainingRun:
         initialise(config, executor, programs.startup)
         for phase in programs.earlier:
             scope.create(own, phase.guard.state_name, np.ones(phase.guard.each.shape, bool))
+        if programs.measured is not None and programs.measured.norms is not None:
+            scope.create(own, programs.measured.norms.name, np.zeros(3))
         try_out(config, executor, programs.model, trained)
         tried = try_out(config, executor, programs.model, evaluated)
         tests = {name: on_onednn(test) if onednn.used else test for name, test in programs.tests.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,8 +11,9 @@ from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.state import State, step_seed
 from ppema.data import Batch
 from ppema.errors import TrainingError
-from ppema.ir import generators
+from ppema.ir import Program, Variable, generators
 from ppema.passes.accumulation import feed_of
+from ppema.passes.target import TrainProgram
 from ppema.programs.build import Programs
 from ppema.programs.executor import failed_on
 from ppema.training.setup import TrainingRun
@@ -26,7 +27,7 @@ class Step:
     """The result of a step.
 
     samples, batches: their numbers; loss: the mean over the samples; skipped: why it was skipped, in words, or None; parts: of
-    the loss by name.
+    the loss by name; norms: of a measured step that was not skipped, by name.
     """
 
     samples: int
@@ -34,6 +35,7 @@ class Step:
     loss: float
     skipped: str | None
     parts: dict[str, float] = field(default_factory=dict)
+    norms: dict[str, float] = field(default_factory=dict)
 
 
 class Stepper:
@@ -41,10 +43,16 @@ class Stepper:
 
     def __init__(self, run: TrainingRun, begun: Begun):
         self._run = run
+        self._measures: Callable[[State], bool] = lambda state: False
         self._enter(run.programs)
         self._begun = begun
         # After a bad micro-batch, the rest of its step is left out.
         self._skipped: str | None = None
+
+    def measure_when(self, measures: Callable[[State], bool]) -> None:
+        """Measure the norms of the step after each state of which `measures` is true. The run must have `train.log_norms`."""
+        assert self._programs.measured is not None, "the run has no program that measures"
+        self._measures = measures
 
     @property
     def unfinished(self) -> Begun | None:
@@ -62,18 +70,23 @@ class Stepper:
             self._enter(programs)
         begun, samples = self._begun, len(batch.indices)
         seed = step_seed(self._run.config.seed, state.step, begun.batches)
+        measured = self._measures(state)
         if self._accumulation is None:
-            return Step(samples, 1, *self._once(batch, seed, {}))
+            loss, skipped, parts = self._once(batch, seed, {}, measured)
+            return Step(samples, 1, loss, skipped, parts, self._norms(measured, skipped))
         ends = begun.batches + 1 == self._run.micro_batches.of_step(state)
+        measured = measured and ends  # the last micro-batch makes the step
         if self._skipped is None:
-            loss, self._skipped, parts = self._once(batch, seed, feed_of(begins=not begun.batches, ends=ends))
+            more = feed_of(begins=not begun.batches, ends=ends)
+            loss, self._skipped, parts = self._once(batch, seed, more, measured)
             begun = begun.plus(samples, parts.pop(_WEIGHT), loss, parts)
         else:
             begun = begun.plus(samples, 0.0, 0.0, {})
         if not ends:
             self._begun = begun
             return None
-        step = Step(begun.samples, begun.batches, begun.mean, self._skipped, begun.means)
+        norms = self._norms(measured, self._skipped)
+        step = Step(begun.samples, begun.batches, begun.mean, self._skipped, begun.means, norms)
         self._begun, self._skipped = Begun(), None
         return step
 
@@ -81,24 +94,49 @@ class Stepper:
         """Run the train program of `programs`, those of a phase, from now on."""
         self._programs = programs
         self._accumulation = programs.accumulation
-        self._fetched = dict(programs.parts)
-        if self._accumulation is not None:
-            self._fetched[_WEIGHT] = self._accumulation.weight
+        self._plain = _Fetched.of(programs.train, programs)
+        self._measured = None if programs.measured is None else _Fetched.of(programs.measured.main, programs.measured)
 
-    def _once(self, batch: Batch, seed: int, more: Mapping[str, np.ndarray]) -> tuple[float, str | None, dict[str, float]]:
-        """Run the program once. Returns the loss, why the run was skipped, and parts. more: inputs beside the batch."""
+    def _norms(self, measured: bool, skipped: str | None) -> dict[str, float]:
+        made = self._programs.measured
+        return made.norms.read(self._run.scope) if measured and skipped is None and made and made.norms else {}
+
+    def _once(
+        self, batch: Batch, seed: int, more: Mapping[str, np.ndarray], measured: bool
+    ) -> tuple[float, str | None, dict[str, float]]:
+        """Run the program once. Returns the loss, why the run was skipped, and parts.
+
+        more: inputs beside the batch; measured: whether the program that measures norms runs.
+        """
         run, programs = self._run, self._programs
         generators.seed(seed)
         feed = {**programs.model.inputs.feed(batch, run.train_loader), **more}
         if programs.mixing is not None:
             feed |= programs.mixing.feed(seed, len(batch.indices))
-        wanted = [programs.loss, programs.guard.finite, *self._fetched.values()]
+        made = self._measured if measured and self._measured is not None else self._plain
         try:
-            loss, finite, *parts = run.executor.run(programs.train, feed, wanted)
+            loss, finite, *parts = run.executor.run(made.program, feed, made.variables)
         except TrainingError as error:
             raise failed_on(batch, run.train_loader.label, error) from error
         skipped = None if np.asarray(finite).all() else culprit(run, programs.guard, batch)
-        return _number(loss), skipped, dict(zip(self._fetched, map(_number, parts), strict=True))
+        return _number(loss), skipped, dict(zip(made.parts, map(_number, parts), strict=True))
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """A train program and what its runs return. variables: the loss, whether the run was finite, and `parts`, by name."""
+
+    program: Program
+    variables: tuple[Variable, ...]
+    parts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, program: Program, made: Programs | TrainProgram) -> _Fetched:
+        assert made.guard is not None, "every training step has a FinitePass"
+        parts = dict(made.parts)
+        if made.accumulation is not None:
+            parts[_WEIGHT] = made.accumulation.weight
+        return cls(program, (made.loss, made.guard.finite, *parts.values()), tuple(parts))
 
 
 def _number(array: np.ndarray) -> float:

@@ -24,10 +24,13 @@ from ppema.ir.native import why_missing
 from ppema.passes.average import read_shadows
 from ppema.passes.clone import clone_for_test
 from ppema.passes.ema import EmaPass, UpdatePass
+from ppema.passes.finite import FinitePass
+from ppema.passes.norms import KeepPass, NormsPass
 from ppema.passes.recalibrate import recalibration
 from ppema.passes.select import Selection
 from ppema.passes.switch import SwitchPass
 from ppema.passes.target import TrainProgram, apply_passes
+from ppema.programs.step import BackwardPass, OptimizePass
 
 FOLDER = Path(__file__).parent / "golden"
 DECAY = Constant(0.99)
@@ -133,6 +136,23 @@ def test_a_guarded_program_before_and_after(built, case):
 def test_a_program_with_micro_batches_before_and_after(built):
     with kernels_of("native_accumulate"):
         compare("native_accumulate", guard_report(built, every=4))
+
+
+@pytest.mark.parametrize("case", ["norms", "native_norms"])
+def test_a_program_that_measures_norms_before_and_after(built, case):
+    momentum = paddle.optimizer.Momentum(0.1, 0.9)
+    with kernels_of(case), built.guard():
+        target = TrainProgram(built.main, built.startup, built.loss)
+        apply_passes(target, [BackwardPass(momentum), FinitePass(), KeepPass(), OptimizePass(momentum), NormsPass()])
+    plain = type(built)()
+    with kernels_of(case), plain.guard():
+        guarded_by(plain.main, plain.startup, plain.loss, paddle.optimizer.Momentum(0.1, 0.9))
+    names = backend().state_names
+    parts = {
+        "train program": changes(listing(plain.main), listing(built.main)),
+        "state": changes(names(plain.main), names(built.main)),
+    }
+    compare(case, as_text(parts))
 
 
 def kernels_of(case: str):

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 import pytest
 
 from ppema.ir.native import why_missing
-from ppema.passes import ema, finite
+from ppema.passes import ema, finite, norms
 
 
 @contextmanager
 def paddle_kernels():
     """A context in which the passes find no C++ operations."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (ema, finite):
+        for module in (ema, finite, norms):
             patch.setattr(module, "why_missing", lambda: "this test uses Paddle's")
         yield
 
