@@ -6,7 +6,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from ppema.programs import forward, step
+from ppema.programs import step
+from ppema.programs.model import forward
 from ppema.training import setup
 
 
