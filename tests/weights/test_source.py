@@ -11,7 +11,7 @@ import pytest
 from ppema.errors import CheckpointError
 from ppema.ir import scope
 from ppema.weights.put import put
-from ppema.weights.source import by_place
+from ppema.weights.source import by_place, open_source
 
 A, B, C = (np.array([value], "float32") for value in (1.0, 2.0, 3.0))
 
@@ -43,3 +43,10 @@ def test_what_does_not_fit_is_the_fault_of_where_it_comes_from_and_changes_nothi
     assert scope.get(where, "x").tolist() == [1.0]
     put(where, Path("runs/a"), {"x": B})
     assert scope.get(where, "x").tolist() == [2.0]
+
+
+def test_a_file_of_another_framework_is_named(tmp_path):
+    (tmp_path / "x.pth").write_bytes(b"PK")
+    with pytest.raises(CheckpointError) as caught:
+        open_source(str(tmp_path / "x.pth"))
+    assert str(caught.value) == f"{tmp_path}/x.pth: a file of PyTorch can not be read: save its weights as *.safetensors there"
