@@ -10,77 +10,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-Program = Any  # paddle.static.Program
-Variable = Any  # a variable of one program, as paddle's layers return it in static mode
-Results = Mapping[str, tuple[list[int], str]]  # of an operation: the shape and the type of each by name
-Gradient = tuple[Variable, Variable]  # a trained parameter and the gradient of the loss by it
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter or statistic of a program.
-
-    name: name of its variable in the scope. shape: its dimensions. dtype: numpy's name of its type ("float32").
-    trainable: False for BatchNorm's running mean and variance, and for weights that `stop_gradient = True` or
-    `trainable = False` freezes.
-    averaged: False for `ParamAttr(do_model_average=False)`, and for integers such as counters.
-    variable: its variable in the program.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    trainable: bool
-    averaged: bool
-    variable: Variable
-
-
-@dataclass(frozen=True)
-class Operation:
-    """The description of one operation of a program, in any block.
-
-    kind: Paddle's name of the operation without prefix; it differs between versions ("batch_norm_", "batch_norm").
-    is_test: its switch between training and test mode, None if it has none.
-    reads: names of the persistable variables among its operands.
-    writes: names of the persistable variables that it writes, or may write if that is not known. An operation with nested
-    blocks does not list their writes, since the operations inside have their own descriptions.
-    trains: names of the variables that it updates by their gradients, as an optimizer's operation does.
-    depth: nesting depth of its block, 0 for the outermost.
-    source: "file:line" of the user's code that built it, "" if unknown.
-    """
-
-    kind: str
-    is_test: bool | None
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    trains: tuple[str, ...]
-    depth: int
-    source: str
-
-
-@dataclass(frozen=True)
-class TestSwitches:
-    """The `is_test` switches of a program's operations before `set_test` turned them on, for `reset_test`."""
-
-    __test__ = False  # the name is not meant for pytest
-    before: tuple[tuple[Any, bool], ...]
-
-
-@dataclass(frozen=True)
-class AverageOp:
-    """The inputs and attributes of the operation ppema_average; native/average.cc describes them."""
-
-    values: Sequence[Variable]
-    state: Sequence[Variable]
-    scalars: Sequence[Variable]
-    conditional: bool
-    layout: Sequence[int]
-    decays: Sequence[str]
+from ppema.ir.elements import (
+    AverageOp,
+    Gradient,
+    NormedProduct,
+    Operation,
+    Parameter,
+    Program,
+    Results,
+    TestSwitches,
+    Variable,
+)
 
 
 class Runner(Protocol):
@@ -282,6 +226,28 @@ class IR(Protocol):
         Returns their number by kind. Operations in nested blocks, or with a result in `fetched`, stay as they are.
         `onednn_hindrance` must be None.
         """
+        ...
+
+    def for_inference(
+        self, program: Program, values: Sequence[Variable]
+    ) -> tuple[Program, dict[str, Variable], list[Variable]]:
+        """A copy of the test program `program`, without stack traces and without dropout that changes nothing.
+
+        Returns the copy, the variables that it is fed, by name, and the copies of `values`. Dropout whose result is among
+        `values` stays in test mode.
+        """
+        ...
+
+    def normed_products(self, program: Program, kept: Sequence[Variable]) -> list[NormedProduct]:
+        """The products of the outermost block whose BatchNorm can be folded into them, in order.
+
+        Nothing else reads the product, its parameters or the BatchNorm's shift, and none of the results is among `kept`. All
+        parameters are float32, or all float64.
+        """
+        ...
+
+    def fold(self, program: Program, product: NormedProduct) -> None:
+        """Remove the BatchNorm of `product`, one of `normed_products`. A product without a bias then adds the shift."""
         ...
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:

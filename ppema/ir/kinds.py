@@ -28,6 +28,13 @@ PRODUCT_KINDS = frozenset(
     {"conv2d", "matmul", "matmul_v2", "linear_v2", "mul", "einsum", "fused_gemm_epilogue", "flash_attn", "fused_attention"}
 )
 
+# Products with a weight, into which a BatchNorm after them can be folded; whether output channels are its second axis.
+FOLDING = {
+    **dict.fromkeys(("conv2d", "depthwise_conv2d", "conv3d"), False),
+    **dict.fromkeys(("conv2d_transpose", "depthwise_conv2d_transpose", "conv3d_transpose"), True),
+    **dict.fromkeys(("matmul", "matmul_v2"), True),
+}
+
 
 def draws_random_numbers(operation: Operation) -> bool:
     """Whether `operation` draws random numbers, in test mode too."""
@@ -56,3 +63,8 @@ def user_frame(callstack: Iterable[str]) -> str:
         if rest and "/paddle/" not in path:
             found = f"{path}:{rest.partition(',')[0]}"
     return found
+
+
+def changes_nothing(attributes: Mapping[str, Any]) -> bool:
+    """Whether a dropout operation with these attributes returns its input. Its other mode scales the input in test mode."""
+    return bool(attributes["is_test"]) and attributes["mode"] == "upscale_in_train"

@@ -11,10 +11,12 @@ import paddle
 from paddle.base.framework import Parameter as PaddleParameter
 
 from ppema.errors import ConfigError
+from ppema.ir import exported_legacy
 from ppema.ir.autocast import autocast_legacy
 from ppema.ir.base import (
     AverageOp,
     Gradient,
+    NormedProduct,
     Operation,
     Parameter,
     Program,
@@ -242,6 +244,19 @@ class Legacy:
 
     def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:
         raise NotImplementedError(self.onednn_hindrance())
+
+    def for_inference(
+        self, program: Program, values: Sequence[Variable]
+    ) -> tuple[Program, dict[str, Variable], list[Variable]]:
+        copy, copies = self.clone(program, values)
+        exported_legacy.slim(copy, copies)
+        return copy, exported_legacy.fed(copy), copies
+
+    def normed_products(self, program: Program, kept: Sequence[Variable]) -> list[NormedProduct]:
+        return exported_legacy.normed_products(program, kept)
+
+    def fold(self, program: Program, product: NormedProduct) -> None:
+        exported_legacy.fold(program, product)
 
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         # The role of operations that `Program.clone(for_test=True)` removes.

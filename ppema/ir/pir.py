@@ -13,11 +13,12 @@ from paddle.base.unique_name import UniqueNameGenerator
 from paddle.nn.initializer import Constant
 from paddle.pir.core import create_persistable_value
 
-from ppema.ir import onednn_operations
+from ppema.ir import exported_pir, onednn_operations
 from ppema.ir.autocast import autocast_pir
 from ppema.ir.base import (
     AverageOp,
     Gradient,
+    NormedProduct,
     Operation,
     Parameter,
     Program,
@@ -27,6 +28,7 @@ from ppema.ir.base import (
     Variable,
     dtype_name,
 )
+from ppema.ir.declarations import copy_of, read_through_cast
 from ppema.ir.direct import Direct
 from ppema.ir.kinds import keeps_master_weights, user_frame
 from ppema.ir.operations import (
@@ -116,7 +118,7 @@ class Pir:
             if op.name() != "builtin.parameter" or (name := op.attrs()["parameter_name"]) not in names:
                 continue
             if types is not None and types[name] != dtype_name(op.result(0)):
-                _read_through_cast(program, op, names[name], types[name])
+                read_through_cast(program, op, names[name], types[name])
             else:
                 op.set_str_attr("parameter_name", names[name])
 
@@ -191,7 +193,7 @@ class Pir:
         with paddle.static.program_guard(main, startup):
             # The outermost block, even while a branch is built: `state_names` and the executor search no other.
             paddle.pir.set_insertion_point_to_block_end(main.global_block())
-            initializer = _copy_of(startup, value.name, dtype) if isinstance(value, Parameter) else Constant(value)
+            initializer = copy_of(startup, value.name, dtype) if isinstance(value, Parameter) else Constant(value)
             variable = create_persistable_value(dtype, list(shape), name=name, initializer=initializer)
         variable.stop_gradient = True
         return variable
@@ -267,6 +269,19 @@ class Pir:
     def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:
         return quicken(program, fetched)
 
+    def for_inference(
+        self, program: Program, values: Sequence[Variable]
+    ) -> tuple[Program, dict[str, Variable], list[Variable]]:
+        copy, copies = self.clone(program, values)
+        exported_pir.slim(copy, copies)
+        return copy, exported_pir.fed(copy), copies
+
+    def normed_products(self, program: Program, kept: Sequence[Variable]) -> list[NormedProduct]:
+        return exported_pir.normed_products(program, kept)
+
+    def fold(self, program: Program, product: NormedProduct) -> None:
+        exported_pir.fold(program, product)
+
     def update_section(self, main: Program) -> AbstractContextManager[None]:
         return nullcontext()
 
@@ -274,27 +289,3 @@ class Pir:
 def _parameters(program: Program) -> list[Variable]:
     # The rate of an LR scheduler is a builtin.parameter too, without this attribute.
     return [v for v in program.global_block().all_parameters() if v.get_defining_op().has_attr("is_parameter")]
-
-
-def _read_through_cast(program: Program, parameter, new: str, dtype: str) -> None:
-    """Replace the operation `parameter`, which declares a parameter, by the cast of a variable `new` of type `dtype`."""
-    replaced = parameter.result(0)
-    with paddle.static.program_guard(program, paddle.static.Program()):
-        source = create_persistable_value(dtype, list(replaced.shape), name=new, initializer=Constant(0.0))
-        source.stop_gradient = True
-        paddle.pir.set_insertion_point_after(source.get_defining_op())
-        replaced.replace_all_uses_with(paddle.cast(source, replaced.dtype))
-    program.global_block().remove_op(parameter)
-
-
-def _copy_of(startup: Program, name: str, dtype: str) -> Callable[..., Variable]:
-    """An initializer that copies the initial value of the parameter `name` in `startup`, cast to `dtype`.
-
-    Raises KeyError if `startup` does not initialise it.
-    """
-    for op in startup.global_block().ops:
-        if op.name() == "builtin.set_parameter" and op.attrs()["parameter_name"] == name:
-            value = op.operand_source(0)
-            # A cast to its own type would return the value itself, not a copy.
-            return lambda meta, block: paddle.assign(value) if dtype_name(value) == dtype else value.astype(dtype)
-    raise KeyError(name)
