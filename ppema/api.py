@@ -16,12 +16,14 @@ from ppema.log.run import Run
 from ppema.log.run import run as read_run
 
 if TYPE_CHECKING:
+    from ppema.deploy.exporting import Format
+    from ppema.deploy.inference import ExportedModel
+    from ppema.deploy.weights_export import Exported, Names
     from ppema.passes.select import BatchNormPolicy
     from ppema.posthoc.lengths import Kind
     from ppema.posthoc.search import Method, Outcome
     from ppema.programs.build import Programs
     from ppema.training.loop import Result
-    from ppema.weights.export import Exported, Format, Names
 
 
 def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Result:
@@ -155,23 +157,29 @@ def export(
     weights: str | os.PathLike[str] = RAW,
     checkpoint: str | os.PathLike[str] | None = None,
     names: Names | None = None,
-) -> Exported:
-    """Write weights of a run to the file `to`. An existing file is replaced.
+    fold: bool = False,
+) -> Exported | ExportedModel:
+    """Write a model, or its weights, to `to`. A former export there is replaced.
 
     config: that of the run, `ppema.run(path)`, or the path of its folder.
-    format: by default the suffix of `to`. weights: "raw", an average's name, or the path of a file of weights (*.safetensors)
-    of the same model. checkpoint: "last" (the default), "best", or a path. names: the keys of the arrays, "variables" or
-    "places" in the model; a variable without a place keeps its own name. Default: variables for safetensors, places for
-    pdparams. Arrays from a checkpoint have the raw weights' dtypes.
+    format: "paddle" writes a folder with an inference program for `paddle.inference` and `load_inference_model`, and a
+    description, model.json. "safetensors" and "pdparams" write one file of arrays. Default: by the suffix of `to`.
+    weights: "raw", an average's name, or the path of a file of weights (*.safetensors) of the same model. checkpoint: "last"
+    (the default), "best", or a path.
+    names: for files, the keys of the arrays, "variables" or "places" in the model; a variable without a place keeps its own
+    name. Default: variables for safetensors, places for pdparams. Arrays from a checkpoint have the raw weights' dtypes.
+    fold: for "paddle", fold every BatchNorm that alone reads a convolution or a matrix product into that product.
 
-    Raises PpemaError for invalid arguments, CheckpointError for a missing or damaged source, and TrainingError if the file
-    can not be written.
+    A program is loaded back and compared with the model on samples of the evaluation data before it gets its name.
+
+    Raises PpemaError for invalid arguments, CheckpointError for a missing or damaged source, ConfigError or DataError if the
+    model can not be built, and TrainingError if the export can not be written, or differs from the model by more than 1e-4.
     """
     config = _config_of(config)
     paddle_with(config.runtime.threads)
-    from ppema.weights import export as exporting
+    from ppema.deploy import exporting
 
-    return exporting.export(config, to, format=format, weights=weights, checkpoint=checkpoint, names=names)
+    return exporting.export(config, to, format=format, weights=weights, checkpoint=checkpoint, names=names, fold=fold)
 
 
 def _config_of(run: Config | Run | str | os.PathLike[str]) -> Config:

@@ -11,11 +11,11 @@ import pytest
 from support.configs import loader
 
 import ppema
+from ppema.deploy import exporting
 from ppema.errors import PpemaError
 from ppema.evaluation.stored import evaluate_stored
 from ppema.posthoc import search
 from ppema.training import loop
-from ppema.weights import export
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +52,7 @@ assert not sys.modules["paddle"].in_dynamic_mode()
         (ppema.train, loop.train),
         (ppema.evaluate, evaluate_stored),
         (ppema.average, search.average),
-        (ppema.export, export.export),
+        (ppema.export, exporting.export),
     ],
     ids=["train", "evaluate", "average", "export"],
 )

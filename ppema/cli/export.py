@@ -1,4 +1,4 @@
-"""ppema export: write weights of a run to a file for other programs."""
+"""ppema export: write a model of a run, or its weights, for other programs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,27 @@ from ppema.cli.common import add_json, load, parser, print_json, run, say
 from ppema.errors import PpemaError
 
 if TYPE_CHECKING:
-    from ppema.weights.export import Exported
+    from ppema.deploy.inference import ExportedModel
+    from ppema.deploy.weights_export import Exported
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema export") -> int:
     """Run the command, and return its exit code: 0 done, 1 failed, 2 bad input."""
     made = parser(
         prog,
-        "Write weights of a run to one file: safetensors, which eval --weights and init_from read, or Paddle's pdparams, for "
+        "Write a model of a run as an inference program of Paddle (--format paddle), a folder with its description model.json. "
+        "Or write its weights to one file: safetensors, which eval --weights and init_from read, or Paddle's pdparams, for "
         "layer.set_state_dict(paddle.load(FILE)).",
         required=False,
     )
-    made.add_argument("--to", metavar="FILE", required=True, help="the file to write; an existing one is replaced")
     made.add_argument(
-        "--format", choices=("safetensors", "pdparams"), help="the format of the file (default: that of its suffix)"
+        "--to", metavar="DIR|FILE", required=True, help="the folder or file to write; a former export there is replaced"
+    )
+    made.add_argument(
+        "--format", choices=("paddle", "safetensors", "pdparams"), help="the format (default: that of the file's suffix)"
+    )
+    made.add_argument(
+        "--fold", action="store_true", help="with --format paddle: fold BatchNorms into the convolutions before them"
     )
     made.add_argument(
         "--weights", metavar="raw|NAME|PATH", help="the weights to write, or a file *.safetensors of weights (default: raw)"
@@ -56,18 +63,35 @@ def _export(arguments: argparse.Namespace) -> int:
     done = _of_run(arguments) if arguments.from_official is None else _of_official(arguments)
     from dataclasses import asdict
 
-    say(f"{done.file}: {done.weights}, {done.variables} variables by {'name' if done.names == 'variables' else 'place'}")
+    from ppema.deploy.weights_export import Exported
+
+    if isinstance(done, Exported):
+        say(f"{done.file}: {done.weights}, {done.variables} variables by {'name' if done.names == 'variables' else 'place'}")
+    else:
+        _say_model(done)
     if arguments.json:
         print_json(asdict(done))
     return 0
 
 
-def _of_run(arguments: argparse.Namespace) -> Exported:
+def _say_model(done: ExportedModel) -> None:
+    say(f"{done.folder}: {done.weights}: {', '.join(done.files)}")
+    if done.folded is not None:
+        say(f"fold: {done.folded}")
+    if done.random:
+        say(f"warning: the evaluation data can not be opened, so samples are random: {done.random}", sys.stderr)
+    if done.missing:
+        say(f"warning: model.json lacks figures: {done.missing}", sys.stderr)
+    for each in done.compared:
+        say(f"loaded back by {each.by}: greatest difference {each.greatest:.3g} on {each.what}")
+
+
+def _of_run(arguments: argparse.Namespace) -> Exported | ExportedModel:
     for option in ("decay", "updates"):
         if getattr(arguments, option) is not None:
             raise PpemaError(f"--{option}: it requires --from-official")
     config = load(arguments)
-    from ppema.weights.export import export
+    from ppema.deploy.exporting import export
 
     return export(
         config,
@@ -76,6 +100,7 @@ def _of_run(arguments: argparse.Namespace) -> Exported:
         weights=arguments.weights or "raw",
         checkpoint=arguments.checkpoint,
         names=arguments.names,
+        fold=arguments.fold,
     )
 
 
@@ -83,6 +108,8 @@ def _of_official(arguments: argparse.Namespace) -> Exported:
     for option, value in (("-c", arguments.config), ("-o", arguments.override), ("--checkpoint", arguments.checkpoint)):
         if value:
             raise PpemaError(f"{option}: it can not be combined with --from-official, which names the checkpoint")
+    if arguments.format == "paddle" or arguments.fold:
+        raise PpemaError("--format paddle: a checkpoint of Paddle 2's own class has no model: safetensors or pdparams")
     if arguments.names == "places":
         raise PpemaError("--names: variables of a static program have no places in a model: leave it out")
     if arguments.weights is None:
@@ -90,7 +117,7 @@ def _of_official(arguments: argparse.Namespace) -> Exported:
     from ppema.environment import load_paddle
 
     load_paddle()
-    from ppema.weights.export import export_official
+    from ppema.deploy.weights_export import export_official
 
     return export_official(
         arguments.from_official,

@@ -40,7 +40,7 @@ def evaluate_stored(
     _check(weights, checkpoint, batch_norm, recalibrate_batches)
     if weights is not None and is_file(weights):
         arrays = read_weights(Path(weights))
-        config = _normalising_as(Path(weights), config)
+        config = normalising_as(Path(weights), config)
         with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
             run.put(Path(weights), arrays)
             result = measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)
@@ -66,7 +66,7 @@ def evaluate_stored(
     return results
 
 
-def _normalising_as(file: Path, config: Config) -> Config:
+def normalising_as(file: Path, config: Config) -> Config:
     """`config` with the numbers of `data.normalize` in a file of weights, if it has any. Raises ConfigError for others."""
     numbers = numbers_in(file)
     if numbers is None:

@@ -231,11 +231,15 @@ class IR(Protocol):
     def for_inference(
         self, program: Program, values: Sequence[Variable]
     ) -> tuple[Program, dict[str, Variable], list[Variable]]:
-        """A copy of the test program `program`, without stack traces and without dropout that changes nothing.
+        """A copy of the test program `program`, without dropout that changes nothing.
 
         Returns the copy, the variables that it is fed, by name, and the copies of `values`. Dropout whose result is among
         `values` stays in test mode.
         """
+        ...
+
+    def without_traces(self, content: bytes) -> bytes:
+        """`content` of the file of an inference program, without stack traces. These name paths of this machine."""
         ...
 
     def normed_products(self, program: Program, kept: Sequence[Variable]) -> list[NormedProduct]:

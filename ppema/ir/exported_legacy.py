@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import paddle
+
 from ppema.ir.base import Program, Variable, dtype_name
 from ppema.ir.descriptions import walk
 from ppema.ir.elements import NormedProduct
@@ -15,17 +17,23 @@ _NORMS = ("batch_norm", "sync_batch_norm")
 
 
 def slim(program: Program, kept: Sequence[Variable]) -> None:
-    """Remove stack traces, and dropout that changes nothing from the outermost block, unless its result is among `kept`."""
+    """Remove dropout that changes nothing from the outermost block of `program`, unless its result is among `kept`."""
     held, block = {value.name for value in kept}, program.global_block()
-    for op, _ in walk(program, block):
-        if op.has_attr("op_callstack"):
-            op._remove_attr("op_callstack")
     for op in [each for each in block.ops if each.type == "dropout"]:
         attributes = op.all_attrs()
         mode = {"is_test": attributes["is_test"], "mode": attributes["dropout_implementation"]}
         (result,), (source,) = op.output("Out"), op.input("X")
         if result not in held and changes_nothing(mode):
             _replace(program, op, result, source)
+
+
+def without_traces(content: bytes) -> bytes:
+    """As `base.IR.without_traces`."""
+    program = paddle.static.Program.parse_from_string(content)
+    for op, _ in walk(program, program.global_block()):
+        if op.has_attr("op_callstack"):
+            op._remove_attr("op_callstack")
+    return program.desc.serialize_to_string()
 
 
 def fed(program: Program) -> dict[str, Variable]:

@@ -252,6 +252,9 @@ class Legacy:
         exported_legacy.slim(copy, copies)
         return copy, exported_legacy.fed(copy), copies
 
+    def without_traces(self, content: bytes) -> bytes:
+        return exported_legacy.without_traces(content)
+
     def normed_products(self, program: Program, kept: Sequence[Variable]) -> list[NormedProduct]:
         return exported_legacy.normed_products(program, kept)
 

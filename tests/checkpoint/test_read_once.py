@@ -13,9 +13,9 @@ from support.configs import loader
 
 from ppema.api import evaluate
 from ppema.cli.checkpoint import main
+from ppema.deploy.weights_export import export_arrays as export
 from ppema.posthoc.search import average
 from ppema.training.loop import dry_run, train
-from ppema.weights.export import export
 
 PARTS = ("raw", "optimizer", "average-ema", "average-quick")
 ALL = ["manifest.json", *(f"{part}.safetensors" for part in PARTS)]

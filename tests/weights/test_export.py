@@ -16,12 +16,13 @@ from ppema.api import evaluate
 from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.config import RAW
 from ppema.data.sets.synthetic import synthetic
+from ppema.deploy.weights_export import Exported
+from ppema.deploy.weights_export import export_arrays as export
 from ppema.errors import CheckpointError, PpemaError, TrainingError
 from ppema.evaluation.evaluate import evaluate as measure
 from ppema.training.initial import begin_with
 from ppema.training.loop import train
 from ppema.training.setup import prepare_training
-from ppema.weights.export import Exported, export
 from ppema.weights.file import description
 from ppema.weights.pdparams import read_pdparams
 

@@ -20,12 +20,12 @@ from ppema.cli.eval import main as eval_main
 from ppema.cli.export import main as export_main
 from ppema.cli.train import main as train_main
 from ppema.config import RAW
+from ppema.deploy.weights_export import Exported, export_official
 from ppema.errors import CheckpointError, PpemaError
 from ppema.ir import backend, scope
 from ppema.training.initial import begin_with
 from ppema.training.loop import train
 from ppema.training.setup import prepare_training
-from ppema.weights.export import Exported, export_official
 from ppema.weights.file import description
 from ppema.weights.official import read_official
 from ppema.weights.pdparams import read_pdparams

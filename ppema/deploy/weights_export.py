@@ -1,30 +1,28 @@
-"""The export of weights to one file for other programs: safetensors, or Paddle's pdparams. It builds no program."""
+"""The export of weights to one file for other programs: safetensors, or Paddle's pdparams."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ppema.checkpoint.checkpoint import Checkpoint, with_weights
+from ppema.checkpoint.checkpoint import with_weights
 from ppema.checkpoint.folder import MANIFEST
 from ppema.checkpoint.paths import checkpoints_of
-from ppema.checkpoint.tensors import Arrays
 from ppema.config import PDPARAMS, RAW, SAFETENSORS, Config
-from ppema.config.sections.normalize import Normalization, numbers_of
+from ppema.deploy.stored_weights import StoredWeights
 from ppema.errors import CheckpointError, Naming, PpemaError
-from ppema.weights.file import is_file, numbers_in, read_described, write_weights, write_whole
+from ppema.weights.file import is_file, write_weights, write_whole
 from ppema.weights.official import read_official, same_weights
 from ppema.weights.pdparams import pdparams
 from ppema.weights.source import by_place
 
-Format = Literal["safetensors", "pdparams"]
+ArrayFormat = Literal["safetensors", "pdparams"]
 Names = Literal["variables", "places"]
-_SUFFIXES: dict[Format, str] = {"safetensors": SAFETENSORS, "pdparams": PDPARAMS}
+_SUFFIXES: dict[ArrayFormat, str] = {"safetensors": SAFETENSORS, "pdparams": PDPARAMS}
 # The names that the usual reader of each format needs: ppema reads variables' names, Layer.set_state_dict reads places.
-_USUAL: dict[Format, Names] = {"safetensors": "variables", "pdparams": "places"}
+_USUAL: dict[ArrayFormat, Names] = {"safetensors": "variables", "pdparams": "places"}
 
 
 @dataclass(frozen=True)
@@ -32,30 +30,30 @@ class Exported:
     """A written file. format, names: of the file; weights: its content, in words; variables: their number."""
 
     file: str
-    format: Format
+    format: ArrayFormat
     names: Names
     weights: str
     variables: int
 
 
-def export(
+def export_arrays(
     config: Config,
     to: str | os.PathLike[str],
     *,
-    format: Format | None = None,
+    format: ArrayFormat | None = None,
     weights: str | os.PathLike[str] = RAW,
     checkpoint: str | os.PathLike[str] | None = None,
     names: Names | None = None,
 ) -> Exported:
-    """`ppema.api.export`, once paddle is loaded. Arguments, result and errors are the same."""
+    """Write weights of a run of `config` to the file `to`. Arguments and errors are those of `ppema.api.export`."""
     file, weights = Path(to), os.fspath(weights)
     _check_target(file)
     made = _format(file, format)
     named = _one_of("names", names or _USUAL[made], Names)
-    found = _Weights.of_file(Path(weights)) if is_file(weights) else None
+    found = StoredWeights.of_file(Path(weights)) if is_file(weights) else None
     if found is None or named == "places":
         origin = checkpoints_of(config).find(os.fspath(checkpoint or "last"), with_weights(RAW if found else weights))
-        found = found.placed(origin) if found else _Weights.of_checkpoint(origin, weights)
+        found = found.placed(origin) if found else StoredWeights.of_checkpoint(origin, weights)
     elif checkpoint is not None:
         raise PpemaError(Naming("{checkpoint}: {} is a file of weights: leave it out", weights))
     arrays = found.arrays if named == "variables" else by_place(found.arrays, found.structured)
@@ -72,7 +70,7 @@ def export_official(
     to: str | os.PathLike[str],
     *,
     weights: Literal["raw", "ema"],
-    format: Format | None = None,
+    format: ArrayFormat | None = None,
     decay: float | None = None,
     updates: int | None = None,
 ) -> Exported:
@@ -105,45 +103,12 @@ def export_official(
     return Exported(str(file), made, "variables", what, len(arrays))
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """Arrays by variables' names.
-
-    what: a description; step: of their run, if known; structured: names by place; numbers: of `data.normalize`.
-    """
-
-    arrays: Arrays
-    what: str
-    step: int | None
-    structured: Mapping[str, str]
-    numbers: Mapping[str, Normalization] | None
-
-    @classmethod
-    def of_checkpoint(cls, checkpoint: Checkpoint, weights: str) -> _Weights:
-        manifest = checkpoint.manifest
-        what = f"{weights} at step {manifest.state.step}"
-        numbers = numbers_of(manifest.config.get("data", {}).get("normalize"))
-        return cls(checkpoint.weights(weights), what, manifest.state.step, manifest.structured, numbers)
-
-    @classmethod
-    def of_file(cls, file: Path) -> _Weights:
-        arrays, what = read_described(file)
-        return cls(arrays, what or str(file), None, {}, numbers_in(file))
-
-    def placed(self, checkpoint: Checkpoint) -> _Weights:
-        """The same weights, with the places in `checkpoint`. Raises CheckpointError if it belongs to another model."""
-        structured = checkpoint.manifest.structured
-        if lost := sorted(set(structured.values()) - set(self.arrays)):
-            raise CheckpointError(f"{checkpoint.path}: its {lost[0]!r} is not among the weights: they are another model's")
-        return replace(self, structured=structured)
-
-
-def _format(file: Path, asked: Format | None) -> Format:
+def _format(file: Path, asked: ArrayFormat | None) -> ArrayFormat:
     """The format of `file`. Raises PpemaError without one, and if the file's suffix, which its readers use, is another's."""
-    by_suffix: Format | None = next((each for each, suffix in _SUFFIXES.items() if file.name.endswith(suffix)), None)
+    by_suffix: ArrayFormat | None = next((each for each, suffix in _SUFFIXES.items() if file.name.endswith(suffix)), None)
     if asked is None and by_suffix is None:
         raise PpemaError(Naming("{to}: {}: expected a name that ends in {}", file, " or ".join(_SUFFIXES.values())))
-    found: Format = _one_of("format", asked or by_suffix, Format)
+    found: ArrayFormat = _one_of("format", asked or by_suffix, ArrayFormat)
     if by_suffix not in (None, found):
         raise PpemaError(Naming("{to}: {}: a file of {format} {} ends in {}", file, found, _SUFFIXES[found]))
     return found

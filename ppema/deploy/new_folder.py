@@ -1,0 +1,94 @@
+"""A folder that gets its name only when it is complete and checked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ppema.checkpoint.durable import sync_folder
+from ppema.checkpoint.folder import MANIFEST
+from ppema.deploy.description import read_description
+from ppema.errors import CheckpointError, Naming, PpemaError, TrainingError
+
+_TRIES = 20  # of exports at once, each of which replaces the other's folder
+
+
+def check_folder(target: Path) -> None:
+    """Raise PpemaError unless an export may write `target`: it is missing, empty, or a former export."""
+    try:
+        if (target.parent / MANIFEST).exists() or (target / MANIFEST).exists():
+            raise PpemaError(Naming("{to}: {}: it is a checkpoint, or a part of one: choose another folder", target))
+        if not target.is_symlink() and not target.exists():
+            return
+        if not target.is_dir() or target.is_symlink():
+            raise PpemaError(Naming("{to}: {}: it is no folder: choose another name", target))
+        if any(target.iterdir()):
+            read_description(target)
+    except OSError as error:
+        raise PpemaError(Naming("{to}: {}: {}", target, error.strerror)) from error
+    except CheckpointError as error:
+        raise PpemaError(Naming("{to}: {}: it is a folder of other files, which stays: choose another one", target)) from error
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill, which then becomes `target` and replaces a former export there.
+
+    It is removed if the block raises. Raises PpemaError as `check_folder` does, and TrainingError if it can not be written.
+    """
+    check_folder(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise TrainingError(f"{target}: it can not be written: {error.strerror}") from error
+    try:
+        yield partial
+        for each in partial.iterdir():
+            _sync(each)
+        # A temporary folder is readable by its owner only; this one is as any other new folder.
+        partial.chmod(0o777 & ~_mask())
+        sync_folder(partial)
+        _rename(partial, target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise TrainingError(f"{target}: it can not be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sync(file: Path) -> None:
+    handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _mask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _rename(partial: Path, target: Path) -> None:
+    """Give `partial` the name `target`. A folder there is set aside first, and removed afterwards."""
+    aside = Path(f"{partial}.before")
+    for left in range(_TRIES, 0, -1):
+        with suppress(FileNotFoundError):
+            os.rename(target, aside)
+        try:
+            os.rename(partial, target)
+            break
+        except OSError:
+            # Another export may have taken the name in between.
+            if not target.exists() or left == 1:
+                if aside.exists() and not target.exists():
+                    os.rename(aside, target)
+                raise
+            shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,123 @@
+"""A model with its weights, ready to be exported, and the samples that its exports are compared on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppema.averaging.precision import fitted
+from ppema.checkpoint.checkpoint import check_fits
+from ppema.config import Config
+from ppema.data import Field
+from ppema.deploy.stored_weights import StoredWeights
+from ppema.errors import ConfigError, DataError, one_line
+from ppema.evaluation.stored import normalising_as
+from ppema.ir import Program, Variable
+from ppema.programs.executor import Executor
+from ppema.programs.loaders import eval_loader, train_loader
+from ppema.programs.model.normalization import is_unmeasured, kept, kept_by_run, measured
+from ppema.programs.prediction import Prediction, build_prediction
+from ppema.programs.start import initialise, seed_everything
+from ppema.weights.put import put
+
+_MOST = 32  # samples of a comparison
+_VARYING = 32  # the size of a dimension that differs from batch to batch, in random inputs
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The inputs that an export is compared on.
+
+    arrays: [n, ...] by input; what: a description; label: of the evaluation data; total: the number of its samples, None if it
+    can not be opened, for the reason `why`.
+    """
+
+    arrays: dict[str, np.ndarray]
+    what: str
+    label: str
+    total: int | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class ReadyModel:
+    """A model in a scope of its own, with the weights `found` under the variables' own names.
+
+    config: with the numbers of `data.normalize`; fields: of a sample.
+    """
+
+    config: Config
+    found: StoredWeights
+    fields: tuple[Field, ...]
+    prediction: Prediction
+    samples: Samples
+    scope: Any
+    executor: Executor
+
+    def run(self, program: Program, outputs: Sequence[Variable], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The values of `outputs` for `feed`. Raises TrainingError if an operation fails."""
+        with paddle.static.scope_guard(self.scope):
+            return self.executor.once(program, feed, outputs)
+
+
+def ready_model(
+    config: Config, weights: str | os.PathLike[str], checkpoint: str | os.PathLike[str] | None = None
+) -> ReadyModel:
+    """Build the program of prediction of `config`, and load `weights` as evaluation does.
+
+    weights, checkpoint: as for `StoredWeights.find`. The data is opened for samples. Without it, a checkpoint that holds the
+    fields of samples is exported all the same. Raises CheckpointError, ConfigError, DataError.
+    """
+    found = StoredWeights.find(config, weights, checkpoint)
+    config = (
+        normalising_as(found.source, config) if found.checkpoint is None else kept(config, found.checkpoint.manifest.config)
+    )
+    config = kept_by_run(config)
+    saved = found.checkpoint.manifest.fields if found.checkpoint is not None else []
+    fields = tuple(Field(tuple(each.shape), each.dtype, each.name, each.is_target) for each in saved)
+    try:
+        config, fields, samples = _opened(config)
+    except (ConfigError, DataError) as error:
+        if not fields or is_unmeasured(config):
+            raise
+        samples = _drawn(config, fields, one_line(error))
+    seed_everything(config.seed)
+    prediction = build_prediction(config, fields)
+    own = paddle.static.Scope()
+    executor = Executor(paddle.CPUPlace(), own, plain=True)
+    with paddle.static.scope_guard(own):
+        initialise(config, executor, prediction.startup)
+        check_fits(found.source, found.arrays, [each.name for each in prediction.parameters])
+        rounded = {each.name: fitted(found.arrays[each.name], each.dtype) for each in prediction.parameters}
+        put(own, found.source, rounded)
+    return ReadyModel(config, found, fields, prediction, samples, own, executor)
+
+
+def _opened(config: Config) -> tuple[Config, tuple[Field, ...], Samples]:
+    """The config with the numbers of `data.normalize`, the fields of samples, and the first samples of the evaluation data."""
+    with closing(eval_loader(config)) as loader:
+        if is_unmeasured(config):
+            with closing(train_loader(config, loader)) as trained:
+                config = measured(config, trained)
+        batch = next(iter(loader.epoch(0)))
+        inputs = [field.name for field in loader.fields if not field.is_target]
+        arrays = {name: array[:_MOST] for name, array in zip(inputs, batch.arrays, strict=False)}
+        count = len(next(iter(arrays.values())))
+        what = f"{count} sample{'s' * (count > 1)} of {loader.label}"
+        return config, loader.fields, Samples(arrays, what, loader.label, loader.samples)
+
+
+def _drawn(config: Config, fields: tuple[Field, ...], why: str) -> Samples:
+    """Random inputs: numbers in [0, 1), and 0 or 1 for integers, which may be indices."""
+    rng = np.random.default_rng(config.seed)
+    arrays = {}
+    for field in (each for each in fields if not each.is_target):
+        shape = [2, *(_VARYING if size == -1 else size for size in field.shape)]
+        arrays[field.name] = rng.random(shape, np.float32) if field.dtype == "float32" else rng.integers(0, 2, shape)
+    return Samples(arrays, "2 random samples", "data.eval", None, why)
