@@ -49,7 +49,7 @@ def test_export_then_eval_then_begin_with_it(here, capsys):
     assert ["linear_0.b_0", "5.bias", "left", "out"] in lines
     assert train_main([*CONFIG, *begin, "--dry-run"]) == 0
     err = capsys.readouterr().err.splitlines()
-    assert err[0].startswith("init_from ema.safetensors: 5 of 7 variables loaded (0 cast, 0 missing, ")
+    assert err[0].startswith("init_from ema.safetensors: 5 of 7 variables loaded (0 transposed, 0 cast, 0 missing, ")
     assert err[1] == "init_from: left out: 5.bias, 5.weight"
     assert not (here / "runs/new").exists()
 

@@ -116,7 +116,8 @@ def test_a_file_of_weights_is_exported_as_itself(config, tmp_path):
     export(config(), tmp_path / "a", format="paddle", weights=tmp_path / FILE)
     export(config(), tmp_path / "b", format="paddle", weights=EMA)
     feed = {"input_0": np.random.default_rng(0).random([3, 1, 8, 8], "float32")}
-    np.testing.assert_array_equal(*(loaded(tmp_path / each)[3](feed)[0] for each in "ab"))
+    one, two = (loaded(tmp_path / each)[3](feed)[0] for each in "ab")
+    np.testing.assert_array_equal(one, two)
     found = read_description(tmp_path / "a")
     assert (found.weights.name, found.weights.what, found.weights.schedule) == ("x", "ema at step 14", None)
     assert found.metrics.weights["x"] == evaluate_stored(config(), EMA)[EMA]
