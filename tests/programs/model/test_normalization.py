@@ -171,7 +171,7 @@ def test_the_samples_are_measured_with_the_transforms_of_evaluations(written):
 def test_an_input_of_varying_shape_needs_numbers(written):
     """Padding would count, and the mean would depend on the batches."""
     sample = "{samples: [[[1.5, 2.5], 0], [[3.5], 1]]}"
-    train = f"{{name: programs.test_normalization.sounds, args: {sample}, batch_size: 2}}"
+    train = f"{{name: programs.model.test_normalization.sounds, args: {sample}, batch_size: 2}}"
     data = f"\n  train: {train}\n  eval: {train}\n  shapes: {{input_0: [-1]}}\n  collate: {{name: pad}}\n  normalize: true"
     with pytest.raises(ConfigError) as caught:
         prepare_training(written(data=data))
