@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ppema.config.sections.transform_spec import TransformSpec
+from ppema.data.class_names import names_in
 from ppema.data.dataset import Dataset, check_dataset
 from ppema.data.fields import Field, check_finite
 from ppema.data.layout import STACKED, Layout
@@ -134,6 +135,12 @@ class Loader:
         Inputs that transforms change are omitted. If they change a target, nothing is known.
         """
         return self._reader.known
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes by label, if the data set knows them; None if transforms may change a target."""
+        changed = self._reader.pipeline.touched if isinstance(self._reader, TransformedReader) else frozenset[str]()
+        return None if any(each.is_target and each.name in changed for each in self.fields) else names_in(self.dataset)
 
     @property
     def random_transforms(self) -> tuple[str, ...]:

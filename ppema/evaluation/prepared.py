@@ -28,6 +28,7 @@ from ppema.programs.device import onednn_of, place_of
 from ppema.programs.eval_program import Model, build_test_model, on_onednn
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
+from ppema.programs.model.known_classes import with_classes
 from ppema.programs.model.normalization import is_unmeasured, kept_by_run, measured
 from ppema.programs.phases import waiting_after
 from ppema.programs.start import initialise, seed_everything
@@ -127,6 +128,7 @@ def prepare_evaluation(config: Config) -> EvaluationRun:
     loader = eval_loader(config)
     config = _normalising(config, loader)
     model = build_test_model(config, loader.fields)
+    config = with_classes(config, loader, "eval", model.classes)
     own = paddle.static.Scope()
     executor = Executor(place, own, plain=config.runtime.executor == "plain")
     if onednn.used:

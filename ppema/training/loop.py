@@ -29,7 +29,7 @@ from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau, rates
 from ppema.posthoc.snapshots import Snapshots, snapshots_of
 from ppema.programs.device import place_of
-from ppema.programs.model.normalization import changes, kept_by_run
+from ppema.programs.model.normalization import changes, is_unmeasured, kept_by_run
 from ppema.training.due import Due
 from ppema.training.evaluations import Evaluations
 from ppema.training.initial import Restored, begin_with
@@ -61,7 +61,10 @@ class Result:
 
 def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Result:
     """`ppema.api.train`, once paddle is loaded. Arguments, result and errors are the same."""
-    known = config if resume == "never" else kept_by_run(config, resume)
+    known = config
+    if resume != "never" and is_unmeasured(config):
+        # Of its classes, `open_run` compares those of the data with those of the checkpoint.
+        known = config.replace(data=kept_by_run(config, resume).data.replace(classes=config.data.classes))
     with (
         closing(prepare_training(known)) as run,
         paddle.static.scope_guard(run.scope),

@@ -33,6 +33,7 @@ from ppema.programs.device import Onednn, check_precision, onednn_of, place_of
 from ppema.programs.eval_program import TestProgram, on_onednn
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
+from ppema.programs.model.known_classes import check_same_classes, with_classes
 from ppema.programs.model.normalization import measured
 from ppema.programs.start import initialise, seed_everything
 from ppema.values import number
@@ -150,6 +151,7 @@ def prepare_training(config: Config) -> TrainingRun:
     seed_everything(config.seed)
     evaluated = eval_loader(config)
     trained = train_loader(config, evaluated)
+    check_same_classes(config, trained, evaluated)
     config = measured(config, trained)
     every = config.train.accumulate
     if every > trained.steps_per_epoch:
@@ -163,6 +165,7 @@ def prepare_training(config: Config) -> TrainingRun:
             steps = f"{horizon} of {horizon.steps_per_epoch} steps"
             raise ConfigError.of(f"{steps} are more than {number(MOST_STEPS)} steps", "epochs")
     programs = build_programs(config, trained.fields, horizon, onednn=onednn.used)
+    config = with_classes(config, trained, "train", programs.model.classes)
     own = paddle.static.Scope()
     executor = Executor(place, own, plain=config.runtime.executor == "plain")
     with paddle.static.scope_guard(own):

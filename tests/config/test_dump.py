@@ -141,6 +141,7 @@ data:
     name: digits
     split: test
   normalize: false
+  classes: null
   inputs: null
   targets: null
   shapes: {}

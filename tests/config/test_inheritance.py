@@ -97,7 +97,8 @@ def test_a_mapping_laid_over_a_shorthand_completes_it(files):
         ("_base_: b.yml", "c.yml:1:1: _base_: the files inherit in a circle: a.yml -> b.yml -> c.yml -> a.yml"),
         (
             "seed: 1\ndata: {_base_: x}",
-            "a.yml:2:8: data._base_: unknown key; known keys: train, split, eval, normalize, inputs, targets, shapes, collate",
+            "a.yml:2:8: data._base_: unknown key; known keys: train, split, eval, normalize, classes, inputs, targets, shapes, "
+            "collate",
         ),
     ],
 )

@@ -48,6 +48,24 @@ def _check_names(value: Any, _: ValidatorFunctionWrapHandler) -> tuple[str, ...]
     return tuple(value)
 
 
+def _check_classes(value: Any, _: ValidatorFunctionWrapHandler) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not value:
+        raise fault(f"expected a list of names, one for each class, got {shown(value)}")
+    found: list[tuple[Path, str]] = []
+    first = dict[str, int]()
+    for index, name in enumerate(value):
+        if not isinstance(name, str) or not name or not name.isprintable():
+            hint = "; put it in quotes" if isinstance(name, (bool, int, float)) else ""
+            found.append(((index,), f"expected the name of a class, got {shown(name)}{hint}"))
+        elif first.setdefault(name, index) != index:
+            found.append(((index,), f"{name!r} is listed twice"))
+    if found:
+        raise faults(found)
+    return tuple(value)
+
+
 def _dimension(value: Any) -> int:
     if type(value) is not int or not (value == -1 or 1 <= value <= MOST_STEPS):
         raise ValueError
@@ -67,6 +85,13 @@ Dimension = Annotated[
     int,
     BeforeValidator(_dimension),
     WithJsonSchema({"type": "integer", "minimum": -1, "maximum": MOST_STEPS, "not": {"const": 0}}),
+]
+NamesOfClasses = Annotated[
+    tuple[str, ...] | None,
+    WrapValidator(_check_classes),
+    WithJsonSchema(
+        {"anyOf": [{"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}, {"type": "null"}]}
+    ),
 ]
 DeclaredShape = Annotated[tuple[Dimension, ...], expecting("a list of integers >= 1, or -1 where batches differ")]
 
@@ -103,6 +128,7 @@ class Data(Section):
             "train": {"name": "digits", "split": "train", "batch_size": 32, "shuffle": True},
             "split": {"fraction": 0.1},
             "normalize": True,
+            "classes": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
         },
     )
 
@@ -120,6 +146,11 @@ class Data(Section):
         default=False,
         description="Shift and scale inputs to mean 0 and deviation 1 over the training samples. true: every float32 input; a "
         "list: these inputs. The numbers are measured once, and kept with the run. A mapping gives them.",
+    )
+    classes: NamesOfClasses = Field(
+        default=None,
+        description="Names of the classes, by label. null: those that the data set knows: the folders of an image_folder, the "
+        "digits, or an attribute `classes` of your own data set. They are kept with the run.",
     )
     inputs: NamesOfFields = Field(
         default=None, description="Names of the model's inputs. null: every field of a sample but the last is an input."

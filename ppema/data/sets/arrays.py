@@ -17,17 +17,20 @@ class ArrayDataset:
     arrays: two or more arrays [N, ...] of equal length N ≥ 1; `fields.convert` makes them float32 or int64.
     source: the name of the data in messages, such as a file's path.
     names: the names of the arrays; None: they are counted, and the last array is the target.
+    classes: their names by label; None if unknown.
 
     Raises DataError for fewer than two arrays, for a scalar, for lengths that differ or are 0, and for an array that
     `fields.convert` refuses.
     """
 
-    def __init__(self, arrays: Sequence[np.ndarray], source: str, names: FieldNames | None = None):
+    def __init__(
+        self, arrays: Sequence[np.ndarray], source: str, names: FieldNames | None = None, classes: tuple[str, ...] | None = None
+    ):
         if len(arrays) < 2:
             raise DataError(f"{source}: expected at least one input and the target, got {len(arrays)}")
         if any(array.ndim == 0 for array in arrays):
             raise DataError(f"{source}: a scalar where an array of samples was expected")
-        self.names = names
+        self.names, self.classes = names, classes
         self._used = names or FieldNames.counted(len(arrays))
         lengths = [len(array) for array in arrays]
         if len(set(lengths)) > 1:

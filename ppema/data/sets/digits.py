@@ -11,6 +11,7 @@ import numpy as np
 from ppema.data.sets.arrays import ArrayDataset
 
 TEST_EVERY = 5
+CLASSES = tuple("0123456789")
 
 
 def is_test(labels: np.ndarray) -> np.ndarray:
@@ -32,4 +33,4 @@ def digits(split: Literal["train", "test"]) -> ArrayDataset:
         table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
     chosen = is_test(table[:, 64]) == (split == "test")
     images = table[chosen, :64].reshape(-1, 1, 8, 8) / np.float32(16)
-    return ArrayDataset((images.astype(np.float32), table[chosen, 64]), f"digits ({split})")
+    return ArrayDataset((images.astype(np.float32), table[chosen, 64]), f"digits ({split})", classes=CLASSES)

@@ -22,6 +22,7 @@ from ppema.data import Field, Loader
 from ppema.data.normalizing import Spread, broadcast, channel_count, normalisable, rows_at_a_time, spreads
 from ppema.errors import CheckpointError, ConfigError, listed
 from ppema.ir import Variable
+from ppema.programs.model.known_classes import classes_kept
 from ppema.user_code.names import did_you_mean
 
 
@@ -80,10 +81,14 @@ def measured(config: Config, trained: Loader) -> Config:
 
 
 def kept(config: Config, before: Mapping[str, Any]) -> Config:
-    """`config` with the numbers of the resolved config `before`, if it has them for the same inputs.
+    """`config` with what the run of the resolved config `before` keeps: its numbers and its names of classes.
 
-    An unchanged `config` is one that has numbers of its own, or that is to be measured.
+    Its own are not replaced. Numbers are taken for the same inputs only; otherwise they are to be measured.
     """
+    return classes_kept(_numbers_kept(config, before), before)
+
+
+def _numbers_kept(config: Config, before: Mapping[str, Any]) -> Config:
     data = before.get("data")
     numbers = data.get("normalize") if isinstance(data, Mapping) else None
     if not is_unmeasured(config) or not isinstance(numbers, Mapping):
@@ -95,7 +100,7 @@ def kept(config: Config, before: Mapping[str, Any]) -> Config:
 
 
 def kept_by_run(config: Config, checkpoint: str = "auto") -> Config:
-    """`config` with the numbers that a checkpoint of its run keeps, as `kept`; unchanged if there is none.
+    """`config` with what a checkpoint of its run keeps, as `kept`; unchanged if there is none, or if it has the numbers.
 
     checkpoint: "auto" for the newest intact one, "last", "best" or a path. A faulty one is reported when it is loaded.
     """

@@ -24,11 +24,13 @@ class Objective:
     parts: by name, [N] float32 or `Weighted`, or a scalar mean over the batch; one part named "" without `losses`.
     weights: the factor of each part.
     accepts: by target's name, its valid values, if the loss limits them.
+    classes: the number of classes between which the parts decide; None if none does, or if they differ.
     """
 
     parts: dict[str, Variable | Weighted]
     weights: dict[str, float]
     accepts: dict[str, TargetRange]
+    classes: int | None
 
     def weight_sum(self) -> Variable | None:
         """Append Σ weights of a `Weighted` loss over the batch, 0-D float32. None: each sample counts once.
@@ -79,6 +81,7 @@ def objective(config: Config, outputs: Mapping[str, Variable], targets: Mapping[
     """Build the loss of `config`, or each part of it. Raises ConfigError."""
     parts: dict[str, Variable | Weighted] = {}
     accepts: dict[str, TargetRange] = {}
+    counts: set[int] = set()
     for name, spec in config.loss_parts.items():
         with config.at_loss(name):
             predictions, target = operands(spec, outputs, targets, name)
@@ -89,7 +92,12 @@ def objective(config: Config, outputs: Mapping[str, Variable], targets: Mapping[
             valid = None if chosen is None else loss.accepts(predictions, target)
             if chosen is not None and valid is not None:
                 accepts[chosen] = valid.both(accepts[chosen]) if chosen in accepts else valid
-    return Objective(parts, {name: spec.weight for name, spec in config.loss_parts.items()}, accepts)
+            told = loss.scores(predictions, target) if is_variable(predictions) and is_variable(target) else None
+            if told is not None and told.axis is not None:
+                counts.add(predictions.shape[told.axis])
+    classes = counts.pop() if len(counts) == 1 else None
+    weights = {name: spec.weight for name, spec in config.loss_parts.items()}
+    return Objective(parts, weights, accepts, classes if classes != -1 else None)
 
 
 def scores(config: Config, outputs: Mapping[str, Variable], targets: Sequence[Field]) -> dict[str, Scores]:

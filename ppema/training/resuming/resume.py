@@ -142,7 +142,11 @@ def _check_config(run: TrainingRun, checkpoint: Checkpoint, *, ours: bool, exten
     if before != now:
         before = current_form(before)
     was = _length_of(before.get("train"), run.horizon)
-    differing = differences(before, now, harmless(config))
+    ignored = harmless(config)
+    data = before.get("data")
+    if not (isinstance(data, dict) and data.get("classes")):  # an earlier version, or a data set that did not know them
+        ignored.append("data.classes")
+    differing = differences(before, now, ignored)
     if _has_former_warmup(run, checkpoint) and config.lr.name != "constant":
         raise CheckpointError(
             f"{path}: its learning-rate schedule began at the end of the warm-up; schedules now begin with the run, and its "
@@ -151,7 +155,7 @@ def _check_config(run: TrainingRun, checkpoint: Checkpoint, *, ours: bool, exten
         )
     if not differing:
         return None
-    others = differences(before, now, [*harmless(config), "train.epochs", "train.steps"])
+    others = differences(before, now, [*ignored, "train.epochs", "train.steps"])
     if others or was is None or was.total_steps > run.horizon.total_steps:
         sooner = "" if others else " (train.stop_after ends a run sooner)"
         raise CheckpointError(
