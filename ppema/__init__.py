@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ppema.version import VERSION
 
 if TYPE_CHECKING:
-    from ppema.api import average, build, evaluate, export, train
+    from ppema.api import average, build, evaluate, export, predict, train
     from ppema.config import Config, load_config
     from ppema.ema.exponential_moving_average import ExponentialMovingAverage
     from ppema.ema.saved import read_state
@@ -39,6 +39,7 @@ __all__ = [
     "evaluate",
     "export",
     "load_config",
+    "predict",
     "read_state",
     "run",
     "train",
@@ -54,6 +55,7 @@ _HOME = {
     "evaluate": "ppema.api",
     "export": "ppema.api",
     "load_config": "ppema.config",
+    "predict": "ppema.api",
     "read_state": "ppema.ema.saved",
     "run": "ppema.log.run",
     "train": "ppema.api",

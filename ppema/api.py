@@ -6,7 +6,7 @@ The module imports no paddle, because paddle's thread count can not change once 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ppema.config import DEFAULT_BATCHES, RAW, Config
@@ -16,12 +16,14 @@ from ppema.log.run import Run
 from ppema.log.run import run as read_run
 
 if TYPE_CHECKING:
+    from ppema.data.given.preparation import OnError
     from ppema.deploy.exporting import Format
     from ppema.deploy.inference import ExportedModel
     from ppema.deploy.weights_export import Exported, Names
     from ppema.passes.select import BatchNormPolicy
     from ppema.posthoc.lengths import Kind
     from ppema.posthoc.search import Method, Outcome
+    from ppema.prediction.predicted import Predicted
     from ppema.programs.build import Programs
     from ppema.training.loop import Result
 
@@ -147,6 +149,40 @@ def average(
         name=name,
         say=say,
     )
+
+
+def predict(
+    config: Config | Run | str | os.PathLike[str],
+    inputs: Any,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    batch_size: int | None = None,
+    on_error: OnError = "stop",
+) -> Iterator[Predicted]:
+    """Predict for `inputs`, one sample after another. Only a few batches are in memory at a time.
+
+    The inputs are prepared as in the evaluations of the run: by its transforms, and its numbers of `data.normalize`.
+
+    config: that of a run, `ppema.run(path)`, or the path of its folder.
+    inputs: a path, or several: *.npz, whose arrays have the names of the inputs; *.csv, with the columns of training;
+    pictures, and folders of pictures; "data.eval" or "data.train" of the config; the dotted path of a data set. Or a data set,
+    whose targets are ignored; one array [N, ...] for a model with one input; or arrays by the names of the inputs.
+    weights: "raw", an average's name, or the path of a file of weights (*.safetensors). None: those of the first
+    `train.monitor`; without it, raw. checkpoint: "last" (the default), "best", or a path.
+    batch_size: that of `data.eval` by default. on_error: "stop" raises DataError for a sample that can not be used, "skip"
+    leaves it out with a warning.
+
+    Everything is opened before the function returns. Raises PpemaError for invalid arguments; ConfigError, DataError,
+    CheckpointError, SetupError. The iterator raises DataError for an unusable sample, and TrainingError for an operation that
+    fails.
+    """
+    config = _config_of(config)
+    paddle_with(config.runtime.threads)
+    from ppema.prediction.predict import Predicting
+
+    made = Predicting(config, inputs, weights=weights, checkpoint=checkpoint, batch_size=batch_size, on_error=on_error)
+    return made.samples()
 
 
 def export(

@@ -18,7 +18,7 @@ FLOORS = (
     {"passes", "models", "losses", "metrics", "optimizers"},
     {"ema", "programs"},
     {"weights", "evaluation", "log"},
-    {"posthoc", "deploy"},
+    {"prediction", "posthoc", "deploy"},
     {"training"},
     {"api"},
     {"cli"},

@@ -13,6 +13,7 @@ from ppema.version import VERSION
 COMMANDS = {
     "train": "train the model of a config",
     "eval": "measure the raw weights and the averages of a checkpoint",
+    "predict": "predict with a run's model: classes, probabilities, numbers",
     "show": "show the programs of a config, its schema, or the curves of a run",
     "average": "build averages of any length from a finished run",
     "export": "write weights to a file for other programs",

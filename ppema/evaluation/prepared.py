@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppema.averaging.precision import fitted
 from ppema.checkpoint.begun import MicroBatches
 from ppema.checkpoint.best import FigureNames
-from ppema.checkpoint.checkpoint import Checkpoint, check_fits
+from ppema.checkpoint.checkpoint import Checkpoint
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import RAW, Config
 from ppema.config.horizon import Horizon
@@ -34,7 +33,7 @@ from ppema.programs.phases import waiting_after
 from ppema.programs.start import initialise, seed_everything
 from ppema.programs.statistics import train_statistics
 from ppema.user_code.blame import building
-from ppema.weights.put import put
+from ppema.weights.put import put_fitted
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,7 @@ class EvaluationRun:
 
         An average of half-precision weights is rounded to their dtype.
         """
-        check_fits(source, arrays, self._names)
-        put(self.scope, source, {each.name: fitted(arrays[each.name], each.dtype) for each in self.model.parameters})
+        put_fitted(self.scope, source, arrays, self.model.parameters)
 
     def read(self) -> dict[str, np.ndarray]:
         """Copies of all variables by name."""
@@ -126,7 +124,7 @@ def prepare_evaluation(config: Config) -> EvaluationRun:
     onednn = onednn_of(config, place)
     seed_everything(config.seed)
     loader = eval_loader(config)
-    config = _normalising(config, loader)
+    config = normalising(config, loader)
     model = build_test_model(config, loader.fields)
     config = with_classes(config, loader, "eval", model.classes)
     own = paddle.static.Scope()
@@ -141,7 +139,8 @@ def prepare_evaluation(config: Config) -> EvaluationRun:
     return EvaluationRun(config, model, loader, executor, own, figure_names(config, model, tried))
 
 
-def _normalising(config: Config, evaluated: Loader) -> Config:
+def normalising(config: Config, evaluated: Loader) -> Config:
+    """`config` with the numbers of `data.normalize`: those that its run keeps, else measured over the training samples."""
     config = kept_by_run(config)
     if not is_unmeasured(config):
         return config

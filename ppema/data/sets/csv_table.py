@@ -50,7 +50,7 @@ def csv(
     number in float32's range. An int64 target is bad if it is no integer. A row is bad if its length differs from the first.
     Raises DataError, which names the file, if the target column, any input column, or any sample is missing.
     """
-    rows = _rows(path, delimiter)
+    rows = csv_rows(path, delimiter)
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path}: the file is empty")
@@ -65,8 +65,8 @@ def csv(
         if len(row.cells) != width:
             raise DataError(f"{path}:{row.line}:{min(width, len(row.cells))}: expected {width} fields, got {len(row.cells)}")
         try:
-            values.extend(_numbers(row.cells, integer_target))
-        except _CellError as error:
+            values.extend(row_numbers(row.cells, integer_target))
+        except CellError as error:
             named = f"'{printable(names[error.column])}': " if header else ""
             hint = "; if these are names, set header: true" if row is first else ""
             raise DataError(f"{path}:{row.line}:{error.column + 1}: {named}{error.message}{hint}") from None
@@ -77,7 +77,7 @@ def csv(
     return ArrayDataset((inputs, table[:, column].astype(target_dtype)), path)
 
 
-class _CellError(Exception):
+class CellError(Exception):
     """A fault of one field of a row. column: the field's number, from 0."""
 
     def __init__(self, column: int, message: str):
@@ -86,7 +86,8 @@ class _CellError(Exception):
         super().__init__(message)
 
 
-def _rows(path: str, delimiter: str) -> Iterator[CsvRow]:
+def csv_rows(path: str, delimiter: str) -> Iterator[CsvRow]:
+    """The rows of the file `path` that are not blank. Raises MissingError, and DataError for what is no CSV text."""
     found = existing_file(path)
     line = 0
     try:
@@ -116,7 +117,8 @@ def _target_column(path: str, target: str | int, names: list[str], width: int) -
     return names.index(target)
 
 
-def _numbers(cells: list[str], integer_column: int | None) -> list[float]:
+def row_numbers(cells: list[str], integer_column: int | None = None) -> list[float]:
+    """The numbers of a row; those of `integer_column` must be integers. Raises CellError for the first bad field."""
     values = []
     for column, cell in enumerate(cells):
         try:
@@ -124,13 +126,13 @@ def _numbers(cells: list[str], integer_column: int | None) -> list[float]:
         except ValueError:
             value = None
         if value is None or "_" in cell:  # float() accepts 1_000, as Python source does
-            raise _CellError(column, f"not a number: '{printable(cell)}'" if cell.strip() else "no value")
+            raise CellError(column, f"not a number: '{printable(cell)}'" if cell.strip() else "no value")
         if not math.isfinite(value):
-            raise _CellError(column, f"not a finite number: '{printable(cell)}'")
+            raise CellError(column, f"not a finite number: '{printable(cell)}'")
         if column == integer_column:
             if not value.is_integer() or abs(value) > EXACT:
-                raise _CellError(column, f"not an integer: '{printable(cell)}'; for other targets set target_dtype: float32")
+                raise CellError(column, f"not an integer: '{printable(cell)}'; for other targets set target_dtype: float32")
         elif abs(value) > FLOAT32_MAX:
-            raise _CellError(column, f"beyond the range of float32: '{printable(cell)}'")
+            raise CellError(column, f"beyond the range of float32: '{printable(cell)}'")
         values.append(value)
     return values

@@ -1,0 +1,1 @@
+"""Sources of inputs without targets: archives, tables, arrays and data sets, as `data.inputs.InputSource`."""

@@ -1,0 +1,1 @@
+"""Predicts: from inputs without targets to classes, probabilities and numbers, and their tables."""

@@ -1,0 +1,106 @@
+"""Predicts batch by batch: only a few batches of inputs and outputs are in memory at a time."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any, get_args
+
+from ppema.config import Config
+from ppema.data.given.preparation import OnError
+from ppema.data.inputs import InputBatch, InputSource
+from ppema.errors import DataError, Naming, PpemaError, TrainingError, listed
+from ppema.prediction.predicted import Predicted, PredictedBatch
+from ppema.prediction.predictor import Predictor, open_stored
+from ppema.prediction.sources import Opener
+
+
+class Predicting:
+    """A model with weights, and a source of inputs for it.
+
+    config: of the run. weights, checkpoint: see `open_stored`. inputs, on_error: see `Opener`. batch_size: that of `data.eval`
+    if None.
+
+    Raises PpemaError for invalid arguments; ConfigError, DataError, CheckpointError, SetupError.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        inputs: Any,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        batch_size: int | None = None,
+        on_error: OnError = "stop",
+    ):
+        if on_error not in get_args(OnError):
+            raise PpemaError(Naming("{on_error}: expected {}, got {!r}", " or ".join(get_args(OnError)), on_error))
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+            raise PpemaError(Naming("{batch_size}: expected an integer >= 1, got {!r}", batch_size))
+        self._predictor: Predictor = open_stored(config, weights, checkpoint)
+        try:
+            self._batch_size = batch_size or _batch_size(config)
+            self._source: InputSource = Opener(self._predictor.config, self._predictor.fields, self._batch_size, on_error).open(
+                inputs
+            )
+        except BaseException:
+            self._predictor.close()
+            raise
+
+    @property
+    def what(self) -> str:
+        """The weights, in words."""
+        return self._predictor.what
+
+    @property
+    def total(self) -> int | None:
+        """The number of samples; None if it is not known yet."""
+        return self._source.total
+
+    def batches(self) -> Iterator[PredictedBatch]:
+        """The predictions in the order of the inputs. A batch of no sample may carry samples that were left out.
+
+        Raises DataError for an unusable sample with "stop", and with "skip" at the end if none was usable. Raises TrainingError
+        for an operation that fails, with the samples of the batch.
+        """
+        predicted, failed = 0, 0
+        for batch in self._source.batches(self._batch_size):
+            predicted, failed = predicted + len(batch.names), failed + len(batch.failed)
+            outputs = self._outputs(batch) if batch.names else {}
+            yield PredictedBatch(batch.names, outputs, self._predictor.forms, batch.failed)
+        if not predicted:
+            raise DataError(f"no sample could be used: all {failed} were left out")
+
+    def samples(self) -> Iterator[Predicted]:
+        """The same sample by sample. A sample that is left out is reported by a warning."""
+        with closing(self):
+            for batch in self.batches():
+                for name, reason in batch.failed:
+                    warnings.warn(f"left out: {name}: {reason}", stacklevel=2)
+                yield from batch.samples()
+
+    def close(self) -> None:
+        """Free the memory of the model."""
+        self._predictor.close()
+
+    def _outputs(self, batch: InputBatch) -> dict[str, Any]:
+        try:
+            values = self._predictor.run(batch.arrays)
+        except TrainingError as error:
+            raise TrainingError(f"the batch of {listed(batch.names)}: {error}") from error
+        outputs = {form.name: value for form, value in zip(self._predictor.forms, values, strict=True)}
+        for name, value in outputs.items():
+            if value.ndim == 0 or len(value) != len(batch.names):
+                raise PpemaError(
+                    f"the model's output {name!r} is {list(value.shape)} for {len(batch.names)} samples: a prediction needs "
+                    "one row for each"
+                )
+        return outputs
+
+
+def _batch_size(config: Config) -> int:
+    spec = config.data.eval
+    return (None if spec is None else spec.batch_size) or config.data.train.batch_size

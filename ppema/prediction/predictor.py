@@ -1,0 +1,150 @@
+"""A model with weights, ready to predict."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import paddle
+
+from ppema.checkpoint.checkpoint import Checkpoint, with_weights
+from ppema.checkpoint.paths import checkpoints_of
+from ppema.checkpoint.tensors import Arrays
+from ppema.config import RAW, Config
+from ppema.data import Field
+from ppema.environment import choose_threads
+from ppema.errors import CheckpointError, Naming, PpemaError
+from ppema.evaluation.prepared import normalising
+from ppema.evaluation.stored import normalising_as
+from ppema.prediction.predicted import OutputForm
+from ppema.programs.device import onednn_of, place_of
+from ppema.programs.executor import Executor
+from ppema.programs.loaders import eval_loader
+from ppema.programs.model.normalization import is_unmeasured, kept, kept_by_run
+from ppema.programs.prediction import Prediction, build_prediction
+from ppema.programs.start import initialise, seed_everything
+from ppema.weights.file import description, is_file, read_weights
+from ppema.weights.put import put_fitted
+
+
+class Predictor(Protocol):
+    """A model with weights. `run` is called for one batch after another.
+
+    fields: of a sample, targets too if they are known. forms: of the outputs, in order. what: the weights, in words.
+    """
+
+    config: Config
+    fields: tuple[Field, ...]
+    forms: tuple[OutputForm, ...]
+    what: str
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What the model returns for a batch: an array [n, ...] for each output. arrays: one for each input."""
+        ...
+
+    def close(self) -> None:
+        """Free the memory."""
+        ...
+
+
+@dataclass
+class StoredPredictor:
+    """A Predictor of weights of a run: of a checkpoint, or of a file of weights. It has a scope of its own."""
+
+    config: Config
+    fields: tuple[Field, ...]
+    forms: tuple[OutputForm, ...]
+    what: str
+    _prediction: Prediction
+    _executor: Executor
+    _scope: Any
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """See `Predictor`. Raises TrainingError if an operation fails."""
+        feed = {field.name: array for field, array in zip(self._prediction.inputs, arrays, strict=True)}
+        with paddle.static.scope_guard(self._scope):
+            return self._executor.run(self._prediction.program, feed, list(self._prediction.outputs.values()))
+
+    def close(self) -> None:
+        """Free the memory of activations."""
+        self._executor.close()
+
+
+def chosen_weights(config: Config) -> str:
+    """The weights that predict if none are named: those of the first `train.monitor`, else raw."""
+    monitor = config.train.monitor
+    first = monitor[0] if isinstance(monitor, tuple) else monitor
+    return RAW if first is None else first.partition("/")[0]
+
+
+def open_stored(
+    config: Config, weights: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None
+) -> StoredPredictor:
+    """The predictor of `weights`: "raw", an average's name, None for `chosen_weights`, or a file *.safetensors.
+
+    checkpoint: "last" (None), "best" or a path. The form of the samples is the one that the checkpoint keeps; for an older one,
+    `data.eval` is opened.
+
+    Raises PpemaError for invalid arguments; ConfigError, DataError, CheckpointError, SetupError.
+    """
+    choose_threads(config.runtime.threads)
+    weights = chosen_weights(config) if weights is None else os.fspath(weights)
+    if is_file(weights):
+        if checkpoint is not None:
+            raise PpemaError(Naming("{checkpoint}: {} is a file of weights: leave it out", weights))
+        source = Path(weights)
+        arrays, what = read_weights(source), description(source)
+        what = f"{source}: {what}" if what else str(source)
+        config, found = normalising_as(source, config), _newest(config)
+    else:
+        found = checkpoints_of(config).find(os.fspath(checkpoint or "last"), with_weights(weights))
+        source, arrays = found.path, found.weights(weights)
+        config, what = kept(config, found.manifest.config), f"{weights} of {found.path}, step {found.step}"
+    return _prepared(_normalised(config), _fields(config, found), source, arrays, what)
+
+
+def _prepared(config: Config, fields: tuple[Field, ...], source: Path, arrays: Arrays, what: str) -> StoredPredictor:
+    place = place_of(config.runtime.device)
+    onednn = onednn_of(config, place)
+    seed_everything(config.seed)
+    prediction = build_prediction(config, fields)
+    scope = paddle.static.Scope()
+    executor = Executor(place, scope, plain=config.runtime.executor == "plain")
+    if onednn.used:
+        prediction = prediction.on_onednn()
+    with paddle.static.scope_guard(scope):
+        initialise(config, executor, prediction.startup)
+        put_fitted(scope, source, arrays, prediction.parameters)
+    forms = tuple(OutputForm(name, prediction.scores.get(name)) for name in prediction.outputs)
+    return StoredPredictor(config, fields, forms, what, prediction, executor, scope)
+
+
+def _normalised(config: Config) -> Config:
+    """`config` with the numbers of `data.normalize`. They are measured again if neither weights nor run keep them."""
+    config = kept_by_run(config)
+    if not is_unmeasured(config):
+        return config
+    with closing(eval_loader(config)) as loader:
+        return normalising(config, loader)
+
+
+def _newest(config: Config) -> Checkpoint | None:
+    """The newest intact checkpoint of the run; None if there is none."""
+    try:
+        return checkpoints_of(config).newest_intact(Checkpoint.open)[0]
+    except CheckpointError:
+        return None
+
+
+def _fields(config: Config, checkpoint: Checkpoint | None) -> tuple[Field, ...]:
+    """The fields of a sample: those that `checkpoint` keeps, else those of `data.eval`."""
+    saved = checkpoint.manifest.fields if checkpoint is not None else []
+    if saved:
+        return tuple(Field(tuple(each.shape), each.dtype, each.name, each.is_target) for each in saved)
+    with closing(eval_loader(config)) as loader:
+        return loader.fields
