@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import paddle
 
 from ppema.errors import ConfigError
 from ppema.ir import Variable
+from ppema.metrics.class_average import ClassAverage
 from ppema.metrics.labels import Labels, check_classes_found, counts, labels, ratio
-from ppema.metrics.metric import Metric, Statistic
+from ppema.metrics.metric import Counts, Metric, Statistic
+from ppema.metrics.multilabel import LabelAnswers, answers_of_labels, check_multilabel
 from ppema.values import shown
 
 AVERAGES = ("macro", "micro", "weighted", "binary", "none")
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch("[A-Za-z0-9_-]+", value) is not None
 
 
 class _Counted(Metric):
@@ -28,13 +25,24 @@ class _Counted(Metric):
 
     name: ClassVar[str]
 
-    def __init__(self, axis: int, threshold: float | None, ignore_index: int | None):
-        self._axis = axis
-        self._threshold = threshold
+    def __init__(self, axis: int, threshold: float | None, ignore_index: int | None, multilabel: bool | None):
+        check_multilabel(multilabel)
+        self._read: dict[str, Any] = {"axis": axis, "threshold": threshold, "ignore_index": ignore_index}
         self._ignored = ignore_index
+        self._multilabel = multilabel
 
     def _labels(self, predictions: Variable, targets: Variable) -> Labels:
-        return labels(self.name, predictions, targets, axis=self._axis, threshold=self._threshold, ignore_index=self._ignored)
+        return labels(self.name, predictions, targets, **self._read, multilabel=self._multilabel)
+
+    def _of_each_label(self, predictions: Variable, targets: Variable) -> tuple[LabelAnswers, dict[str, Statistic]]:
+        """The answers to each of K labels, and their statistics. [K]: yes in both, predicted yes, true yes. 0-D: no answer."""
+        found = answers_of_labels(self.name, predictions, targets, **self._read)
+        return found, {
+            "hits": found.of_each(found.counted & found.guessed & found.true),
+            "guessed": found.of_each(found.counted & found.guessed),
+            "true": found.of_each(found.counted & found.true),
+            "strays": Counts(paddle.cast(found.strays, "int64").sum()),
+        }
 
 
 class ClassScore(_Counted):
@@ -42,7 +50,8 @@ class ClassScore(_Counted):
 
     hits_c: the positions with c predicted and true; guessed_c, true_c: those with c predicted, and with c true. Positions whose
     target is `ignore_index` count nowhere. A class that is neither predicted nor true is left out of averages, as in
-    scikit-learn. All are exact.
+    scikit-learn. With `multilabel`, c is a label, to which each position answers yes or no; averages are over all labels with a
+    figure. All are exact.
     """
 
     by_default: ClassVar[str | None] = None
@@ -54,29 +63,28 @@ class ClassScore(_Counted):
         axis: int = -1,
         threshold: float | None = None,
         ignore_index: int | None = None,
+        multilabel: bool | None = None,
     ):
         """average: "macro", the mean over classes; "micro", the ratio of sums over classes; "weighted", the mean by true_c;
         "binary", that of class 1 of two; "none", one figure for each class. classes: their names, for "none"; axis: of the
         classes in the predictions; threshold: for one output instead of one for each class; ignore_index: targets that do not
-        count. Raises ConfigError.
+        count; multilabel: whether predictions of the targets' shape, [N, K], have yes or no for each of K labels (True), or for
+        K positions (False). None: only another shape, which is no labels. Raises ConfigError.
         """
-        super().__init__(axis, threshold, ignore_index)
-        average = average or self.by_default
-        if average is not None and average not in AVERAGES:
-            raise ConfigError.of(f"expected one of {', '.join(AVERAGES)}, got {shown(average)}", "args", "average")
-        if isinstance(classes, str) or not all(map(_is_name, classes)) or len(set(classes)) < len(classes):
-            raise ConfigError.of("expected different names made of letters, digits, '_' and '-'", "args", "classes")
-        if classes and average != "none":
-            raise ConfigError.of("it goes with average: none", "args", "classes")
-        self._average = average
-        self._names = list(classes)
+        super().__init__(axis, threshold, ignore_index, multilabel)
+        self._average = ClassAverage.of(average or self.by_default, classes, AVERAGES)
+        if multilabel and average == "binary":
+            raise ConfigError.of("binary is the score of class 1 of two, and not of several labels", "args", "average")
 
     def statistics(self, predictions: Variable, targets: Variable) -> dict[str, Statistic]:
+        if self._multilabel:
+            answers, made = self._of_each_label(predictions, targets)
+            self._average.check(answers.labels, "labels")
+            return made
         found = self._labels(predictions, targets)
         size = found.classes
-        if self._names and len(self._names) != size:
-            raise ConfigError.of(f"{len(self._names)} names for {size} classes", "args", "classes")
-        if self._average == "binary" and size != 2:
+        self._average.check(size, "classes")
+        if self._average.kind == "binary" and size != 2:
             raise ConfigError.of(f"binary is the score of class 1 of two, and there are {size} classes", "args", "average")
         beyond = paddle.full_like(found.true, size)
         counted = found.true < size
@@ -87,20 +95,26 @@ class ClassScore(_Counted):
         }
 
     def result(self, found: Mapping[str, np.ndarray]) -> float | dict[str, float]:
-        check_classes_found(int(found["true"][-1]), len(found["true"]) - 2, self._ignored)
-        hits, guessed, true = found["hits"][:-1], found["guessed"][:-1], found["true"][:-2]
+        if self._multilabel:
+            check_classes_found(int(found["strays"]), 2, self._ignored)
+            hits, guessed, true = found["hits"], found["guessed"], found["true"]
+            counting = np.full(len(true), True)
+        else:
+            check_classes_found(int(found["true"][-1]), len(found["true"]) - 2, self._ignored)
+            hits, guessed, true = found["hits"][:-1], found["guessed"][:-1], found["true"][:-2]
+            counting = np.arange(len(true)) != self._ignored
         above, below = self.ratio(hits, guessed, true)
         each = ratio(above, below, self.undefined)
-        counting = np.arange(len(true)) != self._ignored
-        average = self._average or ("binary" if len(true) == 2 else "macro")
+        average = self._average.kind or ("binary" if len(true) == 2 and not self._multilabel else "macro")
         if average == "none":
-            names = self._names or [str(index) for index in range(len(true))]
-            return {name: float(each[index]) for index, name in enumerate(names) if counting[index]}
+            return {
+                name: value for (name, value), here in zip(self._average.named(each).items(), counting, strict=True) if here
+            }
         if average == "binary":
             return float(each[1])
         if average == "micro":
             return float(ratio(above[counting].sum(), below[counting].sum(), self.undefined))
-        present = counting & (guessed + true > 0)
+        present = counting & (~np.isnan(each) if self._multilabel else guessed + true > 0)
         if not present.any():
             return float("nan")
         if average == "macro":
@@ -128,9 +142,10 @@ class _ZeroDivision(ClassScore):
         threshold: float | None = None,
         ignore_index: int | None = None,
         zero_division: float = 0.0,
+        multilabel: bool | None = None,
     ):
         """zero_division: the value of 0 / 0. Other arguments are those of `ClassScore`."""
-        super().__init__(average, classes, axis, threshold, ignore_index)
+        super().__init__(average, classes, axis, threshold, ignore_index, multilabel)
         if zero_division not in (0, 1):
             raise ConfigError.of(f"expected 0 or 1, got {shown(zero_division)}", "args", "zero_division")
         self._zero_division = float(zero_division)
@@ -191,15 +206,24 @@ class DiceScore(ClassScore):
 
 
 class ConfusionMatrix(_Counted):
-    """How often class i is true and class j is predicted: an integer array, row i, column j."""
+    """How often class i is true and class j is predicted: an integer array [C, C], row i, column j; of labels [K, 2, 2]."""
 
     name = "confusion_matrix"
 
-    def __init__(self, axis: int = -1, threshold: float | None = None, ignore_index: int | None = None):
+    def __init__(
+        self,
+        axis: int = -1,
+        threshold: float | None = None,
+        ignore_index: int | None = None,
+        multilabel: bool | None = None,
+    ):
         """Arguments are those of `ClassScore`."""
-        super().__init__(axis, threshold, ignore_index)
+        super().__init__(axis, threshold, ignore_index, multilabel)
 
     def statistics(self, predictions: Variable, targets: Variable) -> dict[str, Statistic]:
+        if self._multilabel:
+            answers, made = self._of_each_label(predictions, targets)
+            return {**made, "counted": answers.of_each(answers.counted)}
         found = self._labels(predictions, targets)
         size = found.classes
         # After the pairs of classes: one bin for ignored targets, one for those that are no class.
@@ -208,6 +232,11 @@ class ConfusionMatrix(_Counted):
         return {"pairs": counts(pairs, size * size + 2)}
 
     def result(self, found: Mapping[str, np.ndarray]) -> np.ndarray:
+        if self._multilabel:
+            check_classes_found(int(found["strays"]), 2, self._ignored)
+            hits, guessed, true, counted = (found[name] for name in ("hits", "guessed", "true", "counted"))
+            cells = [counted - guessed - true + hits, guessed - hits, true - hits, hits]
+            return np.stack(cells, axis=-1).reshape(-1, 2, 2)
         pairs = found["pairs"]
         size = round((len(pairs) - 2) ** 0.5)
         check_classes_found(int(pairs[-1]), size, self._ignored)

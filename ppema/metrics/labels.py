@@ -11,6 +11,7 @@ from ppema.errors import ConfigError
 from ppema.ir import Variable
 from ppema.losses import check_classes, class_axis, fit, has_classes, mismatch, one_output, without
 from ppema.metrics.metric import Counts
+from ppema.metrics.multilabel import refuse_unclear
 
 _NO_CLASS = 2**40  # neither a class nor an ignore_index
 
@@ -27,18 +28,27 @@ class Labels(NamedTuple):
 
 
 def labels(
-    name: str, predictions: Variable, targets: Variable, *, axis: int, threshold: float | None, ignore_index: int | None
+    name: str,
+    predictions: Variable,
+    targets: Variable,
+    *,
+    axis: int,
+    threshold: float | None,
+    ignore_index: int | None,
+    multilabel: bool | None,
 ) -> Labels:
     """The predicted and the true class of each sample and position.
 
     predictions: [N, C] or [N, …, C] float32, or with the classes at another `axis`: the largest is predicted. Or one output,
     [N, …], [N, …, 1] or [N, 1, …]: class 1 is predicted above the threshold (None: 0), else class 0. targets: [N, …] int64; of
-    one output also float32, 0 or 1. Raises ConfigError for other shapes, and for float32 targets [N, C] without a threshold,
-    which could be probabilities. name: the metric, for messages.
+    one output also float32, 0 or 1. Raises ConfigError for other shapes; for predictions and targets [N, K] without
+    `multilabel`, as `refuse_unclear`; and for float32 targets of the predictions' shape without a threshold, which could be
+    probabilities. name: the metric, for messages.
     """
+    refuse_unclear(name, predictions, targets, multilabel)
     scores = one_output(predictions, targets)
     single = scores is not None and (len(scores.shape) < len(predictions.shape) or list(targets.shape)[1:] in ([], [1]))
-    if scores is not None and (single or threshold is not None or has_classes(targets)):
+    if scores is not None and (single or threshold is not None or multilabel is False or has_classes(targets)):
         classes, guessed = 2, paddle.cast(scores > (threshold or 0.0), "int64")
         if not has_classes(targets):
             zero, one = paddle.zeros_like(guessed), paddle.ones_like(guessed)

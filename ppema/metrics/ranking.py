@@ -4,55 +4,101 @@ samples; ties are one threshold."""
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 
+from ppema.errors import ConfigError
 from ppema.ir import Variable
-from ppema.losses import has_classes, mismatch, one_output
+from ppema.losses import fit, has_classes, mismatch, one_output
+from ppema.metrics.class_average import ClassAverage
 from ppema.metrics.labels import check_classes_found
 from ppema.metrics.metric import Kept, Metric, Statistic
+from ppema.metrics.multilabel import check_multilabel, refuse_unclear
+from ppema.values import shown
+
+AVERAGES = ("macro", "micro", "weighted", "none")
 
 
 class _Ranking(Metric):
-    """A figure of scores and labels 0 or 1; of several classes the mean over each class against the rest."""
+    """A figure of scores and labels 0 or 1; of several classes, or labels, an average over each against the rest."""
 
     name: ClassVar[str]
 
-    def __init__(self, logits: bool = True):
+    def __init__(
+        self,
+        logits: bool = True,
+        average: str | None = None,
+        classes: Sequence[str] = (),
+        multilabel: bool | None = None,
+    ):
         """logits: whether the predictions are logits. False: they are probabilities. Only for three classes or more does it
-        matter: there each score is the probability of the class."""
+        matter: there each score is the probability of the class. average: "macro", the mean over the classes or labels (the
+        default); "micro", the figure of all their scores together; "weighted", the mean by their numbers of positives; "none",
+        one figure for each. classes: their names, for "none"; multilabel: as for `ClassScore`. Raises ConfigError.
+        """
+        check_multilabel(multilabel)
         self._logits = logits
+        self._average = ClassAverage.of(average, classes, AVERAGES)
+        self._multilabel = multilabel
 
     def statistics(self, predictions: Variable, targets: Variable) -> dict[str, Statistic]:
         """predictions: [N] or [N, 1] scores of class 1, or [N, C] scores of C classes, float32. targets: [N] int64 classes; for
-        scores of class 1 also float32, 0 or 1. Raises ConfigError for other shapes.
+        scores of class 1 also float32, 0 or 1. With `multilabel` given, both are [N, K]. Raises ConfigError for other shapes.
         """
+        refuse_unclear(self.name, predictions, targets, self._multilabel)
+        shape = list(predictions.shape)
+        if self._multilabel or (self._multilabel is False and len(targets.shape) > 1):
+            if len(shape) != 2 or not fit(shape, targets.shape):
+                wanted = "targets of the predictions' shape, [N, K]"
+                raise mismatch(f"{self.name} with multilabel: {shown(self._multilabel)}", predictions, targets, wanted)
+            self._check_average(shape[1] if self._multilabel else 1, "labels")
+            return {"scores": Kept(predictions), "targets": Kept(targets)}
         output = one_output(predictions, targets) if list(targets.shape)[1:] in ([], [1]) else None
-        if output is None and not (len(predictions.shape) == 2 and len(targets.shape) == 1 and has_classes(targets)):
+        if output is None and not (len(shape) == 2 and len(targets.shape) == 1 and has_classes(targets)):
             said = "[N] or [N, 1] scores with [N] targets of 0 and 1, or [N, C] scores with [N] int64 class labels"
             raise mismatch(self.name, predictions, targets, said)
+        self._check_average(1 if output is not None or shape[1] == 2 else shape[1], "classes")
         return {"scores": Kept(predictions if output is None else output.flatten()), "targets": Kept(targets.flatten())}
 
-    def result(self, found: Mapping[str, np.ndarray]) -> float:
-        """NaN if there is only one class, or a NaN among the scores. Classes that are absent are left out of the mean."""
+    def _check_average(self, size: int, what: str) -> None:
+        if self._average.kind is not None and size == 1 and not self._multilabel:
+            raise ConfigError.of("there is one score to rank, and nothing to average: leave it out", "args", "average")
+        self._average.check(size, what)
+
+    def result(self, found: Mapping[str, np.ndarray]) -> float | dict[str, float]:
+        """NaN if there is only one class, or a NaN among the scores. Means leave out classes and labels without a figure."""
         scores, targets = found["scores"].astype(np.float64), found["targets"]
-        classes = 2 if scores.ndim == 1 else scores.shape[1]
+        answers = scores.ndim == 1 or targets.ndim == 2
+        classes = 2 if answers else scores.shape[1]
         check_classes_found(int((~np.isin(targets, np.arange(classes))).sum()), classes, None)
-        if np.isnan(scores).any():
-            return float("nan")
-        if scores.ndim == 1:
-            return self.of(scores, targets == 1)
+        if answers:
+            return self._averaged(scores, targets == 1) if self._multilabel else self._of(scores.ravel(), targets.ravel() == 1)
         if classes == 2:
-            return self.of(scores[:, 1] - scores[:, 0], targets == 1)
+            return self._of(scores[:, 1] - scores[:, 0], targets == 1)
         if self._logits:
             scores = scores - scores.max(axis=1, keepdims=True)
             # Sorted: the order of the classes must not break a tie between samples.
             scores = scores - np.log(np.exp(np.sort(scores, axis=1)).sum(axis=1, keepdims=True))
-        each = np.array([self.of(scores[:, index], targets == index) for index in range(classes)])
+        return self._averaged(scores, targets[:, None] == np.arange(classes))
+
+    def _averaged(self, scores: np.ndarray, positive: np.ndarray) -> float | dict[str, float]:
+        """The figures of scores, [n, C] float64, and labels, [n, C] bool."""
+        if self._average.kind == "micro":
+            return self._of(scores.ravel(), positive.ravel())
+        broken = np.isnan(scores).any()
+        each = np.array([np.nan if broken else self.of(*pair) for pair in zip(scores.T, positive.T, strict=True)])
+        if self._average.kind == "none":
+            return self._average.named(each)
         defined = ~np.isnan(each)
-        return float(each[defined].mean()) if defined.any() else float("nan")
+        if not defined.any():
+            return float("nan")
+        weights = positive.sum(axis=0)[defined] if self._average.kind == "weighted" else None
+        return float(np.average(each[defined], weights=weights))
+
+    def _of(self, scores: np.ndarray, positive: np.ndarray) -> float:
+        return float("nan") if np.isnan(scores).any() else self.of(scores, positive)
 
     @abstractmethod
     def of(self, scores: np.ndarray, positive: np.ndarray) -> float:

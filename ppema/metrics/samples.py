@@ -7,6 +7,7 @@ import paddle
 from ppema.errors import ConfigError
 from ppema.ir import Variable
 from ppema.losses import Weighted, check_classes, classes_last, fit, form, has_classes, mismatch, of_one_shape
+from ppema.metrics.multilabel import answers_of_labels, check_multilabel, refuse_unclear
 
 
 def accuracy(
@@ -16,6 +17,7 @@ def accuracy(
     axis: int = -1,
     threshold: float | None = None,
     ignore_index: int | None = None,
+    multilabel: bool | None = None,
 ) -> Variable | Weighted:
     """1 if the target class is among the k largest predictions, else 0: [N] or [N, …] float32.
 
@@ -24,9 +26,21 @@ def accuracy(
         targets: [N] or [N, …] int64; or probabilities of the predictions' shape, whose largest is the class.
         threshold: for one output, [N, …] or [N, …, 1], instead of C: class 1 is predicted above it, else class 0.
         ignore_index: targets that do not count.
+        multilabel: whether predictions and targets [N, K] have yes or no for K labels. 1 then means that all labels of a sample
+            are right. False: they are K positions, or a class's probabilities. `axis` is that of the labels.
 
     Raises ConfigError if the shapes do not fit, for a single class without a threshold, and if k is not in [1, C].
     """
+    check_multilabel(multilabel)
+    if multilabel:
+        if k != 1:
+            raise ConfigError.of(f"the labels of a sample have no top {k}: use accuracy", "args", "multilabel")
+        found = answers_of_labels("accuracy", predictions, targets, axis=axis, threshold=threshold, ignore_index=ignore_index)
+        every = ((found.guessed == found.true) | ~found.counted).all(axis=found.axis)
+        values = paddle.cast(every, "float32")
+        return values if ignore_index is None else Weighted(values, paddle.cast(found.counted.any(axis=found.axis), "float32"))
+    if threshold is not None:
+        refuse_unclear("accuracy", predictions, targets, multilabel)
     hits, targets = _ranked(predictions, targets, k, axis) if threshold is None else _split(predictions, targets, threshold)
     values = paddle.cast(hits, "float32")
     return values if ignore_index is None else Weighted(values, paddle.cast(targets != ignore_index, "float32"))

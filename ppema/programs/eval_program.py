@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,14 +13,17 @@ from ppema.config import Config
 from ppema.data import Field
 from ppema.errors import ConfigError
 from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers, is_variable
+from ppema.losses import has_classes
 from ppema.metrics import METRICS, Gauge, build_metrics, mean_result, mean_statistics, place, warn_of_ignored
 from ppema.passes.average import read_shadows
 from ppema.passes.onednn import OnednnPass
 from ppema.programs.feed import Inputs
 from ppema.programs.model.forward import forward
-from ppema.programs.model.objective import Objective
+from ppema.programs.model.objective import Objective, scores
 from ppema.programs.model.outputs import operands
 from ppema.user_code.blame import building
+
+_OF_THE_LARGEST = ("accuracy", "top5", "top_k")  # the metrics that take the largest number of a float32 target for its class
 
 
 def is_loss(measure: str) -> bool:
@@ -84,6 +88,8 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
     with backend().fresh_names(), paddle.static.program_guard(main, startup):
         made = forward(config, fields, train=False)
         measures = _losses(made.objective)
+        told = scores(config, made.outputs, [field for field in fields if field.is_target])
+        yes_or_no = [made.outputs[name] for name, each in told.items() if each.axis is None]
         with config.at("metrics"):
             for index, (name, metric) in enumerate(build_metrics(config.metrics).items()):
                 spec = config.metrics[index]
@@ -94,6 +100,8 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
                             f"{spec.name} takes one output and one target: name several metrics, or one of your own"
                         )
                     measures[name] = place(name, metric, predictions, target)
+                if spec.name in _OF_THE_LARGEST and not spec.args.keys() & {"multilabel", "threshold"}:
+                    _warn_of_labels(index, spec.name, predictions, target, yes_or_no)
         warn_of_ignored(config.loss_parts, config.metrics, one_target=len(made.targets) == 1)
         structured = {place: value.name for place, value in made.model.state_dict().items()}
     refuse_changes(config, main)
@@ -105,6 +113,19 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
         structured,
         made.objective.classes,
     )
+
+
+def _warn_of_labels(index: int, name: str, predictions: Variable, target: Variable, yes_or_no: Sequence[Variable]) -> None:
+    """Warn of a metric that takes the largest number of a target for its class, where the loss takes each for a yes or no.
+
+    index, name: of the metric; yes_or_no: the outputs that the loss takes so.
+    """
+    if any(predictions is each for each in yes_or_no) and not has_classes(target) and len(target.shape) > 1 < target.shape[-1]:
+        warnings.warn(
+            f"metrics.{index}: {name} takes the largest of {target.shape[-1]} numbers for the class of a target, and the loss "
+            "takes each for a yes or no: for several labels of a sample, use accuracy with args: {multilabel: true}",
+            stacklevel=3,
+        )
 
 
 def refuse_changes(config: Config, main: Program) -> None:

@@ -54,11 +54,12 @@ def test_targets_that_are_no_class_are_one_line(name):
 
 
 def test_outputs_of_yes_or_no_need_a_threshold_where_targets_could_be_probabilities():
-    targets = (LOGITS > 0.3).astype("float32")
+    predictions = np.stack([LOGITS, -LOGITS], axis=-1)
+    targets = (predictions > 0.3).astype("float32")
     with pytest.raises(ConfigError, match="f1 expects int64 class labels .* or a threshold for outputs of yes or no"):
-        figure(Spec("f1"), LOGITS, targets, [7])
-    assert figure(Spec("f1", threshold=0.3), LOGITS, targets, [7]) == 1.0
-    assert figure(Spec("f1", threshold=0.3), LOGITS, targets.astype("int64"), [7]) == 1.0
+        figure(Spec("f1"), predictions, targets, [7])
+    assert figure(Spec("f1", threshold=0.3), predictions, targets, [7]) == 1.0
+    assert figure(Spec("f1", threshold=0.3), predictions, targets.astype("int64"), [7]) == 1.0
 
 
 def test_perplexity_of_padded_sequences():

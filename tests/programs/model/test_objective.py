@@ -93,12 +93,30 @@ FIELDS = (
 )
 
 
-def ignored(config):
-    """The warnings on `ignore_index` at set-up. Paddle has warnings of its own."""
+def warned(config, about, fields=FIELDS):
+    """The warnings at set-up that mention `about`. Paddle has warnings of its own."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        build_test_model(config, FIELDS)
-    return [str(each.message) for each in caught if "ignore_index" in str(each.message)]
+        build_test_model(config, fields)
+    return [str(each.message) for each in caught if about in str(each.message)]
+
+
+def ignored(config):
+    return warned(config, "ignore_index")
+
+
+@pytest.mark.parametrize(("accuracy", "count"), [("accuracy", 1), ("{name: accuracy, args: {multilabel: true}}", 0)])
+def test_the_largest_of_several_yes_or_no_is_not_a_class_in_silence(written, accuracy, count):
+    fields = (Field((4,), "float32", "image"), Field((3,), "float32", "label", is_target=True))
+    model = "{name: mlp, args: {in_features: 4, num_classes: 3}}"
+    data = DATA.replace("image, scale", "image").replace("size, kind", "label")
+    said = (
+        "metrics.0: accuracy takes the largest of 3 numbers for the class of a target, and the loss takes each for a yes or "
+        "no: for several labels of a sample, use accuracy with args: {multilabel: true}"
+    )
+    for loss, expected in (("binary_cross_entropy", count), ("cross_entropy", 0)):
+        config = written(model=model, data=data, losses=f"{{label: {loss}}}", metrics=f"[{accuracy}]")
+        assert warned(config, "metrics.0", fields) == [said] * expected
 
 
 def test_metrics_that_ignore_other_labels_than_the_loss_are_named(written):
