@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ppema.errors import DataError, listed, printable
+from ppema.errors import ConfigError, DataError, listed, printable
 from ppema.user_code.names import did_you_mean
 
 
@@ -31,6 +31,20 @@ class Field:
     def holds(self, shape: tuple[int, ...]) -> bool:
         """Whether a sample's array may have `shape`."""
         return len(shape) == len(self.shape) and all(own in (-1, size) for own, size in zip(self.shape, shape, strict=True))
+
+
+def numeric_inputs(fields: Sequence[Field], names: Sequence[str], change: str) -> list[Field]:
+    """The inputs `names` among `fields`. Raises ConfigError for an unknown one, and for one that is not float32.
+
+    change: what is done to them, for the message: "mixed".
+    """
+    inputs = {field.name: field for field in fields if not field.is_target}
+    for name in names:
+        if name not in inputs:
+            raise ConfigError.of(f"no input {name!r}{did_you_mean(name, inputs) or f'; there are {listed(list(inputs))}'}")
+        if inputs[name].dtype != "float32":
+            raise ConfigError.of(f"the input {name}, {inputs[name]}, can not be {change}: only float32 can")
+    return [inputs[name] for name in names]
 
 
 @dataclass(frozen=True)

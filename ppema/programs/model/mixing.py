@@ -17,12 +17,13 @@ import paddle
 from ppema.config import Config
 from ppema.config.sections.mix import Mix
 from ppema.data import Field
+from ppema.data.fields import numeric_inputs
 from ppema.data.mix_draw import MixDraw
 from ppema.errors import ConfigError, listed
 from ppema.ir import Variable
 from ppema.losses import Weighted
 from ppema.programs.model.objective import Objective
-from ppema.user_code.names import did_you_mean
+from ppema.user_code.blame import building
 
 _PARTNERS, _BLEND, _BOX, _SHARE = "mix.partners", "mix.blend", "mix.box", "mix.share"
 
@@ -48,11 +49,13 @@ class Mixing:
             return None
         targets = [field for field in fields if field.is_target]
         with config.at("mix"):
-            inputs = _chosen(config.mix, [field for field in fields if not field.is_target])
-            names = tuple(field.name for field in inputs)
-            for field in inputs:
-                if field.dtype != "float32":
-                    raise ConfigError.of(f"the input {field.name}, {field}, can not be mixed: only float32 can")
+            known = [field.name for field in fields if not field.is_target]
+            if config.mix.inputs is None and len(known) > 1:
+                example = f"as in inputs: [{known[0]}]"
+                raise ConfigError.of(f"the data has several inputs, {listed(known)}: name those to mix, {example}", "inputs")
+            names = tuple(config.mix.inputs or known)
+            with building("inputs"):
+                inputs = numeric_inputs(fields, names, "mixed")
             if config.mix.cutmix is None:
                 return cls(config.mix, names, None)
             for field in inputs:
@@ -132,16 +135,3 @@ def _outside(box: Variable, size: tuple[int, int]) -> Variable:
     inside_rows = paddle.logical_and(rows >= top, rows < bottom).unsqueeze(1)
     inside_columns = paddle.logical_and(columns >= left, columns < right).unsqueeze(0)
     return 1 - paddle.logical_and(inside_rows, inside_columns).astype("float32")
-
-
-def _chosen(spec: Mix, inputs: Sequence[Field]) -> list[Field]:
-    """The inputs that `spec` mixes. Raises ConfigError for an unknown one, and for several inputs of which it names none."""
-    by_name = {field.name: field for field in inputs}
-    if spec.inputs is None and len(by_name) > 1:
-        example = f"as in inputs: [{inputs[0].name}]"
-        raise ConfigError.of(f"the data has several inputs, {listed(list(by_name))}: name those to mix, {example}", "inputs")
-    for name in spec.inputs or ():
-        if name not in by_name:
-            hint = did_you_mean(name, by_name) or f"; there are {listed(list(by_name))}"
-            raise ConfigError.of(f"no input {name!r}{hint}", "inputs")
-    return [field for name, field in by_name.items() if spec.inputs is None or name in spec.inputs]

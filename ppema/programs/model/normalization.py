@@ -19,11 +19,11 @@ from ppema.checkpoint.paths import checkpoints_of
 from ppema.config import Config
 from ppema.config.sections.normalize import Normalization
 from ppema.data import Field, Loader
+from ppema.data.fields import numeric_inputs
 from ppema.data.normalizing import Spread, broadcast, channel_count, normalisable, rows_at_a_time, spreads
 from ppema.errors import CheckpointError, ConfigError, listed
 from ppema.ir import Variable
 from ppema.programs.model.known_classes import classes_kept
-from ppema.user_code.names import did_you_mean
 
 
 def normalised(config: Config, fields: Sequence[Field], inputs: Mapping[str, Variable]) -> dict[str, Variable]:
@@ -37,7 +37,7 @@ def normalised(config: Config, fields: Sequence[Field], inputs: Mapping[str, Var
         return dict(inputs)
     found = dict(inputs)
     with config.at("data", "normalize"):
-        for field in _chosen(fields, tuple(numbers)):
+        for field in numeric_inputs(fields, tuple(numbers), "normalised"):
             given = numbers[field.name]
             if len(given.mean) not in (1, channel_count(field)):
                 expected = f"{channel_count(field)} numbers" if channel_count(field) > 1 else "one number"
@@ -63,7 +63,9 @@ def measured(config: Config, trained: Loader) -> Config:
         return config
     with config.at("data", "normalize"):
         names = config.data.normalize
-        fields = _chosen(trained.fields, names) if isinstance(names, tuple) else normalisable(trained.fields)
+        fields = (
+            numeric_inputs(trained.fields, names, "normalised") if isinstance(names, tuple) else normalisable(trained.fields)
+        )
         if not fields:
             raise ConfigError.of("there is no float32 input to normalise")
         for field in fields:
@@ -122,7 +124,7 @@ def changes(config: Config, trained: Loader) -> Iterator[str]:
     numbers = config.data.normalize
     if not isinstance(numbers, dict) or trained.known is None:
         return
-    for name, spread in _spreads(config, trained, _chosen(trained.fields, tuple(numbers))).items():
+    for name, spread in _spreads(config, trained, numeric_inputs(trained.fields, tuple(numbers), "normalised")).items():
         now = spread.numbers
         if (numbers[name].mean, numbers[name].std) != (now.mean, now.std):
             changed = "the training samples or the transforms of data.eval have changed"
@@ -136,16 +138,6 @@ def _spreads(config: Config, trained: Loader, fields: Sequence[Field]) -> Mappin
         loader = trained.part(indices, batch_size=rows, workers=trained.workers, transforms=transforms)
     with closing(loader):
         return spreads(loader, fields)
-
-
-def _chosen(fields: Sequence[Field], names: Sequence[str]) -> list[Field]:
-    inputs = {field.name: field for field in fields if not field.is_target}
-    for name in names:
-        if name not in inputs:
-            raise ConfigError.of(f"no input {name!r}{did_you_mean(name, inputs) or f'; there are {listed(list(inputs))}'}")
-        if inputs[name].dtype != "float32":
-            raise ConfigError.of(f"the input {name} is {inputs[name]}: only float32 inputs can be normalised")
-    return [inputs[name] for name in names]
 
 
 def _with(config: Config, numbers: Mapping[str, Any]) -> Config:

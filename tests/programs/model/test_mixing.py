@@ -127,13 +127,13 @@ def test_only_the_named_inputs_are_mixed(written):
     [
         (None, "mix.inputs: the data has several inputs, image, mask, tokens: name those to mix, as in inputs: [image]"),
         (("imag",), "mix.inputs: no input 'imag'; did you mean 'image'?"),
-        (("image", "tokens"), "mix: the input tokens, int64 [4], can not be mixed: only float32 can"),
+        (("image", "tokens"), "mix.inputs: the input tokens, int64 [4], can not be mixed: only float32 can"),
     ],
 )
 def test_inputs_that_can_not_be_chosen(written, inputs, message):
     with pytest.raises(ConfigError) as caught:
         Mixing.of(written().replace(mix=Mix(mixup=0.2, inputs=inputs)), MASKED)
-    assert str(caught.value).endswith(message)
+    assert str(caught.value).endswith(message) and "mix.mix" not in str(caught.value)
 
 
 def final(config) -> dict[str, bytes]:
@@ -174,7 +174,7 @@ def test_what_can_not_be_mixed_is_refused(written, sections, message):
 @pytest.mark.parametrize(
     ("fields", "cutmix", "message"),
     [
-        ([Field((5,), "int64", "tokens")], None, "mix: the input tokens, int64 [5], can not be mixed: only float32 can"),
+        ([Field((5,), "int64", "tokens")], None, "mix.inputs: the input tokens, int64 [5], can not be mixed: only float32 can"),
         (
             [Field((3, 4, 4), "float32", "image"), Field((4, 4), "int64", "mask", is_target=True)],
             1.0,
