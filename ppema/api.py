@@ -194,17 +194,21 @@ def export(
     checkpoint: str | os.PathLike[str] | None = None,
     names: Names | None = None,
     fold: bool = False,
+    preprocess: bool = False,
 ) -> Exported | ExportedModel:
     """Write a model, or its weights, to `to`. A former export there is replaced.
 
     config: that of the run, `ppema.run(path)`, or the path of its folder.
     format: "paddle" writes a folder with an inference program for `paddle.inference` and `load_inference_model`, and a
-    description, model.json. "safetensors" and "pdparams" write one file of arrays. Default: by the suffix of `to`.
+    description, model.json. "onnx" writes the program as model.onnx instead; it requires paddle2onnx and onnxruntime. "hub"
+    writes the folder of "paddle" with a model card, README.md. "safetensors" and "pdparams" write one file of arrays. Default:
+    by the suffix of `to`.
     weights: "raw", an average's name, or the path of a file of weights (*.safetensors) of the same model. checkpoint: "last"
     (the default), "best", or a path.
     names: for files, the keys of the arrays, "variables" or "places" in the model; a variable without a place keeps its own
     name. Default: variables for safetensors, places for pdparams. Arrays from a checkpoint have the raw weights' dtypes.
-    fold: for "paddle", fold every BatchNorm that alone reads a convolution or a matrix product into that product.
+    preprocess: for programs, take pictures as bytes, uint8 [N, H, W, C] of the model's size, and return probabilities.
+    fold: for programs, fold every BatchNorm that alone reads a convolution or a matrix product into that product.
 
     A program is loaded back and compared with the model on samples of the evaluation data before it gets its name.
 
@@ -215,7 +219,16 @@ def export(
     paddle_with(config.runtime.threads)
     from ppema.deploy import exporting
 
-    return exporting.export(config, to, format=format, weights=weights, checkpoint=checkpoint, names=names, fold=fold)
+    return exporting.export(
+        config,
+        to,
+        format=format,
+        weights=weights,
+        checkpoint=checkpoint,
+        names=names,
+        fold=fold,
+        preprocess=preprocess,
+    )
 
 
 def _config_of(run: Config | Run | str | os.PathLike[str]) -> Config:

@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema export") -> int:
     """Run the command, and return its exit code: 0 done, 1 failed, 2 bad input."""
     made = parser(
         prog,
-        "Write a model of a run as an inference program of Paddle (--format paddle), a folder with its description model.json. "
+        "Write a model of a run as an inference program with its description, model.json: of Paddle (--format paddle), "
+        "with a model card (hub), or as ONNX (onnx). "
         "Or write its weights to one file: safetensors, which eval --weights and init_from read, or Paddle's pdparams, for "
         "layer.set_state_dict(paddle.load(FILE)).",
         required=False,
@@ -28,10 +29,15 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema export") -> int:
         "--to", metavar="DIR|FILE", required=True, help="the folder or file to write; a former export there is replaced"
     )
     made.add_argument(
-        "--format", choices=("paddle", "safetensors", "pdparams"), help="the format (default: that of the file's suffix)"
+        "--format",
+        choices=("paddle", "onnx", "hub", "safetensors", "pdparams"),
+        help="the format (default: that of the file's suffix)",
     )
+    made.add_argument("--fold", action="store_true", help="with a program: fold BatchNorms into the convolutions before them")
     made.add_argument(
-        "--fold", action="store_true", help="with --format paddle: fold BatchNorms into the convolutions before them"
+        "--preprocess",
+        action="store_true",
+        help="with a program: it takes pictures as bytes, [N, height, width, channels], and returns probabilities",
     )
     made.add_argument(
         "--weights", metavar="raw|NAME|PATH", help="the weights to write, or a file *.safetensors of weights (default: raw)"
@@ -101,6 +107,7 @@ def _of_run(arguments: argparse.Namespace) -> Exported | ExportedModel:
         checkpoint=arguments.checkpoint,
         names=arguments.names,
         fold=arguments.fold,
+        preprocess=arguments.preprocess,
     )
 
 
@@ -108,8 +115,8 @@ def _of_official(arguments: argparse.Namespace) -> Exported:
     for option, value in (("-c", arguments.config), ("-o", arguments.override), ("--checkpoint", arguments.checkpoint)):
         if value:
             raise PpemaError(f"{option}: it can not be combined with --from-official, which names the checkpoint")
-    if arguments.format == "paddle" or arguments.fold:
-        raise PpemaError("--format paddle: a checkpoint of Paddle 2's own class has no model: safetensors or pdparams")
+    if arguments.format in ("paddle", "onnx", "hub") or arguments.fold or arguments.preprocess:
+        raise PpemaError("--format: a checkpoint of Paddle 2's own class has no model: safetensors or pdparams")
     if arguments.names == "places":
         raise PpemaError("--names: variables of a static program have no places in a model: leave it out")
     if arguments.weights is None:

@@ -81,8 +81,10 @@ def _front_matter(description: ModelDescription) -> str:
 
 
 def _average(description: ModelDescription) -> str:
-    window = description.weights.window
-    return "" if window is None else f" The average reaches over about {window:,.0f} steps."
+    """Sentences about the average that the weights are; "" for others."""
+    about = description.weights
+    schedule = f" Its settings: {_plain(json.dumps(about.schedule))}." if about.schedule else ""
+    return schedule + ("" if about.window is None else f" It reaches over about {about.window:,.0f} steps.")
 
 
 def _shape(shape: Sequence[int]) -> str:

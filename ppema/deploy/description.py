@@ -162,8 +162,14 @@ def check_files(folder: Path, description: ModelDescription) -> None:
 
 def described_inputs(prediction: Prediction) -> list[DescribedInput]:
     """The inputs of `prediction`, as its program takes them."""
-    meaning = "what data.eval returns, after its transforms; the program applies data.normalize"
-    return [DescribedInput(name=f.name, shape=[-1, *f.shape], dtype=f.dtype, meaning=meaning) for f in prediction.inputs]
+    plain = "what data.eval returns, after its transforms; the program applies data.normalize"
+    of_bytes = "pictures as bytes, [N, height, width, channels], of this size; the program prepares them"
+    return [
+        DescribedInput(
+            name=each.name, shape=[-1, *each.shape], dtype=each.dtype, meaning=of_bytes if each.dtype == "uint8" else plain
+        )
+        for each in prediction.inputs
+    ]
 
 
 def described_outputs(

@@ -6,11 +6,10 @@ import os
 from typing import Literal
 
 from ppema.config import RAW, Config
-from ppema.deploy.inference import ExportedModel, export_program
+from ppema.deploy.inference import ExportedModel, ProgramFormat, export_program
 from ppema.deploy.weights_export import ArrayFormat, Exported, Names, export_arrays
 from ppema.errors import Naming, PpemaError
 
-ProgramFormat = Literal["paddle"]
 Format = Literal[ArrayFormat, ProgramFormat]
 
 
@@ -23,12 +22,16 @@ def export(
     checkpoint: str | os.PathLike[str] | None = None,
     names: Names | None = None,
     fold: bool = False,
+    preprocess: bool = False,
 ) -> Exported | ExportedModel:
     """`ppema.api.export`, once paddle is loaded. Arguments, result and errors are the same."""
-    if format == "paddle":
+    if format in ("paddle", "onnx", "hub"):
         if names is not None:
             raise PpemaError(Naming("{names}: a program has its variables' own names: leave it out"))
-        return export_program(config, to, weights=weights, checkpoint=checkpoint, fold=fold)
-    if fold:
-        raise PpemaError(Naming("{fold}: it requires {format} paddle: a file of arrays has no program"))
+        return export_program(
+            config, to, weights=weights, checkpoint=checkpoint, format=format, fold=fold, preprocess=preprocess
+        )
+    for name, given in (("fold", fold), ("preprocess", preprocess)):
+        if given:
+            raise PpemaError(Naming(f"{{{name}}}: it requires {{format}} paddle, onnx or hub: a file of arrays has no program"))
     return export_arrays(config, to, format=format, weights=weights, checkpoint=checkpoint, names=names)

@@ -1,23 +1,25 @@
-"""The export of a model as an inference program of Paddle: its program, its weights, and model.json."""
+"""The export of a model as a folder: its inference program in the form of Paddle or ONNX, and model.json."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
 
-import numpy as np
 import paddle
 
 from ppema.checkpoint.paths import output_of
 from ppema.config import RAW, Config
 from ppema.data.pictures.preprocessing import Preprocessing
+from ppema.deploy.card import CARD, card
 from ppema.deploy.description import DESCRIPTION, ModelDescription, described_inputs, described_outputs
 from ppema.deploy.fold import fold_norms, norms
-from ppema.deploy.loaded_back import Compared, by_inference, by_load_inference_model, compare, program_files
+from ppema.deploy.loaded_back import Compared, LoadedProgram, by_inference, by_load_inference_model, compare, program_files
 from ppema.deploy.new_folder import check_folder, new_folder
+from ppema.deploy.onnx_conversion import OnnxModel, check_installation, convert
 from ppema.deploy.origin import described_weights, figures
 from ppema.deploy.ready import ReadyModel, ready_model
 from ppema.environment import threads_in_use
@@ -26,7 +28,9 @@ from ppema.ir import backend, scope
 from ppema.user_code.blame import blamed
 from ppema.version import VERSION
 
-_NAME = "inference"  # of the files of the program
+ProgramFormat = Literal["paddle", "onnx", "hub"]
+_NAME = "inference"  # of the files of Paddle's program
+_ONNX = "model.onnx"
 
 
 @dataclass(frozen=True)
@@ -69,26 +73,40 @@ def export_program(
     *,
     weights: str | os.PathLike[str] = RAW,
     checkpoint: str | os.PathLike[str] | None = None,
+    format: ProgramFormat = "paddle",
     fold: bool = False,
+    preprocess: bool = False,
 ) -> ExportedModel:
     """Write an inference program of the model of `config` into the folder `to`, as `ppema.api.export` describes.
 
-    Raises PpemaError for a folder of other files; CheckpointError, ConfigError, DataError. Raises TrainingError if the folder
-    can not be written, or if the export is not the model's program; `to` is then unchanged.
+    Raises SetupError if ONNX lacks a package, and PpemaError if the program can not become ONNX, and for a folder of other
+    files; CheckpointError, ConfigError, DataError. Raises TrainingError if the folder can not be written, or if the export is
+    not the model's program; `to` is then unchanged.
     """
     target = Path(to)
     check_folder(target)
-    ready = ready_model(config, weights, checkpoint)
+    if format == "onnx":
+        check_installation()
+    ready = ready_model(config, weights, checkpoint, preprocess=preprocess)
     description = describe(ready)
     with new_folder(target) as folder:
-        folded = write_program(ready, folder / _NAME, fold=fold)
-        compared = compare_program(ready, folder / _NAME)
+        if format == "onnx":
+            with TemporaryDirectory(dir=folder) as inner:
+                folded = write_program(ready, Path(inner) / _NAME, fold=fold)
+                convert(*program_files(Path(inner) / _NAME), folder / _ONNX, list(ready.outputs))
+            compared = [_compared(ready, folder / _ONNX, "onnxruntime", OnnxModel(folder / _ONNX).run)]
+        else:
+            folded = write_program(ready, folder / _NAME, fold=fold)
+            compared = compare_program(ready, folder / _NAME)
+        description = description.with_files(folder, sorted(each.name for each in folder.iterdir()))
+        (folder / DESCRIPTION).write_text(description.to_json(), encoding="utf-8")
+        if format == "hub":
+            (folder / CARD).write_text(card(description, _NAME), encoding="utf-8")
         files = sorted(each.name for each in folder.iterdir())
-        (folder / DESCRIPTION).write_text(description.with_files(folder, files).to_json(), encoding="utf-8")
     return ExportedModel(
         folder=str(target),
-        format="paddle",
-        files=[*files, DESCRIPTION],
+        format=format,
+        files=files,
         weights=ready.found.what,
         folded=folded,
         compared=compared,
@@ -106,8 +124,8 @@ def describe(ready: ReadyModel) -> ModelDescription:
     samples = ready.samples
     return ModelDescription(
         name=output_of(ready.config).name,
-        inputs=described_inputs(ready.prediction),
-        outputs=described_outputs(ready.prediction),
+        inputs=described_inputs(ready.exported),
+        outputs=described_outputs(ready.exported, results=ready.preparation is not None),
         preprocessing=preprocessing,
         weights=described_weights(ready.found),
         metrics=figures(ready.config, ready.found, label=samples.label, samples=samples.total, why=samples.why),
@@ -121,8 +139,8 @@ def write_program(ready: ReadyModel, prefix: Path, *, fold: bool) -> Folded | No
 
     fold: fold BatchNorms; the weights in the scope of `ready` are then changed during the call only. Raises TrainingError.
     """
-    prediction = ready.prediction
-    program, inputs, outputs = backend().for_inference(prediction.program, list(prediction.outputs.values()))
+    prediction = ready.exported
+    program, inputs, outputs = backend().for_inference(prediction.program, list(ready.outputs.values()))
     before = {each.name: scope.get(ready.scope, each.name) for each in prediction.parameters} if fold else {}
     there = norms(program) if fold else 0
     try:
@@ -145,14 +163,12 @@ def compare_program(ready: ReadyModel, prefix: Path) -> list[Compared]:
 
     Raises TrainingError if it can not be loaded or run, and if its outputs differ too much.
     """
-    outputs = list(ready.prediction.outputs.values())
-
-    def live(feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        return ready.run(ready.prediction.program, outputs, feed)
-
     loaded = {
         "load_inference_model": by_load_inference_model(prefix),
         "paddle.inference": by_inference(prefix, threads_in_use()),
     }
-    file, samples = program_files(prefix)[0], ready.samples
-    return [compare(file, run, by, live, samples.arrays, samples.what) for by, run in loaded.items()]
+    return [_compared(ready, program_files(prefix)[0], by, run) for by, run in loaded.items()]
+
+
+def _compared(ready: ReadyModel, file: Path, by: str, run: LoadedProgram) -> Compared:
+    return compare(file, run, by, ready.expected, ready.samples.arrays, ready.samples.what)

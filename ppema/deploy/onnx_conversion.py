@@ -13,19 +13,26 @@ from typing import Any
 
 import numpy as np
 
+from ppema.environment import PROGRAM_DESC, installed_builds, release
 from ppema.errors import PpemaError, SetupError, one_line, printable
 
 SECONDS = 600  # for a conversion; a ResNet-18 takes two
 _SEARCH_SECONDS = 60
-# The version of paddle2onnx that reads a program, by the file in which Paddle writes it: 3.0 and later, and 2.6.
-CONVERTERS = {".json": "2.1.0", ".pdmodel": "1.3.1"}
+CONVERTER, CONVERTER_2_6 = "2.1.0", "1.3.1"  # the versions of paddle2onnx for programs of Paddle 3 and of 2.6
 _NEWEST_PYTHON = (3, 12)  # with wheels of paddle2onnx
 _REASON = re.compile(r"(?:Failed to convert PaddlePaddle model: |\[ERROR\]\s*(?:\[\w+\]\s*)?|\w+Error: )(.*\w.*)")
 
 
-def check_installation(suffix: str) -> None:
-    """Raises SetupError unless onnxruntime is installed, and the paddle2onnx that reads programs in files with `suffix`."""
-    wanted = CONVERTERS[suffix]
+def converter() -> str:
+    """The version of paddle2onnx that reads the programs of the installed Paddle."""
+    build = next(iter(installed_builds()), None)
+    known = (0, 0) if build is None else release(importlib.metadata.version(build))
+    return CONVERTER_2_6 if known == PROGRAM_DESC else CONVERTER
+
+
+def check_installation() -> None:
+    """Raises SetupError unless onnxruntime is installed, and the paddle2onnx that reads the programs of this Paddle."""
+    wanted = converter()
     command = f"pip install paddle2onnx=={wanted} 'onnx>=1.16.1,<=1.17' onnxruntime"
     lacking = [name for name in ("paddle2onnx", "onnx", "onnxruntime") if find_spec(name) is None]
     if lacking and sys.version_info[:2] > _NEWEST_PYTHON:
@@ -46,20 +53,18 @@ def convert(program: Path, parameters: Path, to: Path, outputs: Sequence[str], s
     outputs: the names of its outputs, in order. Raises SetupError as `check_installation` does, and PpemaError if the program
     can not be converted, or not within `seconds`.
     """
-    check_installation(program.suffix)
-    converter = f"paddle2onnx {importlib.metadata.version('paddle2onnx')}"
+    check_installation()
+    tool = f"paddle2onnx {importlib.metadata.version('paddle2onnx')}"
     try:
         done = _process(seconds, program, parameters, to, *outputs)
     except subprocess.TimeoutExpired as error:
-        raise PpemaError(f"ONNX: {converter} did not convert the model within {seconds:g} s: export it as paddle") from error
+        raise PpemaError(f"ONNX: {tool} did not convert the model within {seconds:g} s: export it as paddle") from error
     if done.returncode != 0 or not to.exists():
         text = re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
         if "unsupported operators" in text:
             which = _lacking(text, program, parameters)
-            raise PpemaError(
-                f"ONNX: {converter} lacks {which} of this model: build the model without it, or export it as paddle"
-            )
-        raise PpemaError(f"ONNX: {converter} can not convert this model ({_reason(text)}): export it as paddle")
+            raise PpemaError(f"ONNX: {tool} lacks {which} of this model: build the model without it, or export it as paddle")
+        raise PpemaError(f"ONNX: {tool} can not convert this model ({_reason(text)}): export it as paddle")
 
 
 def _process(seconds: float, *arguments: object) -> subprocess.CompletedProcess[str]:

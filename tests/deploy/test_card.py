@@ -23,7 +23,7 @@ def described(**changes: Any) -> ModelDescription:
         ],
         "preprocessing": {**PICTURES, "transforms": [NORMALIZE]},
         "classes": ["cat", "dog"],
-        "weights": {"name": "ema", "what": "ema at step 300", "step": 300, "window": 99.6},
+        "weights": {"name": "ema", "what": "ema at step 300", "step": 300, "schedule": {"decay": 0.99}, "window": 99.6},
         "metrics": {
             "label": "data.eval",
             "samples": 1200,
@@ -58,7 +58,7 @@ def test_it_has_what_the_description_has():
     assert "scores; the axis of classes is -1" in shown
     assert "0 cat, 1 dog." in shown
     assert f"inference.json | 1,234 | {'ab' * 32}" in rows
-    assert any("ema at step 300. The average reaches over about 100 steps." in each for each in shown)
+    assert any('ema at step 300. Its settings: {"decay": 0.99}. It reaches over about 100 steps.' in each for each in shown)
     (prepared,) = (each for each in shown if each.startswith("Pictures are RGB, resized to 64 x 48"))
     assert prepared.endswith('Then, in this order: Normalize {"mean": [0.5], "std": [0.25]}.')
 

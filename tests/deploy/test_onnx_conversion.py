@@ -13,12 +13,14 @@ from paddle import static
 from paddle.nn import functional
 
 from ppema.deploy import onnx_conversion
-from ppema.deploy.onnx_conversion import CONVERTERS, OnnxModel, check_installation, convert
+from ppema.deploy.onnx_conversion import CONVERTER, CONVERTER_2_6, OnnxModel, check_installation, convert, converter
 from ppema.errors import PpemaError, SetupError
 
 ROOT = Path(__file__).parents[2]
+OTHER = "can not read the programs of the installed paddle"
+INSTALL = "pip install paddle2onnx=="
 SUFFIX = ".pdmodel" if paddle.__version__.startswith("2.") else ".json"
-converter = pytest.mark.skipif(
+installed = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("paddle2onnx", "onnx", "onnxruntime")),
     reason="paddle2onnx, onnx or onnxruntime is not installed: requirements-onnx*.txt",
 )
@@ -39,7 +41,7 @@ def saved(folder: Path, network) -> tuple[Path, Path, dict[str, np.ndarray], lis
     return prefix.with_suffix(SUFFIX), prefix.with_suffix(".pdiparams"), feed, values
 
 
-@converter
+@installed
 def test_outputs_have_the_values_and_names_of_the_program(tmp_path, capfd):
     """Its interpolation has a scale in float64 on Paddle 3.3, and conversion leaves constants that nothing reads."""
 
@@ -60,17 +62,17 @@ def test_outputs_have_the_values_and_names_of_the_program(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@converter
+@installed
 @pytest.mark.campaign
 def test_an_operator_that_it_lacks_is_named(tmp_path):
     square = lambda hidden: hidden.matmul(hidden, transpose_y=True) + paddle.eye(4)  # noqa: E731
     program, parameters, _, _ = saved(tmp_path, lambda hidden: [paddle.linalg.cholesky(square(hidden))])
-    wrong = f"^ONNX: paddle2onnx {CONVERTERS[SUFFIX]} lacks the operator cholesky of this model: build the model without it, "
+    wrong = f"^ONNX: paddle2onnx {converter()} lacks the operator cholesky of this model: build the model without it, "
     with pytest.raises(PpemaError, match=f"{wrong}or export it as paddle$"):
         convert(program, parameters, tmp_path / "model.onnx", ["output"])
 
 
-@converter
+@installed
 def test_the_reason_of_a_failure_is_one_line(tmp_path):
     (tmp_path / f"inference{SUFFIX}").write_text("nothing of a program")
     with pytest.raises(
@@ -80,7 +82,7 @@ def test_the_reason_of_a_failure_is_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
-@converter
+@installed
 def test_a_conversion_ends_after_its_time(tmp_path):
     with pytest.raises(
         PpemaError, match=r"^ONNX: paddle2onnx \S+ did not convert the model within 0.01 s: export it as paddle$"
@@ -89,46 +91,36 @@ def test_a_conversion_ends_after_its_time(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("missing", "found", "suffix", "message"),
+    ("missing", "found", "paddle_version", "message"),
     [
-        (
-            "onnxruntime",
-            "2.1.0",
-            ".json",
-            "onnxruntime is not installed: pip install paddle2onnx==2.1.0 'onnx>=1.16.1,<=1.17' onnxruntime",
-        ),
-        (
-            "",
-            "1.3.1",
-            ".json",
-            "paddle2onnx 1.3.1 can not read the programs of the installed paddle: pip install paddle2onnx==2.1.0",
-        ),
+        ("onnxruntime", "2.1.0", "3.3.1", f"onnxruntime is not installed: {INSTALL}{CONVERTER}"),
+        ("", "1.3.1", "3.3.1", f"paddle2onnx 1.3.1 {OTHER}: {INSTALL}{CONVERTER}"),
         (
             "",
             "2.1.0",
-            ".pdmodel",
-            "paddle2onnx 2.1.0 can not read the programs of the installed paddle: pip install paddle2onnx==1.3.1",
+            "2.6.2",
+            f"paddle2onnx 2.1.0 {OTHER}: {INSTALL}{CONVERTER_2_6}",
         ),
     ],
 )
-def test_what_is_to_be_installed_is_named(monkeypatch, missing, found, suffix, message):
+def test_what_is_to_be_installed_is_named(monkeypatch, missing, found, paddle_version, message):
     monkeypatch.setattr(onnx_conversion, "find_spec", lambda name: None if name == missing else object())
-    monkeypatch.setattr("importlib.metadata.version", lambda name: found)
-    with pytest.raises(SetupError, match=f"^ONNX: {re.escape(message)}"):
-        check_installation(suffix)
+    versions = {"paddle2onnx": found, "paddlepaddle": paddle_version}
+    monkeypatch.setattr("importlib.metadata.version", versions.__getitem__)
+    with pytest.raises(SetupError, match=f"^ONNX: {re.escape(message)} 'onnx>=1.16.1,<=1.17' onnxruntime$"):
+        check_installation()
 
 
 def test_a_python_without_a_wheel_is_named(monkeypatch):
     monkeypatch.setattr(onnx_conversion, "find_spec", lambda name: None)
     monkeypatch.setattr("sys.version_info", (3, 14, 1))
-    with pytest.raises(
-        SetupError, match="paddle2onnx has no wheel for Python 3.14: export with Python 3.10 to 3.12, and there pip"
-    ):
-        check_installation(".json")
+    wrong = "paddle2onnx has no wheel for Python 3.14: export with Python 3.10 to 3.12, and there pip install paddle2onnx=="
+    with pytest.raises(SetupError, match=wrong):
+        check_installation()
 
 
 def test_versions_are_the_same_in_all_files():
     lines = [line.partition(";")[0] for line in (ROOT / "requirements-onnx.txt").read_text().splitlines() if line[0] != "#"]
-    assert lines[0] == f"paddle2onnx=={CONVERTERS['.json']}"
+    assert lines[0] == f"paddle2onnx=={CONVERTER}"
     assert f"onnx = {lines}".replace("'", '"') in (ROOT / "pyproject.toml").read_text()
-    assert f"\npaddle2onnx=={CONVERTERS['.pdmodel']};" in (ROOT / "requirements-onnx-2.6.txt").read_text()
+    assert f"\npaddle2onnx=={CONVERTER_2_6};" in (ROOT / "requirements-onnx-2.6.txt").read_text()
