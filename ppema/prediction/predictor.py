@@ -17,6 +17,7 @@ from ppema.checkpoint.paths import checkpoints_of
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import RAW, Config
 from ppema.data import Field
+from ppema.data.class_names import classes_of
 from ppema.environment import choose_threads
 from ppema.errors import CheckpointError, Naming, PpemaError
 from ppema.evaluation.prepared import normalising
@@ -120,8 +121,15 @@ def _prepared(config: Config, fields: tuple[Field, ...], source: Path, arrays: A
     with paddle.static.scope_guard(scope):
         initialise(config, executor, prediction.startup)
         put_fitted(scope, source, arrays, prediction.parameters)
-    forms = tuple(OutputForm(name, prediction.scores.get(name)) for name in prediction.outputs)
+    forms = tuple(_form(name, prediction, classes_of(config)) for name in prediction.outputs)
     return StoredPredictor(config, fields, forms, what, prediction, executor, scope)
+
+
+def _form(name: str, prediction: Prediction, classes: tuple[str, ...] | None) -> OutputForm:
+    """The form of the output `name`. It has the names `classes` if it has as many classes."""
+    scores = prediction.scores.get(name)
+    count = None if scores is None or scores.axis is None else prediction.outputs[name].shape[scores.axis]
+    return OutputForm(name, scores, classes if classes is not None and count == len(classes) else None)
 
 
 def _normalised(config: Config) -> Config:

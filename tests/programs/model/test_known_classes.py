@@ -10,7 +10,7 @@ from PIL import Image
 from support.configs import SMALL, blobs, data_section, loader
 from support.datasets import Listed
 
-from ppema.api import evaluate, train
+from ppema.api import evaluate, predict, train
 from ppema.checkpoint.checkpoint import Checkpoint
 from ppema.checkpoint.manifest import sealed
 from ppema.data.class_names import classes_of, names_in
@@ -69,6 +69,13 @@ def test_folders_give_the_names_and_the_run_keeps_them(written, photos, tmp_path
     assert config.data.classes is None
     assert train(config).state == result.state, "the finished run is resumed, with the same names"
     assert evaluate(config) == evaluate(run.config) == result.metrics
+
+    # Predictions of files show them, though the config does not.
+    found = list(predict(config, str(tmp_path / "eval")))
+    assert [each.name for each in found] == [f"{tmp_path}/eval/{name}/x.png" for name in NAMES]
+    assert [each.class_name for each in found] == [NAMES[each.label] for each in found]
+    right = np.mean([each.label == label for label, each in enumerate(found)])
+    assert right == pytest.approx(result.metrics["raw"]["accuracy"])
 
     # Other folders: neither an evaluation nor a resumed run may read their labels as those of the run.
     other = photos("other", ["ant", "bee", "cat", "deer", "elk", "fox"])
