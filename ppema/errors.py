@@ -112,6 +112,12 @@ class DataError(PpemaError):
     """A data set is missing or empty, or has an unusable sample. Names the file or the sample's index."""
 
 
+class DeadWorkerError(DataError):
+    """A process that reads data died, for example for lack of memory. The data may be good. Exit code 1."""
+
+    exit_code = 1
+
+
 @dataclass(frozen=True)
 class Remedy:
     """A call of `train` that succeeds instead of the refused one.

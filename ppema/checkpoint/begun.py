@@ -49,7 +49,8 @@ class Begun:
     parts: dict[str, FiniteFloat] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.batches} micro-batch{'es' if self.batches > 1 else ''}"
+        """How many are done, in words: "1 micro-batch is"."""
+        return f"{self.batches} micro-batch{'es are' if self.batches > 1 else ' is'}"
 
     def plus(self, samples: int, weight: float, loss: float, parts: Mapping[str, float]) -> Begun:
         """The step with one more micro-batch."""

@@ -76,7 +76,9 @@ class SavedField(BaseModel):
     is_target: bool
 
 
-_LATER = ("onednn", "early_stop", "begun", "fields")
+_LATER = ("onednn", "early_stop", "begun", "owed", "fields")
+# What a process left undone after the last step of a checkpoint, because the data failed.
+Owed = Literal["evaluation", "statistics"]
 
 
 class Manifest(FolderManifest):
@@ -89,6 +91,8 @@ class Manifest(FolderManifest):
     lr: the schedule's numbers (`optimizers.optimizer.lr_state`). best: by monitored metric.
     metrics: as in the run's result; a non-finite measure is null. interval: the losses since the last log line. early_stop: the
     state of `train.early_stop`. begun: the micro-batches done of the step after `state`; the part "begun" holds their sums.
+    owed: an event after the last step that was broken off, and that a run which continues does first: the evaluation, or the
+    measurement of the averages' BatchNorm statistics.
     fields: those of a sample, inputs first; none in a checkpoint of an earlier version.
     averages: by name. structured: the variables' names by their place in the model. config: the resolved config.
     """
@@ -105,6 +109,7 @@ class Manifest(FolderManifest):
     interval: Losses
     early_stop: Waiting | None = None
     begun: Begun | None = None
+    owed: Owed | None = None
     fields: list[SavedField] = []
     averages: dict[str, SavedAverage]
     structured: dict[str, str]

@@ -10,6 +10,7 @@ from ppema.data.fields import Field, FieldNames
 from ppema.data.from_config import build_dataset, build_layout, build_loader
 from ppema.data.layout import Layout, LayoutError
 from ppema.data.loader import Batch, Loader
+from ppema.data.prefetch import GivenUp, never
 from ppema.data.sets.arrays import ArrayDataset
 
 __all__ = [
@@ -18,10 +19,12 @@ __all__ = [
     "Dataset",
     "Field",
     "FieldNames",
+    "GivenUp",
     "Layout",
     "LayoutError",
     "Loader",
     "build_dataset",
     "build_layout",
     "build_loader",
+    "never",
 ]

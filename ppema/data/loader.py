@@ -16,7 +16,7 @@ from ppema.data.dataset import Dataset, check_dataset
 from ppema.data.fields import Field, check_finite
 from ppema.data.layout import STACKED, Layout
 from ppema.data.order import Plan
-from ppema.data.prefetch import Handover, prefetch
+from ppema.data.prefetch import Handover, never, prefetch
 from ppema.data.processes.pool import WorkerPool
 from ppema.data.processes.worker import Task
 from ppema.data.read import BatchReader
@@ -214,7 +214,7 @@ class Loader:
         arrays = (padding.longer(each, array) for each, array in zip(self.fields, batch.arrays, strict=True))
         return Batch(tuple(arrays), batch.indices)
 
-    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
+    def epoch(self, epoch: int, start: int = 0, stopped: Callable[[], bool] = never) -> Generator[Batch, None, None]:
         """The batches `start`, `start` + 1, ... of `epoch`. Both count from 0; earlier samples are not read.
 
         One epoch is open at a time: a new one closes the epoch before, whose iterator then raises RuntimeError. The iterator
@@ -222,7 +222,8 @@ class Loader:
 
         Raises ValueError for an `epoch` or `start` out of range. The iterator raises DataError, one line, for a sample that
         raises, for a sample whose shapes or dtypes differ from sample 0, with `finite` for one with a NaN or an infinity, and
-        for a worker that died.
+        for a worker that died (DeadWorkerError). It raises GivenUp if a batch takes longer than half a second while `stopped()`
+        is true.
         """
         if epoch < 0 or not 0 <= start <= self.steps_per_epoch:
             raise ValueError(f"epoch {epoch} < 0, or start {start} not in 0..{self.steps_per_epoch}")
@@ -235,7 +236,7 @@ class Loader:
             task = Task(self._open_dataset, reader.layout, reader.fields, pipeline, self._plan, self._finite)
             self._pool = WorkerPool(task, self._workers, self.label)
         read = functools.partial(self._read, epoch, start, handover.closed)
-        return _at_once(read, handover) if self._quick else prefetch(read, handover)
+        return _at_once(read, handover) if self._quick else prefetch(read, handover, stopped)
 
     def close(self) -> None:
         """End the thread and the processes. Idempotent; a later `epoch` starts them again."""

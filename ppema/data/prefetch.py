@@ -12,6 +12,16 @@ T = TypeVar("T")
 
 DEPTH = 2  # the most finished items in the queue; one more is in the making
 JOIN_SECONDS = 5.0
+POLL_SECONDS = 0.5  # a wait for an item checks this often whether it was given up
+
+
+class GivenUp(Exception):  # noqa: N818  (not an error: the reader no longer waits)
+    """The next item did not come in time, and the reader no longer waits for it."""
+
+
+def never() -> bool:
+    """False: wait for each item, however long it takes."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -47,10 +57,12 @@ class Handover(Generic[T]):
                 self._items.append(item)
                 self._changed.notify_all()
 
-    def get(self) -> T | Done:
-        """Wait for the next item. Raises RuntimeError once closed."""
+    def get(self, stopped: Callable[[], bool] = never) -> T | Done:
+        """Wait for the next item. Raises RuntimeError once closed, and GivenUp soon after `stopped()` becomes true."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._items) > 0)
+            while not self._changed.wait_for(lambda: self._closed or len(self._items) > 0, POLL_SECONDS):
+                if stopped():
+                    raise GivenUp
             self.check_open()
             item = self._items.popleft()
             self._changed.notify_all()
@@ -64,25 +76,40 @@ class Handover(Generic[T]):
             self._changed.notify_all()
 
 
-def prefetch(make: Callable[[], Iterator[T]], handover: Handover[T]) -> Generator[T, None, None]:
+def prefetch(
+    make: Callable[[], Iterator[T]], handover: Handover[T], stopped: Callable[[], bool] = never
+) -> Generator[T, None, None]:
     """The items of `make()`, which runs in a thread of its own, up to `handover`'s depth ahead.
 
-    An exception of `make()`, even KeyboardInterrupt, is raised here after the items before it.
+    An exception of `make()`, even KeyboardInterrupt, is raised here after the items before it. Raises GivenUp if no item comes
+    for POLL_SECONDS and `stopped()` is true.
 
     When this generator ends, is closed or is collected, it closes `handover` and waits for the thread. The thread stops at the
     next item of `make()`, or earlier if `make()` checks `handover.closed()`. After JOIN_SECONDS the wait ends; the thread is a
-    daemon, so it does not keep the process alive.
+    daemon, so it does not keep the process alive. There is no wait
+    after a signal or GivenUp, because the thread may hang.
     """
     thread = threading.Thread(target=_fill, args=(make, handover), name="ppema-prefetch", daemon=True)
     thread.start()
+    hangs = False
+
+    def following() -> T | Done:
+        nonlocal hangs
+        try:
+            return handover.get(stopped)
+        except (GivenUp, KeyboardInterrupt, SystemExit):
+            hangs = True
+            raise
+
     try:
-        while not isinstance(item := handover.get(), Done):
+        while not isinstance(item := following(), Done):
             yield item
         if item.error is not None:
             raise item.error
     finally:
         handover.close()
-        if thread is not threading.current_thread():  # the garbage collector may close this generator in any thread
+        # The garbage collector may close this generator in any thread.
+        if not hangs and thread is not threading.current_thread():
             thread.join(JOIN_SECONDS)
 
 

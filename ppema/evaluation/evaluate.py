@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from ppema.data import Loader
+from ppema.data import Loader, never
 from ppema.errors import TrainingError
 from ppema.metrics import Figure, Gathered
 from ppema.programs.eval_program import TestProgram
@@ -12,14 +12,16 @@ from ppema.programs.executor import Executor, failed_on
 from ppema.programs.feed import Inputs
 
 
-def evaluate(executor: Executor, test: TestProgram, inputs: Inputs, loader: Loader) -> dict[str, Figure]:
+def evaluate(
+    executor: Executor, test: TestProgram, inputs: Inputs, loader: Loader, stopped: Callable[[], bool] = never
+) -> dict[str, Figure]:
     """Run `test` over `loader` in the current scope; returns each figure of each measure over all samples.
 
     No variable of the scope changes. Raises ConfigError for a metric whose statistics or figures can not be used, and
-    TrainingError, which names the samples, for an operation that fails.
+    FailedBatchError for an operation that fails. Raises DataError and GivenUp as `Loader.epoch` does.
     """
     gathered = {name: Gathered() for name in test.measures}
-    for number, batch in enumerate(loader.epoch(0)):
+    for number, batch in enumerate(loader.epoch(0, stopped=stopped)):
         try:
             values = iter(executor.run(test.program, inputs.feed(batch, loader), test.variables))
         except TrainingError as error:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from ppema.data import Batch, Loader
+from ppema.data import Batch, Loader, never
 from ppema.data.bad_sample import bad_sample
+from ppema.errors import TrainingError
+from ppema.ir import Program
 from ppema.passes.recalibrate import Feed, Recalibration
-from ppema.programs.executor import Executor
+from ppema.programs.executor import Executor, failed_on
 from ppema.programs.feed import Inputs
 
 
@@ -39,12 +41,13 @@ class Recalibrator:
         """Measure by `wanted` from now on: for each name of weights the recalibration, and the most batches that it uses."""
         self._wanted = dict(wanted)
 
-    def measure(self, weights: str, warn: Callable[[str], None] = warnings.warn) -> int:
+    def measure(self, weights: str, warn: Callable[[str], None] = warnings.warn, stopped: Callable[[], bool] = never) -> int:
         """Measure the statistics of `weights` in the current scope, which must be the run's.
 
         Returns the number of batches measured: 0 if `weights` need no recalibration. A batch with non-finite statistics is
         omitted, as a training step on it is skipped; `warn` receives one line about such batches, once for `weights`. Raises
-        NotFiniteError if every batch is omitted.
+        NotFiniteError if every batch is omitted, and FailedBatchError for an operation that fails. Raises DataError and GivenUp
+        as `Loader.epoch` does. The statistics are then as before.
         """
         if weights not in self._wanted:
             return 0
@@ -54,16 +57,22 @@ class Recalibrator:
 
         def feeds() -> Iterator[Feed]:
             nonlocal read, batch
-            for batch in islice(self._loader.epoch(0), most):
+            for batch in islice(self._loader.epoch(0, stopped=stopped), most):
                 yield self._inputs.feed(batch, self._loader)
                 read += 1
+
+        def run(program: Program, feed: Feed) -> None:
+            try:
+                self._executor.run(program, feed)
+            except TrainingError as error:
+                raise failed_on(batch, self._loader.label, error) from error
 
         def leave_out(name: str) -> None:
             sample = bad_sample(batch, self._loader.label)
             left_out.append(f"in batch {read} {name} is not finite" + (f"; {sample}" if sample else ""))
 
         batch: Batch
-        measured = recalibration.measure(self._scope, feeds(), self._executor.run, leave_out)
+        measured = recalibration.measure(self._scope, feeds(), run, leave_out)
         if left_out and weights not in self._warned:
             self._warned.add(weights)
             warn(f"the recalibration of {weights!r} leaves out {len(left_out)} of {read} batches: {left_out[0]}")

@@ -61,9 +61,17 @@ class Executor:
         return backend().runner(self._executor, self._scope, program, fetch)
 
 
+class FailedBatchError(TrainingError):
+    """An operation refused the numbers of a batch, such as a token beyond the vocabulary. Names the samples of the batch."""
+
+
 def failed_on(batch: Batch, label: str, error: TrainingError) -> TrainingError:
-    """The `error` of a run on `batch`, with the samples of the batch. label: of the data, such as "data.train"."""
-    return TrainingError(f"{label}: the batch of samples {listed(list(map(str, batch.indices)))}: {error}")
+    """The `error` of a run on `batch`, with the samples of the batch. label: of the data, such as "data.train".
+
+    It is a FailedBatchError if an operation refused its inputs, rather than failed for lack of memory.
+    """
+    kind = FailedBatchError if isinstance(error.__cause__, (ValueError, IndexError)) else TrainingError
+    return kind(f"{label}: the batch of samples {listed(list(map(str, batch.indices)))}: {error}")
 
 
 def _told(run: Callable[[Mapping[str, np.ndarray]], list[np.ndarray]], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:

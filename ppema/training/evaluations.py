@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ppema.checkpoint.best import Best, mode_of
 from ppema.checkpoint.state import State
 from ppema.config import RAW
-from ppema.errors import AverageError, ConfigError, DataError, PpemaError, TrainingError
+from ppema.data import never
+from ppema.errors import AverageError, ConfigError, PpemaError, TrainingError
 from ppema.evaluation.evaluate import evaluate, numbers
 from ppema.log.log import RunLog
+from ppema.metrics import Figure
 from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau
 from ppema.training.early_stopping import EarlyStopping
@@ -25,8 +27,9 @@ class Evaluations:
     stop; failure: the error that ends the run after its state is saved, or None.
     """
 
-    def __init__(self, run: TrainingRun, start: Start):
-        self._run = run
+    def __init__(self, run: TrainingRun, start: Start, stopped: Callable[[], bool] = never):
+        """stopped: whether to give up data that does not come."""
+        self._run, self._stopped = run, stopped
         # A resumed run may evaluate other weights: figures of an earlier step would pass for those of the last one.
         self.metrics = {weights: start.metrics[weights] for weights in run.tests if weights in start.metrics}
         self.best = dict(start.best)
@@ -39,9 +42,10 @@ class Evaluations:
     def measure(self, state: State, log: RunLog) -> list[str]:
         """Evaluate every set of weights whose statistics can be measured. Returns the monitored metrics that improved.
 
-        An average has no value before the first step that changes the weights: it is then left out.
+        An average has no value before the first step that changes the weights: it is then left out. Raises DataError,
+        FailedBatchError and GivenUp; nothing is then recorded, so that the evaluation can be repeated.
         """
-        run, measured = self._run, set[str]()
+        run, measured = self._run, dict[str, dict[str, Figure]]()
         if not (state.updates or self._warned or run.tests.keys() <= {RAW}):
             self._warned = True
             log.warn(["no step has changed the weights yet: averages are not evaluated"])
@@ -52,15 +56,16 @@ class Evaluations:
                 continue
             try:
                 with run.config.at("metrics"):
-                    found = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
+                    found = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader, self._stopped)
                     self._check_watched(weights, numbers(found))
-            except (ConfigError, DataError) as error:  # a metric failed, or a sample
+            except ConfigError as error:  # a metric failed
                 self.failure = self.failure or error
                 continue
-            measured.add(weights)
+            measured[weights] = found
+        for weights, found in measured.items():
             self.metrics[weights] = numbers(found)
             log.evaluation(state.step, state.step / run.horizon.steps_per_epoch, weights, found)
-        self._measured = measured
+        self._measured = set(measured)
         improved = []
         for monitor in run.config.train.monitors:
             weights, _, metric = monitor.partition("/")
@@ -111,7 +116,7 @@ class Evaluations:
     def recalibrate(self, state: State, log: RunLog) -> None:
         """Measure the statistics of all averages that need it, so that a checkpoint of `state` has them.
 
-        Averages without a value are left out, as in `measure`.
+        Averages without a value are left out, and errors raised, as in `measure`.
         """
         for weights in self._run.programs.recalibrations if state.updates else ():
             self._recalibrate(weights, state, log)
@@ -123,7 +128,7 @@ class Evaluations:
         """
         if self._recalibrated.get(weights) != state.step:
             try:
-                self._run.recalibrator.measure(weights, lambda line: log.warn([line]))
+                self._run.recalibrator.measure(weights, lambda line: log.warn([line]), self._stopped)
             except AverageError as error:
                 why = (
                     f"the average {weights!r} after step {state.step}: {error}. The state is saved, with the statistics before"

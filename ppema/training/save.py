@@ -12,6 +12,7 @@ from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.best import Best
 from ppema.checkpoint.folder import step_folders
 from ppema.checkpoint.lock import Lock
+from ppema.checkpoint.manifest import Owed
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.checkpoint.state import Losses, State
 from ppema.checkpoint.store import pointer_of
@@ -60,15 +61,17 @@ class Saver:
         *,
         waiting: Waiting | None = None,
         begun: Begun | None = None,
+        owed: Owed | None = None,
     ) -> None:
         """Save the run after the step that led to `state`. improved: the monitored metrics that are best in it.
 
-        waiting: the state of the early stop, if there is one; begun: the progress of the next step, if it has begun. Waits for
-        the write before. Raises TrainingError as `check` does, and if the run's folder was removed or replaced.
+        waiting: the state of the early stop, if there is one; begun: the progress of the next step, if it has begun; owed: what
+        is left undone after the last step. Waits for the write before. Raises TrainingError as `check` does, and if the run's
+        folder was removed or replaced.
         """
         self._wait()
         images = self._state.take() if begun is None else self._state.take_within_step()
-        manifest = manifest_of(self._run, images, state, metrics, best, interval, waiting, begun)
+        manifest = manifest_of(self._run, images, state, metrics, best, interval, waiting, begun, owed)
         pointers = [pointer_of(monitor, self._run.config.train.monitors) for monitor in improved]
         write = partial(self._checkpoints.save, images, manifest, pointers)
         self._writer.submit(partial(self._write, write, state.step))

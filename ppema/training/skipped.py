@@ -51,6 +51,18 @@ def where(state: State, batches: int = 1) -> str:
     return f"step {state.step + 1} (epoch {state.epoch}, {which})"
 
 
+def in_vain(state: State, why: str | None, in_a_row: int) -> str | None:
+    """A warning that the run which ends in `state` does not train; None if it does.
+
+    why: why the last step of this process was skipped, None if it was not; in_a_row: the number of its last steps that were.
+    """
+    if not state.step or (state.updates and in_a_row < _IN_A_ROW):
+        return None
+    many = f"{state.skipped} of {state.step} steps were skipped, also the last {in_a_row}"
+    cause = f", the last one because {why}" if why else ""
+    return f"{many if state.updates else f'all {state.step} steps were skipped'}{cause}: {ADVICE}"
+
+
 def too_many(
     before: State, why: str | None, limit: int | None, in_a_row: int, overflows: int = 0, batches: int = 1
 ) -> TrainingError | None:

@@ -12,6 +12,8 @@ from ppema.checkpoint.state import State, step_seed
 from ppema.data import Batch
 from ppema.errors import TrainingError
 from ppema.ir import Program, Variable, generators
+from ppema.optimizers.optimizer import advance
+from ppema.optimizers.schedules import ReduceOnPlateau
 from ppema.passes.accumulation import feed_of
 from ppema.passes.target import TrainProgram
 from ppema.programs.build import Programs
@@ -39,11 +41,16 @@ class Step:
 
 
 class Stepper:
-    """Runs the train program of a run, in its scope. begun: the micro-batches done of the next step."""
+    """Runs the train program of a run, in its scope. begun: the micro-batches done of the next step.
+
+    intact: whether the state is that before the run that failed, if one did. An operation that refuses its inputs fails before
+    any update; but BatchNorm, for example, may have written its statistics before.
+    """
 
     def __init__(self, run: TrainingRun, begun: Begun):
         self._run = run
         self._measures: Callable[[State], bool] = lambda state: False
+        self.intact = True
         self._enter(run.programs)
         self._begun = begun
         # After a bad micro-batch, the rest of its step is left out.
@@ -62,8 +69,18 @@ class Stepper:
     def run(self, batch: Batch, state: State) -> Step | None:
         """Run one batch of the step after `state`. Returns the step with its last batch, and None before.
 
-        The step updates weights and averages once. A step with a non-finite loss or gradient is skipped.
+        The step updates weights and averages once, and moves the learning rate on. A step with a non-finite loss or gradient is
+        skipped, and changes neither.
         """
+        step = self._run_batch(batch, state)
+        schedule, config = self._run.programs.lr, self._run.config
+        # The last step prepares no next rate: some schedules raise beyond their length.
+        last = state.step + 1 >= self._run.horizon.total_steps
+        if step is not None and step.skipped is None and not isinstance(schedule, ReduceOnPlateau) and not last:
+            advance(schedule, config)
+        return step
+
+    def _run_batch(self, batch: Batch, state: State) -> Step | None:
         programs = self._run.programs.at(state.step)
         if programs is not self._programs:
             self._run.enter(programs)
@@ -117,6 +134,7 @@ class Stepper:
         try:
             loss, finite, *parts = run.executor.run(made.program, feed, made.variables)
         except TrainingError as error:
+            self.intact = not programs.guard.moved
             raise failed_on(batch, run.train_loader.label, error) from error
         skipped = None if np.asarray(finite).all() else culprit(run, programs.guard, batch)
         return _number(loss), skipped, dict(zip(made.parts, map(_number, parts), strict=True))

@@ -1,11 +1,12 @@
-"""Ends a run between two steps after SIGTERM or Ctrl-C."""
+"""Ends a run after SIGTERM or Ctrl-C, once its state is saved."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class StopRequest:
@@ -14,10 +15,15 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None
 
+    def received(self) -> bool:
+        """Whether a signal was received."""
+        return self.signal is not None
+
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Records the first SIGTERM or SIGINT instead of ending the process. The second one has its usual effect.
+    """Records the first SIGTERM or SIGINT instead of ending the process, and says so on stderr. The second one has its usual
+    effect.
 
     Outside the main thread nothing changes, because Python delivers no signals there.
     """
@@ -31,6 +37,9 @@ def stop_requests() -> Iterator[StopRequest]:
         request.signal = number
         for each, handler in before.items():
             signal.signal(each, handler)
+        # The signal may interrupt a write to sys.stderr, which must not be entered twice.
+        with suppress(OSError):
+            os.write(2, f"stopping after {signal.Signals(number).name}: the run saves first; again ends it at once\n".encode())
 
     for number in before:
         signal.signal(number, note)

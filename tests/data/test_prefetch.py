@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ppema.data.prefetch import Handover, prefetch
+from ppema.data.prefetch import GivenUp, Handover, prefetch
 
 
 def threads():
@@ -92,6 +92,17 @@ def test_nothing_starts_before_the_first_item_is_wanted():
     assert threads() == []
     items.close()
     assert log == []
+
+
+def test_an_item_that_does_not_come_is_given_up_at_a_stop():
+    free, began = threading.Event(), time.monotonic()
+    try:
+        with pytest.raises(GivenUp):
+            next(prefetch(lambda: iter([free.wait(30)]), Handover(), lambda: True))
+        assert time.monotonic() - began < 3
+    finally:
+        free.set()
+    assert settled(lambda: threads() == [])
 
 
 def test_a_handover_closed_from_elsewhere_is_no_silent_end():

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -164,6 +165,33 @@ def test_bad_data_is_one_line_with_the_samples_index(config, data, said):
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("fails", ["batch", "evaluation"])
+def test_bad_data_loses_no_step_and_the_run_goes_on_exactly(config, tmp_path, monkeypatch, fails, accumulate):
+    """Batch 5 of epoch 1, or the second evaluation, fails once. The repaired run ends with the bytes of the whole one."""
+    whole, cut, epoch, evaluations = tmp_path / "whole", tmp_path / "cut", Loader.epoch, []
+    settings = ("train.save_every=100 %", "train.eval_every=4 steps", f"train.accumulate={accumulate}", PLATEAU % "1e9")
+    train(config(f"output={whole}", *settings))
+
+    def failing(self, number, start=0, *stopped, **given):
+        for place, batch in enumerate(epoch(self, number, start, *stopped, **given), start):
+            if self.label == "data.train" and fails == "batch" and (number, place) == (1, 5):
+                raise DataError("data.train: sample 30: broken")
+            if self.label == "data.eval" and place == 1:
+                evaluations.append(number)
+                if fails == "evaluation" and len(evaluations) == 5:
+                    raise DataError("data.eval: sample 9: broken")
+            yield batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loader, "epoch", failing)
+        with pytest.raises(DataError, match=r"broken\. The state after step \d+ is saved.*command goes on from there$"):
+            train(config(f"output={cut}", *settings))
+    train(config(f"output={cut}", *settings))
+    assert content(last(cut)) == content(last(whole))
+    assert losses(cut) == losses(whole)
+
+
 def test_results_do_not_depend_on_workers(config, tmp_path):
     good = "{name: synthetic, samples: 4, shape: [4], classes: 3, batch_size: 4}"
     model = "model={name: mlp, args: {in_features: 4, num_classes: 3}}"
@@ -193,11 +221,14 @@ def test_a_stop_signal_to_the_whole_group_saves_first(config, tmp_path, number, 
     process = subprocess.Popen(
         command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
+    guard = threading.Timer(60, process.kill)
+    guard.start()
     for line in process.stderr:
         if line.startswith("step 20 "):
             os.killpg(process.pid, number)
             break
     out, rest = process.communicate(timeout=60)
+    guard.cancel()
     assert process.returncode == code, rest
     assert "Traceback" not in out + rest
     assert f"stopped by signal {number.value} after step " in rest
@@ -243,9 +274,9 @@ def test_a_second_ctrl_c_while_the_last_batches_are_closed_is_raised(config, mon
     """Python ignores an exception, and prints its traceback, if the garbage collector closes the generator."""
     epoch, go, training = Loader.epoch, Trainer.go, []
 
-    def interrupted(self, number, start=0):
+    def interrupted(self, *given, **named):
         try:
-            yield from epoch(self, number, start)
+            yield from epoch(self, *given, **named)
         finally:
             if training and self.label == "data.train":
                 raise KeyboardInterrupt

@@ -25,6 +25,7 @@ from ppema.training.loop import Trainer, dry_run, train
 from ppema.training.resuming.resume import Start
 from ppema.training.setup import prepare_training
 from ppema.training.skipped import too_many
+from ppema.training.stepper import Stepper
 
 SECTIONS = {
     "averages": "{ema: {decay: 0.9}, quick: {decay: 0.99, thres_steps: true, update_every: 3, precision: compensated}}",
@@ -150,8 +151,8 @@ def test_a_run_cut_around_a_skipped_step_ends_as_the_whole_one(config, tmp_path,
 
 
 def test_what_is_logged_of_a_skipped_step(config, tmp_path, monkeypatch):
-    losses, step = [], Trainer.step
-    monkeypatch.setattr(Trainer, "step", lambda self, *given: (losses.append(step(self, *given)), losses[-1])[1])
+    losses, step = [], Stepper.run
+    monkeypatch.setattr(Stepper, "run", lambda self, *given: (losses.append(step(self, *given)), losses[-1])[1])
     train(config())
     lines = (tmp_path / "run/log.txt").read_text().splitlines()
     places = [("4", "0"), ("10", "1"), ("16", "2")]
@@ -198,8 +199,10 @@ def test_too_many_end_the_run_which_goes_on_with_more(config, tmp_path):
 
 def test_none_is_too_many_without_a_limit(config, tmp_path):
     """No step of this run changes a weight."""
-    result = train(config("loss=support.losses.nan_loss", "train.max_skipped=null", "data.eval.batch_size=4"))
-    assert (result.state.step, result.state.skipped) == (18, 18)
+    with pytest.raises(TrainingError, match="^all 18 steps were skipped, the last one because "):
+        train(config("loss=support.losses.nan_loss", "train.max_skipped=null", "data.eval.batch_size=4"))
+    state = Checkpoints(tmp_path / "run/checkpoints").find("last").manifest.state
+    assert (state.step, state.skipped) == (18, 18)
     records = [record for record in read_metrics(tmp_path / "run") if record["kind"] == "train"]
     assert [record["loss"] for record in records] == [None] * 4
 
@@ -323,6 +326,14 @@ def test_averages_without_a_value_are_not_evaluated(tmp_path, evaluated):
         assert result.metrics["late"] == pytest.approx(result.metrics["raw"], rel=1e-6), "before its start"
     else:
         assert records == [(6, "ema")]
+
+
+def test_a_run_of_skipped_steps_alone_fails_and_one_that_ends_with_them_warns(tmp_path):
+    with pytest.raises(TrainingError, match=r"^all 6 steps were skipped, the last one because .*\. The state is saved$"):
+        train(data(tmp_path, *range(6))("train.epochs=1", f"output={tmp_path / 'all'}"))
+    train(data(tmp_path, 3, 4, 5)("train.epochs=1"))
+    lines = (tmp_path / "run/log.txt").read_text()
+    assert "warning: 3 of 6 steps were skipped, also the last 3, the last one because" in lines
 
 
 def test_how_many_are_too_many_by_hand():

@@ -29,7 +29,7 @@ from ppema.data.processes.shared import Slot
 from ppema.data.processes.surroundings import starting
 from ppema.data.processes.worker import AHEAD, Failed, Task, serve
 from ppema.data.read import Cancelled
-from ppema.errors import DataError, one_line
+from ppema.errors import DataError, DeadWorkerError, one_line
 from ppema.user_code.blame import blamed
 
 POLL_SECONDS = 0.1  # a wait checks this often whether its epoch was closed
@@ -84,8 +84,8 @@ class WorkerPool:
 
         One epoch is read at a time: another one, in another thread, waits until this generator ends.
 
-        Raises DataError in place of a batch for an unreadable sample, for a data set that does not open in a worker, and for
-        a worker that died. Raises Cancelled soon after `closed()` becomes true.
+        Raises DataError in place of a batch for an unreadable sample, and for a data set that does not open in a worker. Raises
+        DeadWorkerError for a worker that died, and Cancelled soon after `closed()` becomes true.
         """
         with self._turn:
             for number, worker in enumerate(self._workers):
@@ -134,7 +134,7 @@ class WorkerPool:
             reply = worker.pipe.recv()
         except (EOFError, OSError):
             self._end()
-            raise DataError(f"{self._label}: worker {number} {_fate(worker)} while it {worker.due[0]}") from None
+            raise DeadWorkerError(f"{self._label}: worker {number} {_fate(worker)} while it {worker.due[0]}") from None
         worker.due.popleft()
         if not worker.open and isinstance(reply, Failed):
             self._end()
@@ -167,7 +167,8 @@ def _start(context: SpawnContext, number: int, task: Task, pickled: bytes, label
 def _fate(worker: Worker) -> str:
     """How the process ended, in words that "while it ..." can follow."""
     code = worker.process.exitcode
-    assert code is not None, "the process was joined"
+    if code is None:
+        return "closed its pipe, and does not end"
     if code >= 0:
         return f"ended with exit code {code}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
@@ -180,6 +181,7 @@ def _end(workers: list[Worker]) -> None:
         # Workers ignore SIGTERM, and hold nothing that could be lost.
         worker.process.kill()
     for worker in workers:
-        worker.process.join()
+        # A process that waits for a broken disk outlives its kill.
+        worker.process.join(END_SECONDS)
         for slot in worker.slots:
             slot.close()

@@ -14,7 +14,7 @@ import paddle
 from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.best import Best, undirected
 from ppema.checkpoint.checkpoint import Checkpoint, with_state
-from ppema.checkpoint.manifest import Manifest, SavedAverage, SavedField
+from ppema.checkpoint.manifest import Manifest, Owed, SavedAverage, SavedField
 from ppema.checkpoint.state import BEGINNING, Losses, State, step_seed
 from ppema.checkpoint.store import Checkpoints, pointer_of
 from ppema.checkpoint.tensors import Image
@@ -48,9 +48,10 @@ Metrics = dict[str, dict[str, float]]
 class Start:
     """The start of a run: its position, the best by monitored metric, the last evaluation, and the log interval so far.
 
-    begun: the micro-batches done of the next step; waiting: the state of the early stop; said: lines for people about this
-    start; origin: the checkpoint of another run from which it continues; keep: whether to set aside snapshots and records of
-    later steps. If not, they are deleted: a killed process of this run wrote them.
+    begun: the micro-batches done of the next step; waiting: the state of the early stop; owed: what the process before left
+    undone after the last step; said: lines for people about this start; origin: the checkpoint of another run from which it
+    continues; keep: whether to set aside snapshots and records of later steps. If not, they are deleted: a killed process of
+    this run wrote them.
     """
 
     state: State = BEGINNING
@@ -59,6 +60,7 @@ class Start:
     metrics: Metrics = field(default_factory=dict)
     interval: Losses = field(default_factory=Losses)
     waiting: Waiting | None = None
+    owed: Owed | None = None
     said: tuple[str, ...] = ()
     origin: Path | None = None
     keep: bool = True
@@ -202,11 +204,12 @@ def manifest_of(
     interval: Losses,
     waiting: Waiting | None = None,
     begun: Begun | None = None,
+    owed: Owed | None = None,
 ) -> Manifest:
     """The manifest of a checkpoint.
 
     images: the files of its arrays, by part; waiting: the state of the early stop, if any; begun: the progress of the next
-    step, if it has begun.
+    step, if it has begun; owed: what is left undone after the last step.
     """
     return Manifest(
         ppema=VERSION,
@@ -224,6 +227,7 @@ def manifest_of(
         interval=interval,
         early_stop=waiting,
         begun=begun,
+        owed=owed,
         fields=[
             SavedField(name=each.name, shape=list(each.shape), dtype=each.dtype, is_target=each.is_target)
             for each in run.eval_loader.fields
@@ -282,4 +286,4 @@ def _load(run: TrainingRun, checkpoint: Checkpoint, extended: Extension | None) 
         weights: {name: math.nan if value is None else value for name, value in values.items()}
         for weights, values in manifest.metrics.items()
     }
-    return Start(state, begun, dict(manifest.best), metrics, manifest.interval)
+    return Start(state, begun, dict(manifest.best), metrics, manifest.interval, owed=manifest.owed)
