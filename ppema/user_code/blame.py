@@ -41,7 +41,7 @@ def whole_traceback(error: BaseException) -> str:
 
 def in_foreign_code(error: BaseException) -> bool:
     """Whether `error`, or its first cause, is no PpemaError. Only then does the traceback add anything to the text."""
-    while isinstance(error, PpemaError) and error.__cause__ is not None:
+    while isinstance(error, PpemaError) and error.__cause__ not in (None, error):
         error = error.__cause__
     return not isinstance(error, PpemaError)
 

@@ -95,6 +95,7 @@ def test_an_empty_config_lacks_every_required_key():
         ({"lr": 0}, "lr: expected a number > 0, got 0"),
         ({"lr": float("inf")}, "lr: expected a number > 0, got .inf"),
         ({"lr": float("nan")}, "lr: expected a number > 0, got .nan"),
+        ({"lr": "0.05"}, "lr: expected a number > 0 or a name, got the text '0.05': write the number without quotes"),
         ({"lr": True}, "lr: expected a number > 0 or a mapping with a name, got true"),
         ({"lr": [1]}, "lr: expected a number > 0 or a mapping with a name, got [1]"),
         ({"averages": None}, "averages: expected a mapping, got null"),

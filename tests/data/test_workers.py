@@ -205,7 +205,7 @@ def test_close_does_not_wait_for_a_hung_sample(loaders):
     time.sleep(0.4)
     began = time.monotonic()
     loader.close()
-    consumer.join()
+    consumer.join(60)
     assert time.monotonic() - began < 2
     assert failures == ["this epoch is over: its loader was closed or has begun another epoch"]
 

@@ -259,3 +259,15 @@ class WithNan:
     def __getitem__(self, index: int):
         values = np.array([0.5, np.nan if self.bad_input and index == 5 else 3e38, 3e38], np.float32)
         return values, np.float32(-np.inf if index == 7 else 1)
+
+
+class Blocks(Images):
+    """Images whose samples take minutes while the file `flag` exists."""
+
+    def __init__(self, flag: str):
+        self.flag = flag
+
+    def __getitem__(self, index):
+        if os.path.exists(self.flag):
+            time.sleep(300)
+        return super().__getitem__(index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -132,4 +133,6 @@ class LearningRate(Named):
             raise fault(message)
         if isinstance(value, bool) or not isinstance(value, (str, int, float, Mapping, LearningRate)):
             raise fault(f"expected a number > 0 or a mapping with a name, got {shown(value)}")
+        if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", value.strip(), re.IGNORECASE):
+            raise fault(f"expected a number > 0 or a name, got the text {shown(value)}: write the number without quotes")
         return cls.spelt_out(value)
