@@ -6,7 +6,7 @@ import contextlib
 import io
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -69,9 +69,9 @@ class _Paced:
         self._steps = 0
         self._begin = 0.0
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int, stopped: Callable[[], bool]) -> Iterator[Batch]:
         """The batches of the loader's `epoch`."""
-        for batch in self._loader.epoch(epoch, start):
+        for batch in self._loader.epoch(epoch, start, stopped):
             if self._steps == WARM + STEPS:
                 whole = (time.perf_counter() - self._begin) / STEPS
                 self.seconds.append((whole, self._bare(batch)))

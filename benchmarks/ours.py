@@ -15,6 +15,7 @@ from benchmarks.stock import weights
 from benchmarks.subjects import DECAY, SUBJECTS
 from ppema.averaging.decay import Constant
 from ppema.averaging.rule import Rule
+from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.state import BEGINNING
 from ppema.config import Config, load_config
 from ppema.data import Batch, Loader
@@ -23,16 +24,15 @@ from ppema.ir import backend, native
 from ppema.passes.ema import UpdatePass, declare
 from ppema.passes.target import TrainProgram
 from ppema.programs.executor import Executor
-from ppema.training.loop import Trainer
-from ppema.training.resuming.resume import Start
 from ppema.training.setup import TrainingRun, prepare_training
+from ppema.training.stepper import Stepper
 
 FASHION = ROOT / "configs/fashion_cnn.yml"
 
 
 @contextmanager
 def step(name: str, averages: int) -> Iterator[Callable[[], object]]:
-    """A step of the Trainer on one batch of the subject `name`, with this number of averages."""
+    """A step of training on one batch of the subject `name`, with this number of averages."""
     specs = {f"ema{index}": {"decay": DECAY} for index in range(averages)}
     with started(Config.model_validate(SUBJECTS[name].config(specs))) as (run, work):
         batch = next(iter(run.train_loader.epoch(0)))
@@ -78,15 +78,15 @@ def update_without_compiler(shapes: Sequence[Sequence[int]]) -> Iterator[Callabl
 
 @contextmanager
 def started(config: Config) -> Iterator[tuple[TrainingRun, Callable[[Batch], object]]]:
-    """A run of `config` in its scope, and a step of its Trainer on a batch.
+    """A run of `config` in its scope, and a step of its training on a batch.
 
     The step raises TrainingError if it is skipped, because a skipped step does less.
     """
     with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
-        trainer = Trainer(run, Start())
+        stepper = Stepper(run, Begun())
 
         def work(batch: Batch) -> None:
-            step = trainer.step(batch, BEGINNING)
+            step = stepper.run(batch, BEGINNING)
             if step is not None and step.skipped is not None:
                 raise TrainingError(f"a step of the benchmark was skipped: {step.skipped}")
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import paddle
 
+from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.best import Best
 from ppema.checkpoint.links import check_links
 from ppema.checkpoint.lock import Lock, locked
 from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.checkpoint.state import BEGINNING, State
 from ppema.config import Config, to_yaml
-from ppema.data import Batch, GivenUp
+from ppema.data import GivenUp
 from ppema.errors import DataError, TrainingError
 from ppema.evaluation.evaluate import evaluate
 from ppema.log.log import RunLog
@@ -35,7 +36,7 @@ from ppema.training.save import Saver
 from ppema.training.setup import TrainingRun, prepare_training
 from ppema.training.skipped import ADVICE, overflows, where
 from ppema.training.statecheck import StateCheck
-from ppema.training.stepper import Step, Stepper
+from ppema.training.stepper import Stepper
 from ppema.training.stop import StopRequest, stop_requests
 
 
@@ -86,9 +87,9 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
         for line in restored.summary() if restored else ():
             say(line)
         say(f"learning rate: {', '.join(map(str, rates(run.programs.lr, run.horizon.total_steps)))}")
-        trainer = Trainer(run, Start())
+        stepper = Stepper(run, Begun())
         with closing(run.train_loader.epoch(0)) as batches:
-            step = next(filter(None, (trainer.step(batch, BEGINNING) for batch in batches)))
+            step = next(filter(None, (stepper.run(batch, BEGINNING) for batch in batches)))
         if step.skipped is not None and not overflows(run):
             raise TrainingError(f"{where(BEGINNING, step.batches)} would be skipped: {step.skipped}: {ADVICE}")
         if what := StateCheck(run, BEGINNING).culprit():
@@ -141,10 +142,6 @@ class Trainer:
                 raise type(error)(f"{error}. {saved}") from error
             course.finish()
         return Result(course.state, evaluations.metrics, evaluations.best, output, course.stopped_by, course.early)
-
-    def step(self, batch: Batch, state: State) -> Step | None:
-        """Run one batch of the step after `state`. Returns the step with its last batch, and None before."""
-        return self._stepper.run(batch, state)
 
     def _open(self, log: RunLog, last: int) -> None:
         """Write config.yml, and how the run starts. last: the step after which it ends."""

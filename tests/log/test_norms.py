@@ -17,8 +17,8 @@ from ppema.passes.finite import FinitePass
 from ppema.passes.norms import KeepPass, NormsPass
 from ppema.passes.target import TrainProgram, apply_passes
 from ppema.programs.step import BackwardPass, OptimizePass
-from ppema.training.loop import Trainer, train
-from ppema.training.stepper import Step
+from ppema.training.loop import train
+from ppema.training.stepper import Step, Stepper
 from ppema.weights.file import read_weights
 
 # Without momentum and decay, an update is -lr · gradient.
@@ -106,10 +106,10 @@ def test_frozen_weights_do_not_count_until_the_end_of_their_phase(config, tmp_pa
 
 @pytest.mark.usefixtures("kernels")
 def test_the_gradient_is_measured_before_clipping_and_not_in_a_skipped_step(config, tmp_path, monkeypatch):
-    step = Trainer.step
+    step = Stepper.run
     monkeypatch.setattr(
-        Trainer,
-        "step",
+        Stepper,
+        "run",
         lambda self, batch, state: step(self, batch, state) if state.step < 2 else Step(8, 1, math.nan, "it is 3"),
     )
     given = "train={steps: 3, log_every: 1 step, log_norms: true}"

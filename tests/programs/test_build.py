@@ -10,15 +10,15 @@ import pytest
 from support.configs import config
 from support.runs import state_bytes, steps
 
+from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.state import BEGINNING
 from ppema.errors import ConfigError
 from ppema.evaluation.evaluate import evaluate
 from ppema.evaluation.prepared import prepare_evaluation
 from ppema.ir import backend, scope
 from ppema.ir.native import why_missing
-from ppema.training.loop import Trainer
-from ppema.training.resuming.resume import Start
 from ppema.training.setup import prepare_training
+from ppema.training.stepper import Stepper
 
 UPDATE = "ppema_average" if why_missing() is None else "sgd"
 
@@ -98,8 +98,8 @@ def test_dropout_draws_anew_at_every_step():
     run = prepare_training(config("lr=1e-30", "model.args.dropout=0.5", "averages={}", "train.monitor=null"))
     batch = next(run.train_loader.epoch(0))
     with paddle.static.scope_guard(run.scope):
-        trainer = Trainer(run, Start())
-        losses = [trainer.step(batch, replace(BEGINNING, step=step)).loss for step in (0, 1, 0)]
+        stepper = Stepper(run, Begun())
+        losses = [stepper.run(batch, replace(BEGINNING, step=step)).loss for step in (0, 1, 0)]
     assert losses[0] != losses[1]
     assert losses[0] == losses[2]
 

@@ -14,15 +14,16 @@ from support.scaled import without_casts
 
 from ppema.api import evaluate
 from ppema.averaging.decay import FLOATS, Constant, ThresSteps
+from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.state import BEGINNING
 from ppema.config.horizon import Horizon
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
 from ppema.training.describe import describe
-from ppema.training.loop import Trainer, train
+from ppema.training.loop import train
 from ppema.training.resuming.extension import extension
-from ppema.training.resuming.resume import Start
 from ppema.training.setup import prepare_training
+from ppema.training.stepper import Stepper
 
 # 14 steps. The convolution and its BatchNorm are frozen for 5 of them, the last layer's weight for 9.
 GROUPS = "groups=[{match: '^[01][.]', frozen_for: 5 steps, lr_scale: 0.5}, {match: '^5.weight$', frozen_for: 9 steps}]"
@@ -40,7 +41,7 @@ class Stepped:
 
     def __init__(self, config):
         self.run = prepare_training(config)
-        self._trainer, self._state = Trainer(self.run, Start()), BEGINNING
+        self._stepper, self._state = Stepper(self.run, Begun()), BEGINNING
         # The counts of an average are named after its first variable, which depends on what is frozen.
         self._counts = {
             own: f"{key}.{kind}"
@@ -55,7 +56,7 @@ class Stepped:
             batches, step = loader.epoch(self._state.epoch, self._state.batch), None
             with paddle.static.scope_guard(self.run.scope):
                 while step is None:
-                    step = self._trainer.step(next(batches), self._state)
+                    step = self._stepper.run(next(batches), self._state)
             skipped = step.skipped is not None
             self._state = self._state.advance(step.samples, loader.steps_per_epoch, batches=step.batches, skipped=skipped)
             yield skipped

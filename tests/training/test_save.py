@@ -16,7 +16,8 @@ from ppema.checkpoint.lock import locked
 from ppema.errors import CheckpointError, DataError, TrainingError
 from ppema.log.records import read_metrics
 from ppema.training import evaluations
-from ppema.training.loop import Trainer, train
+from ppema.training.loop import train
+from ppema.training.stepper import Stepper
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def config(tmp_path):
 
 def at_steps(monkeypatch, act):
     """Call `act(step)` before each step, counted from 1, while nothing is being written."""
-    step = Trainer.step
+    step = Stepper.run
 
     def acting(self, batch, state):
         for thread in threading.enumerate():
@@ -35,7 +36,7 @@ def at_steps(monkeypatch, act):
         act(state.step + 1)
         return step(self, batch, state)
 
-    monkeypatch.setattr(Trainer, "step", acting)
+    monkeypatch.setattr(Stepper, "run", acting)
 
 
 def full_disk(monkeypatch, first, last):
@@ -114,8 +115,8 @@ def test_a_checkpoint_that_fails_while_another_error_ends_the_run_is_told(config
             begun.set()
             raise DataError("the data is gone")
 
-    step = Trainer.step
-    monkeypatch.setattr(Trainer, "step", lambda self, batch, state: (break_off(state.step + 1), step(self, batch, state))[1])
+    step = Stepper.run
+    monkeypatch.setattr(Stepper, "run", lambda self, batch, state: (break_off(state.step + 1), step(self, batch, state))[1])
     with pytest.raises(DataError, match="the data is gone"):
         train(config("train.save_every=4 steps"))
     said = (

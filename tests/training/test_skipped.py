@@ -13,6 +13,7 @@ from support.configs import PLATEAU, blobs, data_section, loader
 from support.runs import content, last, state_bytes
 
 from ppema.api import evaluate
+from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.state import BEGINNING, State
 from ppema.checkpoint.store import Checkpoints
 from ppema.data import Batch
@@ -21,8 +22,7 @@ from ppema.errors import CheckpointError, TrainingError
 from ppema.evaluation.evaluate import evaluate as measured
 from ppema.ir import backend, scope
 from ppema.log.records import read_metrics
-from ppema.training.loop import Trainer, dry_run, train
-from ppema.training.resuming.resume import Start
+from ppema.training.loop import dry_run, train
 from ppema.training.setup import prepare_training
 from ppema.training.skipped import too_many
 from ppema.training.stepper import Stepper
@@ -90,14 +90,14 @@ def test_a_skipped_step_changes_no_byte_and_leaves_no_trace(tmp_path, setting, v
     """
     config = data(tmp_path, 3, value=value)
     ours, other = (prepare_training(config(*SETTINGS[setting])) for _ in "ab")
-    trainers = [Trainer(run, Start()) for run in (ours, other)]
+    steppers = [Stepper(run, Begun()) for run in (ours, other)]
     skipped = 0
     for epoch in range(3):
         for index, batch in enumerate(ours.train_loader.epoch(epoch)):
             bad = index == 3
             before, state = everything(ours), replace(BEGINNING, step=6 * epoch + index)
             with paddle.static.scope_guard(ours.scope):
-                step = trainers[0].step(batch, state)
+                step = steppers[0].run(batch, state)
             assert (step.skipped is not None) == bad
             assert (
                 not bad or value != 1e20 or (np.isfinite(step.loss) and step.skipped.startswith("the new value of batch_norm"))
@@ -106,7 +106,7 @@ def test_a_skipped_step_changes_no_byte_and_leaves_no_trace(tmp_path, setting, v
             skipped += bad
             if not bad:
                 with paddle.static.scope_guard(other.scope):
-                    trainers[1].step(batch, state)
+                    steppers[1].run(batch, state)
     assert skipped == 3
     assert state_bytes(ours) == state_bytes(other)
     for run in (ours, other):
@@ -127,8 +127,8 @@ def test_a_loss_with_a_bad_weight_skips_the_step(tmp_path, weight):
     fields = "\n  inputs: [images]\n  targets: [labels, weights]"
     config = loader(tmp_path, data=data_section(npz, npz.replace("d.npz", "e.npz")) + fields, **sections, train="{epochs: 1}")()
     with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
-        trainer = Trainer(run, Start())
-        steps = [trainer.step(batch, BEGINNING) for batch in run.train_loader.epoch(0)]
+        stepper = Stepper(run, Begun())
+        steps = [stepper.run(batch, BEGINNING) for batch in run.train_loader.epoch(0)]
         found = measured(run.executor, run.tests["raw"], run.programs.model.inputs, run.eval_loader)
     assert [each.skipped is not None for each in steps] == [False, True]
     assert "is not finite" in steps[1].skipped

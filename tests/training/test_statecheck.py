@@ -16,9 +16,10 @@ from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError, ConfigError, TrainingError
 from ppema.ir import scope
 from ppema.log.records import read_metrics
-from ppema.training.loop import Trainer, dry_run, train
+from ppema.training.loop import dry_run, train
 from ppema.training.setup import prepare_training
 from ppema.training.statecheck import StateCheck
+from ppema.training.stepper import Stepper
 
 SECTIONS = {
     "model": "{name: mlp, args: {in_features: 64, num_classes: 3, hidden: [4]}}",
@@ -115,13 +116,13 @@ def test_nothing_is_logged_measured_or_saved_of_it(config, tmp_path, due):
 
 
 def test_a_stop_does_not_save_it(config, tmp_path, monkeypatch):
-    made = Trainer.step
+    made = Stepper.run
 
     def stopped(self, *given):
         os.kill(os.getpid(), signal.SIGTERM)
         return made(self, *given)
 
-    monkeypatch.setattr(Trainer, "step", stopped)
+    monkeypatch.setattr(Stepper, "run", stopped)
     with pytest.raises(TrainingError, match="is not finite since step 1,"):
         train(config(*OVERFLOWING))
     assert not checkpoints(tmp_path / "run").exists()

@@ -59,17 +59,16 @@ def test_one_that_was_stopped_in_the_middle_is_extended_too(config, tmp_path):
 
 def test_a_last_step_that_was_skipped_prepares_no_rate_twice(config, tmp_path, monkeypatch):
     """Step 14 is skipped: the rate after it is the one before it."""
-    from ppema.training.loop import Trainer
-    from ppema.training.stepper import Step
+    from ppema.training.stepper import Step, Stepper
 
-    step = Trainer.step
+    step = Stepper.run
 
     def skipping(self, batch, state):
         if state.step == 13:
             return Step(len(batch.indices), 1, math.nan, "it is 14")
         return step(self, batch, state)
 
-    monkeypatch.setattr(Trainer, "step", skipping)
+    monkeypatch.setattr(Stepper, "run", skipping)
     train(config(*FREE, SCHEDULES["warmup"], f"output={tmp_path / 'whole'}"))
     train(config(*FREE, SCHEDULES["warmup"], "train.epochs=2"))
     train(config(*FREE, SCHEDULES["warmup"]))
