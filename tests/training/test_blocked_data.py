@@ -17,6 +17,7 @@ from support.configs import loader
 from ppema.checkpoint.store import Checkpoints
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.campaign
 
 
 @contextmanager
@@ -53,7 +54,7 @@ def saved_step(folder):
     return Checkpoints(folder / "run/checkpoints").find("last").manifest.state.step
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_signal_is_answered_while_a_sample_blocks(tmp_path, workers):
     with trained_for_20_steps(tmp_path, workers) as process:
         (tmp_path / "flag").touch()
