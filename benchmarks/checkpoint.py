@@ -25,9 +25,9 @@ from ppema.config import Config
 from ppema.log.log import RunLog
 from ppema.log.progress import progress
 from ppema.training.resuming.resume import manifest_of
-from ppema.training.save import Saver
+from ppema.training.saving.save import Saver
+from ppema.training.saving.statecopy import StateCopy
 from ppema.training.setup import TrainingRun, prepare_training
-from ppema.training.statecopy import StateCopy
 
 
 def measure(options: Options) -> Found:

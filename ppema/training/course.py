@@ -20,7 +20,7 @@ from ppema.training.batches import batches_after
 from ppema.training.due import Due
 from ppema.training.evaluations import Evaluations
 from ppema.training.resuming.resume import Start
-from ppema.training.save import Saver
+from ppema.training.saving.save import Saver
 from ppema.training.setup import TrainingRun
 from ppema.training.skipped import in_vain, overflows, too_many, where
 from ppema.training.statecheck import StateCheck

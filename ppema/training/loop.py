@@ -32,7 +32,7 @@ from ppema.training.evaluations import Evaluations
 from ppema.training.initial import Restored, begin_with
 from ppema.training.resuming.refusals import check_directions
 from ppema.training.resuming.resume import Start, open_run
-from ppema.training.save import Saver
+from ppema.training.saving.save import Saver
 from ppema.training.setup import TrainingRun, prepare_training
 from ppema.training.skipped import ADVICE, overflows, where
 from ppema.training.statecheck import StateCheck

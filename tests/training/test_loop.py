@@ -27,7 +27,7 @@ from ppema.data import Loader
 from ppema.errors import CheckpointError, DataError, TrainingError
 from ppema.log.records import read_metrics
 from ppema.training.loop import Trainer, dry_run, train
-from ppema.training.save import Saver
+from ppema.training.saving.save import Saver
 from ppema.training.stop import stop_requests
 
 ROOT = Path(__file__).parents[2]

@@ -20,9 +20,9 @@ from ppema.checkpoint.waiting import Waiting
 from ppema.errors import TrainingError
 from ppema.log.log import RunLog
 from ppema.training.resuming.resume import Metrics, manifest_of
+from ppema.training.saving.statecopy import StateCopy
+from ppema.training.saving.writer import BackgroundWriter
 from ppema.training.setup import TrainingRun
-from ppema.training.statecopy import StateCopy
-from ppema.training.writer import BackgroundWriter
 
 
 class Saver:

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from ppema.errors import TrainingError
-from ppema.training.writer import BackgroundWriter
+from ppema.training.saving.writer import BackgroundWriter
 
 
 def test_pieces_are_written_one_after_the_other_while_the_caller_goes_on():

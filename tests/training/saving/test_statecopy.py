@@ -6,8 +6,8 @@ import pytest
 from support.configs import CNN, loader
 from support.runs import steps
 
+from ppema.training.saving.statecopy import StateCopy
 from ppema.training.setup import prepare_training
-from ppema.training.statecopy import StateCopy
 
 
 @pytest.fixture
