@@ -17,7 +17,15 @@ from ppema.data.pictures.preprocessing import Preprocessing
 from ppema.deploy.card import CARD, card
 from ppema.deploy.description import DESCRIPTION, ModelDescription, described_inputs, described_outputs
 from ppema.deploy.fold import fold_norms, norms
-from ppema.deploy.loaded_back import Compared, LoadedProgram, by_inference, by_load_inference_model, compare, program_files
+from ppema.deploy.loaded_back import (
+    Compared,
+    LoadedProgram,
+    NotRunError,
+    by_inference,
+    by_load_inference_model,
+    compare,
+    program_files,
+)
 from ppema.deploy.new_folder import check_folder, new_folder
 from ppema.deploy.onnx_conversion import OnnxModel, check_installation, convert
 from ppema.deploy.origin import described_weights, figures
@@ -163,11 +171,15 @@ def compare_program(ready: ReadyModel, prefix: Path) -> list[Compared]:
 
     Raises TrainingError if it can not be loaded or run, and if its outputs differ too much.
     """
-    loaded = {
-        "load_inference_model": by_load_inference_model(prefix),
-        "paddle.inference": by_inference(prefix, threads_in_use()),
-    }
-    return [_compared(ready, program_files(prefix)[0], by, run) for by, run in loaded.items()]
+    file, threads = program_files(prefix)[0], threads_in_use()
+    found = [_compared(ready, file, "load_inference_model", by_load_inference_model(prefix))]
+    try:
+        found.append(_compared(ready, file, "paddle.inference", by_inference(prefix, threads)))
+    except NotRunError:
+        # Paddle 3.3 can not run some operations on oneDNN, such as bilinear interpolation.
+        by = "paddle.inference after Config.disable_mkldnn(), without which it fails"
+        found.append(_compared(ready, file, by, by_inference(prefix, threads, onednn=False)))
+    return found
 
 
 def _compared(ready: ReadyModel, file: Path, by: str, run: LoadedProgram) -> Compared:

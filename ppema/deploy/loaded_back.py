@@ -18,6 +18,10 @@ MOST_DIFFERENCE = 1e-4
 LoadedProgram = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]  # from inputs by name to the outputs, in order
 
 
+class NotRunError(TrainingError):
+    """An operation of a loaded program failed."""
+
+
 @dataclass(frozen=True)
 class Compared:
     """The comparison of an export with the live program.
@@ -57,7 +61,7 @@ def compare(
 ) -> Compared:
     """Compare `run`, the export `file` loaded by the program `by`, with `expected` on all samples together and on the first.
 
-    Raises TrainingError if an operation fails, and for a difference above MOST_DIFFERENCE.
+    Raises NotRunError if an operation fails, and TrainingError for a difference above MOST_DIFFERENCE.
     """
     greatest = 0.0
     for feed in (samples, {name: array[:1] for name, array in samples.items()}):
@@ -65,7 +69,7 @@ def compare(
         try:
             found = run(feed)
         except Exception as error:
-            raise TrainingError(f"{file.name}: {by} can not run the export: {blamed(error)}") from error
+            raise NotRunError(f"{file.name}: {by} can not run the export: {blamed(error)}") from error
         greatest = max(greatest, difference(wanted, found))
     if not greatest <= MOST_DIFFERENCE:
         raise TrainingError(
@@ -75,10 +79,10 @@ def compare(
     return Compared(greatest, what, by)
 
 
-def by_inference(prefix: Path, threads: int) -> LoadedProgram:
+def by_inference(prefix: Path, threads: int, *, onednn: bool = True) -> LoadedProgram:
     """The program saved as `prefix`, loaded by `paddle.inference` on the CPU, with its default passes.
 
-    Raises TrainingError if it can not be loaded.
+    onednn: leave the choice of kernels to Paddle, which prefers oneDNN. Raises TrainingError if it can not be loaded.
     """
     from paddle import inference
 
@@ -87,6 +91,8 @@ def by_inference(prefix: Path, threads: int) -> LoadedProgram:
         config = inference.Config(str(program), str(weights))
         config.disable_glog_info()
         config.disable_gpu()
+        if not onednn:
+            config.disable_mkldnn()
         config.set_cpu_math_library_num_threads(threads)
         predictor = inference.create_predictor(config)
     except Exception as error:
