@@ -13,6 +13,7 @@ import paddle
 
 from ppema.checkpoint.paths import output_of
 from ppema.config import RAW, Config
+from ppema.data.class_names import classes_of
 from ppema.data.pictures.preprocessing import Preprocessing
 from ppema.deploy.card import CARD, card
 from ppema.deploy.description import DESCRIPTION, ModelDescription, described_inputs, described_outputs
@@ -129,12 +130,13 @@ def describe(ready: ReadyModel) -> ModelDescription:
         preprocessing = Preprocessing.of(ready.config, ready.fields).as_json()
     except ConfigError:
         preprocessing = None  # the data is no pictures
-    samples = ready.samples
+    samples, classes = ready.samples, classes_of(ready.config)
     return ModelDescription(
         name=output_of(ready.config).name,
         inputs=described_inputs(ready.exported),
-        outputs=described_outputs(ready.exported, results=ready.preparation is not None),
+        outputs=described_outputs(ready.exported, classes, results=ready.preparation is not None),
         preprocessing=preprocessing,
+        classes=None if classes is None else list(classes),
         weights=described_weights(ready.found),
         metrics=figures(ready.config, ready.found, label=samples.label, samples=samples.total, why=samples.why),
         config=ready.config.model_dump(mode="json"),

@@ -74,6 +74,7 @@ def test_the_lines_of_the_model_card_run_without_ppema(config, tmp_path):
     assert [each.by for each in done.compared] == ["load_inference_model", "paddle.inference"]
     text = (tmp_path / "hub/README.md").read_text()
     assert "| raw |" in text and "| ema |" in text
+    assert "0 cat, 1 dog\\|\\<b\\>." in text
     (lines,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(lines.splitlines()) == 5
     shown = "\nimport sys; assert 'ppema' not in sys.modules; print(outputs[0].shape, float(outputs[0].sum()))"
