@@ -52,7 +52,9 @@ def miscounts(together: np.ndarray, apart: Sequence[np.ndarray], samples: int, s
     """
     if any(part.shape != together.shape for part in apart):
         return True
-    moved = np.abs(together - sum(apart)).sum() / max(1, min(together.size, 2))  # one count of several grows, another falls
+    change = together - sum(apart)
+    # A sample in another class is one move, though one count grows and another falls. Counts that only grow are a move each.
+    moved = max(change.clip(min=0).sum(), -change.clip(max=0).sum())
     return bool(moved > max(1.0, share * max(samples, np.abs(together).sum())))
 
 

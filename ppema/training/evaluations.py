@@ -38,6 +38,7 @@ class Evaluations:
         self._recalibrated: dict[str, int] = {}
         self._measured: set[str] = set()
         self._warned = False
+        self._broken: set[str] = set()
 
     def measure(self, state: State, log: RunLog) -> list[str]:
         """Evaluate every set of weights whose statistics can be measured. Returns the monitored metrics that improved.
@@ -65,6 +66,7 @@ class Evaluations:
         for weights, found in measured.items():
             self.metrics[weights] = numbers(found)
             log.evaluation(state.step, state.step / run.horizon.steps_per_epoch, weights, found)
+            self._warn_of_loss(weights, numbers(found).get("loss", 0.0), state, log)
         self._measured = set(measured)
         improved = []
         for monitor in run.config.train.monitors:
@@ -80,6 +82,19 @@ class Evaluations:
                 self.best[monitor] = candidate
                 improved.append(monitor)
         return improved
+
+    def _warn_of_loss(self, weights: str, loss: float, state: State, log: RunLog) -> None:
+        """Warn of the first evaluation of `weights` with a non-finite loss, and again after a finite one."""
+        if math.isfinite(loss):
+            self._broken.discard(weights)
+        elif weights not in self._broken:
+            self._broken.add(weights)
+            log.warn(
+                [
+                    f"the evaluation of {weights} after step {state.step} has the loss {loss}: the samples are finite, so it "
+                    "comes from the outputs of the model, or from the loss"
+                ]
+            )
 
     def _check_watched(self, weights: str, found: Mapping[str, float]) -> None:
         """Raise ConfigError if `found` lacks a watched figure, as of a metric whose figures differ from set to set."""

@@ -104,6 +104,7 @@ def test_counts_may_differ_by_one_sample_and_by_few_percent_of_many():
     assert miscounts(5, 2, 1)
     assert not miscounts([3, 5], [2, 1], [2, 3])  # a sample in another class
     assert miscounts([4, 4], [2, 1], [0, 5])
+    assert miscounts([3, 5], [2, 1], [0, 3])  # one more in each of two counts, as for two labels of a sample
     assert not miscounts(1000, 500, 481, samples=32)  # of as many pixels
     assert miscounts(1000, 500, 479, samples=32)
     assert miscounts([1, 2], 1, 2)

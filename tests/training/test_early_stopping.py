@@ -52,6 +52,8 @@ def test_a_run_ends_when_its_metric_does_not_improve_wherever_it_was_interrupted
     result = train(config(STOP, f"output={whole}"))
     assert (result.state.step, result.stopped_by, result.early_stop) == (20, None, SAID)
     assert log(whole).endswith(f"stopped early after step 20, which is saved: {SAID}\n")
+    nan = "warning: the evaluation of raw after step 20 has the loss nan: the samples are finite, so it comes from the outputs "
+    assert log(whole).count(f"{nan}of the model, or from the loss\n") == log(whole).count("has the loss") == 1
     # Every log interval is complete, and the last one ends with the run.
     assert [each["step"] for each in read_metrics(whole) if each["kind"] == "train"] == [5, 10, 15, 20]
     train(config(STOP, f"output={cut}", "train.stop_after=10 steps"))

@@ -48,6 +48,15 @@ def _check_names(value: Any, _: ValidatorFunctionWrapHandler) -> tuple[str, ...]
     return tuple(value)
 
 
+def _check_targets(value: Any) -> Any:
+    if value in ([], ()):
+        raise fault(
+            "expected at least one name, got []: for a loss on an input itself, return it twice, as (image, image), and name "
+            "both: inputs: [image], targets: [copy]"
+        )
+    return value
+
+
 def _check_classes(value: Any, _: ValidatorFunctionWrapHandler) -> tuple[str, ...] | None:
     if value is None:
         return None
@@ -155,7 +164,7 @@ class Data(Section):
     inputs: NamesOfFields = Field(
         default=None, description="Names of the model's inputs. null: every field of a sample but the last is an input."
     )
-    targets: NamesOfFields = Field(
+    targets: Annotated[NamesOfFields, BeforeValidator(_check_targets)] = Field(
         default=None, description="Names of the targets, for losses and metrics. null: the last field of a sample."
     )
     shapes: dict[str, DeclaredShape] = Field(

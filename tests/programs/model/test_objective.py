@@ -130,3 +130,20 @@ def test_metrics_that_ignore_other_labels_than_the_loss_are_named(written):
     assert ignored(written(metrics=metrics)) == []
     (other,) = ignored(written(metrics=alike))
     assert other == "metrics.0: the ignore_index of accuracy is 0, and that of the loss on the same target is null"
+
+
+def test_an_autoencoder_compares_with_its_input_as_it_was_read(written, tmp_path):
+    """One array of a file is input and target; data.normalize applies to the input."""
+    x = (3 + 2 * np.random.default_rng(0).normal(size=(10, 4))).astype("float32")
+    np.savez(tmp_path / "x.npz", x=x)
+    part = f"{{name: npz, path: {tmp_path / 'x.npz'}, inputs: [x], target: x, batch_size: 5}}"
+    model = "{name: mlp, args: {in_features: 4, num_classes: 4, hidden: []}}"
+    data = data_section(part, part) + "\n  normalize: true"
+    run = prepare_training(written(model=model, data=data, losses="{}", loss="mse"))
+    with paddle.static.scope_guard(run.scope):
+        places = run.programs.model.structured
+        weight, bias = (scope.get(run.scope, places[f"1.{each}"]).astype(np.float64) for each in ("weight", "bias"))
+        found = evaluate(run.executor, run.tests["raw"], run.programs.model.inputs, run.eval_loader)
+    exact = x.astype(np.float64)
+    normal = (exact - exact.mean(axis=0)) / exact.std(axis=0)
+    assert found["loss"] == pytest.approx(((normal @ weight + bias - exact) ** 2).mean(), rel=1e-5)
