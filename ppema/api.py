@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ppema.config import DEFAULT_BATCHES, RAW, Config
 from ppema.environment import paddle_with
-from ppema.errors import PpemaError
+from ppema.errors import Naming, PpemaError
 from ppema.log.run import Run
 from ppema.log.run import run as read_run
 
@@ -164,7 +164,7 @@ def predict(
 
     The inputs are prepared as in the evaluations of the run: by its transforms, and its numbers of `data.normalize`.
 
-    config: that of a run, `ppema.run(path)`, or the path of its folder.
+    config: that of a run, `ppema.run(path)`, or the path of its folder; or the path of an exported folder (format paddle).
     inputs: a path, or several: *.npz, whose arrays have the names of the inputs; *.csv, with the columns of training;
     pictures, and folders of pictures; "data.eval" or "data.train" of the config; the dotted path of a data set. Or a data set,
     whose targets are ignored; one array [N, ...] for a model with one input; or arrays by the names of the inputs.
@@ -177,11 +177,16 @@ def predict(
     CheckpointError, SetupError. The iterator raises DataError for an unusable sample, and TrainingError for an operation that
     fails.
     """
-    config = _config_of(config)
-    paddle_with(config.runtime.threads)
+    if isinstance(config, str | os.PathLike) and os.path.isfile(os.path.join(config, "model.json")):
+        if weights is not None:
+            raise PpemaError(Naming("{weights}: {} is an exported model: leave it out", os.fspath(config)))
+        weights, found = config, None
+    else:
+        found = _config_of(config)
+    paddle_with("auto" if found is None else found.runtime.threads)
     from ppema.prediction.predict import Predicting
 
-    made = Predicting(config, inputs, weights=weights, checkpoint=checkpoint, batch_size=batch_size, on_error=on_error)
+    made = Predicting(found, inputs, weights=weights, checkpoint=checkpoint, batch_size=batch_size, on_error=on_error)
     return made.samples()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema predict") -> int:
         prog,
         "Predict with a run's model: classes with probabilities, or the outputs' numbers. Inputs are prepared as in the run's "
         "evaluations.",
+        required=False,
     )
     made.add_argument(
         "--input",
@@ -34,7 +36,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema predict") -> int:
     made.add_argument(
         "--weights",
         metavar="raw|NAME|PATH",
-        help="the weights that predict, or a file *.safetensors of weights (default: those of train.monitor, else raw)",
+        help="the weights that predict, a file *.safetensors of weights, or an exported folder, without -c (default: those of "
+        "train.monitor, else raw)",
     )
     made.add_argument("--checkpoint", metavar="PATH|best|last", help="the checkpoint (default: last)")
     made.add_argument(
@@ -58,7 +61,17 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema predict") -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     if arguments.top < 1:
         raise PpemaError(f"--top: expected an integer >= 1, got {arguments.top}")
-    config = load(arguments)
+    if arguments.weights is not None and os.path.isdir(arguments.weights):
+        for option, value in (("-c", arguments.config), ("-o", arguments.override)):
+            if value:
+                raise PpemaError(f"{option}: {arguments.weights} is an exported model, which has its config: leave it out")
+        from ppema.environment import choose_threads, load_paddle
+
+        config = None
+        choose_threads("auto")
+        load_paddle()
+    else:
+        config = load(arguments)
     from contextlib import closing
 
     from ppema.prediction.destination import format_of

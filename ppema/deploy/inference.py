@@ -38,7 +38,7 @@ from ppema.user_code.blame import blamed
 from ppema.version import VERSION
 
 ProgramFormat = Literal["paddle", "onnx", "hub"]
-_NAME = "inference"  # of the files of Paddle's program
+PROGRAM_NAME = "inference"  # of the files of Paddle's program
 _ONNX = "model.onnx"
 
 
@@ -101,16 +101,16 @@ def export_program(
     with new_folder(target) as folder:
         if format == "onnx":
             with TemporaryDirectory(dir=folder) as inner:
-                folded = write_program(ready, Path(inner) / _NAME, fold=fold)
-                convert(*program_files(Path(inner) / _NAME), folder / _ONNX, list(ready.outputs))
+                folded = write_program(ready, Path(inner) / PROGRAM_NAME, fold=fold)
+                convert(*program_files(Path(inner) / PROGRAM_NAME), folder / _ONNX, list(ready.outputs))
             compared = [_compared(ready, folder / _ONNX, "onnxruntime", OnnxModel(folder / _ONNX).run)]
         else:
-            folded = write_program(ready, folder / _NAME, fold=fold)
-            compared = compare_program(ready, folder / _NAME)
+            folded = write_program(ready, folder / PROGRAM_NAME, fold=fold)
+            compared = compare_program(ready, folder / PROGRAM_NAME)
         description = description.with_files(folder, sorted(each.name for each in folder.iterdir()))
         (folder / DESCRIPTION).write_text(description.to_json(), encoding="utf-8")
         if format == "hub":
-            (folder / CARD).write_text(card(description, _NAME), encoding="utf-8")
+            (folder / CARD).write_text(card(description, PROGRAM_NAME), encoding="utf-8")
         files = sorted(each.name for each in folder.iterdir())
     return ExportedModel(
         folder=str(target),

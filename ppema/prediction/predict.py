@@ -6,12 +6,14 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any, get_args
 
 from ppema.config import Config
 from ppema.data.given.preparation import OnError
 from ppema.data.inputs import InputBatch, InputSource
 from ppema.errors import DataError, Naming, PpemaError, TrainingError, listed
+from ppema.prediction.exported import open_exported
 from ppema.prediction.predicted import Predicted, PredictedBatch
 from ppema.prediction.predictor import Predictor, open_stored
 from ppema.prediction.sources import Opener
@@ -20,7 +22,8 @@ from ppema.prediction.sources import Opener
 class Predicting:
     """A model with weights, and a source of inputs for it.
 
-    config: of the run. weights, checkpoint: see `open_stored`. inputs, on_error: see `Opener`. batch_size: that of `data.eval`
+    config: of the run; None for an exported folder. weights, checkpoint: see `open_stored`; or the path of an exported folder,
+    which has a config of its own, without a checkpoint. inputs, on_error: see `Opener`. batch_size: that of `data.eval`
     if None.
 
     Raises PpemaError for invalid arguments; ConfigError, DataError, CheckpointError, SetupError.
@@ -28,7 +31,7 @@ class Predicting:
 
     def __init__(
         self,
-        config: Config,
+        config: Config | None,
         inputs: Any,
         *,
         weights: str | os.PathLike[str] | None = None,
@@ -40,9 +43,9 @@ class Predicting:
             raise PpemaError(Naming("{on_error}: expected {}, got {!r}", " or ".join(get_args(OnError)), on_error))
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise PpemaError(Naming("{batch_size}: expected an integer >= 1, got {!r}", batch_size))
-        self._predictor: Predictor = open_stored(config, weights, checkpoint)
+        self._predictor = _opened(config, weights, checkpoint)
         try:
-            self._batch_size = batch_size or _batch_size(config)
+            self._batch_size = batch_size or _batch_size(self._predictor.config)
             self._source: InputSource = Opener(self._predictor.config, self._predictor.fields, self._batch_size, on_error).open(
                 inputs
             )
@@ -99,6 +102,17 @@ class Predicting:
                     "one row for each"
                 )
         return outputs
+
+
+def _opened(
+    config: Config | None, weights: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None
+) -> Predictor:
+    if weights is not None and os.path.isdir(weights):
+        if checkpoint is not None:
+            raise PpemaError(Naming("{checkpoint}: {} is an exported model: leave it out", os.fspath(weights)))
+        return open_exported(Path(weights))
+    assert config is not None, "only an exported folder needs no config"
+    return open_stored(config, weights, checkpoint)
 
 
 def _batch_size(config: Config) -> int:

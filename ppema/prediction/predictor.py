@@ -102,6 +102,7 @@ def open_stored(
         arrays, what = read_weights(source), description(source)
         what = f"{source}: {what}" if what else str(source)
         config, found = normalising_as(source, config), _newest(config)
+        config = config if found is None else kept(config, found.manifest.config)
     else:
         found = checkpoints_of(config).find(os.fspath(checkpoint or "last"), with_weights(weights))
         source, arrays = found.path, found.weights(weights)

@@ -162,7 +162,8 @@ class Opener:
     def _unlabelled(self, dataset: Dataset, label: str) -> InputSource:
         check_dataset(dataset, label)
         names = [field.name for field in self._inputs]
-        own = Stripped(dataset, len(names), len(self.fields) - len(names))
+        targets = len(self.fields) - len(names) or len(self.config.data.targets or ("target",))
+        own = Stripped(dataset, len(names), targets)
         with self.config.at("data"):
             layout = build_layout(self.config.data)
         layout = without_targets(layout, names, own)

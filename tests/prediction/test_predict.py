@@ -25,9 +25,9 @@ def trained(tmp_path_factory):
         np.savez(folder / f"{part}.npz", x=np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1))), y=labels)
     crop = "transforms: [{name: CenterCrop, args: {size: 8}}]"
     train, test = (f"{{name: npz, path: {folder}/{part}.npz, batch_size: 8, {crop}}}" for part in ("train", "test"))
-    config = loader(folder, CNN, data=data_section(train, test) + "\n  normalize: true", metrics="[accuracy]")(
-        "train={epochs: 2, monitor: tensorflow/accuracy}"
-    )
+    config = loader(
+        folder, CNN, data=data_section(train, test) + "\n  normalize: true\n  classes: [red, green, blue]", metrics="[accuracy]"
+    )("train={epochs: 2, monitor: tensorflow/accuracy}")
     ppema.train(config)
     measured = ppema.evaluate(config)
     inputs = dict(np.load(folder / "test.npz"))
@@ -40,6 +40,7 @@ def trained(tmp_path_factory):
 def test_predictions_have_the_figures_of_the_evaluation_though_the_data_of_the_run_is_gone(trained, weights):
     config, measured, inputs, folder = trained
     found = list(ppema.predict(config, folder / "test.gone.npz", weights=weights))
+    assert {each.class_name for each in found} <= {"red", "green", "blue"}
     right = [each.label == label for each, label in zip(found, inputs["y"], strict=True)]
     assert np.mean(right) == pytest.approx(measured[weights]["accuracy"])
     losses = [-np.log(each.probabilities["output"][label]) for each, label in zip(found, inputs["y"], strict=True)]

@@ -1,0 +1,73 @@
+"""A Predictor of an exported folder: its program, run by `paddle.inference`, and what model.json says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppema.config import Config
+from ppema.data import Field
+from ppema.deploy.description import check_files, read_description
+from ppema.deploy.inference import PROGRAM_NAME
+from ppema.deploy.loaded_back import LoadedProgram, by_inference, program_files
+from ppema.environment import threads_in_use
+from ppema.errors import CheckpointError, ConfigError, TrainingError
+from ppema.losses import Scores
+from ppema.prediction.predicted import OutputForm
+from ppema.user_code.blame import blamed
+
+
+@dataclass
+class ExportedPredictor:
+    """See `Predictor`. config: the resolved one in model.json; fields: of the inputs alone."""
+
+    config: Config
+    fields: tuple[Field, ...]
+    forms: tuple[OutputForm, ...]
+    what: str
+    _run: LoadedProgram
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """See `Predictor`. Raises TrainingError if an operation fails."""
+        try:
+            return self._run({field.name: array for field, array in zip(self.fields, arrays, strict=True)})
+        except Exception as error:
+            raise TrainingError(f"an operation failed: {blamed(error)}") from error
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+def open_exported(folder: Path) -> ExportedPredictor:
+    """The predictor of the model that `export --format paddle` wrote to `folder`.
+
+    Raises CheckpointError if model.json is missing, damaged or of a later format; if a file differs from its checksum; for a
+    folder without a program of Paddle, and for a program that takes the bytes of pictures. Raises TrainingError if it can not
+    be loaded.
+    """
+    found = read_description(folder)
+    prefix = folder / PROGRAM_NAME
+    if program_files(prefix)[0].name not in found.files:
+        raise CheckpointError(f"{folder}: it has no inference program of Paddle: export the model in the format paddle")
+    check_files(folder, found)
+    fields = tuple(Field(tuple(each.shape[1:]), each.dtype, each.name) for each in found.inputs)
+    if other := [field for field in fields if field.dtype not in ("float32", "int64")]:
+        raise CheckpointError(
+            f"{folder}: its input {other[0].name} is {other[0]}: predict prepares pictures itself: export without preprocessing"
+        )
+    try:
+        config = Config.model_validate(found.config)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder}: the config in its description can not be read: {error.problems[0]}") from error
+    forms = tuple(
+        OutputForm(
+            each.name,
+            None if each.by is None else Scores(each.by, each.axis),
+            None if each.classes is None else tuple(each.classes),
+        )
+        for each in found.outputs
+    )
+    return ExportedPredictor(config, fields, forms, f"{found.weights.what} in {folder}", by_inference(prefix, threads_in_use()))
