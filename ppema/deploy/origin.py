@@ -49,6 +49,13 @@ def figures(config: Config, found: StoredWeights, *, label: str, samples: int | 
     return DescribedFigures(label=label, samples=samples, weights=known)
 
 
+def known_figures(found: StoredWeights, why: str) -> DescribedFigures:
+    """The figures that the checkpoint of `found` keeps of its own step. why: the reason why others are not measured."""
+    known = {} if found.checkpoint is None else _kept(found.checkpoint)
+    missing = "" if {RAW, found.name} <= known.keys() else f"not measured: {why}"
+    return DescribedFigures(label="data.eval", samples=None, weights=known, missing=missing)
+
+
 def _kept(checkpoint: Checkpoint) -> dict[str, dict[str, float | None]]:
     """The figures in the manifest of `checkpoint` that its run's records have of the same step, by weights.
 

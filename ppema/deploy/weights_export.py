@@ -9,11 +9,14 @@ from typing import Any, Literal, get_args
 
 from ppema.checkpoint.checkpoint import with_weights
 from ppema.checkpoint.folder import MANIFEST
+from ppema.checkpoint.manifest import Manifest
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.config import PDPARAMS, RAW, SAFETENSORS, Config
+from ppema.deploy.description import DescribedInput, ModelDescription
+from ppema.deploy.origin import described_weights, known_figures
 from ppema.deploy.stored_weights import StoredWeights
 from ppema.errors import CheckpointError, Naming, PpemaError
-from ppema.weights.file import is_file, write_weights, write_whole
+from ppema.weights.file import is_file, model_in, write_weights, write_whole
 from ppema.weights.official import read_official, same_weights
 from ppema.weights.pdparams import pdparams
 from ppema.weights.source import by_place
@@ -58,11 +61,32 @@ def export_arrays(
         raise PpemaError(Naming("{checkpoint}: {} is a file of weights: leave it out", weights))
     arrays = found.arrays if named == "variables" else by_place(found.arrays, found.structured)
     if made == "safetensors":
-        write_weights(file, arrays, step=found.step, what=found.what, numbers=found.numbers)
+        model = model_in(found.source) if found.checkpoint is None else _description(found, found.checkpoint.manifest)
+        write_weights(file, arrays, step=found.step, what=found.what, numbers=found.numbers, model=model)
     else:
         table = {place: name for place, name in found.structured.items() if place in arrays}
         write_whole(file, pdparams(arrays, table if named == "places" else None))
     return Exported(str(file), made, named, found.what, len(found.arrays))
+
+
+def _description(found: StoredWeights, manifest: Manifest) -> str:
+    """The JSON of model.json, without outputs: they are known to a program, and no code of the user runs here."""
+    meaning = "what data.eval returns, after its transforms; the program applies data.normalize"
+    inputs = [
+        DescribedInput(name=each.name, shape=[-1, *each.shape], dtype=each.dtype, meaning=meaning)
+        for each in manifest.fields
+        if not each.is_target
+    ]
+    why = "a file of arrays is written without a run of the model"
+    return ModelDescription(
+        name=found.source.parent.parent.name,
+        inputs=inputs,
+        outputs=[],
+        weights=described_weights(found),
+        metrics=known_figures(found, why),
+        config=manifest.config,
+        versions={"ppema": manifest.ppema, "paddle": manifest.paddle},
+    ).to_json()
 
 
 def export_official(

@@ -24,16 +24,24 @@ def is_file(weights: str) -> bool:
 
 
 def write_weights(
-    file: Path, arrays: Arrays, *, step: int | None, what: str, numbers: Mapping[str, Normalization] | None = None
+    file: Path,
+    arrays: Arrays,
+    *,
+    step: int | None,
+    what: str,
+    numbers: Mapping[str, Normalization] | None = None,
+    model: str | None = None,
 ) -> None:
     """Write `arrays`, by variables' names, as weights after `step`.
 
-    what: their description; numbers: those of `data.normalize` with which they were trained. Raises TrainingError if the file
-    can not be written.
+    what: their description; numbers: those of `data.normalize` with which they were trained; model: the JSON of their
+    model's description. Raises TrainingError if the file can not be written.
     """
     metadata = {"format": _FORMAT, "what": what} | ({} if step is None else {"step": str(step)})
     if numbers is not None:
         metadata["normalize"] = json.dumps({name: each.model_dump(mode="json") for name, each in numbers.items()})
+    if model is not None:
+        metadata["model"] = model
     image = Image.of(arrays, metadata)
     write_whole(file, image.header, image.data)
 
@@ -71,6 +79,11 @@ def description(file: Path) -> str:
 def format_of(file: Path) -> str:
     """The format in the metadata of `file`: "pt" of PyTorch, "ppema weights 1"; "" without one. Raises CheckpointError."""
     return _metadata(file).get("format", "")
+
+
+def model_in(file: Path) -> str | None:
+    """The JSON of the model's description in the metadata of `file`; None without one. Raises CheckpointError."""
+    return _metadata(file).get("model")
 
 
 def numbers_in(file: Path) -> dict[str, Normalization] | None:

@@ -16,6 +16,7 @@ from ppema.api import evaluate
 from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.config import RAW
 from ppema.data.sets.synthetic import synthetic
+from ppema.deploy.description import parse_description
 from ppema.deploy.weights_export import Exported
 from ppema.deploy.weights_export import export_arrays as export
 from ppema.errors import CheckpointError, PpemaError, TrainingError
@@ -23,7 +24,7 @@ from ppema.evaluation.evaluate import evaluate as measure
 from ppema.training.initial import begin_with
 from ppema.training.loop import train
 from ppema.training.setup import prepare_training
-from ppema.weights.file import description
+from ppema.weights.file import description, model_in
 from ppema.weights.pdparams import read_pdparams
 
 
@@ -125,6 +126,17 @@ def test_the_export_of_an_export_is_the_same_and_replaces_it(config, tmp_path):
     export(config(), file, weights=file)
     after = load_file(file)
     assert all(before[name].tobytes() == after[name].tobytes() for name in before) and before.keys() == after.keys()
+
+
+def test_the_metadata_describes_the_model_and_goes_on_with_the_weights(config, tmp_path):
+    export(config(), tmp_path / "a.safetensors", weights="ema")
+    export(config(), tmp_path / "b.safetensors", weights=tmp_path / "a.safetensors")
+    texts = [model_in(tmp_path / f"{name}.safetensors") for name in "ab"]
+    assert texts[0] == texts[1] is not None
+    found, manifest = parse_description(texts[0] or "", "a"), checkpoints_of(config()).find("last").manifest
+    assert (found.weights.name, found.weights.step, found.metrics.weights) == ("ema", 14, manifest.metrics)
+    assert [(each.name, each.shape) for each in found.inputs] == [("input_0", [-1, 1, 8, 8])]
+    assert found.config == manifest.config
 
 
 def test_tied_weights_have_every_place(tmp_path):
