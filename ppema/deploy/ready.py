@@ -18,7 +18,7 @@ from ppema.data import Field
 from ppema.data.pictures.preprocessing import Preprocessing
 from ppema.deploy.picture_bytes import picture_bytes, prepared
 from ppema.deploy.stored_weights import StoredWeights
-from ppema.errors import ConfigError, DataError, one_line
+from ppema.errors import ConfigError, DataError, Naming, PpemaError, one_line
 from ppema.evaluation.stored import normalising_as
 from ppema.ir import Program, Variable
 from ppema.programs.executor import Executor
@@ -112,7 +112,7 @@ def ready_model(
         samples = _drawn(config, fields, one_line(error), preprocess=preprocess)
     seed_everything(config.seed)
     prediction = build_prediction(config, fields)
-    preparation = Preprocessing.of(config, fields) if preprocess else None
+    preparation = _preparation(config, fields) if preprocess else None
     exported = build_prediction(config, fields, preparation) if preprocess else prediction
     own = paddle.static.Scope()
     executor = Executor(paddle.CPUPlace(), own, plain=True)
@@ -134,18 +134,27 @@ def _opened(config: Config, *, preprocess: bool) -> tuple[Config, tuple[Field, .
         inputs = [field.name for field in loader.fields if not field.is_target]
         arrays = {name: array[:_MOST] for name, array in zip(inputs, batch.arrays, strict=False)}
         if preprocess:
-            Preprocessing.of(config, loader.fields)  # raises
+            _preparation(config, loader.fields)  # raises
             arrays = {inputs[0]: picture_bytes(loader, _MOST)}
         count = len(next(iter(arrays.values())))
         what = f"{count} sample{'s' * (count > 1)} of {loader.label}"
         return config, loader.fields, Samples(arrays, what, loader.label, loader.samples)
 
 
+def _preparation(config: Config, fields: tuple[Field, ...]) -> Preprocessing:
+    """The preparation of the run's pictures. Raises PpemaError if its data is not pictures, or has random transforms."""
+    try:
+        return Preprocessing.of(config, fields)
+    except ConfigError as error:
+        why = error.problems[0].message.partition(":")[0]  # the rest is the remedy for predictions
+        raise PpemaError(Naming("{preprocess}: {}: leave it out", why)) from error
+
+
 def _drawn(config: Config, fields: tuple[Field, ...], why: str, *, preprocess: bool) -> Samples:
     """Random inputs: numbers in [0, 1), and 0 or 1 for integers, which may be indices; bytes for pictures."""
     rng = np.random.default_rng(config.seed)
     if preprocess:
-        preparation = Preprocessing.of(config, fields)
+        preparation = _preparation(config, fields)
         pictures = rng.integers(0, 256, (2, *picture_shape(preparation)), np.uint8)
         return Samples({preparation.input: pictures}, "2 random samples", "data.eval", None, why)
     arrays = {}

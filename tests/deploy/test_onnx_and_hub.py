@@ -95,6 +95,9 @@ def test_what_can_not_be_exported_is_one_line(config, tmp_path, monkeypatch):
     crop = "data.eval.transforms=[{name: CenterCrop, args: {size: 8}}]"
     with pytest.raises(ConfigError, match=r"CenterCrop can not be a part of the exported program"):
         export(config(crop), tmp_path / "no", format="paddle", preprocess=True)
+    points = "data.eval={name: synthetic, shape: [3, 8, 8], classes: 2, samples: 8, batch_size: 8, split: test}"
+    with pytest.raises(PpemaError, match="^preprocess: synthetic has no picture files: leave it out$"):
+        export(config(points), tmp_path / "no", format="paddle", preprocess=True)
     monkeypatch.setattr("ppema.deploy.onnx_conversion.find_spec", lambda name: None)
     with pytest.raises(SetupError, match=r"^ONNX: paddle2onnx is not installed"):
         export(config(), tmp_path / "no", format="onnx")
