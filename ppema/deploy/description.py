@@ -98,7 +98,7 @@ class ModelDescription(_Part):
 
     inputs, outputs: in the program's order. A program may have other names for its outputs than `outputs` has. preprocessing:
     from a picture file to the input, null if unknown. classes: their names, null if unknown. config: resolved. versions: of
-    "ppema" and "paddle". files: by name.
+    "ppema" and "paddle", and of the converter to ONNX. files: by name.
     """
 
     format: Literal["ppema model 1"] = _FORMAT

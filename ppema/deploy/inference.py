@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -107,6 +108,9 @@ def export_program(
         else:
             folded = write_program(ready, folder / PROGRAM_NAME, fold=fold)
             compared = compare_program(ready, folder / PROGRAM_NAME)
+        if format == "onnx":
+            versions = {**description.versions, "paddle2onnx": importlib.metadata.version("paddle2onnx")}
+            description = description.model_copy(update={"versions": versions})
         description = description.with_files(folder, sorted(each.name for each in folder.iterdir()))
         (folder / DESCRIPTION).write_text(description.to_json(), encoding="utf-8")
         if format == "hub":

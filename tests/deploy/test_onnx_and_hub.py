@@ -15,7 +15,7 @@ from test_onnx_conversion import installed
 
 from ppema.deploy.description import check_files, read_description
 from ppema.deploy.exporting import export
-from ppema.deploy.onnx_conversion import OnnxModel
+from ppema.deploy.onnx_conversion import OnnxModel, converter
 from ppema.deploy.ready import ready_model
 from ppema.errors import ConfigError, PpemaError, SetupError
 from ppema.training.loop import train
@@ -55,6 +55,7 @@ def test_onnx_takes_bytes_of_pictures_and_gives_probabilities(config, tmp_path):
     described = read_description(tmp_path / "onnx")
     check_files(tmp_path / "onnx", described)
     assert [(each.shape, each.dtype) for each in described.inputs] == [([-1, 8, 8, 3], "uint8")]
+    assert described.versions["paddle2onnx"] == converter()
     model = OnnxModel(tmp_path / "onnx/model.onnx")
     assert model.outputs == tuple(each.name for each in described.outputs) == ("output",)
 
