@@ -22,18 +22,35 @@ from ppema.user_code.blame import blamed
 
 @dataclass
 class ExportedPredictor:
-    """See `Predictor`. config: the resolved one in model.json; fields: of the inputs alone."""
+    """See `Predictor`. config: the resolved one in model.json; fields: of the inputs alone; prefix: of the program's files."""
 
     config: Config
     fields: tuple[Field, ...]
     forms: tuple[OutputForm, ...]
     what: str
-    _run: LoadedProgram
+    prefix: Path
+
+    def __post_init__(self) -> None:
+        self._onednn = True
+        self._run: LoadedProgram = by_inference(self.prefix, threads_in_use())
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """See `Predictor`. Raises TrainingError if an operation fails."""
+        """See `Predictor`. Raises TrainingError if an operation fails.
+
+        After the first failure, all operations have Paddle's own kernels: oneDNN lacks some, which shows only when they run.
+        """
+        feed = {field.name: array for field, array in zip(self.fields, arrays, strict=True)}
         try:
-            return self._run({field.name: array for field, array in zip(self.fields, arrays, strict=True)})
+            try:
+                return self._run(feed)
+            except Exception:
+                if not self._onednn:
+                    raise
+                self._onednn = False
+                self._run = by_inference(self.prefix, threads_in_use(), onednn=False)
+                return self._run(feed)
+        except TrainingError:
+            raise
         except Exception as error:
             raise TrainingError(f"an operation failed: {blamed(error)}") from error
 
@@ -70,4 +87,4 @@ def open_exported(folder: Path) -> ExportedPredictor:
         )
         for each in found.outputs
     )
-    return ExportedPredictor(config, fields, forms, f"{found.weights.what} in {folder}", by_inference(prefix, threads_in_use()))
+    return ExportedPredictor(config, fields, forms, f"{found.weights.what} in {folder}", prefix)

@@ -1,4 +1,4 @@
-"""Exports of whole networks agree with evaluation, under paddle.inference and load_inference_model, folded or not."""
+"""Evaluation, prediction and exports of whole networks agree; exports under each of Paddle's two ways, folded or not."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ppema
 from ppema.config import Config, load_config
 from ppema.deploy.description import read_description
 from ppema.deploy.inference import export_program
@@ -56,6 +57,9 @@ def test_an_export_agrees_with_evaluation(name, tmp_path):
     source, norms = NETWORKS[name]
     config = trained(source, tmp_path)
     expected = evaluate_stored(config, "ema")["ema"]["first_output"]
+    key = "mask" if config.losses else "output"
+    predicted = [each.outputs[key] for each in ppema.predict(config, "data.eval", weights="ema")]
+    assert np.mean([first(each[None]) for each in predicted]) == pytest.approx(expected, rel=1e-5, abs=1e-5)
     for fold in (False, True):
         done = export_program(config, tmp_path / "model", weights="ema", fold=fold)
         assert max(each.greatest for each in done.compared) <= 1e-5
@@ -63,18 +67,25 @@ def test_an_export_agrees_with_evaluation(name, tmp_path):
             assert done.folded is not None and done.folded.left == 0
             assert norms is None or sum(done.folded.by.values()) == norms
         described = read_description(tmp_path / "model")
-        position = [each.name for each in described.outputs].index("mask" if config.losses else "output")
+        position = [each.name for each in described.outputs].index(key)
         onednn = done.compared[1].by == "paddle.inference"
         assert onednn or name == "unet"
         prefix = tmp_path / "model/inference"
         for run in (by_load_inference_model(prefix), by_inference(prefix, 1, onednn=onednn)):
-            total = count = 0
             with closing(eval_loader(config)) as loader:
-                for batch in loader.epoch(0):
-                    output = run({described.inputs[0].name: batch.arrays[0]})[position]
-                    values = first(output)
-                    total, count = total + values.sum(), count + len(values)
-            assert total / count == pytest.approx(expected, rel=1e-5, abs=1e-5)
+                outputs = [run({described.inputs[0].name: batch.arrays[0]})[position] for batch in loader.epoch(0)]
+            agree([sample for batch in outputs for sample in batch], predicted)
+    with closing(eval_loader(config)) as loader:
+        batch = next(loader.epoch(0))
+    of_export = ppema.predict(tmp_path / "model", {described.inputs[0].name: batch.arrays[0]})
+    agree([each.outputs[key] for each in of_export], predicted[: len(batch.indices)])
+
+
+def agree(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    """Each sample to 1e-5, of the greatest number where that is above 1."""
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * max(1, np.abs(other).max()))
 
 
 def first(output: np.ndarray) -> np.ndarray:
