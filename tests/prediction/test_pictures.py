@@ -1,0 +1,55 @@
+"""Predictions of picture files: those of the data set that has the same files, under the names of its classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ppema
+from ppema.config import load_config
+
+CONFIG = """
+model: {name: cnn, args: {in_channels: 3, num_classes: 3, widths: [4]}}
+data:
+  train: {name: image_folder, path: %(folder)s, size: [12, 10], batch_size: 4, shuffle: true}
+  eval: {name: image_folder, path: %(folder)s, size: [12, 10], batch_size: 5}
+  normalize: true
+optimizer: {name: Momentum, args: {momentum: 0.9}}
+lr: 0.05
+averages: {ema: {decay: 0.5}}
+metrics: [accuracy]
+train: {epochs: 3, monitor: ema/accuracy}
+output: %(run)s
+"""
+
+
+def trained(folder):
+    """The config of a run on a folder of pictures of three classes, each with more of one colour."""
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("ant", "bee", "cat")):
+        (folder / "images" / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 160, (16, 14, 3), np.uint8)
+            pixels[..., label] += 90
+            Image.fromarray(pixels).save(folder / "images" / name / f"{number}.png")
+    (folder / "c.yml").write_text(CONFIG % {"folder": folder / "images", "run": folder / "run"})
+    config = load_config(folder / "c.yml")
+    ppema.train(config)
+    return config
+
+
+def test_they_are_those_of_the_data_set(tmp_path):
+    config = trained(tmp_path)
+    images = config.data.eval.path
+    of_set = list(ppema.predict(config, "data.eval", weights="ema"))
+    of_files = list(ppema.predict(config, images, weights="ema", batch_size=5))
+    ppema.export(config, tmp_path / "model", format="paddle", weights="ema")
+    of_export = list(ppema.predict(tmp_path / "model", images))
+    assert len(of_files) == len(of_set) == 12
+    right = [each.name.split("/")[-2] == each.class_name for each in of_files]
+    assert np.mean(right) == pytest.approx(ppema.evaluate(config, "ema")["ema"]["accuracy"])
+    for one, other, exported in zip(of_files, of_set, of_export, strict=True):
+        np.testing.assert_array_equal(one.outputs["output"], other.outputs["output"])
+        np.testing.assert_allclose(exported.probabilities["output"], one.probabilities["output"], rtol=0, atol=1e-5)
+        assert (one.class_name, exported.name) == (exported.class_name, one.name)
