@@ -151,7 +151,7 @@ def check_layout(loaded: Iterable[Loaded], format: str) -> None:
     if open_:
         names = listed([f"'{printable(each.source)}' {list(each.value.shape)}" for each in open_], _MOST_NAMED)
         raise ConfigError.of(
-            f"{names} of the source would fit in another order too: {remedy(open_[0].value.ndim)}", "transpose"
+            f"{names} of the source would fit in another order too: {remedy(open_[0].value.shape)}", "transpose"
         )
 
 

@@ -63,21 +63,32 @@ def misfit(shape: Sequence[int], wanted: Sequence[int], axes: Axes | None) -> st
 
 
 def doubtful(shape: Sequence[int], format: str) -> bool:
-    """Whether an array whose axes are not given could fit in another order, unseen: all its dimensions are equal.
+    """Whether an array whose axes are not given could fit in another order, unseen: that of a known layer keeps its shape.
 
     format: of the source, as in the metadata of a safetensors file. "pt" is PyTorch, whose convolutions have Paddle's order;
     "tf" and "flax" have Paddle's order of matrices; ppema and Paddle have all of Paddle's.
     """
-    if len(shape) < 2 or shape[0] == 1 or len(set(shape)) > 1:
+    if not any(_fits_too(shape, order) for order in _orders(len(shape))):
         return False
     if format in ("pd", "paddle") or format.startswith("ppema"):
         return False
     return format not in ("tf", "flax") if len(shape) == 2 else format != "pt"
 
 
-def remedy(dimensions: int) -> str:
-    """What to write for an array of so many equal dimensions."""
-    kept = list(range(dimensions))
-    order = list(_KNOWN.get(dimensions, (tuple(reversed(kept)),))[0])
+def _orders(dimensions: int) -> tuple[Axes, ...]:
+    """The orders that arrays of so many dimensions may need."""
+    return _KNOWN.get(dimensions, (tuple(reversed(range(dimensions))),))
+
+
+def _fits_too(shape: Sequence[int], order: Axes) -> bool:
+    """Whether transposing to `order` keeps the shape, but not the order of the numbers. Axes of size 1 may move freely."""
+    moved = [axis for axis in order if shape[axis] > 1]
+    return [shape[axis] for axis in order] == list(shape) and moved != sorted(moved)
+
+
+def remedy(shape: Sequence[int]) -> str:
+    """What to write for an array of a `doubtful` shape."""
+    kept = list(range(len(shape)))
+    order = list(next(order for order in _orders(len(shape)) if _fits_too(shape, order)))
     text = f"give its axes, {{pattern: {order}}} to transpose it or {{pattern: {kept}}} to keep it"
-    return f"{text}; PyTorch's Linear is transposed, an embedding is kept" if dimensions == 2 else text
+    return f"{text}; PyTorch's Linear is transposed, an embedding is kept" if len(shape) == 2 else text

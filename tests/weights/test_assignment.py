@@ -9,6 +9,7 @@ from ppema.config import InitFrom
 from ppema.errors import ConfigError
 from ppema.ir import Parameter
 from ppema.weights.assignment import assign, check, check_layout
+from ppema.weights.axes import doubtful
 
 
 def parameter(name, shape=(2,), dtype="float32"):
@@ -152,6 +153,21 @@ def test_a_misfit_names_the_order_that_fits():
     arrays = {"head.weight": np.ones((2, 4), "float32")}
     text = "[2, 4] in the source, [4, 2] transposed, [2, 3] in the model"
     assert refused(arrays, strict=["misshaped"], transpose=["head"]) == [said.format(text)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "format", "expected"),
+    [
+        ((3, 16, 3), "tf", True),  # Keras' Conv1D [K, in, out] with K = out is Paddle's [out, in, K] in shape alone
+        ((3, 16, 3), "pt", False),
+        ((3, 16, 5), "tf", False),  # a misfit in one of the orders
+        ((1, 16, 1), "tf", False),  # the numbers keep their order
+        ((3, 1, 3, 1), "tf", True),
+        ((3, 3, 3, 64), "tf", False),
+    ],
+)
+def test_an_order_that_keeps_the_shape_is_doubtful(shape, format, expected):
+    assert doubtful(shape, format) == expected
 
 
 def test_a_square_array_of_which_nothing_is_known_is_refused():
