@@ -11,14 +11,15 @@ from pathlib import Path
 
 from ppema.checkpoint.durable import sync_folder
 from ppema.checkpoint.folder import MANIFEST
-from ppema.deploy.description import read_description
-from ppema.errors import CheckpointError, Naming, PpemaError, TrainingError
+from ppema.deploy.card import CARD
+from ppema.deploy.description import DESCRIPTION, read_description
+from ppema.errors import CheckpointError, Naming, PpemaError, TrainingError, listed, printable
 
 _TRIES = 20  # of exports at once, each of which replaces the other's folder
 
 
 def check_folder(target: Path) -> None:
-    """Raise PpemaError unless an export may write `target`: it is missing, empty, or a former export."""
+    """Raise PpemaError unless an export may write `target`: it is missing, empty, or a former export and nothing else."""
     try:
         if (target.parent / MANIFEST).exists() or (target / MANIFEST).exists():
             raise PpemaError(Naming("{to}: {}: it is a checkpoint, or a part of one: choose another folder", target))
@@ -26,8 +27,11 @@ def check_folder(target: Path) -> None:
             return
         if not target.is_dir() or target.is_symlink():
             raise PpemaError(Naming("{to}: {}: it is no folder: choose another name", target))
-        if any(target.iterdir()):
-            read_description(target)
+        if there := {each.name for each in target.iterdir()}:
+            own = {DESCRIPTION, CARD, *read_description(target).files}
+            if others := sorted(there - own):
+                text = "{}: beside a former export it has {}, which would be lost: move it, or choose another folder"
+                raise PpemaError(Naming(f"{{to}}: {text}", target, listed(list(map(printable, others)))))
     except OSError as error:
         raise PpemaError(Naming("{to}: {}: {}", target, error.strerror)) from error
     except CheckpointError as error:

@@ -150,9 +150,11 @@ def spoilt(fold):
 
 def test_a_former_export_is_replaced_and_other_folders_stay(config, exported, tmp_path):
     shutil.copytree(exported[1], tmp_path / "model")
-    (tmp_path / "model/older").write_text("")
+    (tmp_path / "model/mine").write_text("")
+    with pytest.raises(PpemaError, match="model: beside a former export it has mine, which would be lost: move it"):
+        export(config(), tmp_path / "model", format="paddle")
+    (tmp_path / "model/mine").unlink()
     export(config(), tmp_path / "model", format="paddle")
-    assert "older" not in os.listdir(tmp_path / "model")
     assert read_description(tmp_path / "model").weights.name == "raw"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/file").write_text("")
