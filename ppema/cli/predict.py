@@ -61,10 +61,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema predict") -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     if arguments.top < 1:
         raise PpemaError(f"--top: expected an integer >= 1, got {arguments.top}")
-    if arguments.weights is not None and os.path.isdir(arguments.weights):
-        for option, value in (("-c", arguments.config), ("-o", arguments.override)):
-            if value:
-                raise PpemaError(f"{option}: {arguments.weights} is an exported model, which has its config: leave it out")
+    exported = arguments.weights is not None and os.path.isdir(arguments.weights)
+    if exported and not arguments.config:
+        if arguments.override:
+            raise PpemaError(f"-o: {arguments.weights} is an exported model, which has its config: leave it out")
         from ppema.environment import choose_threads, load_paddle
 
         config = None
@@ -75,8 +75,10 @@ def _predict(arguments: argparse.Namespace) -> int:
     from contextlib import closing
 
     from ppema.prediction.destination import format_of
-    from ppema.prediction.predict import Predicting
+    from ppema.prediction.predict import Predicting, is_folder
 
+    if config is not None and is_folder(arguments.weights, config):
+        raise PpemaError(f"-c: {arguments.weights} is an exported model, which has its config: leave it out")
     made = format_of(arguments.to, arguments.format)
     predicting = Predicting(
         config,

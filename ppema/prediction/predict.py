@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
-from ppema.config import Config
+from ppema.config import RAW, Config
 from ppema.data.given.preparation import OnError
 from ppema.data.inputs import InputBatch, InputSource
 from ppema.errors import DataError, Naming, PpemaError, TrainingError, listed
@@ -23,8 +23,8 @@ class Predicting:
     """A model with weights, and a source of inputs for it.
 
     config: of the run; None for an exported folder. weights, checkpoint: see `open_stored`; or the path of an exported folder,
-    which has a config of its own, without a checkpoint. inputs, on_error: see `Opener`. batch_size: that of `data.eval`
-    if None.
+    which has a config of its own, without a checkpoint. The name of an average comes before a folder of that name. inputs,
+    on_error: see `Opener`. batch_size: that of `data.eval` if None.
 
     Raises PpemaError for invalid arguments; ConfigError, DataError, CheckpointError, SetupError.
     """
@@ -104,10 +104,16 @@ class Predicting:
         return outputs
 
 
+def is_folder(weights: str | os.PathLike[str] | None, config: Config | None) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether `weights` is the path of a folder, and not "raw" or the name of an average of `config`."""
+    named = config is not None and weights is not None and os.fspath(weights) in (RAW, *config.averages)
+    return weights is not None and os.path.isdir(weights) and not named
+
+
 def _opened(
     config: Config | None, weights: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None
 ) -> Predictor:
-    if weights is not None and os.path.isdir(weights):
+    if is_folder(weights, config):
         if checkpoint is not None:
             raise PpemaError(Naming("{checkpoint}: {} is an exported model: leave it out", os.fspath(weights)))
         return open_exported(Path(weights))

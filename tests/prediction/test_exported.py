@@ -45,7 +45,7 @@ def test_the_tool_needs_no_config(exported, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == f"weights: ema at step 7 in {exported[1]}\nout.jsonl: 21 samples\n"
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 21
     for arguments, message in [
-        (["-c", "small.yml"], "-c: {} is an exported model, which has its config: leave it out"),
+        (["-c", str(exported[1].parent / "small.yml")], "-c: {} is an exported model, which has its config: leave it out"),
         (["--checkpoint", "best"], "--checkpoint: {} is an exported model: leave it out"),
     ]:
         assert main(["--weights", str(exported[1]), "--input", "new.npz", *arguments]) == 2
@@ -66,3 +66,11 @@ def test_what_is_wrong_with_a_folder_is_refused(exported, tmp_path):
     (bad / "model.json").write_text(json.dumps(written | {"files": {}}))
     with pytest.raises(CheckpointError, match="it has no inference program of Paddle"):
         ppema.predict(bad, IMAGES)
+
+
+def test_the_name_of_an_average_comes_before_a_folder(exported, tmp_path, monkeypatch):
+    config, model = exported
+    shutil.copytree(model, tmp_path / "ema")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="nowhere"):  # where the run's average would be
+        ppema.predict(config.replace(output="nowhere"), IMAGES, weights="ema")
