@@ -147,5 +147,6 @@ def test_a_data_set_that_raises_in_the_middle_is_no_hang_and_no_traceback(tmp_pa
     done = tool("train", "-c", CNN, "-o", data, "-o", good, "-o", model, cwd=tmp_path)
     assert done.returncode == 2
     line = where(datasets, 'raise OSError("the disk', tmp_path)
-    assert done.stderr.splitlines()[-1] == f"data.train: sample 31: OSError: the disk is gone ({line})"
+    saved = "The state after step 7 is saved: the same command goes on from there"
+    assert done.stderr.splitlines()[-1] == f"data.train: sample 31: OSError: the disk is gone ({line}). {saved}"
     assert "Traceback" not in done.stderr
