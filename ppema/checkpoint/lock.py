@@ -26,7 +26,7 @@ class Lock:
 
     def check(self) -> None:
         """Raise TrainingError if the run's folder was removed or replaced since it was locked."""
-        if not _is_at(self._output / _NAME, self._handle):
+        if not is_at(self._output / _NAME, self._handle):
             raise TrainingError(f"{self._output}: the run's folder was removed or replaced while the run went on; the run ends")
 
 
@@ -49,7 +49,7 @@ def locked(output: Path) -> Iterator[Lock]:
     try:
         yield Lock(output, handle)
     finally:
-        if _is_at(path, handle):
+        if is_at(path, handle):
             path.unlink(missing_ok=True)
         os.close(handle)
         with suppress(OSError):
@@ -62,9 +62,9 @@ def _acquired(path: Path) -> int:
     while True:
         handle = open_own(path, os.O_RDWR)
         try:
-            _lock(handle)
+            lock_now(handle)
             # The former holder may have removed the file since it was opened.
-            if _is_at(path, handle):
+            if is_at(path, handle):
                 owner = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S %z')}\n"
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, owner.encode(), 0)
@@ -81,7 +81,8 @@ def _acquired(path: Path) -> int:
         os.close(handle)
 
 
-def _lock(handle: int) -> None:
+def lock_now(handle: int) -> None:
+    """Lock the open file for this process, without waiting. Raises OSError (EWOULDBLOCK or EACCES) if another holds it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -90,7 +91,8 @@ def _lock(handle: int) -> None:
             raise
 
 
-def _is_at(path: Path, handle: int) -> bool:
+def is_at(path: Path, handle: int) -> bool:
+    """Whether the open file is the one at `path`, and not one that had this name before."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(handle))
     except OSError:

@@ -8,6 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TextIO, get_args
 
+from ppema.checkpoint.durable import sync_folder
+from ppema.checkpoint.lock import is_at, lock_now
 from ppema.errors import Naming, PpemaError, TrainingError
 from ppema.prediction.archive import Archive
 from ppema.prediction.writers import CsvLines, FileFormat, JsonLines, TableLines, Writer
@@ -45,7 +47,8 @@ def in_file(to: Path, made: FileFormat, top: int) -> Iterator[Writer]:
     """The writer of a new file `to`, which replaces an earlier one when the context ends without an error.
 
     After an error, a text file stays under `partial_of(to)` with the batches that are done; of an archive, nothing stays.
-    Raises PpemaError for a folder, and TrainingError if the file can not be written.
+    Raises PpemaError for a folder, and for a text file that another process is writing; TrainingError if the file can not be
+    written.
     """
     if to.is_dir():
         raise PpemaError(Naming("{to}: {}: it is a folder: name a file in it", to))
@@ -58,13 +61,38 @@ def in_file(to: Path, made: FileFormat, top: int) -> Iterator[Writer]:
                 archive.finish()
             return
         partial = partial_of(to)
-        try:
-            with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        with open(_held(partial, to), "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            try:
                 yield on_stream(stream, made, top)
-        except BaseException:
-            if partial.exists() and not partial.stat().st_size:
-                partial.unlink()
-            raise
-        os.replace(partial, to)
+                stream.flush()
+                os.fsync(stream.fileno())
+            except BaseException:
+                stream.flush()
+                if not os.fstat(stream.fileno()).st_size:
+                    partial.unlink()
+                raise
+            os.replace(partial, to)
+            sync_folder(to.parent)
     except OSError as error:
         raise TrainingError(f"{to}: the predictions could not be written: {error}") from error
+
+
+def _held(partial: Path, to: Path) -> int:
+    """A handle on the empty file `partial`, which this process alone writes until the handle is closed.
+
+    Raises PpemaError if another process writes it, and OSError.
+    """
+    handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        lock_now(handle)
+        mine = is_at(partial, handle)  # the other process may have given its file the name `to` just before the lock
+    except (BlockingIOError, PermissionError):
+        mine = False
+    except BaseException:
+        os.close(handle)
+        raise
+    if not mine:
+        os.close(handle)
+        raise PpemaError(Naming("{to}: {}: another process is writing it: choose another name", to))
+    os.ftruncate(handle, 0)
+    return handle

@@ -138,3 +138,19 @@ def test_a_file_appears_when_it_is_complete(tmp_path, name):
     if kept:
         lines = partial_of(to).read_text()
         assert lines.endswith("\n") and lines.count("a.png") == lines.count("bb.png") == 1
+
+
+def test_two_processes_do_not_write_one_file(tmp_path):
+    """Their rows would mix, and the file that appears would be neither's."""
+    to = tmp_path / "out.jsonl"
+    with in_file(to, "jsonl", 1) as writer:
+        writer.write(batch())
+        with pytest.raises(PpemaError, match="out.jsonl: another process is writing it: choose another name"):
+            with in_file(to, "jsonl", 1):
+                pass
+        writer.write(batch())
+    assert len(to.read_text().splitlines()) == 4
+    assert [each.name for each in tmp_path.iterdir()] == ["out.jsonl"]
+    with in_file(to, "jsonl", 1) as writer:
+        writer.write(batch())
+    assert len(to.read_text().splitlines()) == 2
