@@ -23,7 +23,7 @@ from ppema.evaluation.stored import normalising_as
 from ppema.ir import Program, Variable
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
-from ppema.programs.model.normalization import is_unmeasured, kept, kept_by_run, measured
+from ppema.programs.model.normalization import as_trained, is_unmeasured, kept_by_run, measured
 from ppema.programs.model.picture_input import picture_shape
 from ppema.programs.prediction import Prediction, build_prediction
 from ppema.programs.start import initialise, seed_everything
@@ -98,9 +98,10 @@ def ready_model(
     fields of samples is exported all the same. Raises CheckpointError, ConfigError, DataError.
     """
     found = StoredWeights.find(config, weights, checkpoint)
-    config = (
-        normalising_as(found.source, config) if found.checkpoint is None else kept(config, found.checkpoint.manifest.config)
-    )
+    if found.checkpoint is None:
+        config = normalising_as(found.source, config)
+    else:
+        config = as_trained(config, found.checkpoint.manifest.config, found.source)
     config = kept_by_run(config)
     saved = found.checkpoint.manifest.fields if found.checkpoint is not None else []
     fields = tuple(Field(tuple(each.shape), each.dtype, each.name, each.is_target) for each in saved)

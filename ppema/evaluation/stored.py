@@ -19,7 +19,7 @@ from ppema.evaluation.policies import Policies
 from ppema.evaluation.prepared import prepare_evaluation
 from ppema.metrics import Figure
 from ppema.passes.select import POLICIES, BatchNormPolicy
-from ppema.programs.model.normalization import kept
+from ppema.programs.model.normalization import as_trained, kept
 from ppema.weights.file import description, is_file, numbers_in, read_weights
 
 
@@ -49,7 +49,7 @@ def evaluate_stored(
     found = checkpoints_of(config).find(checkpoint or "last", with_weights(weights))
     wanted = [RAW, *found.manifest.averages] if weights is None else [weights]
     results = {}
-    config = kept(config, found.manifest.config)
+    config = as_trained(config, found.manifest.config, found.path)
     with (
         closing(prepare_evaluation(config)) as run,
         closing(Policies(run, found, recalibrate_batches)) as policies,

@@ -26,7 +26,7 @@ from ppema.prediction.predicted import OutputForm
 from ppema.programs.device import onednn_of, place_of
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader
-from ppema.programs.model.normalization import is_unmeasured, kept, kept_by_run
+from ppema.programs.model.normalization import as_trained, is_unmeasured, kept, kept_by_run
 from ppema.programs.prediction import Prediction, build_prediction
 from ppema.programs.start import initialise, seed_everything
 from ppema.weights.file import description, is_file, read_weights
@@ -106,7 +106,7 @@ def open_stored(
     else:
         found = checkpoints_of(config).find(os.fspath(checkpoint or "last"), with_weights(weights))
         source, arrays = found.path, found.weights(weights)
-        config, what = kept(config, found.manifest.config), f"{weights} of {found.path}, step {found.step}"
+        config, what = as_trained(config, found.manifest.config, found.path), f"{weights} of {found.path}, step {found.step}"
     return _prepared(_normalised(config), _fields(config, found), source, arrays, what)
 
 

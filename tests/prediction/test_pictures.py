@@ -8,6 +8,7 @@ from PIL import Image
 
 import ppema
 from ppema.config import load_config
+from ppema.errors import ConfigError
 
 CONFIG = """
 model: {name: cnn, args: {in_channels: 3, num_classes: 3, widths: [4]}}
@@ -53,3 +54,23 @@ def test_they_are_those_of_the_data_set(tmp_path):
         np.testing.assert_array_equal(one.outputs["output"], other.outputs["output"])
         np.testing.assert_allclose(exported.probabilities["output"], one.probabilities["output"], rtol=0, atol=1e-5)
         assert (one.class_name, exported.name) == (exported.class_name, one.name)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data.normalize=false", "data.normalize: not those of the weights in .*: give what the config.yml of their run has"),
+        ("data.classes=[bee, ant, cat]", "data.classes: not those of the weights in .*: class 0 is 'bee', not 'ant'; class 1"),
+    ],
+)
+def test_another_meaning_of_inputs_or_labels_is_refused(tmp_path, override, said):
+    """Evaluation, prediction and export would otherwise give other figures, or other names, in silence."""
+    trained(tmp_path)
+    changed = load_config(tmp_path / "c.yml", [override])
+    for use in (
+        lambda: ppema.evaluate(changed, "ema"),
+        lambda: ppema.predict(changed, "data.eval"),
+        lambda: ppema.export(changed, tmp_path / "model", format="paddle"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            use()

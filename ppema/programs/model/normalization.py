@@ -17,8 +17,9 @@ import paddle
 from ppema.checkpoint.checkpoint import Checkpoint
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.config import Config
-from ppema.config.sections.normalize import Normalization
+from ppema.config.sections.normalize import Normalization, numbers_of
 from ppema.data import Field, Loader
+from ppema.data.class_names import difference
 from ppema.data.fields import numeric_inputs
 from ppema.data.normalizing import Spread, broadcast, channel_count, normalisable, rows_at_a_time, spreads
 from ppema.errors import CheckpointError, ConfigError, listed
@@ -88,6 +89,25 @@ def kept(config: Config, before: Mapping[str, Any]) -> Config:
     Its own are not replaced. Numbers are taken for the same inputs only; otherwise they are to be measured.
     """
     return classes_kept(_numbers_kept(config, before), before)
+
+
+def as_trained(config: Config, before: Mapping[str, Any], source: object) -> Config:
+    """`kept`, for weights in `source` of the run with the resolved config `before`.
+
+    Raises ConfigError if `config` has other numbers or names of classes: its inputs or labels would mean something else.
+    """
+    made, data = kept(config, before), before.get("data")
+    given = data if isinstance(data, Mapping) else {}
+    if not is_unmeasured(made) and (made.data.normalize or None) != numbers_of(given.get("normalize")):
+        with config.at("data"):
+            raise ConfigError.of(
+                f"the weights in {source} were trained with others: give what their config.yml has", "normalize"
+            )
+    names = given.get("classes")
+    if names and made.data.classes is not None and (differing := difference(made.data.classes, names)):
+        with config.at("data"):
+            raise ConfigError.of(f"not those of the weights in {source}: {differing}", "classes")
+    return made
 
 
 def _numbers_kept(config: Config, before: Mapping[str, Any]) -> Config:
