@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 
 from ppema.deploy.description import DESCRIPTION, DescribedOutput, ModelDescription
 
-CARD = "README.md"
 _MOST_CLASSES = 20  # in the card; model.json has all
 _VARYING = 8  # the size of a varying axis in the example
 

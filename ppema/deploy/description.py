@@ -17,6 +17,7 @@ from ppema.losses import Scores
 from ppema.programs.prediction import Prediction
 
 DESCRIPTION = "model.json"
+CARD = "README.md"  # for people, who may edit it
 _FORMAT = "ppema model 1"
 _LARGEST = 2**26  # bytes; a description has a few kilobytes
 _CHUNK = 2**20
@@ -115,7 +116,7 @@ class ModelDescription(_Part):
 
     def with_files(self, folder: Path, names: Iterable[str]) -> ModelDescription:
         """A copy that has size and checksum of the files `names` in `folder`. Raises OSError."""
-        return self.model_copy(update={"files": {name: _described(folder / name) for name in names}})
+        return self.model_copy(update={"files": {name: described_file(folder / name) for name in names}})
 
     def to_json(self) -> str:
         """The text of model.json, which `read_description` reads back to an equal description."""
@@ -150,10 +151,13 @@ def parse_description(content: bytes | str, where: str) -> ModelDescription:
 
 
 def check_files(folder: Path, description: ModelDescription) -> None:
-    """Compare every file of `description` in `folder` with its checksum. Raises CheckpointError for the first that differs."""
-    for name, written in description.files.items():
+    """Compare the files of `description` in `folder` with their checksums; a card may differ, since people edit it.
+
+    Raises CheckpointError for the first that differs.
+    """
+    for name, written in ((name, each) for name, each in description.files.items() if name != CARD):
         try:
-            found = _described(folder / name)
+            found = described_file(folder / name)
         except OSError as error:
             raise CheckpointError(f"{folder / name}: {error.strerror}") from error
         if found != written:
@@ -198,7 +202,8 @@ def described_outputs(
     return found
 
 
-def _described(file: Path) -> DescribedFile:
+def described_file(file: Path) -> DescribedFile:
+    """Size and checksum of `file`. Raises OSError."""
     digest, size = hashlib.sha256(), 0
     with file.open("rb") as opened:
         while content := opened.read(_CHUNK):

@@ -16,8 +16,8 @@ from ppema.checkpoint.paths import output_of
 from ppema.config import RAW, Config
 from ppema.data.class_names import classes_of
 from ppema.data.pictures.preprocessing import Preprocessing
-from ppema.deploy.card import CARD, card
-from ppema.deploy.description import DESCRIPTION, ModelDescription, described_inputs, described_outputs
+from ppema.deploy.card import card
+from ppema.deploy.description import CARD, DESCRIPTION, ModelDescription, described_inputs, described_outputs
 from ppema.deploy.fold import fold_norms, norms
 from ppema.deploy.loaded_back import (
     Compared,
@@ -112,9 +112,10 @@ def export_program(
             versions = {**description.versions, "paddle2onnx": importlib.metadata.version("paddle2onnx")}
             description = description.model_copy(update={"versions": versions})
         description = description.with_files(folder, sorted(each.name for each in folder.iterdir()))
-        (folder / DESCRIPTION).write_text(description.to_json(), encoding="utf-8")
         if format == "hub":
             (folder / CARD).write_text(card(description, PROGRAM_NAME), encoding="utf-8")
+            description = description.with_files(folder, [*description.files, CARD])
+        (folder / DESCRIPTION).write_text(description.to_json(), encoding="utf-8")
         files = sorted(each.name for each in folder.iterdir())
     return ExportedModel(
         folder=str(target),

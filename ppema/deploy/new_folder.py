@@ -11,8 +11,7 @@ from pathlib import Path
 
 from ppema.checkpoint.durable import sync_folder
 from ppema.checkpoint.folder import MANIFEST
-from ppema.deploy.card import CARD
-from ppema.deploy.description import DESCRIPTION, read_description
+from ppema.deploy.description import CARD, DESCRIPTION, described_file, read_description
 from ppema.errors import CheckpointError, Naming, PpemaError, TrainingError, listed, printable
 
 _TRIES = 20  # of exports at once, each of which replaces the other's folder
@@ -27,15 +26,22 @@ def check_folder(target: Path) -> None:
             return
         if not target.is_dir() or target.is_symlink():
             raise PpemaError(Naming("{to}: {}: it is no folder: choose another name", target))
-        if there := {each.name for each in target.iterdir()}:
-            own = {DESCRIPTION, CARD, *read_description(target).files}
-            if others := sorted(there - own):
-                text = "{}: beside a former export it has {}, which would be lost: move it, or choose another folder"
-                raise PpemaError(Naming(f"{{to}}: {text}", target, listed(list(map(printable, others)))))
+        if any(target.iterdir()) and (others := _others(target)):
+            text = "{}: beside a former export it has {}, which would be lost: move it, or choose another folder"
+            raise PpemaError(Naming(f"{{to}}: {text}", target, listed(list(map(printable, others)))))
     except OSError as error:
         raise PpemaError(Naming("{to}: {}: {}", target, error.strerror)) from error
     except CheckpointError as error:
         raise PpemaError(Naming("{to}: {}: it is a folder of other files, which stays: choose another one", target)) from error
+
+
+def _others(folder: Path) -> list[str]:
+    """What would be lost with the former export `folder`: what its description lacks, and a card that was edited."""
+    written = read_description(folder).files
+    own = {each.name for each in folder.iterdir() if each.is_file() and not each.is_symlink()} & {DESCRIPTION, *written}
+    if CARD in own and described_file(folder / CARD) != written[CARD]:
+        own.remove(CARD)
+    return sorted(each.name for each in folder.iterdir() if each.name not in own)
 
 
 @contextmanager

@@ -154,6 +154,13 @@ def test_a_former_export_is_replaced_and_other_folders_stay(config, exported, tm
     with pytest.raises(PpemaError, match="model: beside a former export it has mine, which would be lost: move it"):
         export(config(), tmp_path / "model", format="paddle")
     (tmp_path / "model/mine").unlink()
+    for folder in (".git", "inference.pdiparams"):
+        shutil.copytree(exported[1], tmp_path / "model", dirs_exist_ok=True)
+        (tmp_path / "model" / folder).unlink(missing_ok=True)
+        (tmp_path / "model" / folder).mkdir()
+        with pytest.raises(PpemaError, match=rf"beside a former export it has {folder}, "):
+            export(config(), tmp_path / "model", format="paddle")
+        (tmp_path / "model" / folder).rmdir()
     export(config(), tmp_path / "model", format="paddle")
     assert read_description(tmp_path / "model").weights.name == "raw"
     (tmp_path / "mine").mkdir()

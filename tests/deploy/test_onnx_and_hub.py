@@ -15,6 +15,7 @@ from test_onnx_conversion import installed
 
 from ppema.deploy.description import check_files, read_description
 from ppema.deploy.exporting import export
+from ppema.deploy.new_folder import check_folder
 from ppema.deploy.onnx_conversion import OnnxModel, converter
 from ppema.deploy.ready import ready_model
 from ppema.errors import ConfigError, PpemaError, SetupError
@@ -76,6 +77,14 @@ def test_the_lines_of_the_model_card_run_without_ppema(config, tmp_path):
     text = (tmp_path / "hub/README.md").read_text()
     assert "| raw |" in text and "| ema |" in text
     assert "0 cat, 1 dog\\|\\<b\\>." in text
+    check_files(tmp_path / "hub", written := read_description(tmp_path / "hub"))
+    assert sorted(written.files) == sorted({*done.files} - {"model.json"})
+    (tmp_path / "hub/README.md").write_text(f"{text}License: mine.\n")
+    check_files(tmp_path / "hub", written)  # predict takes the model with an edited card
+    with pytest.raises(PpemaError, match=r"hub: beside a former export it has README\.md, which would be lost: move it"):
+        check_folder(tmp_path / "hub")
+    (tmp_path / "hub/README.md").write_text(text)
+    check_folder(tmp_path / "hub")
     (lines,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(lines.splitlines()) == 5
     shown = "\nimport sys; assert 'ppema' not in sys.modules; print(outputs[0].shape, float(outputs[0].sum()))"
