@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,14 @@ class InputBatch:
     names: tuple[str, ...]
     arrays: tuple[np.ndarray, ...]
     failed: tuple[tuple[str, str], ...] = ()
+
+    def without(self, faults: Mapping[int, str]) -> InputBatch:
+        """The batch without the rows in `faults`, which are added to `failed` in their order. faults: the reason by row."""
+        kept = [row for row in range(len(self.names)) if row not in faults]
+        failed = tuple((self.names[row], fault) for row, fault in sorted(faults.items()))
+        return InputBatch(
+            tuple(self.names[row] for row in kept), tuple(array[kept] for array in self.arrays), (*self.failed, *failed)
+        )
 
 
 class InputSource(Protocol):

@@ -31,24 +31,26 @@ class ExportedPredictor:
     prefix: Path
 
     def __post_init__(self) -> None:
-        self._onednn = True
         self._run: LoadedProgram = by_inference(self.prefix, threads_in_use())
+        self._plain: LoadedProgram | None = None
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """See `Predictor`. Raises TrainingError if an operation fails.
 
-        After the first failure, all operations have Paddle's own kernels: oneDNN lacks some, which shows only when they run.
+        After a failure, all operations get Paddle's own kernels if those succeed: oneDNN lacks some, which shows only when they
+        run.
         """
         feed = {field.name: array for field, array in zip(self.fields, arrays, strict=True)}
         try:
             try:
                 return self._run(feed)
             except Exception:
-                if not self._onednn:
+                if self._run is self._plain:
                     raise
-                self._onednn = False
-                self._run = by_inference(self.prefix, threads_in_use(), onednn=False)
-                return self._run(feed)
+                self._plain = self._plain or by_inference(self.prefix, threads_in_use(), onednn=False)
+                found = self._plain(feed)
+                self._run = self._plain
+                return found
         except TrainingError:
             raise
         except Exception as error:

@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeGuard, get_args
 
+import numpy as np
+
 from ppema.config import RAW, Config
 from ppema.data.given.preparation import OnError
 from ppema.data.inputs import InputBatch, InputSource
@@ -17,6 +19,7 @@ from ppema.prediction.exported import open_exported
 from ppema.prediction.predicted import Predicted, PredictedBatch
 from ppema.prediction.predictor import Predictor, open_stored
 from ppema.prediction.sources import Opener
+from ppema.programs.executor import is_refusal
 
 
 class Predicting:
@@ -43,6 +46,7 @@ class Predicting:
             raise PpemaError(Naming("{on_error}: expected {}, got {!r}", " or ".join(get_args(OnError)), on_error))
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise PpemaError(Naming("{batch_size}: expected an integer >= 1, got {!r}", batch_size))
+        self._on_error = on_error
         self._predictor = _opened(config, weights, checkpoint)
         try:
             self._batch_size = batch_size or _batch_size(self._predictor.config)
@@ -66,13 +70,14 @@ class Predicting:
     def batches(self) -> Iterator[PredictedBatch]:
         """The predictions in the order of the inputs. A batch of no sample may carry samples that were left out.
 
-        Raises DataError for an unusable sample with "stop", and with "skip" at the end if none was usable. Raises TrainingError
-        for an operation that fails, with the samples of the batch.
+        Raises DataError for an unusable sample with "stop", and with "skip" at the end if none was usable: one that can not be
+        read, or whose numbers an operation refuses, such as a token beyond the vocabulary. Raises TrainingError, with the
+        samples of the batch, for an operation that fails otherwise.
         """
         predicted, failed = 0, 0
-        for batch in self._source.batches(self._batch_size):
+        for given in self._source.batches(self._batch_size):
+            batch, outputs = self._run(given)
             predicted, failed = predicted + len(batch.names), failed + len(batch.failed)
-            outputs = self._outputs(batch) if batch.names else {}
             yield PredictedBatch(batch.names, outputs, self._predictor.forms, batch.failed)
         if not predicted:
             raise DataError(f"no sample could be used: all {failed} were left out")
@@ -89,11 +94,34 @@ class Predicting:
         """Free the memory of the model."""
         self._predictor.close()
 
-    def _outputs(self, batch: InputBatch) -> dict[str, Any]:
+    def _run(self, batch: InputBatch) -> tuple[InputBatch, dict[str, np.ndarray]]:
+        """`batch` without the samples that an operation refuses, and the outputs by name."""
+        if not batch.names:
+            return batch, {}
         try:
-            values = self._predictor.run(batch.arrays)
+            return batch, self._outputs(batch)
         except TrainingError as error:
-            raise TrainingError(f"the batch of {listed(batch.names)}: {error}") from error
+            kept = batch.without(self._refused(batch)) if is_refusal(error) else batch
+            if len(kept.names) == len(batch.names):
+                raise TrainingError(f"the batch of {listed(batch.names)}: {error}") from error
+        return self._run(kept)
+
+    def _refused(self, batch: InputBatch) -> dict[int, str]:
+        """The reason by row of each sample that an operation refuses alone. Raises DataError for the first, with "stop"."""
+        refused: dict[int, str] = {}
+        for row, name in enumerate(batch.names):
+            try:
+                self._predictor.run([array[row : row + 1] for array in batch.arrays])
+            except TrainingError as error:
+                if not is_refusal(error):
+                    raise
+                if self._on_error == "stop":
+                    raise DataError(f"{name}: {error}") from error
+                refused[row] = str(error)
+        return refused
+
+    def _outputs(self, batch: InputBatch) -> dict[str, np.ndarray]:
+        values = self._predictor.run(batch.arrays)
         outputs = {form.name: value for form, value in zip(self._predictor.forms, values, strict=True)}
         for name, value in outputs.items():
             if value.ndim == 0 or len(value) != len(batch.names):

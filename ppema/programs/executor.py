@@ -65,12 +65,17 @@ class FailedBatchError(TrainingError):
     """An operation refused the numbers of a batch, such as a token beyond the vocabulary. Names the samples of the batch."""
 
 
+def is_refusal(error: TrainingError) -> bool:
+    """Whether the `error` of a run is that of an operation which refused its inputs, rather than lack of memory."""
+    return isinstance(error.__cause__, (ValueError, IndexError))
+
+
 def failed_on(batch: Batch, label: str, error: TrainingError) -> TrainingError:
     """The `error` of a run on `batch`, with the samples of the batch. label: of the data, such as "data.train".
 
     It is a FailedBatchError if an operation refused its inputs, rather than failed for lack of memory.
     """
-    kind = FailedBatchError if isinstance(error.__cause__, (ValueError, IndexError)) else TrainingError
+    kind = FailedBatchError if is_refusal(error) else TrainingError
     return kind(f"{label}: the batch of samples {listed(list(map(str, batch.indices)))}: {error}")
 
 

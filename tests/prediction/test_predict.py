@@ -140,3 +140,28 @@ def test_samples_of_different_lengths_are_padded_as_in_the_run(tmp_path):
     assert len(own) == 10
     for one, two in zip(own, given, strict=True):
         np.testing.assert_array_equal(one.outputs["output"], two.outputs["output"])
+
+
+def test_tokens_beyond_the_vocabulary_are_left_out_alone(tmp_path):
+    """The other samples have the numbers that they have without the bad ones."""
+    model = "{name: support.models.BagOfWords, args: {vocabulary: 10}}"
+    train = "{name: support.datasets.Texts, args: {samples: 16}, batch_size: 8}"
+    text = "\n  inputs: [tokens]\n  targets: [label]\n  shapes: {tokens: [-1]}\n  collate: pad"
+    config = loader(tmp_path, model=model, data=data_section(train, train) + text)("train.epochs=1")
+    ppema.train(config)
+    ppema.export(config, tmp_path / "model", format="paddle", weights="raw")
+    tokens = np.random.default_rng(0).integers(1, 10, (9, 5))
+    bad = tokens.copy()
+    bad[[1, 8], 2] = 10, -3
+    for given, weights in ((config, "raw"), (None, tmp_path / "model")):
+        expected = list(ppema.predict(given or config, tokens, weights=weights, batch_size=4))
+        with pytest.raises(DataError, match=r"^\[1\]: an operation failed: .*\b10\b") as raised:
+            list(ppema.predict(given or config, bad, weights=weights, batch_size=4))
+        assert raised.value.exit_code == 2 and "\n" not in str(raised.value)
+        with pytest.warns(UserWarning, match=r"left out: \[[18]\]: an operation failed") as warned:
+            kept = list(ppema.predict(given or config, bad, weights=weights, batch_size=4, on_error="skip"))
+        assert len(warned) == 2
+        assert [each.name for each in kept] == [f"[{row}]" for row in (0, 2, 3, 4, 5, 6, 7)]
+        for one in kept:
+            same = next(each for each in expected if each.name == one.name)
+            np.testing.assert_allclose(one.outputs["output"], same.outputs["output"], atol=1e-6)

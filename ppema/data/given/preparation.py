@@ -148,9 +148,7 @@ def finite(how: Preparation, names: tuple[str, ...], arrays: tuple[np.ndarray, .
     if how.on_error == "stop":
         row, fault = min(faults.items())
         raise DataError(f"{names[row]}: {fault}")
-    kept = [row for row in range(len(names)) if row not in faults]
-    failed = tuple((names[row], fault) for row, fault in sorted(faults.items()))
-    return InputBatch(tuple(names[row] for row in kept), tuple(array[kept] for array in arrays), failed)
+    return InputBatch(names, arrays).without(faults)
 
 
 def joined(batches: Iterator[InputBatch], fields: Sequence[Field]) -> InputBatch:
