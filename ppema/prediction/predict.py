@@ -129,6 +129,11 @@ class Predicting:
                     f"the model's output {name!r} is {list(value.shape)} for {len(batch.names)} samples: a prediction needs "
                     "one row for each"
                 )
+        for form in self._predictor.forms:
+            # The largest of numbers that are NaN would be the class of the first NaN.
+            if form.axis is not None and (bad := np.isnan(outputs[form.name]).reshape(len(batch.names), -1).any(axis=1)).any():
+                sample = batch.names[int(bad.argmax())]
+                raise TrainingError(f"{sample}: the model's output {form.name!r} is nan for finite inputs, so it has no class")
         return outputs
 
 

@@ -6,12 +6,13 @@ import re
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from support.configs import CNN, data_section, loader
 from support.datasets import Texts
 
 import ppema
 from ppema.data.sets.synthetic import synthetic
-from ppema.errors import CheckpointError, DataError, PpemaError
+from ppema.errors import CheckpointError, DataError, PpemaError, TrainingError
 
 TEST = synthetic(21, (1, 8, 8), 3, 0.5, 0, "test").arrays
 
@@ -66,6 +67,16 @@ def test_a_file_of_weights_predicts_as_its_average(trained, tmp_path):
         for weights in (tmp_path / "ema.safetensors", "ema")
     )
     np.testing.assert_array_equal(file, average)
+
+
+def test_outputs_that_are_nan_have_no_class(trained, tmp_path):
+    config, _, inputs, _ = trained
+    ppema.export(config, tmp_path / "ema.safetensors", weights="ema")
+    arrays = load_file(tmp_path / "ema.safetensors")
+    next(each for name, each in sorted(arrays.items()) if name.startswith("linear"))[..., 1] = np.nan
+    save_file(arrays, tmp_path / "nan.safetensors")
+    with pytest.raises(TrainingError, match=r"^\[0\]: the model's output 'output' is nan for finite inputs"):
+        list(ppema.predict(config, inputs["x"], weights=tmp_path / "nan.safetensors"))
 
 
 def test_what_is_wrong_is_refused_before_the_first_sample(trained):

@@ -101,7 +101,7 @@ def as_trained(config: Config, before: Mapping[str, Any], source: object) -> Con
     if not is_unmeasured(made) and (made.data.normalize or None) != numbers_of(given.get("normalize")):
         with config.at("data"):
             raise ConfigError.of(
-                f"the weights in {source} were trained with others: give what their config.yml has", "normalize"
+                f"not those of the weights in {source}: give what the config.yml of their run has", "normalize"
             )
     names = given.get("classes")
     if names and made.data.classes is not None and (differing := difference(made.data.classes, names)):
