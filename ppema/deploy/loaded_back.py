@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ppema.deploy.native_output import without_native_output
 from ppema.errors import TrainingError
 from ppema.ir import backend
 from ppema.user_code.blame import blamed
@@ -94,7 +95,8 @@ def by_inference(prefix: Path, threads: int, *, onednn: bool = True) -> LoadedPr
         if not onednn:
             config.disable_mkldnn()
         config.set_cpu_math_library_num_threads(threads)
-        predictor = inference.create_predictor(config)
+        with without_native_output():
+            predictor = inference.create_predictor(config)
     except Exception as error:
         raise TrainingError(f"{program.name}: paddle.inference can not load the export: {blamed(error)}") from error
 
@@ -103,7 +105,8 @@ def by_inference(prefix: Path, threads: int, *, onednn: bool = True) -> LoadedPr
             handle = predictor.get_input_handle(name)
             handle.reshape(array.shape)
             handle.copy_from_cpu(np.ascontiguousarray(array))
-        predictor.run()
+        with without_native_output():
+            predictor.run()
         return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
 
     return run

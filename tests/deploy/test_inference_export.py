@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from ppema.deploy import inference, loaded_back
 from ppema.deploy.description import check_files, read_description
 from ppema.deploy.exporting import export
 from ppema.deploy.loaded_back import difference
+from ppema.deploy.native_output import without_native_output
 from ppema.errors import CheckpointError, PpemaError, TrainingError
 from ppema.evaluation.stored import evaluate_stored
 from ppema.ir import backend
@@ -189,6 +192,34 @@ def test_bad_input_is_one_line(config, tmp_path, to, keys, error, said):
 def test_a_part_of_a_checkpoint_is_no_target(config):
     with pytest.raises(PpemaError, match="it is a checkpoint, or a part of one"):
         export(config(), last(output_of(config())) / "model", format="paddle")
+
+
+def test_what_paddle_inference_prints_is_not_in_the_output(tmp_path, capfd):
+    """Paddle 3.3 prints a line for a mean over the last two axes; ours come through, in their order."""
+    main, startup, own = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
+    with paddle.static.program_guard(main, startup), paddle.static.scope_guard(own):
+        x = paddle.static.data("x", [-1, 3, 4, 4], "float32")
+        sums = paddle.nn.Linear(3, 1, weight_attr=paddle.nn.initializer.Constant(1.0))(x.mean(axis=[2, 3]))
+        executor = paddle.static.Executor(paddle.CPUPlace())
+        executor.run(startup)
+        paddle.static.save_inference_model(str(tmp_path / "m"), [x], [sums], executor, program=main)
+    capfd.readouterr()
+    print("before")
+    run = loaded_back.by_inference(tmp_path / "m", 1)
+    array = np.arange(48, dtype="float32").reshape(1, 3, 4, 4)
+    np.testing.assert_allclose(run({"x": array})[0], [[7.5 + 23.5 + 39.5]])
+    print("after")
+    assert capfd.readouterr().out == "before\nafter\n"
+
+
+def test_the_output_comes_back_after_an_error_and_buffers_of_c_are_held_back(capfd):
+    libc = ctypes.CDLL(None)
+    with suppress(KeyError), without_native_output():
+        libc.puts(b"native")
+        raise KeyError
+    libc.puts(b"ours")
+    libc.fflush(None)
+    assert capfd.readouterr().out == "ours\n"
 
 
 def test_differences_are_relative_above_one_and_infinite_for_what_is_not_finite():
