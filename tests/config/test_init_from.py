@@ -51,9 +51,11 @@ strict: [missing]
     assert list(again.init_from.rename) == list(made.init_from.rename)
 
 
+@pytest.mark.filterwarnings("error")  # pydantic warns of values of another type
 def test_a_list_transposes_matrices(tmp_path):
     made = config(tmp_path, "path: x\ntranspose: ['^fc', head]").init_from
     assert made and made.transpose == {"^fc": (1, 0), "head": (1, 0)}
+    assert made.model_dump(mode="json")["transpose"] == {"^fc": [1, 0], "head": [1, 0]}
 
 
 def test_little_need_be_said(tmp_path):

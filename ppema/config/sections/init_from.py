@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from ppema.config.section import Section, Text, examples
 from ppema.config.wording import fault, faults, key_fault
@@ -100,7 +100,7 @@ _AXES = {
 }
 Transposes = Annotated[
     dict[str, tuple[int, ...]],
-    PlainValidator(_transposes),
+    BeforeValidator(_transposes),
     WithJsonSchema(
         {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "object", "additionalProperties": _AXES}]}
     ),
