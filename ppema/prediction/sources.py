@@ -24,12 +24,13 @@ from ppema.data.given.preparation import OnError, Preparation, of_inputs, refuse
 from ppema.data.inputs import InputBatch, InputSource
 from ppema.data.pictures.decoding import SUFFIXES
 from ppema.data.pictures.picture_source import PictureSource
-from ppema.data.pictures.preprocessing import Preprocessing
+from ppema.data.pictures.preprocessing import Preprocessing, has_pictures
 from ppema.data.sets.files import MissingError
 from ppema.errors import ConfigError, DataError, PpemaError
 from ppema.programs.loaders import eval_loader, train_loader
 
 _OWN = ("data.eval", "data.train")
+_ARCHIVES, _TABLES = (".npz",), (".csv", ".csv.gz")
 # Suffixes of files, which are no attributes of a module.
 _FILES = (".npy", ".txt", ".json", ".jsonl", ".zip", ".gz", ".parquet")
 
@@ -50,11 +51,6 @@ class Chained:
         """See `InputSource`. A batch has samples of one source."""
         for source in self.sources:
             yield from source.batches(batch_size)
-
-
-def _is_picture(name: str) -> bool:
-    """Whether a path is that of a picture or a folder."""
-    return name.lower().endswith(SUFFIXES) or os.path.isdir(os.path.expanduser(name))
 
 
 @dataclass(frozen=True)
@@ -81,13 +77,20 @@ class Opener:
         if isinstance(inputs, str | os.PathLike):
             inputs = [inputs]
         if isinstance(inputs, Sequence) and inputs and all(isinstance(each, str | os.PathLike) for each in inputs):
-            return Chained([self._group(*each) for each in groupby(map(os.fspath, inputs), _is_picture)])
+            return Chained([self._group(*each) for each in groupby(map(os.fspath, inputs), self._is_picture)])
         if isinstance(inputs, np.ndarray | Mapping):
             return ArrayInputs(inputs, self._how)
         if hasattr(type(inputs), "__getitem__") and hasattr(type(inputs), "__len__") and not isinstance(inputs, list | tuple):
             return self._unlabelled(inputs, "inputs")
         kind = "an empty list" if inputs in ([], ()) else type(inputs).__name__
         raise PpemaError(f"inputs: expected paths, an array, arrays by name, or a data set; got {kind}")
+
+    def _is_picture(self, name: str) -> bool:
+        """Whether a path is that of a picture or a folder. A file for a model of pictures may have any other suffix."""
+        lower, path = name.lower(), os.path.expanduser(name)
+        if lower.endswith(SUFFIXES) or os.path.isdir(path):
+            return True
+        return not lower.endswith((*_ARCHIVES, *_TABLES)) and os.path.exists(path) and has_pictures(self.config)
 
     def _group(self, pictures: bool, names: Iterable[str]) -> InputSource:
         if not pictures:
@@ -98,13 +101,13 @@ class Opener:
         lower, there = name.lower(), os.path.exists(os.path.expanduser(name))
         if name in _OWN and not there:
             return self._own(name)
-        if lower.endswith(".npz"):
+        if lower.endswith(_ARCHIVES):
             spec = self._spec(Npz)
             return NpzInputs(name, self._how, () if spec is None else spec.inputs)
-        if lower.endswith((".csv", ".csv.gz")):
+        if lower.endswith(_TABLES):
             return CsvInputs(name, self._how, self._csv_form())
         if there:
-            raise DataError(f"{name}: expected a picture, a folder of pictures, *.npz or *.csv")
+            raise DataError(f"{name}: expected *.npz or *.csv, as the model takes no picture files")
         if "." not in name or lower.endswith(_FILES) or not all(part.isidentifier() for part in name.split(".")):
             raise MissingError(name, "no such file or folder")
         return self._dotted(name)

@@ -8,7 +8,7 @@ from PIL import Image
 
 import ppema
 from ppema.config import load_config
-from ppema.errors import ConfigError
+from ppema.errors import ConfigError, DataError
 
 CONFIG = """
 model: {name: cnn, args: {in_channels: 3, num_classes: 3, widths: [4]}}
@@ -48,6 +48,13 @@ def test_they_are_those_of_the_data_set(tmp_path):
     ppema.export(config, tmp_path / "model", format="paddle", weights="ema")
     of_export = list(ppema.predict(tmp_path / "model", images))
     assert len(of_files) == len(of_set) == 12
+    for name in ("picture.dat", "picture", "data.eval"):
+        (tmp_path / name).write_bytes((tmp_path / "images" / "ant" / "0.png").read_bytes())
+        (alone,) = ppema.predict(config, tmp_path / name, weights="ema")
+        np.testing.assert_allclose(alone.outputs["output"], of_files[0].outputs["output"], atol=1e-5)
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(DataError, match=r"notes\.txt: not an image"):
+        list(ppema.predict(config, tmp_path / "notes.txt"))
     right = [each.name.split("/")[-2] == each.class_name for each in of_files]
     assert np.mean(right) == pytest.approx(ppema.evaluate(config, "ema")["ema"]["accuracy"])
     for one, other, exported in zip(of_files, of_set, of_export, strict=True):

@@ -29,6 +29,18 @@ _INSTEAD = {
     "synthetic": "its samples are random points: give an .npz file",
 }
 _OWN = "give the dotted path of a data set"
+_PICTURES = (ImageFolder, Idx, DigitsSection)
+
+
+def _evaluated(config: Config) -> tuple[str, Any]:
+    """The part of `data` whose samples a run evaluates, and its section."""
+    part = "eval" if isinstance(config.data.eval, DataSection) else "train"
+    return part, getattr(config.data, part)
+
+
+def has_pictures(config: Config) -> bool:
+    """Whether a run evaluates pictures, so that its model may take picture files."""
+    return isinstance(_evaluated(config)[1], _PICTURES)
 
 
 def _of_bytes(scale: float) -> float:
@@ -62,10 +74,9 @@ class Preprocessing(Section):
         fields: of a sample after its transforms. Raises ConfigError for data that is not pictures, and for transforms that
         draw or change a target.
         """
-        part = "eval" if isinstance(config.data.eval, DataSection) else "train"
-        spec = getattr(config.data, part)
+        part, spec = _evaluated(config)
         with config.at("data", part):
-            if not isinstance(spec, (ImageFolder, Idx, DigitsSection)):
+            if not isinstance(spec, _PICTURES):
                 raise ConfigError.of(f"{spec.name} has no picture files: {_INSTEAD.get(spec.name, _OWN)}", "name")
         if config.data.collate is not None:
             with config.at("data"):
