@@ -52,13 +52,16 @@ def _of_bytes(scale: float) -> float:
 class Preprocessing(Section):
     """The preparation of one picture, as plain values. `data.normalize` is a part of the programs, and not of this.
 
-    channels: 1 converts to grey, 3 to RGB. size: [H, W], to which pictures are resized; null: they keep their own. scale: the
-    factor of the pixels, 0..255. layout: of the axes, before the transforms. transforms: those of evaluations, in order. None
-    of them draws. input: the name of the model's input. shape: of one sample of it, after the transforms.
+    channels: 1 converts to grey, 3 to RGB. size: [H, W], to which pictures are resized; null: they keep their own. filter,
+    antialias: of this resizing, as in Pillow. scale: the factor of the pixels, 0..255. layout: of the axes, before the
+    transforms. transforms: those of evaluations, in order. None of them draws. input: the name of the model's input. shape: of
+    one sample of it, after the transforms.
     """
 
     channels: Channels
     size: Size | None
+    filter: Literal["bilinear"] = "bilinear"
+    antialias: Literal[True] = True
     scale: Annotated[float, AfterValidator(_of_bytes), expecting("1 / 255")] = 1 / 255
     layout: Literal["CHW"] = "CHW"
     transforms: tuple[TransformSpec, ...] = ()

@@ -61,12 +61,16 @@ def test_values_of_an_image_folder_and_of_digits(tmp_path):
     assert made.as_json() == {
         "channels": 3,
         "size": [6, 4],
+        "filter": "bilinear",
+        "antialias": True,
         "scale": 1 / 255,
         "layout": "CHW",
         "transforms": [],
         "input": "input_0",
         "shape": [3, 6, 4],
     }
+    older = {key: value for key, value in made.as_json().items() if key not in ("filter", "antialias")}
+    assert Preprocessing.from_json(older).as_json() == made.as_json()
     made = Preprocessing.of(config_of(tmp_path, {"name": "digits", "split": "test", "batch_size": 8}), image(1, 8, 8))
     assert (made.channels, made.size, made.shape) == (1, None, (1, 8, 8))
     pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -133,6 +137,7 @@ def test_a_picture_too_small_for_a_transform(tmp_path):
     [
         ({"scale": 1.0}, "scale: expected 1 / 255, got 1.0"),
         ({"channels": 2}, "channels: expected 1 or 3, got 2"),
+        ({"filter": "nearest"}, "filter: expected 'bilinear', got 'nearest'"),
         ({"shape": []}, "shape: expected at least one item, got []"),
     ],
 )
