@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeGuard, get_args
@@ -99,12 +99,13 @@ class Predicting:
         if not batch.names:
             return batch, {}
         try:
-            return batch, self._outputs(batch)
+            values = self._predictor.run(batch.arrays)
         except TrainingError as error:
             kept = batch.without(self._refused(batch)) if is_refusal(error) else batch
             if len(kept.names) == len(batch.names):
                 raise TrainingError(f"the batch of {listed(batch.names)}: {error}") from error
-        return self._run(kept)
+            return self._run(kept)
+        return batch, self._outputs(batch, values)
 
     def _refused(self, batch: InputBatch) -> dict[int, str]:
         """The reason by row of each sample that an operation refuses alone. Raises DataError for the first, with "stop"."""
@@ -120,8 +121,8 @@ class Predicting:
                 refused[row] = str(error)
         return refused
 
-    def _outputs(self, batch: InputBatch) -> dict[str, np.ndarray]:
-        values = self._predictor.run(batch.arrays)
+    def _outputs(self, batch: InputBatch, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs `values` by name. Raises PpemaError for one without a row for each sample, TrainingError for NaN."""
         outputs = {form.name: value for form, value in zip(self._predictor.forms, values, strict=True)}
         for name, value in outputs.items():
             if value.ndim == 0 or len(value) != len(batch.names):
