@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -29,6 +30,7 @@ VERSION_KNOWN = {"ppema.environment", "ppema.training.resuming.resume", "ppema.d
 PADDLE_FREE = {"errors", "values", "version", "user_code", "config", "averaging", "checkpoint", "data"}
 
 
+@functools.cache
 def modules() -> dict[str, ast.Module]:
     found = {}
     for path in sorted(ROOT.rglob("*.py")):

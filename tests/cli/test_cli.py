@@ -98,6 +98,7 @@ def test_an_error_is_escaped_for_the_terminal(capsys):
     assert capsys.readouterr().err == "one \\x1b[2J\\u202e\ntwo\u3000é\n"
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(not FASHION.is_dir(), reason="needs the package dataset-fashion-mnist")
 def test_fashion_mnist_trains_a_little(here, capsys):
     fashion = str(ROOT / "configs/fashion_cnn.yml")

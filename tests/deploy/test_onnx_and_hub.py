@@ -46,6 +46,7 @@ def config(tmp_path_factory):
     return made
 
 
+@pytest.mark.campaign
 @installed
 def test_onnx_takes_bytes_of_pictures_and_gives_probabilities(config, tmp_path):
     """Compared with the preparation of files by Pillow and numpy, and the model, in batches of 1 and 7."""
@@ -70,6 +71,7 @@ def test_onnx_takes_bytes_of_pictures_and_gives_probabilities(config, tmp_path):
         np.testing.assert_allclose(found, exact[:samples], rtol=0, atol=1e-5)
 
 
+@pytest.mark.campaign
 def test_the_lines_of_the_model_card_run_without_ppema(config, tmp_path):
     done = export(config(), tmp_path / "hub", format="hub", weights="ema", preprocess=True)
     assert (done.format, done.files[0]) == ("hub", "README.md")
