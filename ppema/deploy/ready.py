@@ -6,27 +6,31 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
 
 from ppema.averaging.precision import fitted
-from ppema.checkpoint.checkpoint import check_fits
+from ppema.checkpoint.checkpoint import Checkpoint, check_fits
+from ppema.checkpoint.paths import checkpoints_of
 from ppema.config import Config
 from ppema.data import Field
 from ppema.data.pictures.preprocessing import Preprocessing
+from ppema.deploy.description import parse_description
 from ppema.deploy.picture_bytes import picture_bytes, prepared
 from ppema.deploy.stored_weights import StoredWeights
-from ppema.errors import ConfigError, DataError, Naming, PpemaError, one_line
+from ppema.errors import CheckpointError, ConfigError, DataError, Naming, PpemaError, one_line
 from ppema.evaluation.stored import normalising_as
 from ppema.ir import Program, Variable
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
-from ppema.programs.model.normalization import as_trained, is_unmeasured, kept_by_run, measured
+from ppema.programs.model.normalization import as_trained, is_unmeasured, kept, measured
 from ppema.programs.model.picture_input import picture_shape
 from ppema.programs.prediction import Prediction, build_prediction
 from ppema.programs.start import initialise, seed_everything
+from ppema.weights.file import model_in
 from ppema.weights.put import put
 
 _MOST = 32  # samples of a comparison
@@ -99,10 +103,9 @@ def ready_model(
     """
     found = StoredWeights.find(config, weights, checkpoint)
     if found.checkpoint is None:
-        config = normalising_as(found.source, config)
+        config = _as_described(normalising_as(found.source, config), found.source)
     else:
         config = as_trained(config, found.checkpoint.manifest.config, found.source)
-    config = kept_by_run(config)
     saved = found.checkpoint.manifest.fields if found.checkpoint is not None else []
     fields = tuple(Field(tuple(each.shape), each.dtype, each.name, each.is_target) for each in saved)
     try:
@@ -123,6 +126,21 @@ def ready_model(
         rounded = {each.name: fitted(found.arrays[each.name], each.dtype) for each in prediction.parameters}
         put(own, found.source, rounded)
     return ReadyModel(config, found, fields, prediction, samples, own, executor, preparation, exported)
+
+
+def _as_described(config: Config, file: Path) -> Config:
+    """`config` with the names of classes in the metadata of the weights in `file`, else in the run's newest checkpoint.
+
+    Raises ConfigError if `config` has other names than the metadata, and CheckpointError for a damaged description there.
+    """
+    written = model_in(file)
+    if written is not None:
+        config = as_trained(config, parse_description(written, f"{file}: its metadata `model`").config, file)
+    try:
+        newest = checkpoints_of(config).newest_intact(Checkpoint.open)[0]
+    except CheckpointError:
+        return config
+    return config if newest is None else kept(config, newest.manifest.config)
 
 
 def _opened(config: Config, *, preprocess: bool) -> tuple[Config, tuple[Field, ...], Samples]:

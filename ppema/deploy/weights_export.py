@@ -82,6 +82,7 @@ def _description(found: StoredWeights, manifest: Manifest) -> str:
         name=found.source.parent.parent.name,
         inputs=inputs,
         outputs=[],
+        classes=manifest.config.get("data", {}).get("classes"),
         weights=described_weights(found),
         metrics=known_figures(found, why),
         config=manifest.config,

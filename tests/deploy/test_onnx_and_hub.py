@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,11 +16,13 @@ from test_onnx_conversion import installed
 
 from ppema.deploy.description import check_files, read_description
 from ppema.deploy.exporting import export
+from ppema.deploy.inference import describe
 from ppema.deploy.new_folder import check_folder
 from ppema.deploy.onnx_conversion import OnnxModel, converter
 from ppema.deploy.ready import ready_model
 from ppema.errors import ConfigError, PpemaError, SetupError
 from ppema.training.loop import train
+from ppema.weights.file import model_in, read_weights, write_weights
 
 NORMALIZE = "{name: Normalize, args: {mean: 0.5, std: 0.25}}"
 
@@ -97,6 +100,20 @@ def test_the_lines_of_the_model_card_run_without_ppema(config, tmp_path):
     shape, total = done.stdout.splitlines()[-1].rsplit(" ", 1)
     assert shape == "(1, 2)"
     assert float(total) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_file_of_weights_keeps_the_names_of_classes(config, tmp_path):
+    """Those in its metadata; without any, those of the run of the config."""
+    file, bare, names = tmp_path / "ema.safetensors", tmp_path / "bare.safetensors", ["cat", "dog|<b>"]
+    export(config(), file, weights="ema")
+    assert json.loads(model_in(file) or "")["classes"] == names
+    elsewhere = config(f"output={tmp_path / 'elsewhere'}")
+    write_weights(bare, read_weights(file), step=None, what="")
+    for made, weights, found in ((elsewhere, file, names), (config(), bare, names), (elsewhere, bare, None)):
+        described = describe(ready_model(made, weights))
+        assert (described.classes, described.outputs[0].classes) == (found, found)
+    with pytest.raises(ConfigError, match=r"not those of the weights in .*ema\.safetensors: "):
+        ready_model(config("data.classes=[a, b]"), file)
 
 
 def test_what_can_not_be_exported_is_one_line(config, tmp_path, monkeypatch):
