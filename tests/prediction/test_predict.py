@@ -135,7 +135,7 @@ def test_data_sets_are_read_with_and_without_targets(tmp_path):
     assert len(list(ppema.predict(config, "data.train"))) == 50
     with pytest.raises(DataError, match="inputs: sample 5: OSError: no such picture"):
         list(ppema.predict(config, Unlabelled(bad=5)))
-    with pytest.warns(UserWarning, match=re.escape("left out: inputs[5]: inputs: sample 5: OSError: no such picture")):
+    with pytest.warns(UserWarning, match=re.escape("left out: inputs[5]: OSError: no such picture")):
         kept = list(ppema.predict(config, Unlabelled(bad=5), on_error="skip", batch_size=2))
     assert [each.name for each in kept] == [f"inputs[{index}]" for index in (0, 1, 2, 3, 4, 6, 7, 8)]
 

@@ -74,10 +74,10 @@ class CsvInputs:
                 try:
                     values.append(self._values(row))
                     names.append(f"{self._path}:{row.line}")
-                except DataError as error:
+                except CellError as error:
                     if self._how.on_error == "stop":
-                        raise
-                    failed.append((f"{self._path}:{row.line}", str(error)))
+                        raise DataError(f"{self._path}:{row.line}:{error.column + 1}: {error.message}") from None
+                    failed.append((f"{self._path}:{row.line}", f"column {error.column + 1}: {error.message}"))
             if not values:
                 yield InputBatch((), (), tuple(failed))
                 continue
@@ -89,14 +89,15 @@ class CsvInputs:
         return itertools.islice(csv_rows(self._path, self._form.delimiter), int(self._form.header), None)
 
     def _values(self, row: CsvRow) -> list[float]:
+        """The inputs of a row. Raises CellError with the number of the file's column."""
         if len(row.cells) != self._width:
-            column = min(self._width, len(row.cells))
-            raise DataError(f"{self._path}:{row.line}:{column}: expected {self._width} fields, got {len(row.cells)}")
+            column = min(self._width, len(row.cells)) - 1
+            raise CellError(column, f"expected {self._width} fields, got {len(row.cells)}")
         places = [place for place in range(self._width) if place != self._left]
         try:
             return row_numbers([row.cells[place] for place in places])
         except CellError as error:
-            raise DataError(f"{self._path}:{row.line}:{places[error.column] + 1}: {error.message}") from None
+            raise CellError(places[error.column], error.message) from None
 
     def _target_column(self, names: list[str]) -> int | None:
         """The place of the target among the columns; None without it."""

@@ -102,4 +102,5 @@ class LoaderInputs:
                 with closing(one):
                     yield self._taken(next(one.epoch(0)))
             except DataError as error:
-                yield InputBatch((), (), ((f"{loader.label}[{index}]", str(error)),))
+                reason = str(error).removeprefix(f"{loader.label}: sample {index}: ")
+                yield InputBatch((), (), ((f"{loader.label}[{index}]", reason),))

@@ -91,7 +91,8 @@ class Prepared:
             try:
                 made = self._transformed(pipeline, one, indices[row : row + 1])
             except DataError as error:
-                yield InputBatch((), (), ((name, str(error)),))
+                reason = str(error).removeprefix(f"{self._source}: ").removeprefix(f"sample {indices[row]}: ")
+                yield InputBatch((), (), ((name, reason),))
             else:
                 yield finite(self._how, (name,), self._checked(made))
 

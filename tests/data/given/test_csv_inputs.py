@@ -79,7 +79,7 @@ def test_bad_rows_are_left_out_and_named(tmp_path):
     path = write(tmp_path, "a,b\n1,x\n,\n3,4\n")
     batches = list(CsvInputs(path, Preparation(HOW.fields, on_error="skip"), FORM).batches(2))
     assert [batch.names for batch in batches] == [(), (f"{path}:4",)]
-    assert [name for name, _ in batches[0].failed] == [f"{path}:2", f"{path}:3"]
+    assert batches[0].failed == ((f"{path}:2", "column 2: not a number: 'x'"), (f"{path}:3", "column 1: no value"))
 
 
 def test_a_model_of_another_input_is_refused(tmp_path):
