@@ -86,8 +86,7 @@ def prefetch(
 
     When this generator ends, is closed or is collected, it closes `handover` and waits for the thread. The thread stops at the
     next item of `make()`, or earlier if `make()` checks `handover.closed()`. After JOIN_SECONDS the wait ends; the thread is a
-    daemon, so it does not keep the process alive. There is no wait
-    after a signal or GivenUp, because the thread may hang.
+    daemon, so it does not keep the process alive. There is no wait after a signal or GivenUp, because the thread may hang.
     """
     thread = threading.Thread(target=_fill, args=(make, handover), name="ppema-prefetch", daemon=True)
     thread.start()
