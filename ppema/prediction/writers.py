@@ -77,7 +77,8 @@ class TableLines:
     """Aligned columns for people, to `stream`: texts to the left, numbers to the right.
 
     width: the most characters of a line; None: no limit. total: the number of samples, if it is known: numbered names then get
-    room for all digits. With a limit, the first batch fixes the widths, and a longer name loses its beginning.
+    room for all digits. A longer text of a later batch widens its column from there on; beyond the limit, a name loses its
+    beginning.
     """
 
     def __init__(self, stream: TextIO, top: int = 1, width: int | None = None, total: int | None = None):
@@ -88,10 +89,8 @@ class TableLines:
         """See `Writer`. Raises PpemaError also for columns that do not fit into the width."""
         found = columns(batch, self._top)
         cells = [_shown(column) for column in found]
-        rows = []
-        if not self._widths:
-            self._widths = self._fitted(found, cells)
-            rows = list(zip(*([column.title] for column in found), strict=True))
+        rows = [] if self._widths else [tuple(column.title for column in found)]
+        self._widths = self._fitted(found, cells)
         rows += zip(*cells, strict=True)
         text = [self._line(line, found) for line in rows]
         self._stream.write("\n".join(text) + "\n")
@@ -105,10 +104,12 @@ class TableLines:
         return "  ".join(parts).rstrip()
 
     def _fitted(self, found: Sequence[TableColumn], cells: Sequence[Sequence[str]]) -> list[int]:
+        before = self._widths or [0] * len(found)
         widths = [
-            max(len(column.title), column.longest or 0, *map(len, texts)) for column, texts in zip(found, cells, strict=True)
+            max(width, len(column.title), column.longest or 0, *map(len, texts))
+            for width, column, texts in zip(before, found, cells, strict=True)
         ]
-        if self._total is not None and cells[0][-1].endswith("]"):
+        if not self._widths and self._total is not None and cells[0][-1].endswith("]"):
             widths[0] += max(0, len(str(self._total - 1)) - len(str(len(cells[0]) - 1)))
         if self._most is None:
             return widths

@@ -45,14 +45,17 @@ def test_a_table_is_aligned_and_cut_to_the_terminal():
         written(TableLines, batch(names=("folder/1.png", "2")), 2, 40)
 
 
-def test_a_later_name_does_not_move_the_columns():
+@pytest.mark.parametrize(("width", "shown"), [(None, "a name that is longer"), (40, "…name that is longer")])
+def test_a_longer_name_of_a_later_batch_widens_its_column(width, shown):
     stream = io.StringIO()
-    table = TableLines(stream, 1, 40)
-    for names in (("a", "b"), ("a name that is longer", "b\x1b[2J")):
+    table = TableLines(stream, 1, width)
+    for names in (("a", "b"), ("a name that is longer", "b\x1b[2J"), ("c", "d")):
         table.write(batch(names=names))
     lines = stream.getvalue().splitlines()
-    assert {line.index("0.5000") for line in lines[1::2]} == {lines[0].index("bability") + 2}
-    assert "\x1b" not in stream.getvalue() and max(map(len, lines)) <= 40
+    assert lines[:3] == ["name  class  probability", "a     dog         0.5000", "b     cat         1.0000"]
+    assert lines[3].startswith(f"{shown}  dog  ")
+    assert {line.index(number) for line, number in zip(lines[3:], ["0.5000", "1.0000"] * 2, strict=True)} == {len(shown) + 14}
+    assert "\x1b" not in stream.getvalue() and max(map(len, lines)) <= (width or 80)
 
 
 def test_lines_of_json_have_all_probabilities_and_nothing_that_json_lacks():
