@@ -26,7 +26,7 @@ from ppema.evaluation.stored import normalising_as
 from ppema.ir import Program, Variable
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
-from ppema.programs.model.normalization import as_trained, is_unmeasured, kept, measured
+from ppema.programs.model.normalization import as_trained, is_unmeasured, kept, kept_by_run, measured
 from ppema.programs.model.picture_input import picture_shape
 from ppema.programs.prediction import Prediction, build_prediction
 from ppema.programs.start import initialise, seed_everything
@@ -106,6 +106,7 @@ def ready_model(
         config = _as_described(normalising_as(found.source, config), found.source)
     else:
         config = as_trained(config, found.checkpoint.manifest.config, found.source)
+    config = kept_by_run(config)
     saved = found.checkpoint.manifest.fields if found.checkpoint is not None else []
     fields = tuple(Field(tuple(each.shape), each.dtype, each.name, each.is_target) for each in saved)
     try:
