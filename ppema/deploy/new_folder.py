@@ -26,13 +26,20 @@ def check_folder(target: Path) -> None:
             return
         if not target.is_dir() or target.is_symlink():
             raise PpemaError(Naming("{to}: {}: it is no folder: choose another name", target))
-        if any(target.iterdir()) and (others := _others(target)):
-            text = "{}: beside a former export it has {}, which would be lost: move it, or choose another folder"
-            raise PpemaError(Naming(f"{{to}}: {text}", target, listed(list(map(printable, others)))))
+        _check_content(target, target)
     except OSError as error:
         raise PpemaError(Naming("{to}: {}: {}", target, error.strerror)) from error
+
+
+def _check_content(folder: Path, target: Path) -> None:
+    """Raise PpemaError, which names `target`, unless `folder` is empty, or a former export and nothing else."""
+    try:
+        others = _others(folder) if any(folder.iterdir()) else []
     except CheckpointError as error:
         raise PpemaError(Naming("{to}: {}: it is a folder of other files, which stays: choose another one", target)) from error
+    if others:
+        text = "{}: beside a former export it has {}, which would be lost: move it, or choose another folder"
+        raise PpemaError(Naming(f"{{to}}: {text}", target, listed(list(map(printable, others)))))
 
 
 def _others(folder: Path) -> list[str]:
@@ -41,7 +48,8 @@ def _others(folder: Path) -> list[str]:
     own = {each.name for each in folder.iterdir() if each.is_file() and not each.is_symlink()} & {DESCRIPTION, *written}
     if CARD in own and described_file(folder / CARD) != written[CARD]:
         own.remove(CARD)
-    return sorted(each.name for each in folder.iterdir() if each.name not in own)
+    others = sorted(each.name for each in folder.iterdir() if each.name not in own)
+    return [f"{CARD} (edited)" if each == CARD and CARD in written else each for each in others]
 
 
 @contextmanager
@@ -86,11 +94,15 @@ def _mask() -> int:
 
 
 def _rename(partial: Path, target: Path) -> None:
-    """Give `partial` the name `target`. A folder there is set aside first, and removed afterwards."""
+    """Give `partial` the name `target`. A folder there is set aside first, and removed afterwards.
+
+    Raises PpemaError for files that came into it during the export; the folder then has its name again.
+    """
     aside = Path(f"{partial}.before")
     for left in range(_TRIES, 0, -1):
         with suppress(FileNotFoundError):
             os.rename(target, aside)
+            _keep_others(aside, target)
         try:
             os.rename(partial, target)
             break
@@ -102,3 +114,12 @@ def _rename(partial: Path, target: Path) -> None:
                 raise
             shutil.rmtree(aside, ignore_errors=True)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _keep_others(aside: Path, target: Path) -> None:
+    """Raise PpemaError if `aside`, which was `target`, has other files than a former export; it is then `target` again."""
+    try:
+        _check_content(aside, target)
+    except (PpemaError, OSError):
+        os.rename(aside, target)
+        raise

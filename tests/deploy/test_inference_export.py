@@ -22,6 +22,7 @@ from ppema.deploy.description import check_files, read_description
 from ppema.deploy.exporting import export
 from ppema.deploy.loaded_back import difference
 from ppema.deploy.native_output import without_native_output
+from ppema.deploy.new_folder import check_folder, new_folder
 from ppema.errors import CheckpointError, PpemaError, TrainingError
 from ppema.evaluation.stored import evaluate_stored
 from ppema.ir import backend
@@ -157,6 +158,11 @@ def test_a_former_export_is_replaced_and_other_folders_stay(config, exported, tm
     with pytest.raises(PpemaError, match="model: beside a former export it has mine, which would be lost: move it"):
         export(config(), tmp_path / "model", format="paddle")
     (tmp_path / "model/mine").unlink()
+    late = tmp_path / "model/late"
+    with pytest.raises(PpemaError, match="model: beside a former export it has late, "), new_folder(tmp_path / "model"):
+        late.write_text("")  # while the export runs
+    late.unlink()
+    check_folder(tmp_path / "model")
     for folder in (".git", "inference.pdiparams"):
         shutil.copytree(exported[1], tmp_path / "model", dirs_exist_ok=True)
         (tmp_path / "model" / folder).unlink(missing_ok=True)

@@ -86,7 +86,9 @@ def test_the_lines_of_the_model_card_run_without_ppema(config, tmp_path):
     assert sorted(written.files) == sorted({*done.files} - {"model.json"})
     (tmp_path / "hub/README.md").write_text(f"{text}License: mine.\n")
     check_files(tmp_path / "hub", written)  # predict takes the model with an edited card
-    with pytest.raises(PpemaError, match=r"hub: beside a former export it has README\.md, which would be lost: move it"):
+    with pytest.raises(
+        PpemaError, match=r"hub: beside a former export it has README\.md \(edited\), which would be lost: move it"
+    ):
         check_folder(tmp_path / "hub")
     (tmp_path / "hub/README.md").write_text(text)
     check_folder(tmp_path / "hub")
