@@ -105,7 +105,10 @@ def _one_line(message: Warning | str, category: type[Warning], filename: str, li
 
 
 def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Parse `argv`, run `command`, and return its exit code. An error becomes one line per problem; Ctrl-C returns 130."""
+    """Parse `argv`, run `command`, and return its exit code. An error becomes one line per problem.
+
+    Ctrl-C returns 130. A reader of the output that has ended, as in `| head`, returns 141, like other tools that SIGPIPE ends.
+    """
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -115,7 +118,7 @@ def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentPar
     arguments = made.parse_args(argv)
     with _ctrl_c() as pressed:
         code = _code(command, arguments, pressed)
-    return 130 if pressed and code in (1, 2) else code
+    return 130 if pressed and code in (1, 2, 128 + signal.SIGPIPE) else code
 
 
 def _open_closed_streams() -> None:
@@ -175,7 +178,7 @@ def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
     except BrokenPipeError:
         # The reader of the output has ended. Python's own flush at exit must not report that again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 128 + signal.SIGPIPE
     except OSError as error:
         if error.errno == errno.ENOMEM:
             return _out_of_memory(error)

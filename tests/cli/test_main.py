@@ -107,3 +107,12 @@ def test_the_folder_of_the_script_is_off_the_path(monkeypatch, tmp_path, capsys)
         with pytest.raises(SystemExit):
             main()
         assert (sys.path[0] == first) == (first != str(tmp_path))
+
+
+def test_the_end_of_the_reader_is_no_failure_of_the_command():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, str(ROOT / "tools/show.py"), "--schema"]
+    process = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writer)
+    assert (process.returncode, process.stderr) == (141, "")
