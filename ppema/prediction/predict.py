@@ -12,6 +12,7 @@ from typing import Any, TypeGuard, get_args
 import numpy as np
 
 from ppema.config import RAW, Config
+from ppema.config.sections.normalize import numbers_of
 from ppema.data.given.preparation import OnError
 from ppema.data.inputs import InputBatch, InputSource
 from ppema.errors import DataError, Naming, PpemaError, TrainingError, listed
@@ -20,6 +21,8 @@ from ppema.prediction.predicted import Predicted, PredictedBatch
 from ppema.prediction.predictor import Predictor, open_stored
 from ppema.prediction.sources import Opener
 from ppema.programs.executor import is_refusal
+
+_FAR = 50  # standard deviations of training: the mean of a batch of the same kind of data is nearer
 
 
 class Predicting:
@@ -77,6 +80,8 @@ class Predicting:
         predicted, failed = 0, 0
         for given in self._source.batches(self._batch_size):
             batch, outputs = self._run(given)
+            if batch.names and not predicted:
+                self._compare(batch)
             predicted, failed = predicted + len(batch.names), failed + len(batch.failed)
             yield PredictedBatch(batch.names, outputs, self._predictor.forms, batch.failed)
         if not predicted:
@@ -106,6 +111,20 @@ class Predicting:
                 raise TrainingError(f"the batch of {listed(batch.names)}: {error}") from error
             return self._run(kept)
         return batch, self._outputs(batch, values)
+
+    def _compare(self, batch: InputBatch) -> None:
+        """Warn if the mean of an input is far from that of training, as with pixels in 0..255 in place of 0..1."""
+        trained = numbers_of(self._predictor.config.data.normalize) or {}
+        names = [field.name for field in self._predictor.fields if not field.is_target]
+        for name, array in zip(names, batch.arrays, strict=True):
+            if name in trained:
+                mean, found = np.mean(trained[name].mean), array.mean(dtype=np.float64)
+                if abs(found - mean) > _FAR * max(trained[name].std):
+                    warnings.warn(
+                        f"{name}: the mean of the first batch is {found:.3g}, that of the training data {mean:.3g}: are the "
+                        "inputs in the same unit, such as pixels in 0..1?",
+                        stacklevel=3,
+                    )
 
     def _refused(self, batch: InputBatch) -> dict[int, str]:
         """The reason by row of each sample that an operation refuses alone. Raises DataError for the first, with "stop"."""

@@ -69,6 +69,13 @@ def test_a_file_of_weights_predicts_as_its_average(trained, tmp_path):
     np.testing.assert_array_equal(file, average)
 
 
+def test_inputs_of_another_unit_cause_one_warning(trained):
+    config, _, inputs, _ = trained
+    with pytest.warns(UserWarning, match="input_0: the mean of the first batch is .* that of the training data") as warned:
+        assert len(list(ppema.predict(config, inputs["x"] * 255 + 127))) == 21
+    assert len(warned) == 1
+
+
 def test_outputs_that_are_nan_have_no_class(trained, tmp_path):
     config, _, inputs, _ = trained
     ppema.export(config, tmp_path / "ema.safetensors", weights="ema")
