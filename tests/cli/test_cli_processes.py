@@ -76,7 +76,7 @@ def test_a_closed_stdout_is_no_traceback_and_no_file_of_the_run(tmp_path, closed
 @pytest.mark.campaign
 def test_a_reader_that_goes_is_no_traceback(tmp_path):
     done = child('"$@" | true; exit ${PIPESTATUS[0]}', str(ROOT / "tools/show.py"), "-c", CNN, "--resolved", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_a_real_process_uses_every_core_and_records_it(tmp_path):
