@@ -12,12 +12,12 @@ from ppema.checkpoint.manifest import Manifest
 from ppema.config import RAW, AverageSpec, Config
 from ppema.config.horizon import Horizon
 from ppema.deploy.description import DescribedFigures, DescribedWeights
-from ppema.deploy.stored_weights import StoredWeights
 from ppema.errors import PpemaError, one_line
 from ppema.evaluation.evaluate import numbers
 from ppema.evaluation.stored import evaluate_stored
 from ppema.log.records import finite, measures_of, read_metrics
 from ppema.programs.averages import rule_of
+from ppema.weights.stored_weights import StoredWeights
 
 
 def described_weights(found: StoredWeights) -> DescribedWeights:

@@ -12,16 +12,12 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppema.averaging.precision import fitted
-from ppema.checkpoint.checkpoint import Checkpoint, check_fits
-from ppema.checkpoint.paths import checkpoints_of
 from ppema.config import Config
 from ppema.data import Field
 from ppema.data.pictures.preprocessing import Preprocessing
 from ppema.deploy.description import parse_description
 from ppema.deploy.picture_bytes import picture_bytes, prepared
-from ppema.deploy.stored_weights import StoredWeights
-from ppema.errors import CheckpointError, ConfigError, DataError, Naming, PpemaError, one_line
+from ppema.errors import ConfigError, DataError, Naming, PpemaError, one_line
 from ppema.evaluation.stored import normalising_as
 from ppema.ir import Program, Variable
 from ppema.programs.executor import Executor
@@ -31,7 +27,8 @@ from ppema.programs.model.picture_input import picture_shape
 from ppema.programs.prediction import Prediction, build_prediction
 from ppema.programs.start import initialise, seed_everything
 from ppema.weights.file import model_in
-from ppema.weights.put import put
+from ppema.weights.put import put_fitted
+from ppema.weights.stored_weights import StoredWeights, newest_checkpoint
 
 _MOST = 32  # samples of a comparison
 _VARYING = 32  # the size of a dimension that differs from batch to batch, in random inputs
@@ -123,9 +120,7 @@ def ready_model(
     executor = Executor(paddle.CPUPlace(), own, plain=True)
     with paddle.static.scope_guard(own):
         initialise(config, executor, prediction.startup)
-        check_fits(found.source, found.arrays, [each.name for each in prediction.parameters])
-        rounded = {each.name: fitted(found.arrays[each.name], each.dtype) for each in prediction.parameters}
-        put(own, found.source, rounded)
+        put_fitted(own, found.source, found.arrays, prediction.parameters)
     return ReadyModel(config, found, fields, prediction, samples, own, executor, preparation, exported)
 
 
@@ -137,10 +132,7 @@ def _as_described(config: Config, file: Path) -> Config:
     written = model_in(file)
     if written is not None:
         config = as_trained(config, parse_description(written, f"{file}: its metadata `model`").config, file)
-    try:
-        newest = checkpoints_of(config).newest_intact(Checkpoint.open)[0]
-    except CheckpointError:
-        return config
+    newest = newest_checkpoint(config)
     return config if newest is None else kept(config, newest.manifest.config)
 
 

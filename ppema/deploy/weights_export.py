@@ -14,12 +14,12 @@ from ppema.checkpoint.paths import checkpoints_of
 from ppema.config import PDPARAMS, RAW, SAFETENSORS, Config
 from ppema.deploy.description import DescribedInput, ModelDescription
 from ppema.deploy.origin import described_weights, known_figures
-from ppema.deploy.stored_weights import StoredWeights
 from ppema.errors import CheckpointError, Naming, PpemaError
 from ppema.weights.file import is_file, model_in, write_weights, write_whole
 from ppema.weights.official import read_official, same_weights
 from ppema.weights.pdparams import pdparams
 from ppema.weights.source import by_place
+from ppema.weights.stored_weights import StoredWeights
 
 ArrayFormat = Literal["safetensors", "pdparams"]
 Names = Literal["variables", "places"]

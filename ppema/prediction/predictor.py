@@ -12,14 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 import paddle
 
-from ppema.checkpoint.checkpoint import Checkpoint, with_weights
-from ppema.checkpoint.paths import checkpoints_of
+from ppema.checkpoint.checkpoint import Checkpoint
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import RAW, Config
 from ppema.data import Field
 from ppema.data.class_names import classes_of
 from ppema.environment import choose_threads
-from ppema.errors import CheckpointError, Naming, PpemaError
 from ppema.evaluation.prepared import normalising
 from ppema.evaluation.stored import normalising_as
 from ppema.prediction.predicted import OutputForm
@@ -29,8 +27,8 @@ from ppema.programs.loaders import eval_loader
 from ppema.programs.model.normalization import as_trained, is_unmeasured, kept, kept_by_run
 from ppema.programs.prediction import Prediction, build_prediction
 from ppema.programs.start import initialise, seed_everything
-from ppema.weights.file import description, is_file, read_weights
 from ppema.weights.put import put_fitted
+from ppema.weights.stored_weights import StoredWeights, newest_checkpoint
 
 
 class Predictor(Protocol):
@@ -95,19 +93,16 @@ def open_stored(
     """
     choose_threads(config.runtime.threads)
     weights = chosen_weights(config) if weights is None else os.fspath(weights)
-    if is_file(weights):
-        if checkpoint is not None:
-            raise PpemaError(Naming("{checkpoint}: {} is a file of weights: leave it out", weights))
-        source = Path(weights)
-        arrays, what = read_weights(source), description(source)
-        what = f"{source}: {what}" if what else str(source)
-        config, found = normalising_as(source, config), _newest(config)
-        config = config if found is None else kept(config, found.manifest.config)
+    found = StoredWeights.find(config, weights, checkpoint)
+    origin = found.checkpoint
+    if origin is None:
+        what = found.what if found.what == str(found.source) else f"{found.source}: {found.what}"
+        config, origin = normalising_as(found.source, config), newest_checkpoint(config)
+        config = config if origin is None else kept(config, origin.manifest.config)
     else:
-        found = checkpoints_of(config).find(os.fspath(checkpoint or "last"), with_weights(weights))
-        source, arrays = found.path, found.weights(weights)
-        config, what = as_trained(config, found.manifest.config, found.path), f"{weights} of {found.path}, step {found.step}"
-    return _prepared(_normalised(config), _fields(config, found), source, arrays, what)
+        what = f"{found.name} of {found.source}, step {found.step}"
+        config = as_trained(config, origin.manifest.config, found.source)
+    return _prepared(_normalised(config), _fields(config, origin), found.source, found.arrays, what)
 
 
 def _prepared(config: Config, fields: tuple[Field, ...], source: Path, arrays: Arrays, what: str) -> StoredPredictor:
@@ -140,14 +135,6 @@ def _normalised(config: Config) -> Config:
         return config
     with closing(eval_loader(config)) as loader:
         return normalising(config, loader)
-
-
-def _newest(config: Config) -> Checkpoint | None:
-    """The newest intact checkpoint of the run; None if there is none."""
-    try:
-        return checkpoints_of(config).newest_intact(Checkpoint.open)[0]
-    except CheckpointError:
-        return None
 
 
 def _fields(config: Config, checkpoint: Checkpoint | None) -> tuple[Field, ...]:

@@ -1,4 +1,4 @@
-"""The weights that an export is made from: those of a checkpoint, or of a file of weights."""
+"""The weights that predict or are exported: those of a checkpoint, or of a file of weights."""
 
 from __future__ import annotations
 
@@ -73,3 +73,11 @@ class StoredWeights:
         if lost := sorted(set(structured.values()) - set(self.arrays)):
             raise CheckpointError(f"{checkpoint.path}: its {lost[0]!r} is not among the weights: they are another model's")
         return replace(self, structured=structured)
+
+
+def newest_checkpoint(config: Config) -> Checkpoint | None:
+    """The newest intact checkpoint of the run of `config`; None without one."""
+    try:
+        return checkpoints_of(config).newest_intact(Checkpoint.open)[0]
+    except CheckpointError:
+        return None
