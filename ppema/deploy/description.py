@@ -78,7 +78,7 @@ class DescribedFigures(_Part):
     """Figures of the evaluation set, by weights and name. A non-finite figure is null.
 
     label: of the data in the config, such as "data.eval"; samples: their number, null if the data could not be opened.
-    missing: why there are none, or not those of the exported weights; "" if they are there.
+    missing: why figures are absent, or not those of the exported weights; "" if nothing is absent.
     """
 
     label: str

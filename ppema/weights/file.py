@@ -84,7 +84,7 @@ def format_of(file: Path) -> str:
 def model_in(file: Path) -> str | None:
     """The JSON of the model's description in the metadata of `file`; None without one. Raises CheckpointError.
 
-    A key `model` in a file of another program is none.
+    A key `model` in a file of another program is ignored.
     """
     metadata = _metadata(file)
     return metadata.get("model") if metadata.get("format") == _FORMAT else None

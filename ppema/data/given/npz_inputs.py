@@ -28,7 +28,7 @@ class NpzInputs:
     """The arrays of the archive `path` that are the model's inputs, [N, ...] each.
 
     They have the names of the inputs, or `aliases`; an archive without any of these names has them in the order of the inputs,
-    and nothing else. aliases: the arrays' names in the run's own archives, () if there are none.
+    and nothing else. aliases: the arrays' names in the run's own archives; () if it names no arrays.
 
     Raises DataError for a file that is no archive, for a missing array, for Python objects, and for lengths that differ.
     """

@@ -122,7 +122,7 @@ def _numbers_kept(config: Config, before: Mapping[str, Any]) -> Config:
 
 
 def kept_by_run(config: Config, checkpoint: str = "auto") -> Config:
-    """`config` with what a checkpoint of its run keeps, as `kept`; unchanged if there is none, or if it has the numbers.
+    """`config` with what a checkpoint of its run keeps, as `kept`; unchanged without a checkpoint, or if it has the numbers.
 
     checkpoint: "auto" for the newest intact one, "last", "best" or a path. A faulty one is reported when it is loaded.
     """
