@@ -21,13 +21,14 @@ FLOORS = (
     {"weights", "evaluation", "log"},
     {"prediction", "posthoc", "deploy"},
     {"training"},
+    {"experiments"},
     {"api"},
     {"cli"},
 )
 LAYERS = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # Where one that is too old is refused, and where the version is written down and decides nothing.
 VERSION_KNOWN = {"ppema.environment", "ppema.training.resuming.resume", "ppema.deploy.inference"}
-PADDLE_FREE = {"errors", "values", "version", "user_code", "config", "averaging", "checkpoint", "data"}
+PADDLE_FREE = {"errors", "values", "version", "user_code", "config", "averaging", "checkpoint", "data", "experiments"}
 
 
 @functools.cache

@@ -1,0 +1,1 @@
+"""Compares runs: tables over seeds, tests of differences, and intervals over the samples of an evaluation."""
