@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from ppema.config import Config
@@ -37,16 +36,6 @@ _HARMLESS = (
 _OF_EVALUATION = ("data.eval", "train.eval_every")
 
 
-class _Absent:
-    """The value of a missing key."""
-
-    def __repr__(self) -> str:
-        return "absent"
-
-
-_ABSENT = _Absent()
-
-
 def harmless(config: Config) -> list[str]:
     """The keys that may differ between a checkpoint and the run of `config` that continues from it."""
     return [key for key in _HARMLESS if config.lr.name != "ReduceOnPlateau" or key not in _OF_EVALUATION]
@@ -64,23 +53,3 @@ def current_form(config: dict[str, Any]) -> dict[str, Any]:
     except ConfigError:
         return config
     return {**found, "lr": {**found["lr"], "args": with_units(found["lr"]["args"])}}
-
-
-def differences(before: Any, now: Any, ignored: Collection[str], path: str = "") -> list[str]:
-    """The differences of two resolved configs without the `ignored` keys: "key: was x, now y" for every leaf.
-
-    A section that only one of them has is "added" or "removed". A missing value is "absent".
-    """
-    if path in ignored or before == now:
-        return []
-    if isinstance(before, dict) and isinstance(now, dict):
-        found = []
-        for key in dict.fromkeys([*before, *now]):
-            below = f"{path}.{key}" if path else str(key)
-            found += differences(before.get(key, _ABSENT), now.get(key, _ABSENT), ignored, below)
-        return found
-    if before in (None, _ABSENT) and isinstance(now, dict):
-        return [f"{path}: added"]
-    if now in (None, _ABSENT) and isinstance(before, dict):
-        return [f"{path}: removed"]
-    return [f"{path}: was {before!r}, now {now!r}"]

@@ -19,13 +19,14 @@ from ppema.checkpoint.state import BEGINNING, Losses, State, step_seed
 from ppema.checkpoint.store import Checkpoints, pointer_of
 from ppema.checkpoint.tensors import Image
 from ppema.checkpoint.waiting import Waiting
+from ppema.config.differing import differences
 from ppema.config.horizon import Horizon
 from ppema.environment import threads_in_use
 from ppema.errors import CheckpointError, ConfigError, Remedy, one_line, printable
 from ppema.optimizers.optimizer import lr_state, rehearse, set_lr_state
 from ppema.optimizers.schedules import ReduceOnPlateau, Warmup, is_former_warmup
 from ppema.training.early_stopping import EarlyStopping
-from ppema.training.resuming.compared import current_form, differences, harmless, plain
+from ppema.training.resuming.compared import current_form, harmless, plain
 from ppema.training.resuming.extension import Extension, extension
 from ppema.training.resuming.refusals import (
     anew,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from support.configs import config
 
-from ppema.training.resuming.compared import current_form, differences, harmless, plain
+from ppema.config.differing import differences
+from ppema.training.resuming.compared import current_form, harmless, plain
 
 PLATEAU = "lr={name: ReduceOnPlateau, args: {learning_rate: 0.1}}"
 
