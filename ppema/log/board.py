@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from pathlib import Path
@@ -19,31 +20,36 @@ _NO_FIGURE = 64  # bytes
 
 
 class Board:
-    """A new VisualDL file. Its methods raise OSError if a write fails; a later write then includes the failed record.
+    """A new VisualDL file. Records are gathered until `flush` writes them.
 
     VisualDL's own LogWriter writes from a thread. A full disk ends that thread silently, and the process then hangs.
     """
 
     def __init__(self, folder: Path):
-        """Create the file in the existing `folder`. Call `begin` first. Raises OSError."""
-        self.file = AppendedFile(_new_file(folder))
-        self._writer = RecordWriter(self.file)
-
-    def begin(self) -> None:
-        """Write the first record of every file."""
-        self._write(meta_data(display_name="", walltime=_now()))
+        """Create the file in the existing `folder`. Raises OSError."""
+        self._file = AppendedFile(_new_file(folder))
+        self._gathered = io.BytesIO()
+        self._writer = RecordWriter(self._gathered)
+        self._add(meta_data(display_name="", walltime=_now()))
 
     def scalar(self, tag: str, value: float, step: int) -> None:
-        self._write(scalar(_tag(tag), value, step, _now()))
+        self._add(scalar(_tag(tag), value, step, _now()))
 
     def image(self, tag: str, pixels: np.ndarray, step: int) -> None:
         """pixels: [height, width, 3] uint8."""
-        self._write(image(_tag(tag), pixels, step, _now()))
+        self._add(image(_tag(tag), pixels, step, _now()))
+
+    def flush(self) -> None:
+        """Write what was gathered. Raises OSError if that fails; the next `flush` then tries again."""
+        piece = self._gathered.getvalue()
+        self._gathered.seek(0)
+        self._gathered.truncate()
+        self._file.append(piece)
 
     def close(self) -> None:
-        self.file.close()
+        self._file.close()
 
-    def _write(self, record: Any) -> None:
+    def _add(self, record: Any) -> None:
         self._writer.write(record.SerializeToString())
 
 

@@ -13,16 +13,15 @@ from ppema.checkpoint.appended import AppendedFile
 from ppema.checkpoint.durable import replace_file, write_file
 from ppema.checkpoint.folder import free, set_aside
 from ppema.errors import SetupError, TrainingError, escaped
-from ppema.log.board import Board, board_files, has_figures
+from ppema.log.board import has_figures
 from ppema.log.interval import Interval
 from ppema.log.progress import Bar
-from ppema.log.records import Saved, measures_of, read_metrics, to_json
+from ppema.log.records import Saved, read_metrics, to_json
+from ppema.log.run_board import RunBoard
 from ppema.user_code.blame import in_foreign_code, whole_traceback
 
 # The share of time waiting for data above which the log line has it.
 LONG_WAIT = 0.1
-# The keys of a train record that are no figures of the run.
-_NO_FIGURES = ("kind", "step", "epoch", "decay", "health")
 
 
 class RunLog:
@@ -53,20 +52,12 @@ class RunLog:
             replace_file(output / "metrics.jsonl", "".join(to_json(each) + "\n" for each in (*kept, *saved)).encode())
             self._metrics = self._opened(output / "metrics.jsonl")
             self._text = self._opened(output / "log.txt")
-            (output / "vdl").mkdir(exist_ok=True)
-            old = board_files(output / "vdl")
-            self._board = self._stack.enter_context(contextlib.closing(Board(output / "vdl")))
+            self._board = self._stack.enter_context(contextlib.closing(RunBoard(output / "vdl")))
         except OSError as error:
             self._stack.close()
             raise SetupError(f"{output}: the run's folder can not be written: {error}") from error
         with self._writing():
-            self._board.begin()
-        for record in kept:
-            self._draw(record)
-        with self._writing():
-            # The old files are deleted only once the new one has all their records.
-            for name in old if not self._failing else ():
-                (output / "vdl" / name).unlink()
+            self._board.begin(kept)
         for path in aside:
             self.say(f"set aside as {path}")
 
@@ -95,9 +86,11 @@ class RunLog:
                 self._failed(error)
             if kind is None and self._go_on:
                 self._go_on = False
-                for file in (self._metrics, self._text, self._board.file):
+                for file in (self._metrics, self._text):
                     with self._writing():
                         file.append(b"")
+                with self._writing():
+                    self._board.flush()
 
     def _failed(self, error: Exception) -> None:
         """Write the error that ends the run to log.txt only; for an error outside ppema, its whole traceback."""
@@ -174,20 +167,8 @@ class RunLog:
     def _record(self, record: Mapping[str, Any]) -> None:
         with self._writing():
             self._metrics.append(f"{to_json(record)}\n".encode())
-        self._draw(record)
-
-    def _draw(self, record: Mapping[str, Any]) -> None:
-        """Write a record to VisualDL: train/<figure>, decay/<average>, health; <metric>/<weights>."""
-        if record["kind"] == "train":
-            scalars = {f"train/{name}": value for name, value in record.items() if name not in _NO_FIGURES}
-            scalars |= {f"decay/{name}": decay for name, decay in record["decay"].items()}
-            scalars |= _health_scalars(record.get("health", {}))
-        else:
-            scalars = {f"{measure}/{record['weights']}": record[measure] for measure in measures_of(record)}
-        found = [(tag, float(value)) for tag, value in scalars.items() if value is not None]
-        for tag, value in found:
-            with self._writing():
-                self._board.scalar(tag, value, record["step"])
+        with self._writing():
+            self._board.draw(record)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -209,12 +190,3 @@ def _in_words(reading: Reading) -> str:
         return "not begun"
     distance = "-" if reading.distance is None else f"{reading.distance:.3g}"
     return f"decay {reading.decay:.6g}  window {reading.window:.1f} steps  distance {distance}"
-
-
-def _health_scalars(health: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
-    """The scalars {window,distance,stalled}/<average> and distance/<average>/<layer group>."""
-    scalars = {}
-    for name, each in health.items():
-        scalars |= {f"{figure}/{name}": each[figure] for figure in ("window", "distance", "stalled")}
-        scalars |= {f"distance/{name}/{group}": value for group, value in each["groups"].items()}
-    return scalars

@@ -77,12 +77,12 @@ def _log(report: Report, kind: Kind, image: Path, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with closing(Board(folder)) as board:
-        board.begin()
         for row in report.rows:
             assert row.length is not None
             for metric, value in row.metrics.items():
                 board.scalar(metric, float(value), round(row.length * _PER_UNIT[kind]))
         board.image(f"{report.metric} by length", _pixels(image), report.step)
+        board.flush()
 
 
 def _pixels(image: Path) -> np.ndarray:
