@@ -11,6 +11,7 @@ import ctypes
 import importlib.metadata
 import io
 import os
+import platform
 import re
 import sys
 import warnings
@@ -34,6 +35,12 @@ TESTED = "2.6 or 3.0 to 3.3"
 def available_cores() -> int:
     """The number of cores in this process's affinity mask, ≥ 1. It may be less than the machine's total."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The name of the processor, as its maker writes it; that of its architecture where the system has no other."""
+    names = (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
+    return next(names, "") or platform.machine()
 
 
 def available_memory() -> int:

@@ -27,7 +27,7 @@ FLOORS = (
 )
 LAYERS = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # Where one that is too old is refused, and where the version is written down and decides nothing.
-VERSION_KNOWN = {"ppema.environment", "ppema.training.resuming.resume", "ppema.deploy.inference"}
+VERSION_KNOWN = {"ppema.environment", "ppema.training.loop", "ppema.training.resuming.resume", "ppema.deploy.inference"}
 PADDLE_FREE = {"errors", "values", "version", "user_code", "config", "averaging", "checkpoint", "data", "experiments"}
 
 
@@ -217,8 +217,8 @@ def test_a_breach_of_the_seam_would_be_seen(line):
 
 # A flag of ours, or a tool, in a text; one that is pieced together ends in its dashes.
 FLAG = re.compile(r"(?:^|[\s'\"(`])(?:--(?:[a-z]|$)|-[co]\b)|\btools/")
-# The compiler's command line.
-OTHER_FLAGS = {"ppema.ir.native"}
+# The command lines of the compiler and of git.
+OTHER_FLAGS = {"ppema.ir.native", "ppema.log.history"}
 
 
 def flags(trees: dict[str, ast.Module]) -> list[tuple]:

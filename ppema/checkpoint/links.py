@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ppema.errors import SetupError
 
-_WRITTEN = ("checkpoints", "snapshots", "vdl", "metrics.jsonl", "log.txt")
+_WRITTEN = ("checkpoints", "snapshots", "vdl", "metrics.jsonl", "history.jsonl", "log.txt")
 
 
 def check_links(output: Path) -> None:

@@ -50,7 +50,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     _check_extent(path, plain)
     if plain.get("output") is None:
         plain["output"] = f"runs/{FilePath(path).stem}"
-    positions = Positions(tree.positions(), _folders(path))
+    positions = Positions(tree.positions(), _folders(path), os.fspath(path), tuple(overrides))
     try:
         config = Config.model_validate(plain).at_positions(positions)
     except ConfigError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
@@ -27,7 +28,7 @@ from ppema.config.sections.monitor import is_monitor
 from ppema.config.sections.named import LearningRate, Named, Optimizer, PassSpec
 from ppema.config.sections.runtime_section import Runtime
 from ppema.config.sections.train_section import Train
-from ppema.config.tree.positions import Positions
+from ppema.config.tree.positions import Positions, leaves
 from ppema.config.wording import faults, in_our_words
 from ppema.errors import ConfigError, Path, Problem
 from ppema.user_code.modules import looking_in
@@ -147,7 +148,15 @@ class Config(Section):
 
     def replace(self, **changes: Any) -> Self:
         """A copy with `changes`, validated. It keeps the positions of the keys in their files. Raises ConfigError."""
-        return super().replace(**changes).at_positions(self._positions)
+        made = super().replace(**changes)
+        before = dict(leaves(self.model_dump()))
+        changed = {path for path, value in leaves(made.model_dump()) if path not in before or before[path] != value}
+        return made.at_positions(replace(self._positions, replaced=self._positions.replaced | changed))
+
+    @property
+    def positions(self) -> Positions:
+        """The positions of its keys in their files; empty for a config that code made."""
+        return self._positions
 
     def at_positions(self, positions: Positions) -> Self:
         """A copy of the config that holds the positions of its keys in their files."""

@@ -27,6 +27,15 @@ def place_of(device: str) -> Any:
     return paddle.CUDAPlace(index)
 
 
+def device_name(device: str) -> str:
+    """`place_of(device)` in words: "cpu", or "gpu:0" with the name of the GPU. Raises SetupError as that does."""
+    place = place_of(device)
+    if isinstance(place, paddle.CPUPlace):
+        return "cpu"
+    index = place.get_device_id()
+    return f"gpu:{index} {paddle.device.cuda.get_device_name(index)}"
+
+
 @dataclass(frozen=True)
 class Onednn:
     """Whether a run uses oneDNN. why: the reason in words if it does not, else ""."""

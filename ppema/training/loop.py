@@ -19,10 +19,12 @@ from ppema.config import Config, to_yaml
 from ppema.data import GivenUp
 from ppema.errors import DataError, TrainingError
 from ppema.evaluation.evaluate import evaluate
+from ppema.log.history import recorded
 from ppema.log.log import RunLog
 from ppema.log.progress import progress
 from ppema.optimizers.schedules import rates
 from ppema.posthoc.snapshots import snapshots_of
+from ppema.programs.device import device_name
 from ppema.programs.executor import FailedBatchError
 from ppema.programs.model.normalization import changes, is_unmeasured, kept_by_run
 from ppema.training.batches import batches_after
@@ -72,7 +74,11 @@ def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Resu
         if known is not config:
             start = replace(start, said=(*start.said, *changes(known, run.train_loader)))
         restored = None if start.state.step or start.begun.batches else begin_with(run)
-        return Trainer(run, start, restored).go(lock)
+        made = {"resolved": run.config, "paddle": paddle.__version__, "device": device_name(config.runtime.device)}
+        with recorded(output_of(config), config, step=start.state.step, **made) as ending:
+            result = Trainer(run, start, restored).go(lock)
+            ending.step, ending.signal = result.state.step, result.stopped_by
+        return result
 
 
 def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> float:

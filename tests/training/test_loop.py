@@ -51,7 +51,8 @@ def test_what_a_run_writes(config, tmp_path):
     result = train(config())
     output = tmp_path / "run"
     assert asdict(result.state) == {"step": 28, "epoch": 4, "batch": 0, "samples": 200, "skipped": 0}
-    assert sorted(path.name for path in output.iterdir()) == ["checkpoints", "config.yml", "log.txt", "metrics.jsonl", "vdl"]
+    files = ["config.yml", "history.jsonl", "log.txt", "metrics.jsonl"]
+    assert sorted(path.name for path in output.iterdir()) == ["checkpoints", *files, "vdl"]
     records = read_metrics(output)
     assert [r["step"] for r in records if r["kind"] == "train"] == [5, 10, 15, 20, 25, 28]
     assert [(r["step"], r["weights"]) for r in records if r["kind"] == "eval"] == [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ppema.errors import ConfigError, Path, Problem
 
@@ -29,11 +30,15 @@ class Positions:
     Two instances are always equal. Positions are no part of a config's content, so a config equals itself read back from
     another file.
 
-    folders: searched, after Python's path, for modules that the config names.
+    folders: searched, after Python's path, for modules that the config names. file, overrides: the arguments of `load_config`;
+    None for a config that code made. replaced: paths whose values code changed since.
     """
 
     of: Mapping[Path, Position] = field(default_factory=dict, compare=False, repr=False)
     folders: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    file: str | None = field(default=None, compare=False, repr=False)
+    overrides: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    replaced: frozenset[Path] = field(default=frozenset(), compare=False, repr=False)
 
     def find(self, path: Path) -> Position | None:
         """The position of `path`, or of its deepest ancestor with a position (for a missing key); None without one."""
@@ -56,3 +61,15 @@ class Positions:
     def _order(self, problem: Problem) -> tuple[bool, str, int, int]:
         position = self.find(problem.path) or Position("")
         return (position.line == 0, position.source, position.line, position.column)  # overrides after files
+
+
+def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """The paths and values of everything but mappings with keys, and lists of such mappings."""
+    if isinstance(value, Mapping) and value:
+        for key, each in value.items():
+            yield from leaves(each, (*path, key))
+    elif isinstance(value, (list, tuple)) and any(isinstance(each, Mapping) for each in value):
+        for index, each in enumerate(value):
+            yield from leaves(each, (*path, index))
+    else:
+        yield path, value
