@@ -11,7 +11,9 @@ from ppema.config.sections.data_sets import Csv, DataSpec, Digits, DottedData, I
 from ppema.config.sections.init_from import PDPARAMS, SAFETENSORS, InitFrom
 from ppema.config.sections.named import LearningRate, Named, Optimizer
 from ppema.config.sections.runtime_section import Runtime
+from ppema.config.sections.sweep_section import Sweep
 from ppema.config.sections.train_section import Train
+from ppema.config.swept import Choices, Range
 
 __all__ = [
     "DEFAULT_BATCHES",
@@ -19,6 +21,7 @@ __all__ = [
     "RAW",
     "SAFETENSORS",
     "AverageSpec",
+    "Choices",
     "Config",
     "Csv",
     "Data",
@@ -33,7 +36,9 @@ __all__ = [
     "Named",
     "Npz",
     "Optimizer",
+    "Range",
     "Runtime",
+    "Sweep",
     "Synthetic",
     "Train",
     "WarmupSpec",

@@ -27,6 +27,7 @@ from ppema.config.sections.mix import Mix
 from ppema.config.sections.monitor import is_monitor
 from ppema.config.sections.named import LearningRate, Named, Optimizer, PassSpec
 from ppema.config.sections.runtime_section import Runtime
+from ppema.config.sections.sweep_section import Sweep
 from ppema.config.sections.train_section import Train
 from ppema.config.tree.positions import Positions, leaves
 from ppema.config.wording import faults, in_our_words
@@ -83,6 +84,7 @@ class Config(Section):
             "train": {"epochs": 20},
             "runtime": {"threads": 2},
             "output": "runs/smoothed",
+            "sweep": {"over": {"lr": [1e-3, 1e-2]}},
         }
     )
 
@@ -121,6 +123,10 @@ class Config(Section):
     runtime: Runtime = Field(default=Runtime(), description="Threads, device and execution.")
     output: Text | None = Field(
         default=None, description="Folder for everything that the run writes. null: `runs/<name of the config file>`."
+    )
+    # Excluded from what a run records: its files are the same whether the run is part of a sweep or not.
+    sweep: Sweep | None = Field(
+        default=None, exclude=True, description="Many runs with other values of some keys. A single run ignores it."
     )
 
     @property

@@ -55,7 +55,7 @@ def examples(*sections: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": list(sections)})
 
 
-def _plain_args(value: Any) -> dict[str, Any]:
+def plain_args(value: Any) -> dict[str, Any]:
     """A deep copy of `value` as plain data, which YAML can hold. The caller's mapping is not shared."""
     if not isinstance(value, Mapping):
         raise fault(f"expected a mapping, got {shown(value)}")
@@ -98,7 +98,7 @@ Seed = Annotated[int, Strict(), Field(ge=0, le=2**32 - 1), expecting("an integer
 Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False), expecting("a number > 0")]
 NotNegative = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False), expecting("a number >= 0")]
 Fraction = Annotated[float, Strict(), Field(ge=0, lt=1, allow_inf_nan=False), expecting("a number in [0, 1)")]
-Args = Annotated[dict[str, Any], PlainValidator(_plain_args), WithJsonSchema({"type": "object"})]
+Args = Annotated[dict[str, Any], PlainValidator(plain_args), WithJsonSchema({"type": "object"})]
 # For numbers that Paddle takes as float32: there 1e-50 is 0 and 1e39 is infinite.
 InFloat32 = AfterValidator(_in_float32)
 
