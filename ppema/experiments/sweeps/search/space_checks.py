@@ -10,8 +10,8 @@ from ppema.checkpoint.best import has_direction, mode_of, wants_less, which_is_b
 from ppema.config import Choices, Config, Range, Sweep, load_config
 from ppema.config.swept import Swept, parse_swept
 from ppema.errors import ConfigError, Naming, Problem, overridden
-from ppema.experiments.sweeps.snapshots_for_lengths import overrides_for_lengths
-from ppema.experiments.sweeps.space import DEFAULT_TRIALS, Space, grid_point, override, points_of_grid
+from ppema.experiments.sweeps.search.snapshots_for_lengths import overrides_for_lengths
+from ppema.experiments.sweeps.search.space import DEFAULT_TRIALS, Space, grid_point, override, points_of_grid
 from ppema.user_code.names import did_you_mean
 from ppema.values import shown
 

@@ -10,7 +10,7 @@ from support.configs import write_config
 from ppema.cli.common import flag
 from ppema.config import load_config, to_yaml
 from ppema.errors import ConfigError
-from ppema.experiments.sweeps.space_checks import space_of
+from ppema.experiments.sweeps.search.space_checks import space_of
 
 RATE = "lr.args.learning_rate"
 DECAY = "averages.ema.decay"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ppema.config import RAW, Config
-from ppema.experiments.sweeps.space import override
+from ppema.experiments.sweeps.search.space import override
 
 # The widths of EDM2 (Karras et al. 2024, section 3.2).
 NARROW, WIDE = 0.05, 0.10
