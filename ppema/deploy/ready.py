@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,20 +14,18 @@ import paddle
 from ppema.config import Config
 from ppema.data import Field
 from ppema.data.pictures.preprocessing import Preprocessing
-from ppema.deploy.description import parse_description
 from ppema.deploy.picture_bytes import picture_bytes, prepared
 from ppema.errors import ConfigError, DataError, Naming, PpemaError, one_line
-from ppema.evaluation.stored import normalising_as
+from ppema.evaluation.prepared import normalising
 from ppema.ir import Program, Variable
 from ppema.programs.executor import Executor
-from ppema.programs.loaders import eval_loader, train_loader
-from ppema.programs.model.normalization import as_trained, is_unmeasured, kept, kept_by_run, measured
+from ppema.programs.loaders import eval_loader
+from ppema.programs.model.normalization import is_unmeasured
 from ppema.programs.model.picture_input import picture_shape
 from ppema.programs.prediction import Prediction, build_prediction
 from ppema.programs.start import initialise, seed_everything
-from ppema.weights.file import model_in
 from ppema.weights.put import put_fitted
-from ppema.weights.stored_weights import StoredWeights, newest_checkpoint
+from ppema.weights.stored_weights import StoredWeights
 
 _MOST = 32  # samples of a comparison
 _VARYING = 32  # the size of a dimension that differs from batch to batch, in random inputs
@@ -99,11 +96,7 @@ def ready_model(
     fields of samples is exported all the same. Raises CheckpointError, ConfigError, DataError.
     """
     found = StoredWeights.find(config, weights, checkpoint)
-    if found.checkpoint is None:
-        config = _as_described(normalising_as(found.source, config), found.source)
-    else:
-        config = as_trained(config, found.checkpoint.manifest.config, found.source)
-    config = kept_by_run(config)
+    config = found.as_trained(config)
     saved = found.checkpoint.manifest.fields if found.checkpoint is not None else []
     fields = tuple(Field(tuple(each.shape), each.dtype, each.name, each.is_target) for each in saved)
     try:
@@ -124,24 +117,10 @@ def ready_model(
     return ReadyModel(config, found, fields, prediction, samples, own, executor, preparation, exported)
 
 
-def _as_described(config: Config, file: Path) -> Config:
-    """`config` with the names of classes in the metadata of the weights in `file`, else in the run's newest checkpoint.
-
-    Raises ConfigError if `config` has other names than the metadata, and CheckpointError for a damaged description there.
-    """
-    written = model_in(file)
-    if written is not None:
-        config = as_trained(config, parse_description(written, f"{file}: its metadata `model`").config, file)
-    newest = newest_checkpoint(config)
-    return config if newest is None else kept(config, newest.manifest.config)
-
-
 def _opened(config: Config, *, preprocess: bool) -> tuple[Config, tuple[Field, ...], Samples]:
     """The config with the numbers of `data.normalize`, the fields of samples, and the first samples of the evaluation data."""
     with closing(eval_loader(config)) as loader:
-        if is_unmeasured(config):
-            with closing(train_loader(config, loader)) as trained:
-                config = measured(config, trained)
+        config = normalising(config, loader)
         batch = next(iter(loader.epoch(0)))
         inputs = [field.name for field in loader.fields if not field.is_target]
         arrays = {name: array[:_MOST] for name, array in zip(inputs, batch.arrays, strict=False)}

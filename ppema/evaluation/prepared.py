@@ -141,7 +141,7 @@ def prepare_evaluation(config: Config) -> EvaluationRun:
 
 def normalising(config: Config, evaluated: Loader) -> Config:
     """`config` with the numbers of `data.normalize`: those that its run keeps, else measured over the training samples."""
-    config = kept_by_run(config)
+    config = kept_by_run(config) if is_unmeasured(config) else config
     if not is_unmeasured(config):
         return config
     with closing(train_loader(config, evaluated)) as trained:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Literal
 
 import paddle
 
-from ppema.checkpoint.checkpoint import with_weights
-from ppema.checkpoint.paths import checkpoints_of
 from ppema.config import RAW, Config
-from ppema.errors import CheckpointError, ConfigError, Naming, PpemaError
+from ppema.errors import CheckpointError, Naming, PpemaError
 from ppema.evaluation.evaluate import evaluate as measure
 from ppema.evaluation.policies import Policies
 from ppema.evaluation.prepared import prepare_evaluation
 from ppema.metrics import Figure
 from ppema.passes.select import POLICIES, BatchNormPolicy
-from ppema.programs.model.normalization import as_trained, kept
-from ppema.weights.file import description, is_file, numbers_in, read_weights
+from ppema.weights.file import is_file
+from ppema.weights.stored_weights import StoredWeights
 
 
 def evaluate_stored(
@@ -38,44 +35,23 @@ def evaluate_stored(
     """
     weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
     _check(weights, checkpoint, batch_norm, recalibrate_batches)
-    if weights is not None and is_file(weights):
-        arrays = read_weights(Path(weights))
-        config = normalising_as(Path(weights), config)
-        with closing(prepare_evaluation(config)) as run, paddle.static.scope_guard(run.scope):
-            run.put(Path(weights), arrays)
-            result = measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)
-        say(description(Path(weights)))
-        return {weights: result}
-    found = checkpoints_of(config).find(checkpoint or "last", with_weights(weights))
-    wanted = [RAW, *found.manifest.averages] if weights is None else [weights]
-    results = {}
-    config = as_trained(config, found.manifest.config, found.path)
-    with (
-        closing(prepare_evaluation(config)) as run,
-        closing(Policies(run, found, recalibrate_batches)) as policies,
-        paddle.static.scope_guard(run.scope),
-    ):
-        for name in wanted:
-            for policy in policies.chosen(name, batch_norm, skip=weights is None):
-                policies.load(name, policy)
-                label = name if policy is None else f"{name} ({policy})"
-                results[label] = measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)
+    found = StoredWeights.find(config, weights, checkpoint)
+    with closing(prepare_evaluation(found.as_trained(config))) as run, paddle.static.scope_guard(run.scope):
+        if found.checkpoint is None:
+            run.put(found.source, found.arrays)
+            say(found.what)
+            return {str(weights): measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)}
+        results, averages = {}, found.checkpoint.manifest.averages
+        with closing(Policies(run, found.checkpoint, recalibrate_batches)) as policies:
+            for name in [RAW, *averages] if weights is None else [weights]:
+                for policy in policies.chosen(name, batch_norm, skip=weights is None):
+                    policies.load(name, policy)
+                    label = name if policy is None else f"{name} ({policy})"
+                    results[label] = measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)
     if not results:
-        raise CheckpointError(f"{found.path}: none of its weights have averaged statistics: choose copy or recalibrate")
-    say(f"checkpoint: {found.path}, step {found.step}")
+        raise CheckpointError(f"{found.source}: none of its weights have averaged statistics: choose copy or recalibrate")
+    say(f"checkpoint: {found.source}, step {found.step}")
     return results
-
-
-def normalising_as(file: Path, config: Config) -> Config:
-    """`config` with the numbers of `data.normalize` in a file of weights, if it has any. Raises ConfigError for others."""
-    numbers = numbers_in(file)
-    if numbers is None:
-        return config
-    config = kept(config, {"data": {"normalize": numbers}})
-    if config.data.normalize != numbers:
-        with config.at("data", "normalize"):
-            raise ConfigError.of(f"{file} was trained with other numbers: give true here, for those of the file")
-    return config
 
 
 def _check(

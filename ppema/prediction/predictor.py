@@ -19,12 +19,11 @@ from ppema.data import Field
 from ppema.data.class_names import classes_of
 from ppema.environment import choose_threads
 from ppema.evaluation.prepared import normalising
-from ppema.evaluation.stored import normalising_as
 from ppema.prediction.predicted import OutputForm
 from ppema.programs.device import onednn_of, place_of
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader
-from ppema.programs.model.normalization import as_trained, is_unmeasured, kept, kept_by_run
+from ppema.programs.model.normalization import is_unmeasured
 from ppema.programs.prediction import Prediction, build_prediction
 from ppema.programs.start import initialise, seed_everything
 from ppema.weights.put import put_fitted
@@ -94,15 +93,13 @@ def open_stored(
     choose_threads(config.runtime.threads)
     weights = chosen_weights(config) if weights is None else os.fspath(weights)
     found = StoredWeights.find(config, weights, checkpoint)
-    origin = found.checkpoint
-    if origin is None:
+    config = found.as_trained(config)
+    if found.checkpoint is None:
         what = found.what if found.what == str(found.source) else f"{found.source}: {found.what}"
-        config, origin = normalising_as(found.source, config), newest_checkpoint(config)
-        config = config if origin is None else kept(config, origin.manifest.config)
     else:
         what = f"{found.name} of {found.source}, step {found.step}"
-        config = as_trained(config, origin.manifest.config, found.source)
-    return _prepared(_normalised(config), _fields(config, origin), found.source, found.arrays, what)
+    fields = _fields(config, found.checkpoint or newest_checkpoint(config))
+    return _prepared(_normalised(config), fields, found.source, found.arrays, what)
 
 
 def _prepared(config: Config, fields: tuple[Field, ...], source: Path, arrays: Arrays, what: str) -> StoredPredictor:
@@ -130,7 +127,6 @@ def _form(name: str, prediction: Prediction, classes: tuple[str, ...] | None) ->
 
 def _normalised(config: Config) -> Config:
     """`config` with the numbers of `data.normalize`. They are measured again if neither weights nor run keep them."""
-    config = kept_by_run(config)
     if not is_unmeasured(config):
         return config
     with closing(eval_loader(config)) as loader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import safe_open
@@ -88,6 +89,20 @@ def model_in(file: Path) -> str | None:
     """
     metadata = _metadata(file)
     return metadata.get("model") if metadata.get("format") == _FORMAT else None
+
+
+def config_in(file: Path) -> dict[str, Any] | None:
+    """The resolved config in the model's description in the metadata of `file`; None without one. Raises CheckpointError."""
+    written = model_in(file)
+    if written is None:
+        return None
+    try:
+        config = json.loads(written)["config"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{file}: the description in its metadata `model` is damaged: it has no config")
+    return config
 
 
 def numbers_in(file: Path) -> dict[str, Normalization] | None:

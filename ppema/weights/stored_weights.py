@@ -1,19 +1,22 @@
-"""The weights that predict or are exported: those of a checkpoint, or of a file of weights."""
+"""The weights that are evaluated, predict or are exported: those of a checkpoint, or of a file of weights."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ppema.checkpoint.checkpoint import Checkpoint, with_weights
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.checkpoint.tensors import Arrays
-from ppema.config import Config
+from ppema.config import RAW, Config
 from ppema.config.sections.normalize import Normalization, numbers_of
 from ppema.errors import CheckpointError, Naming, PpemaError
-from ppema.weights.file import is_file, numbers_in, read_described
+from ppema.programs.model.normalization import as_trained, kept_by_run
+from ppema.weights.file import config_in, is_file, numbers_in, read_described
 
 
 @dataclass(frozen=True)
@@ -21,51 +24,75 @@ class StoredWeights:
     """Arrays by variables' names.
 
     source: their checkpoint's folder, or their file; name: "raw", an average's, or the file's; what: a description; step: of
-    their run, if known; structured: names by place, of a checkpoint; numbers: of `data.normalize`; checkpoint: their own, None
-    for a file.
+    their run, if known; structured: names by place, of a checkpoint; kept: of the resolved config of their run, what is known;
+    checkpoint: their own, None for a file.
     """
 
-    arrays: Arrays
     source: Path
     name: str
     what: str
     step: int | None
     structured: Mapping[str, str]
-    numbers: Mapping[str, Normalization] | None
+    kept: Mapping[str, Any]
     checkpoint: Checkpoint | None
+    _read: Arrays | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def find(
-        cls, config: Config, weights: str | os.PathLike[str], checkpoint: str | os.PathLike[str] | None = None
+        cls, config: Config, weights: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None = None
     ) -> StoredWeights:
         """The weights of a run of `config`: "raw" or an average's name in `checkpoint`, or a file *.safetensors.
 
-        checkpoint: "last" (the default), "best", or a path. Raises CheckpointError, and PpemaError for a file and a checkpoint.
+        weights: None means "raw", and a checkpoint that holds all averages too. checkpoint: "last" (the default), "best", or a
+        path. Raises CheckpointError, and PpemaError for a file and a checkpoint.
         """
-        weights = os.fspath(weights)
-        if not is_file(weights):
+        weights = None if weights is None else os.fspath(weights)
+        if weights is None or not is_file(weights):
             which = os.fspath(checkpoint or "last")
-            return cls.of_checkpoint(checkpoints_of(config).find(which, with_weights(weights)), weights)
+            return cls.of_checkpoint(checkpoints_of(config).find(which, with_weights(weights)), weights or RAW)
         if checkpoint is not None:
             raise PpemaError(Naming("{checkpoint}: {} is a file of weights: leave it out", weights))
         return cls.of_file(Path(weights))
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Checkpoint, weights: str) -> StoredWeights:
-        """The weights of `checkpoint`, "raw" or an average's name. Raises CheckpointError."""
-        manifest = checkpoint.manifest
-        step = manifest.state.step
-        numbers = numbers_of(manifest.config.get("data", {}).get("normalize"))
-        arrays = checkpoint.weights(weights)
-        return cls(
-            arrays, checkpoint.path, weights, f"{weights} at step {step}", step, manifest.structured, numbers, checkpoint
-        )
+        """The weights of `checkpoint`, "raw" or an average's name. Raises CheckpointError for an unknown name."""
+        manifest, step = checkpoint.manifest, checkpoint.step
+        if weights != RAW:
+            checkpoint.shadow_of(weights)  # raises
+        what = f"{weights} at step {step}"
+        return cls(checkpoint.path, weights, what, step, manifest.structured, manifest.config, checkpoint)
 
     @classmethod
     def of_file(cls, file: Path) -> StoredWeights:
         """The weights in `file`, *.safetensors. Raises CheckpointError."""
         arrays, what = read_described(file)
-        return cls(arrays, file, file.stem, what or str(file), None, {}, numbers_in(file), None)
+        numbers, kept = numbers_in(file), config_in(file)
+        if kept is None:
+            kept = {} if numbers is None else {"data": {"normalize": numbers}}
+        return cls(file, file.stem, what or str(file), None, {}, kept, None, arrays)
+
+    @cached_property
+    def arrays(self) -> Arrays:
+        """[…] by variables' names. Raises CheckpointError for an average without a value, and for a file that is damaged."""
+        if self._read is not None:
+            return self._read
+        assert self.checkpoint is not None
+        return self.checkpoint.weights(self.name)
+
+    @property
+    def numbers(self) -> Mapping[str, Normalization] | None:
+        """Those of `data.normalize` with which the weights were trained; None if there are none, or none are known."""
+        return numbers_of(self.kept.get("data", {}).get("normalize"))
+
+    def as_trained(self, config: Config) -> Config:
+        """`config` with what the run of these weights keeps: numbers of `data.normalize`, and names of classes.
+
+        What a file does not have is taken from the newest checkpoint of the run of `config`. Numbers may still be unmeasured
+        then. Raises ConfigError if `config` has other ones: its inputs or labels would mean something else.
+        """
+        made = as_trained(config, self.kept, self.source)
+        return made if self.checkpoint is not None else kept_by_run(made)
 
     def placed(self, checkpoint: Checkpoint) -> StoredWeights:
         """The same weights, with the places in `checkpoint`. Raises CheckpointError if it belongs to another model."""

@@ -66,7 +66,7 @@ def test_they_are_those_of_the_data_set(tmp_path):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("data.normalize=false", "data.normalize: not those of the weights in .*: give what the config.yml of their run has"),
+        ("data.normalize=false", "data.normalize: not that of the weights in .*: give true, for theirs"),
         ("data.classes=[bee, ant, cat]", "data.classes: not those of the weights in .*: class 0 is 'bee', not 'ant'; class 1"),
     ],
 )

@@ -98,11 +98,10 @@ def as_trained(config: Config, before: Mapping[str, Any], source: object) -> Con
     """
     made, data = kept(config, before), before.get("data")
     given = data if isinstance(data, Mapping) else {}
-    if not is_unmeasured(made) and (made.data.normalize or None) != numbers_of(given.get("normalize")):
+    if "normalize" in given and (made.data.normalize or None) != (theirs := numbers_of(given["normalize"])):
         with config.at("data"):
-            raise ConfigError.of(
-                f"not those of the weights in {source}: give what the config.yml of their run has", "normalize"
-            )
+            give = "true, for theirs" if theirs else "false, as in training"
+            raise ConfigError.of(f"not that of the weights in {source}: give {give}", "normalize")
     names = given.get("classes")
     if names and made.data.classes is not None and (differing := difference(made.data.classes, names)):
         with config.at("data"):
@@ -122,12 +121,10 @@ def _numbers_kept(config: Config, before: Mapping[str, Any]) -> Config:
 
 
 def kept_by_run(config: Config, checkpoint: str = "auto") -> Config:
-    """`config` with what a checkpoint of its run keeps, as `kept`; unchanged without a checkpoint, or if it has the numbers.
+    """`config` with what a checkpoint of its run keeps, as `kept`; unchanged without a checkpoint.
 
     checkpoint: "auto" for the newest intact one, "last", "best" or a path. A faulty one is reported when it is loaded.
     """
-    if not is_unmeasured(config):
-        return config
     store = checkpoints_of(config)
     try:
         found = store.newest_intact(Checkpoint.open)[0] if checkpoint == "auto" else store.find(checkpoint, Checkpoint.open)

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from support.configs import SMALL, blobs, loader
 from support.datasets import Listed
 
-from ppema.api import average, evaluate, export, train
+from ppema.api import average, evaluate, export, predict, train
 from ppema.config.sections.normalize import Normalization
 from ppema.data import Field, build_dataset
 from ppema.errors import CheckpointError, ConfigError
@@ -107,12 +107,10 @@ def test_files_of_weights_hold_the_numbers(written, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(prepared, "train_loader", reads)
         assert evaluate(written(folder="other"), file) == {str(file): expected}
-    for other in ("false", "{input_0: {mean: [0.5], std: [2.0]}}"):
+    for other in ("false", "{input_0: {mean: [0.5], std: [2.0]}}", "[input_1]"):
         with pytest.raises(ConfigError) as caught:
             evaluate(written(f"data.normalize={other}"), file)
-        assert str(caught.value).endswith(
-            f"data.normalize: {file} was trained with other numbers: give true here, for those of the file"
-        )
+        assert str(caught.value).endswith(f"data.normalize: not that of the weights in {file}: give true, for theirs")
     write_weights(again, {"w": np.zeros(1)}, step=1, what="x", numbers=None)
     assert numbers_in(again) is None
     save_file({"w": np.zeros(1)}, again, metadata={"normalize": '{"x": 1}'})
@@ -120,6 +118,15 @@ def test_files_of_weights_hold_the_numbers(written, tmp_path, monkeypatch):
         CheckpointError, match='again.safetensors: the numbers in its metadata `normalize` can not be read: {"x'
     ):
         numbers_in(again)
+
+
+def test_weights_that_were_trained_without_numbers_do_not_get_any(written, tmp_path):
+    """They would be measured and applied in silence, in evaluation, prediction and export alike."""
+    train(written("data.normalize=false", "train.stop_after=1 steps"))
+    uses = (evaluate, lambda config: export(config, tmp_path / "model", format="paddle"))
+    for use in (*uses, lambda config: predict(config, "data.eval")):
+        with pytest.raises(ConfigError, match=r"data\.normalize: not that of the weights in .*: give false, as in training$"):
+            use(written())
 
 
 def test_transforms_of_evaluations_that_do_not_fit_training_samples_are_named(written, tmp_path):
