@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ("digits_cnn", "digits_posthoc")
 KILL_TEST = "test_killed"
 # The only figures of metrics.jsonl that depend on the machine and its load.
-TIMES = ("samples_per_second", "data_wait", "memory_mib")
+TIMES = ("samples_per_second", "data_wait", "seconds", "memory_mib")
 SIGMA_REL = "0.07,0.2"
 SHOWN = 5
 

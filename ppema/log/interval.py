@@ -8,12 +8,26 @@ from collections.abc import Mapping
 from ppema.checkpoint.state import Losses
 
 
+class TrainingTime:
+    """The time of a run's steps so far, without that for evaluation and saving, in all of its processes.
+
+    seconds: NaN if it is unknown, because an earlier version began the run, or because another run did.
+    """
+
+    def __init__(self, seconds: float = 0.0):
+        self.seconds = seconds
+
+
 class Interval:
     """The losses of the steps that were not skipped, and times without those for evaluation and saving."""
 
-    def __init__(self, losses: Losses | None = None) -> None:
-        """losses: those before the checkpoint, if a resumed run continues an interval. The rate covers later steps only."""
+    def __init__(self, losses: Losses | None = None, total: TrainingTime | None = None) -> None:
+        """losses: those before the checkpoint, if a resumed run continues an interval. The rate covers later steps only.
+
+        total: gets the times of the steps too.
+        """
         self.losses = Losses() if losses is None else losses
+        self._total = TrainingTime() if total is None else total
         self._samples = 0
         self._seconds = 0.0
         self._waited = 0.0
@@ -31,14 +45,18 @@ class Interval:
         """Count a step on `samples` samples. loss: None if the step was skipped; parts: of the loss by name."""
         if loss is not None:
             self.losses = self.losses.plus(loss, parts)
-        self._samples += samples
-        self._seconds += time.perf_counter() - self._mark
+        self._count(samples)
 
     def ran(self, samples: int) -> None:
         """Count a micro-batch of `samples` samples that ends no step."""
-        self._samples += samples
-        self._seconds += time.perf_counter() - self._mark
+        self._count(samples)
         self.resume()
+
+    def _count(self, samples: int) -> None:
+        seconds = time.perf_counter() - self._mark
+        self._samples += samples
+        self._seconds += seconds
+        self._total.seconds += seconds
 
     @property
     def rate(self) -> float:

@@ -14,9 +14,9 @@ from ppema.checkpoint.durable import replace_file, write_file
 from ppema.checkpoint.folder import free, set_aside
 from ppema.errors import SetupError, TrainingError, escaped
 from ppema.log.board import has_figures
-from ppema.log.interval import Interval
+from ppema.log.interval import Interval, TrainingTime
 from ppema.log.progress import Bar
-from ppema.log.records import Saved, read_metrics, to_json
+from ppema.log.records import Saved, finite, read_metrics, seconds_until, to_json
 from ppema.log.run_board import RunBoard
 from ppema.user_code.blame import in_foreign_code, whole_traceback
 
@@ -25,7 +25,10 @@ LONG_WAIT = 0.1
 
 
 class RunLog:
-    """The records of one run; a context manager. Every write reaches the system at once, so a killed run keeps them."""
+    """The records of one run; a context manager. Every write reaches the system at once, so a killed run keeps them.
+
+    time: of the training up to the step at which the log begins, which the loop adds to. Records have it.
+    """
 
     def __init__(
         self, output: Path, bar: Bar, *, step: int, origin: Path | None = None, keep: bool = False, go_on: bool = False
@@ -47,8 +50,9 @@ class RunLog:
             output.mkdir(parents=True, exist_ok=True)
             found = read_metrics(output)
             kept = [record for record in found if record["step"] <= step]
+            self.time = TrainingTime(seconds_until(output, step))
             aside = self._set_aside(keep=keep and len(kept) < len(found), vdl=not found)
-            saved = [Saved(step=step, origin=origin and str(origin)).model_dump(exclude_none=True)] if step else []
+            saved = [_saved(step, self.time.seconds, origin)] if step else []
             replace_file(output / "metrics.jsonl", "".join(to_json(each) + "\n" for each in (*kept, *saved)).encode())
             self._metrics = self._opened(output / "metrics.jsonl")
             self._text = self._opened(output / "log.txt")
@@ -140,7 +144,7 @@ class RunLog:
         measured = {name: asdict(reading) for name, reading in health.items()}
         decays = {name: each.pop("decay") for name, each in measured.items()}
         first = {"loss": loss, **parts, "lr": lr, "skipped": skipped}
-        times = {"samples_per_second": rate, "data_wait": wait, **memory}
+        times = {"samples_per_second": rate, "data_wait": wait, "seconds": self.time.seconds, **memory}
         self._record(
             {"kind": "train", "step": step, "epoch": epoch, **first, **norms, "decay": decays, "health": measured, **times}
         )
@@ -155,14 +159,15 @@ class RunLog:
 
     def evaluation(self, step: int, epoch: float, weights: str, metrics: Mapping[str, Any]) -> None:
         """Record the figures of one set of weights over the evaluation set: numbers, and arrays as nested lists."""
-        self._record({"kind": "eval", "step": step, "epoch": epoch, "weights": weights, **metrics})
+        place = {"step": step, "epoch": epoch, "seconds": self.time.seconds}
+        self._record({"kind": "eval", **place, "weights": weights, **metrics})
         numbers = (f"{name} {value:.4f}" for name, value in metrics.items() if not isinstance(value, list))
         self.say(f"step {step}  eval  {weights:<12} " + "  ".join(numbers))
 
-    def saved(self, step: int) -> None:
-        """Record that a checkpoint of `step` was saved."""
+    def saved(self, step: int, seconds: float) -> None:
+        """Record that a checkpoint of `step` was saved. seconds: of training up to its state, as in `time`."""
         with self._writing():
-            self._metrics.append(f"{to_json(Saved(step=step).model_dump(exclude_none=True))}\n".encode())
+            self._metrics.append(f"{to_json(_saved(step, seconds))}\n".encode())
 
     def _record(self, record: Mapping[str, Any]) -> None:
         with self._writing():
@@ -183,6 +188,11 @@ class RunLog:
             self._failing = True
         else:
             self._failing = False
+
+
+def _saved(step: int, seconds: float, origin: Path | None = None) -> dict[str, Any]:
+    """The record of a checkpoint, without what is absent or unknown."""
+    return Saved(step=step, origin=origin and str(origin), seconds=finite(seconds)).model_dump(exclude_none=True)
 
 
 def _in_words(reading: Reading) -> str:

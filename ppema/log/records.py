@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +27,8 @@ class _Evaluation(BaseModel):
     step: _Step
     epoch: _Number
     weights: str
+    # Runs of older versions lack it, and null is unknown.
+    seconds: _Figure = None
 
 
 class _Health(BaseModel):
@@ -54,13 +57,17 @@ class _Interval(BaseModel):
 
 
 class Saved(BaseModel):
-    """The record of a checkpoint. origin: the checkpoint of another run from which this one continued, if any."""
+    """The record of a checkpoint.
+
+    origin: the checkpoint of another run from which this one continued, if any; seconds: of training, None if unknown.
+    """
 
     model_config = ConfigDict(strict=True)
 
     kind: Literal["checkpoint"] = "checkpoint"
     step: _Step
     origin: str | None = None
+    seconds: _Figure = None
 
 
 _KINDS: dict[Any, type[BaseModel]] = {"eval": _Evaluation, "train": _Interval}
@@ -84,6 +91,18 @@ def newest_saved(output: Path) -> Saved | None:
     """The last record of a checkpoint in a run's metrics.jsonl; None if there is none. Raises as `read_metrics` does."""
     lines = [line for value, line in _lines(output) if _kind(value) == "checkpoint" and _is(Saved, line)]
     return Saved.model_validate_json(lines[-1]) if lines else None
+
+
+def seconds_until(output: Path, step: int) -> float:
+    """The seconds of training in the last record up to `step`; NaN if they are unknown. Raises as `read_metrics` does."""
+    known = {**_KINDS, "checkpoint": Saved}
+    found = [value for value, line in _lines(output) if _is(known.get(_kind(value)), line) and value["step"] <= step]
+    if not step and not found:
+        return 0.0
+    # Records of checkpoints may come late, because a thread of its own writes checkpoints.
+    found.sort(key=lambda record: record["step"])
+    seconds = found[-1].get("seconds") if found else None
+    return math.nan if seconds is None else seconds
 
 
 def _lines(output: Path) -> Iterator[tuple[Any, str]]:

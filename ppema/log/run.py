@@ -22,10 +22,11 @@ _CONFIG = "config.yml"
 class Records:
     """The lines of a run's metrics.jsonl, in order, as mappings.
 
-    train: one for each log interval, with step, epoch, loss (the mean), lr, skipped, decay and health by average,
+    train: one for each log interval, with step, epoch, seconds, loss (the mean), lr, skipped, decay and health by average,
     samples_per_second, data_wait (the share of the time, in [0, 1]), memory_mib and gpu_memory_mib (the largest so far), the
     parts of the loss as loss.<name>, and norms with `train.log_norms`. evaluations: one for each evaluated set of weights, with
-    step, epoch, weights ("raw" or an average's name), and the measures by name. A non-finite number is None.
+    step, epoch, seconds, weights ("raw" or an average's name), and the measures by name. A non-finite number is None.
+    seconds: of the run's steps so far, without evaluation and saving; None if unknown.
     """
 
     train: tuple[dict[str, Any], ...]

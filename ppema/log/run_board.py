@@ -10,7 +10,7 @@ from ppema.log.board import Board, board_files
 from ppema.log.records import measures_of
 
 # The keys of a train record that are no figures of the run.
-_NO_FIGURES = ("kind", "step", "epoch", "decay", "health")
+_NO_FIGURES = ("kind", "step", "epoch", "decay", "health", "seconds")
 
 
 class RunBoard:

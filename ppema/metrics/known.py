@@ -37,7 +37,7 @@ METRICS: dict[str, Callable[..., Any]] = {
     "r2": R2,
 }
 # The other keys of an evaluation's record in metrics.jsonl, which figures lie beside.
-RECORD_KEYS = ("kind", "step", "epoch", "weights")
+RECORD_KEYS = ("kind", "step", "epoch", "seconds", "weights")
 
 
 def build_metrics(specs: Sequence[Any]) -> dict[str, Metric]:

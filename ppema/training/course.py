@@ -54,7 +54,8 @@ class Course:
         self._due, self._stop, self._bar, self._log, self._saver = due, stop, bar, log, saver
         self._snapshots = snapshots_of(run.config)
         self._finite = StateCheck(run, start.state)
-        self._health, self._interval = Health(run.programs, run.scope, start.state.updates), Interval(start.interval)
+        self._health = Health(run.programs, run.scope, start.state.updates)
+        self._interval = Interval(start.interval, log.time)
         self._lr = float(run.programs.lr())
         # The state after the last step that was not skipped.
         self._written = start.state
@@ -165,7 +166,7 @@ class Course:
             memory=memory_figures(place_of(run.config.runtime.device)),
         )
         self._log.warn(self._health.stopped())
-        self._interval = Interval()
+        self._interval = Interval(total=self._log.time)
 
     def _evaluate(self) -> None:
         if not self._due.evaluate.due(self.state):

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ppema.errors import SetupError
-from ppema.log.interval import Interval
+from ppema.log.interval import Interval, TrainingTime
 from ppema.log.log import RunLog
 from ppema.log.progress import progress
 from ppema.log.records import read_metrics, to_json
@@ -109,7 +109,8 @@ def test_training_goes_on_when_nobody_listens(monkeypatch, tmp_path):
 def test_the_rate_leaves_out_what_is_not_training(monkeypatch):
     clock = iter([0.0, 0.5, 2.0, 5.0, 5.25, 6.0])
     monkeypatch.setattr("ppema.log.interval.time.perf_counter", lambda: next(clock))
-    interval = Interval()
+    total = TrainingTime(100.0)
+    interval = Interval(total=total)
     interval.arrived()  # after 0.5 s
     interval.add(1.0, samples=10)  # 2 s
     interval.resume()  # after 3 s of evaluation
@@ -117,6 +118,7 @@ def test_the_rate_leaves_out_what_is_not_training(monkeypatch):
     interval.add(2.0, samples=20)  # 1 s
     assert interval.rate == 10.0
     assert interval.data_wait == 0.25
+    assert total.seconds == 103.0
     assert interval.losses.mean == 1.5
 
 
@@ -138,6 +140,29 @@ def test_no_metric_has_the_name_of_a_key_of_its_record(tmp_path):
         records.evaluation(1, 0.5, "ema", {})
     (record,) = read_metrics(tmp_path)
     assert set(record) == set(RECORD_KEYS)
+
+
+def test_the_time_of_training_goes_on_where_the_state_was_saved(tmp_path):
+    """Not at a later record, which is dropped, nor at an earlier one: between records, steps take time too."""
+
+    def opened(step, origin=None):
+        with progress(1, 0) as bar, RunLog(tmp_path, bar, step=step, origin=origin) as log:
+            return log
+
+    with progress(1, 0) as bar, RunLog(tmp_path, bar, step=0) as log:
+        for step in (10, 20):
+            log.time.seconds += 5.0
+            log.evaluation(step, 1.0, "raw", {"loss": 0.5})
+        log.saved(13, 6.5)
+    assert [each["seconds"] for each in read_metrics(tmp_path)] == [5.0, 10.0]
+    # Again, because the records of checkpoints are written anew.
+    assert [opened(13).time.seconds for _ in range(2)] == [6.5, 6.5]
+    assert opened(10).time.seconds == 5.0
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "eval", "step": 10, "epoch": 1.0, "weights": "raw"}\n')
+    assert math.isnan(opened(10).time.seconds)
+    (tmp_path / "metrics.jsonl").unlink()
+    assert math.isnan(opened(10, tmp_path / "other").time.seconds)
+    assert math.isnan(opened(10).time.seconds)
 
 
 def test_parts_of_the_loss_are_logged_as_means(tmp_path):

@@ -37,7 +37,8 @@ def test_a_finished_run_is_what_trained(trained):
     assert (run.last.manifest.state, run.best.step) == (result.state, result.best["ema/accuracy"].step)
     final = {each["weights"]: each for each in run.records.evaluations[-3:]}
     for weights, metrics in result.metrics.items():
-        assert final[weights] == {"kind": "eval", "step": 28, "epoch": 4.0, "weights": weights, **metrics}
+        place = {"step": 28, "epoch": 4.0, "seconds": run.records.train[-1]["seconds"]}
+        assert final[weights] == {"kind": "eval", **place, "weights": weights, **metrics}
     assert [each["step"] for each in run.records.train] == [5, 10, 15, 20, 25, 28]
 
 

@@ -59,7 +59,7 @@ def files(run: Path) -> dict[str, bytes]:
 
 
 # Figures that depend on the machine and its load.
-OF_THE_MACHINE = ("samples_per_second", "data_wait", "memory_mib")
+OF_THE_MACHINE = ("samples_per_second", "data_wait", "seconds", "memory_mib")
 
 
 def records(run: Path) -> list[dict]:

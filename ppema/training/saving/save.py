@@ -37,7 +37,7 @@ class Saver:
         self._checkpoints = checkpoints_of(run.config, run.horizon)
         self._state = StateCopy(run)
         self._writer = BackgroundWriter()
-        self._saved: int | None = None
+        self._saved: tuple[int, float] | None = None
 
     def __enter__(self) -> Saver:
         return self
@@ -74,7 +74,7 @@ class Saver:
         manifest = manifest_of(self._run, images, state, metrics, best, interval, waiting, begun, owed)
         pointers = [pointer_of(monitor, self._run.config.train.monitors) for monitor in improved]
         write = partial(self._checkpoints.save, images, manifest, pointers)
-        self._writer.submit(partial(self._write, write, state.step))
+        self._writer.submit(partial(self._write, write, state.step, self._log.time.seconds))
 
     def submit(self, write: Callable[[], object] | None) -> None:
         """Do `write` in the background after the write before. None is ignored. Raises as `save` does."""
@@ -99,15 +99,15 @@ class Saver:
             raise failure
         self._record()
 
-    def _write(self, write: Callable[[], object], step: int) -> None:
+    def _write(self, write: Callable[[], object], step: int, seconds: float) -> None:
         write()
         # The loop's thread reads this before the next write starts. Only that thread writes the log.
-        self._saved = step
+        self._saved = step, seconds
 
     def _record(self) -> None:
         """Record the checkpoint that was saved since the last call, if any."""
         if self._saved is not None:
-            self._log.saved(self._saved)
+            self._log.saved(*self._saved)
             self._saved = None
 
     def newest(self) -> Path | None:

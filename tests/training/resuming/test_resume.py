@@ -36,6 +36,8 @@ def test_a_run_cut_in_two_ends_as_the_whole_one(config, tmp_path, stop):
     assert train(config(f"output={cut}")).state.step == 28
     ours, theirs = content(last(cut)), content(last(whole))
     best = [json.loads(each.pop("manifest"))["metrics"] for each in (ours, theirs)]
+    times = [each["seconds"] for each in read_metrics(cut)]
+    assert times[0] > 0 and times == sorted(times)
     assert ours == theirs
     assert best[0] == best[1]
 
