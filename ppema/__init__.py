@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ppema.config import Config, load_config
     from ppema.ema.exponential_moving_average import ExponentialMovingAverage
     from ppema.ema.saved import read_state
+    from ppema.experiments.sweeps.sweep_call import sweep
     from ppema.log.run import run
     from ppema.passes.clone import clone_for_test
 
@@ -42,6 +43,7 @@ __all__ = [
     "predict",
     "read_state",
     "run",
+    "sweep",
     "train",
 ]
 
@@ -58,6 +60,7 @@ _HOME = {
     "predict": "ppema.api",
     "read_state": "ppema.ema.saved",
     "run": "ppema.log.run",
+    "sweep": "ppema.experiments.sweeps.sweep_call",
     "train": "ppema.api",
 }
 

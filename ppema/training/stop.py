@@ -21,9 +21,11 @@ class StopRequest:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
+def stop_requests(then: str = "the run saves first") -> Iterator[StopRequest]:
     """Records the first SIGTERM or SIGINT instead of ending the process, and says so on stderr. The second one has its usual
     effect.
+
+    then: what follows, for the message.
 
     Outside the main thread nothing changes, because Python delivers no signals there.
     """
@@ -39,7 +41,7 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(each, handler)
         # The signal may interrupt a write to sys.stderr, which must not be entered twice.
         with suppress(OSError):
-            os.write(2, f"stopping after {signal.Signals(number).name}: the run saves first; again ends it at once\n".encode())
+            os.write(2, f"stopping after {signal.Signals(number).name}: {then}; again ends it at once\n".encode())
 
     for number in before:
         signal.signal(number, note)

@@ -38,7 +38,7 @@ def test_each_module_of_a_command_runs_it(command, here):
     assert "missing" in done[1].stderr or "required" in done[1].stderr
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "show", "average", "export"])
+@pytest.mark.parametrize("name", ["train", "eval", "show", "average", "export", "sweep"])
 def test_help_needs_no_paddle_and_little_time(name, tmp_path):
     # A fake paddle raises at its import. The time is that of the processor, independent of other load on the machine.
     (tmp_path / "paddle.py").write_text("raise RuntimeError('imported')")
@@ -51,7 +51,7 @@ def test_help_needs_no_paddle_and_little_time(name, tmp_path):
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("name", ["train", "eval", "show", "average", "export", "checkpoint", "benchmark"])
+@pytest.mark.parametrize("name", ["train", "eval", "show", "average", "export", "checkpoint", "benchmark", "sweep"])
 def test_commands_run_as_modules(name, tmp_path):
     command = [sys.executable, "-m", f"ppema.cli.{name}", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)

@@ -1,0 +1,118 @@
+"""Opens a sweep: its folder, which is made or compared, its storage, and its study."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppema.checkpoint.durable import replace_file
+from ppema.config import load_config
+from ppema.config.differing import differences
+from ppema.config.tree.yaml_text import block_yaml
+from ppema.errors import Naming, PpemaError, SetupError, listed, one_line
+from ppema.experiments.sweeps.search.space import Space
+from ppema.experiments.sweeps.study_storage import open_storage
+from ppema.experiments.sweeps.sweep_folder import JOURNAL, SWEEP, is_sweep
+from ppema.experiments.sweeps.trial_lock import LOCKS, TrialLock
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.study import Study
+
+# Keys that may differ between the processes of a sweep, and when it continues.
+_MAY_DIFFER = ("output", "sweep.trials", "sweep.jobs", "runtime.threads", "runtime.device")
+_CONFIG = "config"  # attribute of the study
+
+
+@dataclass(frozen=True)
+class OpenedSweep:
+    """A sweep that this process takes part in.
+
+    place: names the machine and the folder for the processes on other machines, which reach a storage outside the folder; None
+    without one.
+    """
+
+    space: Space
+    folder: Path
+    storage: BaseStorage
+    study: Study
+    place: str | None
+
+
+def open_sweep(space: Space, folder: Path, url: str | None) -> OpenedSweep:
+    """Open the sweep of `space` in `folder`, with the storage at `url` (`open_storage`), or begin it.
+
+    Raises PpemaError if the folder holds something else, or a sweep of another config; SetupError for a folder that can not be
+    written, and for a storage that can not be reached.
+    """
+    config = {**space.config.model_dump(mode="json"), "sweep": space.section.model_dump(mode="json")}
+    try:
+        (folder / LOCKS).mkdir(parents=True, exist_ok=True)
+        with TrialLock.wait(folder, "start"):
+            before = _checked(folder, config)
+            storage = open_storage(url, folder)
+            study = _study(space, storage, str(folder), config, new=before is None)
+            if before is None or before != space.section.trials:
+                replace_file(folder / SWEEP, block_yaml(config).encode())
+    except OSError as error:
+        raise SetupError(f"{folder}: the sweep's folder can not be written: {error.strerror or error}") from error
+    place = None if url is None else f"{platform.node()}:{os.path.realpath(folder)}"
+    return OpenedSweep(space, folder, storage, study, place)
+
+
+def _checked(folder: Path, config: dict[str, Any]) -> int | None:
+    """The number of trials of the sweep that the folder holds; None for a new folder. Raises PpemaError."""
+    if not is_sweep(folder):
+        found = sorted(each.name for each in os.scandir(folder) if each.name not in (LOCKS, JOURNAL, f"{JOURNAL}.lock"))
+        if found:
+            what = "is the folder of a run" if "config.yml" in found else f"holds other files ({listed(found)})"
+            raise PpemaError(Naming("{to}: {} {}: name another folder for the sweep", folder, what))
+        return None
+    before = load_config(folder / SWEEP)
+    if before.sweep is None or before.sweep.trials is None:
+        raise PpemaError(f"{folder / SWEEP}: the section `sweep` is damaged")
+    was = {**before.model_dump(mode="json"), "sweep": before.sweep.model_dump(mode="json")}
+    _compare(was, config, str(folder))
+    if config["sweep"]["trials"] < before.sweep.trials:
+        raise PpemaError(Naming("{trials}: {} has {} trials already: name at least as many", folder, before.sweep.trials))
+    return before.sweep.trials
+
+
+def _compare(was: dict[str, Any], now: dict[str, Any], where: str) -> None:
+    if changed := differences(was, now, _MAY_DIFFER):
+        message = "{} holds a sweep of another config: {}: change it back, or name another folder with {to}"
+        raise PpemaError(Naming(message, where, listed(changed)))
+
+
+def _study(space: Space, storage: BaseStorage, name: str, config: dict[str, Any], *, new: bool) -> Study:
+    """The study of the sweep, created if there is none.
+
+    new: whether its folder is. Raises PpemaError if the study is of another config, or is missing for an old folder.
+    """
+    import optuna
+
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            direction="maximize" if space.mode == "max" else "minimize",
+            pruner=optuna.pruners.MedianPruner(),
+            load_if_exists=True,
+        )
+        before = study.user_attrs.get(_CONFIG)
+        if before is None and not new:
+            raise PpemaError(
+                Naming("{storage}: {} began with another storage: name that one, or another folder with {to}", name)
+            )
+        if before is None:
+            study.set_user_attr(_CONFIG, config)
+    except OSError:
+        raise
+    except (optuna.exceptions.OptunaError, ValueError, KeyError, AssertionError) as error:
+        raise SetupError(f"the study {name!r} can not be opened in the sweep's storage: {one_line(error)}") from error
+    if before is not None:
+        _compare(before, config, f"the study {name!r} in the sweep's storage")
+    return study

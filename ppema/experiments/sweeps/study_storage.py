@@ -1,0 +1,143 @@
+"""Optuna's storage of a sweep: a journal file in its folder, a database, or a gRPC proxy of one."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppema.errors import Naming, PpemaError, SetupError, one_line
+from ppema.experiments.sweeps.journal_lock import JournalLock
+from ppema.experiments.sweeps.sweep_folder import JOURNAL
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from sqlalchemy.engine import URL
+
+CONNECT_SECONDS = 5
+_FORMS = "postgresql+psycopg://user@host/database, sqlite:///file.db or grpc://host:port"
+# By the driver's module: the package that has it, where the names differ.
+_PACKAGES = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]", "MySQLdb": "mysqlclient"}
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
+_TIMEOUTS = {"psycopg": "connect_timeout", "psycopg2": "connect_timeout", "pymysql": "connect_timeout", "sqlite": "timeout"}
+_BUSY_SECONDS = 60  # that a statement waits for SQLite's lock
+_CREATIONS = 5  # attempts to create the tables, which other machines may create at the same time
+
+
+def open_storage(url: str | None, folder: Path) -> BaseStorage:
+    """The storage at `url`, by default the journal in the sweep's `folder`.
+
+    url: "grpc://host:port", or a URL of SQLAlchemy. Raises SetupError if the storage can not be reached within a few seconds,
+    or lacks a package, and PpemaError for anything but a URL. No message has the URL's password.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if url is None:
+        return _journal(folder / JOURNAL)
+    if url.startswith("grpc:"):
+        return _proxy(url)
+    return _database(url)
+
+
+def without_password(text: str) -> str:
+    """`text` with *** for the password of each URL in it."""
+    return re.sub(r"(\w://[^\s:@/]*):[^\s@/]*@", r"\1:***@", text)
+
+
+def _journal(file: Path) -> BaseStorage:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    try:
+        return JournalStorage(JournalFileBackend(str(file), lock_obj=JournalLock(file)))  # pyright: ignore[reportArgumentType]
+    except OSError as error:
+        raise SetupError(f"{file}: the sweep's journal can not be opened: {error.strerror}") from error
+    except (ValueError, KeyError) as error:
+        raise SetupError(f"{file}: the sweep's journal is damaged: {one_line(error)}") from error
+
+
+def _proxy(url: str) -> BaseStorage:
+    match = re.fullmatch(r"grpc://(\[[0-9A-Fa-f:.]+\]|[^/:@\s]+):([0-9]{1,5})/?", url)
+    if match is None:
+        raise PpemaError(Naming("{storage}: expected grpc://host:port, got {!r}", url))
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.storages import GrpcStorageProxy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        try:
+            proxy = GrpcStorageProxy(host=match[1], port=int(match[2]))
+            proxy.wait_server_ready(CONNECT_SECONDS)
+        except ImportError as error:
+            raise SetupError(Naming("{storage}: {}: gRPC is not installed: pip install grpcio protobuf", url)) from error
+        except ConnectionError as error:
+            raise SetupError(
+                Naming("{storage}: {}: no answer within {} seconds: is the proxy running?", url, CONNECT_SECONDS)
+            ) from error
+    return proxy
+
+
+def _database(text: str) -> BaseStorage:
+    from optuna.storages import RDBStorage, get_storage
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    try:
+        url = make_url(text)
+        driver = url.get_dialect().driver
+    except NoSuchModuleError as error:
+        name = text.partition(":")[0]
+        raise PpemaError(Naming("{storage}: unknown kind of storage {!r}; expected a URL such as {}", name, _FORMS)) from error
+    except (ArgumentError, ValueError) as error:
+        raise PpemaError(Naming("{storage}: expected a URL such as {}", _FORMS)) from error
+    shown = url.render_as_string(hide_password=True)
+    _check_driver(url, shown)
+    _check_answer(url, shown)
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if driver in _TIMEOUTS or driver == "pysqlite":
+        name = _TIMEOUTS.get(driver, "timeout")
+        options["connect_args"] = {name: _BUSY_SECONDS if driver == "pysqlite" else CONNECT_SECONDS}
+    for left in reversed(range(_CREATIONS)):
+        try:
+            return get_storage(RDBStorage(text, engine_kwargs=options))
+        except Exception as error:
+            fault = innermost(error)
+            # Another machine created the same tables in this moment.
+            if not (left and re.search("already exists|duplicate key|UNIQUE constraint", fault, re.IGNORECASE)):
+                raise SetupError(Naming("{storage}: {}: it can not be used: {}", shown, without_password(fault))) from error
+            time.sleep(0.5)
+    raise AssertionError
+
+
+def _check_driver(url: URL, shown: str) -> None:
+    """Raise SetupError if the Python package of the database is not installed."""
+    try:
+        url.get_dialect().import_dbapi()
+    except ImportError as error:
+        module = (error.name or "").partition(".")[0] or url.get_driver_name()
+        package = _PACKAGES.get(module, module)
+        message = "{storage}: {}: the package for this database is not installed: pip install {!r}"
+        raise SetupError(Naming(message, shown, package)) from error
+
+
+def _check_answer(url: URL, shown: str) -> None:
+    """Raise SetupError if nothing accepts connections at the host and port of the URL."""
+    port = url.port or _PORTS.get(url.get_backend_name())
+    if not url.host or port is None:
+        return
+    try:
+        socket.create_connection((url.host, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or f"no answer within {CONNECT_SECONDS} seconds"
+        raise SetupError(Naming("{storage}: {}: it can not be reached: {}", shown, reason)) from error
+
+
+def innermost(error: BaseException) -> str:
+    """The message of the driver, on one line, which SQLAlchemy and Optuna wrap."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(getattr(error, "orig", None) or error).split())

@@ -1,0 +1,245 @@
+"""Runs a sweep: claims trials, trains several at the same time, and records how they end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppema.environment import available_cores
+from ppema.errors import PpemaError, listed
+from ppema.experiments.sweeps.claims import Claim, Claims, Pace
+from ppema.experiments.sweeps.opened_sweep import OpenedSweep, open_sweep
+from ppema.experiments.sweeps.outage import StoragePatience
+from ppema.experiments.sweeps.sweep_folder import SweepResults, write_results
+from ppema.experiments.sweeps.sweep_progress import SweepBar, sweep_progress
+from ppema.experiments.sweeps.training_process import training_command
+from ppema.experiments.sweeps.trial_lock import LOCKS
+from ppema.experiments.sweeps.trial_runs import Settings, TrialEnd, TrialRuns
+from ppema.experiments.sweeps.trial_table import result_of, results_of
+from ppema.training.stop import StopRequest, stop_requests
+
+if TYPE_CHECKING:
+    from ppema.experiments.sweeps.search.space import Space
+
+_TICK = 0.05  # seconds between two looks at the trainings
+_LOOK = 1.0  # seconds between two looks for a trial that others left, and between two writes of the results
+_PATIENCE = 300.0  # seconds for which the storage may fail
+# While the first trials refuse their input, they are not recorded. After so many the sweep ends; they wait for the next one.
+_MOST_REFUSED = 3
+
+
+@dataclass(frozen=True)
+class SweepOutcome:
+    """results: of all trials so far; stopped_by: the number of the signal that ended the sweep early, or None."""
+
+    results: SweepResults
+    stopped_by: int | None = None
+
+
+def run_sweep(
+    space: Space,
+    to: str | os.PathLike[str] | None = None,
+    *,
+    storage: str | None = None,
+    launcher: Sequence[str] | None = None,
+    pace: Pace | None = None,
+) -> SweepOutcome:
+    """Train the trials of `space` that are left, together with other processes at the same storage, and wait for all to end.
+
+    to: the sweep's folder, by default the config's output with "-sweep"; storage: as `open_storage` takes it; launcher: the
+    words before the arguments of `ppema train`, by default that of this Python; pace: of claims.
+
+    Raises PpemaError, also if the first trials refuse their input; SetupError; TrainingError if the storage fails for minutes.
+    The trainings save before, and continue with the next sweep.
+    """
+    opened = open_sweep(space, Path(to or f"{space.config.output}-sweep"), storage)
+    with sweep_progress(space.trials) as bar, stop_requests("the trainings save first") as stop:
+        return Sweeping(opened, launcher or training_command(), bar, stop, pace).run()
+
+
+class Sweeping:
+    """The trials of one sweep in this process."""
+
+    def __init__(
+        self, opened: OpenedSweep, launcher: Sequence[str], bar: SweepBar, stop: StopRequest, pace: Pace | None = None
+    ):
+        self._opened = opened
+        self._space = opened.space
+        self._bar = bar
+        self._stop = stop
+        self._jobs = opened.space.section.jobs
+        self._claims = Claims(opened.study, opened.storage, opened.folder, opened.space.trials, opened.place, pace)
+        self._settings = Settings(opened.space, opened.folder, launcher, _threads(opened.space, self._jobs))
+        self._patience = StoragePatience(_PATIENCE, bar.line)
+        self._active: list[TrialRuns] = []
+        self._refused: list[tuple[TrialRuns, TrialEnd]] = []  # not recorded as failed until another trial has ended otherwise
+        self._sound = False  # whether one has
+        self._looked = self._written = 0.0
+        self._waiting = self._stopped = False
+
+    def run(self) -> SweepOutcome:
+        """Go on until all trials have ended, or until a signal stops the sweep."""
+        trials = self._claims.trials()
+        self._begin(trials)
+        try:
+            while not self._step():
+                time.sleep(_TICK)
+        except BaseException:
+            self._end_at_once()
+            raise
+        results = self._results()
+        write_results(results)
+        with suppress(OSError):
+            os.rmdir(self._opened.folder / LOCKS)
+        return SweepOutcome(results, self._stop.signal if self._stopped else None)
+
+    def _begin(self, trials: Sequence[Any]) -> None:
+        space, finished = self._space, sum(each.state.is_finished() for each in trials)
+        runs = f", {len(space.seeds)} runs each" if len(space.seeds) > 1 else ""
+        threads = f"{self._settings.threads} threads" if self._settings.threads != 1 else "1 thread"
+        shared = f", {self._jobs} at a time with {threads} each" if self._jobs > 1 and self._settings.threads else ""
+        self._bar.line(f"sweep: {space.trials} trials ({space.method}){runs}{shared}: {self._opened.folder}")
+        if trials:
+            self._bar.line(f"going on: {finished} of {space.trials} trials have ended")
+        self._sound = any(each.state.name in ("COMPLETE", "PRUNED") for each in trials)
+
+    def _step(self) -> bool:
+        """Look at every trial, and begin others. Returns whether the sweep is over."""
+        if self._stop.received() and not self._stopped:
+            self._stopped = True
+            for each in self._active:
+                each.stop()
+        for each in list(self._active):
+            with self._patience.trying():
+                if (ending := each.poll()) is not None:
+                    self._ended(each, ending)
+        over = False
+        with self._patience.trying():
+            while self._sound and self._refused:
+                runs, ending = self._refused[0]
+                runs.fail(ending.reason)
+                del self._refused[0]
+                self._say(runs, "failed", ending.reason)
+            over = self._wind_up() if self._stopped else self._fill()
+            self._show()
+        return over
+
+    def _fill(self) -> bool:
+        """Begin trials in free places. Returns whether all have ended."""
+        now = time.monotonic()
+        if len(self._active) == self._jobs or (self._waiting and now - self._looked < _LOOK):
+            return False
+        self._looked = now
+        while len(self._active) < self._jobs and (claim := self._claims.next()):
+            self._active.append(self._taken(claim))
+            self._waiting = False
+        if self._active:
+            self._waiting = len(self._active) < self._jobs
+            return False
+        if self._refused:
+            self._give_up()
+        if self._claims.all_finished():
+            return True
+        if not self._waiting:
+            left = [str(each.number) for each in self._claims.trials() if not each.state.is_finished()]
+            self._bar.line(f"waiting for trials of other processes: {listed(left)}")
+        self._waiting = True
+        return False
+
+    def _taken(self, claim: Claim) -> TrialRuns:
+        from optuna.trial import Trial
+
+        from ppema.experiments.sweeps.samplers import sampler_of, suggested
+
+        try:
+            study = self._opened.study
+            study.sampler = sampler_of(self._space, claim.number)
+            trial = Trial(study, claim.trial_id)
+            return TrialRuns(self._settings, trial, suggested(trial, self._space), claim, self._claims, self._opened.storage)
+        except BaseException:
+            claim.lock.release()
+            raise
+
+    def _ended(self, runs: TrialRuns, ending: TrialEnd) -> None:
+        """Note the end of a trial that no longer trains."""
+        self._active.remove(runs)
+        self._waiting = False
+        if ending.state == "stopped":
+            self._claims.give_back(runs.claim)
+        elif ending.state == "lost":
+            runs.claim.lock.release()
+            self._bar.line(f"trial {runs.claim.number}: another machine took it over")
+        elif ending.state == "refused":
+            self._refused.append((runs, ending))
+            if not self._sound and len(self._refused) >= min(_MOST_REFUSED, self._space.trials):
+                self._give_up()
+        else:
+            self._sound = True
+            self._say(runs, ending.state, ending.reason)
+
+    def _give_up(self) -> None:
+        """End the sweep, because its first trials refused their input. Raises PpemaError."""
+        runs, ending = self._refused[0]
+        count = f"the first {len(self._refused)} trials fail" if len(self._refused) > 1 else "the first trial fails"
+        raise PpemaError(f"{count}: trial {runs.claim.number}: {ending.reason}")
+
+    def _wind_up(self) -> bool:
+        """After a signal: whether every training has ended."""
+        while self._refused:
+            self._claims.give_back(self._refused[-1][0].claim)
+            self._refused.pop()
+        return not self._active
+
+    def _end_at_once(self) -> None:
+        """After an error: let the trainings save and end, and give their trials back if the storage allows it."""
+        for each in self._active:
+            each.stop()
+        for each in self._active:
+            while each.training():
+                time.sleep(_TICK)
+        with suppress(Exception):
+            self._wind_up()
+            for each in self._active:
+                self._claims.give_back(each.claim)
+            write_results(self._results())
+
+    def _say(self, runs: TrialRuns, state: str, reason: str) -> None:
+        """Show the end of a trial in one line, and write the results if the last write is a while ago."""
+        number = runs.claim.number
+        result = result_of(self._space, self._claims.trials()[number])
+        words = [f"trial {number}", state]
+        if result.value is not None:
+            spread = f" ± {result.spread:.2g}" if result.spread is not None else ""
+            words.append(f"{self._space.monitor} {result.value:.4f}{spread}")
+        words += [f"{key}={value}" for key, value in runs.params.items()]
+        if reason:
+            words.append(f"({reason})")
+        self._bar.line("  ".join(words))
+        if time.monotonic() - self._written > _LOOK:
+            write_results(self._results())
+            self._written = time.monotonic()
+
+    def _show(self) -> None:
+        """Show how far the trials in training are."""
+        if not self._bar.live:
+            return
+        found = self._claims.trials()
+        steps = [f"trial {each.claim.number}: seed {each.seed}, step {each.step or 0}" for each in self._active]
+        self._bar.update(sum(each.state.is_finished() for each in found), "  ".join(steps))
+
+    def _results(self) -> SweepResults:
+        return results_of(self._space, self._opened.folder, self._claims.trials())
+
+
+def _threads(space: Space, jobs: int) -> int | None:
+    """The threads of each training: its share of the cores, or of OMP_NUM_THREADS; None if the config has a number."""
+    if space.config.runtime.threads != "auto":
+        return None
+    inherited = os.environ.get("OMP_NUM_THREADS", "")
+    all_threads = int(inherited) if inherited.isdecimal() and int(inherited) > 0 else available_cores()
+    return max(1, all_threads // jobs)

@@ -1,0 +1,67 @@
+"""A training in a process of its own, which does not outlive the sweep that started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import ppema
+from ppema.experiments.sweeps import orphans
+from ppema.experiments.sweeps.sweep_folder import PROCESS_LOG
+
+_LOG_END = 20_000  # bytes of process.log that are searched for the reason of a failure
+
+
+def training_command() -> list[str]:
+    """The words before the arguments for config and overrides: `ppema train`, with this process's Python and import path."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(ppema.__file__)))
+    code = (
+        f"import sys; sys.path.insert(0, {root!r}); import ppema; sys.path[:] = {sys.path!r}; "
+        "from ppema.cli.main import main; sys.exit(main(sys.argv[1:], 'ppema'))"
+    )
+    return [sys.executable, "-c", code, "train"]
+
+
+class TrainingProcess:
+    """A running training. Its output goes to the end of process.log in the run's folder `output`."""
+
+    def __init__(self, launcher: Sequence[str], config: str, overrides: Sequence[str], output: Path, lock: int):
+        """Start the training of `config` with `overrides`. lock: a handle that the process inherits. Raises OSError."""
+        command = [*launcher, "-c", config, *(word for each in overrides for word in ("-o", each))]
+        output.mkdir(parents=True, exist_ok=True)
+        self._log = output / PROCESS_LOG
+        with open(self._log, "ab") as log:
+            self._begin = log.tell()
+            # Ctrl-C in a terminal reaches its whole session; a training must get one signal, to save and end.
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", orphans.__file__, str(os.getpid()), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[lock],
+                start_new_session=True,
+            )
+
+    def ended(self) -> int | None:
+        """The exit code, -N after signal N; None while the process runs."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """Let the training save and end."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def last_line(self) -> str:
+        """The last line of the process's output that is not empty; "" without one."""
+        try:
+            with open(self._log, "rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                log.seek(max(self._begin, size - _LOG_END))
+                text = log.read().decode(errors="replace")
+        except OSError:
+            return ""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return lines[-1] if lines else ""

@@ -1,0 +1,54 @@
+"""The results of a sweep, from Optuna's records of its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppema.experiments.sweeps.search.space import Space
+from ppema.experiments.sweeps.sweep_folder import RunResult, SweepResults, TrialResult, TrialState, best_trial, mean_and_spread
+from ppema.experiments.sweeps.trial_runs import ERROR, RUNS
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+_STATES: dict[str, TrialState] = {
+    "COMPLETE": "complete",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+    "RUNNING": "running",
+    "WAITING": "waiting",
+}
+
+
+def results_of(space: Space, folder: Path, trials: Sequence[FrozenTrial]) -> SweepResults:
+    """The results of the sweep in `folder` after `trials`."""
+    found = tuple(result_of(space, trial) for trial in trials)
+    return SweepResults(
+        output=str(folder),
+        config=space.path,
+        method=space.method,
+        monitor=space.monitor,
+        mode=space.mode,
+        over={key: str(each) for key, each in space.over.items()},
+        seeds=space.seeds,
+        trials=found,
+        best=best_trial(found, space.mode),
+    )
+
+
+def result_of(space: Space, trial: FrozenTrial) -> TrialResult:
+    """The result of one trial."""
+    runs = tuple(RunResult.model_validate(each) for each in trial.user_attrs.get(RUNS, ()))
+    complete = len(runs) == len(space.seeds)
+    value, spread = mean_and_spread([each.value for each in runs]) if complete else (None, None)
+    return TrialResult(
+        number=trial.number,
+        state=_STATES[trial.state.name],
+        params=space.from_optuna(trial.params),
+        value=value,
+        spread=spread,
+        runs=runs,
+        error=trial.user_attrs.get(ERROR),
+    )

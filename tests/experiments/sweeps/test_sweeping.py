@@ -1,0 +1,294 @@
+"""Sweeps with a light stand-in for the training: claims, pruning, failures, stopping, going on, and kills."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from support import trainee
+from support.commands import ROOT
+
+from ppema.cli.main import main as cli
+from ppema.errors import PpemaError
+from ppema.experiments.sweeps.search.space_checks import space_of
+from ppema.experiments.sweeps.sweep_folder import read_results
+from ppema.experiments.sweeps.sweeping import run_sweep
+
+CONFIG = str(ROOT / "configs/digits_mlp.yml")
+TRAINEE = [sys.executable, "-S", "-E", trainee.__file__]
+FORMS = "postgresql+psycopg://user@host/database, sqlite:///file.db or grpc://host:port"
+LOG_RATES = ["lr=log:1e-4..0.4"]
+# A sweep in a process of its own, with the stand-in; the arguments are those of `main` below.
+MAIN = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}, {str(Path(__file__).parent)!r}]; " + (
+    "import test_sweeping; sys.exit(test_sweeping.main(*sys.argv[1:]))"
+)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRAINEE_LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setenv("TRAINEE_STEPS", "4")
+    monkeypatch.setenv("TRAINEE_SECONDS", "0.05")
+    return tmp_path
+
+
+def space(over=LOG_RATES, method="random", trials: int | None = 4, **options):
+    return space_of(CONFIG, over=over, method=method, trials=trials, monitor="ema/accuracy", **options)
+
+
+def swept(*arguments, **options):
+    given = {name: options.pop(name) for name in ("storage", "launcher", "pace") if name in options}
+    return run_sweep(space(*arguments, **options), Path("s"), **{"launcher": TRAINEE, **given}).results
+
+
+def ledger(folder):
+    return sorted(line.split()[0] for line in (folder / "ledger").read_text().splitlines())
+
+
+def main(trials, jobs, storage=""):
+    """A sweep to start as a process."""
+    made = space(trials=int(trials), jobs=int(jobs))
+    outcome = run_sweep(made, Path("s"), launcher=TRAINEE, storage=storage or None)
+    assert "paddle" not in sys.modules
+    return 128 + outcome.stopped_by if outcome.stopped_by else 0
+
+
+def started(trials, jobs, storage=""):
+    arguments = [str(trials), str(jobs), storage]
+    return subprocess.Popen([sys.executable, "-c", MAIN, *arguments], stderr=subprocess.PIPE, text=True)
+
+
+def until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def trainings(folder):
+    """The process ids of stand-ins whose working folder is `folder`."""
+    found = []
+    for each in Path("/proc").iterdir():
+        try:
+            words = (each / "cmdline").read_bytes().split(b"\0") if each.name.isdecimal() else []
+            if trainee.__file__.encode() in words and os.path.samefile(each / "cwd", folder):
+                found.append(int(each.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_grid_and_what_optuna_has_of_it(here, capfd):
+    results = swept(["lr=0.1,0.01", "averages.ema.decay=0.9,0.99"], "grid", None, seeds=2, jobs=2)
+    assert [each.params for each in results.trials] == [
+        {"lr": lr, "averages.ema.decay": decay} for lr in (0.1, 0.01) for decay in (0.9, 0.99)
+    ]
+    for trial in results.trials:
+        values = [trainee.value(trial.params["lr"], seed, 4) for seed in (0, 1)]
+        assert [run.value for run in trial.runs] == values
+        assert trial.value == pytest.approx(sum(values) / 2, abs=1e-15)
+        assert trial.spread == pytest.approx(abs(values[0] - values[1]) / 2**0.5, abs=1e-15)
+        assert [run.output for run in trial.runs] == [f"s/trials/{trial.number:04d}-s{seed}" for seed in (0, 1)]
+    assert results.best == 2
+    assert read_results("s") == results
+    assert ledger(here) == [f"{number:04d}-s{seed}" for number in range(4) for seed in (0, 1)]
+    said = capfd.readouterr().err
+    assert "trial 2  complete  ema/accuracy 0.9255 ± 0.00071  lr=0.01  averages.ema.decay=0.9\n" in said
+    journal = JournalStorage(JournalFileBackend("s/study.journal"))
+    study = optuna.load_study(study_name="s", storage=journal)
+    assert [(each.params, each.value) for each in study.trials] == [(each.params, each.value) for each in results.trials]
+    # The second seed follows the first, with the mean so far.
+    first, second = (trainee.value(0.1, seed, 3) for seed in (0, 1))
+    reported = study.trials[0].intermediate_values
+    assert list(reported) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert reported[3] == first
+    assert reported[7] == pytest.approx((trainee.value(0.1, 0, 4) + second) / 2)
+    assert sorted(os.listdir("s")) == ["results.json", "study.journal", "study.journal.lock", "sweep.yml", "trials"]
+    # The same command again trains nothing.
+    assert swept(["lr=0.1,0.01", "averages.ema.decay=0.9,0.99"], "grid", None, seeds=2, jobs=2) == results
+    assert len(ledger(here)) == 8
+
+
+def test_a_failed_trial_is_recorded_and_the_others_go_on(here):
+    results = swept(["lr=1e3,0.01,0.5"], "grid", None)
+    assert [(each.state, each.error) for each in results.trials] == [
+        ("failed", "the loss is not finite"),
+        ("complete", None),
+        ("failed", "lr: this is no rate"),
+    ]
+    assert [run.state for run in results.trials[0].runs] == ["failed"]
+    assert results.best == 1
+
+
+def test_first_trials_that_refuse_their_input_end_the_sweep_and_wait(here, capfd):
+    with pytest.raises(PpemaError, match="^the first 3 trials fail: trial 0: lr: this is no rate$"):
+        swept(["lr=0.5,0.6,0.7,0.01"], "grid", None)
+    assert [each.state for each in read_results("s").trials] == ["waiting"] * 3
+    # With the cause removed, the same command trains them.
+    results = swept(["lr=0.5,0.6,0.7,0.01"], "grid", None, launcher=[*TRAINEE, "--all-rates"])
+    assert [each.state for each in results.trials] == ["complete"] * 4
+
+
+def test_a_trial_below_the_median_is_pruned_and_its_state_saved(here, monkeypatch):
+    monkeypatch.setenv("TRAINEE_STEPS", "40")
+    monkeypatch.setenv("TRAINEE_SECONDS", "0.4")
+    results = swept(["lr=0.01,0.02,0.03,0.04,0.05,1e-6"], "grid", None, prune=True)
+    assert [each.state for each in results.trials] == ["complete"] * 5 + ["pruned"]
+    (run,) = results.trials[5].runs
+    assert run.state == "pruned" and run.step is not None and run.step < 40 and run.value == trainee.value(1e-6, 0, run.step)
+    assert trainee.saved(run.output) >= run.step
+    assert results.best == 0
+
+
+def test_a_killed_training_goes_on_and_fails_if_it_comes_no_further(here, monkeypatch):
+    monkeypatch.setenv("TRAINEE_DIES", "1")
+    (first,) = swept(["lr=0.1"], "grid", None).trials
+    assert (first.state, first.error) == (
+        "failed",
+        "SIGKILL ended the training twice after step 0, as the system does when memory is short",
+    )
+    # Before the third step, whose predecessor is saved, it dies once.
+    monkeypatch.setenv("TRAINEE_DIES", "3")
+    results = run_sweep(space(["lr=0.1"], "grid", None), Path("t"), launcher=TRAINEE).results
+    assert [each.state for each in results.trials] == ["complete"]
+    assert ledger(here) == ["0000-s0"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_sweep_that_ends_leaves_no_training_and_goes_on(here, monkeypatch, how):
+    monkeypatch.setenv("TRAINEE_SECONDS", "2")
+    process = started(3, 2)
+    until(lambda: len(trainings(here)) == 2 and all(trainee.saved(f"s/trials/{n:04d}-s0") for n in (0, 1)))
+    process.send_signal(how)
+    said = process.communicate()[1]
+    assert process.returncode == (128 + how if how == signal.SIGTERM else -how)
+    if how == signal.SIGTERM:
+        assert "stopping after SIGTERM: the trainings save first; again ends it at once\n" in said
+        assert trainings(here) == []
+        assert [each.state for each in read_results("s").trials] == ["waiting"] * 2
+    until(lambda: trainings(here) == [])
+    before = [trainee.saved(f"s/trials/{n:04d}-s0") for n in (0, 1)]
+    assert all(0 < each < 4 for each in before)
+    monkeypatch.setenv("TRAINEE_SECONDS", "0.05")
+    results = swept(trials=3)
+    assert [each.state for each in results.trials] == ["complete"] * 3
+    assert ledger(here) == [f"{n:04d}-s0" for n in range(3)]
+
+
+def test_two_sweeps_share_a_folder_and_both_see_the_end(here):
+    processes = [started(6, 1), started(6, 1)]
+    for each in processes:
+        said = each.communicate()[1]
+        assert each.returncode == 0, said
+    results = read_results("s")
+    assert [each.state for each in results.trials] == ["complete"] * 6
+    assert ledger(here) == [f"{n:04d}-s0" for n in range(6)]
+
+
+def test_a_larger_number_of_trials_extends_and_nothing_else_may_change(here):
+    first = swept(trials=2).trials
+    second = swept(trials=3).trials
+    assert second[:2] == first and len(second) == 3
+    journal = Path("s/study.journal").read_bytes()
+    for said, arguments, options in (
+        ("trials: s has 3 trials already: name at least as many", (), {"trials": 2}),
+        (
+            "s holds a sweep of another config: sweep.seeds: was 1, now 2: change it back, or name",
+            (),
+            {"trials": 3, "seeds": 2},
+        ),
+        (
+            "s holds a sweep of another config: sweep.over.lr: was 'log:0.0001..0.4', now 'log:0.001..0.4'",
+            (["lr=log:1e-3..0.4"],),
+            {},
+        ),
+    ):
+        with pytest.raises(PpemaError) as refused:
+            swept(*arguments, **options)
+        assert str(refused.value).startswith(said)
+    assert Path("s/study.journal").read_bytes() == journal
+
+
+def test_a_changed_config_ends_the_sweep_before_its_next_training(here, monkeypatch):
+    config = here / "own.yml"
+    config.write_text(f"_base_: {CONFIG}\n")
+    made = space_of(str(config), over=["lr=0.1,0.2"], monitor="ema/accuracy")
+    config.write_text(f"_base_: {CONFIG}\ntrain: {{epochs: 3}}\n")
+    with pytest.raises(PpemaError) as refused:
+        run_sweep(made, Path("s"), launcher=TRAINEE)
+    assert str(refused.value) == (
+        f"{config} has changed since the sweep began: train.epochs: was 20, now 3: change it back, and go on"
+    )
+    assert not Path("ledger").exists()
+
+
+def refused(folder, *arguments):
+    """What `ppema sweep` says on stderr; it returns 2, and trains nothing."""
+    command = ["sweep", "-c", CONFIG, "--monitor", "ema/accuracy", "--over", "lr=0.1,0.2", "--to", str(folder), *arguments]
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        assert cli(command) == 2
+    assert not (Path(folder) / "trials").exists()
+    return said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--storage", "study.db"], f"--storage: expected a URL such as {FORMS}\n"),
+        (["--storage", "oracle9://a"], f"--storage: unknown kind of storage 'oracle9'; expected a URL such as {FORMS}\n"),
+        (
+            ["--storage", "mysql+pymysql://me:secret@host/x"],
+            "--storage: mysql+pymysql://me:***@host/x: the package for this database is not installed: pip install 'pymysql'\n",
+        ),
+        (
+            ["--storage", "postgresql+psycopg://me:secret@localhost:1/x"],
+            "--storage: postgresql+psycopg://me:***@localhost:1/x: it can not be reached: Connection refused\n",
+        ),
+        (["--storage", "grpc://localhost"], "--storage: expected grpc://host:port, got 'grpc://localhost'\n"),
+        (
+            ["--storage", "sqlite:////none/x.db"],
+            "--storage: sqlite:////none/x.db: it can not be used: unable to open database file\n",
+        ),
+    ],
+)
+def test_a_storage_that_can_not_be_used_is_one_line(here, arguments, said):
+    pytest.importorskip("psycopg")
+    assert refused("s", *arguments) == said
+
+
+def test_a_folder_that_can_not_be_used_is_one_line(here):
+    Path("run").mkdir()
+    Path("run/config.yml").touch()
+    assert refused("run") == "--to: run is the folder of a run: name another folder for the sweep\n"
+    Path("other").mkdir()
+    Path("other/notes.txt").touch()
+    assert refused("other") == "--to: other holds other files (notes.txt): name another folder for the sweep\n"
+    assert refused("other/notes.txt") == "other/notes.txt: the sweep's folder can not be written: Not a directory\n"
+
+
+def test_a_line_of_the_journal_without_its_end_is_removed(here):
+    """A killed writer, or a full disk, leaves one; Optuna could not read the journal after its next write."""
+    swept(trials=1)
+    journal = Path("s/study.journal")
+    whole = journal.read_bytes()
+    for torn in (b'{"op_code":4,"worker', b"\0" * 5000):
+        journal.write_bytes(whole + torn)
+        assert len(swept(trials=2 if torn[0] else 3).trials) == (2 if torn[0] else 3)
+        assert all(json.loads(line) for line in journal.read_bytes().splitlines())
+    journal.write_bytes(b"no json\n" + whole)
+    with pytest.raises(PpemaError, match="^s/study.journal: the sweep's journal is damaged: "):
+        swept(trials=3)
