@@ -9,7 +9,7 @@ import pytest
 from support.configs import write_config
 
 from ppema.config import load_config
-from ppema.experiments.sweeps.search.best_length import best_length
+from ppema.experiments.sweeps.search.best_length import best_length, searched_lengths
 from ppema.experiments.sweeps.search.snapshots_for_lengths import overrides_for_lengths
 from ppema.experiments.sweeps.search.space_checks import space_of
 from ppema.experiments.sweeps.sweep_folder import BestLength
@@ -26,21 +26,22 @@ def searched(output, accuracies, losses=(), errors=(), metric="accuracy"):
             (0.02, 0.05, 0.1), accuracies, losses or (1.0,) * 3, errors or (0.01,) * 3, strict=True
         )
     ]
-    report = Report("grid-sigma_rel", "sigma_rel", 100, metric, rows, rows[0])
+    report = Report("sweep", "sigma_rel", 100, metric, rows, rows[0])
     (output / "averages").mkdir(parents=True)
-    (output / "averages/grid-sigma_rel.json").write_text(to_json(asdict(report)))
+    (output / "averages/sweep.json").write_text(to_json(asdict(report)))
     return output
 
 
 def best(outputs, metric="accuracy", mode="max"):
-    found = best_length(outputs, f"ema/{metric}", mode)
+    found = best_length([searched_lengths(output, metric) for output in outputs], mode)
     return found and (found.sigma_rel, found.value)
 
 
 def test_the_best_length_has_the_best_mean_over_the_runs(tmp_path):
     first = searched(tmp_path / "a", (0.95, 0.9, 0.5))
     second = searched(tmp_path / "b", (0.5, 0.9, 0.95))
-    assert best_length([first], "ema/accuracy", "max") == BestLength(name="sigma_rel 0.02", sigma_rel=0.02, value=0.95)
+    found = best_length([searched_lengths(first, "accuracy")], "max")
+    assert found == BestLength(name="sigma_rel 0.02", sigma_rel=0.02, value=0.95)
     assert best([first, second]) == (0.05, pytest.approx(0.9)) and best([first], mode="min") == (0.1, 0.5)
 
 
@@ -61,7 +62,7 @@ def test_a_length_that_is_nan_or_far_off_in_one_run_can_not_win(tmp_path):
 def test_runs_that_were_not_searched_have_no_length(tmp_path):
     run = searched(tmp_path / "a", (0.9, 0.8, 0.7))
     assert best([run, tmp_path / "b"]) is None and best([run], metric="f1") is None and best([]) is None
-    (tmp_path / "a/averages/grid-sigma_rel.json").write_text("{")
+    (tmp_path / "a/averages/sweep.json").write_text("{")
     assert best([run]) is None
 
 
