@@ -23,7 +23,7 @@ from ppema.checkpoint.state import BEGINNING, Losses
 from ppema.checkpoint.store import Checkpoints
 from ppema.config import Config
 from ppema.log.log import RunLog
-from ppema.log.progress import progress
+from ppema.log.terminal.progress import progress
 from ppema.training.resuming.resume import manifest_of
 from ppema.training.saving.save import Saver
 from ppema.training.saving.statecopy import StateCopy

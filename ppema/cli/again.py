@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -29,13 +30,21 @@ def launched(argv: Sequence[str] | None, prog: str) -> list[str]:
     return found
 
 
+def beside(launcher: Sequence[str], command: str) -> list[str]:
+    """The words that start `command` as those of `launcher` start `train`."""
+    return [*launcher[:-1], re.sub(r"train(\.py)?$", rf"{command}\1", launcher[-1])]
+
+
+def command_line(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> list[str]:
+    """The words of the config and its overrides. overrides: further ones."""
+    return ["-c", arguments.config, *(word for each in (*arguments.override, *overrides) for word in ("-o", each))]
+
+
 def with_remedy(launcher: Sequence[str], arguments: argparse.Namespace, remedy: Remedy) -> str:
     """The command that trains with `arguments` and the changes in `remedy`, quoted for a shell."""
     resume = arguments.resume if remedy.resume is None else remedy.resume
     extend = arguments.extend if remedy.extend is None else remedy.extend
-    command = [*launcher, "-c", arguments.config]
-    for override in (*arguments.override, *remedy.overrides):
-        command += ["-o", override]
+    command = [*launcher, *command_line(arguments, remedy.overrides)]
     command += ["--resume", resume] if resume != "auto" else []
     command += ["--extend"] if extend else []
     command += ["--json"] if arguments.json else []

@@ -6,6 +6,7 @@ import argparse
 import errno
 import io
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -88,15 +89,30 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns on stdout: numbers to the right, words to the left."""
+    """Print aligned columns on stdout: numbers to the right, words to the left.
+
+    Columns that do not fit into the width of a terminal follow below, beside the first column again.
+    """
     cells = [list(head), *([f"{cell:.4f}" if isinstance(cell, float) else escaped(str(cell)) for cell in row] for row in rows)]
     columns = []
     for column in zip(*cells, strict=True):
         width = max(map(len, column))
         number = all(cell.replace(",", "").replace(".", "").isdecimal() or cell in ("nan", "-") for cell in column[1:])
         columns.append([cell.rjust(width) if number else cell.ljust(width) for cell in column])
-    for row in zip(*columns, strict=True):
-        print("  ".join(row).rstrip())
+    for part in _parts(columns, shutil.get_terminal_size().columns if sys.stdout.isatty() else None):
+        for row in zip(*part, strict=True):
+            print("  ".join(row).rstrip())
+
+
+def _parts(columns: list[list[str]], width: int | None) -> list[list[list[str]]]:
+    """Columns that fit beside each other in `width`, or in any width if it is None; the first column is in each part."""
+    first, *others = columns
+    parts = [[first]]
+    for column in others:
+        if width is not None and len(parts[-1]) > 1 and sum(len(each[0]) + 2 for each in parts[-1]) + len(column[0]) > width:
+            parts.append([first])
+        parts[-1].append(column)
+    return parts
 
 
 def _one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object, **__: object) -> str:

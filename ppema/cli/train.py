@@ -50,13 +50,21 @@ def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:
             raise
         going_on = with_remedy(launcher, arguments, error.remedy)
         raise CheckpointError(f"{error.worded(flag)}\n{error.remedy.purpose}: {going_on}") from error
-    if result.metrics:
+    from ppema.cli.ending import best_lines, next_commands
+    from ppema.log.terminal.live import is_live
+
+    # On a terminal, the table of the run still stands above.
+    if result.metrics and not (sys.stdout.isatty() and is_live(sys.stderr)):
         measures = list(next(iter(result.metrics.values())))
         print_table(["weights", *measures], [[name, *values.values()] for name, values in result.metrics.items()])
+    for line in best_lines(config, result):
+        say(line)
     say(f"run: {result.output}")
     if result.stopped_by:
         going_on = with_remedy(launcher, arguments, Remedy("to go on", resume="auto", extend=False))
         say(f"to go on: {going_on}")
+    else:
+        say("\n".join(["next:", *(f"  {each}" for each in next_commands(launcher, arguments, config, result))]))
     if arguments.json:
         best = {monitor: {"value": each.value, "step": each.step} for monitor, each in result.best.items()}
         figures = {"step": result.state.step, "metrics": result.metrics, "best": best, "early_stop": result.early_stop}

@@ -13,12 +13,18 @@ from ppema.programs.feed import Inputs
 
 
 def evaluate(
-    executor: Executor, test: TestProgram, inputs: Inputs, loader: Loader, stopped: Callable[[], bool] = never
+    executor: Executor,
+    test: TestProgram,
+    inputs: Inputs,
+    loader: Loader,
+    stopped: Callable[[], bool] = never,
+    watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Figure]:
     """Run `test` over `loader` in the current scope; returns each figure of each measure over all samples.
 
-    No variable of the scope changes. Raises ConfigError for a metric whose statistics or figures can not be used, and
-    FailedBatchError for an operation that fails. Raises DataError and GivenUp as `Loader.epoch` does.
+    watch: receives the number of batches done, and of all. No variable of the scope changes. Raises ConfigError for a metric
+    whose statistics or figures can not be used, and FailedBatchError for an operation that fails. Raises DataError and GivenUp
+    as `Loader.epoch` does.
     """
     gathered = {name: Gathered() for name in test.measures}
     for number, batch in enumerate(loader.epoch(0, stopped=stopped)):
@@ -28,6 +34,7 @@ def evaluate(
             raise failed_on(batch, loader.label, error) from error
         for name, measure in test.measures.items():
             measure.gather(gathered[name], number, len(batch.indices), [next(values) for _ in measure.statistics])
+        watch(number + 1, loader.steps_per_epoch)
     return {key: each for name, measure in test.measures.items() for key, each in measure.figures(gathered[name]).items()}
 
 

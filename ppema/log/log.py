@@ -15,13 +15,11 @@ from ppema.checkpoint.folder import free, set_aside
 from ppema.errors import SetupError, TrainingError, escaped
 from ppema.log.board import has_figures
 from ppema.log.interval import Interval, TrainingTime
-from ppema.log.progress import Bar
 from ppema.log.records import Saved, finite, read_metrics, seconds_until, to_json
 from ppema.log.run_board import RunBoard
+from ppema.log.terminal.live import LONG_WAIT
+from ppema.log.terminal.progress import Bar
 from ppema.user_code.blame import in_foreign_code, whole_traceback
-
-# The share of time waiting for data above which the log line has it.
-LONG_WAIT = 0.1
 
 
 class RunLog:
@@ -62,6 +60,7 @@ class RunLog:
             raise SetupError(f"{output}: the run's folder can not be written: {error}") from error
         with self._writing():
             self._board.begin(kept)
+        bar.standings.recall(record for record in kept if record["kind"] == "eval")
         for path in aside:
             self.say(f"set aside as {path}")
 
@@ -114,7 +113,7 @@ class RunLog:
             self._text.append(f"{escaped(text)}\n".encode())
 
     def note(self, lines: Iterable[str]) -> None:
-        """Write lines that are too many for a terminal to log.txt only."""
+        """Write lines to log.txt only: details, of which a terminal would get too many."""
         with self._writing():
             self._text.append("".join(f"{escaped(line)}\n" for line in lines).encode())
 
@@ -135,7 +134,7 @@ class RunLog:
         norms: Mapping[str, float],
         memory: Mapping[str, float],
     ) -> None:
-        """Record a log interval.
+        """Record a log interval. Its lines are in log.txt only.
 
         lr: the learning rate; skipped: the steps skipped since the start of the run; health: each average's decay and health;
         norms: of the last step, which the line has too; memory: in MiB.
@@ -153,16 +152,28 @@ class RunLog:
         words.append(f"{rate:.0f} samples/s")
         if wait > LONG_WAIT:
             words.append(f"{wait:.0%} of the time waiting for data")
-        self.say("  ".join(words))
-        for name, reading in health.items():
-            self.say(f"step {step}  average  {name:<12} {_in_words(reading)}")
+        line = "  ".join(words)
+        self.note([line, *(f"step {step}  average  {name:<12} {_in_words(each)}" for name, each in health.items())])
+        self._bar.interval(line, wait)
 
     def evaluation(self, step: int, epoch: float, weights: str, metrics: Mapping[str, Any]) -> None:
-        """Record the figures of one set of weights over the evaluation set: numbers, and arrays as nested lists."""
+        """Record the figures of one set of weights over the evaluation set: numbers, and arrays as nested lists.
+
+        log.txt has a line of them. Call `evaluated` after the last set of weights.
+        """
         place = {"step": step, "epoch": epoch, "seconds": self.time.seconds}
         self._record({"kind": "eval", **place, "weights": weights, **metrics})
         numbers = (f"{name} {value:.4f}" for name, value in metrics.items() if not isinstance(value, list))
-        self.say(f"step {step}  eval  {weights:<12} " + "  ".join(numbers))
+        self.note([f"step {step}  eval  {weights:<12} " + "  ".join(numbers)])
+
+    def evaluated(self, step: int, epoch: float, figures: Mapping[str, Mapping[str, float]]) -> None:
+        """Show an evaluation, whose records are written, on the terminal. figures: the numbers of each set of weights."""
+        self._bar.standings.add(step, epoch, figures)
+        self._bar.evaluated()
+
+    def doing(self, what: str) -> None:
+        """Show on the terminal what the run does between two steps; "" at its end."""
+        self._bar.doing(what)
 
     def saved(self, step: int, seconds: float) -> None:
         """Record that a checkpoint of `step` was saved. seconds: of training up to its state, as in `time`."""

@@ -12,7 +12,7 @@ from ppema.log.average_health import Health
 from ppema.log.interval import Interval
 from ppema.log.log import RunLog
 from ppema.log.memory import memory_figures
-from ppema.log.progress import Bar
+from ppema.log.terminal.progress import Bar
 from ppema.posthoc.snapshots import snapshots_of
 from ppema.programs.device import place_of
 from ppema.programs.executor import FailedBatchError
@@ -84,6 +84,7 @@ class Course:
         Raises TrainingError for a state that is not finite, for too many skipped steps, and if the state can not be saved.
         """
         self._interval.arrived()
+        self._bar.arrived()
         self._lr = float(self._run.programs.lr())
         step = self._stepper.run(batch, self.state)
         if step is None:
@@ -259,7 +260,9 @@ class Course:
     def _write(self, begun: Begun | None) -> None:
         evaluations, losses = self._evaluations, self._interval.losses
         given = {"waiting": evaluations.stopping.waiting, "begun": begun, "owed": self._owed}
+        self._bar.doing("saving")
         self._saver.save(self.state, evaluations.metrics, evaluations.best, losses, self._improved, **given)
+        self._bar.doing("")
         self._improved = []
         self._saved = self.state, begun or Begun(), self._owed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from ppema.checkpoint.best import Best, mode_of
 from ppema.checkpoint.state import State
@@ -55,18 +56,24 @@ class Evaluations:
                 continue
             if not self._recalibrate(weights, state, log):
                 continue
+            watch = partial(_show, log, f"evaluating {weights}")
             try:
                 with run.config.at("metrics"):
-                    found = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader, self._stopped)
+                    found = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader, self._stopped, watch)
                     self._check_watched(weights, numbers(found))
             except ConfigError as error:  # a metric failed
                 self.failure = self.failure or error
                 continue
             measured[weights] = found
+        log.doing("")
+        epoch = state.step / run.horizon.steps_per_epoch
         for weights, found in measured.items():
             self.metrics[weights] = numbers(found)
-            log.evaluation(state.step, state.step / run.horizon.steps_per_epoch, weights, found)
-            self._warn_of_loss(weights, numbers(found).get("loss", 0.0), state, log)
+            log.evaluation(state.step, epoch, weights, found)
+        if measured:
+            log.evaluated(state.step, epoch, {weights: self.metrics[weights] for weights in measured})
+        for weights in measured:
+            self._warn_of_loss(weights, self.metrics[weights].get("loss", 0.0), state, log)
         self._measured = set(measured)
         improved = []
         for monitor in run.config.train.monitors:
@@ -142,6 +149,7 @@ class Evaluations:
         Returns whether that succeeded. If not, the run ends after its state is saved.
         """
         if self._recalibrated.get(weights) != state.step:
+            log.doing(f"recalibrating {weights}")
             try:
                 self._run.recalibrator.measure(weights, lambda line: log.warn([line]), self._stopped)
             except AverageError as error:
@@ -150,5 +158,11 @@ class Evaluations:
                 )
                 self.failure = self.failure or TrainingError(why)
                 return False
+            finally:
+                log.doing("")
             self._recalibrated[weights] = state.step
         return True
+
+
+def _show(log: RunLog, what: str, done: int, total: int) -> None:
+    log.doing(f"{what}: batch {done} of {total}")

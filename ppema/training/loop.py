@@ -21,7 +21,8 @@ from ppema.errors import DataError, TrainingError
 from ppema.evaluation.evaluate import evaluate
 from ppema.log.history import recorded
 from ppema.log.log import RunLog
-from ppema.log.progress import progress
+from ppema.log.terminal.progress import progress
+from ppema.log.terminal.standings import Standings
 from ppema.optimizers.schedules import rates
 from ppema.posthoc.snapshots import snapshots_of
 from ppema.programs.device import device_name
@@ -127,8 +128,10 @@ class Trainer:
         if run.config.train.log_norms:
             self._stepper.measure_when(due.log.due_next)
         output, go_on = output_of(run.config), run.config.train.failed_save == "go_on"
+        standings = Standings(run.config.train.monitors, run.config.train.mode)
         with (
-            progress(due.last, state.step) as bar,
+            progress(due.last, state.step, per_epoch=run.horizon.steps_per_epoch, standings=standings) as bar,
+            stop.told(bar.notice),
             RunLog(output, bar, step=state.step, origin=start.origin, keep=start.keep, go_on=go_on) as log,
             Saver(run, lock, log, go_on=go_on) as saver,
             closing(batches_after(run, state, due.last, start.begun.batches, stop.received)) as batches,

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ppema.log.terminal.progress import write_at_once
 
 
 class StopRequest:
-    """A request to stop. signal: the number of the signal received, or None."""
+    """A request to stop. signal: the number of the signal received, or None; tell: shows a line to people, in a handler."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.tell = write_at_once
+
+    @contextmanager
+    def told(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """In this block, `tell` shows the line."""
+        self.tell = tell
+        try:
+            yield
+        finally:
+            self.tell = write_at_once
 
     def received(self) -> bool:
         """Whether a signal was received."""
@@ -39,9 +50,7 @@ def stop_requests(then: str = "the run saves first") -> Iterator[StopRequest]:
         request.signal = number
         for each, handler in before.items():
             signal.signal(each, handler)
-        # The signal may interrupt a write to sys.stderr, which must not be entered twice.
-        with suppress(OSError):
-            os.write(2, f"stopping after {signal.Signals(number).name}: {then}; again ends it at once\n".encode())
+        request.tell(f"stopping after {signal.Signals(number).name}: {then}; again ends it at once")
 
     for number in before:
         signal.signal(number, note)

@@ -6,16 +6,19 @@ import argparse
 import errno
 import json
 import os
+import shlex
 import signal
 from pathlib import Path
 
 import pytest
 from support.commands import CNN, ROOT
 
+from ppema.cli.again import beside
 from ppema.cli.average import main as average_main
-from ppema.cli.common import run
+from ppema.cli.common import print_table, run
 from ppema.cli.eval import main as eval_main
 from ppema.cli.export import main as export_main
+from ppema.cli.predict import main as predict_main
 from ppema.cli.show import main as show_main
 from ppema.cli.train import main as train_main
 from ppema.errors import SetupError
@@ -30,7 +33,24 @@ def test_train_then_eval_then_show(here, capsys):
     assert result["step"] == 60
     assert list(result["metrics"]) == ["raw", "ema", "fast_start"]
     assert result["output"] == "runs/digits_cnn"
-    assert "step 50  epoch 1.09  loss " in log
+    figures = {name: f"{each['accuracy']:.4f}" for name, each in result["metrics"].items()}
+    said = "  ".join(f"{name} {value}" for name, value in figures.items()).replace(figures["ema"], f"{figures['ema']} (best)")
+    assert log.splitlines()[-1].startswith(f"step 60/60  epoch 1.30  accuracy: {said}  loss: raw 1.")
+    best = result["best"]["ema/accuracy"]
+    place = f"runs/digits_cnn/checkpoints/step-{best['step']:08}"
+    run = f"-c {CNN} -o 'train.stop_after=60 steps' --weights ema --checkpoint best"
+    assert out.splitlines()[4:-1] == [
+        f"best: ema/accuracy {best['value']:.4f} after step {best['step']}: {place}",
+        "run: runs/digits_cnn",
+        "next:",
+        f"  ppema eval {run}",
+        f"  ppema predict {run} --input data.eval --to digits_cnn-ema.csv",
+        f"  ppema export {run} --format paddle --to digits_cnn-ema",
+    ]
+    for main, line in zip((eval_main, predict_main, export_main), out.splitlines()[-4:-1], strict=True):
+        assert main(shlex.split(line)[2:]) == 0
+    capsys.readouterr()
+    assert "step 50  epoch 1.09  loss " in (here / "runs/digits_cnn/log.txt").read_text()
     assert eval_main(["-c", CNN, "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == result["metrics"]
     assert eval_main(["-c", CNN, "--weights", "ema", "--checkpoint", "best"]) == 0
@@ -40,6 +60,28 @@ def test_train_then_eval_then_show(here, capsys):
     assert err.splitlines()[-1] == f"checkpoint: runs/digits_cnn/checkpoints/{best}, step {int(best.removeprefix('step-'))}"
     assert show_main(["-c", CNN, "--curves", "curves.png"]) == 0
     assert (here / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "words", ["python tools/train.py", "ppema train", "python -m ppema train", "python -m ppema.cli.train"]
+)
+def test_another_command_is_started_as_this_one_was(words):
+    assert beside(words.split(), "eval") == words.replace("train", "eval").split()
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        (23, ["weights    loss  longer", "raw      0.5000  7.0000"]),
+        (22, ["weights    loss", "raw      0.5000", "weights  longer", "raw      7.0000"]),
+        (None, ["weights    loss  longer", "raw      0.5000  7.0000"]),
+    ],
+)
+def test_a_table_on_a_terminal_is_no_wider_than_that(capsys, monkeypatch, columns, lines):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: columns is not None)
+    monkeypatch.setenv("COLUMNS", str(columns or 10))
+    print_table(["weights", "loss", "longer"], [["raw", 0.5, 7.0]])
+    assert capsys.readouterr().out.splitlines() == lines
 
 
 @pytest.mark.parametrize(

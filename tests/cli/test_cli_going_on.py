@@ -59,7 +59,7 @@ def test_after_a_stop(here):
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("step 20 "):
+        if line.startswith("step 20/"):
             process.send_signal(signal.SIGINT)
             break
     out, _ = process.communicate(timeout=60)

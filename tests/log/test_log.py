@@ -6,21 +6,15 @@ import io
 import json
 import math
 import os
-import time
 
 import pytest
 
 from ppema.errors import SetupError
 from ppema.log.interval import Interval, TrainingTime
 from ppema.log.log import RunLog
-from ppema.log.progress import progress
 from ppema.log.records import read_metrics, to_json
+from ppema.log.terminal.progress import progress
 from ppema.metrics.known import RECORD_KEYS
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 def test_json_has_no_nan():
@@ -72,27 +66,33 @@ def test_lines_that_are_no_records_are_left_out(tmp_path):
         read_metrics(tmp_path / "run")
 
 
-def test_a_terminal_gets_a_bar_with_loss_rate_lr_and_time_left(monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setenv("TERM", "xterm")
-    with progress(total=40, start=10) as bar:
-        bar.update(11, loss=0.5, lr=0.01, rate=1234.0)
-        time.sleep(0.2)
-        bar.line("a line [of] the log")
-    shown = terminal.getvalue()
-    for part in ("step 11/40", "loss 0.5000", "lr 0.01", "1234 samples/s", "a line [of] the log", ":--"):
-        assert part in shown
-
-
-def test_elsewhere_there_are_plain_lines_alone(monkeypatch):
+def test_elsewhere_there_is_one_line_for_each_evaluation(monkeypatch, tmp_path):
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
-    with progress(total=40, start=10) as bar:
+    with progress(total=40, start=10) as bar, RunLog(tmp_path, bar, step=10) as log:
+        bar.arrived()
         bar.update(11, loss=0.5, lr=0.01, rate=1234.0)
-        bar.line("a line")
-    assert stream.getvalue() == "a line\n"
+        log.say("a line")
+        log.doing("evaluating raw: batch 1 of 2")
+        log.train(11, 1.0, Interval(), lr=0.1, skipped=0, health={}, norms={}, memory={})
+        log.evaluation(11, 1.0, "raw", {"loss": 0.5, "confusion": [[1, 0]]})
+        log.evaluated(11, 1.0, {"raw": {"loss": 0.5}})
+    assert stream.getvalue() == "a line\nstep 11/40  epoch 1.00  loss: raw 0.5000 (best)\n"
+    assert (tmp_path / "log.txt").read_text().splitlines()[-1] == "step 11  eval  raw          loss 0.5000"
+
+
+def test_elsewhere_a_run_that_has_long_been_silent_shows_that_it_goes_on(monkeypatch):
+    stream, now = io.StringIO(), [0.0]
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr("ppema.log.terminal.progress.time.monotonic", lambda: now[0])
+    with progress(total=40, start=0) as bar:
+        for second in (59, 60, 61, 121):
+            now[0] = float(second)
+            bar.interval(f"step {second}", 0.0)
+        now[0] = 181.0
+        bar.doing("")
+        bar.doing("evaluating raw: batch 1 of 2")
+    assert stream.getvalue() == "step 60\nstep 121\nevaluating raw: batch 1 of 2\n"
 
 
 def test_training_goes_on_when_nobody_listens(monkeypatch, tmp_path):
@@ -103,6 +103,7 @@ def test_training_goes_on_when_nobody_listens(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.stderr", Closed())
     with progress(total=4, start=0) as bar, RunLog(tmp_path, bar, step=0) as records:
         records.say("unheard")
+        records.evaluated(1, 1.0, {"raw": {"loss": 0.5}})
     assert (tmp_path / "log.txt").read_text() == "unheard\n"
 
 

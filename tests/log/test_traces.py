@@ -14,8 +14,8 @@ from ppema.checkpoint.state import Losses
 from ppema.errors import CheckpointError
 from ppema.log.interval import Interval
 from ppema.log.log import RunLog
-from ppema.log.progress import progress
 from ppema.log.records import newest_saved
+from ppema.log.terminal.progress import progress
 from ppema.log.traces import lost
 from ppema.posthoc.snapshots import snapshots_of
 from ppema.training.loop import train

@@ -22,10 +22,10 @@ pytestmark = pytest.mark.campaign
 
 @contextmanager
 def trained_for_20_steps(folder, workers):
-    """The process of a run that has logged step 20. Its data blocks while the file `flag` in `folder` exists."""
+    """The process of a run that has evaluated step 20. Its data blocks while the file `flag` in `folder` exists."""
     loader(folder)()
     data = f"data.train={{name: support.datasets.Blocks, args: {{flag: {folder / 'flag'}}}, batch_size: 8, workers: {workers}}}"
-    length = ("train.epochs=1000", "train.save_every=1000 epochs", "train.eval_every=1000 epochs", "lr=0.01")
+    length = ("train.epochs=1000", "train.save_every=1000 epochs", "train.eval_every=20 steps", "train.monitor=null", "lr=0.01")
     overrides = [part for override in (data, *length, f"output={folder / 'run'}") for part in ("-o", override)]
     command = [sys.executable, str(ROOT / "tools/train.py"), "-c", str(folder / "small.yml"), *overrides]
     environment = {"PYTHONPATH": str(ROOT / "tests"), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
@@ -33,7 +33,7 @@ def trained_for_20_steps(folder, workers):
     guard = threading.Timer(120, process.kill)
     guard.start()
     try:
-        next(line for line in process.stderr if line.startswith("step 20 "))
+        next(line for line in process.stderr if line.startswith("step 20/"))
         yield process
     finally:
         guard.cancel()

@@ -225,7 +225,7 @@ def test_a_stop_signal_to_the_whole_group_saves_first(config, tmp_path, number, 
     guard = threading.Timer(60, process.kill)
     guard.start()
     for line in process.stderr:
-        if line.startswith("step 20 "):
+        if line.startswith("step 20/"):
             os.killpg(process.pid, number)
             break
     out, rest = process.communicate(timeout=60)

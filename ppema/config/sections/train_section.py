@@ -46,7 +46,10 @@ class Train(Section):
     stop_after: Duration | None = Field(
         default=None, description="Ends the run early, with unchanged schedules. null: the run trains to its end."
     )
-    log_every: Duration = Field(default=Duration(50, "steps"), description="Interval between two lines of the log.")
+    log_every: Duration = Field(
+        default=Duration(50, "steps"),
+        description="Interval between two lines of log.txt with the loss, each followed by the health of the averages.",
+    )
     log_norms: Flag = Field(
         default=False,
         description="Whether the log has the norms of the gradient (before clipping), of the weights and of their update, for "
