@@ -217,8 +217,8 @@ def test_a_breach_of_the_seam_would_be_seen(line):
 
 # A flag of ours, or a tool, in a text; one that is pieced together ends in its dashes.
 FLAG = re.compile(r"(?:^|[\s'\"(`])(?:--(?:[a-z]|$)|-[co]\b)|\btools/")
-# The command lines of the compiler, of git, and of the trainings of a sweep.
-OTHER_FLAGS = {"ppema.ir.native", "ppema.log.history", "ppema.experiments.sweeps.training_process"}
+# The command lines of the compiler, of git, and of the processes of a sweep.
+OTHER_FLAGS = {"ppema.ir.native", "ppema.log.history", "ppema.experiments.sweeps.trial_process"}
 
 
 def flags(trees: dict[str, ast.Module]) -> list[tuple]:

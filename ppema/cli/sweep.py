@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema sweep") -> int:
 
 
 def _sweep(command: Sequence[str], arguments: argparse.Namespace) -> int:
+    from ppema.experiments.sweeps.search.results_table import table_of
     from ppema.experiments.sweeps.search.space_checks import space_of
     from ppema.experiments.sweeps.study_storage import without_password
     from ppema.experiments.sweeps.sweeping import run_sweep
@@ -68,6 +69,8 @@ def _sweep(command: Sequence[str], arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in options}
     space = space_of(arguments.config, arguments.override, over=arguments.over, **given)
     outcome = run_sweep(space, arguments.to, storage=arguments.storage)
+    for line in table_of(outcome.results):
+        say(line)
     say(f"sweep: {outcome.results.output}")
     if outcome.stopped_by:
         say(f"to go on: {without_password(shlex.join(command))}")

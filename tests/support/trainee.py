@@ -2,6 +2,7 @@
 
 Its environment: TRAINEE_LEDGER, a file to which it appends a line when it has reached its end; TRAINEE_STEPS, and
 TRAINEE_SECONDS for all of them together; TRAINEE_DIES, a step before which a SIGKILL ends a run that began at its first one.
+A rate below 1e-5 takes 100 times as long, so that there is time to prune it.
 """
 
 import fcntl
@@ -26,6 +27,8 @@ def main(arguments):
         print("the loss is not finite", flush=True)
         return 1
     steps, seconds = int(os.environ["TRAINEE_STEPS"]), float(os.environ["TRAINEE_SECONDS"])
+    if lr < 1e-5:
+        seconds *= 100
     stopping = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
     os.makedirs(output, exist_ok=True)
@@ -59,11 +62,12 @@ def main(arguments):
             metrics.write(f"{json.dumps(record)}\n".encode())
             if step % 2 == 0 and step < steps:
                 replace(f"{output}/saved", str(step))
-    if began < steps:
-        line = f"{os.path.basename(output)} {lr!r} {seed} {os.getpid()}\n"
-        ledger = os.open(os.environ["TRAINEE_LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(ledger, line.encode())
-        replace(f"{output}/saved", str(steps))
+    replace(f"{output}/saved", str(steps))
+    name, path = os.path.basename(output), os.environ["TRAINEE_LEDGER"]
+    # A former process of this run may have been killed between the two writes.
+    if began < steps or not any(line.split()[0] == name for line in text(path).splitlines()):
+        ledger = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(ledger, f"{name} {lr!r} {seed} {os.getpid()}\n".encode())
     return 0
 
 
@@ -73,19 +77,22 @@ def value(lr, seed, step):
 
 
 def saved(output):
-    try:
-        with open(f"{output}/saved") as file:
-            return int(file.read())
-    except FileNotFoundError:
-        return 0
+    """The last step that the run in `output` saved."""
+    return int(text(f"{output}/saved") or 0)
 
 
 def lines(path):
+    """The records in a file, without a last line that is cut."""
+    return [json.loads(line) for line in text(path).splitlines(keepends=True) if line.endswith("\n")]
+
+
+def text(path):
+    """The content of a file, "" if there is none."""
     try:
         with open(path) as file:
-            return [json.loads(line) for line in file if line.endswith("\n")]
+            return file.read()
     except FileNotFoundError:
-        return []
+        return ""
 
 
 def replace(path, text):

@@ -45,6 +45,8 @@ class OpenedSweep:
 def open_sweep(space: Space, folder: Path, url: str | None) -> OpenedSweep:
     """Open the sweep of `space` in `folder`, with the storage at `url` (`open_storage`), or begin it.
 
+    Its study has the name of the folder, so that machines with the same storage may have it in different places.
+
     Raises PpemaError if the folder holds something else, or a sweep of another config; SetupError for a folder that can not be
     written, and for a storage that can not be reached.
     """
@@ -54,7 +56,7 @@ def open_sweep(space: Space, folder: Path, url: str | None) -> OpenedSweep:
         with TrialLock.wait(folder, "start"):
             before = _checked(folder, config)
             storage = open_storage(url, folder)
-            study = _study(space, storage, str(folder), config, new=before is None)
+            study = _study(space, storage, os.path.basename(os.path.realpath(folder)), config, new=before is None)
             if before is None or before != space.section.trials:
                 replace_file(folder / SWEEP, block_yaml(config).encode())
     except OSError as error:

@@ -10,6 +10,7 @@ from ppema.errors import TrainingError
 from ppema.experiments.sweeps.study_storage import innermost, without_password
 
 _PACKAGES = ("sqlalchemy", "grpc")
+_PAUSE = 0.5  # seconds after a failure
 
 
 class StoragePatience:
@@ -25,7 +26,7 @@ class StoragePatience:
 
     @contextmanager
     def trying(self) -> Iterator[None]:
-        """Suppress a failure inside. Raises TrainingError if failures have lasted too long."""
+        """Suppress a failure inside, and pause after it. Raises TrainingError if failures have lasted too long."""
         try:
             yield
         except Exception as error:
@@ -38,6 +39,7 @@ class StoragePatience:
                 self._say(f"warning: the sweep's storage fails: {fault}; the trainings go on, and the sweep tries again")
             elif now - self._since > self._seconds:
                 raise TrainingError(f"the sweep's storage has failed for {self._seconds:.0f} seconds: {fault}") from error
+            time.sleep(_PAUSE)
         else:
             if self._since is not None:
                 self._say("the sweep's storage works again")

@@ -17,8 +17,8 @@ from ppema.experiments.sweeps.opened_sweep import OpenedSweep, open_sweep
 from ppema.experiments.sweeps.outage import StoragePatience
 from ppema.experiments.sweeps.sweep_folder import SweepResults, write_results
 from ppema.experiments.sweeps.sweep_progress import SweepBar, sweep_progress
-from ppema.experiments.sweeps.training_process import training_command
 from ppema.experiments.sweeps.trial_lock import LOCKS
+from ppema.experiments.sweeps.trial_process import ppema_command
 from ppema.experiments.sweeps.trial_runs import Settings, TrialEnd, TrialRuns
 from ppema.experiments.sweeps.trial_table import result_of, results_of
 from ppema.training.stop import StopRequest, stop_requests
@@ -59,7 +59,7 @@ def run_sweep(
     """
     opened = open_sweep(space, Path(to or f"{space.config.output}-sweep"), storage)
     with sweep_progress(space.trials) as bar, stop_requests("the trainings save first") as stop:
-        return Sweeping(opened, launcher or training_command(), bar, stop, pace).run()
+        return Sweeping(opened, launcher or ppema_command("train"), bar, stop, pace).run()
 
 
 class Sweeping:

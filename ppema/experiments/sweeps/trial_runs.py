@@ -14,18 +14,20 @@ from ppema.config.differing import differences
 from ppema.errors import PpemaError, listed
 from ppema.experiments.sweeps.claims import Claim, Claims
 from ppema.experiments.sweeps.metric_tail import MetricTail
+from ppema.experiments.sweeps.search.best_length import searched_lengths
 from ppema.experiments.sweeps.search.space import Space, override
 from ppema.experiments.sweeps.sweep_folder import RunResult, trial_folder
-from ppema.experiments.sweeps.training_process import TrainingProcess
+from ppema.experiments.sweeps.trial_process import TrialProcess, length_search, training
 from ppema.log.run import run
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import Trial
 
-# Attributes of a trial in the storage. RUNS: its ended runs, each a RunResult with LAST, the step of its last evaluation;
-# KILLED: the seed and the last evaluated step of the last training that a signal ended; ERROR: why the trial failed.
-RUNS, LAST, KILLED, ERROR = "runs", "last", "killed", "error"
+# Attributes of a trial in the storage. RUNS: its ended runs, each a RunResult with LAST, the step of its last evaluation, and
+# LENGTHS, the lengths of an average that can win; KILLED: the seed and the last evaluated step of the last training that was
+# ended by a signal; ERROR: why the trial failed.
+RUNS, LAST, LENGTHS, KILLED, ERROR = "runs", "last", "lengths", "killed", "error"
 _BAD_INPUT = 2  # exit code
 
 
@@ -66,9 +68,10 @@ class TrialRuns:
         self._killed: list[int] | None = attributes.get(KILLED)
         self._runs: list[dict[str, Any]] = [each for each in attributes.get(RUNS, []) if each["state"] == "complete"]
         self._reported = set(storage.get_trial(claim.trial_id).intermediate_values)
-        self._process: TrainingProcess | None = None
+        self._process: TrialProcess | None = None
         self._waiting: list[tuple[int, float | None]] = []  # evaluations that are not reported yet
-        self._pruning = self._stopping = self._lost = False
+        self._pruning = self._stopping = self._lost = self._searching = False
+        self._remark = ""
 
     @property
     def step(self) -> int | None:
@@ -136,15 +139,19 @@ class TrialRuns:
         space, number = self._settings.space, self.claim.number
         _check_unchanged(space)
         self._output = trial_folder(self._settings.folder, number, self.seed)
-        overrides = [*space.overrides(self.params), override("seed", self.seed), override("output", str(self._output))]
+        self._overrides = [*space.overrides(self.params), override("seed", self.seed), override("output", str(self._output))]
         if self._settings.threads is not None:
-            overrides.append(override("runtime.threads", _threads(self._output, self._settings.threads)))
+            self._overrides.append(override("runtime.threads", _threads(self._output, self._settings.threads)))
         self._tail = MetricTail(self._output, space.monitor)
         self._last: int | None = None
         self._value: float | None = None
         self._best: tuple[int, float] | None = None
         self._waiting.clear()
-        self._process = TrainingProcess(self._settings.launcher, space.path, overrides, self._output, self.claim.lock.handle)
+        self._searching = False
+        self._launch(training(self._settings.launcher, space.path, self._overrides))
+
+    def _launch(self, command: Sequence[str]) -> None:
+        self._process = TrialProcess(command, self._output, self.claim.lock.handle)
 
     def _report(self) -> None:
         """Report new evaluations to Optuna, and end the run if its pruner advises that."""
@@ -171,12 +178,12 @@ class TrialRuns:
             self._pruning = True
             self._process.stop()
 
-    def _ended(self, process: TrainingProcess, code: int) -> TrialEnd | None:
+    def _ended(self, process: TrialProcess, code: int) -> TrialEnd | None:
         """What follows from the end of a run: None for another run."""
         from optuna.trial import TrialState
 
-        if code == 0:
-            return self._reached_its_end()
+        if code == 0 or (self._searching and not self._stopping):
+            return self._reached_its_end(process, code)
         if self._lost:
             return TrialEnd("lost")
         if self._stopping:
@@ -201,12 +208,21 @@ class TrialRuns:
         self._killed, self._process = now, None
         return None
 
-    def _reached_its_end(self) -> TrialEnd | None:
-        figures = self._figures()
+    def _reached_its_end(self, process: TrialProcess, code: int) -> TrialEnd | None:
+        """After the training, and after the search of a length, which may fail."""
+        space, figures = self._settings.space, self._figures()
         if figures["value"] is None:
             when = f"is not finite after step {self._last}" if self._last is not None else "was never measured"
-            return self.fail(f"{self._settings.space.monitor} {when}")
-        self._runs = self._record({"state": "complete", LAST: self._last, **figures}, self._runs)
+            return self.fail(f"{space.monitor} {when}")
+        metric = space.monitor.partition("/")[2]
+        if space.section.lengths and not self._searching:
+            self._searching = True
+            self._launch(length_search(space.path, self._overrides, metric))
+            return None
+        lengths = [each.model_dump() for each in searched_lengths(self._output, metric)] if code == 0 else []
+        if code != 0:
+            self._remark = f"no length was found for seed {self.seed}: {process.last_line()}"
+        self._runs = self._record({"state": "complete", LAST: self._last, LENGTHS: lengths, **figures}, self._runs)
         self._process = None
         return self._poll()
 
@@ -221,13 +237,13 @@ class TrialRuns:
         from optuna.trial import TrialState
 
         self._tell(TrialState.COMPLETE, statistics.fmean(each["value"] for each in self._runs))
-        return TrialEnd("complete")
+        return TrialEnd("complete", self._remark)
 
     def _record(self, ended: dict[str, Any], before: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Write the ended run to the trial, after those `before`, and return all."""
         output = str(trial_folder(self._settings.folder, self.claim.number, self.seed))
         result = RunResult.model_validate({"seed": self.seed, "output": output, **ended})
-        runs = [*before, {**result.model_dump(mode="json"), LAST: ended.get(LAST)}]
+        runs = [*before, {**result.model_dump(mode="json"), LAST: ended.get(LAST), LENGTHS: ended.get(LENGTHS, [])}]
         self._set(RUNS, runs)
         return runs
 

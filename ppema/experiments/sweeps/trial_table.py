@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppema.experiments.sweeps.search.best_length import SearchedLength, best_length
 from ppema.experiments.sweeps.search.space import Space
 from ppema.experiments.sweeps.sweep_folder import RunResult, SweepResults, TrialResult, TrialState, best_trial, mean_and_spread
-from ppema.experiments.sweeps.trial_runs import ERROR, RUNS
+from ppema.experiments.sweeps.trial_runs import ERROR, LENGTHS, RUNS
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -40,7 +41,12 @@ def results_of(space: Space, folder: Path, trials: Sequence[FrozenTrial]) -> Swe
 
 def result_of(space: Space, trial: FrozenTrial) -> TrialResult:
     """The result of one trial."""
-    runs = tuple(RunResult.model_validate(each) for each in trial.user_attrs.get(RUNS, ()))
+    ended = trial.user_attrs.get(RUNS, ())
+    lengths = [[SearchedLength.model_validate(length) for length in each.get(LENGTHS, ())] for each in ended]
+    runs = tuple(
+        RunResult.model_validate({**each, "length": best_length([found], space.mode)})
+        for each, found in zip(ended, lengths, strict=True)
+    )
     complete = len(runs) == len(space.seeds)
     value, spread = mean_and_spread([each.value for each in runs]) if complete else (None, None)
     return TrialResult(
@@ -49,6 +55,7 @@ def result_of(space: Space, trial: FrozenTrial) -> TrialResult:
         params=space.from_optuna(trial.params),
         value=value,
         spread=spread,
+        length=best_length(lengths, space.mode) if complete else None,
         runs=runs,
         error=trial.user_attrs.get(ERROR),
     )

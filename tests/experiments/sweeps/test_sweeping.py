@@ -7,9 +7,6 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import optuna
@@ -17,7 +14,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from support import trainee
-from support.commands import ROOT
+from support.sweeps import CONFIG, TRAINEE, ledger, space, started, swept, trainings, until
 
 from ppema.cli.main import main as cli
 from ppema.errors import PpemaError
@@ -25,70 +22,7 @@ from ppema.experiments.sweeps.search.space_checks import space_of
 from ppema.experiments.sweeps.sweep_folder import read_results
 from ppema.experiments.sweeps.sweeping import run_sweep
 
-CONFIG = str(ROOT / "configs/digits_mlp.yml")
-TRAINEE = [sys.executable, "-S", "-E", trainee.__file__]
 FORMS = "postgresql+psycopg://user@host/database, sqlite:///file.db or grpc://host:port"
-LOG_RATES = ["lr=log:1e-4..0.4"]
-# A sweep in a process of its own, with the stand-in; the arguments are those of `main` below.
-MAIN = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}, {str(Path(__file__).parent)!r}]; " + (
-    "import test_sweeping; sys.exit(test_sweeping.main(*sys.argv[1:]))"
-)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TRAINEE_LEDGER", str(tmp_path / "ledger"))
-    monkeypatch.setenv("TRAINEE_STEPS", "4")
-    monkeypatch.setenv("TRAINEE_SECONDS", "0.05")
-    return tmp_path
-
-
-def space(over=LOG_RATES, method="random", trials: int | None = 4, **options):
-    return space_of(CONFIG, over=over, method=method, trials=trials, monitor="ema/accuracy", **options)
-
-
-def swept(*arguments, **options):
-    given = {name: options.pop(name) for name in ("storage", "launcher", "pace") if name in options}
-    return run_sweep(space(*arguments, **options), Path("s"), **{"launcher": TRAINEE, **given}).results
-
-
-def ledger(folder):
-    return sorted(line.split()[0] for line in (folder / "ledger").read_text().splitlines())
-
-
-def main(trials, jobs, storage=""):
-    """A sweep to start as a process."""
-    made = space(trials=int(trials), jobs=int(jobs))
-    outcome = run_sweep(made, Path("s"), launcher=TRAINEE, storage=storage or None)
-    assert "paddle" not in sys.modules
-    return 128 + outcome.stopped_by if outcome.stopped_by else 0
-
-
-def started(trials, jobs, storage=""):
-    arguments = [str(trials), str(jobs), storage]
-    return subprocess.Popen([sys.executable, "-c", MAIN, *arguments], stderr=subprocess.PIPE, text=True)
-
-
-def until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
-
-
-def trainings(folder):
-    """The process ids of stand-ins whose working folder is `folder`."""
-    found = []
-    for each in Path("/proc").iterdir():
-        try:
-            words = (each / "cmdline").read_bytes().split(b"\0") if each.name.isdecimal() else []
-            if trainee.__file__.encode() in words and os.path.samefile(each / "cwd", folder):
-                found.append(int(each.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_a_grid_and_what_optuna_has_of_it(here, capfd):
@@ -143,12 +77,12 @@ def test_first_trials_that_refuse_their_input_end_the_sweep_and_wait(here, capfd
 
 
 def test_a_trial_below_the_median_is_pruned_and_its_state_saved(here, monkeypatch):
-    monkeypatch.setenv("TRAINEE_STEPS", "40")
-    monkeypatch.setenv("TRAINEE_SECONDS", "0.4")
+    monkeypatch.setenv("TRAINEE_STEPS", "10")
+    monkeypatch.setenv("TRAINEE_SECONDS", "0.1")
     results = swept(["lr=0.01,0.02,0.03,0.04,0.05,1e-6"], "grid", None, prune=True)
     assert [each.state for each in results.trials] == ["complete"] * 5 + ["pruned"]
     (run,) = results.trials[5].runs
-    assert run.state == "pruned" and run.step is not None and run.step < 40 and run.value == trainee.value(1e-6, 0, run.step)
+    assert run.state == "pruned" and run.step is not None and run.step < 10 and run.value == trainee.value(1e-6, 0, run.step)
     assert trainee.saved(run.output) >= run.step
     assert results.best == 0
 
@@ -162,12 +96,12 @@ def test_a_killed_training_goes_on_and_fails_if_it_comes_no_further(here, monkey
     )
     # Before the third step, whose predecessor is saved, it dies once.
     monkeypatch.setenv("TRAINEE_DIES", "3")
-    results = run_sweep(space(["lr=0.1"], "grid", None), Path("t"), launcher=TRAINEE).results
+    results = run_sweep(space(["lr=0.1"], "grid", None), "t", launcher=TRAINEE).results
     assert [each.state for each in results.trials] == ["complete"]
     assert ledger(here) == ["0000-s0"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.campaign)])
 def test_a_sweep_that_ends_leaves_no_training_and_goes_on(here, monkeypatch, how):
     monkeypatch.setenv("TRAINEE_SECONDS", "2")
     process = started(3, 2)
@@ -188,6 +122,7 @@ def test_a_sweep_that_ends_leaves_no_training_and_goes_on(here, monkeypatch, how
     assert ledger(here) == [f"{n:04d}-s0" for n in range(3)]
 
 
+@pytest.mark.campaign
 def test_two_sweeps_share_a_folder_and_both_see_the_end(here):
     processes = [started(6, 1), started(6, 1)]
     for each in processes:
@@ -228,7 +163,7 @@ def test_a_changed_config_ends_the_sweep_before_its_next_training(here, monkeypa
     made = space_of(str(config), over=["lr=0.1,0.2"], monitor="ema/accuracy")
     config.write_text(f"_base_: {CONFIG}\ntrain: {{epochs: 3}}\n")
     with pytest.raises(PpemaError) as refused:
-        run_sweep(made, Path("s"), launcher=TRAINEE)
+        run_sweep(made, "s", launcher=TRAINEE)
     assert str(refused.value) == (
         f"{config} has changed since the sweep began: train.epochs: was 20, now 3: change it back, and go on"
     )

@@ -1,4 +1,4 @@
-"""A training in a process of its own, which does not outlive the sweep that started it."""
+"""The processes of a trial: trainings, and searches of a length. They do not outlive the sweep that started them."""
 
 from __future__ import annotations
 
@@ -11,27 +11,38 @@ from pathlib import Path
 
 import ppema
 from ppema.experiments.sweeps import orphans
+from ppema.experiments.sweeps.search.best_length import SEARCHED
 from ppema.experiments.sweeps.sweep_folder import PROCESS_LOG
 
 _LOG_END = 20_000  # bytes of process.log that are searched for the reason of a failure
 
 
-def training_command() -> list[str]:
-    """The words before the arguments for config and overrides: `ppema train`, with this process's Python and import path."""
+def ppema_command(name: str) -> list[str]:
+    """The words before the arguments of the command `name` of ppema, with this process's Python and import path."""
     root = os.path.dirname(os.path.dirname(os.path.abspath(ppema.__file__)))
     code = (
         f"import sys; sys.path.insert(0, {root!r}); import ppema; sys.path[:] = {sys.path!r}; "
         "from ppema.cli.main import main; sys.exit(main(sys.argv[1:], 'ppema'))"
     )
-    return [sys.executable, "-c", code, "train"]
+    return [sys.executable, "-c", code, name]
 
 
-class TrainingProcess:
-    """A running training. Its output goes to the end of process.log in the run's folder `output`."""
+def training(launcher: Sequence[str], config: str, overrides: Sequence[str]) -> list[str]:
+    """The command line that trains `config` with `overrides`. launcher: the words before them."""
+    return [*launcher, "-c", config, *(word for each in overrides for word in ("-o", each))]
 
-    def __init__(self, launcher: Sequence[str], config: str, overrides: Sequence[str], output: Path, lock: int):
-        """Start the training of `config` with `overrides`. lock: a handle that the process inherits. Raises OSError."""
-        command = [*launcher, "-c", config, *(word for each in overrides for word in ("-o", each))]
+
+def length_search(config: str, overrides: Sequence[str], metric: str) -> list[str]:
+    """The command line that searches the best length of an average of the run of `config` with `overrides`, by `metric`."""
+    search = ["--search", "grid", "--name", SEARCHED, "--metric", metric]
+    return [*training(ppema_command("average"), config, overrides), *search]
+
+
+class TrialProcess:
+    """A running process. Its output goes to the end of process.log in the run's folder `output`."""
+
+    def __init__(self, command: Sequence[str], output: Path, lock: int):
+        """Start `command`. lock: a handle that the process inherits. Raises OSError."""
         output.mkdir(parents=True, exist_ok=True)
         self._log = output / PROCESS_LOG
         with open(self._log, "ab") as log:
@@ -51,7 +62,7 @@ class TrainingProcess:
         return self._process.poll()
 
     def stop(self) -> None:
-        """Let the training save and end."""
+        """Let the process save and end."""
         self._process.send_signal(signal.SIGTERM)
 
     def last_line(self) -> str:
