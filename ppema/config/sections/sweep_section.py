@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, WithJsonSchema
 
 from ppema.config.section import Count, Flag, Section, examples, plain_args
 from ppema.config.sections.monitor import OneMonitor
@@ -67,7 +67,10 @@ def _swept(value: Any) -> Swept:
         return parse_swept(value)
     if not isinstance(value, list | tuple):
         raise ConfigError.of(f"expected {FORMS}, got {shown(value)}")
-    return Choices(tuple(plain_args({"values": value})["values"]))
+    try:
+        return Choices(tuple(plain_args({"values": value})["values"]))
+    except ValidationError as error:
+        raise ConfigError.of(error.errors()[0]["msg"]) from None
 
 
 def _written(over: dict[str, Swept]) -> dict[str, Any]:

@@ -77,7 +77,8 @@ class Space:
             return grid_point(self.over, number)
         # Each trial has a generator of its own, so that trials can begin in any order.
         draws = np.random.default_rng((self.config.seed, number))
-        return {key: _drawn(each, draws) for key, each in sorted(self.over.items())}
+        drawn = {key: _drawn(self.over[key], draws) for key in sorted(self.over)}
+        return {key: drawn[key] for key in self.over}
 
     def overrides(self, params: Mapping[str, Any]) -> list[str]:
         """All overrides of the runs at a point, but for seed and output. Numbers are exact."""

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
+
 from ppema.checkpoint.best import has_direction, mode_of, wants_less, which_is_best
 from ppema.config import Choices, Config, Range, Sweep, load_config
 from ppema.config.swept import Swept, parse_swept
@@ -29,7 +31,8 @@ def space_of(
 ) -> Space:
     """The search space of the sweep of the config `path` with `overrides`.
 
-    over: swept keys, added to those of the section `sweep` of the config: "key=values", or values by key. options: other keys
+    over: swept keys, added to those of the section `sweep` of the config: "key=values", or values by key, in which arrays of
+    numpy are lists. options: other keys
     of that section, which replace its own; None: not given.
 
     Loads the config at points of the space. Raises ConfigError with the faults of all keys: unknown ones, and values that the
@@ -65,7 +68,7 @@ class _Faults:
     def section(self, over: Sequence[str] | Mapping[str, Any], options: Mapping[str, Any]) -> Sweep:
         """The section `sweep` with `over` and `options`. Raises ConfigError."""
         own = self._own
-        parsed = dict(over) if isinstance(over, Mapping) else self._parsed(over)
+        parsed = {key: _plain(each) for key, each in over.items()} if isinstance(over, Mapping) else self._parsed(over)
         try:
             return own.replace(over={**own.over, **parsed}, **options)
         except ConfigError as error:
@@ -75,8 +78,8 @@ class _Faults:
             raise
 
     def _parsed(self, texts: Sequence[str]) -> dict[str, Swept]:
-        if isinstance(texts, str):
-            raise ConfigError.of(f"over: expected a mapping, or a list of texts 'key=values', got a text: [{texts!r}]")
+        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+            raise ConfigError.of(f"expected a mapping, or a list of texts 'key=values', got {shown(texts)}", "over")
         found: dict[str, Swept] = {}
         for text in texts:
             key, equals, values = text.partition("=")
@@ -99,6 +102,8 @@ class _Faults:
         key = path[1] if path[:1] == ("over",) and len(path) > 1 else None
         if key in self._texts:
             problem = Problem((), message, Naming("{over} {}", self._texts[key]))
+        elif key is not None and key not in self._own.over:
+            problem = Problem((), message, Naming("{over} {}", key))
         elif path and (path[0] in self._options or path[0] not in self._own.model_fields_set):
             problem = Problem((), message, Naming("{" + path[0] + "}"))
         else:
@@ -116,6 +121,13 @@ class _Faults:
         """Raise ConfigError if there are faults."""
         if self._found:
             raise ConfigError(self._found.values())
+
+
+def _plain(value: Any) -> Any:
+    """`value`, with Python's numbers in place of those of numpy."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _metric(faults: _Faults, section: Sweep) -> tuple[str, str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from support.configs import write_config
 
 from ppema.cli.common import flag
 from ppema.config import load_config, to_yaml
+from ppema.config.swept import FORMS
 from ppema.errors import ConfigError
 from ppema.experiments.sweeps.search.space_checks import space_of
 
@@ -169,6 +171,30 @@ def test_a_metric_is_required(tmp_path):
     assert refusal(file, f"{DECAY}=0.9,0.99") == [
         "--monitor: required, as train.monitor is null: the metric that compares the trials, such as ema/accuracy"
     ]
+
+
+def test_code_may_give_numbers_of_numpy(file):
+    over = {RATE: np.geomspace(0.01, 0.1, 2), DECAY: [np.float64(0.5), 0.9], "train.epochs": (np.int64(2), 3)}
+    found = space_of(file, over=over).point(7)
+    assert found == {RATE: 0.1, DECAY: 0.9, "train.epochs": 3} and {type(each) for each in found.values()} == {float, int}
+
+
+@pytest.mark.parametrize(
+    ("over", "line"),
+    [
+        ({DECAY: [0.9, 2**64]}, f"--over {DECAY}: expected an integer of 64 bits, got {2**64}"),
+        ({DECAY: 0.9}, f"--over {DECAY}: expected {FORMS}, got 0.9"),
+        ({DECAY: {0.9}}, f"--over {DECAY}: expected {FORMS}, got an object of type set"),
+        ({1: [1]}, "--over 1: unknown key; known keys: "),
+        (f"{DECAY}=0.9", f"over: expected a mapping, or a list of texts 'key=values', got '{DECAY}=0.9'"),
+        ([0.9], "over: expected a mapping, or a list of texts 'key=values', got [0.9]"),
+    ],
+)
+def test_other_values_of_code_are_refused(file, over, line):
+    with pytest.raises(ConfigError) as caught:
+        space_of(file, over=over)
+    (found,) = caught.value.worded(flag).split("\n")
+    assert found == line or (line.endswith(": ") and found.startswith(line))
 
 
 def test_every_fault_is_reported_and_those_of_the_file_with_their_place(tmp_path):
