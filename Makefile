@@ -7,15 +7,21 @@ VENV ?= .venv$(patsubst requirements%.txt,%,$(REQUIREMENTS))
 # The converter to ONNX for that Paddle, where there is one.
 ONNX := $(wildcard $(patsubst requirements%,requirements-onnx%,$(REQUIREMENTS)))
 CONFIG ?= configs/digits_cnn.yml
+# What `make board` shows: folders of runs and sweeps.
+RUNS ?= runs/$(basename $(notdir $(CONFIG)))
 BIN := $(VENV)/bin
 
-.PHONY: train test campaign check-gpu test-all check bench schema dist clean
+.PHONY: train board test campaign check-gpu test-all check bench schema dist clean
 
 train: $(VENV)/.installed
 	$(BIN)/python tools/train.py -c $(CONFIG)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto -m "not campaign"
+
+# Until Ctrl-C.
+board: $(VENV)/.installed
+	$(BIN)/python tools/board.py $(RUNS)
 
 # The tests that a person does not wait for: kills at random moments, whole networks on oneDNN, the examples, the commands of the
 # docs, and what the system around a process does to it.

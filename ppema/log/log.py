@@ -1,9 +1,9 @@
-"""Writes the records of a run to its output folder: config.yml, log.txt, metrics.jsonl and VisualDL scalars."""
+"""Writes the records of a run to its output folder: config.yml, log.txt, metrics.jsonl and VisualDL's files."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,9 @@ from ppema.checkpoint.appended import AppendedFile
 from ppema.checkpoint.durable import replace_file, write_file
 from ppema.checkpoint.folder import free, set_aside
 from ppema.errors import SetupError, TrainingError, escaped
-from ppema.log.board import has_figures
 from ppema.log.interval import Interval, TrainingTime
 from ppema.log.records import Saved, finite, read_metrics, seconds_until, to_json
-from ppema.log.run_board import RunBoard
+from ppema.log.run_board import RunBoard, drawn
 from ppema.log.terminal.live import LONG_WAIT
 from ppema.log.terminal.progress import Bar
 from ppema.user_code.blame import in_foreign_code, whole_traceback
@@ -29,17 +28,28 @@ class RunLog:
     """
 
     def __init__(
-        self, output: Path, bar: Bar, *, step: int, origin: Path | None = None, keep: bool = False, go_on: bool = False
+        self,
+        output: Path,
+        bar: Bar,
+        *,
+        step: int,
+        origin: Path | None = None,
+        keep: bool = False,
+        go_on: bool = False,
+        averages: Sequence[str] = (),
+        monitored: Sequence[str] = (),
     ):
         """Continue the records in `output`, without those after `step`, which a killed run wrote.
 
-        metrics.jsonl is cut at `step`, and VisualDL's file is written again from it. log.txt keeps every line.
+        metrics.jsonl is cut at `step`, and VisualDL's files are written again from it. log.txt keeps every line.
 
         step: the step after which this run starts; origin: a checkpoint of another run from which this one continues; keep:
         copy metrics.jsonl to metrics.jsonl.aside before it is cut; go_on: a failed write does not end the run, and is repeated
-        later. Raises SetupError if the folder can not be written.
+        later; averages: their names; monitored: the metrics that VisualDL shows first. Raises SetupError if the folder can not
+        be written.
         """
         self._output = output
+        self._step = step
         self._bar = bar
         self._go_on = go_on
         self._failing = False
@@ -54,12 +64,12 @@ class RunLog:
             replace_file(output / "metrics.jsonl", "".join(to_json(each) + "\n" for each in (*kept, *saved)).encode())
             self._metrics = self._opened(output / "metrics.jsonl")
             self._text = self._opened(output / "log.txt")
-            self._board = self._stack.enter_context(contextlib.closing(RunBoard(output / "vdl")))
+            self._board = self._stack.enter_context(contextlib.closing(RunBoard(output / "vdl", averages, monitored)))
         except OSError as error:
             self._stack.close()
             raise SetupError(f"{output}: the run's folder can not be written: {error}") from error
         with self._writing():
-            self._board.begin(kept)
+            self._board.begin(kept, step)
         bar.standings.recall(record for record in kept if record["kind"] == "eval")
         for path in aside:
             self.say(f"set aside as {path}")
@@ -73,7 +83,7 @@ class RunLog:
         if keep:
             aside.append(free(self._output / "metrics.jsonl.aside"))
             write_file(aside[0], (self._output / "metrics.jsonl").read_bytes())
-        if vdl and has_figures(self._output / "vdl"):
+        if vdl and drawn(self._output / "vdl"):
             aside.append(set_aside(self._output / "vdl"))
         return aside
 
@@ -105,6 +115,7 @@ class RunLog:
         """Write config.yml. text: the resolved config as YAML."""
         with self._writing():
             replace_file(self._output / "config.yml", text.encode())
+        self._board.config(text, self._step)
 
     def say(self, text: str) -> None:
         """Write one line to the terminal and to log.txt."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppema.checkpoint.folder import step_folders, step_of
-from ppema.log.board import has_figures
 from ppema.log.records import newest_saved, read_metrics
+from ppema.log.run_board import drawn
 
 
 def lost(output: Path, save_every: int) -> str | None:
@@ -26,6 +26,6 @@ def lost(output: Path, save_every: int) -> str | None:
     snapshots = step_folders(output / "snapshots")
     if snapshots and (step_of(snapshots[-1]) > 2 * save_every or not records):
         return f"snapshots has one of step {step_of(snapshots[-1])}"
-    if has_figures(output / "vdl") and not records:
+    if drawn(output / "vdl") and not records:
         return "vdl has records"
     return None

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ppema.errors import TrainingError
-from ppema.log.board import Board
+from ppema.log.board import BoardFile
 from ppema.log.curves import figure
 from ppema.log.records import finite
 from ppema.posthoc.candidates import Row
@@ -76,7 +76,7 @@ def _draw(report: Report, kind: Kind, file: Path) -> None:
 def _log(report: Report, kind: Kind, image: Path, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with closing(Board(folder)) as board:
+    with closing(BoardFile(folder)) as board:
         for row in report.rows:
             assert row.length is not None
             for metric, value in row.metrics.items():

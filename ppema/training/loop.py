@@ -129,10 +129,11 @@ class Trainer:
             self._stepper.measure_when(due.log.due_next)
         output, go_on = output_of(run.config), run.config.train.failed_save == "go_on"
         standings = Standings(run.config.train.monitors, run.config.train.mode)
+        shown = {"averages": tuple(run.config.averages), "monitored": _metrics(run.config)}
         with (
             progress(due.last, state.step, per_epoch=run.horizon.steps_per_epoch, standings=standings) as bar,
             stop.told(bar.notice),
-            RunLog(output, bar, step=state.step, origin=start.origin, keep=start.keep, go_on=go_on) as log,
+            RunLog(output, bar, step=state.step, origin=start.origin, keep=start.keep, go_on=go_on, **shown) as log,
             Saver(run, lock, log, go_on=go_on) as saver,
             closing(batches_after(run, state, due.last, start.begun.batches, stop.received)) as batches,
         ):
@@ -171,3 +172,8 @@ class Trainer:
             log.note(f"init_from: {'  '.join(filter(None, row))}" for row in self._restored.rows())
         if run.programs.placement is not None and run.programs.placement.any:
             log.note([f"onednn: {run.kernels}"])
+
+
+def _metrics(config: Config) -> list[str]:
+    """The names of the monitored metrics, without those of the weights."""
+    return [monitor.partition("/")[2] for monitor in config.train.monitors]

@@ -124,9 +124,19 @@ def test_prune_deletes_nothing_through_a_link(tmp_path, capsys):
 
 def test_what_lies_beside_visualdls_files_stays(config, tmp_path):
     train(config("train.stop_after=12 steps"))
-    (tmp_path / "run/vdl/notes.txt").write_text("mine")
+    (tmp_path / "run/vdl/raw/notes.txt").write_text("mine")
     train(config())
-    assert (tmp_path / "run/vdl/notes.txt").read_text() == "mine"
-    assert len(list((tmp_path / "run/vdl").glob("*.log"))) == 1
+    assert (tmp_path / "run/vdl/raw/notes.txt").read_text() == "mine"
+    assert len(list((tmp_path / "run/vdl/raw").glob("*.log"))) == 1
     assert read_metrics(tmp_path / "run")[-1]["step"] == 28
-    assert os.path.getsize(next((tmp_path / "run/vdl").glob("*.log"))) > 1000
+    assert os.path.getsize(next((tmp_path / "run/vdl/train").glob("*.log"))) > 1000
+
+
+def test_nor_is_a_folder_of_visualdls_a_link(config, tmp_path):
+    train(config("train.stop_after=3 steps"))
+    (tmp_path / "run/vdl/raw").rename(tmp_path / "elsewhere")
+    (tmp_path / "run/vdl/raw").symlink_to("../../elsewhere")
+    before = everything(tmp_path / "elsewhere")
+    with pytest.raises(SetupError, match="run/vdl/raw: it is a link"):
+        train(config())
+    assert everything(tmp_path / "elsewhere") == before

@@ -51,7 +51,7 @@ def test_help_needs_no_paddle_and_little_time(name, tmp_path):
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("name", ["train", "eval", "show", "average", "export", "checkpoint", "benchmark", "sweep"])
+@pytest.mark.parametrize("name", ["train", "eval", "show", "average", "export", "checkpoint", "benchmark", "sweep", "board"])
 def test_commands_run_as_modules(name, tmp_path):
     command = [sys.executable, "-m", f"ppema.cli.{name}", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)

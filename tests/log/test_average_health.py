@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 import pytest
 from support.configs import blobs, data_section, loader
+from support.drawn import drawn, drawn_tags
 
 from ppema.averaging.power import gamma_of
 from ppema.checkpoint.store import Checkpoints
@@ -220,26 +221,21 @@ def test_measuring_changes_nothing(config, tmp_path):
 
 
 def test_visualdl_has_the_scalars_and_old_records_are_still_drawn(config, tmp_path):
-    from visualdl import LogReader
-
     train(config("train.stop_after=10 steps"))
     output = tmp_path / "run"
     records = read_metrics(output)
     assert records[0].pop("health").keys() == {"ema"}
     (output / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     train(config())
-    (file,) = (output / "vdl").glob("*.log")
-    reader = LogReader(file_path=str(file))
-    tags = {"window/ema", "distance/ema", "stalled/ema", "distance/ema/norm", "distance/ema/linear"}
-    assert tags <= set(reader.get_tags()["scalar"])
+    tags = {"health/window", "health/distance", "health/stalled", "layers/norm", "layers/linear"}
+    assert tags <= set(drawn_tags(output, "ema"))
     assert "health" not in read_metrics(output)[0]
     later = {r["step"]: r["health"]["ema"] for r in read_metrics(output) if "health" in r}
     for tag in tags:
-        key, _, group = tag.partition("/ema")
-        value_of = {step: each["groups"][group[1:]] if group else each[key] for step, each in later.items()}
-        shown = {point.id: point.value for point in reader.get_data("scalar", tag)}
-        assert shown == {step: pytest.approx(value) for step, value in value_of.items()}
-    assert [point.id for point in reader.get_data("scalar", "decay/ema")] == [5, 10, 15, 20, 25, 28]
+        group, _, key = tag.partition("/")
+        value_of = {step: (each["groups"] if group == "layers" else each)[key] for step, each in later.items()}
+        assert dict(drawn(output, "ema", tag)) == {step: pytest.approx(value) for step, value in value_of.items()}
+    assert [step for step, _ in drawn(output, "ema", "health/decay")] == [5, 10, 15, 20, 25, 28]
 
 
 def test_the_lines_for_people(config, tmp_path):

@@ -188,7 +188,7 @@ def test_signs_of_a_checkpoint_by_hand(tmp_path):
 
     def sign(*records, snapshots=(), figures=None):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
-        for folder in ("vdl", *(f"snapshots/step-{step:08d}" for step in snapshots)):
+        for folder in ("vdl/raw", *(f"snapshots/step-{step:08d}" for step in snapshots)):
             (tmp_path / "run" / folder).mkdir(parents=True)
         if figures is not None:
             (tmp_path / "run/vdl" / figures[0]).write_bytes(b"x" * figures[1])
@@ -205,8 +205,9 @@ def test_signs_of_a_checkpoint_by_hand(tmp_path):
     assert sign(trained(5), snapshots=[10, 20]) is None
     assert sign(trained(5), snapshots=[10, 21]) == "snapshots has one of step 21"
     assert sign(snapshots=[10]) == "snapshots has one of step 10"
-    # VisualDL's file begins with up to 64 bytes about itself.
+    # VisualDL's file begins with up to 64 bytes about itself. Older versions had one in vdl itself.
     assert sign(figures=("vdlrecords.1.log", 64)) is None
-    assert sign(figures=("vdlrecords.1.log", 65)) == "vdl has records"
+    for file in ("vdlrecords.1.log", "raw/vdlrecords.1.log"):
+        assert sign(figures=(file, 65)) == "vdl has records"
     assert sign(trained(5), figures=("vdlrecords.1.log", 65)) is None
     assert sign(figures=("notes.log", 65)) is None

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from visualdl import LogReader
+from support.drawn import drawn, drawn_tags
 
 from ppema.log.records import read_metrics
 
@@ -66,11 +66,13 @@ def records(run: Path) -> list[dict]:
     return [{key: value for key, value in each.items() if key not in OF_THE_MACHINE} for each in read_metrics(run)]
 
 
-def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
-    (file,) = (run / "vdl").glob("*.log")
-    reader = LogReader(file_path=str(file))
-    tags = [tag for tag in reader.get_tags()["scalar"] if tag.removeprefix("train/") not in OF_THE_MACHINE]
-    return {tag: [(point.id, point.value) for point in reader.get_data("scalar", tag)] for tag in tags}
+def scalars(run: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    return {
+        (folder.name, tag): drawn(run, folder.name, tag)
+        for folder in (run / "vdl").iterdir()
+        for tag in drawn_tags(run, folder.name)
+        if tag.removeprefix("train/") not in OF_THE_MACHINE
+    }
 
 
 def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path):

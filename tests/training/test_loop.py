@@ -15,6 +15,7 @@ import pytest
 from paddle.optimizer.lr import ReduceOnPlateau
 from support.checkpoints import written_again
 from support.configs import COMPENSATED, PLATEAU, loader
+from support.drawn import drawn, drawn_tags, records
 from support.moving import cuts
 from support.runs import content, last, losses
 
@@ -76,20 +77,29 @@ def test_parts_of_the_loss_are_in_each_log_interval_and_in_a_checkpoint_within_i
 
 
 def test_visualdl_can_read_the_scalars_back(config, tmp_path):
-    from visualdl import LogReader
-
+    """A sub-folder for each set of weights, with the same tags of evaluations, the monitored metric first."""
     train(config())
-    (file,) = (tmp_path / "run" / "vdl").glob("*.log")
-    reader = LogReader(file_path=str(file))
-    assert set(reader.get_tags()["scalar"]) == {
-        *(f"train/{figure}" for figure in ("loss", "lr", "skipped", "samples_per_second", "data_wait", "memory_mib")),
-        *(f"{figure}/{average}" for figure in ("decay", "window", "distance", "stalled") for average in ("ema", "quick")),
-        *(f"distance/{average}/{group}" for average in ("ema", "quick") for group in ("norm", "linear")),
-        *(f"{metric}/{weights}" for metric in ("loss", "accuracy") for weights in ("raw", "ema", "quick")),
-    }
-    recorded = [(r["step"], r["accuracy"]) for r in read_metrics(tmp_path / "run") if r.get("weights") == "ema"]
-    shown = [(point.id, point.value) for point in reader.get_data("scalar", "accuracy/ema")]
-    assert shown == [(step, pytest.approx(value)) for step, value in recorded]
+    output = tmp_path / "run"
+    evaluated = ["eval/accuracy", "eval/accuracy minus raw", "eval/loss"]
+    assert drawn_tags(output, "raw") == evaluated
+    for average in ("ema", "quick"):
+        health = {f"health/{figure}" for figure in ("decay", "window", "distance", "stalled")}
+        assert set(drawn_tags(output, average)) == {*evaluated, *health, "layers/norm", "layers/linear"}
+        assert [tag for tag in drawn_tags(output, average) if tag in evaluated] == evaluated
+    figures = ("loss", "lr", "skipped", "samples_per_second", "data_wait", "memory_mib")
+    assert set(drawn_tags(output, "train")) == {f"train/{figure}" for figure in figures}
+    (text,) = records(output, "train", "text", "config")
+    assert text.text.encoded_text_string == (output / "config.yml").read_text()
+    found = {(r["weights"], r["step"]): r["accuracy"] for r in read_metrics(output) if r["kind"] == "eval"}
+    assert drawn(output, "ema", "eval/accuracy") == [
+        (step, pytest.approx(value)) for (weights, step), value in found.items() if weights == "ema"
+    ]
+    assert drawn(output, "ema", "eval/accuracy minus raw") == [
+        (step, pytest.approx(value - found["raw", step], abs=1e-7))
+        for (weights, step), value in found.items()
+        if weights == "ema"
+    ]
+    assert drawn(output, "raw", "eval/accuracy minus raw") == [(step, 0.0) for step in (10, 20, 28)]
 
 
 def test_a_new_best_is_saved_whenever_it_is_found(config, tmp_path):

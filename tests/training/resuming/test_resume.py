@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from support.checkpoints import written_again
 from support.configs import COMPENSATED, PLATEAU, loader
+from support.drawn import drawn
 from support.runs import content, last, losses
-from visualdl import LogReader
 
 from ppema.api import evaluate
 from ppema.checkpoint.best import Best
@@ -55,18 +55,12 @@ def test_visualdls_records_are_those_of_the_run_that_goes_on_from_an_earlier_ste
     """The records of steps 10 and 15 are dropped and written again, once, in agreement with metrics.jsonl."""
     output = tmp_path / "run"
     train(config("train.stop_after=15 steps", "train.save_every=9 steps"))
-    assert drawn(output, "train/loss") == recorded(output, "train", "loss") != []
+    assert drawn(output, "train", "train/loss") == recorded(output, "train", "loss") != []
     train(config("train.save_every=9 steps"), resume=str(output / "checkpoints/step-00000009"))
-    assert [step for step, _ in drawn(output, "train/loss")] == [5, 10, 15, 20, 25, 28]
-    assert drawn(output, "train/loss") == recorded(output, "train", "loss")
+    assert [step for step, _ in drawn(output, "train", "train/loss")] == [5, 10, 15, 20, 25, 28]
+    assert drawn(output, "train", "train/loss") == recorded(output, "train", "loss")
     for weights in ("raw", "ema", "quick"):
-        assert drawn(output, f"loss/{weights}") == recorded(output, weights, "loss")
-
-
-def drawn(output, tag):
-    """The steps and values of a scalar in VisualDL's only file."""
-    (file,) = (output / "vdl").glob("*.log")
-    return [(point.id, point.value) for point in LogReader(file_path=str(file)).get_data("scalar", tag)]
+        assert drawn(output, weights, "eval/loss") == recorded(output, weights, "loss")
 
 
 def recorded(output, of, figure):

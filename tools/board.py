@@ -1,4 +1,4 @@
-"""Compare runs, and the averages in them: python tools/compare.py runs/digits_cnn runs/slower"""
+"""Show the curves of runs in VisualDL: python tools/board.py runs/digits_cnn"""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,6 @@ if __name__ == "__main__":
     import ppema  # noqa: F401
 
     del sys.path[0]
-    from ppema.cli.compare import main
+    from ppema.cli.board import main
 
-    sys.exit(main(prog="python tools/compare.py"))
+    sys.exit(main(prog="python tools/board.py"))
