@@ -49,3 +49,20 @@ def with_remedy(launcher: Sequence[str], arguments: argparse.Namespace, remedy: 
     command += ["--extend"] if extend else []
     command += ["--json"] if arguments.json else []
     return shlex.join(command)
+
+
+def on_terminal(label: str, command: str) -> str:
+    """`label` and a command for stdout. On a terminal it is continued on further lines, which can be pasted as they are.
+
+    Words are never broken: a long one may be wider than the terminal.
+    """
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if width is None or len(label) + len(command) <= width:
+        return label + command
+    lines = [label]
+    for word in map(shlex.quote, shlex.split(command)):
+        if lines[-1].strip() and len(lines[-1]) + len(word) + len(" \\") > width:
+            lines[-1] += "\\"
+            lines.append("    ")
+        lines[-1] += f"{word} "
+    return "\n".join(lines).rstrip()

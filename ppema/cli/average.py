@@ -56,23 +56,26 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema average") -> int:
 def _average(arguments: argparse.Namespace) -> int:
     config = load(arguments)
     from ppema.config import DEFAULT_BATCHES
+    from ppema.log.terminal.activity import activity
     from ppema.posthoc.search import average
 
-    outcome = average(
-        config,
-        sigma_rel=arguments.sigma_rel,
-        half_life=arguments.half_life,
-        search=arguments.search,
-        last_checkpoints=arguments.last_checkpoints,
-        over=arguments.over,
-        between=arguments.between,
-        points=arguments.points,
-        step=arguments.step,
-        metric=arguments.metric,
-        recalibrate_batches=DEFAULT_BATCHES if arguments.recalibrate_batches is None else arguments.recalibrate_batches,
-        name=arguments.name,
-        say=lambda line: say(line, sys.stderr),
-    )
+    with activity() as watch:
+        outcome = average(
+            config,
+            sigma_rel=arguments.sigma_rel,
+            half_life=arguments.half_life,
+            search=arguments.search,
+            last_checkpoints=arguments.last_checkpoints,
+            over=arguments.over,
+            between=arguments.between,
+            points=arguments.points,
+            step=arguments.step,
+            metric=arguments.metric,
+            recalibrate_batches=DEFAULT_BATCHES if arguments.recalibrate_batches is None else arguments.recalibrate_batches,
+            name=arguments.name,
+            say=lambda line: say(line, sys.stderr),
+            watch=watch,
+        )
     report = outcome.report
     several = len(report.rows) > 1
     rows = [

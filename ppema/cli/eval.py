@@ -37,16 +37,19 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     config = load(arguments)
     from ppema.evaluation.evaluate import numbers
     from ppema.evaluation.stored import evaluate_stored
+    from ppema.log.terminal.activity import activity
 
     asked = arguments.batch_norm
-    results = evaluate_stored(
-        config,
-        arguments.weights,
-        arguments.checkpoint,
-        batch_norm=asked if asked in (None, "all") else asked.split(","),
-        recalibrate_batches=arguments.recalibrate_batches,
-        say=lambda line: say(line, sys.stderr),
-    )
+    with activity() as watch:
+        results = evaluate_stored(
+            config,
+            arguments.weights,
+            arguments.checkpoint,
+            batch_norm=asked if asked in (None, "all") else asked.split(","),
+            recalibrate_batches=arguments.recalibrate_batches,
+            say=lambda line: say(line, sys.stderr),
+            watch=watch,
+        )
     rows = {name: numbers(values) for name, values in results.items()}
     print_table(["weights", *next(iter(rows.values()))], [[name, *values.values()] for name, values in rows.items()])
     if arguments.json:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from ppema.cli.again import launched, with_remedy
+from ppema.cli.again import launched, on_terminal, with_remedy
 from ppema.cli.common import add_json, flag, load, parser, print_json, print_table, run, say
 from ppema.errors import CheckpointError, Remedy
 
@@ -51,7 +51,7 @@ def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:
         going_on = with_remedy(launcher, arguments, error.remedy)
         raise CheckpointError(f"{error.worded(flag)}\n{error.remedy.purpose}: {going_on}") from error
     from ppema.cli.ending import best_lines, next_commands
-    from ppema.log.terminal.live import is_live
+    from ppema.log.terminal.region import is_live
 
     # On a terminal, the table of the run still stands above.
     if result.metrics and not (sys.stdout.isatty() and is_live(sys.stderr)):
@@ -62,9 +62,11 @@ def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:
     say(f"run: {result.output}")
     if result.stopped_by:
         going_on = with_remedy(launcher, arguments, Remedy("to go on", resume="auto", extend=False))
-        say(f"to go on: {going_on}")
+        say(on_terminal("to go on: ", going_on))
     else:
-        say("\n".join(["next:", *(f"  {each}" for each in next_commands(launcher, arguments, config, result))]))
+        say("next:")
+        for command in next_commands(launcher, arguments, config, result):
+            say(on_terminal("", command))
     if arguments.json:
         best = {monitor: {"value": each.value, "step": each.step} for monitor, each in result.best.items()}
         figures = {"step": result.state.step, "metrics": result.metrics, "best": best, "early_stop": result.early_stop}

@@ -11,6 +11,13 @@ from ppema.programs.eval_program import TestProgram
 from ppema.programs.executor import Executor, failed_on
 from ppema.programs.feed import Inputs
 
+# Receives what is done, in words, the number of batches done, and that of all, None if it is not known.
+Watch = Callable[[str, int, int | None], None]
+
+
+def unwatched(what: str, done: int, total: int | None) -> None:
+    """The Watch that does nothing."""
+
 
 def evaluate(
     executor: Executor,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Literal
 
 import paddle
 
 from ppema.config import RAW, Config
 from ppema.errors import CheckpointError, Naming, PpemaError
-from ppema.evaluation.evaluate import evaluate as measure
+from ppema.evaluation.evaluate import Watch, evaluate, unwatched
 from ppema.evaluation.policies import Policies
-from ppema.evaluation.prepared import prepare_evaluation
+from ppema.evaluation.prepared import EvaluationRun, prepare_evaluation
 from ppema.metrics import Figure
 from ppema.passes.select import POLICIES, BatchNormPolicy
 from ppema.weights.file import is_file
@@ -28,10 +29,12 @@ def evaluate_stored(
     batch_norm: Sequence[BatchNormPolicy] | Literal["all"] | None = None,
     recalibrate_batches: int | None = None,
     say: Callable[[str], None] = lambda line: None,
+    watch: Watch = unwatched,
 ) -> dict[str, dict[str, Figure]]:
     """`ppema.api.evaluate`, once paddle is loaded. Its arguments, result and errors are the same.
 
     say: receives a line that describes the weights: the checkpoint and its step, or what a file of weights says of itself.
+    watch: receives the progress of each evaluation.
     """
     weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
     _check(weights, checkpoint, batch_norm, recalibrate_batches)
@@ -40,18 +43,25 @@ def evaluate_stored(
         if found.checkpoint is None:
             run.put(found.source, found.arrays)
             say(found.what)
-            return {str(weights): measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)}
+            return {str(weights): _measured(run, str(weights), watch)}
         results, averages = {}, found.checkpoint.manifest.averages
         with closing(Policies(run, found.checkpoint, recalibrate_batches)) as policies:
             for name in [RAW, *averages] if weights is None else [weights]:
                 for policy in policies.chosen(name, batch_norm, skip=weights is None):
-                    policies.load(name, policy)
                     label = name if policy is None else f"{name} ({policy})"
-                    results[label] = measure(run.executor, run.model.test, run.model.inputs, run.eval_loader)
+                    if policy == "recalibrate":
+                        watch(f"recalibrating {name}", 0, None)
+                    policies.load(name, policy)
+                    results[label] = _measured(run, label, watch)
     if not results:
         raise CheckpointError(f"{found.source}: none of its weights have averaged statistics: choose copy or recalibrate")
     say(f"checkpoint: {found.source}, step {found.step}")
     return results
+
+
+def _measured(run: EvaluationRun, label: str, watch: Watch) -> dict[str, Figure]:
+    shown = partial(watch, f"evaluating {label}")
+    return evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader, watch=shown)
 
 
 def _check(

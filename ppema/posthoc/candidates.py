@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ppema.config import RAW
 from ppema.errors import CheckpointError, NotFiniteError
-from ppema.evaluation.evaluate import evaluate, numbers
+from ppema.evaluation.evaluate import Watch, evaluate, numbers, unwatched
 from ppema.evaluation.prepared import EvaluationRun
 from ppema.posthoc.combine import Built
 
@@ -48,15 +49,25 @@ class Bench:
 
     step: of the candidates; statistics that are still frozen there keep their values. metric: decides about the best; less:
     whether a smaller value of it is better; batches: the number of training batches for the recalibration of BatchNorm, 0 to
-    keep the statistics as built; say: receives a line for each row. Raises DataError for unusable training data, and
-    ConfigError if the model can not be recalibrated.
+    keep the statistics as built; say: receives a line for each row; watch: the progress of each row. Raises DataError
+    for unusable training data, and ConfigError if the model can not be recalibrated.
     """
 
-    def __init__(self, run: EvaluationRun, step: int, *, metric: str, less: bool, batches: int, say: Callable[[str], None]):
+    def __init__(
+        self,
+        run: EvaluationRun,
+        step: int,
+        *,
+        metric: str,
+        less: bool,
+        batches: int,
+        say: Callable[[str], None],
+        watch: Watch = unwatched,
+    ):
         self._run = run
         self._statistics = run.statistics(step)
         self._recalibrator = run.recalibrator(batches, step) if batches and self._statistics else None
-        self._say = say
+        self._say, self._watch = say, watch
         self.metric = metric
         self.less = less
         self.rows: list[Row] = []
@@ -81,6 +92,7 @@ class Bench:
         run.put(built.source, built.arrays)
         finite = True
         if self._recalibrator is not None:
+            self._watch(f"recalibrating {name}", 0, None)
             try:
                 what += f", BatchNorm recalibrated on {self._recalibrator.measure(RAW)} batches"
             except NotFiniteError:
@@ -91,7 +103,8 @@ class Bench:
                 "recalibrate on 1 batch or more"
             )
         if finite:
-            metrics = numbers(evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader))
+            watch = partial(self._watch, f"evaluating {name}")
+            metrics = numbers(evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader, watch=watch))
         else:
             metrics = dict.fromkeys(run.figures.numbers, math.nan)
         row = Row(name, length, metrics, built.error, built.parts)

@@ -17,6 +17,7 @@ from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.config import DEFAULT_BATCHES, SAFETENSORS, Config
 from ppema.config.sections.normalize import Normalization, numbers_of
 from ppema.errors import CheckpointError, Naming, PpemaError, TrainingError
+from ppema.evaluation.evaluate import Watch, unwatched
 from ppema.evaluation.prepared import prepare_evaluation
 from ppema.posthoc.candidates import Bench, Measured, Row, far_off
 from ppema.posthoc.combine import PostHoc, mean_of
@@ -105,8 +106,12 @@ def average(
     recalibrate_batches: int = DEFAULT_BATCHES,
     name: str | None = None,
     say: Say = lambda line: None,
+    watch: Watch = unwatched,
 ) -> Outcome:
-    """`ppema.api.average`, once paddle is loaded. Other arguments, result and errors are the same; config: of the run."""
+    """`ppema.api.average`, once paddle is loaded. Other arguments, result and errors are the same.
+
+    config: of the run; watch: receives the progress of each candidate.
+    """
     given = {"sigma_rel": sigma_rel, "half_life": half_life, "search": search, "last_checkpoints": last_checkpoints}
     options = {"over": over, "between": between, "points": points}
     wanted = _request({key: value for key, value in given.items() if value is not None}, options)
@@ -116,7 +121,9 @@ def average(
     work = _Work(config, wanted, step, name, say)
     with closing(prepare_evaluation(config)) as prepared, paddle.static.scope_guard(prepared.scope):
         deciding, less = _metric(config, metric, prepared.figures, decides=work.several)
-        with closing(Bench(prepared, work.step, metric=deciding, less=less, batches=recalibrate_batches, say=say)) as bench:
+        with closing(
+            Bench(prepared, work.step, metric=deciding, less=less, batches=recalibrate_batches, say=say, watch=watch)
+        ) as bench:
             files = work.go(bench, numbers_of(prepared.config.data.normalize))
     return Outcome(work.report(bench), files)
 

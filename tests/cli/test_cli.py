@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.commands import CNN, ROOT
 
-from ppema.cli.again import beside
+from ppema.cli.again import beside, on_terminal
 from ppema.cli.average import main as average_main
 from ppema.cli.common import print_table, run
 from ppema.cli.eval import main as eval_main
@@ -43,9 +43,9 @@ def test_train_then_eval_then_show(here, capsys):
         f"best: ema/accuracy {best['value']:.4f} after step {best['step']}: {place}",
         "run: runs/digits_cnn",
         "next:",
-        f"  ppema eval {run}",
-        f"  ppema predict {run} --input data.eval --to digits_cnn-ema.csv",
-        f"  ppema export {run} --format paddle --to digits_cnn-ema",
+        f"ppema eval {run}",
+        f"ppema predict {run} --input data.eval --to digits_cnn-ema.csv",
+        f"ppema export {run} --format paddle --to digits_cnn-ema",
     ]
     for main, line in zip((eval_main, predict_main, export_main), out.splitlines()[-4:-1], strict=True):
         assert main(shlex.split(line)[2:]) == 0
@@ -67,6 +67,22 @@ def test_train_then_eval_then_show(here, capsys):
 )
 def test_another_command_is_started_as_this_one_was(words):
     assert beside(words.split(), "eval") == words.replace("train", "eval").split()
+
+
+def test_a_command_on_a_terminal_is_continued_on_further_lines(monkeypatch):
+    command = "python tools/eval.py -c c.yml -o 'lr={name: a long name}' --weights ema --checkpoint best"
+    assert on_terminal("next: ", command) == f"next: {command}"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = on_terminal("", command).splitlines()
+    assert lines == [
+        "python tools/eval.py -c c.yml -o \\",
+        "    'lr={name: a long name}' --weights \\",
+        "    ema --checkpoint best",
+    ]
+    assert shlex.split("".join(line.removesuffix("\\") for line in lines)) == shlex.split(command)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert on_terminal("next: ", command) == f"next: {command}"
 
 
 @pytest.mark.parametrize(

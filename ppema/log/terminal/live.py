@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from types import TracebackType
-from typing import Any, TextIO, cast
+from typing import TextIO
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.live import Live as Region
 from rich.segment import Segment
 from rich.text import Text
 
 from ppema.errors import escaped
+from ppema.log.terminal.region import clock, filled, gauge, region
 from ppema.log.terminal.standings import Standings
 from ppema.log.terminal.standings_table import standings_table
 
 # The share of time waiting for data above which it is shown.
 LONG_WAIT = 0.1
-_PER_SECOND = 4  # redraws
 _PATIENCE = 2.0  # seconds until a wait is shown
 _LONGEST_BAR = 40
-
-
-def is_live(stream: TextIO | None) -> bool:
-    """Whether a run on `stream` is shown by `Live`: on a terminal whose cursor can be moved. None: it was closed."""
-    return stream is not None and not stream.closed and stream.isatty() and Console(file=stream).is_interactive
 
 
 class Live:
@@ -49,14 +42,7 @@ class Live:
         self._began, self._ended = time.monotonic(), False
         self._first: tuple[float, int] | None = None
         self._drawn: tuple[object, list[RenderableType]] = (None, [])
-        # What a user's code prints on a stdout that is no terminal belongs there.
-        self._region = Region(
-            self,
-            console=_Console(file=cast(TextIO, _Patient(stream))),
-            refresh_per_second=_PER_SECOND,
-            redirect_stdout=sys.stdout.isatty(),
-            vertical_overflow="crop",
-        )
+        self._region = region(self, stream)
 
     def __enter__(self) -> Live:
         self._region.start(refresh=True)
@@ -93,7 +79,7 @@ class Live:
         console = self._region.console
         # Words longer than a line, such as paths, stay in one piece, which can be copied.
         lines = wrap(escaped(text), console.width, break_long_words=False, break_on_hyphens=False)
-        console.print(Text("\n".join(lines)), soft_wrap=True)
+        console.print(Text("\n".join(lines)))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         """The region's lines, within the size of the terminal. At the end it may be higher."""
@@ -113,7 +99,9 @@ class Live:
         count, percent = f"step {step}/{self._total}", f"{math.floor(100 * share)}%"
         words = [percent, f"after {clock(now - self._began)}" if self._ended else self._left(now)]
         room = min(_LONGEST_BAR, width - cell_len("  ".join((count, *words))) - 2)
-        lines = filled([count, *([_bar(share, room, ascii_only)] if room >= 5 else []), *filter(None, words)], width)
+        lines = filled(
+            [count, *([gauge(share, room, ascii_only=ascii_only)] if room >= 5 else []), *filter(None, words)], width
+        )
         if self._first is not None:
             figures = [f"epoch {step / self._per_epoch:.2f}", f"loss {self._loss:.4f}", f"lr {self._lr:.4g}"]
             figures.append(f"{self._rate:.0f} samples/s")
@@ -126,7 +114,7 @@ class Live:
             elif since is not None and now - since > _PATIENCE:
                 lines += filled(["waiting for data", clock(now - since)], width)
             lines += filled([self._notice] if self._notice else [], width)
-        return [Text(line, overflow="fold") for line in lines]
+        return [Text(line, overflow="fold", no_wrap=False) for line in lines]
 
     def _left(self, now: float) -> str:
         """The remaining time, if the run goes on at the pace of this process so far, with evaluations and saves."""
@@ -146,54 +134,3 @@ class _Drawn:
         for line in self._lines:
             yield from line
             yield Segment.line()
-
-
-class _Console(Console):
-    """A console whose cursor is never hidden, since a killed process could not show it again."""
-
-    def show_cursor(self, show: bool = True) -> bool:
-        return False
-
-
-class _Patient:
-    """A stream that is written to until that fails, since training continues if the terminal is closed."""
-
-    def __init__(self, stream: TextIO):
-        self._stream, self._closed = stream, False
-
-    def write(self, text: str) -> int:
-        if not self._closed:
-            try:
-                self._stream.write(text)
-                self._stream.flush()
-            except OSError:
-                self._closed = True
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-def _bar(share: float, width: int, ascii_only: bool) -> str:
-    done = min(math.floor(share * width), width)
-    return "#" * done + "-" * (width - done) if ascii_only else "━" * done + "─" * (width - done)
-
-
-def filled(words: Sequence[str], width: int) -> list[str]:
-    """The words, with two spaces between them, in lines that are at most as long as `width` if each word is."""
-    lines: list[str] = []
-    for word in words:
-        if lines and cell_len(lines[-1]) + 2 + cell_len(word) <= width:
-            lines[-1] += f"  {word}"
-        else:
-            lines.append(word)
-    return lines
-
-
-def clock(seconds: float) -> str:
-    """A time as h:mm:ss."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

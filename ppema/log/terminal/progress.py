@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import Protocol, TextIO
 
 from ppema.errors import escaped
-from ppema.log.terminal.live import Live, is_live
+from ppema.log.terminal.live import Live
+from ppema.log.terminal.region import is_live
 from ppema.log.terminal.standings import Standings
 
 # Where there is no terminal: the seconds without a line after which the run shows that it goes on.

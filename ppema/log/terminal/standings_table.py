@@ -53,10 +53,10 @@ def standings_table(standings: Standings, width: int, height: int | None) -> lis
         tall = [_lines(name, name_width) for name in names]
         rows, shown = _kept(heads, tall, height - 2 - len(notes))
         notes += _left_out(sum(map(len, blocks[shown:])), "metric") + _left_out(len(names) - rows, "average")
-    made: list[RenderableType] = [Text(title, style="dim")]
+    made: list[RenderableType] = [Text(title, style="dim", no_wrap=False)]
     for block in blocks[:shown]:
         made.append(_table(names[:rows], name_width, [column for group in block for column in group]))
-    return made + [Text(note, style="dim") for note in notes]
+    return made + [Text(note, style="dim", no_wrap=False) for note in notes]
 
 
 def _columns(metric: str, standings: Sequence[Standing | None]) -> list[_Column]:

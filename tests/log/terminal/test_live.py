@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -10,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,8 +19,9 @@ from pathlib import Path
 import pytest
 from support.configs import write_config
 
-from ppema.log.terminal.live import clock, filled
+from ppema.log.terminal.activity import activity
 from ppema.log.terminal.progress import progress
+from ppema.log.terminal.region import clock, filled
 
 ROOT = Path(__file__).parents[3]
 HIDES = b"\x1b[?25l"
@@ -178,3 +181,26 @@ def test_ctrl_c_leaves_the_table_and_the_cursor(tmp_path):
     assert [line.split(": ")[0] for line in frame if ": " in line][-2:] == ["run", "to go on"]
     assert b"stopping after SIGINT: the run saves first" in said and b"stopped by signal 2 after step" in said
     assert HIDES not in said
+
+
+def test_a_command_shows_how_far_it_is_in_a_line_that_vanishes(monkeypatch):
+    with terminal(monkeypatch, columns=40) as master:
+        with activity() as watch:
+            watch("recalibrating ema", 0, None)
+            time.sleep(0.3)
+            watch("evaluating ema", 3, 4)
+            print("a line /with/a/path/that/is/longer/than/the/terminal", file=sys.stderr)
+        sys.stderr.close()
+        said = read_all(master)
+    assert b"recalibrating ema  0:00:00" in said
+    assert "evaluating ema  ━━━━━━━━━━━━━━━─────\r\n3/4 batches  0:00:00 left".encode() in said
+    assert b"a line /with/a/path/that/is/longer/than/the/terminal\r\n" in said
+    assert last_frame(said) == [] and HIDES not in said
+
+
+def test_elsewhere_a_command_shows_nothing(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    with activity() as watch:
+        watch("evaluating ema", 3, 4)
+    assert stream.getvalue() == ""
