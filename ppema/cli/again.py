@@ -54,13 +54,19 @@ def with_remedy(launcher: Sequence[str], arguments: argparse.Namespace, remedy: 
 def on_terminal(label: str, command: str) -> str:
     """`label` and a command for stdout. On a terminal it is continued on further lines, which can be pasted as they are.
 
-    Words are never broken: a long one may be wider than the terminal.
+    A flag stays with its value. Words are never broken: a long one may be wider than the terminal.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if width is None or len(label) + len(command) <= width:
         return label + command
-    lines = [label]
+    words: list[str] = []
     for word in map(shlex.quote, shlex.split(command)):
+        if words and words[-1].startswith("-") and " " not in words[-1] and not word.startswith("-"):
+            words[-1] += f" {word}"
+        else:
+            words.append(word)
+    lines = [label]
+    for word in words:
         if lines[-1].strip() and len(lines[-1]) + len(word) + len(" \\") > width:
             lines[-1] += "\\"
             lines.append("    ")

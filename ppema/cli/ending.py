@@ -35,7 +35,7 @@ def best_lines(config: Config, result: Result) -> Iterator[str]:
 def next_commands(launcher: Sequence[str], arguments: argparse.Namespace, config: Config, result: Result) -> list[str]:
     """The commands that a user may want next, for the best weights, quoted for a shell.
 
-    Without `train.monitor`: for the first average of the last checkpoint.
+    Without `train.monitor`: for the first average of the last checkpoint. The last two show the whole run.
     """
     monitor = next((each for each in config.train.monitors if each in result.best), None)
     weights = next(iter(config.averages), RAW) if monitor is None else monitor.partition("/")[0]
@@ -49,4 +49,6 @@ def next_commands(launcher: Sequence[str], arguments: argparse.Namespace, config
         "export": [*chosen, "--format", "paddle", "--to", to],
     }
     run = command_line(arguments)
-    return [shlex.join([*beside(launcher, command), *run, *more]) for command, more in options.items()]
+    commands = [[*beside(launcher, command), *run, *more] for command, more in options.items()]
+    commands += [[*beside(launcher, command), str(result.output)] for command in ("board", "report")]
+    return [shlex.join(words) for words in commands]

@@ -46,8 +46,10 @@ def test_train_then_eval_then_show(here, capsys):
         f"ppema eval {run}",
         f"ppema predict {run} --input data.eval --to digits_cnn-ema.csv",
         f"ppema export {run} --format paddle --to digits_cnn-ema",
+        "ppema board runs/digits_cnn",
+        "ppema report runs/digits_cnn",
     ]
-    for main, line in zip((eval_main, predict_main, export_main), out.splitlines()[-4:-1], strict=True):
+    for main, line in zip((eval_main, predict_main, export_main), out.splitlines()[7:10], strict=True):
         assert main(shlex.split(line)[2:]) == 0
     capsys.readouterr()
     assert "step 50  epoch 1.09  loss " in (here / "runs/digits_cnn/log.txt").read_text()
@@ -76,9 +78,9 @@ def test_a_command_on_a_terminal_is_continued_on_further_lines(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     lines = on_terminal("", command).splitlines()
     assert lines == [
-        "python tools/eval.py -c c.yml -o \\",
-        "    'lr={name: a long name}' --weights \\",
-        "    ema --checkpoint best",
+        "python tools/eval.py -c c.yml \\",
+        "    -o 'lr={name: a long name}' \\",
+        "    --weights ema --checkpoint best",
     ]
     assert shlex.split("".join(line.removesuffix("\\") for line in lines)) == shlex.split(command)
     monkeypatch.setenv("COLUMNS", "200")
