@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ppema.config import Config, load_config
     from ppema.ema.exponential_moving_average import ExponentialMovingAverage
     from ppema.ema.saved import read_state
-    from ppema.experiments.pages.report_page import report
     from ppema.experiments.sweeps.sweep_call import sweep
     from ppema.log.run import run
     from ppema.passes.clone import clone_for_test
@@ -43,7 +42,6 @@ __all__ = [
     "load_config",
     "predict",
     "read_state",
-    "report",
     "run",
     "sweep",
     "train",
@@ -61,7 +59,6 @@ _HOME = {
     "load_config": "ppema.config",
     "predict": "ppema.api",
     "read_state": "ppema.ema.saved",
-    "report": "ppema.experiments.pages.report_page",
     "run": "ppema.log.run",
     "sweep": "ppema.experiments.sweeps.sweep_call",
     "train": "ppema.api",

@@ -31,8 +31,8 @@ def launched(argv: Sequence[str] | None, prog: str) -> list[str]:
 
 
 def beside(launcher: Sequence[str], command: str) -> list[str]:
-    """The words that start `command` as those of `launcher` start `train`."""
-    return [*launcher[:-1], re.sub(r"train(\.py)?$", rf"{command}\1", launcher[-1])]
+    """The words that start `command` as those of `launcher` start `train` or `sweep`."""
+    return [*launcher[:-1], re.sub(r"(train|sweep)(\.py)?$", rf"{command}\2", launcher[-1])]
 
 
 def command_line(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> list[str]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from ppema.cli.again import launched
+from ppema.cli.again import beside, launched, on_terminal
 from ppema.cli.common import add_json, parser, print_json, run, say
 
 
@@ -56,10 +56,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema sweep") -> int:
     made.add_argument("--to", metavar="FOLDER", help="the sweep's folder (default: the config's output with -sweep)")
     add_json(made)
     words = sys.argv[1:] if argv is None else argv
-    return run(partial(_sweep, [*launched(argv, prog), *words]), made, argv)
+    return run(partial(_sweep, launched(argv, prog), words), made, argv)
 
 
-def _sweep(command: Sequence[str], arguments: argparse.Namespace) -> int:
+def _sweep(launcher: Sequence[str], words: Sequence[str], arguments: argparse.Namespace) -> int:
     from ppema.experiments.sweeps.search.results_table import table_of
     from ppema.experiments.sweeps.search.space_checks import space_of
     from ppema.experiments.sweeps.study_storage import without_password
@@ -71,9 +71,12 @@ def _sweep(command: Sequence[str], arguments: argparse.Namespace) -> int:
     outcome = run_sweep(space, arguments.to, storage=arguments.storage)
     for line in table_of(outcome.results):
         say(line)
-    say(f"sweep: {outcome.results.output}")
+    output = outcome.results.output
+    say(f"sweep: {output}")
+    if any(trial.runs for trial in outcome.results.trials):
+        say(on_terminal("to compare its runs: ", shlex.join([*beside(launcher, "compare"), output])))
     if outcome.stopped_by:
-        say(f"to go on: {without_password(shlex.join(command))}")
+        say(on_terminal("to go on: ", without_password(shlex.join([*launcher, *words]))))
     if arguments.json:
         print_json(outcome.results.model_dump(mode="json"))
     return 128 + outcome.stopped_by if outcome.stopped_by else 0

@@ -58,7 +58,7 @@ def run_sweep(
     The trainings save before, and continue with the next sweep.
     """
     opened = open_sweep(space, Path(to or f"{space.config.output}-sweep"), storage)
-    with sweep_progress(space.trials) as bar, stop_requests("the trainings save first") as stop:
+    with sweep_progress(space.trials) as bar, stop_requests("the trainings save first") as stop, stop.told(bar.line):
         return Sweeping(opened, launcher or ppema_command("train"), bar, stop, pace).run()
 
 
@@ -229,8 +229,8 @@ class Sweeping:
         if not self._bar.live:
             return
         found = self._claims.trials()
-        steps = [f"trial {each.claim.number}: seed {each.seed}, step {each.step or 0}" for each in self._active]
-        self._bar.update(sum(each.state.is_finished() for each in found), "  ".join(steps))
+        steps = [f"trial {each.claim.number} seed {each.seed} step {each.step or 0}" for each in self._active]
+        self._bar.update(sum(each.state.is_finished() for each in found), listed(steps, 2))
 
     def _results(self) -> SweepResults:
         return results_of(self._space, self._opened.folder, self._claims.trials())

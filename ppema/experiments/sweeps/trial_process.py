@@ -22,7 +22,8 @@ def ppema_command(name: str) -> list[str]:
     root = os.path.dirname(os.path.dirname(os.path.abspath(ppema.__file__)))
     code = (
         f"import sys; sys.path.insert(0, {root!r}); import ppema; sys.path[:] = {sys.path!r}; "
-        "from ppema.cli.main import main; sys.exit(main(sys.argv[1:], 'ppema'))"
+        # The command then calls itself ppema in its messages.
+        "del sys.orig_argv[1:]; from ppema.cli.main import main; sys.exit(main(sys.argv[1:], 'ppema'))"
     )
     return [sys.executable, "-c", code, name]
 

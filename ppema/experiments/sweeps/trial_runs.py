@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import statistics
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ppema.config import load_config
 from ppema.config.differing import differences
-from ppema.errors import PpemaError, listed
+from ppema.errors import PpemaError, TrainingError, listed
 from ppema.experiments.sweeps.claims import Claim, Claims
 from ppema.experiments.sweeps.metric_tail import MetricTail
 from ppema.experiments.sweeps.search.best_length import searched_lengths
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 # ended by a signal; ERROR: why the trial failed.
 RUNS, LAST, LENGTHS, KILLED, ERROR = "runs", "last", "lengths", "killed", "error"
 _BAD_INPUT = 2  # exit code
+LEAST_SPACE = 2**20  # bytes; with less, a training fails because of the disk
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class TrialRuns:
     def poll(self) -> TrialEnd | None:
         """Report evaluations, and start the next run when one has ended. None while the trial goes on.
 
-        Raises PpemaError if the config changed since the sweep began; OSError, and errors of the storage.
+        Raises PpemaError if the config changed since the sweep began; TrainingError for a full disk; OSError, and errors of
+        the storage.
         """
         from optuna.exceptions import UpdateFinishedTrialError
 
@@ -188,6 +191,8 @@ class TrialRuns:
             return TrialEnd("lost")
         if self._stopping:
             return TrialEnd("stopped")
+        if shutil.disk_usage(self._output).free < LEAST_SPACE:
+            raise TrainingError(f"{self._settings.folder}: the disk is full: free some space, and go on; no trial has failed")
         by = _signal_of(code)
         if self._pruning and by == signal.SIGTERM:
             self._record({"state": "pruned", **self._figures()}, self._runs)

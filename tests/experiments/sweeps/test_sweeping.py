@@ -16,8 +16,10 @@ from optuna.storages.journal import JournalFileBackend
 from support import trainee
 from support.sweeps import CONFIG, TRAINEE, ledger, space, started, swept, trainings, until
 
+import ppema
 from ppema.cli.main import main as cli
-from ppema.errors import PpemaError
+from ppema.errors import PpemaError, TrainingError
+from ppema.experiments.sweeps import sweeping, trial_runs
 from ppema.experiments.sweeps.search.space_checks import space_of
 from ppema.experiments.sweeps.sweep_folder import read_results
 from ppema.experiments.sweeps.sweeping import run_sweep
@@ -227,3 +229,29 @@ def test_a_line_of_the_journal_without_its_end_is_removed(here):
     journal.write_bytes(b"no json\n" + whole)
     with pytest.raises(PpemaError, match="^s/study.journal: the sweep's journal is damaged: "):
         swept(trials=3)
+
+
+def test_a_full_disk_ends_the_sweep_and_fails_no_trial(here, monkeypatch):
+    monkeypatch.setattr(trial_runs, "LEAST_SPACE", 2**62)
+    with pytest.raises(TrainingError, match="^s: the disk is full: free some space, and go on; no trial has failed$"):
+        swept(["lr=1e3,0.01"], "grid", None, jobs=2)
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert [each.state for each in read_results("s").trials] == ["waiting"] * 2
+
+
+def test_the_function_takes_a_path_or_a_loaded_config(here, monkeypatch):
+    monkeypatch.setattr(sweeping, "ppema_command", lambda name: TRAINEE)
+    config = ppema.load_config(CONFIG, ["train.epochs=3"])
+    results = ppema.sweep(config, {"lr": [0.1, 0.01]}, monitor="ema/accuracy", to="t").results
+    assert [(each.params, each.state) for each in results.trials] == [({"lr": lr}, "complete") for lr in (0.1, 0.01)]
+    assert ppema.load_config("t/sweep.yml").train.epochs == 3
+    for wrong, said in (
+        (
+            config.replace(seed=3),
+            "code made or changed it, and each run of a sweep loads it from a file: give `over` the changes",
+        ),
+        (7, "expected the path of a config, or what load_config returns; got a int"),
+    ):
+        with pytest.raises(PpemaError, match=f"^config: {said}$"):
+            ppema.sweep(wrong)
