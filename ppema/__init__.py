@@ -1,9 +1,9 @@
 """ppema: static-graph training for PaddlePaddle with averages of weights that can be trusted.
 
 Every public name is imported at its first use. `import ppema` and every `--help` therefore do not load paddle, whose thread
-count must be chosen before. Config, load_config and run never load paddle. The functions of `ppema.api` load it when they are
-called, with the threads of the config. The other names load it at their first use, with OMP_NUM_THREADS or all cores. Either
-switches Paddle to static mode.
+count must be chosen before. Config, load_config, run and compare never load paddle. The other functions of `ppema.api` load it
+when they are called, with the threads of the config. The other names load it at their first use, with OMP_NUM_THREADS or all
+cores. Either switches Paddle to static mode.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ppema.version import VERSION
 
 if TYPE_CHECKING:
-    from ppema.api import average, build, evaluate, export, predict, train
+    from ppema.api import average, build, compare, evaluate, export, predict, train
     from ppema.config import Config, load_config
     from ppema.ema.exponential_moving_average import ExponentialMovingAverage
     from ppema.ema.saved import read_state
@@ -37,6 +37,7 @@ __all__ = [
     "average",
     "build",
     "clone_for_test",
+    "compare",
     "evaluate",
     "export",
     "load_config",
@@ -54,6 +55,7 @@ _HOME = {
     "average": "ppema.api",
     "build": "ppema.api",
     "clone_for_test": "ppema.passes.clone",
+    "compare": "ppema.api",
     "evaluate": "ppema.api",
     "export": "ppema.api",
     "load_config": "ppema.config",

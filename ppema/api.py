@@ -16,10 +16,12 @@ from ppema.log.run import Run
 from ppema.log.run import run as read_run
 
 if TYPE_CHECKING:
+    from ppema.checkpoint.best import Mode
     from ppema.data.given.preparation import OnError
     from ppema.deploy.exporting import Format
     from ppema.deploy.inference import ExportedModel
     from ppema.deploy.weights_export import Exported, Names
+    from ppema.experiments.comparison.comparison import Comparison, WhichEvaluation
     from ppema.passes.select import BatchNormPolicy
     from ppema.posthoc.lengths import Kind
     from ppema.posthoc.search import Method, Outcome
@@ -149,6 +151,39 @@ def average(
         name=name,
         say=say,
     )
+
+
+def compare(
+    runs: Iterable[Run | str | os.PathLike[str]],
+    *,
+    metric: str | Iterable[str] | None = None,
+    weights: str | Iterable[str] | None = None,
+    target: float | None = None,
+    objective: WhichEvaluation = "last",
+    mode: Mode | None = None,
+    any_data: bool = False,
+) -> Comparison:
+    """Compare the raw weights and the averages of `runs`: means and spreads over seeds, paired tests. Does not load paddle.
+
+    runs: paths of runs and of sweeps (of these, the finished runs), or what `ppema.run` returns. Runs whose configs differ only
+    in seed, `data.split.fold` and output are one group.
+    metric: one metric, or several, of which the first decides about everything but the columns of the table. None: all that the
+    runs share, without parts such as f1.cat, beginning with that of `train.monitor` if it is the same for all.
+    weights: "raw", the name of an average, or several. None: all. target: a value of the metric, for the steps and seconds of
+    training until the first evaluation that reaches it.
+    objective: "last" takes the last evaluation of each set of weights, "best" that with the best value of the metric.
+    mode: "max" or "min", for a metric whose name does not say which is better. any_data: compare runs although their configs
+    name other evaluation data.
+
+    Tests compare each average with the raw weights, and each group with the first one, by pairs of runs of the same seed. The
+    result has `text()`, `markdown()`, `csv()`, `plain()` and `draw(file)`.
+
+    Raises PpemaError for folders that are no runs, a run given twice, runs without evaluations, with other evaluation data or
+    other metrics, unknown names and wrong arguments; ConfigError or SetupError for files that can not be read.
+    """
+    from ppema.experiments.comparison.compare import compare
+
+    return compare(runs, metric=metric, weights=weights, target=target, objective=objective, mode=mode, any_data=any_data)
 
 
 def predict(

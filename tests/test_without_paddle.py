@@ -1,4 +1,4 @@
-"""What works in a Python that has no paddle: the command checkpoint, and reading a run."""
+"""What works in a Python that has no paddle: the commands checkpoint and compare, and reading a run."""
 
 from __future__ import annotations
 
@@ -50,6 +50,16 @@ def python(code, *arguments):
 def test_the_command_checkpoint(output, arguments, last):
     said = python(COMMAND, "tools/checkpoint.py", *(each.format(output) for each in arguments))
     assert last(json.loads(said.splitlines()[-1]))
+
+
+def test_the_command_compare(output):
+    said = python(COMMAND, "tools/compare.py", output, "--json", "--target", "0.1")
+    found = json.loads(said.splitlines()[-1])
+    assert [(row["weights"], row["runs"][0]["finished"]) for row in found["rows"]] == [
+        (weights, True) for weights in ("raw", "ema", "quick")
+    ]
+    assert all(row["target"]["seconds"]["mean"] > 0 for row in found["rows"])
+    assert found["notes"] == ["one run of a seed shows no spread: nothing is tested"]
 
 
 def test_reading_a_run(output):

@@ -1,0 +1,120 @@
+"""The tables of a comparison: figures, time to a target, settings and differences, in cells of text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ppema.experiments.comparison.compared_rows import ComparedRow, Contrast, Summary
+from ppema.experiments.comparison.paired_tests import LEVEL
+from ppema.experiments.comparison.text_table import FoldedTable
+
+NOTHING = "-"
+
+
+def figure_table(
+    rows: Sequence[ComparedRow], metrics: Sequence[str], best: Mapping[str, float | None], title: str
+) -> FoldedTable:
+    """The mean and spread of each metric. best: by metric, the mean that is marked."""
+    columns = {metric: [row.figure(metric) for row in rows] for metric in metrics}
+    cells = [summaries(column) for column in columns.values()]
+    found = tuple(
+        (row.group, row.weights, _count(row), *(column[index] for column in cells), _number(row.steps.mean, 0))
+        for index, row in enumerate(rows)
+    )
+    marked = {
+        (index, 3 + number)
+        for number, (metric, column) in enumerate(columns.items())
+        for index, summary in enumerate(column)
+        if len(rows) > 1 and summary.mean is not None and summary.mean == best[metric]
+    }
+    return FoldedTable(title, ("group", "weights", "runs", *metrics, "step"), found, keys=2, marked=frozenset(marked))
+
+
+def target_table(rows: Sequence[ComparedRow], title: str) -> FoldedTable:
+    """Steps and seconds until a target."""
+    seconds = summaries([row.seconds_to_target for row in rows])
+    found = tuple(
+        (row.group, row.weights, f"{len(row.reaching)} of {len(row.runs)}", _spread(row.steps_to_target, 0), time)
+        for row, time in zip(rows, seconds, strict=True)
+    )
+    return FoldedTable(title, ("group", "weights", "reached", "steps", "seconds"), found, keys=2)
+
+
+def settings_table(settings: Mapping[str, Mapping[str, Any]], groups: Sequence[str], title: str) -> FoldedTable:
+    """The differing keys of the config. The longer side of keys and groups goes down."""
+    texts = {
+        key: [plain_text(values[name]) if name in values else NOTHING for name in groups] for key, values in settings.items()
+    }
+    if len(texts) < len(groups):
+        rows = tuple(zip(groups, *texts.values(), strict=True))
+        return FoldedTable(title, ("group", *texts), rows, words=True)
+    return FoldedTable(title, ("key", *groups), tuple((key, *values) for key, values in texts.items()), words=True)
+
+
+def contrast_table(contrasts: Sequence[Contrast], title: str) -> FoldedTable:
+    """The differences, with their tests."""
+    tests = [each.test for each in contrasts]
+    halves = [(test.high - test.low) / 2 for test in tests if test.high is not None and test.low is not None]
+    digits = _decimals([test.difference for test in tests], halves, digits=3)
+    found = []
+    for contrast, test in zip(contrasts, tests, strict=True):
+        interval = NOTHING
+        if test.low is not None and test.high is not None:
+            interval = f"{test.low:+.{digits}f} .. {test.high:+.{digits}f}"
+        difference = NOTHING if math.isnan(test.difference) else f"{test.difference:+.{digits}f}"
+        chances = [_chance(each) for each in (test.p, contrast.adjusted, test.exact)]
+        found.append((contrast.words, str(test.n), difference, interval, *chances))
+    head = ("difference", "n", "mean", f"{LEVEL:.0%} interval", "p", "Holm", "exact p")
+    return FoldedTable(title, head, tuple(found))
+
+
+def summaries(column: Sequence[Summary]) -> list[str]:
+    """`mean ± spread` of each, with the same number of decimals."""
+    digits = _decimals([each.mean for each in column], [each.spread for each in column])
+    return [_spread(each, digits) for each in column]
+
+
+def plain_text(value: Any) -> str:
+    """A value of a config on one line, nearly as YAML writes it."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "{" + ", ".join(f"{key}: {plain_text(item)}" for key, item in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(plain_text, value)) + "]"
+        case _:
+            return str(value)
+
+
+def _count(row: ComparedRow) -> str:
+    unfinished = sum(not run.is_finished for run in row.runs)
+    return f"{len(row.runs)} ({unfinished} unfinished)" if unfinished else str(len(row.runs))
+
+
+def _spread(summary: Summary, digits: int) -> str:
+    mean = _number(summary.mean, digits)
+    return mean if summary.spread is None else f"{mean} ± {summary.spread:.{digits}f}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def _chance(value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _decimals(values: Iterable[float | None], spreads: Iterable[float | None], digits: int = 4) -> int:
+    """Decimals that show so many digits of the largest value, and up to two more for two digits of the largest spread."""
+    largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)
+    spread = max((each for each in spreads if each is not None), default=0.0)
+    enough = digits - 1 - math.floor(math.log10(largest)) if largest else digits
+    wanted = 1 - math.floor(math.log10(spread)) if spread else enough
+    return max(0, min(max(enough, wanted), enough + 2))
