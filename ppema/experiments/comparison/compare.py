@@ -187,9 +187,11 @@ def _notes_on_tests(contrasts: Sequence[Contrast]) -> list[str]:
         return ["one run of a seed shows no spread: nothing is tested"] if tests else []
     least, number = min(test.n for test in tests if test.n > 1), sum(test.p is not None for test in tests)
     notes = [
-        f"interval and p are Student's, for normal differences; Holm: p adjusted for {number} tests; exact p assumes only "
-        f"symmetric differences, and with {least} pairs it is at least {2 / 2**least:.3g}"
+        f"interval and p are Student's, for normal differences; Holm: p adjusted for {number} tests; exact: p that assumes "
+        f"only symmetric differences, with {least} pairs at least {2 / 2**least:.3g}"
     ]
+    if any(test.exact is not None and test.p is None for test in tests):
+        notes.append("differences that are equal for all pairs have no spread, and so no interval and no p of Student's")
     if any(contrast.test.n == 0 for contrast in contrasts):
         notes.append("groups without a common seed have no pairs: train them with the same seeds")
     if any(run.fold is not None for contrast in contrasts for run in contrast.row.runs):

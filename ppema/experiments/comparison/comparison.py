@@ -58,7 +58,7 @@ class Comparison:
             title = f"Training until the first evaluation with {self.metrics[0]} {sign} {self.target:g}{spread}"
             found.append(target_table(self.rows, title))
         if any(each.test.p is not None or each.test.exact is not None for each in self.contrasts):
-            found.append(contrast_table(self.contrasts, f"Differences of {self.metrics[0]}, paired by seed"))
+            found.append(contrast_table(self.contrasts, self.metrics[0], f"Differences of {self.metrics[0]}, paired by seed"))
         if self.settings:
             found.append(
                 settings_table(self.settings, [group.name for group in self.groups], "Keys of the configs that differ")
@@ -67,7 +67,8 @@ class Comparison:
 
     def text(self, width: int = 80) -> str:
         """All of it as text of at most `width` columns. Wide tables are split into blocks, and nothing is cut."""
-        notes = [textwrap.fill(f"note: {escaped(note)}", width, subsequent_indent="  ") for note in self.notes]
+        said = (f"note: {escaped(note)}" for note in self.notes)
+        notes = [textwrap.fill(note, width, subsequent_indent="  ", break_on_hyphens=False) for note in said]
         return "\n\n".join([*(table.text(width) for table in self.tables()), *(["\n".join(notes)] if notes else [])])
 
     def markdown(self) -> str:

@@ -53,20 +53,20 @@ def settings_table(settings: Mapping[str, Mapping[str, Any]], groups: Sequence[s
     return FoldedTable(title, ("key", *groups), tuple((key, *values) for key, values in texts.items()), words=True)
 
 
-def contrast_table(contrasts: Sequence[Contrast], title: str) -> FoldedTable:
-    """The differences, with their tests."""
-    tests = [each.test for each in contrasts]
-    halves = [(test.high - test.low) / 2 for test in tests if test.high is not None and test.low is not None]
-    digits = _decimals([test.difference for test in tests], halves, digits=3)
+def contrast_table(contrasts: Sequence[Contrast], metric: str, title: str) -> FoldedTable:
+    """The differences of `metric`, with their tests, in the decimals of its values."""
+    values = [side.figure(metric) for each in contrasts for side in (each.before, each.row)]
+    digits = _decimals([each.mean for each in values], [each.spread for each in values])
     found = []
-    for contrast, test in zip(contrasts, tests, strict=True):
+    for contrast in contrasts:
+        test = contrast.test
         interval = NOTHING
         if test.low is not None and test.high is not None:
-            interval = f"{test.low:+.{digits}f} .. {test.high:+.{digits}f}"
+            interval = f"{test.low:.{digits}f}..{test.high:.{digits}f}"
         difference = NOTHING if math.isnan(test.difference) else f"{test.difference:+.{digits}f}"
         chances = [_chance(each) for each in (test.p, contrast.adjusted, test.exact)]
         found.append((contrast.words, str(test.n), difference, interval, *chances))
-    head = ("difference", "n", "mean", f"{LEVEL:.0%} interval", "p", "Holm", "exact p")
+    head = ("difference", "n", "mean", f"{LEVEL:.0%} interval", "p", "Holm", "exact")
     return FoldedTable(title, head, tuple(found))
 
 
@@ -111,10 +111,10 @@ def _chance(value: float | None) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _decimals(values: Iterable[float | None], spreads: Iterable[float | None], digits: int = 4) -> int:
-    """Decimals that show so many digits of the largest value, and up to two more for two digits of the largest spread."""
+def _decimals(values: Iterable[float | None], spreads: Iterable[float | None]) -> int:
+    """Decimals that show four digits of the largest value, and up to two more for two digits of the largest spread."""
     largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)
     spread = max((each for each in spreads if each is not None), default=0.0)
-    enough = digits - 1 - math.floor(math.log10(largest)) if largest else digits
+    enough = 3 - math.floor(math.log10(largest)) if largest else 4
     wanted = 1 - math.floor(math.log10(spread)) if spread else enough
     return max(0, min(max(enough, wanted), enough + 2))
