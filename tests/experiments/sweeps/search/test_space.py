@@ -166,6 +166,11 @@ def test_a_method_that_does_not_fit_is_refused(file):
     assert many == ["--over: 1000000 trials; a sweep has up to 100000"]
 
 
+def test_every_value_of_a_list_is_checked_without_a_grid_too(file):
+    over = [f"{DECAY}=0.9,2,0.99", f"{RATE}=log:1e-3..1", "train.epochs=1,2"]
+    assert refusal(file, *over, method="random") == [f"--over {over[0]}: expected a number in [0, 1), got 2"]
+
+
 def test_a_metric_is_required(tmp_path):
     file = write_config(tmp_path / "small.yml", train="{epochs: 1}")
     assert refusal(file, f"{DECAY}=0.9,0.99") == [
