@@ -81,6 +81,16 @@ def test_elsewhere_there_is_one_line_for_each_evaluation(monkeypatch, tmp_path):
     assert (tmp_path / "log.txt").read_text().splitlines()[-1] == "step 11  eval  raw          loss 0.5000"
 
 
+def test_a_resumed_run_compares_with_the_evaluations_before(monkeypatch, tmp_path):
+    for step, accuracy in ((5, 0.75), (10, 0.5)):
+        stream = io.StringIO()
+        monkeypatch.setattr("sys.stderr", stream)
+        with progress(total=10, start=step - 5) as bar, RunLog(tmp_path, bar, step=step - 5) as log:
+            log.evaluation(step, 1.0, "raw", {"accuracy": accuracy})
+            log.evaluated(step, 1.0, {"raw": {"accuracy": accuracy}})
+        assert stream.getvalue().endswith(f"accuracy: raw {accuracy:.4f}{' (best)' if step == 5 else ''}\n")
+
+
 def test_elsewhere_a_run_that_has_long_been_silent_shows_that_it_goes_on(monkeypatch):
     stream, now = io.StringIO(), [0.0]
     monkeypatch.setattr("sys.stderr", stream)
