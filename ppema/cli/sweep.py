@@ -13,7 +13,7 @@ from ppema.cli.common import add_json, parser, print_json, run, say
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema sweep") -> int:
-    """Run the command, and return its exit code: 0 done, 1 failed, 2 bad input, 130 and 143 stopped."""
+    """Run the command, and return its exit code: 0 done, 1 failed or no trial complete, 2 bad input, 130 and 143 stopped."""
     made = parser(
         prog,
         "Train a config at many points of a search space: the trials of a sweep, each an ordinary run. The same command goes "
@@ -79,7 +79,9 @@ def _sweep(launcher: Sequence[str], words: Sequence[str], arguments: argparse.Na
         say(on_terminal("to go on: ", without_password(shlex.join([*launcher, *words]))))
     if arguments.json:
         print_json(outcome.results.model_dump(mode="json"))
-    return 128 + outcome.stopped_by if outcome.stopped_by else 0
+    if outcome.stopped_by:
+        return 128 + outcome.stopped_by
+    return 1 if outcome.results.best is None else 0
 
 
 if __name__ == "__main__":

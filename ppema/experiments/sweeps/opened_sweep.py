@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ def open_sweep(space: Space, folder: Path, url: str | None) -> OpenedSweep:
     written, and for a storage that can not be reached.
     """
     config = {**space.config.model_dump(mode="json"), "sweep": space.section.model_dump(mode="json")}
+    made = not os.path.lexists(folder)
     try:
         (folder / LOCKS).mkdir(parents=True, exist_ok=True)
         with TrialLock.wait(folder, "start"):
@@ -61,6 +63,13 @@ def open_sweep(space: Space, folder: Path, url: str | None) -> OpenedSweep:
                 replace_file(folder / SWEEP, block_yaml(config).encode())
     except OSError as error:
         raise SetupError(f"{folder}: the sweep's folder can not be written: {error.strerror or error}") from error
+    except PpemaError:
+        # Those that this call made, if nothing is in them.
+        with suppress(OSError):
+            (folder / LOCKS).rmdir()
+            if made:
+                folder.rmdir()
+        raise
     place = None if url is None else f"{platform.node()}:{os.path.realpath(folder)}"
     return OpenedSweep(space, folder, storage, study, place)
 

@@ -7,7 +7,7 @@ import socket
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppema.errors import Naming, PpemaError, SetupError, one_line
 from ppema.experiments.sweeps.journal_lock import JournalLock
@@ -22,8 +22,14 @@ _FORMS = "postgresql+psycopg://user@host/database, sqlite:///file.db or grpc://h
 # By the driver's module: the package that has it, where the names differ.
 _PACKAGES = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]", "MySQLdb": "mysqlclient"}
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
-_TIMEOUTS = {"psycopg": "connect_timeout", "psycopg2": "connect_timeout", "pymysql": "connect_timeout", "sqlite": "timeout"}
-_BUSY_SECONDS = 60  # that a statement waits for SQLite's lock
+# By driver: arguments of a connection, so that a server that is gone is an error instead of a wait without end.
+_LIBPQ = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": 30_000}
+_ARGUMENTS = {
+    "psycopg": _LIBPQ,
+    "psycopg2": _LIBPQ,
+    "pymysql": {"connect_timeout": CONNECT_SECONDS, "read_timeout": 30},
+    "pysqlite": {"timeout": 60},  # for its lock
+}
 _CREATIONS = 5  # attempts to create the tables, which other machines may create at the same time
 
 
@@ -97,10 +103,7 @@ def _database(text: str) -> BaseStorage:
     shown = url.render_as_string(hide_password=True)
     _check_driver(url, shown)
     _check_answer(url, shown)
-    options: dict[str, Any] = {"pool_pre_ping": True}
-    if driver in _TIMEOUTS or driver == "pysqlite":
-        name = _TIMEOUTS.get(driver, "timeout")
-        options["connect_args"] = {name: _BUSY_SECONDS if driver == "pysqlite" else CONNECT_SECONDS}
+    options = {"pool_pre_ping": True, "connect_args": _ARGUMENTS.get(driver, {})}
     for left in reversed(range(_CREATIONS)):
         try:
             return get_storage(RDBStorage(text, engine_kwargs=options))

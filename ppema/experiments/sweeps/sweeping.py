@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ppema.experiments.sweeps.search.space import Space
 
 _TICK = 0.05  # seconds between two looks at the trainings
-_LOOK = 1.0  # seconds between two looks for a trial that others left, and between two writes of the results
+_LOOK = 1.0  # seconds between two looks for a trial that others left, between two writes of the results, and on a terminal
 _PATIENCE = 300.0  # seconds for which the storage may fail
 # While the first trials refuse their input, they are not recorded. After so many the sweep ends; they wait for the next one.
 _MOST_REFUSED = 3
@@ -79,7 +79,7 @@ class Sweeping:
         self._active: list[TrialRuns] = []
         self._refused: list[tuple[TrialRuns, TrialEnd]] = []  # not recorded as failed until another trial has ended otherwise
         self._sound = False  # whether one has
-        self._looked = self._written = 0.0
+        self._looked = self._written = self._shown = 0.0
         self._waiting = self._stopped = False
 
     def run(self) -> SweepOutcome:
@@ -226,8 +226,9 @@ class Sweeping:
 
     def _show(self) -> None:
         """Show how far the trials in training are."""
-        if not self._bar.live:
+        if not self._bar.live or time.monotonic() - self._shown < _LOOK:
             return
+        self._shown = time.monotonic()
         found = self._claims.trials()
         steps = [f"trial {each.claim.number} seed {each.seed} step {each.step or 0}" for each in self._active]
         self._bar.update(sum(each.state.is_finished() for each in found), listed(steps, 2))

@@ -69,6 +69,15 @@ def test_a_failed_trial_is_recorded_and_the_others_go_on(here):
     assert results.best == 1
 
 
+def test_a_sweep_without_a_complete_trial_returns_1(here, monkeypatch, capsys):
+    monkeypatch.setattr(sweeping, "ppema_command", lambda name: TRAINEE)
+    command = ["sweep", "-c", CONFIG, "--monitor", "ema/accuracy", "--over", "lr=1e3,1e4", "--to", "s", "--json"]
+    assert cli(command) == 1
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [each["error"] for each in said["trials"]] == ["the loss is not finite"] * 2
+    assert said["best"] is None and said == json.loads(Path("s/results.json").read_text())
+
+
 def test_first_trials_that_refuse_their_input_end_the_sweep_and_wait(here, capfd):
     with pytest.raises(PpemaError, match="^the first 3 trials fail: trial 0: lr: this is no rate$"):
         swept(["lr=0.5,0.6,0.7,0.01"], "grid", None)
@@ -103,17 +112,19 @@ def test_a_killed_training_goes_on_and_fails_if_it_comes_no_further(here, monkey
     assert ledger(here) == ["0000-s0"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.campaign)])
 def test_a_sweep_that_ends_leaves_no_training_and_goes_on(here, monkeypatch, how):
     monkeypatch.setenv("TRAINEE_SECONDS", "2")
-    process = started(3, 2)
+    process = started(3, 2, start_new_session=True)
     until(lambda: len(trainings(here)) == 2 and all(trainee.saved(f"s/trials/{n:04d}-s0") for n in (0, 1)))
-    process.send_signal(how)
+    os.killpg(process.pid, how)  # As Ctrl-C in a terminal does.
     said = process.communicate()[1]
-    assert process.returncode == (128 + how if how == signal.SIGTERM else -how)
-    if how == signal.SIGTERM:
-        assert "stopping after SIGTERM: the trainings save first; again ends it at once\n" in said
+    assert process.returncode == (128 + how if how == signal.SIGINT else -how)
+    if how == signal.SIGINT:
+        assert "stopping after SIGINT: the trainings save first; again ends it at once\n" in said
         assert trainings(here) == []
+        # The trainings did not see Ctrl-C: its second signal would end them at once.
+        assert [Path(f"s/trials/{n:04d}-s0/process.log").read_text() for n in (0, 1)] == ["", ""]
         assert [each.state for each in read_results("s").trials] == ["waiting"] * 2
     until(lambda: trainings(here) == [])
     before = [trainee.saved(f"s/trials/{n:04d}-s0") for n in (0, 1)]
@@ -205,6 +216,7 @@ def refused(folder, *arguments):
 def test_a_storage_that_can_not_be_used_is_one_line(here, arguments, said):
     pytest.importorskip("psycopg")
     assert refused("s", *arguments) == said
+    assert not Path("s").exists()
 
 
 def test_a_folder_that_can_not_be_used_is_one_line(here):
