@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ppema.config import Config, load_config
     from ppema.ema.exponential_moving_average import ExponentialMovingAverage
     from ppema.ema.saved import read_state
+    from ppema.experiments.pages.report_page import report
     from ppema.experiments.sweeps.sweep_call import sweep
     from ppema.log.run import run
     from ppema.passes.clone import clone_for_test
@@ -43,6 +44,7 @@ __all__ = [
     "load_config",
     "predict",
     "read_state",
+    "report",
     "run",
     "sweep",
     "train",
@@ -61,6 +63,7 @@ _HOME = {
     "load_config": "ppema.config",
     "predict": "ppema.api",
     "read_state": "ppema.ema.saved",
+    "report": "ppema.experiments.pages.report_page",
     "run": "ppema.log.run",
     "sweep": "ppema.experiments.sweeps.sweep_call",
     "train": "ppema.api",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from ppema.checkpoint.durable import open_own, sync_folder
 from ppema.errors import CheckpointError, SetupError, TrainingError
 
 _NAME = "lock"
+_OWNER = re.compile(r"process (\d+) on (.*), since ")
 
 
 class Lock:
@@ -55,6 +57,26 @@ def locked(output: Path) -> Iterator[Lock]:
         with suppress(OSError):
             for folder in made:
                 folder.rmdir()
+
+
+def holder(output: Path) -> str | None:
+    """The process that holds the lock of the run in `output`, in words; None if there is none, or if it was killed.
+
+    Takes no lock, so that a run which starts meanwhile is not refused. A process on another machine counts as alive.
+    """
+    try:
+        said = (output / _NAME).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+    found = _OWNER.match(said)
+    if found and found[2] == socket.gethostname():
+        try:
+            os.kill(int(found[1]), 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass  # It is another user's.
+    return said or None
 
 
 def _acquired(path: Path) -> int:

@@ -17,6 +17,8 @@ COMMANDS = {
     "predict": "predict with a run's model: classes, probabilities, numbers",
     "show": "show the programs of a config, its schema, or the curves of a run",
     "average": "build averages of any length from a finished run",
+    "compare": "tell which of several runs is better, raw or averaged",
+    "report": "write a run or a sweep as one file of HTML, for a colleague",
     "export": "write weights to a file for other programs",
     "board": "show the curves of runs in VisualDL, in a browser",
     "checkpoint": "list, verify, compare and prune the checkpoints of a run",

@@ -69,7 +69,7 @@ _RECORD: TypeAdapter[Started | Ended] = TypeAdapter(Annotated[Started | Ended, F
 
 
 @dataclass
-class Ending:
+class ProcessEnding:
     """What a process knows of its end: the fields of `Ended`, which it sets while it runs."""
 
     step: int | None = None
@@ -85,7 +85,7 @@ def recorded(
     resolved: Config | None = None,
     paddle: str | None = None,
     device: str | None = None,
-) -> Iterator[Ending]:
+) -> Iterator[ProcessEnding]:
     """Record the start of a run or a sweep in the existing folder `output`, and its end after the block.
 
     resolved: the config of the run once its data is known; paddle, device: the version, and the device of its programs.
@@ -109,7 +109,7 @@ def recorded(
         commit=_commit(os.path.dirname(positions.file or "") or "."),
     )
     _append(output, begun)
-    ending = Ending()
+    ending = ProcessEnding()
     try:
         yield ending
     except BaseException as error:

@@ -46,6 +46,10 @@ class Browser:
         assert isinstance(value, list), value
         return value[0]
 
+    def messages(self) -> list[str]:
+        """The errors and warnings of the page in the console, since the last call."""
+        return [each["message"] for each in _call("POST", f"{self._session}/se/log", {"type": "browser"})]
+
     def screenshot(self, file: Path) -> None:
         """Write the visible part of the page to `file` as PNG."""
         file.write_bytes(b64decode(_call("GET", f"{self._session}/screenshot")))

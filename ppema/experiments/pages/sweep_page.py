@@ -1,0 +1,174 @@
+"""The page of a sweep."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppema.experiments.pages.chart import Chart, Curve, Points, draw
+from ppema.experiments.pages.facts import measured, processes, warnings_of
+from ppema.experiments.pages.rendering import render
+from ppema.experiments.pages.run_page import MOST_WARNINGS, commands_of, in_yaml, name_of, origins_of
+from ppema.experiments.sweeps.sweep_folder import SWEEP, SweepResults, TrialResult, mean_and_spread, read_results
+from ppema.log.history import Started
+from ppema.log.records import read_metrics
+from ppema.log.run import Run
+
+# The number of trials, from the best one down, whose curves are drawn.
+DRAWN = 20
+# At most as many different values of a key are places side by side, whatever their distances.
+_CATEGORIES = 6
+# From this ratio of the largest to the smallest value on, an axis is logarithmic.
+_DECADES = 20
+
+
+@dataclass(frozen=True)
+class SeedTable:
+    """A metric of the best trial. rows: weights, the mean of the last figures over the seeds, and their spread."""
+
+    metric: str
+    rows: list[tuple[str, float | None, float | None]]
+
+
+def sweep_page(path: str | os.PathLike[str]) -> str:
+    """The page of the sweep in the folder `path`. Raises PpemaError if its results can not be read."""
+    folder, results = Path(path), read_results(path)
+    ranked = results.ranked()
+    best = next((trial for trial in ranked if trial.number == results.best), None)
+    runs = [Path(each.output) for trial in results.trials for each in trial.runs]
+    history = {run: found for run in runs if (found := processes(run))}
+    seconds = [each.seconds for found in history.values() for each in found if each.seconds is not None]
+    begun = [each.start.time for found in history.values() for each in found]
+    ended = [each.end.time for found in history.values() for each in found if each.end is not None]
+    shown = [Path(each.output) for each in best.runs] if best else runs
+    start = next((history[run][-1].start for run in shown if run in history), None)
+    said = _warnings(runs)
+    return render(
+        "sweep.html",
+        name=name_of(folder),
+        output=str(folder),
+        results=results,
+        ranked=ranked,
+        best=best,
+        states=Counter(trial.state for trial in results.trials),
+        keys=list(results.over),
+        has_length=any(trial.length for trial in results.trials),
+        numeric=[key for key in results.over if all(_is_number(trial.params.get(key)) for trial in ranked)],
+        params={trial.number: {key: _text(trial.params.get(key)) for key in results.over} for trial in ranked},
+        charts=[each for each in (*_scatters(results), _in_order(results), _curves(results, ranked)) if each],
+        drawn=min(DRAWN, len(ranked)),
+        tables=_tables(best) if best else [],
+        trained=sum(seconds),
+        lasted=(max(ended) - min(begun)).total_seconds() if ended else None,
+        begun=min(begun, default=None),
+        start=start,
+        origins=_origins(start, results),
+        sweep_config=(folder / SWEEP).read_text(encoding="utf-8", errors="replace"),
+        warnings=said[:MOST_WARNINGS],
+        more_warnings=len(said) - MOST_WARNINGS,
+        commands=commands_of(shown[0], start) if best and shown else None,
+    )
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else in_yaml(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _scatters(results: SweepResults) -> list[Chart | None]:
+    """For each swept key, the value of each trial against that of the key."""
+    found = []
+    for index, key in enumerate(results.over):
+        trials = [trial for trial in results.trials if trial.value is not None and key in trial.params]
+        if not trials:
+            continue
+        places = [trial.params[key] for trial in trials]
+        texts = dict.fromkeys(map(_text, places))
+        numbers = all(map(_is_number, places))
+        names: list[str] = []
+        if not numbers or len(texts) <= _CATEGORIES:
+            names = list(texts) if not numbers else list(dict.fromkeys(_text(each) for each in sorted(places)))
+            places = [names.index(_text(each)) for each in places]
+        log = not names and all(each > 0 for each in places) and max(places) / min(places) >= _DECADES
+        placed = list(zip(places, trials, strict=True))
+        marks = [_points(kind, placed, results) for kind in _KINDS]
+        found.append(draw(f"key{index}", f"{results.monitor} by {key}", key, marks, log_x=log, categories=names))
+    return found
+
+
+# Pruned and failed trials, complete ones, and the best one.
+_KINDS = ("other", "c1", "best")
+
+
+def _points(kind: str, placed: Sequence[tuple[float, TrialResult]], results: SweepResults) -> Points:
+    def kind_of(trial: TrialResult) -> str:
+        if trial.number == results.best:
+            return "best"
+        return "c1" if trial.state == "complete" else "other"
+
+    chosen = [(x, trial.value) for x, trial in placed if kind_of(trial) == kind]
+    name = {"other": "not completed", "c1": "completed", "best": "best"}[kind]
+    label = f"trial {results.best}" if kind == "best" else ""
+    return Points(name, [x for x, _ in chosen], [value for _, value in chosen], kind, label)
+
+
+def _in_order(results: SweepResults) -> Chart | None:
+    """The value of each trial in the order of their numbers, and the best so far."""
+    trials = [trial for trial in results.trials if trial.value is not None]
+    completed = [trial for trial in trials if trial.state == "complete"]
+    best, so_far = None, []
+    choose = min if results.mode == "min" else max
+    for trial in completed:
+        best = trial.value if best is None else choose(best, trial.value or 0.0)
+        so_far.append(best)
+    marks = [_points(kind, [(trial.number, trial) for trial in trials], results) for kind in _KINDS]
+    line = Curve("best so far", [trial.number for trial in completed], so_far, "c2", "best so far")
+    return draw("order", f"{results.monitor} by trial", "trial", [line, *marks])
+
+
+def _curves(results: SweepResults, ranked: Sequence[TrialResult]) -> Chart | None:
+    """The monitored metric over the epochs, for the first run of each of the best trials; the best above the others."""
+    weights, _, metric = results.monitor.partition("/")
+    curves = []
+    for trial in reversed([each for each in ranked[:DRAWN] if each.runs]):
+        records = [
+            record
+            for record in read_metrics(Path(trial.runs[0].output))
+            if record["kind"] == "eval" and record["weights"] == weights
+        ]
+        is_best = trial.number == results.best
+        name, style = f"trial {trial.number}", "best" if is_best else "other"
+        xs, ys = [each["epoch"] for each in records], [each.get(metric) for each in records]
+        curves.append(Curve(name, xs, ys, style, label=name if is_best else ""))
+    return draw("best", f"{results.monitor} of the best trials", "epoch", curves)
+
+
+def _tables(best: TrialResult) -> list[SeedTable]:
+    """The metrics of the best trial over its seeds, after the last evaluation of each."""
+    found: dict[str, dict[str, list[float | None]]] = {}
+    for each in best.runs:
+        for metric in measured(Run(Path(each.output))):
+            for figure in metric.figures:
+                found.setdefault(metric.name, {}).setdefault(figure.weights, []).append(figure.last)
+    return [
+        SeedTable(metric, [(weights, *mean_and_spread(values)) for weights, values in by_weights.items()])
+        for metric, by_weights in found.items()
+    ]
+
+
+def _origins(start: Started | None, results: SweepResults) -> list[tuple[str, str, str]]:
+    """The keys that the trials share, with their origins."""
+    every = origins_of(Path(results.output), start)
+    return [(key, value, place) for key, value, place in every if key not in (*results.over, "seed", "output")]
+
+
+def _warnings(runs: Sequence[Path]) -> list[tuple[str, int]]:
+    """The warnings of all runs, each with the number of runs that have it, most frequent first."""
+    return Counter(text for run in runs for text, _ in warnings_of(run)).most_common()

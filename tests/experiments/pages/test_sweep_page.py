@@ -1,0 +1,124 @@
+"""The report of a sweep: its trials, its charts, and the weights of the best trial."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+
+import pytest
+from support.html_pages import page_at
+from support.reported_runs import written_config, written_run, written_sweep
+from test_run_page import EVIL, check
+
+import ppema
+from ppema.experiments.sweeps.sweep_folder import SWEEP, read_results, write_results
+from ppema.log.history import recorded
+from ppema.log.records import read_metrics
+
+KEYS = ("lr.args.learning_rate", "averages.ema.decay", "optimizer.name")
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("swept")
+    config = written_config(folder / "mine.yml", "lr=0.01", "averages.ema.decay=0.9", "seed=0", "output=x")
+    results = written_sweep(folder / "sweep", config, 20)
+    with recorded(folder / "sweep/trials" / f"{results.best:04d}-s0", config, paddle="3.3.1"):
+        pass
+    return folder / "sweep"
+
+
+def test_every_trial_with_its_values(sweep):
+    page, results = page_at(ppema.report(sweep)), read_results(sweep)
+    check(page)
+    rows = [row for row in page.rows() if len(row) == 7 and row[0].isdecimal()]
+    assert [int(row[0]) for row in rows] == [trial.number for trial in results.ranked()]
+    for row, trial in zip(rows, results.ranked(), strict=True):
+        star = " ★" * (trial.number == results.best)
+        value = "–" if trial.value is None else f"{trial.value:.4f}{star}"
+        spread = "–" if trial.spread is None else f"{trial.spread:.4f}"
+        rate, decay, optimizer = (trial.params[key] for key in KEYS)
+        failed = ": exit code 1: the loss is not finite" * (trial.state == "failed")
+        assert row[1:] == [f"{rate:.4g}", str(decay), optimizer, value, spread, f"{trial.state}{failed}"]
+
+
+def test_its_charts_have_a_point_for_every_trial_with_a_value(sweep):
+    page, results = page_at(ppema.report(sweep)), read_results(sweep)
+    complete = sum(trial.state == "complete" for trial in results.trials) - 1  # the best one is another mark
+    pruned = sum(trial.state == "pruned" for trial in results.trials)
+    dots = {each["id"]: each["d"].count("h0") for each in page.tags("path") if "dots" in (each.get("class") or "")}
+    for chart in ("key0", "key1", "key2"):
+        assert [dots[f"{chart}-{index}"] for index in range(3)] == [pruned, complete, 1]
+    # Values over epochs of the 20 best trials, the best one last, above the others.
+    drawn = [each for each in page.tags("path") if (each.get("id") or "").startswith("best-")]
+    assert len(drawn) == 20 and drawn[-1]["data-name"] == f"trial {results.best}" and drawn[-1]["class"] == "curve best"
+    records = read_metrics(sweep / "trials" / f"{results.best:04d}-s0")
+    expected = [each["accuracy"] for each in records if each["weights"] == "ema"]
+    assert [y for _, y in page.curve("best-19")][5:] == pytest.approx(expected[5:], abs=2e-3)
+
+
+def test_a_logarithmic_axis_and_places_for_names(sweep):
+    """Equal ratios of the rate are equal distances; the decays lie side by side, in their order."""
+    page, results = page_at(ppema.report(sweep)), read_results(sweep)
+    (path,) = (each["d"] for each in page.tags("path") if each.get("id") == "key0-1")
+    xs = [float(x) for x in re.findall(r"M([\d.]+) ", path)]
+    rates = [t.params[KEYS[0]] for t in results.trials if t.state == "complete" and t.number != results.best]
+    a, c, b = sorted(range(3), key=lambda each: rates[each])
+    ratio = (xs[c] - xs[a]) / (xs[b] - xs[a])
+    assert ratio == pytest.approx(math.log(rates[c] / rates[a]) / math.log(rates[b] / rates[a]), rel=0.01)
+    ticks = re.search(r'id="key1-about".*?</svg>', page.source, re.DOTALL)
+    assert ticks and re.findall(r'text-anchor="middle">(0\.9+)<', ticks[0]) == ["0.9", "0.99", "0.999"]
+
+
+def test_the_weights_of_the_best_trial_over_its_seeds(sweep):
+    page, results = page_at(ppema.report(sweep)), read_results(sweep)
+    folders = [sweep / "trials" / f"{results.best:04d}-s{seed}" for seed in (0, 1)]
+    lasts = [[each for each in read_metrics(folder) if each["weights"] == "slow"][-1]["accuracy"] for folder in folders]
+    assert ["slow", f"{statistics.fmean(lasts):.4f}", f"{statistics.stdev(lasts):.4f}"] in page.rows()
+
+
+def test_the_config_that_the_trials_share(sweep):
+    page = page_at(ppema.report(sweep))
+    assert [KEYS[0], "log:1e-3..1e-1"] in page.rows()
+    assert ["train.epochs", "100", "mine.yml:9:9"] in [
+        [*row[:2], row[2].rpartition("/")[2]] for row in page.rows() if len(row) == 3
+    ]
+    assert not any(len(row) == 3 and row[0] in (*KEYS, "seed", "output") for row in page.rows())
+    assert "the average 'slow' has a window of 1000 steps (40 runs)" in page.text
+
+
+def test_a_trial_of_it_alone_says_which_keys_the_sweep_set(sweep):
+    results = read_results(sweep)
+    rows = page_at(ppema.report(sweep / "trials" / f"{results.best:04d}-s0", sweep.parent / "a.html")).rows()
+    places = {row[0]: row[2] for row in rows if len(row) == 3}
+    assert (places[KEYS[0]], places[KEYS[1]], places["seed"]) == ("sweep", "sweep", "override")
+
+
+def test_two_hundred_trials_are_small(tmp_path):
+    written_sweep(tmp_path / "sweep", written_config(tmp_path / "c.yml"), 200, seeds=1, count=4)
+    assert ppema.report(tmp_path / "sweep").stat().st_size < 2_000_000
+
+
+def test_a_sweep_that_has_only_begun_and_what_looks_like_html(tmp_path):
+    results = written_sweep(tmp_path / "sweep", written_config(tmp_path / "c.yml"), 7, seeds=1, count=2)
+    waiting = [
+        trial.model_copy(update={"state": "failed", "value": None, "runs": (), "error": EVIL, "params": {EVIL: [EVIL]}})
+        for trial in results.trials
+    ]
+    write_results(results.model_copy(update={"trials": tuple(waiting), "best": None, "over": {EVIL: EVIL}, "monitor": EVIL}))
+    page = page_at(ppema.report(tmp_path / "sweep"))
+    check(page)
+    assert "No trial has a value yet." in page.text and page.text.count(EVIL) == 4 + 7 * 2
+    (tmp_path / "sweep/results.json").unlink()
+    with pytest.raises(ppema.errors.PpemaError, match=r"results.json: there is no such file: no trial has ended yet$"):
+        ppema.report(tmp_path / "sweep")
+
+
+def test_a_run_in_a_folder_called_trials_is_no_trial(tmp_path):
+    run = written_run(tmp_path / "trials/0000-s0", config := written_config(tmp_path / "c.yml", "lr=1"), [])
+    with recorded(run, config):
+        pass
+    assert not (tmp_path / SWEEP).exists()
+    places = {row[0]: row[2] for row in page_at(ppema.report(run)).rows() if len(row) == 3}
+    assert places["lr.args.learning_rate"] == "override"
