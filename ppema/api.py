@@ -72,6 +72,8 @@ def evaluate(
     *,
     batch_norm: Sequence[BatchNormPolicy] | Literal["all"] | None = None,
     recalibrate_batches: int | None = None,
+    keep_samples: bool = False,
+    samples_limit: float | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The figures of a checkpoint's weights over `data.eval`, by weights and name, such as ["ema"]["accuracy"].
 
@@ -85,14 +87,25 @@ def evaluate(
     batch_norm: policies for BatchNorm's statistics; the weights are evaluated under each, as "<weights> (<policy>)". "all": all
     policies that the weights have. None: the statistics in the checkpoint.
     recalibrate_batches: the largest number of training batches for "recalibrate". None: as for each average in training, or 50.
+    keep_samples: also write the statistics of each sample to the folder `samples` of the run, for intervals.
+    samples_limit: the most memory and disk for those of one set of weights, in GiB. None: 2.
 
-    Raises PpemaError for invalid arguments; ConfigError, DataError, CheckpointError, SetupError.
+    Raises PpemaError for invalid arguments; ConfigError, DataError, CheckpointError, SetupError, TrainingError.
     """
     config = _config_of(config)
     paddle_with(config.runtime.threads)
+    from ppema.evaluation.samples.taken import TakenSamples
     from ppema.evaluation.stored import evaluate_stored
 
-    return evaluate_stored(config, weights, checkpoint, batch_norm=batch_norm, recalibrate_batches=recalibrate_batches)
+    taken = TakenSamples(config, keep=keep_samples, limit=samples_limit)
+    return evaluate_stored(
+        config,
+        weights,
+        checkpoint,
+        batch_norm=batch_norm,
+        recalibrate_batches=recalibrate_batches,
+        samples=taken if keep_samples else None,
+    )
 
 
 def average(

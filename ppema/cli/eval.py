@@ -29,6 +29,22 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema eval") -> int:
         type=int,
         help="training batches for recalibrate (default: those of each average in training, or 50)",
     )
+    made.add_argument(
+        "--keep-samples",
+        action="store_true",
+        help="write the statistics of each sample to OUTPUT/samples, for compare --intervals",
+    )
+    made.add_argument(
+        "--samples-limit",
+        metavar="GIB",
+        type=float,
+        help="the most memory and disk for the samples of one set of weights (default: 2)",
+    )
+    made.add_argument(
+        "--intervals",
+        action="store_true",
+        help="add bootstrap intervals over the samples, also of each average minus raw",
+    )
     add_json(made)
     return run(_evaluate, made, argv)
 
@@ -36,9 +52,17 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema eval") -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     config = load(arguments)
     from ppema.evaluation.evaluate import numbers
+    from ppema.evaluation.samples.taken import TakenSamples
     from ppema.evaluation.stored import evaluate_stored
     from ppema.log.terminal.activity import activity
 
+    taken = TakenSamples(
+        config,
+        keep=arguments.keep_samples,
+        hold=arguments.intervals,
+        limit=arguments.samples_limit,
+        say=lambda line: say(line, sys.stderr),
+    )
     asked = arguments.batch_norm
     with activity() as watch:
         results = evaluate_stored(
@@ -47,9 +71,19 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             arguments.checkpoint,
             batch_norm=asked if asked in (None, "all") else asked.split(","),
             recalibrate_batches=arguments.recalibrate_batches,
+            samples=taken if taken.wanted else None,
             say=lambda line: say(line, sys.stderr),
             watch=watch,
         )
+    if arguments.intervals:
+        from ppema.evaluation.samples.interval_rows import HEAD, interval_notes, interval_rows, interval_values
+
+        found = taken.replicates()
+        print_table(HEAD, interval_rows(found))
+        say("\n".join(interval_notes(found)))
+        if arguments.json:
+            print_json({"figures": results, **interval_values(found)})
+        return 0
     rows = {name: numbers(values) for name, values in results.items()}
     print_table(["weights", *next(iter(rows.values()))], [[name, *values.values()] for name, values in rows.items()])
     if arguments.json:

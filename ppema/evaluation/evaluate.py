@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from ppema.data import Loader, never
+import numpy as np
+
+from ppema.data import Batch, Loader, never
 from ppema.errors import TrainingError
 from ppema.metrics import Figure, Gathered
 from ppema.programs.eval_program import TestProgram
@@ -26,21 +28,25 @@ def evaluate(
     loader: Loader,
     stopped: Callable[[], bool] = never,
     watch: Callable[[int, int], None] = lambda done, total: None,
+    record: Callable[[Batch, Sequence[np.ndarray]], None] | None = None,
 ) -> dict[str, Figure]:
     """Run `test` over `loader` in the current scope; returns each figure of each measure over all samples.
 
-    watch: receives the number of batches done, and of all. No variable of the scope changes. Raises ConfigError for a metric
-    whose statistics or figures can not be used, and FailedBatchError for an operation that fails. Raises DataError and GivenUp
-    as `Loader.epoch` does.
+    watch: receives the number of batches done, and of all. record: receives each batch, and the values of `test.fetched` for
+    it. No variable of the scope changes. Raises ConfigError for a metric whose statistics or figures can not be used, and
+    FailedBatchError for an operation that fails. Raises DataError and GivenUp as `Loader.epoch` does.
     """
     gathered = {name: Gathered() for name in test.measures}
     for number, batch in enumerate(loader.epoch(0, stopped=stopped)):
         try:
-            values = iter(executor.run(test.program, inputs.feed(batch, loader), test.variables))
+            values = executor.run(test.program, inputs.feed(batch, loader), test.fetched)
         except TrainingError as error:
             raise failed_on(batch, loader.label, error) from error
+        left = iter(values)
         for name, measure in test.measures.items():
-            measure.gather(gathered[name], number, len(batch.indices), [next(values) for _ in measure.statistics])
+            measure.gather(gathered[name], number, len(batch.indices), [next(left) for _ in measure.statistics])
+        if record is not None:
+            record(batch, values)
         watch(number + 1, loader.steps_per_epoch)
     return {key: each for name, measure in test.measures.items() for key, each in measure.figures(gathered[name]).items()}
 

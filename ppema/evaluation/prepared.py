@@ -112,12 +112,13 @@ class EvaluationRun:
         return train_statistics(self.config, training.fields, self.model, waiting)
 
 
-def prepare_evaluation(config: Config) -> EvaluationRun:
+def prepare_evaluation(config: Config, *, samples: bool = False) -> EvaluationRun:
     """Open the evaluation data and build the test program, without a train program.
 
     Unknown numbers of `data.normalize` are those that the run's newest checkpoint keeps, or else are measured again.
     The scope gets initial values, and the program runs on a few samples. A loss that is no mean over samples is not measured;
-    a warning reports it. Raises ConfigError, DataError or SetupError.
+    a warning reports it. samples: whether the statistics of each sample can be taken. Raises ConfigError, DataError or
+    SetupError.
     """
     choose_threads(config.runtime.threads)
     place = place_of(config.runtime.device)
@@ -125,7 +126,7 @@ def prepare_evaluation(config: Config) -> EvaluationRun:
     seed_everything(config.seed)
     loader = eval_loader(config)
     config = normalising(config, loader)
-    model = build_test_model(config, loader.fields)
+    model = build_test_model(config, loader.fields, samples=samples)
     config = with_classes(config, loader, "eval", model.classes)
     own = paddle.static.Scope()
     executor = Executor(place, own, plain=config.runtime.executor == "plain")

@@ -15,6 +15,8 @@ from ppema.errors import CheckpointError, Naming, PpemaError
 from ppema.evaluation.evaluate import Watch, evaluate, unwatched
 from ppema.evaluation.policies import Policies
 from ppema.evaluation.prepared import EvaluationRun, prepare_evaluation
+from ppema.evaluation.samples.recorder import SampleRecorder
+from ppema.evaluation.samples.taken import TakenSamples
 from ppema.metrics import Figure
 from ppema.passes.select import POLICIES, BatchNormPolicy
 from ppema.weights.file import is_file
@@ -28,22 +30,28 @@ def evaluate_stored(
     *,
     batch_norm: Sequence[BatchNormPolicy] | Literal["all"] | None = None,
     recalibrate_batches: int | None = None,
+    samples: TakenSamples | None = None,
     say: Callable[[str], None] = lambda line: None,
     watch: Watch = unwatched,
 ) -> dict[str, dict[str, Figure]]:
     """`ppema.api.evaluate`, once paddle is loaded. Its arguments, result and errors are the same.
 
+    samples: receives the statistics of each sample, once for each evaluated set of weights.
     say: receives a line that describes the weights: the checkpoint and its step, or what a file of weights says of itself.
     watch: receives the progress of each evaluation.
     """
     weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
     _check(weights, checkpoint, batch_norm, recalibrate_batches)
     found = StoredWeights.find(config, weights, checkpoint)
-    with closing(prepare_evaluation(found.as_trained(config))) as run, paddle.static.scope_guard(run.scope):
+    if samples is not None:
+        samples.check(found.step, policies=batch_norm is not None)
+    config = found.as_trained(config)
+    with closing(prepare_evaluation(config, samples=samples is not None)) as run, paddle.static.scope_guard(run.scope):
+        measured = partial(_measured, run, step=found.step, samples=samples, watch=watch)
         if found.checkpoint is None:
             run.put(found.source, found.arrays)
             say(found.what)
-            return {str(weights): _measured(run, str(weights), watch)}
+            return {str(weights): measured(str(weights))}
         results, averages = {}, found.checkpoint.manifest.averages
         with closing(Policies(run, found.checkpoint, recalibrate_batches)) as policies:
             for name in [RAW, *averages] if weights is None else [weights]:
@@ -52,16 +60,23 @@ def evaluate_stored(
                     if policy == "recalibrate":
                         watch(f"recalibrating {name}", 0, None)
                     policies.load(name, policy)
-                    results[label] = _measured(run, label, watch)
+                    results[label] = measured(label)
     if not results:
         raise CheckpointError(f"{found.source}: none of its weights have averaged statistics: choose copy or recalibrate")
     say(f"checkpoint: {found.source}, step {found.step}")
     return results
 
 
-def _measured(run: EvaluationRun, label: str, watch: Watch) -> dict[str, Figure]:
+def _measured(
+    run: EvaluationRun, label: str, *, step: int | None, samples: TakenSamples | None, watch: Watch
+) -> dict[str, Figure]:
     shown = partial(watch, f"evaluating {label}")
-    return evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader, watch=shown)
+    if samples is None:
+        return evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader, watch=shown)
+    recorder = SampleRecorder(run.config, run.model.test, run.eval_loader.fields, run.eval_loader.samples, samples.most)
+    figures = evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader, watch=shown, record=recorder.add)
+    samples.take(recorder.samples(label, step, figures))
+    return figures
 
 
 def _check(

@@ -3,9 +3,9 @@
 from ppema.metrics.gauge import Figure, Gauge, place
 from ppema.metrics.ignored_labels import warn_of_ignored
 from ppema.metrics.known import METRICS, build_metrics
-from ppema.metrics.mean import MeanOf, mean_result, mean_statistics, measured
+from ppema.metrics.mean import MeanOf, SumOfMeans, mean_result, mean_statistics, measured
 from ppema.metrics.merging import Gathered
-from ppema.metrics.metric import BatchMean, Counts, Kept, Metric, Statistic, Weights
+from ppema.metrics.metric import BatchMean, Counts, Kept, Metric, Resampled, Statistic, Weights
 
 __all__ = [
     "METRICS",
@@ -17,7 +17,9 @@ __all__ = [
     "Kept",
     "MeanOf",
     "Metric",
+    "Resampled",
     "Statistic",
+    "SumOfMeans",
     "Weights",
     "build_metrics",
     "mean_result",

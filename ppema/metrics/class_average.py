@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TypeVar
 
 from ppema.errors import ConfigError
 from ppema.values import shown
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ class ClassAverage:
         if self.names and len(self.names) != size:
             raise ConfigError.of(f"{len(self.names)} names for {size} {what}", "args", "classes")
 
-    def named(self, each: np.ndarray) -> dict[str, float]:
-        """The figures `each`, [C], by the names of the classes, or by their numbers."""
+    def named(self, each: Sequence[T]) -> dict[str, T]:
+        """The figures `each`, one for each class, by the names of the classes, or by their numbers."""
         names = self.names or [str(index) for index in range(len(each))]
-        return dict(zip(names, map(float, each), strict=True))
+        return dict(zip(names, each, strict=True))
 
 
 def _is_name(value: object) -> bool:

@@ -108,7 +108,9 @@ class ClassScore(_Counted):
         average = self._average.kind or ("binary" if len(true) == 2 and not self._multilabel else "macro")
         if average == "none":
             return {
-                name: value for (name, value), here in zip(self._average.named(each).items(), counting, strict=True) if here
+                name: value
+                for (name, value), here in zip(self._average.named(each.tolist()).items(), counting, strict=True)
+                if here
             }
         if average == "binary":
             return float(each[1])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,9 @@ class MeanOf(Metric):
     def result(self, found: Mapping[str, np.ndarray]) -> float:
         return mean_result(found)
 
+    def of_resamples(self, kept: Mapping[str, np.ndarray], times: np.ndarray) -> np.ndarray:
+        return mean_of_resamples(kept, times)
+
 
 def measured(what: str, value: Any) -> Variable | Weighted:
     """Cast `value`, the result of the loss or metric `what`, to float32: [N], or a scalar that is the mean over the batch.
@@ -72,6 +77,59 @@ def mean_statistics(value: Variable | Weighted) -> dict[str, Statistic]:
     if isinstance(value, Weighted):
         return {"values": Kept(value.values), "weights": Weights(value.weights)}
     return {"values": Kept(value) if list(value.shape) == [-1] else BatchMean(value)}
+
+
+@dataclass(frozen=True)
+class SumOfMeans:
+    """The sum of the means of named values, each times its weight: a loss of several parts.
+
+    weights: by name; the statistics of a part are named "<part>.values" and "<part>.weights". One part may be named "", and its
+    statistics have no prefix.
+    """
+
+    weights: Mapping[str, float]
+
+    def result(self, found: Mapping[str, np.ndarray]) -> float:
+        return sum(self.weights[name] * mean_result(part) for name, part in self._parts(found))
+
+    def of_resamples(self, kept: Mapping[str, np.ndarray], times: np.ndarray) -> np.ndarray:
+        """As `Metric.of_resamples`."""
+        return np.sum([self.weights[name] * mean_of_resamples(part, times) for name, part in self._parts(kept)], axis=0)
+
+    def _parts(self, found: Mapping[str, np.ndarray]) -> list[tuple[str, dict[str, np.ndarray]]]:
+        return [(name, _of_part(name, found)) for name in self.weights]
+
+
+def _of_part(name: str, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    prefix = f"{name}." if name else ""
+    return {key: found[prefix + key] for key in ("values", "weights") if prefix + key in found}
+
+
+def mean_of_resamples(kept: Mapping[str, np.ndarray], times: np.ndarray) -> np.ndarray:
+    """`mean_result` of each of R resamples: [R] float64. Arguments are those of `Metric.of_resamples`.
+
+    An undefined mean is NaN, as is any mean over values that are not finite.
+    """
+    values = kept["values"].astype(np.float64)
+    weights = kept["weights"].astype(np.float64) if "weights" in kept else np.ones(len(values))
+    values = np.where(weights > 0, values, 0.0) * weights
+    if not (np.isfinite(values).all() and np.isfinite(weights).all() and (weights >= 0).all()):
+        return np.full(len(times), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _sums(times, values) / _sums(times, weights)
+
+
+def _sums(times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Σ times·values for each resample: [R].
+
+    The values are rounded to a grid on which float64 has every partial sum exactly. So neither the order of the samples nor
+    the number of threads changes a bit. The rounding is at most n·2^-53 of the largest value, for n samples in a resample.
+    """
+    largest = np.abs(values).max(initial=0.0) * times.sum(axis=1).max(initial=0.0)
+    if not largest:
+        return np.zeros(len(times))
+    grid = 2.0 ** min(52 - math.ceil(math.log2(largest)), 1000)
+    return times @ np.round(values * grid) / grid
 
 
 def mean_result(found: Mapping[str, np.ndarray]) -> float:

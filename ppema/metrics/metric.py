@@ -45,6 +45,7 @@ class BatchMean:
 
 
 Statistic = Counts | Kept | BatchMean
+Resampled = np.ndarray | dict[str, np.ndarray]  # a figure of each resample, or several by name
 
 
 class Metric(ABC):
@@ -68,3 +69,11 @@ class Metric(ABC):
         called for any set, also for a single sample: an undefined figure is NaN. An array, such as a confusion matrix, is
         written to metrics.jsonl as a list, and can not be monitored.
         """
+
+    def of_resamples(self, kept: Mapping[str, np.ndarray], times: np.ndarray) -> Resampled | None:
+        """The figures of R resamples at once, for intervals: [R] each. None: `result` is called for each resample.
+
+        kept: the values of all samples, for a metric without Counts. times: float64 [R, samples], whole numbers: how often a
+        resample has each sample.
+        """
+        return None

@@ -11,7 +11,7 @@ from paddle.nn import functional
 from ppema.errors import ConfigError
 from ppema.ir import Variable
 from ppema.losses import classes_last, difference, fit, has_classes, mismatch, mse, per_sample
-from ppema.metrics.mean import mean_result
+from ppema.metrics.mean import mean_of_resamples, mean_result
 from ppema.metrics.metric import Counts, Kept, Metric, Statistic
 
 
@@ -23,6 +23,9 @@ class RootMeanSquare(Metric):
 
     def result(self, found: Mapping[str, np.ndarray]) -> float:
         return float(np.sqrt(mean_result(found)))
+
+    def of_resamples(self, kept: Mapping[str, np.ndarray], times: np.ndarray) -> np.ndarray:
+        return np.sqrt(mean_of_resamples(kept, times))
 
 
 class R2(Metric):

@@ -14,7 +14,7 @@ from ppema.ir import Variable
 from ppema.losses import fit, has_classes, mismatch, one_output
 from ppema.metrics.class_average import ClassAverage
 from ppema.metrics.labels import check_classes_found
-from ppema.metrics.metric import Kept, Metric, Statistic
+from ppema.metrics.metric import Kept, Metric, Resampled, Statistic
 from ppema.metrics.multilabel import check_multilabel, refuse_unclear
 from ppema.values import shown
 
@@ -69,40 +69,62 @@ class _Ranking(Metric):
 
     def result(self, found: Mapping[str, np.ndarray]) -> float | dict[str, float]:
         """NaN if there is only one class, or a NaN among the scores. Means leave out classes and labels without a figure."""
-        scores, targets = found["scores"].astype(np.float64), found["targets"]
+        once = self.of_resamples(found, np.ones((1, len(found["targets"]))))
+        return {name: float(each[0]) for name, each in once.items()} if isinstance(once, dict) else float(once[0])
+
+    def of_resamples(self, kept: Mapping[str, np.ndarray], times: np.ndarray) -> Resampled:
+        scores, targets = kept["scores"].astype(np.float64), kept["targets"]
         answers = scores.ndim == 1 or targets.ndim == 2
         classes = 2 if answers else scores.shape[1]
         check_classes_found(int((~np.isin(targets, np.arange(classes))).sum()), classes, None)
         if answers:
-            return self._averaged(scores, targets == 1) if self._multilabel else self._of(scores.ravel(), targets.ravel() == 1)
+            return self._averaged(scores, targets == 1, times) if self._multilabel else self._all(scores, targets == 1, times)
         if classes == 2:
-            return self._of(scores[:, 1] - scores[:, 0], targets == 1)
+            return self._of(scores[:, 1] - scores[:, 0], targets == 1, times)
         if self._logits:
             scores = scores - scores.max(axis=1, keepdims=True)
             # Sorted: the order of the classes must not break a tie between samples.
             scores = scores - np.log(np.exp(np.sort(scores, axis=1)).sum(axis=1, keepdims=True))
-        return self._averaged(scores, targets[:, None] == np.arange(classes))
+        return self._averaged(scores, targets[:, None] == np.arange(classes), times)
 
-    def _averaged(self, scores: np.ndarray, positive: np.ndarray) -> float | dict[str, float]:
+    def _averaged(self, scores: np.ndarray, positive: np.ndarray, times: np.ndarray) -> Resampled:
         """The figures of scores, [n, C] float64, and labels, [n, C] bool."""
         if self._average.kind == "micro":
-            return self._of(scores.ravel(), positive.ravel())
+            return self._all(scores, positive, times)
         broken = np.isnan(scores).any()
-        each = np.array([np.nan if broken else self.of(*pair) for pair in zip(scores.T, positive.T, strict=True)])
+        each = [
+            np.full(len(times), np.nan) if broken else self.of(*pair, times) for pair in zip(scores.T, positive.T, strict=True)
+        ]
         if self._average.kind == "none":
             return self._average.named(each)
-        defined = ~np.isnan(each)
-        if not defined.any():
-            return float("nan")
-        weights = positive.sum(axis=0)[defined] if self._average.kind == "weighted" else None
-        return float(np.average(each[defined], weights=weights))
+        figures = np.stack(each, axis=1)
+        defined = ~np.isnan(figures)
+        weights = np.where(defined, times @ positive if self._average.kind == "weighted" else 1.0, 0.0)
+        with np.errstate(invalid="ignore"):
+            return (np.where(defined, figures, 0.0) * weights).sum(axis=1) / weights.sum(axis=1)
 
-    def _of(self, scores: np.ndarray, positive: np.ndarray) -> float:
-        return float("nan") if np.isnan(scores).any() else self.of(scores, positive)
+    def _all(self, scores: np.ndarray, positive: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """The figure of all answers of the samples together. scores, positive: [n] or [n, K]."""
+        return self._of(scores.ravel(), positive.ravel(), np.repeat(times, scores.size // max(len(scores), 1), axis=1))
+
+    def _of(self, scores: np.ndarray, positive: np.ndarray, times: np.ndarray) -> np.ndarray:
+        return np.full(len(times), np.nan) if np.isnan(scores).any() else self.of(scores, positive, times)
 
     @abstractmethod
-    def of(self, scores: np.ndarray, positive: np.ndarray) -> float:
-        """The figure of scores, [n] float64, and labels, [n] bool; NaN if it is undefined."""
+    def of(self, scores: np.ndarray, positive: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """The figure of scores, [n] float64, and labels, [n] bool, in each resample, [R]; NaN where it is undefined.
+
+        times: [R, n]: how often a resample has each score.
+        """
+
+
+def _at_each_score(scores: np.ndarray, positive: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of positives and of samples with each of the D distinct scores, ascending: [R, D] each, exact."""
+    distinct, place = np.unique(scores, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    starts = np.searchsorted(place[order], np.arange(len(distinct)))
+    rows = times[:, order]
+    return np.add.reduceat(rows * positive[order], starts, axis=1), np.add.reduceat(rows, starts, axis=1)
 
 
 class AreaUnderRoc(_Ranking):
@@ -113,15 +135,14 @@ class AreaUnderRoc(_Ranking):
 
     name = "auc"
 
-    def of(self, scores: np.ndarray, positive: np.ndarray) -> float:
-        positives = int(positive.sum())
-        pairs = positives * (len(scores) - positives)
-        if not pairs:
-            return float("nan")
-        _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
+    def of(self, scores: np.ndarray, positive: np.ndarray, times: np.ndarray) -> np.ndarray:
+        hits, count = _at_each_score(scores, positive, times)
+        positives = hits.sum(axis=1)
+        pairs = positives * (count.sum(axis=1) - positives)
         # Twice the mean rank of each distinct score: an integer.
-        ranks = 2 * np.cumsum(count) - count + 1
-        return (int(ranks[place[positive]].sum()) - positives * (positives + 1)) / (2 * pairs)
+        ranks = 2 * np.cumsum(count, axis=1) - count + 1
+        with np.errstate(invalid="ignore"):
+            return ((hits * ranks).sum(axis=1) - positives * (positives + 1)) / (2 * pairs)
 
 
 class AveragePrecision(_Ranking):
@@ -129,11 +150,8 @@ class AveragePrecision(_Ranking):
 
     name = "average_precision"
 
-    def of(self, scores: np.ndarray, positive: np.ndarray) -> float:
-        positives = int(positive.sum())
-        if not positives:
-            return float("nan")
-        distinct, place = np.unique(-scores, return_inverse=True)
-        hits = np.bincount(place, weights=positive, minlength=len(distinct))
-        guessed = np.bincount(place, minlength=len(distinct))
-        return float((hits * (np.cumsum(hits) / np.cumsum(guessed))).sum() / positives)
+    def of(self, scores: np.ndarray, positive: np.ndarray, times: np.ndarray) -> np.ndarray:
+        hits, guessed = _at_each_score(-scores, positive, times)
+        precision = np.cumsum(hits, axis=1) / np.maximum(np.cumsum(guessed, axis=1), 1)
+        with np.errstate(invalid="ignore"):
+            return (hits * precision).sum(axis=1) / hits.sum(axis=1)

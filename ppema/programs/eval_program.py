@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import paddle
 
 from ppema.config import Config
@@ -14,7 +13,17 @@ from ppema.data import Field
 from ppema.errors import ConfigError
 from ppema.ir import Parameter, Program, Variable, backend, draws_random_numbers, is_variable
 from ppema.losses import has_classes
-from ppema.metrics import METRICS, Gauge, build_metrics, mean_result, mean_statistics, place, warn_of_ignored
+from ppema.metrics import (
+    METRICS,
+    Counts,
+    Gauge,
+    Metric,
+    SumOfMeans,
+    build_metrics,
+    mean_statistics,
+    place,
+    warn_of_ignored,
+)
 from ppema.passes.average import read_shadows
 from ppema.passes.onednn import OnednnPass
 from ppema.programs.feed import Inputs
@@ -36,22 +45,32 @@ class TestProgram:
     """A program that evaluates one set of weights. It reads variables of the scope and changes none.
 
     measures: "loss", each of its parts and each metric by name: statistics of a batch, and a function that turns those of a set
-    into figures.
+    into figures. operands: what metrics with Counts compare, by metric and part, as `flat` names them. Empty, unless
+    samples are kept.
     """
 
     __test__ = False  # pytest would collect a class of this name
     program: Program
     measures: dict[str, Gauge]
+    operands: dict[str, dict[str, Variable]] = field(default_factory=dict)
 
     @property
     def variables(self) -> list[Variable]:
-        """The variables to fetch: the statistics of each measure, in order."""
+        """The variables of the statistics of each measure, in order."""
         return [variable for measure in self.measures.values() for variable in measure.variables]
 
+    @property
+    def fetched(self) -> list[Variable]:
+        """The variables to fetch: `variables`, then those of `operands`, in order."""
+        return [*self.variables, *(variable for each in self.operands.values() for variable in each.values())]
+
     def in_clone(self, program: Program, variables: Sequence[Variable]) -> TestProgram:
-        """The same measures in a clone of the program. variables: those of the clone, in the order of `self.variables`."""
+        """The same measures in a clone of the program. variables: those of the clone, in the order of `self.fetched`."""
         left = iter(variables)
-        return TestProgram(program, {name: measure.reading(left) for name, measure in self.measures.items()})
+        measures = {name: measure.reading(left) for name, measure in self.measures.items()}
+        return TestProgram(
+            program, measures, {name: {part: next(left) for part in each} for name, each in self.operands.items()}
+        )
 
     def without_loss(self) -> TestProgram:
         """The same program, without the loss and its parts as measures."""
@@ -78,16 +97,16 @@ class Model:
         return replace(self, test=self.test.without_loss())
 
 
-def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
+def build_test_model(config: Config, fields: Sequence[Field], *, samples: bool = False) -> Model:
     """Build the test program of a config's model in eval mode, which BatchNorm, dropout and the model's own code follow.
 
-    fields: shape and dtype of a sample's inputs and target. Raises ConfigError, also if the model in eval mode changes a
-    variable or draws random numbers.
+    fields: shape and dtype of a sample's inputs and target; samples: whether `TestProgram.operands` are needed. Raises
+    ConfigError, also if the model in eval mode changes a variable or draws random numbers.
     """
     startup, main = paddle.static.Program(), paddle.static.Program()
     with backend().fresh_names(), paddle.static.program_guard(main, startup):
         made = forward(config, fields, train=False)
-        measures = _losses(made.objective)
+        measures, compared = _losses(made.objective), dict[str, dict[str, Variable]]()
         told = scores(config, made.outputs, [field for field in fields if field.is_target])
         yes_or_no = [made.outputs[name] for name, each in told.items() if each.axis is None]
         with config.at("metrics"):
@@ -100,6 +119,8 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
                             f"{spec.name} takes one output and one target: name several metrics, or one of your own"
                         )
                     measures[name] = place(name, metric, predictions, target)
+                if samples and any(isinstance(each, Counts) for each in measures[name].statistics.values()):
+                    compared[name] = {**flat("predictions", predictions), **flat("targets", target)}
                 if spec.name in _OF_THE_LARGEST and not spec.args.keys() & {"multilabel", "threshold"}:
                     _warn_of_labels(index, spec.name, predictions, target, yes_or_no)
         warn_of_ignored(config.loss_parts, config.metrics, one_target=len(made.targets) == 1)
@@ -107,12 +128,17 @@ def build_test_model(config: Config, fields: Sequence[Field]) -> Model:
     refuse_changes(config, main)
     return Model(
         startup,
-        TestProgram(main, measures),
+        TestProgram(main, measures, compared),
         Inputs(tuple(field.name for field in fields), made.objective.accepts),
         backend().parameters(main),
         structured,
         made.objective.classes,
     )
+
+
+def flat(operand: str, value: Variable | Mapping[str, Variable]) -> dict[str, Variable]:
+    """The variables of an operand of a metric by part: "targets", or "targets.<name>" of a mapping."""
+    return {operand: value} if is_variable(value) else {f"{operand}.{name}": each for name, each in value.items()}
 
 
 def _warn_of_labels(index: int, name: str, predictions: Variable, target: Variable, yes_or_no: Sequence[Variable]) -> None:
@@ -147,27 +173,36 @@ def refuse_changes(config: Config, main: Program) -> None:
 def _losses(objective: Objective) -> dict[str, Gauge]:
     """The loss, which is the weighted sum of the means of its parts over the set; and each of its parts by "loss.<name>"."""
     parts = {name: mean_statistics(part) for name, part in objective.parts.items()}
+    results = _loss_results(objective.weights)
     if "" in parts:
-        return {"loss": Gauge("loss", parts[""], mean_result)}
-
-    def total(found: Mapping[str, np.ndarray]) -> float:
-        means = {name: mean_result({key: found[f"{name}.{key}"] for key in each}) for name, each in parts.items()}
-        return sum(objective.weights[name] * value for name, value in means.items())
-
+        return {"loss": Gauge("loss", parts[""], results["loss"].result)}
     statistics = {f"{name}.{key}": value for name, each in parts.items() for key, value in each.items()}
-    measures = {f"loss.{name}": Gauge(f"loss.{name}", each, mean_result) for name, each in parts.items()}
-    return {"loss": Gauge("loss", statistics, total), **measures}
+    measures = {f"loss.{name}": Gauge(f"loss.{name}", each, results[f"loss.{name}"].result) for name, each in parts.items()}
+    return {"loss": Gauge("loss", statistics, results["loss"].result), **measures}
+
+
+def _loss_results(weights: Mapping[str, float]) -> dict[str, SumOfMeans]:
+    """The function of each measure of a loss. weights: of its parts; one part is named "" without `losses`."""
+    each = {f"loss.{name}": SumOfMeans({"": 1.0}) for name in weights if name}
+    return {"loss": SumOfMeans(weights), **each}
+
+
+def measure_results(config: Config) -> dict[str, Metric | SumOfMeans]:
+    """What turns the statistics of a set into figures, for each measure of the programs of `config`. Raises ConfigError."""
+    with config.at("metrics"):
+        metrics = build_metrics(config.metrics)
+    return {**_loss_results({name: spec.weight for name, spec in config.loss_parts.items()}), **metrics}
 
 
 def rewired(test: TestProgram, names: Mapping[str, str]) -> TestProgram:
     """A copy of `test` that reads the shadow `names[p]` instead of each parameter p."""
-    program, values = backend().clone(test.program, test.variables)
+    program, values = backend().clone(test.program, test.fetched)
     read_shadows(backend(), program, names)
     return test.in_clone(program, values)
 
 
 def on_onednn(test: TestProgram) -> TestProgram:
     """A copy of `test` whose convolutions oneDNN computes."""
-    program, values = backend().clone(test.program, test.variables)
+    program, values = backend().clone(test.program, test.fetched)
     OnednnPass().place(program, values)
     return test.in_clone(program, values)
