@@ -97,14 +97,9 @@ def evaluate(
     from ppema.evaluation.samples.taken import TakenSamples
     from ppema.evaluation.stored import evaluate_stored
 
-    taken = TakenSamples(config, keep=keep_samples, limit=samples_limit)
+    samples = TakenSamples(config, keep=keep_samples, limit=samples_limit)
     return evaluate_stored(
-        config,
-        weights,
-        checkpoint,
-        batch_norm=batch_norm,
-        recalibrate_batches=recalibrate_batches,
-        samples=taken if keep_samples else None,
+        config, weights, checkpoint, batch_norm=batch_norm, recalibrate_batches=recalibrate_batches, samples=samples
     )
 
 
@@ -273,14 +268,7 @@ def export(
     from ppema.deploy import exporting
 
     return exporting.export(
-        config,
-        to,
-        format=format,
-        weights=weights,
-        checkpoint=checkpoint,
-        names=names,
-        fold=fold,
-        preprocess=preprocess,
+        config, to, format=format, weights=weights, checkpoint=checkpoint, names=names, fold=fold, preprocess=preprocess
     )
 
 

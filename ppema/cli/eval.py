@@ -71,7 +71,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             arguments.checkpoint,
             batch_norm=asked if asked in (None, "all") else asked.split(","),
             recalibrate_batches=arguments.recalibrate_batches,
-            samples=taken if taken.wanted else None,
+            samples=taken,
             say=lambda line: say(line, sys.stderr),
             watch=watch,
         )

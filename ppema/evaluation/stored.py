@@ -43,6 +43,7 @@ def evaluate_stored(
     weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
     _check(weights, checkpoint, batch_norm, recalibrate_batches)
     found = StoredWeights.find(config, weights, checkpoint)
+    samples = samples if samples is not None and samples.wanted else None
     if samples is not None:
         samples.check(found.step, policies=batch_norm is not None)
     config = found.as_trained(config)
