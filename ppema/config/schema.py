@@ -19,6 +19,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from ppema.config.section import NAME, Section, Seed, Text, by_name, examples
 from ppema.config.sections.average_spec import AverageSpec
+from ppema.config.sections.board_section import Board
 from ppema.config.sections.data import Data
 from ppema.config.sections.group import Group
 from ppema.config.sections.init_from import InitFrom
@@ -83,6 +84,7 @@ class Config(Section):
             "passes": [{"name": "my_passes.Centralize", "after": "backward"}],
             "train": {"epochs": 20},
             "runtime": {"threads": 2},
+            "board": {"histograms": True},
             "output": "runs/smoothed",
             "sweep": {"over": {"lr": [1e-3, 1e-2]}},
         }
@@ -121,6 +123,7 @@ class Config(Section):
     passes: tuple[PassSpec, ...] = Field(default=(), description="Passes of your own, which change the train program.")
     train: Train = Field(description="The length of the run and its intervals.")
     runtime: Runtime = Field(default=Runtime(), description="Threads, device and execution.")
+    board: Board = Field(default=Board(), description="Histograms and images for VisualDL.")
     output: Text | None = Field(
         default=None, description="Folder for everything that the run writes. null: `runs/<name of the config file>`."
     )
@@ -148,6 +151,8 @@ class Config(Section):
             config = handler(_with_one_loss(value))
         except ValidationError as error:
             found += in_our_words(error, cls)
+        if config is not None:
+            found += _nothing_to_draw(config)
         if config is None or found:
             raise ConfigError(Problem(path, message) for path, message in found)
         return config
@@ -225,6 +230,13 @@ def _nothing_to_snapshot(value: Any) -> list[tuple[Path, str]]:
     if any(_get(average, "sigma_rel") is not None for average in averages.values()):
         return []
     return [(("train", "snapshot_every"), "no average has a sigma_rel to take snapshots of: give it to two, 0.05 and 0.10")]
+
+
+def _nothing_to_draw(config: Config) -> list[tuple[Path, str]]:
+    """The problem of a `board.confusion` without a confusion matrix."""
+    if not config.board.confusion or any(metric.name == "confusion_matrix" for metric in config.metrics):
+        return []
+    return [(("board", "confusion"), "no metric is a confusion_matrix: add it to `metrics`")]
 
 
 def _two_losses(value: Any) -> list[tuple[Path, str]]:

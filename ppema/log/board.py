@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -9,13 +10,13 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from visualdl.component.base_component import histogram, image, meta_data, scalar, text
+from visualdl.component.base_component import histogram, hparam, image, meta_data, scalar, text
 from visualdl.proto import record_pb2
 from visualdl.writer.record_writer import RecordWriter
 
@@ -71,6 +72,18 @@ class BoardFile:
 
     def close(self) -> None:
         self._file.close()
+
+
+def add_hyperparameters(file: Path, values: Mapping[str, int | float | str], metric: str) -> None:
+    """Append a row of VisualDL's table of hyperparameters to a finished file: `values` by name, and the last scalar `metric`.
+
+    VisualDL shows no value whose name has a dot. Raises OSError.
+    """
+    pieces = io.BytesIO()
+    named = {name.replace(".", "/"): value for name, value in values.items()}
+    RecordWriter(pieces).write(hparam("", named, [_tag(metric)], _now()).SerializeToString())
+    with contextlib.closing(AppendedFile(file)) as opened:
+        opened.append(pieces.getvalue())
 
 
 def has_figures(folder: Path) -> bool:

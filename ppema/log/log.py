@@ -24,7 +24,8 @@ from ppema.user_code.blame import in_foreign_code, whole_traceback
 class RunLog:
     """The records of one run; a context manager. Every write reaches the system at once, so a killed run keeps them.
 
-    time: of the training up to the step at which the log begins, which the loop adds to. Records have it.
+    board: its VisualDL files. time: of the training up to the step at which the log begins, which the loop adds to; records
+    have it.
     """
 
     def __init__(
@@ -64,12 +65,12 @@ class RunLog:
             replace_file(output / "metrics.jsonl", "".join(to_json(each) + "\n" for each in (*kept, *saved)).encode())
             self._metrics = self._opened(output / "metrics.jsonl")
             self._text = self._opened(output / "log.txt")
-            self._board = self._stack.enter_context(contextlib.closing(RunBoard(output / "vdl", averages, monitored)))
+            self.board = self._stack.enter_context(contextlib.closing(RunBoard(output / "vdl", averages, monitored)))
         except OSError as error:
             self._stack.close()
             raise SetupError(f"{output}: the run's folder can not be written: {error}") from error
         with self._writing():
-            self._board.begin(kept, step)
+            self.board.begin(kept, step)
         bar.standings.recall(record for record in kept if record["kind"] == "eval")
         for path in aside:
             self.say(f"set aside as {path}")
@@ -103,7 +104,7 @@ class RunLog:
                     with self._writing():
                         file.append(b"")
                 with self._writing():
-                    self._board.flush()
+                    self.board.flush()
 
     def _failed(self, error: Exception) -> None:
         """Write the error that ends the run to log.txt only; for an error outside ppema, its whole traceback."""
@@ -115,7 +116,7 @@ class RunLog:
         """Write config.yml. text: the resolved config as YAML."""
         with self._writing():
             replace_file(self._output / "config.yml", text.encode())
-        self._board.config(text, self._step)
+        self.board.config(text, self._step)
 
     def say(self, text: str) -> None:
         """Write one line to the terminal and to log.txt."""
@@ -195,7 +196,7 @@ class RunLog:
         with self._writing():
             self._metrics.append(f"{to_json(record)}\n".encode())
         with self._writing():
-            self._board.draw(record)
+            self.board.draw(record)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ keeps the order of tags within a group. So the group of evaluations comes first,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from ppema.checkpoint.folder import contents
 from ppema.checkpoint.links import check_no_link
 from ppema.config import RAW
-from ppema.log.board import BoardFile, board_files, has_figures, kept_records
+from ppema.log.board import BoardFile, add_hyperparameters, board_files, has_figures, kept_records
 from ppema.log.records import measures_of
 
 # The sub-folder of training. An average of this name shares it: their tags differ.
@@ -134,6 +135,18 @@ class RunBoard:
             if raw is not None and record[name] is not None:
                 scalars[f"eval/{name} minus raw"] = record[name] - raw
         return scalars | {f"eval/{name}": record[name] for name in measures if name not in first}
+
+
+def draw_hyperparameters(folder: Path, values: Mapping[str, Any], metric: str) -> None:
+    """Add a row for each evaluated set of weights to VisualDL's table: `values` by key of the config, and the last `metric`.
+
+    folder: the vdl of a run that has ended. Raises OSError, and CheckpointError if the folder can not be read.
+    """
+    plain = {key: value if type(value) in (int, float, str) else json.dumps(value) for key, value in values.items()}
+    newest = {file.parent: file for file in sorted(files_of(folder), key=lambda each: each.name)}
+    for weights, file in newest.items():
+        if weights not in (folder, folder / _TRAIN):
+            add_hyperparameters(file, {**plain, "weights": weights.name}, f"eval/{metric}")
 
 
 def drawn(folder: Path) -> bool:

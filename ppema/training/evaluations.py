@@ -6,13 +6,19 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import numpy as np
+
 from ppema.checkpoint.best import Best, mode_of
 from ppema.checkpoint.state import State
 from ppema.config import RAW
 from ppema.data import never
+from ppema.data.class_names import classes_of
 from ppema.errors import AverageError, ConfigError, PpemaError, TrainingError
 from ppema.evaluation.evaluate import evaluate, numbers
+from ppema.log.confusion_picture import confusion_picture
 from ppema.log.log import RunLog
+from ppema.log.run_board import RunBoard
+from ppema.log.weight_histograms import WeightHistograms
 from ppema.metrics import Figure
 from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau
@@ -40,6 +46,9 @@ class Evaluations:
         self._measured: set[str] = set()
         self._warned = False
         self._broken: set[str] = set()
+        board = run.config.board
+        self._histograms = WeightHistograms(run.programs, run.scope) if board.histograms else None
+        self._matrices = [each.figure for each in run.config.metrics if board.confusion and each.name == "confusion_matrix"]
 
     def measure(self, state: State, log: RunLog) -> list[str]:
         """Evaluate every set of weights whose statistics can be measured. Returns the monitored metrics that improved.
@@ -67,6 +76,7 @@ class Evaluations:
             measured[weights] = found
         log.doing("")
         epoch = state.step / run.horizon.steps_per_epoch
+        self._draw(measured, state.step, log.board)
         for weights, found in measured.items():
             self.metrics[weights] = numbers(found)
             log.evaluation(state.step, epoch, weights, found)
@@ -89,6 +99,17 @@ class Evaluations:
                 self.best[monitor] = candidate
                 improved.append(monitor)
         return improved
+
+    def _draw(self, measured: Mapping[str, Mapping[str, Figure]], step: int, board: RunBoard) -> None:
+        """Draw the histograms and images of `config.board`, which are written with the records of the evaluation."""
+        if self._histograms is not None:
+            self._histograms.draw(board, measured, step)
+        for weights, found in measured.items():
+            for name in self._matrices:
+                counts = np.asarray(found[name])
+                if counts.ndim == 2:  # of several labels it is [K, 2, 2]
+                    picture = confusion_picture(counts, classes_of(self._run.config), f"{name} of {weights} after step {step}")
+                    board.image(weights, name, picture, step)
 
     def _warn_of_loss(self, weights: str, loss: float, state: State, log: RunLog) -> None:
         """Warn of the first evaluation of `weights` with a non-finite loss, and again after a finite one."""

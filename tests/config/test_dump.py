@@ -220,5 +220,8 @@ runtime:
   executor: auto
   onednn: auto
   precision: float32
+board:
+  histograms: false
+  confusion: false
 output: null
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import pytest
 from support.browser import browser
 
 from ppema.cli.board import main
-from ppema.log.run_board import RunBoard
+from ppema.log.run_board import RunBoard, draw_hyperparameters
 
 ROOT = Path(__file__).parents[2]
 # The names and values of the curves of each chart on the page that has a title, once all charts have drawn.
@@ -129,6 +130,9 @@ def is_free(address):
 
 
 def test_a_killed_board_leaves_no_server_and_no_folder(sweep, started, tmp_path):
+    trial = sweep / "trials/0000-s0"
+    next((trial / "vdl/raw").iterdir()).unlink()
+    draw_hyperparameters(trial / "vdl", {"lr": 0.5}, "accuracy")
     process, _, address = started(sweep)
     run_of(sweep / "trials/0002-s0", gain=0.25)
     deadline = time.monotonic() + 60
@@ -136,6 +140,12 @@ def test_a_killed_board_leaves_no_server_and_no_folder(sweep, started, tmp_path)
         time.sleep(0.1)
     asked(address, "component_tabs")  # as the page does first
     assert "lr-sweep/0002-s0/ema" in asked(address, "scalar/tags")  # a trial that began meanwhile
+    (row,) = json.loads(asked(address, "hparams/list"))["data"]
+    assert row == {
+        "name": "lr-sweep/0000-s0/ema",
+        "hparams": {"lr": 0.5, "weights": "ema"},
+        "metrics": {"eval/accuracy": 0.8125},
+    }
     process.kill()
     assert is_free(address)
     assert not list((tmp_path / "tmp").iterdir())

@@ -7,7 +7,7 @@ import pytest
 from support.drawn import drawn, drawn_tags, records
 
 from ppema.log.board import BoardFile
-from ppema.log.run_board import RunBoard
+from ppema.log.run_board import RunBoard, draw_hyperparameters
 
 
 def evaluation(step, weights, **figures):
@@ -81,6 +81,27 @@ def test_a_resumed_run_has_each_record_once_and_none_after_its_step(tmp_path, la
         histograms = records(tmp_path, "raw", "histogram", "weights/conv")
         assert [each.id for each in images] == [each.id for each in histograms] == [2, 4]
         assert list(histograms[1].histogram.hist) == [0, 1, 2, 3]
+
+
+def test_hyperparameters_of_an_ended_run_are_kept_when_it_goes_on(tmp_path):
+    lines = [evaluation(2, weights, loss=0.5) for weights in ("raw", "ema")]
+    board_of(tmp_path, *lines, trained(2)).close()
+    values = {"lr.args.learning_rate": 0.125, "model.args.widths": [4, 8], "data.train.batch_size": 8, "amp": True, "name": "a"}
+    draw_hyperparameters(tmp_path / "vdl", values, "loss")
+    board_of(tmp_path, *lines, step=2).close()
+    for weights in ("raw", "ema"):
+        (found,) = records(tmp_path, weights, "hyper_parameters", "hparam")
+        assert [each.name for each in found.hparam.metricInfos] == ["eval/loss"]
+        shown = {each.name: getattr(each, each.WhichOneof("type")) for each in found.hparam.hparamInfos}
+        assert shown == {
+            "lr/args/learning_rate": 0.125,
+            "model/args/widths": "[4, 8]",
+            "data/train/batch_size": 8,
+            "amp": "true",
+            "name": "a",
+            "weights": weights,
+        }
+    assert drawn_tags(tmp_path, "train", "hyper_parameters") == []
 
 
 def test_the_config_alone_is_no_figure(tmp_path):

@@ -15,7 +15,7 @@ from ppema.errors import PpemaError, listed
 from ppema.experiments.sweeps.claims import Claim, Claims, Pace
 from ppema.experiments.sweeps.opened_sweep import OpenedSweep, open_sweep
 from ppema.experiments.sweeps.outage import StoragePatience
-from ppema.experiments.sweeps.sweep_folder import SweepResults, write_results
+from ppema.experiments.sweeps.sweep_folder import SweepResults, trial_folder, write_results
 from ppema.experiments.sweeps.sweep_progress import SweepBar, sweep_progress
 from ppema.experiments.sweeps.trial_lock import LOCKS
 from ppema.experiments.sweeps.trial_process import ppema_command
@@ -180,7 +180,17 @@ class Sweeping:
                 self._give_up()
         else:
             self._sound = True
+            self._draw(runs)
             self._say(runs, ending.state, ending.reason)
+
+    def _draw(self, runs: TrialRuns) -> None:
+        """Add the ended trial to VisualDL's table of hyperparameters. A sweep does not depend on it."""
+        from ppema.log.run_board import draw_hyperparameters
+
+        for seed in self._space.seeds:
+            folder = trial_folder(self._opened.folder, runs.claim.number, seed) / "vdl"
+            with suppress(OSError, PpemaError):
+                draw_hyperparameters(folder, {**runs.params, "seed": seed}, self._space.monitor.partition("/")[2])
 
     def _give_up(self) -> None:
         """End the sweep, because its first trials refused their input. Raises PpemaError."""

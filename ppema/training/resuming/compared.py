@@ -11,6 +11,7 @@ from ppema.optimizers.schedules import with_units
 # Keys that may differ between a checkpoint and the run that continues from it. They change no weight at any step.
 _HARMLESS = (
     "init_from",
+    "board",
     "output",
     "runtime.threads",
     "runtime.device",
