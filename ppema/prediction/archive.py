@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ppema.errors import PpemaError
+from ppema.prediction.columns import check_keys
 from ppema.prediction.predicted import PredictedBatch
 
 _CHUNK = 2**20
@@ -42,12 +43,14 @@ class Archive:
         self._classes: dict[str, tuple[str, ...]] = {}
 
     def write(self, batch: PredictedBatch) -> None:
-        """Append the samples of `batch`. Raises PpemaError if their outputs have another shape than those before."""
+        """Append the samples of `batch`. Raises PpemaError for outputs of another shape than before, and for equal keys."""
         for name in batch.names:
             self._names.write(name.encode("utf-8", "surrogatepass") + b"\0")
             self._longest = max(self._longest, len(name))
         self._count += len(batch.names)
-        for key, values in _arrays(batch):
+        arrays = list(_arrays(batch))
+        check_keys(["names", *(key for key, _ in arrays)])
+        for key, values in arrays:
             if key not in self._columns:
                 file = self._opened.enter_context((self._folder / f"{len(self._columns)}.rows").open("w+b"))
                 self._columns[key] = _Growing(key, file, values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,17 @@ def columns(batch: PredictedBatch, top: int) -> list[TableColumn]:
         else:
             made += _of_numbers(batch, form, prefix)
     return made
+
+
+def check_keys(keys: Iterable[str]) -> None:
+    """Raise PpemaError if two of the keys of a file of predictions are equal: an output has the name of another column."""
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            raise PpemaError(
+                f"the model has an output {key!r}, and predictions have {key!r} for another purpose: rename the output"
+            )
+        seen.add(key)
 
 
 def _of_classes(batch: PredictedBatch, form: OutputForm, prefix: str, top: int) -> Iterator[TableColumn]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ppema.log.records import to_json
-from ppema.prediction.columns import ranked
+from ppema.prediction.columns import check_keys, ranked
 from ppema.prediction.predicted import OutputForm, PredictedBatch
 
 _DIGITS = "%.9g"  # tells all float32 numbers apart
@@ -20,13 +20,14 @@ def lines(batch: PredictedBatch, top: int) -> list[str]:
     An output of classes has class (if classes have names), label, probability, and all probabilities in the order of the
     classes; with `top` > 1, the most probable ones too. A map of classes has labels. Yes or no has a probability, or several;
     another output its numbers under its own name. With several outputs, each key begins with the name of its output. Numbers
-    that are not finite are null. Raises PpemaError for fewer classes than `top`.
+    that are not finite are null. Raises PpemaError for fewer classes than `top`, and for two keys of one name.
     """
     columns = [("name", list(map(json.dumps, batch.names)))]
     for form in batch.forms:
         prefix = f"{form.name}." if len(batch.forms) > 1 else ""
         own = {form.name: form.name} if prefix else {}
         columns += [(own.get(key, prefix + key), texts) for key, texts in _of_output(batch, form, top)]
+    check_keys(key for key, _ in columns)
     keys = [json.dumps(key) for key, _ in columns]
     rows = zip(*(texts for _, texts in columns), strict=True)
     return ["{" + ", ".join(map("%s: %s".__mod__, zip(keys, row, strict=True))) + "}" for row in rows]

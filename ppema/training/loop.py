@@ -149,7 +149,8 @@ class Trainer:
                 saved = course.break_off()
                 if saved is None:
                     raise
-                raise type(error)(f"{error}. {saved}") from error
+                error.args = (f"{error}. {saved}",)
+                raise
             course.finish()
         return Result(course.state, evaluations.metrics, evaluations.best, output, course.stopped_by, course.early)
 

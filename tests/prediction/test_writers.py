@@ -107,6 +107,16 @@ def test_outputs_that_are_no_columns_are_refused_in_a_line():
         written(TableLines, batch(), 4)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("name", "jsonl"), ("names", "npz")])
+def test_an_output_with_the_name_of_another_column_is_refused(name, kind, tmp_path):
+    forms = (OutputForm(name), OutputForm("size"))
+    made = batch({each.name: np.zeros([2, 1], np.float32) for each in forms}, forms)
+    with pytest.raises(PpemaError, match=f"an output {name!r}, and predictions have {name!r} for another purpose"):
+        with in_file(tmp_path / f"x.{kind}", kind, 1) as writer:
+            writer.write(made)
+    assert not (tmp_path / f"x.{kind}").exists()
+
+
 def test_an_archive_has_names_probabilities_and_maps_of_classes(tmp_path):
     forms = [ANIMALS, OutputForm("mask", Scores("softmax", -3)), OutputForm("size")]
     masks = np.random.default_rng(0).random((2, 300, 2, 2), dtype=np.float32)
