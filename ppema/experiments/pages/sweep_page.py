@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ppema.experiments.pages.chart import Chart, Curve, Points, draw
-from ppema.experiments.pages.facts import measured, processes, warnings_of
+from ppema.experiments.pages.facts import processes, warnings_of
 from ppema.experiments.pages.rendering import render
 from ppema.experiments.pages.run_page import MOST_WARNINGS, commands_of, in_yaml, name_of, origins_of
 from ppema.experiments.sweeps.sweep_folder import SWEEP, SweepResults, TrialResult, mean_and_spread, read_results
 from ppema.log.history import Started
-from ppema.log.records import read_metrics
-from ppema.log.run import Run
+from ppema.log.records import measures_of, read_metrics
 
 # The number of trials, from the best one down, whose curves are drawn.
 DRAWN = 20
@@ -154,9 +153,10 @@ def _tables(best: TrialResult) -> list[SeedTable]:
     """The metrics of the best trial over its seeds, after the last evaluation of each."""
     found: dict[str, dict[str, list[float | None]]] = {}
     for each in best.runs:
-        for metric in measured(Run(Path(each.output))):
-            for figure in metric.figures:
-                found.setdefault(metric.name, {}).setdefault(figure.weights, []).append(figure.last)
+        evaluated = [record for record in read_metrics(Path(each.output)) if record["kind"] == "eval"]
+        lasts = {(name, record["weights"]): record[name] for record in evaluated for name in measures_of(record)}
+        for (name, weights), value in lasts.items():
+            found.setdefault(name, {}).setdefault(weights, []).append(value)
     return [
         SeedTable(metric, [(weights, *mean_and_spread(values)) for weights, values in by_weights.items()])
         for metric, by_weights in found.items()

@@ -59,7 +59,19 @@ def run_sweep(
     """
     opened = open_sweep(space, Path(to or f"{space.config.output}-sweep"), storage)
     with sweep_progress(space.trials) as bar, stop_requests("the trainings save first") as stop, stop.told(bar.line):
-        return Sweeping(opened, launcher or ppema_command("train"), bar, stop, pace).run()
+        outcome = Sweeping(opened, launcher or ppema_command("train"), bar, stop, pace).run()
+        _write_report(opened.folder, bar)
+        return outcome
+
+
+def _write_report(folder: Path, bar: SweepBar) -> None:
+    """Write the sweep's page. A page that can not be written is a warning: the results are complete without it."""
+    from ppema.experiments.pages.report_page import report
+
+    try:
+        bar.line(f"report: {report(folder)}")
+    except PpemaError as error:
+        bar.line(f"warning: {error}")
 
 
 class Sweeping:

@@ -14,6 +14,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from support import trainee
+from support.html_pages import page_at
 from support.sweeps import CONFIG, TRAINEE, ledger, space, started, swept, trainings, until
 
 import ppema
@@ -52,7 +53,15 @@ def test_a_grid_and_what_optuna_has_of_it(here, capfd):
     assert list(reported) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert reported[3] == first
     assert reported[7] == pytest.approx((trainee.value(0.1, 0, 4) + second) / 2)
-    assert sorted(os.listdir("s")) == ["results.json", "study.journal", "study.journal.lock", "sweep.yml", "trials"]
+    assert page_at(Path("s/report.html")).text.count("complete") >= 4 and "report: s/report.html\n" in said
+    assert sorted(os.listdir("s")) == [
+        "report.html",
+        "results.json",
+        "study.journal",
+        "study.journal.lock",
+        "sweep.yml",
+        "trials",
+    ]
     # The same command again trains nothing.
     assert swept(["lr=0.1,0.01", "averages.ema.decay=0.9,0.99"], "grid", None, seeds=2, jobs=2) == results
     assert len(ledger(here)) == 8
