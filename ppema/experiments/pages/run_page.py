@@ -146,9 +146,14 @@ def origins_of(output: Path, start: Started | None, swept: Iterable[str] = ()) -
         return []
     keys = {*swept, *_swept(output)}
     return [
-        (each.key, in_yaml(each.value), _SWEEP if each.place == OVERRIDE and each.key in keys else each.place)
+        (each.key, in_yaml(each.value), _SWEEP if each.place == OVERRIDE and is_below(each.key, keys) else each.place)
         for each in start.origins
     ]
+
+
+def is_below(key: str, keys: Iterable[str]) -> bool:
+    """Whether `key` is one of `keys`, or below one: the short form `lr` stands for lr.args.learning_rate."""
+    return any(key == each or key.startswith(f"{each}.") for each in keys)
 
 
 def _swept(output: Path) -> list[str]:

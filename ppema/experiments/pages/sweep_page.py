@@ -12,7 +12,7 @@ from typing import Any
 from ppema.experiments.pages.chart import Chart, Curve, Points, draw
 from ppema.experiments.pages.facts import processes, warnings_of
 from ppema.experiments.pages.rendering import render
-from ppema.experiments.pages.run_page import MOST_WARNINGS, commands_of, in_yaml, name_of, origins_of
+from ppema.experiments.pages.run_page import MOST_WARNINGS, commands_of, in_yaml, is_below, name_of, origins_of
 from ppema.experiments.sweeps.sweep_folder import SWEEP, SweepResults, TrialResult, mean_and_spread, read_results
 from ppema.log.history import Started
 from ppema.log.records import measures_of, read_metrics
@@ -166,7 +166,7 @@ def _tables(best: TrialResult) -> list[SeedTable]:
 def _origins(start: Started | None, results: SweepResults) -> list[tuple[str, str, str]]:
     """The keys that the trials share, with their origins."""
     every = origins_of(Path(results.output), start)
-    return [(key, value, place) for key, value, place in every if key not in (*results.over, "seed", "output")]
+    return [(key, value, place) for key, value, place in every if not is_below(key, (*results.over, "seed", "output"))]
 
 
 def _warnings(runs: Sequence[Path]) -> list[tuple[str, int]]:

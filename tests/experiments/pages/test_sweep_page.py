@@ -95,6 +95,18 @@ def test_a_trial_of_it_alone_says_which_keys_the_sweep_set(sweep):
     assert (places[KEYS[0]], places[KEYS[1]], places["seed"]) == ("sweep", "sweep", "override")
 
 
+def test_a_swept_key_in_its_short_form(sweep):
+    results = read_results(sweep)
+    write_results(results.model_copy(update={"over": {"lr": "0.1,0.01"}}))
+    try:
+        rows = page_at(ppema.report(sweep / "trials" / f"{results.best:04d}-s0", sweep.parent / "a.html")).rows()
+        shared = page_at(ppema.report(sweep, sweep.parent / "b.html")).rows()
+    finally:
+        write_results(results)
+    assert ["lr.args.learning_rate", "0.01", "sweep"] in rows
+    assert not any(row[0].startswith("lr.") for row in shared if len(row) == 3)
+
+
 def test_two_hundred_trials_are_small(tmp_path):
     written_sweep(tmp_path / "sweep", written_config(tmp_path / "c.yml"), 200, seeds=1, count=4)
     assert ppema.report(tmp_path / "sweep").stat().st_size < 2_000_000
