@@ -23,13 +23,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema board") -> int:
 
 
 def _board(arguments: argparse.Namespace) -> int:
+    from ppema.errors import listed
     from ppema.experiments.pages.shown_runs import look_at
     from ppema.log.board_server import serving
 
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
         with serving(look_at(arguments.runs), arguments.host, arguments.port) as server:
-            say(f"showing {', '.join(server.runs)}\n{server.address}\nCtrl-C ends it")
+            say(f"showing {listed(server.runs)}\n{server.address}\nCtrl-C ends it")
             server.wait()
     except KeyboardInterrupt:
         return 0

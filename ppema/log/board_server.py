@@ -82,10 +82,15 @@ class BoardServer:
                 links[to / found[folder].name] = found[folder]
             shown += [name] if drawn(run / "vdl") else []
         for link, file in links.items():
-            if link not in self._links:  # a file that a resumed run has replaced stays linked: VisualDL has read it
+            if link not in self._links:
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(file)
                 self._links[link] = file
+        for link in self._links:
+            if link.is_symlink() and not link.exists():
+                # A resumed run has replaced the file. VisualDL fails if one that it knows is missing.
+                link.unlink()
+                link.touch()
         return tuple(shown)
 
 

@@ -129,6 +129,7 @@ def is_free(address):
     return False
 
 
+@pytest.mark.campaign
 def test_a_killed_board_leaves_no_server_and_no_folder(sweep, started, tmp_path):
     trial = sweep / "trials/0000-s0"
     next((trial / "vdl/raw").iterdir()).unlink()
@@ -146,6 +147,16 @@ def test_a_killed_board_leaves_no_server_and_no_folder(sweep, started, tmp_path)
         "hparams": {"lr": 0.5, "weights": "ema"},
         "metrics": {"eval/accuracy": 0.8125},
     }
+    # The run is resumed: its files have other names.
+    before = next((tmp_path / "tmp").glob("*/lr-sweep/0001-s0/ema/*"))
+    resumed = RunBoard(sweep / "trials/0001-s0/vdl", ["ema"])
+    resumed.begin([], 0)
+    resumed.close()
+    while before.is_symlink() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    asked(address, "component_tabs")
+    points = json.loads(asked(address, "scalar/list?run=lr-sweep/0002-s0/ema&tag=eval%25loss"))["data"]
+    assert [step for _, step, _ in points] == [1, 2, 3]
     process.kill()
     assert is_free(address)
     assert not list((tmp_path / "tmp").iterdir())
