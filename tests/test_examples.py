@@ -5,6 +5,7 @@ Those for Fashion-MNIST take ten minutes each: here they take a few steps.
 
 from __future__ import annotations
 
+from importlib import import_module
 from math import prod
 from pathlib import Path
 
@@ -83,12 +84,12 @@ def test_two_convolutions_are_as_small_as_the_published_network(tmp_path):
 
 def test_only_evaluations_of_a_mirrored_network_see_mirror_images(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES / "fashion")
-    from residual import ResNet
+    network = import_module("residual").ResNet
 
     main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup), paddle.static.scope_guard(scope):
         images = paddle.static.data("images", [2, 1, 8, 8], "float32")
-        model = ResNet(blocks=[1, 1], width=2, mirrored=True)
+        model = network(blocks=[1, 1], width=2, mirrored=True)
         trained = model(images)
         model.eval()
         evaluated = model(images)
