@@ -132,7 +132,7 @@ def test_values_that_are_missing_or_not_finite(tmp_path):
     assert any(row[:1] == ["ema"] and row[4:] == ["–", "–", "–"] for row in page.rows())
 
 
-@pytest.mark.parametrize(("process", "state"), [(os.getpid(), "running"), (2**22 + 1, "killed")])
+@pytest.mark.parametrize(("process", "state"), [(os.getpid(), "running"), (2**22 + 1, "killed")], ids=["running", "killed"])
 def test_a_run_that_has_not_ended(made, process, state):
     (made / "lock").write_text(f"process {process} on {socket.gethostname()}, since 2026-01-01\n")
     lines = (made / "history.jsonl").read_text().splitlines()
