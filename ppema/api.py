@@ -78,7 +78,6 @@ def evaluate(
     """The figures of a checkpoint's weights over `data.eval`, by weights and name, such as ["ema"]["accuracy"].
 
     A figure is a float, or an array as nested lists, such as a confusion matrix.
-
     The evaluated program has no averages: the values of an average are loaded into the variables themselves.
 
     config: that of a run, `ppema.run(path)`, or the path of its folder.
@@ -170,8 +169,9 @@ def compare(
     objective: WhichEvaluation = "last",
     mode: Mode | None = None,
     any_data: bool = False,
+    intervals: bool = False,
 ) -> Comparison:
-    """Compare the raw weights and the averages of `runs`: means and spreads over seeds, paired tests. Does not load paddle.
+    """Compare the raw weights and the averages of `runs`: means and spreads over seeds, paired tests.
 
     runs: paths of runs and of sweeps (of these, the finished runs), or what `ppema.run` returns. Runs whose configs differ only
     in seed, `data.split.fold` and output are one group.
@@ -181,7 +181,7 @@ def compare(
     training until the first evaluation that reaches it.
     objective: "last" takes the last evaluation of each set of weights, "best" that with the best value of the metric.
     mode: "max" or "min", for a metric whose name does not say which is better. any_data: compare runs although their configs
-    name other evaluation data.
+    name other evaluation data. intervals: also over the samples that `evaluate(keep_samples=True)` keeps. Loads paddle.
 
     Tests compare each average with the raw weights, and each group with the first one, by pairs of runs of the same seed. The
     result has `text()`, `markdown()`, `csv()`, `plain()` and `draw(file)`.
@@ -191,7 +191,8 @@ def compare(
     """
     from ppema.experiments.comparison.compare import compare
 
-    return compare(runs, metric=metric, weights=weights, target=target, objective=objective, mode=mode, any_data=any_data)
+    options = {"objective": objective, "mode": mode, "any_data": any_data, "intervals": intervals}
+    return compare(runs, metric=metric, weights=weights, target=target, **options)
 
 
 def predict(

@@ -45,6 +45,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema compare") -> int:
     )
     made.add_argument("--any-data", action="store_true", help="compare runs although their configs name other evaluation data")
     made.add_argument(
+        "--intervals",
+        action="store_true",
+        help="add bootstrap intervals over the samples of the evaluations, which `ppema eval --keep-samples` keeps",
+    )
+    made.add_argument(
         "--format",
         choices=("text", "markdown", "csv"),
         help="the form of the output; csv has all values of all runs (default: by the suffix .md or .csv of --to, or text)",
@@ -66,6 +71,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         objective=arguments.objective,
         mode=arguments.mode,
         any_data=arguments.any_data,
+        intervals=arguments.intervals,
     )
     if arguments.figure is not None:
         found.draw(arguments.figure)

@@ -61,7 +61,8 @@ def interval(value: float, replicates: np.ndarray, level: float = LEVEL) -> Samp
 def paired(value: float, replicates: np.ndarray, level: float = LEVEL) -> PairedDifference:
     """The percentile interval of a difference. replicates: of its two figures on the same resamples, their differences, [R]."""
     low, high = _ends(replicates, level)
-    return PairedDifference(value, low, high, float(np.mean(replicates * np.sign(value) <= 0)))
+    rounding = 1e-12 * np.abs(replicates).max(initial=0.0)
+    return PairedDifference(value, low, high, float(np.mean(replicates * np.sign(value) <= rounding)))
 
 
 def over_seeds(replicates: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -50,7 +50,7 @@ class TakenSamples:
         """Write or hold `samples`. Raises TrainingError if they can not be written."""
         if self._keep:
             file, size = write_samples(output_of(self._config), samples)
-            self._say(f"samples: {file}, {size / 2**20:.3g} MiB")
+            self._say(f"samples: {file}, {-(-size // 1024):,} KiB")
         if self._hold:
             self._held.append(samples)
 

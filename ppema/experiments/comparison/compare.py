@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ppema.checkpoint.best import Mode, has_direction
 from ppema.config import RAW
+from ppema.environment import paddle_with
 from ppema.errors import Naming, PpemaError, listed
 from ppema.experiments.comparison.compared_rows import ComparedRow, Contrast, MeasuredRun
 from ppema.experiments.comparison.compared_run import LOSS, ComparedRun, Evaluation
@@ -36,6 +37,7 @@ def compare(
     objective: WhichEvaluation = "last",
     mode: Mode | None = None,
     any_data: bool = False,
+    intervals: bool = False,
 ) -> Comparison:
     """`ppema.api.compare`, whose arguments, result and errors are the same."""
     if objective not in ("last", "best"):
@@ -68,9 +70,16 @@ def compare(
     ]
     contrasts = _contrasts(rows, metrics[0])
     notes += _notes(groups, rows, contrasts, choice)
-    return Comparison(
+    made = Comparison(
         metrics, less, objective, target, tuple(groups), tuple(rows), differing(groups), tuple(contrasts), tuple(notes)
     )
+    if not intervals:
+        return made
+    paddle_with(found[0].config.runtime.threads)
+    from ppema.experiments.comparison.sample_intervals import sample_intervals
+
+    samples = sample_intervals(found, rows, contrasts, metrics)
+    return replace(made, samples=samples, notes=(*made.notes, *samples.notes()))
 
 
 class _Choice:

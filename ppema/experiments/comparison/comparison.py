@@ -8,7 +8,7 @@ import os
 import textwrap
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ppema.errors import escaped
 from ppema.experiments.comparison.compared_rows import ComparedRow, Contrast
@@ -16,6 +16,9 @@ from ppema.experiments.comparison.gathering import RunGroup
 from ppema.experiments.comparison.group_curves import draw_groups
 from ppema.experiments.comparison.tables import contrast_table, figure_table, settings_table, target_table
 from ppema.experiments.comparison.text_table import FoldedTable
+
+if TYPE_CHECKING:
+    from ppema.experiments.comparison.sample_intervals import SampleIntervals
 
 WhichEvaluation = Literal["last", "best"]
 # The columns of `Comparison.csv`. seconds: of training; the last two are those of the first evaluation that reached the target.
@@ -29,6 +32,7 @@ class Comparison:
 
     metrics: those that are compared; the first one decides about target, contrasts and figure. less_is_better: by metric, None
     if unknown. settings: by key of the config, the values by group, where they differ; a group without the key has none.
+    samples: intervals over the evaluation samples, if they were asked for.
     """
 
     metrics: tuple[str, ...]
@@ -40,6 +44,7 @@ class Comparison:
     settings: dict[str, dict[str, Any]]
     contrasts: tuple[Contrast, ...]
     notes: tuple[str, ...]
+    samples: SampleIntervals | None = None
 
     def best(self, metric: str) -> float | None:
         """The best mean of `metric` over the rows; None if its direction is unknown, or if no mean is finite."""
@@ -59,6 +64,8 @@ class Comparison:
             found.append(target_table(self.rows, title))
         if any(each.test.p is not None or each.test.exact is not None for each in self.contrasts):
             found.append(contrast_table(self.contrasts, self.metrics[0], f"Differences of {self.metrics[0]}, paired by seed"))
+        if self.samples is not None:
+            found += self.samples.tables()
         if self.settings:
             found.append(
                 settings_table(self.settings, [group.name for group in self.groups], "Keys of the configs that differ")
@@ -112,6 +119,7 @@ class Comparison:
                 for each in self.contrasts
             ],
             "notes": list(self.notes),
+            **({} if self.samples is None else {"samples": self.samples.plain()}),
         }
 
     def _plain_row(self, row: ComparedRow) -> dict[str, Any]:
