@@ -48,6 +48,11 @@ def test_every_example_has_its_metric():
     assert {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("*/*.yml")} == {*METRICS, *FASHION}
 
 
+def test_every_example_is_a_recipe():
+    page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
+    assert [name for name in [*METRICS, *FASHION] if f"examples/{name}" not in page] == []
+
+
 @pytest.mark.parametrize("name", [*METRICS, *FASHION])
 def test_every_config_loads(name, tmp_path):
     assert "ema" in config_of(name, tmp_path).averages
