@@ -105,6 +105,7 @@ def by_inference(prefix: Path, threads: int, *, onednn: bool = True) -> LoadedPr
             handle = predictor.get_input_handle(name)
             handle.reshape(array.shape)
             handle.copy_from_cpu(np.ascontiguousarray(array))
+        backend().settle()
         with without_native_output():
             predictor.run()
         return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]

@@ -11,7 +11,7 @@ import paddle
 from paddle.base.framework import Parameter as PaddleParameter
 
 from ppema.errors import ConfigError
-from ppema.ir import exported_legacy
+from ppema.ir import exported_legacy, onednn_layout
 from ppema.ir.autocast import autocast_legacy
 from ppema.ir.base import (
     AverageOp,
@@ -240,7 +240,7 @@ class Legacy:
         raise NotImplementedError(self.onednn_hindrance())
 
     def settle(self) -> None:
-        pass  # oneDNN computes nothing here
+        onednn_layout.settle()  # for programs of paddle.inference
 
     def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:
         raise NotImplementedError(self.onednn_hindrance())

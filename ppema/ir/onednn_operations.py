@@ -9,31 +9,26 @@ The results of a twin are in a layout of oneDNN's own. Each operation outside on
 branch the conversion may be missing. `place` therefore appends one operation that shares data to each result. It is the only
 reader of the result, and its own result has numpy's layout.
 
-The target layout of this conversion is thread-local. Any program with channels last, on oneDNN or not, sets it to channels
-last, and later programs then fail or compute wrong numbers. Operations of a program with channels last are therefore never
-placed, and `settle` comes before every run.
+The target layout of this conversion is thread-local state (`ppema.ir.onednn_layout`). Operations of a program with channels
+last are never placed, and `settle` comes before every run.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import paddle
 from paddle import _C_ops
 
 from ppema.environment import NEWEST_PIR, OLDEST_PIR, release
 from ppema.ir.base import Program, Variable
+from ppema.ir.onednn_layout import can_settle
 from ppema.ir.quicken import is_plain
 
 _NATIVE, _PLACED = "pd_op.", "onednn_op."
 _CHANNELS_LAST = ("NHWC", "NDHWC", "NWC", "NLC")
-_CHANNELS_FIRST = 2  # NCHW among common::DataLayout
-_OF_THREAD = "_ZN3phi25OneDNNContextThreadLocals5fetchEv"
-_PUT_LAYOUT = "_ZN3phi25OneDNNContextThreadLocals4Body26set_cur_paddle_data_layoutEN6common10DataLayoutE"
 
 
 @lru_cache(maxsize=1)
@@ -46,7 +41,7 @@ def hindrance() -> str | None:
         images, weights = (paddle.static.data(name, [1, 1, 1, 1], "float32") for name in ("images", "weights"))
         paddle.nn.functional.conv2d(images, weights)
     try:
-        placed = _thread_layout() and place(program, ["conv2d"], [])
+        placed = can_settle() and place(program, ["conv2d"], [])
     except Exception:  # a build without oneDNN may lack anything used here
         placed = None
     return None if placed else f"this build of paddle {paddle.__version__} has no oneDNN"
@@ -77,28 +72,6 @@ def _with_channels_last(block) -> Iterator[str]:
             yield op.name().removeprefix(_NATIVE)
         for inner in op.blocks():
             yield from _with_channels_last(inner)
-
-
-def settle() -> None:
-    """As `base.IR.settle`."""
-    if layout := _thread_layout():
-        of_thread, put = layout
-        put(of_thread(), _CHANNELS_FIRST)
-
-
-@lru_cache(maxsize=1)
-def _thread_layout() -> tuple[Callable[[], int], Callable[[int, int], None]] | None:
-    """Two C++ functions: one returns this thread's state, the other writes the target layout of oneDNN's results into it.
-
-    Python can reach them only by their mangled names, as of Paddle 3.0 to 3.3. None if the library lacks them.
-    """
-    try:
-        library = ctypes.CDLL(str(Path(paddle.sysconfig.get_lib()) / "libphi_core.so"))
-        of_thread, put = library[_OF_THREAD], library[_PUT_LAYOUT]
-    except (OSError, AttributeError):
-        return None
-    of_thread.restype, put.restype, put.argtypes = ctypes.c_void_p, None, (ctypes.c_void_p, ctypes.c_int)
-    return of_thread, put
 
 
 def _placed_copy(program: Program) -> Program:

@@ -13,7 +13,7 @@ from paddle.base.unique_name import UniqueNameGenerator
 from paddle.nn.initializer import Constant
 from paddle.pir.core import create_persistable_value
 
-from ppema.ir import exported_pir, onednn_operations
+from ppema.ir import exported_pir, onednn_layout, onednn_operations
 from ppema.ir.autocast import autocast_pir
 from ppema.ir.base import (
     AverageOp,
@@ -264,7 +264,7 @@ class Pir:
         return onednn_operations.channels_last(program)
 
     def settle(self) -> None:
-        onednn_operations.settle()
+        onednn_layout.settle()
 
     def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:
         return quicken(program, fetched)

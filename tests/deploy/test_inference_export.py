@@ -25,10 +25,11 @@ from ppema.deploy.native_output import without_native_output
 from ppema.deploy.new_folder import check_folder, new_folder
 from ppema.errors import CheckpointError, PpemaError, TrainingError
 from ppema.evaluation.stored import evaluate_stored
-from ppema.ir import backend
+from ppema.ir import backend, onednn_layout
 from ppema.training.loop import train
 
 EMA, FILE = "ema", "x.safetensors"
+CHANNELS_LAST = 1  # NHWC among common::DataLayout
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,22 @@ def test_the_files_and_the_program(exported, config):
     # Nothing of this machine is in the file.
     assert str(Path(ppema.__file__).parent).encode() not in (folder / f"inference.{suffix}").read_bytes()
     assert [run({"input_0": np.zeros([n, 1, 8, 8], "float32")})[0].shape for n in (1, 5)] == [(1, 3), (5, 3)]
+
+
+def test_a_program_with_channels_last_before_it_changes_nothing(exported):
+    """It leaves its layout in the thread, and `paddle.inference` would read results of oneDNN in that."""
+    _, folder = exported
+    layout = onednn_layout._thread_layout()
+    assert layout is not None
+    feed = {"input_0": np.random.default_rng(0).normal(size=[3, 1, 8, 8]).astype("float32")}
+    run = loaded_back.by_inference(folder / "inference", 1)
+    before = run(feed)
+    of_thread, put = layout
+    put(of_thread(), CHANNELS_LAST)
+    for each in (run, loaded_back.by_inference(folder / "inference", 1)):
+        np.testing.assert_array_equal(each(feed)[0], before[0])
+        put(of_thread(), CHANNELS_LAST)
+    put(of_thread(), onednn_layout._CHANNELS_FIRST)
 
 
 def test_names_of_weights_are_kept_and_folding_is_counted(exported, config, tmp_path):
