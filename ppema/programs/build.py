@@ -153,7 +153,7 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *,
 
     fields: of a sample; horizon: converts durations to steps; onednn: whether oneDNN computes convolutions. Raises ConfigError.
     """
-    model = build_test_model(config, fields)
+    model = build_test_model(config, fields, pictures=config.board.pictures > 0)
     with config.at("lr"):
         lr = build_lr(config.lr, horizon.steps, horizon.total_steps)
     phases = phases_of(config, model, horizon)

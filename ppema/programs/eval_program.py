@@ -30,6 +30,7 @@ from ppema.programs.feed import Inputs
 from ppema.programs.model.forward import forward
 from ppema.programs.model.objective import Objective, scores
 from ppema.programs.model.outputs import operands
+from ppema.programs.model.pictured import Pictured, pictured
 from ppema.user_code.blame import building
 
 _OF_THE_LARGEST = ("accuracy", "top5", "top_k")  # the metrics that take the largest number of a float32 target for its class
@@ -46,13 +47,14 @@ class TestProgram:
 
     measures: "loss", each of its parts and each metric by name: statistics of a batch, and a function that turns those of a set
     into figures. operands: what metrics with Counts compare, by metric and part, as `flat` names them. Empty, unless
-    samples are kept.
+    samples are kept. shown: the output of `Model.pictured`; None without it.
     """
 
     __test__ = False  # pytest would collect a class of this name
     program: Program
     measures: dict[str, Gauge]
     operands: dict[str, dict[str, Variable]] = field(default_factory=dict)
+    shown: Variable | None = None
 
     @property
     def variables(self) -> list[Variable]:
@@ -64,13 +66,17 @@ class TestProgram:
         """The variables to fetch: `variables`, then those of `operands`, in order."""
         return [*self.variables, *(variable for each in self.operands.values() for variable in each.values())]
 
+    @property
+    def followed(self) -> list[Variable]:
+        """The variables that a clone of the program needs: `fetched`, then `shown`."""
+        return [*self.fetched, *([] if self.shown is None else [self.shown])]
+
     def in_clone(self, program: Program, variables: Sequence[Variable]) -> TestProgram:
-        """The same measures in a clone of the program. variables: those of the clone, in the order of `self.fetched`."""
+        """The same measures in a clone of the program. variables: those of the clone, in the order of `self.followed`."""
         left = iter(variables)
         measures = {name: measure.reading(left) for name, measure in self.measures.items()}
-        return TestProgram(
-            program, measures, {name: {part: next(left) for part in each} for name, each in self.operands.items()}
-        )
+        compared = {name: {part: next(left) for part in each} for name, each in self.operands.items()}
+        return TestProgram(program, measures, compared, None if self.shown is None else next(left))
 
     def without_loss(self) -> TestProgram:
         """The same program, without the loss and its parts as measures."""
@@ -83,6 +89,7 @@ class Model:
 
     structured: variables' names by their place in the model, as in `state_dict` ("0.weight" → "conv2d_0.w_0").
     classes: the number of classes between which it decides; None if it does not, or if it is unknown.
+    pictured: what shows its predictions of pictures; None if that was not requested.
     """
 
     startup: Program
@@ -91,17 +98,19 @@ class Model:
     parameters: list[Parameter]
     structured: dict[str, str]
     classes: int | None
+    pictured: Pictured | None = None
 
     def without_loss(self) -> Model:
         """The same model, without the loss as a measure."""
         return replace(self, test=self.test.without_loss())
 
 
-def build_test_model(config: Config, fields: Sequence[Field], *, samples: bool = False) -> Model:
+def build_test_model(config: Config, fields: Sequence[Field], *, samples: bool = False, pictures: bool = False) -> Model:
     """Build the test program of a config's model in eval mode, which BatchNorm, dropout and the model's own code follow.
 
-    fields: shape and dtype of a sample's inputs and target; samples: whether `TestProgram.operands` are needed. Raises
-    ConfigError, also if the model in eval mode changes a variable or draws random numbers.
+    fields: shape and dtype of a sample's inputs and target; samples: whether `TestProgram.operands` are needed; pictures:
+    whether `Model.pictured` is. Raises ConfigError, also if the model in eval mode changes a variable or draws random numbers,
+    and if its predictions can not be shown as pictures.
     """
     startup, main = paddle.static.Program(), paddle.static.Program()
     with backend().fresh_names(), paddle.static.program_guard(main, startup):
@@ -123,16 +132,18 @@ def build_test_model(config: Config, fields: Sequence[Field], *, samples: bool =
                     compared[name] = {**flat("predictions", predictions), **flat("targets", target)}
                 if spec.name in _OF_THE_LARGEST and not spec.args.keys() & {"multilabel", "threshold"}:
                     _warn_of_labels(index, spec.name, predictions, target, yes_or_no)
+        shown = pictured(config, fields, made, told) if pictures else None
         warn_of_ignored(config.loss_parts, config.metrics, one_target=len(made.targets) == 1)
         structured = {place: value.name for place, value in made.model.state_dict().items()}
     refuse_changes(config, main)
     return Model(
         startup,
-        TestProgram(main, measures, compared),
+        TestProgram(main, measures, compared, None if shown is None else made.outputs[shown.output]),
         Inputs(tuple(field.name for field in fields), made.objective.accepts),
         backend().parameters(main),
         structured,
         made.objective.classes,
+        shown,
     )
 
 
@@ -196,13 +207,13 @@ def measure_results(config: Config) -> dict[str, Metric | SumOfMeans]:
 
 def rewired(test: TestProgram, names: Mapping[str, str]) -> TestProgram:
     """A copy of `test` that reads the shadow `names[p]` instead of each parameter p."""
-    program, values = backend().clone(test.program, test.fetched)
+    program, values = backend().clone(test.program, test.followed)
     read_shadows(backend(), program, names)
     return test.in_clone(program, values)
 
 
 def on_onednn(test: TestProgram) -> TestProgram:
     """A copy of `test` whose convolutions oneDNN computes."""
-    program, values = backend().clone(test.program, test.fetched)
+    program, values = backend().clone(test.program, test.followed)
     OnednnPass().place(program, values)
     return test.in_clone(program, values)

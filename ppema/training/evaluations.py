@@ -15,8 +15,9 @@ from ppema.data import never
 from ppema.data.class_names import classes_of
 from ppema.errors import AverageError, ConfigError, PpemaError, TrainingError
 from ppema.evaluation.evaluate import evaluate, numbers
-from ppema.log.confusion_picture import confusion_picture
 from ppema.log.log import RunLog
+from ppema.log.pictures.confusion_picture import confusion_picture
+from ppema.log.pictures.sample_predictions import SamplePredictions
 from ppema.log.run_board import RunBoard
 from ppema.log.weight_histograms import WeightHistograms
 from ppema.metrics import Figure
@@ -49,6 +50,8 @@ class Evaluations:
         board = run.config.board
         self._histograms = WeightHistograms(run.programs, run.scope) if board.histograms else None
         self._matrices = [each.figure for each in run.config.metrics if board.confusion and each.name == "confusion_matrix"]
+        drawn = (run.config, run.programs.model, run.executor, run.eval_loader)
+        self._samples = SamplePredictions(*drawn) if board.pictures else None
 
     def measure(self, state: State, log: RunLog) -> list[str]:
         """Evaluate every set of weights whose statistics can be measured. Returns the monitored metrics that improved.
@@ -101,7 +104,13 @@ class Evaluations:
         return improved
 
     def _draw(self, measured: Mapping[str, Mapping[str, Figure]], step: int, board: RunBoard) -> None:
-        """Draw the histograms and images of `config.board`, which are written with the records of the evaluation."""
+        """Draw the histograms and images of `config.board`, which are written with the records of the evaluation.
+
+        Raises as `SamplePredictions.draw` does, before anything is drawn.
+        """
+        if self._samples is not None and measured:
+            tests = {weights: self._run.tests[weights] for weights in measured}
+            self._samples.draw(board, tests, step, self._stopped)
         if self._histograms is not None:
             self._histograms.draw(board, measured, step)
         for weights, found in measured.items():

@@ -223,5 +223,6 @@ runtime:
 board:
   histograms: false
   confusion: false
+  pictures: 0
 output: null
 """
