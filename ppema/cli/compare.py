@@ -19,8 +19,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema compare") -> int:
     made = argparse.ArgumentParser(
         prog=prog,
         description="Compare runs: the raw weights and the averages, mean and spread over seeds, the time to a target, the "
-        "keys of the configs that differ, and paired tests. Runs whose configs differ only in seed, fold and output are one "
-        "group. Each group is compared with the first one.",
+        "keys of the configs that differ, and paired tests. Runs whose configs differ only in seed, fold, output, threads "
+        "and device are one group. Each group is compared with the first one.",
     )
     made.add_argument("runs", metavar="RUN", nargs="+", help="the output folder of a run, or of a sweep for all its runs")
     made.add_argument(

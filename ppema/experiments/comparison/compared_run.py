@@ -163,6 +163,10 @@ class ComparedRun:
 
 def _without_repetition(settings: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in settings.items() if key not in ("seed", "output")}
+    # A sweep with other jobs trains a later seed with other threads. `compare` notes such differences of machines.
+    if runtime := kept.pop("runtime", {}):
+        runtime = {key: value for key, value in runtime.items() if key not in ("threads", "device")}
+        kept |= {"runtime": runtime} if runtime else {}
     split = kept.get("data", {}).get("split")
     if split and split.get("fold") is not None:
         kept["data"] = {**kept["data"], "split": {key: value for key, value in split.items() if key != "fold"}}

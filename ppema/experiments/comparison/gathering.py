@@ -19,7 +19,10 @@ from ppema.log.run import run as read_run
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Runs that repeat one experiment: their configs differ in nothing but seed, fold and output. name: a short one."""
+    """Runs that repeat one experiment: their configs differ only in seed, fold, output, threads and device.
+
+    name: a short one.
+    """
 
     name: str
     runs: tuple[ComparedRun, ...]
@@ -71,8 +74,8 @@ def grouped(runs: Sequence[ComparedRun]) -> list[RunGroup]:
         for run in group:
             if run.repetition in first:
                 raise PpemaError(
-                    f"{first[run.repetition]} and {run.name} have the same config with {run.repetition}: two runs of equal "
-                    "seeds are no repetitions of each other; leave one out"
+                    f"{first[run.repetition]} and {run.name} are one experiment with {run.repetition}: equal seeds, also with "
+                    "other threads or on another device, are no repetitions; leave one out"
                 )
             first[run.repetition] = run.name
     names = _short_names([[Path(os.path.abspath(run.name)) for run in group] for group in found.values()])
@@ -179,5 +182,9 @@ def _common(group: Sequence[Path]) -> tuple[str, ...]:
         return first.parts[1:]
     names = [path.name for path in group]
     shared = next((n for n, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), min(map(len, names)))
-    stem = re.sub(r"(^|[-_.])(s|seed)?[-_.=]?$", "", names[0][:shared])
+    stem = names[0][:shared]
+    if any(name[shared : shared + 1].isdecimal() for name in names):
+        # Seeds 42 and 43 have the digit 4 in common, which is no part of a name.
+        stem = stem.rstrip("0123456789")
+    stem = re.sub(r"(^|[-_.])(s|seed)?[-_.=]?$", "", stem)
     return (*first.parent.parts[1:], stem) if stem else first.parent.parts[1:] or first.parts[1:]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ppema.config.tree.yaml_text import one_line_yaml
 from ppema.experiments.comparison.compared_rows import ComparedRow, Contrast, Summary
 from ppema.experiments.comparison.paired_tests import LEVEL
 from ppema.experiments.comparison.text_table import FoldedTable
@@ -45,7 +46,7 @@ def target_table(rows: Sequence[ComparedRow], title: str) -> FoldedTable:
 def settings_table(settings: Mapping[str, Mapping[str, Any]], groups: Sequence[str], title: str) -> FoldedTable:
     """The differing keys of the config. The longer side of keys and groups goes down."""
     texts = {
-        key: [plain_text(values[name]) if name in values else NOTHING for name in groups] for key, values in settings.items()
+        key: [one_line_yaml(values[name]) if name in values else NOTHING for name in groups] for key, values in settings.items()
     }
     if len(texts) < len(groups):
         rows = tuple(zip(groups, *texts.values(), strict=True))
@@ -74,21 +75,6 @@ def summaries(column: Sequence[Summary]) -> list[str]:
     """`mean ± spread` of each, with the same number of decimals."""
     digits = _decimals([each.mean for each in column], [each.spread for each in column])
     return [_spread(each, digits) for each in column]
-
-
-def plain_text(value: Any) -> str:
-    """A value of a config on one line, nearly as YAML writes it."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case dict():
-            return "{" + ", ".join(f"{key}: {plain_text(item)}" for key, item in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ", ".join(map(plain_text, value)) + "]"
-        case _:
-            return str(value)
 
 
 def _count(row: ComparedRow) -> str:

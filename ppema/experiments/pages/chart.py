@@ -192,8 +192,11 @@ def _ticks(low: float, high: float) -> list[tuple[float, str]]:
     step = next(factor * unit for factor in (1, 2, 5, 10) if factor * unit >= raw)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     found = [index * step for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    far = max(map(abs, found), default=0) >= 1e6 or decimals > 5
-    return [(at, f"{at:.3g}" if far else f"{at:.{decimals}f}") for at in found]
+    largest = max(map(abs, found), default=0)
+    far = largest >= 1e6 or decimals > 5
+    # As many digits as tell two ticks apart: those of 0.9999999 and 1 as well.
+    digits = max(3, math.floor(math.log10(largest) + 1e-9) - math.floor(math.log10(step) + 1e-9) + 1) if largest else 3
+    return [(at, f"{at:.{digits}g}" if far else f"{at:.{decimals}f}") for at in found]
 
 
 def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ppema.config import RAW, to_yaml
 from ppema.config.provenance import OVERRIDE
+from ppema.config.tree.yaml_text import one_line_yaml
 from ppema.errors import PpemaError
 from ppema.experiments.pages.chart import Chart, Curve, draw
 from ppema.experiments.pages.facts import MeasuredMetric, Process, lasting, measured, processes, speed, verdict, warnings_of
@@ -146,7 +145,7 @@ def origins_of(output: Path, start: Started | None, swept: Iterable[str] = ()) -
         return []
     keys = {*swept, *_swept(output)}
     return [
-        (each.key, in_yaml(each.value), _SWEEP if each.place == OVERRIDE and is_below(each.key, keys) else each.place)
+        (each.key, one_line_yaml(each.value), _SWEEP if each.place == OVERRIDE and is_below(each.key, keys) else each.place)
         for each in start.origins
     ]
 
@@ -165,12 +164,6 @@ def _swept(output: Path) -> list[str]:
         return list(read_results(trials.parent).over)
     except PpemaError:
         return []
-
-
-def in_yaml(value: Any) -> str:
-    """A value of a config on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6).strip()
-    return text.removesuffix("...").strip()
 
 
 def commands_of(output: Path, start: Started | None) -> dict[str, list[str]]:

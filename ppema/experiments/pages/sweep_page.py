@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppema.config.tree.yaml_text import one_line_yaml
 from ppema.experiments.pages.chart import Chart, Curve, Points, draw
 from ppema.experiments.pages.facts import processes, warnings_of
 from ppema.experiments.pages.rendering import render
-from ppema.experiments.pages.run_page import MOST_WARNINGS, commands_of, in_yaml, is_below, name_of, origins_of
+from ppema.experiments.pages.run_page import MOST_WARNINGS, commands_of, is_below, name_of, origins_of
 from ppema.experiments.sweeps.sweep_folder import SWEEP, SweepResults, TrialResult, mean_and_spread, read_results
 from ppema.log.history import Started
 from ppema.log.records import measures_of, read_metrics
@@ -57,7 +58,7 @@ def sweep_page(path: str | os.PathLike[str]) -> str:
         keys=list(results.over),
         has_length=any(trial.length for trial in results.trials),
         numeric=[key for key in results.over if all(_is_number(trial.params.get(key)) for trial in ranked)],
-        params={trial.number: {key: _text(trial.params.get(key)) for key in results.over} for trial in ranked},
+        params={trial.number: {key: _text(key, trial) for key in results.over} for trial in ranked},
         charts=[each for each in (*_scatters(results), _in_order(results), _curves(results, ranked)) if each],
         drawn=min(DRAWN, len(ranked)),
         tables=_tables(best) if best else [],
@@ -73,8 +74,9 @@ def sweep_page(path: str | os.PathLike[str]) -> str:
     )
 
 
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else in_yaml(value)
+def _text(key: str, trial: TrialResult) -> str:
+    """The exact value of a swept key: rounded, decays of 0.99995 and 0.99999 would both be 1."""
+    return one_line_yaml(trial.params[key]) if key in trial.params else "–"
 
 
 def _is_number(value: Any) -> bool:
@@ -89,12 +91,14 @@ def _scatters(results: SweepResults) -> list[Chart | None]:
         if not trials:
             continue
         places = [trial.params[key] for trial in trials]
-        texts = dict.fromkeys(map(_text, places))
         numbers = all(map(_is_number, places))
+        if not numbers:
+            places = list(map(one_line_yaml, places))
+        kinds = sorted(set(places)) if numbers else list(dict.fromkeys(places))
         names: list[str] = []
-        if not numbers or len(texts) <= _CATEGORIES:
-            names = list(texts) if not numbers else list(dict.fromkeys(_text(each) for each in sorted(places)))
-            places = [names.index(_text(each)) for each in places]
+        if not numbers or len(kinds) <= _CATEGORIES:
+            names = list(map(one_line_yaml, kinds)) if numbers else kinds
+            places = [kinds.index(each) for each in places]
         log = not names and all(each > 0 for each in places) and max(places) / min(places) >= _DECADES
         placed = list(zip(places, trials, strict=True))
         marks = [_points(kind, placed, results) for kind in _KINDS]

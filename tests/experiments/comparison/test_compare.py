@@ -151,6 +151,35 @@ def test_groups_have_the_shortest_names_that_tell_them_apart(tmp_path):
     assert [group.name for group in groups] == ["x", "y/0003", "z/0003", "one", "glass"]
 
 
+@pytest.mark.parametrize(
+    ("names", "group"),
+    [
+        (["0003-s42", "0003-s43", "0003-s44"], "0003"),
+        (["r50-seed42", "r50-seed43"], "r50"),
+        (["a-s1", "a-s10"], "a"),
+        (["12", "13"], ""),
+        (["v2-s1", "v2"], "v2"),
+        (["v2", "v2b"], "v2"),
+    ],
+)
+def test_common_digits_of_seeds_are_no_name(tmp_path, names, group):
+    paths = [write_run(tmp_path / name, accuracies(raw=0.5), f"seed={seed}") for seed, name in enumerate(names)]
+    assert [each.name for each in ppema.compare(paths).groups] == [group or tmp_path.name]
+
+
+def test_seeds_with_other_threads_are_one_group(tmp_path):
+    """A sweep that continues with other jobs gives them to its later seeds."""
+    paths = [
+        write_run(tmp_path / f"a-s{seed}", accuracies(raw=0.5), f"seed={seed}", *overrides)
+        for seed, overrides in enumerate([["runtime.threads=1"], ["runtime.threads=2"], ["runtime.device=cpu"], []])
+    ]
+    assert [(group.name, len(group.runs)) for group in ppema.compare(paths).groups] == [("a", 4)]
+    write_run(tmp_path / "b", accuracies(raw=0.5), "runtime.onednn=off", "runtime.threads=1")
+    # A word that YAML would read as another type has quotes.
+    assert ppema.compare([paths[0], tmp_path / "b"]).settings == {"runtime.onednn": {"a-s0": "auto", "b": "off"}}
+    assert "'off'" in ppema.compare([paths[0], tmp_path / "b"]).text()
+
+
 def test_a_sweep_gives_its_finished_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for trial, seed, step in ((0, 0, 40), (0, 1, 40), (1, 0, 40), (1, 1, 20)):
@@ -230,7 +259,7 @@ def test_what_is_no_set_of_runs_is_refused(runs, tmp_path):
     assert refused([runs[0], "link"]) == "slow-s0 and link are the same run: name it once"
     assert refused(["nowhere"]).startswith("nowhere: this is no run of ppema: there is no such folder")
     write_run(tmp_path / "copy", accuracies(raw=0.9), "lr=0.1", "seed=1")
-    assert refused([*runs, "copy"]).startswith("slow-s1 and copy have the same config with seed 1: two runs of equal seeds")
+    assert refused([*runs, "copy"]).startswith("slow-s1 and copy are one experiment with seed 1: equal seeds")
     write_run(tmp_path / "new", [])
     assert refused(["new"]) == "new: the run has no evaluation yet: it can not be compared"
     assert refused([]) == "expected at least one run"

@@ -12,6 +12,7 @@ from support.reported_runs import written_config, written_run, written_sweep
 from test_run_page import EVIL, check
 
 import ppema
+from ppema.experiments.pages.chart import Curve, draw
 from ppema.experiments.sweeps.sweep_folder import SWEEP, read_results, write_results
 from ppema.log.history import recorded
 from ppema.log.records import read_metrics
@@ -40,7 +41,7 @@ def test_every_trial_with_its_values(sweep):
         spread = "–" if trial.spread is None else f"{trial.spread:.4f}"
         rate, decay, optimizer = (trial.params[key] for key in KEYS)
         failed = ": exit code 1: the loss is not finite" * (trial.state == "failed")
-        assert row[1:] == [f"{rate:.4g}", str(decay), optimizer, value, spread, f"{trial.state}{failed}"]
+        assert row[1:] == [repr(rate), str(decay), optimizer, value, spread, f"{trial.state}{failed}"]
 
 
 def test_its_charts_have_a_point_for_every_trial_with_a_value(sweep):
@@ -69,6 +70,33 @@ def test_a_logarithmic_axis_and_places_for_names(sweep):
     assert ratio == pytest.approx(math.log(rates[c] / rates[a]) / math.log(rates[b] / rates[a]), rel=0.01)
     ticks = re.search(r'id="key1-about".*?</svg>', page.source, re.DOTALL)
     assert ticks and re.findall(r'text-anchor="middle">(0\.9+)<', ticks[0]) == ["0.9", "0.99", "0.999"]
+
+
+def test_settings_are_exact_and_each_value_has_its_place(sweep, tmp_path):
+    """Rounded to four digits, three of these decays would be 1."""
+    decays, results = (0.99995, 0.9999, 0.9999999, 0.99999), read_results(sweep)
+    trials = [trial for trial in results.trials if trial.state == "complete"][:4]
+    found = [t.model_copy(update={"params": {KEYS[1]: decay}}) for t, decay in zip(trials, decays, strict=True)]
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / SWEEP).touch()
+    over = {KEYS[1]: "0.9999..", "train.monitor": "a,b"}
+    write_results(
+        results.model_copy(update={"output": str(tmp_path / "sweep"), "trials": tuple(found), "over": over, "best": None})
+    )
+    page = page_at(ppema.report(tmp_path / "sweep"))
+    rows = {int(row[0]): row[1:3] for row in page.rows() if row[0].isdecimal()}
+    assert rows == {trial.number: [repr(decay), "–"] for trial, decay in zip(trials, decays, strict=True)}
+    ticks = re.search(r'id="key0-about".*?</svg>', page.source, re.DOTALL)
+    assert ticks and re.findall(r'text-anchor="middle">(0\.9+5?)<', ticks[0]) == ["0.9999", "0.99995", "0.99999", "0.9999999"]
+    (path,) = (each["d"] or "" for each in page.tags("path") if each.get("id") == "key0-0")
+    assert len(set(re.findall(r"M([\d.]+) ", path))) == 4
+
+
+def test_ticks_of_a_narrow_axis_differ():
+    drawn = draw("a", "loss", "decay", [Curve("a", [0.999999, 0.9999999], [0.1, 0.1 + 1e-9], "c1")])
+    assert drawn is not None
+    for ticks in (drawn.x_ticks, drawn.y_ticks):
+        assert len({tick.text for tick in ticks}) == len(ticks) > 2
 
 
 def test_the_weights_of_the_best_trial_over_its_seeds(sweep):

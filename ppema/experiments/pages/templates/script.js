@@ -13,15 +13,16 @@ for (const svg of document.querySelectorAll("svg[data-scale]")) {
   svg.append(rule);
   const toX = x => x0 + (x - left) / (right - left) * (x1 - x0);
   const toY = y => y0 + (bottom - y) / (bottom - top) * (y1 - y0);
-  const digits = value => Number(value.toPrecision(4)).toString();
+  /* As exact as the drawing: a thousandth of the axis. */
+  const rounded = (value, low, high) => Number(value.toFixed(Math.max(0, Math.round(3 - Math.log10(high - low))))).toString();
   svg.addEventListener("pointermove", event => {
     const box = svg.getBoundingClientRect();
     const x = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
     const nearer = (a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a;
     const near = marks.map(({name, points}) => ({name, point: points.reduce(nearer)}));
     const at = near.map(each => each.point).reduce(nearer)[0];
-    const values = near.filter(each => Math.abs(each.point[0] - at) < 1).map(each => `${each.name} ${digits(toY(each.point[1]))}`);
-    readout.textContent = `${digits(toX(at))}: ${values.join(", ")}`;
+    const values = near.filter(each => Math.abs(each.point[0] - at) < 1).map(each => `${each.name} ${rounded(toY(each.point[1]), y0, y1)}`);
+    readout.textContent = `${rounded(toX(at), x0, x1)}: ${values.join(", ")}`;
     rule.setAttribute("d", `M${at} ${top}V${bottom}`);
   });
   svg.addEventListener("pointerleave", () => { readout.textContent = ""; rule.removeAttribute("d"); });

@@ -13,7 +13,6 @@ from ppema.experiments.sweeps.sweep_folder import RESULTS, SweepResults, TrialRe
 WIDTH = 80
 MOST_ROWS = 30
 _MOST_ERRORS = 5
-_LONGEST_NUMBER = 8
 _GAP = "  "
 
 
@@ -75,13 +74,8 @@ def _figures(results: SweepResults, trials: Sequence[TrialResult]) -> tuple[list
 
 
 def _value(key: str, params: Mapping[str, Any]) -> str:
-    """A value as YAML; a float of many digits, as tpe and random draw them, rounded to six."""
-    if key not in params:
-        return "-"
-    value = params[key]
-    if isinstance(value, float):
-        return repr(value) if len(repr(value)) <= _LONGEST_NUMBER else f"{value:.6g}"
-    return escaped(one_line_yaml(value))
+    """The exact value as YAML: rounded, a decay of 0.9999999 would be 1."""
+    return escaped(one_line_yaml(params[key])) if key in params else "-"
 
 
 def _aligned(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -34,20 +34,20 @@ def test_the_best_trial_is_first():
     length = BestLength(name="sigma_rel 0.05157", sigma_rel=0.05157, value=0.92)
     found = table(
         trial(0, 0.9, {RATE: 0.01, DECAY: 0.99995}, spread=0.0123),
-        trial(1, 0.91, {RATE: 0.001234567890123, DECAY: 0.99}, spread=0.0001, length=length),
+        trial(1, 0.91, {RATE: 0.001234567, DECAY: 0.99}, spread=0.0001, length=length),
         trial(2, None, {RATE: 1e-5, DECAY: 0.99}, "failed", error="data.train: no such file: 'a\x1b[31m.npz'"),
         trial(3, None, {}, "waiting"),
     )
     assert found == (
         "                                             ema/               best       its\n"
         "trial  state     learning_rate    decay  accuracy  spread  sigma_rel  accuracy\n"
-        "    1  complete     0.00123457     0.99    0.9100  0.0001    0.05157    0.9200\n"
+        "    1  complete    0.001234567     0.99    0.9100  0.0001    0.05157    0.9200\n"
         "    0  complete           0.01  0.99995    0.9000   0.012          -         -\n"
-        "    2  failed            1e-05     0.99         -       -          -         -\n"
+        "    2  failed          1.0e-05     0.99         -       -          -         -\n"
         "    3  waiting               -        -         -       -          -         -\n"
         "trial 2 failed: data.train: no such file: 'a\\x1b[31m.npz'\n"
         "best: trial 1, ema/accuracy 0.9100 ± 0.0001\n"
-        "      lr.args.learning_rate=0.001234567890123  averages.ema.decay=0.99\n"
+        "      lr.args.learning_rate=0.001234567  averages.ema.decay=0.99\n"
         "      sigma_rel 0.05157: accuracy 0.9200\n"
         "run: runs/small-sweep/trials/0001-s0\n"
         "run: runs/small-sweep/trials/0001-s1"
