@@ -68,7 +68,7 @@ def frames(pixels, count):
     """The colour of the frame of each of `count` samples, whose cells are 104 x 132 below a line of 14, with gaps of 6."""
     columns = math.ceil(math.sqrt(count * 132 / 104))
     corners = [pixels[14 + number // columns * 132, number % columns * 110] for number in range(count)]
-    return [{(214, 39, 40): "red", (190, 190, 190): "grey"}[tuple(map(int, corner))] for corner in corners]
+    return [{"d62728": "red", "bebebe": "grey"}[corner.tobytes().hex()] for corner in corners]
 
 
 class Drawn(dict):
@@ -205,7 +205,8 @@ def test_what_a_model_shows(config):
     loaded = config(CONV, "loss={name: cross_entropy, args: {axis: 1, ignore_index: 2}}", "metrics=[]")
     model = build_test_model(loaded, (image, mask), pictures=True)
     assert model.pictured == Pictured(0, 0, 1, "output", -3, 3, 2)
-    assert list(rewired(model.test, {}).shown.shape) == [-1, 3, 8, 8]
+    copy: Any = rewired(model.test, {})  # a variable lives no longer than its program
+    assert list(copy.shown.shape) == [-1, 3, 8, 8]
     assert build_test_model(loaded, (image, mask)).test.shown is None
 
 
@@ -220,7 +221,8 @@ def test_what_a_model_shows(config):
     ],
 )
 def test_what_can_not_be_shown_is_refused_in_one_line(config, image, target, overrides, message):
-    fields = (Field(image, "float32", "image"), Field(*target, "target", is_target=True))
+    shape, dtype = target
+    fields = (Field(image, "float32", "image"), Field(shape, dtype, "target", is_target=True))
     with pytest.raises(ConfigError) as caught:
         build_test_model(config("metrics=[]", *overrides), fields, pictures=True)
     assert "board.pictures: " in str(caught.value) and message in str(caught.value) and "\n" not in str(caught.value)
