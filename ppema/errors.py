@@ -161,6 +161,10 @@ class TrainingError(PpemaError):
     exit_code = 1
 
 
+class DivergedError(TrainingError):
+    """The training diverged: weights, losses or gradients are not finite."""
+
+
 def escaped(text: str) -> str:
     """`text` for a terminal, on one line. Control characters and invisible ones become Python's escapes."""
     return "".join(

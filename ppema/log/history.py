@@ -18,7 +18,7 @@ from ppema.checkpoint.appended import AppendedFile
 from ppema.config import Config
 from ppema.config.provenance import KeyOrigin, origins
 from ppema.environment import available_cores, processor, threads_in_use
-from ppema.errors import SetupError, one_line
+from ppema.errors import DivergedError, SetupError, one_line
 from ppema.version import VERSION
 
 FILE = "history.jsonl"
@@ -54,7 +54,10 @@ class Started(BaseModel):
 
 
 class Ended(BaseModel):
-    """The end of a process that was not killed. step: the last; signal: that stopped it; error: that ended it, in one line."""
+    """The end of a process that was not killed. step: the last; signal: that stopped it; error: that ended it, in one line.
+
+    diverged: true if its training diverged, otherwise None.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,6 +66,7 @@ class Ended(BaseModel):
     step: int | None = None
     signal: int | None = None
     error: str | None = None
+    diverged: bool | None = None
 
 
 _RECORD: TypeAdapter[Started | Ended] = TypeAdapter(Annotated[Started | Ended, Field(discriminator="kind")])
@@ -113,7 +117,10 @@ def recorded(
     try:
         yield ending
     except BaseException as error:
-        _append(output, Ended(time=_now(), step=ending.step, error=one_line(error)))
+        _append(
+            output,
+            Ended(time=_now(), step=ending.step, error=one_line(error), diverged=isinstance(error, DivergedError) or None),
+        )
         raise
     _append(output, Ended(time=_now(), step=ending.step, signal=ending.signal))
 

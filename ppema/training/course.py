@@ -7,7 +7,7 @@ from functools import partial
 from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.manifest import Owed
 from ppema.data import Batch, GivenUp
-from ppema.errors import DataError, TrainingError
+from ppema.errors import DataError, DivergedError, TrainingError
 from ppema.log.average_health import Health
 from ppema.log.interval import Interval
 from ppema.log.log import RunLog
@@ -62,7 +62,7 @@ class Course:
         self._skipped: str | None = None
         self._norms: dict[str, float] = {}
         self._in_a_row = 0
-        self._too_many: TrainingError | None = None
+        self._too_many: DivergedError | None = None
         self._improved: list[str] = []
         self._owed: Owed | None = start.owed
         self._saved = start.state, start.begun, start.owed
@@ -129,7 +129,7 @@ class Course:
             return
         if warning := in_vain(self.state, self._skipped, self._in_a_row):
             if not self.state.updates and (self.early or self.state.step == self._run.horizon.total_steps):
-                raise TrainingError(f"{warning}. The state is saved")
+                raise DivergedError(f"{warning}. The state is saved")
             self._log.warn([warning])
 
     def _count(self, step: Step, samples: int) -> None:

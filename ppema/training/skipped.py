@@ -5,7 +5,7 @@ from __future__ import annotations
 from ppema.checkpoint.state import State
 from ppema.data import Batch
 from ppema.data.bad_sample import bad_sample
-from ppema.errors import TrainingError
+from ppema.errors import DivergedError
 from ppema.ir import scope
 from ppema.passes.guard import Guard
 from ppema.training.setup import TrainingRun
@@ -65,7 +65,7 @@ def in_vain(state: State, why: str | None, in_a_row: int) -> str | None:
 
 def too_many(
     before: State, why: str | None, limit: int | None, in_a_row: int, overflows: int = 0, batches: int = 1
-) -> TrainingError | None:
+) -> DivergedError | None:
     """The error that ends the run if the step after `before` was skipped and exceeds the limit; None otherwise.
 
     why: why it was skipped, None if it was not; limit: `train.max_skipped`, None for no limit; in_a_row: the number of skipped
@@ -82,7 +82,7 @@ def too_many(
             f", but the last {in_a_row} steps were all skipped, and with a larger train.max_skipped later ones would most "
             "likely be too: begin anew in another output"
         )
-    return TrainingError(
+    return DivergedError(
         f"{where(before, batches)} is skipped: {why}; these are {skipped} skipped steps, and train.max_skipped is {limit}: "
         f"{ADVICE}. The state is saved{goes_on}"
     )

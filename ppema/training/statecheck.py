@@ -9,7 +9,7 @@ from pathlib import Path
 from ppema.checkpoint.state import State
 from ppema.data import Batch
 from ppema.data.bad_sample import bad_sample
-from ppema.errors import TrainingError
+from ppema.errors import DivergedError
 from ppema.ir import backend, scope
 from ppema.training.setup import TrainingRun
 from ppema.training.skipped import titled, where
@@ -36,7 +36,7 @@ class StateCheck:
 
     def failure(
         self, written: State, state: State, batches: Batches, newest: Callable[[], Path | None]
-    ) -> TrainingError | None:
+    ) -> DivergedError | None:
         """The error that ends the run if a variable is not finite; None otherwise.
 
         written: the state after the last step that was not skipped; state: the current one, which is checked only once.
@@ -53,7 +53,7 @@ class StateCheck:
         since = f"step {last}" if first == last else f"one of the steps {first} to {last}"
         found = newest()
         kept = f"{found} is finite, and init_from can begin with it" if found else "there is no checkpoint before it"
-        return TrainingError(
+        return DivergedError(
             f"{what} is not finite since {since}, whose loss and gradients were{self._sample(batches, last)}: lower the "
             "learning rate, set optimizer.clip_norm or correct the data, and begin anew in another output. This state is not "
             f"saved; {kept}"

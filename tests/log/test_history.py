@@ -11,7 +11,7 @@ import pytest
 from support.configs import loader
 
 from ppema.config import load_config
-from ppema.errors import DataError
+from ppema.errors import DataError, DivergedError
 from ppema.log.history import FILE, Ended, Started, read_history, recorded
 from ppema.training.loop import train
 from ppema.version import VERSION
@@ -68,7 +68,10 @@ def test_the_error_that_ends_it(config, tmp_path):
     with pytest.raises(DataError):
         fail()
     begun, end = read_history(tmp_path)
-    assert (end.step, end.error, begun.commit, begun.paddle) == (4, "no file", None, None)
+    assert (end.step, end.error, end.diverged, begun.commit, begun.paddle) == (4, "no file", None, None, None)
+    with pytest.raises(DivergedError), recorded(tmp_path, config):
+        raise DivergedError("the loss is not finite")
+    assert read_history(tmp_path)[-1].diverged
 
 
 def test_other_lines_are_ignored_and_a_file_that_can_not_be_written_ends_no_run(config, tmp_path):

@@ -101,7 +101,7 @@ def written_sweep(folder: Path, config: Config, trials: int, seeds: int = 2, cou
             written_run(run, config, records, ["warning: the average 'slow' has a window of 1000 steps"])
             value = None if state == "failed" else records[-2]["accuracy"]
             runs.append(RunResult(seed=seed, output=str(run), value=value, step=records[-1]["step"], state=state))
-        values = [each.value for each in runs if each.value is not None]
+        values = [each.value for each in runs if each.value is not None] if state == "complete" else []
         made.append(
             TrialResult(
                 number=number,

@@ -24,7 +24,10 @@ def main(arguments):
         print("warning: of something else\n\nlr: this is no rate", flush=True)
         return 2
     if lr >= 1000:
-        print("the loss is not finite", flush=True)
+        if lr < 1e5:
+            os.makedirs(output, exist_ok=True)
+            replace(f"{output}/history.jsonl", '{"kind": "end", "time": "2026-01-01T00:00:00Z", "diverged": true}\n')
+        print("the loss is not finite" if lr < 1e5 else "a library is missing", flush=True)
         return 1
     steps, seconds = int(os.environ["TRAINEE_STEPS"]), float(os.environ["TRAINEE_SECONDS"])
     if lr < 1e-5:

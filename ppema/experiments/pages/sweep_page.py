@@ -84,10 +84,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _scatters(results: SweepResults) -> list[Chart | None]:
-    """For each swept key, the value of each trial against that of the key."""
+    """For each swept key, the value of each complete trial against that of the key."""
     found = []
     for index, key in enumerate(results.over):
-        trials = [trial for trial in results.trials if trial.value is not None and key in trial.params]
+        trials = [trial for trial in _measured(results) if key in trial.params]
         if not trials:
             continue
         places = [trial.params[key] for trial in trials]
@@ -106,32 +106,31 @@ def _scatters(results: SweepResults) -> list[Chart | None]:
     return found
 
 
-# Pruned and failed trials, complete ones, and the best one.
-_KINDS = ("other", "c1", "best")
+def _measured(results: SweepResults) -> list[TrialResult]:
+    """The trials with a value, which is of all seeds and steps."""
+    return [trial for trial in results.trials if trial.state == "complete" and trial.value is not None]
+
+
+# Complete trials, and the best one.
+_KINDS = ("c1", "best")
 
 
 def _points(kind: str, placed: Sequence[tuple[float, TrialResult]], results: SweepResults) -> Points:
-    def kind_of(trial: TrialResult) -> str:
-        if trial.number == results.best:
-            return "best"
-        return "c1" if trial.state == "complete" else "other"
-
-    chosen = [(x, trial.value) for x, trial in placed if kind_of(trial) == kind]
-    name = {"other": "not completed", "c1": "completed", "best": "best"}[kind]
+    chosen = [(x, trial.value) for x, trial in placed if (trial.number == results.best) == (kind == "best")]
+    name = {"c1": "completed", "best": "best"}[kind]
     label = f"trial {results.best}" if kind == "best" else ""
     return Points(name, [x for x, _ in chosen], [value for _, value in chosen], kind, label)
 
 
 def _in_order(results: SweepResults) -> Chart | None:
-    """The value of each trial in the order of their numbers, and the best so far."""
-    trials = [trial for trial in results.trials if trial.value is not None]
-    completed = [trial for trial in trials if trial.state == "complete"]
+    """The value of each complete trial in the order of their numbers, and the best so far."""
+    completed = _measured(results)
     best, so_far = None, []
     choose = min if results.mode == "min" else max
     for trial in completed:
         best = trial.value if best is None else choose(best, trial.value or 0.0)
         so_far.append(best)
-    marks = [_points(kind, [(trial.number, trial) for trial in trials], results) for kind in _KINDS]
+    marks = [_points(kind, [(trial.number, trial) for trial in completed], results) for kind in _KINDS]
     line = Curve("best so far", [trial.number for trial in completed], so_far, "c2", "best so far")
     return draw("order", f"{results.monitor} by trial", "trial", [line, *marks])
 

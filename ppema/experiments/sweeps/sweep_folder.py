@@ -62,7 +62,7 @@ class RunResult(BaseModel):
 class TrialResult(BaseModel):
     """One point of the search space.
 
-    params: the values of the swept keys; value: the mean over its runs, null unless each of them has one; spread: their sample
+    params: the values of the swept keys; value: the mean over its runs, null unless it is complete; spread: their sample
     standard deviation, null for a single run; length: with the best mean over its runs; error: of the first failed run.
     """
 
@@ -98,11 +98,11 @@ class SweepResults(BaseModel):
     best: int | None = None
 
     def ranked(self) -> list[TrialResult]:
-        """The trials, best first. Trials without a value follow, complete before others, in the order of their numbers."""
+        """The complete trials, best first, then the others in the order of their numbers."""
         sign = 1 if self.mode == "min" else -1
 
         def rank(trial: TrialResult) -> tuple[bool, bool, float, int]:
-            value = trial.value
+            value = trial.value if trial.state == "complete" else None
             return trial.state != "complete", value is None, sign * (value or 0.0), trial.number
 
         return sorted(self.trials, key=rank)

@@ -166,7 +166,7 @@ class Sweeping:
     def _taken(self, claim: Claim) -> TrialRuns:
         from optuna.trial import Trial
 
-        from ppema.experiments.sweeps.samplers import sampler_of, suggested
+        from ppema.experiments.sweeps.search.samplers import sampler_of, suggested
 
         try:
             study = self._opened.study

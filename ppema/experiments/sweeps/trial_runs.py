@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ppema.config import load_config
 from ppema.config.differing import differences
-from ppema.errors import PpemaError, TrainingError, listed
+from ppema.errors import PpemaError, SetupError, TrainingError, listed
 from ppema.experiments.sweeps.claims import Claim, Claims
 from ppema.experiments.sweeps.metric_tail import MetricTail
 from ppema.experiments.sweeps.search.best_length import searched_lengths
 from ppema.experiments.sweeps.search.space import Space, override
 from ppema.experiments.sweeps.sweep_folder import RunResult, trial_folder
 from ppema.experiments.sweeps.trial_process import TrialProcess, length_search, training
+from ppema.log.history import Ended, read_history
 from ppema.log.run import run
 
 if TYPE_CHECKING:
@@ -128,13 +129,14 @@ class TrialRuns:
         """Whether a training runs."""
         return self._process is not None and self._process.ended() is None
 
-    def fail(self, reason: str) -> TrialEnd:
-        """Record that the trial failed."""
+    def fail(self, reason: str, *, diverged: bool = False) -> TrialEnd:
+        """Record that the trial failed. diverged: whether its values are to blame."""
         from optuna.trial import TrialState
 
         self._record({"state": "failed"}, self._runs)
         self._set(ERROR, reason)
-        self._tell(TrialState.FAIL)
+        # Optuna's TPE ignores a failed trial, and ranks a pruned one below all complete ones: it then avoids such values.
+        self._tell(TrialState.PRUNED if diverged and self._settings.space.method == "tpe" else TrialState.FAIL)
         return TrialEnd("failed", reason)
 
     def _start(self) -> None:
@@ -201,7 +203,7 @@ class TrialRuns:
         if by is not None:
             return self._go_on_after(by)
         reason = process.last_line() or f"the training ended with exit code {code}"
-        return TrialEnd("refused", reason) if code == _BAD_INPUT else self.fail(reason)
+        return TrialEnd("refused", reason) if code == _BAD_INPUT else self.fail(reason, diverged=_has_diverged(self._output))
 
     def _go_on_after(self, by: signal.Signals) -> TrialEnd | None:
         """Continue a training that a signal ended, unless it came no further than the last time."""
@@ -218,7 +220,7 @@ class TrialRuns:
         space, figures = self._settings.space, self._figures()
         if figures["value"] is None:
             when = f"is not finite after step {self._last}" if self._last is not None else "was never measured"
-            return self.fail(f"{space.monitor} {when}")
+            return self.fail(f"{space.monitor} {when}", diverged=self._last is not None)
         metric = space.monitor.partition("/")[2]
         if space.section.lengths and not self._searching:
             self._searching = True
@@ -267,6 +269,15 @@ def _signal_of(code: int) -> signal.Signals | None:
         return signal.Signals(number)
     except ValueError:
         return None
+
+
+def _has_diverged(output: Path) -> bool:
+    """Whether the last training of the run in `output` ended because it diverged."""
+    try:
+        last = read_history(output)[-1:]
+    except SetupError:
+        return False
+    return any(isinstance(each, Ended) and each.diverged for each in last)
 
 
 def _threads(output: Path, default: int) -> int | str:

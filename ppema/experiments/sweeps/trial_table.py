@@ -47,15 +47,19 @@ def result_of(space: Space, trial: FrozenTrial) -> TrialResult:
         RunResult.model_validate({**each, "length": best_length([found], space.mode)})
         for each, found in zip(ended, lengths, strict=True)
     )
-    complete = len(runs) == len(space.seeds)
+    error = trial.user_attrs.get(ERROR)
+    # A trial of TPE that diverged is a pruned one for Optuna.
+    state = "failed" if error is not None and trial.state.is_finished() else _STATES[trial.state.name]
+    # A pruned trial ends within a run: its figures are of fewer steps or seeds than those of others.
+    complete = state == "complete"
     value, spread = mean_and_spread([each.value for each in runs]) if complete else (None, None)
     return TrialResult(
         number=trial.number,
-        state=_STATES[trial.state.name],
+        state=state,
         params=space.from_optuna(trial.params),
         value=value,
         spread=spread,
         length=best_length(lengths, space.mode) if complete else None,
         runs=runs,
-        error=trial.user_attrs.get(ERROR),
+        error=error,
     )

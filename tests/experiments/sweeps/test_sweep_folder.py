@@ -117,5 +117,6 @@ def test_only_complete_trials_can_be_best():
 
 def test_trials_are_ranked_by_value_and_state(tmp_path):
     trials = [trial(0, 0.5), trial(1, None), trial(2, 0.7), trial(3, 0.9, "pruned"), trial(4, None, "waiting")]
-    assert [each.number for each in results(tmp_path, trials).ranked()] == [2, 0, 1, 3, 4]
-    assert [each.number for each in results(tmp_path, trials, "min").ranked()] == [0, 2, 1, 3, 4]
+    trials.append(trial(5, 0.8, "pruned"))  # by an earlier version, which gave it a value
+    assert [each.number for each in results(tmp_path, trials).ranked()] == [2, 0, 1, 3, 4, 5]
+    assert [each.number for each in results(tmp_path, trials, "min").ranked()] == [0, 2, 1, 3, 4, 5]

@@ -104,7 +104,18 @@ def test_a_trial_below_the_median_is_pruned_and_its_state_saved(here, monkeypatc
     (run,) = results.trials[5].runs
     assert run.state == "pruned" and run.step is not None and run.step < 10 and run.value == trainee.value(1e-6, 0, run.step)
     assert trainee.saved(run.output) >= run.step
+    # Its figures are of fewer steps than those of the others.
+    assert (results.trials[5].value, results.trials[5].spread) == (None, None)
     assert results.best == 0
+
+
+def test_tpe_avoids_values_with_which_trainings_diverged(here):
+    """Optuna's sampler learns from pruned trials, and ignores failed ones."""
+    results = swept(["lr=1e3,1e6,0.01"], "tpe", 12)
+    study = optuna.load_study(study_name="s", storage=JournalStorage(JournalFileBackend("s/study.journal")))
+    ends = {(each.params["lr"], told.state.name, each.state) for each, told in zip(results.trials, study.trials, strict=True)}
+    assert ends == {(1e3, "PRUNED", "failed"), (1e6, "FAIL", "failed"), (0.01, "COMPLETE", "complete")}
+    assert {each.error for each in results.trials if each.params["lr"] == 1e3} == {"the loss is not finite"}
 
 
 def test_a_killed_training_goes_on_and_fails_if_it_comes_no_further(here, monkeypatch):
