@@ -34,7 +34,7 @@ def evaluate_stored(
     say: Callable[[str], None] = lambda line: None,
     watch: Watch = unwatched,
 ) -> dict[str, dict[str, Figure]]:
-    """`ppema.api.evaluate`, once paddle is loaded. Its arguments, result and errors are the same.
+    """`ppema.api.evaluate`, once paddle is loaded. Its other arguments, result and errors are the same.
 
     samples: receives the statistics of each sample, once for each evaluated set of weights.
     say: receives a line that describes the weights: the checkpoint and its step, or what a file of weights says of itself.
