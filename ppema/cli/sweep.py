@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema sweep") -> int:
 def _sweep(launcher: Sequence[str], words: Sequence[str], arguments: argparse.Namespace) -> int:
     from ppema.experiments.sweeps.search.results_table import table_of
     from ppema.experiments.sweeps.search.space_checks import space_of
-    from ppema.experiments.sweeps.study_storage import without_password
+    from ppema.experiments.sweeps.shared.study_storage import without_password
     from ppema.experiments.sweeps.sweeping import run_sweep
 
     options = ("method", "trials", "seeds", "jobs", "monitor", "mode", "objective", "prune", "lengths")

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ppema.experiments.sweeps.claims import Pace
 from ppema.experiments.sweeps.search.space import Space
 from ppema.experiments.sweeps.search.space_checks import space_of
+from ppema.experiments.sweeps.shared.claims import Pace
 from ppema.experiments.sweeps.sweep_folder import SweepResults
 from ppema.experiments.sweeps.sweeping import run_sweep
 from support import trainee

@@ -15,9 +15,9 @@ from ppema.config.differing import differences
 from ppema.config.tree.yaml_text import block_yaml
 from ppema.errors import Naming, PpemaError, SetupError, listed, one_line
 from ppema.experiments.sweeps.search.space import Space
-from ppema.experiments.sweeps.study_storage import open_storage
+from ppema.experiments.sweeps.shared.study_storage import open_storage
+from ppema.experiments.sweeps.shared.trial_lock import LOCKS, TrialLock
 from ppema.experiments.sweeps.sweep_folder import JOURNAL, SWEEP, is_sweep
-from ppema.experiments.sweeps.trial_lock import LOCKS, TrialLock
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

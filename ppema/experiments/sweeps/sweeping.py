@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ppema.environment import available_cores
 from ppema.errors import PpemaError, listed
-from ppema.experiments.sweeps.claims import Claim, Claims, Pace
 from ppema.experiments.sweeps.opened_sweep import OpenedSweep, open_sweep
-from ppema.experiments.sweeps.outage import StoragePatience
+from ppema.experiments.sweeps.shared.claims import Claim, Claims, Pace
+from ppema.experiments.sweeps.shared.outage import StoragePatience
+from ppema.experiments.sweeps.shared.trial_lock import LOCKS
 from ppema.experiments.sweeps.sweep_folder import SweepResults, trial_folder, write_results
 from ppema.experiments.sweeps.sweep_progress import SweepBar, sweep_progress
-from ppema.experiments.sweeps.trial_lock import LOCKS
 from ppema.experiments.sweeps.trial_process import ppema_command
 from ppema.experiments.sweeps.trial_runs import Settings, TrialEnd, TrialRuns
 from ppema.experiments.sweeps.trial_table import result_of, results_of

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from ppema.config import load_config
 from ppema.config.differing import differences
 from ppema.errors import PpemaError, SetupError, TrainingError, listed
-from ppema.experiments.sweeps.claims import Claim, Claims
 from ppema.experiments.sweeps.metric_tail import MetricTail
 from ppema.experiments.sweeps.search.best_length import searched_lengths
 from ppema.experiments.sweeps.search.space import Space, override
+from ppema.experiments.sweeps.shared.claims import Claim, Claims
 from ppema.experiments.sweeps.sweep_folder import RunResult, trial_folder
 from ppema.experiments.sweeps.trial_process import TrialProcess, length_search, training
 from ppema.log.history import Ended, read_history

@@ -19,8 +19,8 @@ import pytest
 from support import trainee
 from support.sweeps import ledger, space, started, swept, trainings, until
 
-from ppema.experiments.sweeps.claims import CLAIM, Claims, Pace
 from ppema.experiments.sweeps.opened_sweep import open_sweep
+from ppema.experiments.sweeps.shared.claims import CLAIM, Claims, Pace
 from ppema.experiments.sweeps.sweep_folder import read_results
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppema.errors import Naming, PpemaError, SetupError, one_line
-from ppema.experiments.sweeps.journal_lock import JournalLock
+from ppema.experiments.sweeps.shared.journal_lock import JournalLock
 from ppema.experiments.sweeps.sweep_folder import JOURNAL
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppema.experiments.sweeps.trial_lock import TrialLock
+from ppema.experiments.sweeps.shared.trial_lock import TrialLock
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

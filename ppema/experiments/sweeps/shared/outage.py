@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ppema.errors import TrainingError
-from ppema.experiments.sweeps.study_storage import innermost, without_password
+from ppema.experiments.sweeps.shared.study_storage import innermost, without_password
 
 _PACKAGES = ("sqlalchemy", "grpc")
 _PAUSE = 0.5  # seconds after a failure
