@@ -2,7 +2,8 @@
 
 Its environment: TRAINEE_LEDGER, a file to which it appends a line when it has reached its end; TRAINEE_STEPS, and
 TRAINEE_SECONDS for all of them together; TRAINEE_DIES, a step before which a SIGKILL ends a run that began at its first one.
-A rate below 1e-5 takes 100 times as long, so that there is time to prune it.
+A rate from 0.5 to 1 is refused, one from 1 to 10 is a crash of the model, and from 1000 on the loss is not finite. A rate below
+1e-5 takes 100 times as long, so that there is time to prune it.
 """
 
 import fcntl
@@ -22,6 +23,9 @@ def main(arguments):
     output, seed, lr = values["output"].strip("'"), int(values["seed"]), float(values["lr"])
     if 0.5 <= lr < 1 and arguments[0] != "--all-rates":
         print("warning: of something else\n\nlr: this is no rate", flush=True)
+        return 2
+    if 1 <= lr < 10:
+        print(f"-o lr={lr}: RuntimeError: too wide (models.py:3)", flush=True)
         return 2
     if lr >= 1000:
         if lr < 1e5:

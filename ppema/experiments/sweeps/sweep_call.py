@@ -42,7 +42,7 @@ def sweep(
     storage: of Optuna, for a sweep on several machines: a URL of SQLAlchemy, or "grpc://host:port". None: a file in the sweep's
     folder. to: the sweep's folder. None: the config's output with "-sweep".
 
-    Raises ConfigError for all faults of keys and values; PpemaError for a folder with something else, and if the first trials
+    Raises ConfigError for all faults of keys and values; PpemaError for a folder with something else, and if all trials
     refuse their input; SetupError for a storage that can not be reached; TrainingError if it fails for minutes, or if the
     results can not be written. The trainings save before, and go on with the next call.
     """

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ppema.environment import available_cores
 from ppema.errors import PpemaError, listed
 from ppema.experiments.sweeps.opened_sweep import OpenedSweep, open_sweep
+from ppema.experiments.sweeps.refused_trials import Refusals
 from ppema.experiments.sweeps.shared.claims import Claim, Claims, Pace
 from ppema.experiments.sweeps.shared.outage import StoragePatience
 from ppema.experiments.sweeps.shared.trial_lock import LOCKS
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 _TICK = 0.05  # seconds between two looks at the trainings
 _LOOK = 1.0  # seconds between two looks for a trial that others left, between two writes of the results, and on a terminal
 _PATIENCE = 300.0  # seconds for which the storage may fail
-# While the first trials refuse their input, they are not recorded. After so many the sweep ends; they wait for the next one.
-_MOST_REFUSED = 3
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def run_sweep(
     to: the sweep's folder, by default the config's output with "-sweep"; storage: as `open_storage` takes it; launcher: the
     words before the arguments of `ppema train`, by default that of this Python; pace: of claims.
 
-    Raises PpemaError, also if the first trials refuse their input; SetupError; TrainingError if the storage fails for minutes.
+    Raises PpemaError, also if all trials refuse their input; SetupError; TrainingError if the storage fails for minutes.
     The trainings save before, and continue with the next sweep.
     """
     opened = open_sweep(space, Path(to or f"{space.config.output}-sweep"), storage)
@@ -89,8 +88,7 @@ class Sweeping:
         self._settings = Settings(opened.space, opened.folder, launcher, _threads(opened.space, self._jobs))
         self._patience = StoragePatience(_PATIENCE, bar.line)
         self._active: list[TrialRuns] = []
-        self._refused: list[tuple[TrialRuns, TrialEnd]] = []  # not recorded as failed until another trial has ended otherwise
-        self._sound = False  # whether one has
+        self._refusals = Refusals(opened.space, sound=False)
         self._looked = self._written = self._shown = 0.0
         self._waiting = self._stopped = False
 
@@ -118,7 +116,7 @@ class Sweeping:
         self._bar.line(f"sweep: {space.trials} trials ({space.method}){runs}{shared}: {self._opened.folder}")
         if trials:
             self._bar.line(f"going on: {finished} of {space.trials} trials have ended")
-        self._sound = any(each.state.name in ("COMPLETE", "PRUNED") for each in trials)
+        self._refusals.sound = any(each.state.name in ("COMPLETE", "PRUNED") for each in trials)
 
     def _step(self) -> bool:
         """Look at every trial, and begin others. Returns whether the sweep is over."""
@@ -132,10 +130,10 @@ class Sweeping:
                     self._ended(each, ending)
         over = False
         with self._patience.trying():
-            while self._sound and self._refused:
-                runs, ending = self._refused[0]
+            while self._refusals.sound and (held := self._refusals.held):
+                runs, ending = held[0]
                 runs.fail(ending.reason)
-                del self._refused[0]
+                del held[0]
                 self._say(runs, "failed", ending.reason)
             over = self._wind_up() if self._stopped else self._fill()
             self._show()
@@ -147,14 +145,14 @@ class Sweeping:
         if len(self._active) == self._jobs or (self._waiting and now - self._looked < _LOOK):
             return False
         self._looked = now
-        while len(self._active) < self._jobs and (claim := self._claims.next()):
+        while len(self._active) < self._jobs and (claim := self._claims.next(self._contrast())):
             self._active.append(self._taken(claim))
             self._waiting = False
         if self._active:
             self._waiting = len(self._active) < self._jobs
             return False
-        if self._refused:
-            self._give_up()
+        if self._refusals.held:
+            raise PpemaError(self._refusals.message())
         if self._claims.all_finished():
             return True
         if not self._waiting:
@@ -187,11 +185,11 @@ class Sweeping:
             runs.claim.lock.release()
             self._bar.line(f"trial {runs.claim.number}: another machine took it over")
         elif ending.state == "refused":
-            self._refused.append((runs, ending))
-            if not self._sound and len(self._refused) >= min(_MOST_REFUSED, self._space.trials):
-                self._give_up()
+            self._refusals.add(runs, ending)
+            if self._refusals.are_of_the_config(self._claims.trials(), self._active):
+                raise PpemaError(self._refusals.message())
         else:
-            self._sound = True
+            self._refusals.sound = True
             self._draw(runs)
             self._say(runs, ending.state, ending.reason)
 
@@ -204,17 +202,15 @@ class Sweeping:
             with suppress(OSError, PpemaError):
                 draw_hyperparameters(folder, {**runs.params, "seed": seed}, self._space.monitor.partition("/")[2])
 
-    def _give_up(self) -> None:
-        """End the sweep, because its first trials refused their input. Raises PpemaError."""
-        runs, ending = self._refused[0]
-        count = f"the first {len(self._refused)} trials fail" if len(self._refused) > 1 else "the first trial fails"
-        raise PpemaError(f"{count}: trial {runs.claim.number}: {ending.reason}")
+    def _contrast(self) -> int | None:
+        """The trial that tells whether a value of the refused trials is at fault."""
+        return self._refusals.contrast(self._claims.trials(), self._active) if self._refusals.held else None
 
     def _wind_up(self) -> bool:
         """After a signal: whether every training has ended."""
-        while self._refused:
-            self._claims.give_back(self._refused[-1][0].claim)
-            self._refused.pop()
+        while held := self._refusals.held:
+            self._claims.give_back(held[-1][0].claim)
+            held.pop()
         return not self._active
 
     def _end_at_once(self) -> None:

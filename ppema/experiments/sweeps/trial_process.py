@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from ppema.experiments.sweeps.search.best_length import SEARCHED
 from ppema.experiments.sweeps.sweep_folder import PROCESS_LOG
 
 _LOG_END = 20_000  # bytes of process.log that are searched for the reason of a failure
+# In a message: the type of an error that other code raised, and the line of the user's code that raised it.
+_RAISED, _PLACE = re.compile(r"(?:^|: )([A-Z]\w*): "), re.compile(r" \(\S+:\d+\)$")
+_MISSING = ("FileNotFoundError", "IsADirectoryError", "NotADirectoryError", "PermissionError", "ModuleNotFoundError")
 
 
 def ppema_command(name: str) -> list[str]:
@@ -77,3 +81,11 @@ class TrialProcess:
             return ""
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return lines[-1] if lines else ""
+
+
+def is_crash(reason: str) -> bool:
+    """Whether a training refused its input because the model, or other code of the config, raised an error."""
+    found = _RAISED.search(reason)
+    if found is None or found[1] in _MISSING or "importing '" in reason[: found.start()]:
+        return False
+    return found[1].endswith(("Error", "Exception")) or _PLACE.search(reason) is not None

@@ -80,6 +80,10 @@ class Space:
         drawn = {key: _drawn(self.over[key], draws) for key in sorted(self.over)}
         return {key: drawn[key] for key in self.over}
 
+    def differ(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        """Whether two points differ in every swept key that has several values."""
+        return all(one[key] != other[key] for key, each in self.over.items() if each.ends[0] != each.ends[-1])
+
     def overrides(self, params: Mapping[str, Any]) -> list[str]:
         """All overrides of the runs at a point, but for seed and output. Numbers are exact."""
         return [*self.base, *(override(key, value) for key, value in params.items())]

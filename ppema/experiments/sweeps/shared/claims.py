@@ -72,10 +72,15 @@ class Claims:
         found = self.trials()
         return len(found) == self._most and all(each.state.is_finished() for each in found)
 
-    def next(self) -> Claim | None:
-        """Claim a trial: one that its holder left, one that waits, or a new one. None if others hold all that are left."""
+    def next(self, preferred: int | None = None) -> Claim | None:
+        """Claim a trial: the `preferred` one, one that its holder left, one that waits, or a new one.
+
+        None if others hold all that are left.
+        """
         from optuna.trial import TrialState
 
+        if preferred is not None and (claim := self._take_ahead(preferred)):
+            return claim
         found = self.trials()
         for trial in found:
             if trial.state == TrialState.RUNNING and (claim := self._take_over(trial)):
@@ -101,6 +106,15 @@ class Claims:
             lock = TrialLock.now(self._folder, f"{number:04d}")
         # Another process may hold the lock already, which found a trial without a holder.
         return None if lock is None else self._written(number, trial_id, lock)
+
+    def _take_ahead(self, number: int) -> Claim | None:
+        """Claim a trial that waits, or a new one. Those before it that do not exist are created, and wait."""
+        from optuna.trial import TrialState, create_trial
+
+        with TrialLock.wait(self._folder, "new"):
+            for _ in range(len(self.trials()), number + 1):
+                self._storage.create_new_trial(self._id, create_trial(state=TrialState.WAITING))
+        return self._take_waiting(number)
 
     def _take_waiting(self, number: int) -> Claim | None:
         from optuna.exceptions import UpdateFinishedTrialError
