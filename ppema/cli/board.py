@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema board") -> int:
 
 def _board(arguments: argparse.Namespace) -> int:
     from ppema.errors import listed
-    from ppema.experiments.pages.shown_runs import look_at
+    from ppema.experiments.shown_runs import look_at
     from ppema.log.board_server import serving
 
     signal.signal(signal.SIGTERM, _as_ctrl_c)

@@ -6,6 +6,7 @@ import argparse
 import errno
 import io
 import os
+import re
 import shutil
 import signal
 import sys
@@ -16,9 +17,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from ppema.errors import PpemaError, escaped
+from ppema.log.figure_texts import figure
 
 if TYPE_CHECKING:
     from ppema.config import Config
+
+# A number in a table.
+_NUMBER = re.compile(r"[0-9,.]+(e[+-][0-9]+)?|nan|-")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -93,11 +98,11 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
     Columns that do not fit into the width of a terminal follow below, beside the first column again.
     """
-    cells = [list(head), *([f"{cell:.4f}" if isinstance(cell, float) else escaped(str(cell)) for cell in row] for row in rows)]
+    cells = [list(head), *([figure(cell) if isinstance(cell, float) else escaped(str(cell)) for cell in row] for row in rows)]
     columns = []
     for column in zip(*cells, strict=True):
         width = max(map(len, column))
-        number = all(cell.replace(",", "").replace(".", "").isdecimal() or cell in ("nan", "-") for cell in column[1:])
+        number = all(_NUMBER.fullmatch(cell) for cell in column[1:])
         columns.append([cell.rjust(width) if number else cell.ljust(width) for cell in column])
     for part in _parts(columns, shutil.get_terminal_size().columns if sys.stdout.isatty() else None):
         for row in zip(*part, strict=True):

@@ -14,7 +14,7 @@ from ppema.checkpoint.store import pointer_of
 from ppema.cli.again import beside, command_line
 from ppema.config import RAW, Config
 from ppema.errors import CheckpointError
-from ppema.log.terminal.standings import figure
+from ppema.log.figure_texts import figure
 
 if TYPE_CHECKING:
     from ppema.training.loop import Result

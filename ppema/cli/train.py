@@ -36,10 +36,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema train") -> int:
 def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:
     config = load(arguments)
     if arguments.dry_run:
+        from ppema.log.figure_texts import figure
         from ppema.training.loop import dry_run
 
         loss = dry_run(config, say=lambda line: say(line, sys.stderr))
-        print(f"dry run: one step, loss {loss:.4f}; the evaluation ran; nothing was written", file=sys.stderr)
+        print(f"dry run: one step, loss {figure(loss)}; the evaluation ran; nothing was written", file=sys.stderr)
         return 0
     from ppema.training.loop import train
 

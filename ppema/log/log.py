@@ -13,6 +13,7 @@ from ppema.checkpoint.appended import AppendedFile
 from ppema.checkpoint.durable import replace_file, write_file
 from ppema.checkpoint.folder import free, set_aside
 from ppema.errors import SetupError, TrainingError, escaped
+from ppema.log.figure_texts import figure
 from ppema.log.interval import Interval, TrainingTime
 from ppema.log.records import Saved, finite, read_metrics, seconds_until, to_json
 from ppema.log.run_board import RunBoard, drawn
@@ -159,7 +160,10 @@ class RunLog:
         self._record(
             {"kind": "train", "step": step, "epoch": epoch, **first, **norms, "decay": decays, "health": measured, **times}
         )
-        words = [f"step {step}  epoch {epoch:.2f}  loss {loss:.4f}", *(f"{name} {value:.4f}" for name, value in parts.items())]
+        words = [
+            f"step {step}  epoch {epoch:.2f}  loss {figure(loss)}",
+            *(f"{name} {figure(value)}" for name, value in parts.items()),
+        ]
         words += [f"lr {lr:.4g}", *(f"{name.replace('_', ' ')} {norm:.4g}" for name, norm in norms.items())]
         words.append(f"{rate:.0f} samples/s")
         if wait > LONG_WAIT:
@@ -175,7 +179,7 @@ class RunLog:
         """
         place = {"step": step, "epoch": epoch, "seconds": self.time.seconds}
         self._record({"kind": "eval", **place, "weights": weights, **metrics})
-        numbers = (f"{name} {value:.4f}" for name, value in metrics.items() if not isinstance(value, list))
+        numbers = (f"{name} {figure(value)}" for name, value in metrics.items() if not isinstance(value, list))
         self.note([f"step {step}  eval  {weights:<12} " + "  ".join(numbers)])
 
     def evaluated(self, step: int, epoch: float, figures: Mapping[str, Mapping[str, float]]) -> None:

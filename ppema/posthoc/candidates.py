@@ -13,6 +13,7 @@ from ppema.config import RAW
 from ppema.errors import CheckpointError, NotFiniteError
 from ppema.evaluation.evaluate import Watch, evaluate, numbers, unwatched
 from ppema.evaluation.prepared import EvaluationRun
+from ppema.log.figure_texts import figure
 from ppema.posthoc.combine import Built
 
 _FAR = 1.0  # the relative profile error of the zero profile
@@ -109,7 +110,7 @@ class Bench:
             metrics = dict.fromkeys(run.figures.numbers, math.nan)
         row = Row(name, length, metrics, built.error, built.parts)
         self.rows.append(row)
-        self._say(f"{name}  " + "  ".join(f"{each} {value:.4f}" for each, value in metrics.items()) + _doubt(row))
+        self._say(f"{name}  " + "  ".join(f"{each} {figure(value)}" for each, value in metrics.items()) + _doubt(row))
         measured = Measured(row, run.read(), what)
         if math.isfinite(self.cost(row)[0]) and (self.best is None or self.cost(row) < self.cost(self.best.row)):
             self.best = measured

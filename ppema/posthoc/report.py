@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ppema.errors import TrainingError
+from ppema.log import figure_texts
 from ppema.log.board import BoardFile
 from ppema.log.curves import figure
 from ppema.log.records import finite
@@ -62,7 +63,7 @@ def _draw(report: Report, kind: Kind, file: Path) -> None:
         axes.plot(lengths, values, marker="o", linewidth=2)
         if report.best is not None:
             best = report.best.metrics[report.metric]
-            label = f"{best:.4f} with {report.best.name}"
+            label = f"{figure_texts.figure(best)} with {report.best.name}"
             axes.plot([report.best.length], [best], marker="*", markersize=16, linestyle="none", label=label)
             axes.legend(frameon=False)
         axes.set_xscale("log")

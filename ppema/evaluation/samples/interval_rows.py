@@ -8,6 +8,7 @@ from typing import Any
 from ppema.config import RAW
 from ppema.evaluation.samples.bootstrap import LEVEL, RESAMPLES
 from ppema.evaluation.samples.replicates import Replicates
+from ppema.log.figure_texts import decimals
 
 HEAD = ("figure", "weights", "value", "low", "high", f"- {RAW}", "low", "high", "beyond 0")
 
@@ -18,6 +19,8 @@ def interval_rows(found: Sequence[Replicates]) -> list[list[object]]:
     figures = dict.fromkeys(figure for each in found for figure in each.each)
     rows: list[list[object]] = []
     for figure in figures:
+        # As many decimals as the figures need: 0.0000 would hide the difference of two losses of 3e-5.
+        digits = max(4, decimals(each.value(figure) for each in found))
         for each in found:
             here = each.interval(figure)
             ends = ["-", "-"] if here is None else [here.low, here.high]
@@ -26,7 +29,7 @@ def interval_rows(found: Sequence[Replicates]) -> list[list[object]]:
             rows[-1] += (
                 ["-"] * 4
                 if less is None
-                else [*(f"{number:+.4f}" for number in (less.value, less.low, less.high)), f"{less.wrong:.1%}"]
+                else [*(f"{number:+.{digits}f}" for number in (less.value, less.low, less.high)), f"{less.wrong:.1%}"]
             )
     return rows
 

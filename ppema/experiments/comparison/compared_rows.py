@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ppema.experiments.comparison.compared_run import Evaluation
 from ppema.experiments.comparison.paired_tests import PairedTest
-from ppema.experiments.sweeps.sweep_folder import mean_and_spread
+from ppema.experiments.seed_statistics import mean_and_spread
 
 
 @dataclass(frozen=True)

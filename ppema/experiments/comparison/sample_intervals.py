@@ -21,6 +21,7 @@ from ppema.evaluation.samples.replicates import Replicates, replicates
 from ppema.experiments.comparison.compared_rows import ComparedRow, Contrast, MeasuredRun
 from ppema.experiments.comparison.compared_run import ComparedRun
 from ppema.experiments.comparison.text_table import FoldedTable
+from ppema.log.figure_texts import decimals
 
 # A figure of an evaluation and that of its kept samples differ by rounding only: batches may have other sizes.
 _SAME = 1e-4
@@ -67,8 +68,14 @@ class SampleIntervals:
             found.append(self._intervals(f"{level} and over seeds", both=True))
         if self.differences:
             head = ("difference", "mean", "over samples", "beyond 0", *(("over both", "beyond 0") if several else ()))
+            digits = self._digits(self.metric)
             cells = tuple(
-                (each.words, f"{each.over_samples.value:+.4f}", *_cells(each.over_samples), *(_cells(each.over_both) * several))
+                (
+                    each.words,
+                    f"{each.over_samples.value:+.{digits}f}",
+                    *_cells(each.over_samples, digits),
+                    *(_cells(each.over_both, digits) * several),
+                )
                 for each in self.differences
             )
             found.append(FoldedTable(f"Differences of {self.metric} on the same samples", head, cells))
@@ -88,11 +95,15 @@ class SampleIntervals:
         """All of it as plain data for JSON."""
         return asdict(self)
 
+    def _digits(self, metric: str) -> int:
+        """Four decimals, or more for small figures: four would show intervals of 3e-5 as 0.0000..0.0000."""
+        return max(4, decimals(row.over_samples.value for row in self.rows if row.metric == metric))
+
     def _intervals(self, title: str, *, both: bool) -> FoldedTable:
         cells: dict[tuple[str, str], dict[str, str]] = {}
         for row in self.rows:
             found = row.over_both if both else row.over_samples
-            cells.setdefault((row.group, row.weights), {})[row.metric] = _ends(found)
+            cells.setdefault((row.group, row.weights), {})[row.metric] = _ends(found, self._digits(row.metric))
         metrics = tuple(dict.fromkeys(row.metric for row in self.rows))
         rows = tuple((*key, *(each.get(metric, "-") for metric in metrics)) for key, each in cells.items())
         return FoldedTable(title, ("group", "weights", *metrics), rows, keys=2)
@@ -175,9 +186,9 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _ends(found: SampleInterval | None) -> str:
-    return "-" if found is None else f"{found.low:.4f}..{found.high:.4f}"
+def _ends(found: SampleInterval | None, digits: int) -> str:
+    return "-" if found is None else f"{found.low:.{digits}f}..{found.high:.{digits}f}"
 
 
-def _cells(found: PairedDifference | None) -> tuple[str, ...]:
-    return ("-", "-") if found is None else (f"{found.low:+.4f}..{found.high:.4f}", f"{found.wrong:.1%}")
+def _cells(found: PairedDifference | None, digits: int) -> tuple[str, ...]:
+    return ("-", "-") if found is None else (f"{found.low:+.{digits}f}..{found.high:.{digits}f}", f"{found.wrong:.1%}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ppema.config.tree.yaml_text import one_line_yaml
 from ppema.experiments.comparison.compared_rows import ComparedRow, Contrast, Summary
 from ppema.experiments.comparison.paired_tests import LEVEL
 from ppema.experiments.comparison.text_table import FoldedTable
+from ppema.log.figure_texts import decimals
 
 NOTHING = "-"
 
@@ -57,7 +58,7 @@ def settings_table(settings: Mapping[str, Mapping[str, Any]], groups: Sequence[s
 def contrast_table(contrasts: Sequence[Contrast], metric: str, title: str) -> FoldedTable:
     """The differences of `metric`, with their tests, in the decimals of its values."""
     values = [side.figure(metric) for each in contrasts for side in (each.before, each.row)]
-    digits = _decimals([each.mean for each in values], [each.spread for each in values])
+    digits = decimals([each.mean for each in values], [each.spread for each in values])
     found = []
     for contrast in contrasts:
         test = contrast.test
@@ -73,7 +74,7 @@ def contrast_table(contrasts: Sequence[Contrast], metric: str, title: str) -> Fo
 
 def summaries(column: Sequence[Summary]) -> list[str]:
     """`mean ± spread` of each, with the same number of decimals."""
-    digits = _decimals([each.mean for each in column], [each.spread for each in column])
+    digits = decimals([each.mean for each in column], [each.spread for each in column])
     return [_spread(each, digits) for each in column]
 
 
@@ -95,12 +96,3 @@ def _chance(value: float | None) -> str:
     if value is None:
         return NOTHING
     return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _decimals(values: Iterable[float | None], spreads: Iterable[float | None]) -> int:
-    """Decimals that show four digits of the largest value, and up to two more for two digits of the largest spread."""
-    largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)
-    spread = max((each for each in spreads if each is not None), default=0.0)
-    enough = 3 - math.floor(math.log10(largest)) if largest else 4
-    wanted = 1 - math.floor(math.log10(spread)) if spread else enough
-    return max(0, min(max(enough, wanted), enough + 2))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import shlex
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -12,7 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ppema.errors import escaped
-from ppema.experiments.pages.facts import short, span, spread
+from ppema.experiments.pages.run_processes import span
+from ppema.log.figure_texts import figure, spread
 from ppema.version import VERSION
 
 
@@ -39,8 +42,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_visible,
     )
-    made.filters |= {"short": short, "spread": spread, "span": span, "sh": shlex.join}
+    made.filters |= {"figure": _or_dash(figure), "spread": _or_dash(spread), "span": span, "sh": shlex.join}
     return made
+
+
+def _or_dash(shown: Callable[[float], str]) -> Callable[[float | None], str]:
+    """`shown`, with a dash for a figure that is missing or not finite."""
+    return lambda value: "–" if value is None or not math.isfinite(value) else shown(value)
 
 
 def _visible(value: Any) -> Any:

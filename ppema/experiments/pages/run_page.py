@@ -12,8 +12,9 @@ from ppema.config.provenance import OVERRIDE
 from ppema.config.tree.yaml_text import one_line_yaml
 from ppema.errors import PpemaError
 from ppema.experiments.pages.chart import Chart, Curve, draw
-from ppema.experiments.pages.facts import MeasuredMetric, Process, lasting, measured, processes, speed, verdict, warnings_of
 from ppema.experiments.pages.rendering import render
+from ppema.experiments.pages.run_figures import MeasuredMetric, measured, verdict
+from ppema.experiments.pages.run_processes import Process, lasting, processes, speed, warnings_of
 from ppema.experiments.sweeps.sweep_folder import SWEEP, TRIALS, read_results, trial_of
 from ppema.log.history import Started
 from ppema.log.records import measures_of

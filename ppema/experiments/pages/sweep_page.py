@@ -11,10 +11,11 @@ from typing import Any
 
 from ppema.config.tree.yaml_text import one_line_yaml
 from ppema.experiments.pages.chart import Chart, Curve, Points, draw
-from ppema.experiments.pages.facts import processes, warnings_of
 from ppema.experiments.pages.rendering import render
 from ppema.experiments.pages.run_page import MOST_WARNINGS, commands_of, is_below, name_of, origins_of
-from ppema.experiments.sweeps.sweep_folder import SWEEP, SweepResults, TrialResult, mean_and_spread, read_results
+from ppema.experiments.pages.run_processes import processes, warnings_of
+from ppema.experiments.seed_statistics import mean_and_spread
+from ppema.experiments.sweeps.sweep_folder import SWEEP, SweepResults, TrialResult, read_results
 from ppema.log.history import Started
 from ppema.log.records import measures_of, read_metrics
 
@@ -90,15 +91,7 @@ def _scatters(results: SweepResults) -> list[Chart | None]:
         trials = [trial for trial in _measured(results) if key in trial.params]
         if not trials:
             continue
-        places = [trial.params[key] for trial in trials]
-        numbers = all(map(_is_number, places))
-        if not numbers:
-            places = list(map(one_line_yaml, places))
-        kinds = sorted(set(places)) if numbers else list(dict.fromkeys(places))
-        names: list[str] = []
-        if not numbers or len(kinds) <= _CATEGORIES:
-            names = list(map(one_line_yaml, kinds)) if numbers else kinds
-            places = [kinds.index(each) for each in places]
+        places, names = _places([trial.params[key] for trial in trials])
         log = not names and all(each > 0 for each in places) and max(places) / min(places) >= _DECADES
         placed = list(zip(places, trials, strict=True))
         marks = [_points(kind, placed, results) for kind in _KINDS]
@@ -109,6 +102,18 @@ def _scatters(results: SweepResults) -> list[Chart | None]:
 def _measured(results: SweepResults) -> list[TrialResult]:
     """The trials with a value, which is of all seeds and steps."""
     return [trial for trial in results.trials if trial.state == "complete" and trial.value is not None]
+
+
+def _places(values: Sequence[Any]) -> tuple[list[float], list[str]]:
+    """The place of each value on the axis, and the names of the places; [] for an axis of numbers."""
+    if all(map(_is_number, values)):
+        kinds = sorted(set(values))
+        if len(kinds) > _CATEGORIES:
+            return list(values), []
+        return [kinds.index(each) for each in values], list(map(one_line_yaml, kinds))
+    texts = list(map(one_line_yaml, values))
+    names = list(dict.fromkeys(texts))
+    return [names.index(each) for each in texts], names
 
 
 # Complete trials, and the best one.

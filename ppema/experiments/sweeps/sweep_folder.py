@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -106,14 +104,6 @@ class SweepResults(BaseModel):
             return trial.state != "complete", value is None, sign * (value or 0.0), trial.number
 
         return sorted(self.trials, key=rank)
-
-
-def mean_and_spread(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """The mean of `values` and their sample standard deviation, which is None for one value; (None, None) if one is missing."""
-    numbers = [value for value in values if value is not None and math.isfinite(value)]
-    if not numbers or len(numbers) < len(values):
-        return None, None
-    return statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None
 
 
 def best_trial(trials: Sequence[TrialResult], mode: Mode) -> int | None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppema.experiments.seed_statistics import mean_and_spread
 from ppema.experiments.sweeps.search.best_length import SearchedLength, best_length
 from ppema.experiments.sweeps.search.space import Space
-from ppema.experiments.sweeps.sweep_folder import RunResult, SweepResults, TrialResult, TrialState, best_trial, mean_and_spread
+from ppema.experiments.sweeps.sweep_folder import RunResult, SweepResults, TrialResult, TrialState, best_trial
 from ppema.experiments.sweeps.trial_runs import ERROR, LENGTHS, RUNS
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from ppema.errors import escaped
+from ppema.log.figure_texts import figure
 from ppema.log.terminal.region import clock, filled, gauge, region
 from ppema.log.terminal.standings import Standings
 from ppema.log.terminal.standings_table import standings_table
@@ -103,7 +104,7 @@ class Live:
             [count, *([gauge(share, room, ascii_only=ascii_only)] if room >= 5 else []), *filter(None, words)], width
         )
         if self._first is not None:
-            figures = [f"epoch {step / self._per_epoch:.2f}", f"loss {self._loss:.4f}", f"lr {self._lr:.4g}"]
+            figures = [f"epoch {step / self._per_epoch:.2f}", f"loss {figure(self._loss)}", f"lr {self._lr:.4g}"]
             figures.append(f"{self._rate:.0f} samples/s")
             if self._waited > LONG_WAIT:
                 figures.append(f"{self._waited:.0%} of the time waiting for data")

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from ppema.checkpoint.best import Mode, has_direction, mode_of, wants_less
+from ppema.log.figure_texts import figure
 from ppema.log.records import measures_of
 
 # The most metrics on the line of an evaluation where there is no terminal.
@@ -125,17 +126,3 @@ class Standings:
             words.append(f"{metric}: {'  '.join(figures)}")
         more = len(metrics) - _ON_A_LINE
         return "  ".join([*words, *([f"({more} more in log.txt)"] if more > 0 else [])])
-
-
-def figure(value: float) -> str:
-    """`value` with four decimals, or three digits if it is tiny or huge."""
-    tiny, huge = 0 < abs(value) < 0.001, math.isfinite(value) and abs(value) >= 100_000
-    return f"{value:.3g}" if tiny or huge else f"{value:.4f}"
-
-
-def difference(value: float) -> str:
-    """A change, with its sign: "0" if there is none, four decimals, or two digits if it is tiny or huge."""
-    if value == 0 or math.isnan(value):
-        return f"{abs(value):g}"
-    tiny, huge = abs(value) < 0.00005, math.isfinite(value) and abs(value) >= 100_000
-    return f"{value:+.1e}" if tiny or huge else f"{value:+.4f}"

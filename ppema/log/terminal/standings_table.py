@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ppema.errors import escaped
-from ppema.log.terminal.standings import Standing, Standings, difference, figure
+from ppema.log.figure_texts import difference, figure
+from ppema.log.terminal.standings import Standing, Standings
 
 _GAP = 2  # spaces between columns
 _NAME = "weights"

@@ -8,6 +8,7 @@ import statistics
 import pytest
 
 from ppema.errors import PpemaError
+from ppema.experiments.seed_statistics import mean_and_spread
 from ppema.experiments.sweeps.sweep_folder import (
     BestLength,
     RunResult,
@@ -15,7 +16,6 @@ from ppema.experiments.sweeps.sweep_folder import (
     TrialResult,
     best_trial,
     is_sweep,
-    mean_and_spread,
     read_results,
     runs_of,
     trial_folder,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, Group
 
-from ppema.log.terminal.standings import Standings, difference, figure
+from ppema.log.terminal.standings import Standings
 from ppema.log.terminal.standings_table import standings_table
 
 
@@ -121,22 +120,6 @@ def test_a_resumed_run_knows_the_best_before():
     assert shown(made, 80)[1:] == ["weights  loss    best  change", "raw       nan  0.2500     nan"]
     made.add(7, 2.0, {"raw": {"loss": 0.5}})
     assert shown(made, 80)[2].split() == ["raw", "0.5000", "0.2500", "nan"]
-
-
-@pytest.mark.parametrize(
-    ("value", "text", "change"),
-    [
-        (0.0, "0.0000", "0"),
-        (0.5, "0.5000", "+0.5000"),
-        (-0.00012, "-0.00012", "-0.0001"),
-        (0.000012345, "1.23e-05", "+1.2e-05"),
-        (123456.0, "1.23e+05", "+1.2e+05"),
-        (math.nan, "nan", "nan"),
-        (-math.inf, "-inf", "-inf"),
-    ],
-)
-def test_figures_are_short_and_keep_their_digits(value, text, change):
-    assert (figure(value), difference(value)) == (text, change)
 
 
 NAMES = st.text(st.sampled_from("abcXYZ_.09é語"), min_size=1, max_size=60)

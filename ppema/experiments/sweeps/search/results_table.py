@@ -9,6 +9,7 @@ from typing import Any
 from ppema.config.tree.yaml_text import one_line_yaml
 from ppema.errors import escaped
 from ppema.experiments.sweeps.sweep_folder import RESULTS, SweepResults, TrialResult
+from ppema.log.figure_texts import figure, spread
 
 WIDTH = 80
 MOST_ROWS = 30
@@ -46,13 +47,6 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def figure(value: float | None) -> str:
-    """A figure in a table: four decimals, or four digits for a small or a large one."""
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if value == 0 or 1e-2 <= abs(value) < 1e5 else f"{value:.3e}"
-
-
 def _alone(tail: str, keys: Sequence[str]) -> bool:
     return sum(f".{key}".endswith(f".{tail}") for key in keys) == 1
 
@@ -65,7 +59,7 @@ def _figures(results: SweepResults, trials: Sequence[TrialResult]) -> tuple[list
         results.monitor.replace("/", "/\n", 1): [figure(trial.value) for trial in trials],
     }
     if len(results.seeds) > 1:
-        columns["spread"] = ["-" if trial.spread is None else f"{trial.spread:.2g}" for trial in trials]
+        columns["spread"] = [spread(trial.spread) for trial in trials]
     if any(trial.length for trial in trials):
         columns["best\nsigma_rel"] = [f"{trial.length.sigma_rel:g}" if trial.length else "-" for trial in trials]
         metric = results.monitor.partition("/")[2]
@@ -120,13 +114,17 @@ def _best(results: SweepResults, width: int) -> list[str]:
     best = next((trial for trial in results.trials if trial.number == results.best), None)
     if best is None:
         return ["no trial is complete"]
-    spread = "" if best.spread is None else f" ± {best.spread:.2g}"
     words = [f"{key}={one_line_yaml(value)}" for key, value in best.params.items()]
-    lines = _wrapped(f"best: trial {best.number}, {results.monitor} {figure(best.value)}{spread}", width)
+    lines = _wrapped(f"best: trial {best.number}, {results.monitor} {_both(best)}", width)
     lines += _wrapped(_GAP.join(map(escaped, words)), width, indent=6) if words else []
     if best.length is not None:
         lines.append(f"      {best.length.name}: {results.monitor.partition('/')[2]} {figure(best.length.value)}")
     return [*lines, *(f"run: {escaped(run.output)}" for run in best.runs)]
+
+
+def _both(trial: TrialResult) -> str:
+    """The value with its spread, if it has one."""
+    return figure(trial.value) if trial.spread is None else f"{figure(trial.value)} ± {spread(trial.spread)}"
 
 
 def _wrapped(text: str, width: int, indent: int = 0) -> list[str]:

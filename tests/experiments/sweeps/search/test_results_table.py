@@ -42,7 +42,7 @@ def test_the_best_trial_is_first():
         "                                             ema/               best       its\n"
         "trial  state     learning_rate    decay  accuracy  spread  sigma_rel  accuracy\n"
         "    1  complete    0.001234567     0.99    0.9100  0.0001    0.05157    0.9200\n"
-        "    0  complete           0.01  0.99995    0.9000   0.012          -         -\n"
+        "    0  complete           0.01  0.99995    0.9000  0.0123          -         -\n"
         "    2  failed          1.0e-05     0.99         -       -          -         -\n"
         "    3  waiting               -        -         -       -          -         -\n"
         "trial 2 failed: data.train: no such file: 'a\\x1b[31m.npz'\n"
@@ -79,7 +79,7 @@ def test_no_line_is_longer_than_80_columns_and_no_word_is_lost(count):
     found = table(trial(0, 1e-9, dict.fromkeys(keys, 0.1)), trial(1, None, {}, "failed", error="no " * 99), over=keys)
     assert max(map(len, found.split("\n"))) <= 80
     assert found.count("argument_0=0.1") + found.count("argument_0\n") >= 1 and found.count("no ") + found.count("no\n") >= 98
-    assert "1.000e-09" in found
+    assert "1e-09" in found
 
 
 def test_a_sweep_without_a_complete_trial_says_so():

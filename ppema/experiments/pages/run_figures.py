@@ -1,24 +1,17 @@
-"""What a report says of a run: the figures of its weights, the origin of its config, its processes and its warnings."""
+"""The figures of the evaluations of a run, by metric and weights."""
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ppema.checkpoint.best import mode_of, undirected, wants_less
-from ppema.checkpoint.lock import holder
 from ppema.config import RAW, Config
-from ppema.log.history import Ended, Started, read_history
+from ppema.log.figure_texts import figure
 from ppema.log.records import measures_of
 from ppema.log.run import Run
-
-_WARNING = "warning: "
 
 
 @dataclass(frozen=True)
@@ -46,16 +39,6 @@ class MeasuredMetric:
     less: bool | None
     figures: list[WeightsFigure]
     curves: dict[str, tuple[list[float], list[float | None]]]
-
-
-@dataclass(frozen=True)
-class Process:
-    """One process of a run. ended: in words; seconds: None if it was killed, or still runs."""
-
-    start: Started
-    end: Ended | None
-    ended: str
-    seconds: float | None
 
 
 def measured(run: Run) -> list[MeasuredMetric]:
@@ -108,74 +91,6 @@ def verdict(found: Sequence[MeasuredMetric]) -> str:
     best = min(averages, key=lambda each: sign * (each.best or 0.0))
     ahead, behind = sorted((raw, best), key=lambda each: sign * (each.best or 0.0))
     if raw.best == best.best:
-        return f"Best {metric.name}: {short(best.best)}, with {best.weights} and with {RAW}."
-    words = (f"{short(each.best)} with {each.weights} after step {each.best_step}" for each in (ahead, behind))
+        return f"Best {metric.name}: {figure(best.best)}, with {best.weights} and with {RAW}."
+    words = (f"{figure(each.best)} with {each.weights} after step {each.best_step}" for each in (ahead, behind))
     return f"Best {metric.name}: {'; '.join(words)}."
-
-
-def short(value: float | None) -> str:
-    """A figure for people: four decimals, or four digits if they would hide it."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.4g}"
-
-
-def spread(value: float | None) -> str:
-    """A standard deviation for people, beside figures with four decimals."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:.4f}" if value >= 5e-5 or value == 0 else f"{value:.1g}"
-
-
-def processes(output: Path) -> list[Process]:
-    """The processes of a run or a sweep, in order. Raises SetupError if its history can not be read."""
-    found, records = [], read_history(output)
-    for index, record in enumerate(records):
-        if isinstance(record, Started):
-            after = records[index + 1] if index + 1 < len(records) else None
-            end = after if isinstance(after, Ended) else None
-            running = after is None and holder(output) is not None
-            seconds = None if end is None else (end.time - record.time).total_seconds()
-            found.append(Process(record, end, _ended(end, running), seconds))
-    return found
-
-
-def _ended(end: Ended | None, running: bool) -> str:
-    if end is None:
-        return "running" if running else "killed"
-    if end.error is not None:
-        return f"failed: {end.error}"
-    return "done" if end.signal is None else f"stopped by signal {end.signal}"
-
-
-def warnings_of(output: Path) -> list[tuple[str, int]]:
-    """The warnings in the run's log.txt, each with its number of times."""
-    lines: list[str] = []
-    with suppress(OSError):
-        lines = (output / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-    return list(Counter(line.removeprefix(_WARNING) for line in lines if line.startswith(_WARNING)).items())
-
-
-def lasting(found: Sequence[Process]) -> str:
-    """How long the processes took together, in words; "" if it is not known of any."""
-    known = [each.seconds for each in found if each.seconds is not None]
-    if not known:
-        return ""
-    return ("at least " if len(known) < len(found) else "") + span(sum(known))
-
-
-def span(seconds: float) -> str:
-    """12 s, 3 min 5 s, 2 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def speed(run: Run) -> float | None:
-    """The median of the logged samples per second; None if none is logged."""
-    rates = [each.get("samples_per_second") for each in run.records.train]
-    found = [rate for rate in rates if rate is not None]
-    return statistics.median(found) if found else None
