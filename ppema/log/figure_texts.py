@@ -30,6 +30,11 @@ def spread(value: float | None) -> str:
     return f"{value:.2g}" if _hidden(value) else f"{value:.4f}"
 
 
+def with_spread(value: float | None, deviation: float | None) -> str:
+    """`value ± deviation`, or `value` alone without a deviation."""
+    return figure(value) if deviation is None else f"{figure(value)} ± {spread(deviation)}"
+
+
 def decimals(values: Iterable[float | None], spreads: Iterable[float | None] = ()) -> int:
     """Decimals that show four digits of the largest value, and up to two more for two digits of the largest spread."""
     largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)

@@ -22,6 +22,7 @@ from ppema.experiments.sweeps.sweep_progress import SweepBar, sweep_progress
 from ppema.experiments.sweeps.trial_process import ppema_command
 from ppema.experiments.sweeps.trial_runs import Settings, TrialEnd, TrialRuns
 from ppema.experiments.sweeps.trial_table import result_of, results_of
+from ppema.log.figure_texts import with_spread
 from ppema.training.stop import StopRequest, stop_requests
 
 if TYPE_CHECKING:
@@ -232,8 +233,7 @@ class Sweeping:
         result = result_of(self._space, self._claims.trials()[number])
         words = [f"trial {number}", state]
         if result.value is not None:
-            spread = f" ± {result.spread:.2g}" if result.spread is not None else ""
-            words.append(f"{self._space.monitor} {result.value:.4f}{spread}")
+            words.append(f"{self._space.monitor} {with_spread(result.value, result.spread)}")
         words += [f"{key}={value}" for key, value in runs.params.items()]
         if reason:
             words.append(f"({reason})")

@@ -9,7 +9,7 @@ from typing import Any
 from ppema.config.tree.yaml_text import one_line_yaml
 from ppema.errors import escaped
 from ppema.experiments.sweeps.sweep_folder import RESULTS, SweepResults, TrialResult
-from ppema.log.figure_texts import figure, spread
+from ppema.log.figure_texts import figure, spread, with_spread
 
 WIDTH = 80
 MOST_ROWS = 30
@@ -115,16 +115,11 @@ def _best(results: SweepResults, width: int) -> list[str]:
     if best is None:
         return ["no trial is complete"]
     words = [f"{key}={one_line_yaml(value)}" for key, value in best.params.items()]
-    lines = _wrapped(f"best: trial {best.number}, {results.monitor} {_both(best)}", width)
+    lines = _wrapped(f"best: trial {best.number}, {results.monitor} {with_spread(best.value, best.spread)}", width)
     lines += _wrapped(_GAP.join(map(escaped, words)), width, indent=6) if words else []
     if best.length is not None:
         lines.append(f"      {best.length.name}: {results.monitor.partition('/')[2]} {figure(best.length.value)}")
     return [*lines, *(f"run: {escaped(run.output)}" for run in best.runs)]
-
-
-def _both(trial: TrialResult) -> str:
-    """The value with its spread, if it has one."""
-    return figure(trial.value) if trial.spread is None else f"{figure(trial.value)} ± {spread(trial.spread)}"
 
 
 def _wrapped(text: str, width: int, indent: int = 0) -> list[str]:
