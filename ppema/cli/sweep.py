@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema sweep") -> int:
         "--objective", choices=["last", "best"], help="value of a run: of its last evaluation, or of its best one"
     )
     made.add_argument(
-        "--prune", action="store_const", const=True, help="end a run that is worse than the median of earlier trials"
+        "--prune", action="store_const", const=True, help="end a run that is worse than the median of complete trials"
     )
     made.add_argument(
         "--lengths", action="store_const", const=True, help="search the best length of a post-hoc average for each trial"

@@ -61,7 +61,7 @@ def main(arguments):
             record = {
                 "kind": "eval",
                 "step": step,
-                "epoch": 0.5,
+                "epoch": 20 * step / steps,  # as CONFIG has 20 epochs
                 "weights": "ema",
                 "loss": 1.0,
                 "accuracy": value(lr, seed, step),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, WithJsonSchema
 
-from ppema.config.section import Count, Flag, Section, examples, plain_args
+from ppema.config.section import Count, Flag, Fraction, Section, examples, plain_args
 from ppema.config.sections.monitor import OneMonitor
 from ppema.config.swept import FORMS, Choices, Range, Swept, parse_swept
 from ppema.config.wording import fault, faults
@@ -98,6 +98,7 @@ class Sweep(Section):
             "mode": "max",
             "objective": "best",
             "prune": True,
+            "prune_after": 0.7,
             "jobs": 2,
             "lengths": True,
         },
@@ -131,7 +132,12 @@ class Sweep(Section):
     )
     prune: Flag = Field(
         default=False,
-        description="Whether a run ends early if its monitored metric is worse than the median of earlier trials.",
+        description="Whether a run ends early if its monitored metric is worse than the median of five or more complete trials "
+        "at the same share of the run.",
+    )
+    prune_after: Fraction = Field(
+        default=0.5,
+        description="Share of each run before which it is not pruned: at first, an average lags behind the weights.",
     )
     jobs: Count = Field(default=1, description="Runs that train at the same time. They share the cores.")
     lengths: Flag = Field(

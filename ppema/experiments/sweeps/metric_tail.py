@@ -11,7 +11,8 @@ from typing import Any
 class MetricTail:
     """The evaluations of one run, read while it writes them.
 
-    monitor: "<weights>/<metric>". A run that continues replaces its file, which is then read again from the start.
+    monitor: "<weights>/<metric>"; steps_per_epoch: by the last evaluation, 0 before it. A run that continues replaces its
+    file, which is then read again from the start.
     """
 
     def __init__(self, output: Path, monitor: str):
@@ -19,6 +20,7 @@ class MetricTail:
         self._weights, _, self._metric = monitor.partition("/")
         self._identity: tuple[int, int] | None = None
         self._offset = 0
+        self.steps_per_epoch = 0.0
 
     def new(self) -> list[tuple[int, float | None]]:
         """The evaluations since the last call: the step, and the metric, None if it is not finite. Raises OSError."""
@@ -43,6 +45,7 @@ class MetricTail:
             if record["kind"] != "eval" or record["weights"] != self._weights:
                 return None
             step, value = int(record["step"]), record[self._metric]
+            self.steps_per_epoch = step / (float(record["epoch"]) or 1.0)
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
         return step, float(value) if isinstance(value, int | float) else None

@@ -105,12 +105,14 @@ def _study(space: Space, storage: BaseStorage, name: str, config: dict[str, Any]
     """
     import optuna
 
+    from ppema.experiments.sweeps.search.pruning import MedianAtShare
+
     try:
         study = optuna.create_study(
             storage=storage,
             study_name=name,
             direction="maximize" if space.mode == "max" else "minimize",
-            pruner=optuna.pruners.MedianPruner(),
+            pruner=MedianAtShare(space.section.prune_after, len(space.seeds)),
             load_if_exists=True,
         )
         before = study.user_attrs.get(_CONFIG)

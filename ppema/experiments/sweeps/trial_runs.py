@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import Trial
 
-# Attributes of a trial in the storage. RUNS: its ended runs, each a RunResult with LAST, the step of its last evaluation, and
-# LENGTHS, the lengths of an average that can win; KILLED: the seed and the last evaluated step of the last training that was
-# ended by a signal; ERROR: why the trial failed.
-RUNS, LAST, LENGTHS, KILLED, ERROR = "runs", "last", "lengths", "killed", "error"
+# Attributes of a trial in the storage. RUNS: its ended runs, each a RunResult with LENGTHS, the lengths of an average that can
+# win; KILLED: the seed and the last evaluated step of the last training that was ended by a signal; ERROR: why it failed.
+RUNS, LENGTHS, KILLED, ERROR = "runs", "lengths", "killed", "error"
 _BAD_INPUT = 2  # exit code
 LEAST_SPACE = 2**20  # bytes; with less, a training fails because of the disk
 
@@ -147,6 +146,7 @@ class TrialRuns:
         self._overrides = [*space.overrides(self.params), override("seed", self.seed), override("output", str(self._output))]
         if self._settings.threads is not None:
             self._overrides.append(override("runtime.threads", _threads(self._output, self._settings.threads)))
+        self._config = load_config(space.path, self._overrides)
         self._tail = MetricTail(self._output, space.monitor)
         self._last: int | None = None
         self._value: float | None = None
@@ -160,11 +160,13 @@ class TrialRuns:
 
     def _report(self) -> None:
         """Report new evaluations to Optuna, and end the run if its pruner advises that."""
+        from ppema.experiments.sweeps.search.pruning import point_of, share_of
+
         assert self._process is not None
         self._waiting += self._tail.new()
         space = self._settings.space
         fresh = False
-        before, total = sum(each[LAST] for each in self._runs), sum(each["value"] for each in self._runs)
+        total = sum(each["value"] for each in self._runs)
         while self._waiting:
             step, value = self._waiting[0]
             self._last, self._value = step, value
@@ -173,10 +175,11 @@ class TrialRuns:
                 if self._best is None or sign * value > sign * self._best[1]:
                     self._best = step, value
                 value = self._best[1] if space.section.objective == "best" else value
-                if before + step not in self._reported:
-                    # The mean over the runs so far, so that a trial is compared with others after as many runs and steps.
-                    self._trial.report((total + value) / (len(self._runs) + 1), before + step)
-                    self._reported.add(before + step)
+                point = point_of(len(self._runs), share_of(self._config, step, self._tail.steps_per_epoch))
+                if point not in self._reported:
+                    # The mean over the runs so far, so that a trial is compared with others after as many runs.
+                    self._trial.report((total + value) / (len(self._runs) + 1), point)
+                    self._reported.add(point)
                     fresh = True
             del self._waiting[0]
         if fresh and space.section.prune and not (self._pruning or self._stopping) and self._trial.should_prune():
@@ -231,7 +234,7 @@ class TrialRuns:
         lengths = [each.model_dump() for each in searched_lengths(self._output, metric)] if code == 0 else []
         if code != 0:
             self._remark = f"no length was found for seed {self.seed}: {process.last_line()}"
-        self._runs = self._record({"state": "complete", LAST: self._last, LENGTHS: lengths, **figures}, self._runs)
+        self._runs = self._record({"state": "complete", LENGTHS: lengths, **figures}, self._runs)
         self._process = None
         return self._poll()
 
@@ -252,7 +255,7 @@ class TrialRuns:
         """Write the ended run to the trial, after those `before`, and return all."""
         output = str(trial_folder(self._settings.folder, self.claim.number, self.seed))
         result = RunResult.model_validate({"seed": self.seed, "output": output, **ended})
-        runs = [*before, {**result.model_dump(mode="json"), LAST: ended.get(LAST), LENGTHS: ended.get(LENGTHS, [])}]
+        runs = [*before, {**result.model_dump(mode="json"), LENGTHS: ended.get(LENGTHS, [])}]
         self._set(RUNS, runs)
         return runs
 

@@ -50,9 +50,9 @@ def test_a_grid_and_what_optuna_has_of_it(here, capfd):
     # The second seed follows the first, with the mean so far.
     first, second = (trainee.value(0.1, seed, 3) for seed in (0, 1))
     reported = study.trials[0].intermediate_values
-    assert list(reported) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert reported[3] == first
-    assert reported[7] == pytest.approx((trainee.value(0.1, 0, 4) + second) / 2)
+    assert list(reported) == [25, 50, 75, 100, 125, 150, 175, 200]  # hundredths of each run
+    assert reported[75] == first
+    assert reported[175] == pytest.approx((trainee.value(0.1, 0, 4) + second) / 2)
     assert page_at(Path("s/report.html")).text.count("complete") >= 4 and "report: s/report.html\n" in said
     assert sorted(os.listdir("s")) == [
         "report.html",
@@ -113,11 +113,13 @@ def test_values_that_are_refused_are_failed_trials_and_others_are_trained(here, 
 
 def test_a_trial_below_the_median_is_pruned_and_its_state_saved(here, monkeypatch):
     monkeypatch.setenv("TRAINEE_STEPS", "10")
-    monkeypatch.setenv("TRAINEE_SECONDS", "0.1")
-    results = swept(["lr=0.01,0.02,0.03,0.04,0.05,1e-6"], "grid", None, prune=True)
+    monkeypatch.setenv("TRAINEE_SECONDS", "0.03")
+    results = swept(["lr=0.01,0.02,0.03,0.04,0.05,1e-6"], "grid", None, prune=True, prune_after=0.4)
     assert [each.state for each in results.trials] == ["complete"] * 5 + ["pruned"]
     (run,) = results.trials[5].runs
-    assert run.state == "pruned" and run.step is not None and run.step < 10 and run.value == trainee.value(1e-6, 0, run.step)
+    assert (
+        run.state == "pruned" and run.step is not None and 4 <= run.step < 10 and run.value == trainee.value(1e-6, 0, run.step)
+    )
     assert trainee.saved(run.output) >= run.step
     # Its figures are of fewer steps than those of the others.
     assert (results.trials[5].value, results.trials[5].spread) == (None, None)
@@ -203,6 +205,17 @@ def test_a_larger_number_of_trials_extends_and_nothing_else_may_change(here):
             swept(*arguments, **options)
         assert str(refused.value).startswith(said)
     assert Path("s/study.journal").read_bytes() == journal
+
+
+def test_a_study_whose_runs_were_compared_by_steps_is_refused(here):
+    """Of a version without `prune_after`: its reports are no hundredths of runs."""
+    swept(trials=1)
+    journal = Path("s/study.journal")
+    text = journal.read_text()
+    assert '"prune_after":0.5,' in text
+    journal.write_text(text.replace('"prune_after":0.5,', ""))
+    with pytest.raises(PpemaError, match="sweep.prune_after: was absent, now 0.5: change it back, or name another folder"):
+        swept(trials=2)
 
 
 def test_a_changed_config_ends_the_sweep_before_its_next_training(here, monkeypatch):

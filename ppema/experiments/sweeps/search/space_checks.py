@@ -12,6 +12,7 @@ from ppema.checkpoint.best import has_direction, mode_of, wants_less, which_is_b
 from ppema.config import Choices, Config, Range, Sweep, load_config
 from ppema.config.swept import Swept, parse_swept
 from ppema.errors import ConfigError, Naming, Problem, overridden
+from ppema.experiments.sweeps.search.pruned_averages import unfair_pruning
 from ppema.experiments.sweeps.search.snapshots_for_lengths import overrides_for_lengths
 from ppema.experiments.sweeps.search.space import DEFAULT_TRIALS, Space, grid_point, override, points_of_grid
 from ppema.user_code.names import did_you_mean
@@ -45,6 +46,8 @@ def space_of(
     method, trials = _method_and_trials(faults, section)
     faults.check()
     section = section.replace(method=method, trials=trials, monitor=monitor, mode=mode)
+    if message := unfair_pruning(faults.config, section, monitor):
+        faults.add(message, "prune")
     base = (*overrides, *_of_metric(faults.config, section), *_of_lengths(faults, section))
     faults.check()
     space = Space(os.fspath(path), base, _loaded(faults, path, base), section)
