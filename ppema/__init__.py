@@ -1,9 +1,9 @@
 """ppema: static-graph training for PaddlePaddle with averages of weights that can be trusted.
 
 Every public name is imported at its first use. `import ppema` and every `--help` therefore do not load paddle, whose thread
-count must be chosen before. Config, load_config, run, and compare without intervals never load paddle. The other functions of
-`ppema.api` load it when they are called, with the threads of the config. The other names load it at their first use, with
-OMP_NUM_THREADS or all cores. Either switches Paddle to static mode.
+count must be chosen before. Config, load_config, run, report, and compare without intervals never load paddle. A sweep trains
+in processes of its own. The other functions of `ppema.api` load paddle when they are called, with the threads of the config.
+The names in `_LOAD_PADDLE` load it at their first use, with OMP_NUM_THREADS or all cores. Both switch Paddle to static mode.
 """
 
 from __future__ import annotations

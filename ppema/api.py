@@ -1,4 +1,4 @@
-"""The public functions: they take the config of a run, load paddle with the config's threads, and then do their work.
+"""The public functions of a run: they take its config, load paddle with the config's threads, and then do their work.
 
 The module imports no paddle, because paddle's thread count can not change once it is loaded.
 """

@@ -6,6 +6,7 @@ keeps the order of tags within a group. So the group of evaluations comes first,
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -53,13 +54,17 @@ class RunBoard:
     def begin(self, records: Iterable[Mapping[str, Any]], step: int) -> None:
         """Draw `records`, those of the run up to `step`, and copy images and histograms up to `step` from older files.
 
-        The older files are then deleted.
+        The older files are then deleted. A process that was killed before that left copies, which are copied once.
         """
         for record in records:
             self._add(record)
+        copied: set[tuple[str, bytes]] = set()
         for file in self._old:
             for record in kept_records(file, step):
-                self._file(file.parent.name).add(record)
+                each = file.parent.name, hashlib.sha256(record.SerializeToString()).digest()
+                if each not in copied:
+                    copied.add(each)
+                    self._file(file.parent.name).add(record)
         self.flush()
         for file in self._old:
             file.unlink()

@@ -84,6 +84,7 @@ def started(tmp_path):
         process.wait()
 
 
+@pytest.mark.campaign
 def test_raw_and_averages_of_all_trials_are_curves_of_one_chart(sweep, started, tmp_path):
     """In Chromium: the first screen has the monitored metric, its gain over the raw weights, and the loss."""
     process, said, address = started(sweep, run_of(tmp_path / "alone", gain=0.5))

@@ -33,8 +33,7 @@ def space_of(
     """The search space of the sweep of the config `path` with `overrides`.
 
     over: swept keys, added to those of the section `sweep` of the config: "key=values", or values by key, in which arrays of
-    numpy are lists. options: other keys
-    of that section, which replace its own; None: not given.
+    numpy are lists. options: other keys of that section, which replace its own; None: not given.
 
     Loads the config at points of the space. Raises ConfigError with the faults of all keys: unknown ones, and values that the
     config does not take.
