@@ -105,6 +105,17 @@ class SweepResults(BaseModel):
 
         return sorted(self.trials, key=rank)
 
+    def chosen_among(self) -> str | None:
+        """Among what data.eval chose the best trial, in words: its value is the best of many, and so too good on average.
+
+        None if there was no choice.
+        """
+        complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
+        chosen = [f"{len(complete)} trials"] if len(complete) > 1 else []
+        if any(trial.length for trial in complete):
+            chosen.append("lengths of an average")
+        return " and ".join(chosen) or None
+
 
 def best_trial(trials: Sequence[TrialResult], mode: Mode) -> int | None:
     """The number of the complete trial with the best value, of equal ones the first; None if no trial has a value."""

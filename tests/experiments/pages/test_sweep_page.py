@@ -33,6 +33,8 @@ def sweep(tmp_path_factory):
 def test_every_trial_with_its_values(sweep):
     page, results = page_at(ppema.report(sweep)), read_results(sweep)
     check(page)
+    complete = sum(trial.state == "complete" for trial in results.trials)
+    assert f"Chosen on data.eval among {complete} trials: measure it on data that chose nothing." in page.text
     rows = [row for row in page.rows() if len(row) == 7 and row[0].isdecimal()]
     assert [int(row[0]) for row in rows] == [trial.number for trial in results.ranked()]
     for row, trial in zip(rows, results.ranked(), strict=True):

@@ -110,7 +110,7 @@ def _errors(trials: Sequence[TrialResult], width: int) -> list[str]:
 
 
 def _best(results: SweepResults, width: int) -> list[str]:
-    """The lines that name the best trial, and the folders of its runs."""
+    """The lines that name the best trial, the folders of its runs, and what it was chosen among."""
     best = next((trial for trial in results.trials if trial.number == results.best), None)
     if best is None:
         return ["no trial is complete"]
@@ -119,7 +119,10 @@ def _best(results: SweepResults, width: int) -> list[str]:
     lines += _wrapped(_GAP.join(map(escaped, words)), width, indent=6) if words else []
     if best.length is not None:
         lines.append(f"      {best.length.name}: {results.monitor.partition('/')[2]} {figure(best.length.value)}")
-    return [*lines, *(f"run: {escaped(run.output)}" for run in best.runs)]
+    lines += [f"run: {escaped(run.output)}" for run in best.runs]
+    if chosen := results.chosen_among():
+        lines += _wrapped(f"chosen on data.eval among {chosen}: measure it on data that chose nothing", width)
+    return lines
 
 
 def _wrapped(text: str, width: int, indent: int = 0) -> list[str]:

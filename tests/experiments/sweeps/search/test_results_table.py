@@ -50,7 +50,9 @@ def test_the_best_trial_is_first():
         "      lr.args.learning_rate=0.001234567  averages.ema.decay=0.99\n"
         "      sigma_rel 0.05157: accuracy 0.9200\n"
         "run: runs/small-sweep/trials/0001-s0\n"
-        "run: runs/small-sweep/trials/0001-s1"
+        "run: runs/small-sweep/trials/0001-s1\n"
+        "chosen on data.eval among 2 trials and lengths of an average: measure it on data\n"
+        "that chose nothing"
     )
 
 
