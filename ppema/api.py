@@ -170,6 +170,7 @@ def compare(
     mode: Mode | None = None,
     any_data: bool = False,
     intervals: bool = False,
+    baseline: str | os.PathLike[str] | None = None,
 ) -> Comparison:
     """Compare the raw weights and the averages of `runs`: means and spreads over seeds, paired tests.
 
@@ -182,17 +183,16 @@ def compare(
     objective: "last" takes the last evaluation of each set of weights, "best" that with the best value of the metric.
     mode: "max" or "min", for a metric whose name does not say which is better. any_data: compare runs although their configs
     name other evaluation data. intervals: also over the samples that `evaluate(keep_samples=True)` keeps. Loads paddle.
-
-    Tests compare each average with the raw weights, and each group with the first one, by pairs of runs of the same seed. The
+    baseline: a group, or the path of one of its runs. None: the best trial of a sweep given alone, else the first group.
+    Tests compare each average with the raw weights, and each group with the baseline, by pairs of runs of the same seed. The
     result has `text()`, `markdown()`, `csv()`, `plain()` and `draw(file)`.
 
-    Raises PpemaError for folders that are no runs, a run given twice, runs without evaluations, with other evaluation data or
-    other metrics, unknown names and wrong arguments; ConfigError or SetupError for files that can not be read.
+    Raises PpemaError for runs that can not be compared, and wrong arguments; ConfigError or SetupError for unreadable files.
     """
     from ppema.experiments.comparison.compare import compare
 
-    options = {"objective": objective, "mode": mode, "any_data": any_data, "intervals": intervals}
-    return compare(runs, metric=metric, weights=weights, target=target, **options)
+    options = {"mode": mode, "any_data": any_data, "intervals": intervals, "baseline": baseline}
+    return compare(runs, metric=metric, weights=weights, target=target, objective=objective, **options)
 
 
 def predict(

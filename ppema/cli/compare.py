@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema compare") -> int:
         prog=prog,
         description="Compare runs: the raw weights and the averages, mean and spread over seeds, the time to a target, the "
         "keys of the configs that differ, and paired tests. Runs whose configs differ only in seed, fold, output, threads "
-        "and device are one group. Each group is compared with the first one.",
+        "and device are one group. Each group is compared with one of them, the baseline.",
     )
     made.add_argument("runs", metavar="RUN", nargs="+", help="the output folder of a run, or of a sweep for all its runs")
     made.add_argument(
@@ -42,6 +42,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema compare") -> int:
         "--mode",
         choices=("max", "min"),
         help="which value is best, for a metric whose name does not say (default: by its name)",
+    )
+    made.add_argument(
+        "--baseline",
+        metavar="GROUP",
+        help="the group that the others are compared with, or one of its runs (default: the best trial of a sweep that is "
+        "given alone, else the first group)",
     )
     made.add_argument("--any-data", action="store_true", help="compare runs although their configs name other evaluation data")
     made.add_argument(
@@ -72,6 +78,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         mode=arguments.mode,
         any_data=arguments.any_data,
         intervals=arguments.intervals,
+        baseline=arguments.baseline,
     )
     if arguments.figure is not None:
         found.draw(arguments.figure)

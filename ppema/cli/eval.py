@@ -80,7 +80,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
         found = taken.replicates()
         print_table(HEAD, interval_rows(found))
-        say("\n".join(interval_notes(found)))
+        say("\n".join(interval_notes(found, chosen=arguments.checkpoint == "best" or config.train.early_stop is not None)))
         if arguments.json:
             print_json({"figures": results, **interval_values(found)})
         return 0

@@ -36,6 +36,8 @@ METRICS: dict[str, Callable[..., Any]] = {
     "rmse": RootMeanSquare,
     "r2": R2,
 }
+# Those whose values are shares of what is right in a sample, in [0, 1].
+SHARES = ("accuracy", "top5", "top_k")
 # The other keys of an evaluation's record in metrics.jsonl, which figures lie beside.
 RECORD_KEYS = ("kind", "step", "epoch", "seconds", "weights")
 

@@ -6,7 +6,8 @@ difference of two figures is paired: what makes a sample hard for both cancels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,24 +19,11 @@ _NUMBERS = 2**22  # of a chunk: 32 MiB
 
 @dataclass(frozen=True)
 class SampleInterval:
-    """The percentile interval of a figure (chapter 13). low, high: its ends."""
+    """An interval of a figure, or of a difference. low, high: its ends."""
 
     value: float
     low: float
     high: float
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """The difference of two figures on the same samples, with its percentile interval.
-
-    wrong: the share of resamples, in [0, 1], with a difference of 0 or of the other sign than `value`.
-    """
-
-    value: float
-    low: float
-    high: float
-    wrong: float
 
 
 def drawn(samples: int, resamples: int = RESAMPLES, seed: int = 0, *, width: int = 1) -> Iterator[np.ndarray]:
@@ -52,29 +40,30 @@ def drawn(samples: int, resamples: int = RESAMPLES, seed: int = 0, *, width: int
         yield chunk
 
 
-def interval(value: float, replicates: np.ndarray, level: float = LEVEL) -> SampleInterval:
-    """The percentile interval of a figure. replicates: its values on the resamples, [R]."""
-    low, high = _ends(replicates, level)
-    return SampleInterval(value, low, high)
+def interval(value: float, replicates: np.ndarray, level: float = LEVEL) -> SampleInterval | None:
+    """The percentile interval of a figure (chapter 13); None if it is the same in all resamples.
 
-
-def paired(value: float, replicates: np.ndarray, level: float = LEVEL) -> PairedDifference:
-    """The percentile interval of a difference. replicates: of its two figures on the same resamples, their differences, [R]."""
-    low, high = _ends(replicates, level)
-    rounding = 1e-12 * np.abs(replicates).max(initial=0.0)
-    return PairedDifference(value, low, high, float(np.mean(replicates * np.sign(value) <= rounding)))
-
-
-def over_seeds(replicates: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The mean over runs, each time over runs drawn with replacement: [R]. For intervals over samples and seeds of training.
-
-    replicates: of one figure of S runs with other seeds, on the same resamples, [S, R].
+    replicates: its values on the resamples, [R]; for a difference, those of its two figures on the same resamples.
     """
-    runs, resamples = replicates.shape
-    chosen = np.random.default_rng([seed, runs]).integers(0, runs, (runs, resamples))
-    return np.take_along_axis(replicates, chosen, axis=0).mean(axis=0)
-
-
-def _ends(replicates: np.ndarray, level: float) -> tuple[float, float]:
     low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return None if is_constant(replicates) else SampleInterval(value, float(low), float(high))
+
+
+def is_constant(replicates: np.ndarray) -> bool:
+    """Whether all of them are the same, up to rounding."""
+    return bool(np.ptp(replicates) <= 1e-12 * np.abs(replicates).max(initial=0.0))
+
+
+def over_both(over_samples: SampleInterval, runs: Sequence[float], level: float = LEVEL) -> SampleInterval:
+    """The interval over samples and seeds of the mean of S runs: each half is √(a² + b²).
+
+    a: the half of the interval over samples; b: of Student's interval over runs, t·s/√S with S - 1 degrees of freedom. Zou &
+    Donner 2008 (MOVER). The coverage is at least `level`, as s has the noise of the samples of one run, too.
+    runs: the figure of each run, S ≥ 2 of them.
+    """
+    from scipy.special import stdtrit
+
+    value = over_samples.value
+    seeds = float(stdtrit(len(runs) - 1, (1 + level) / 2)) * float(np.std(runs, ddof=1)) / math.sqrt(len(runs))
+    low, high = (math.hypot(seeds, end - value) for end in (over_samples.low, over_samples.high))
+    return SampleInterval(value, value - low, value + high)

@@ -9,9 +9,10 @@ import numpy as np
 
 from ppema.config import Config
 from ppema.errors import PpemaError
-from ppema.evaluation.samples.bootstrap import RESAMPLES, PairedDifference, SampleInterval, drawn, interval, paired
+from ppema.evaluation.samples.bootstrap import LEVEL, RESAMPLES, SampleInterval, drawn, interval, is_constant
 from ppema.evaluation.samples.kept_samples import KeptSamples, MeasureSamples
-from ppema.metrics import Gathered, Gauge, Metric, SumOfMeans
+from ppema.evaluation.samples.right_or_wrong import Discordant, bounds, discordant
+from ppema.metrics import SHARES, Gathered, Gauge, Metric, SumOfMeans
 from ppema.programs.eval_program import measure_results
 
 
@@ -19,7 +20,8 @@ from ppema.programs.eval_program import measure_results
 class Replicates:
     """Figures on resamples.
 
-    samples: of which; each: by figure, [R]; without: why a figure has none, by figure.
+    samples: of which; each: by figure, [R]; without: why a figure has no interval, by figure. One that is the same in all
+    resamples is in `each`: differences from it vary.
     """
 
     samples: KeptSamples
@@ -31,18 +33,25 @@ class Replicates:
         return self._measure(figure).figures[figure]
 
     def interval(self, figure: str) -> SampleInterval | None:
-        """Its interval over the samples; None for one of `without`."""
-        return interval(self.value(figure), self.each[figure]) if figure in self.each else None
-
-    def minus(self, other: Replicates, figure: str) -> PairedDifference | None:
-        """The difference of a figure, these weights minus `other`, on the same resamples. None if either has no interval."""
-        if figure not in self.each or figure not in other.each:
+        """Its interval over the samples; None for one of `without`. An accuracy of 1 or 0 has that of Clopper and Pearson."""
+        if figure in self.without:
             return None
-        return paired(self.value(figure) - other.value(figure), self.each[figure] - other.each[figure])
+        value = self.value(figure)
+        if (found := interval(value, self.each[figure])) is not None:
+            return found
+        return SampleInterval(value, *bounds(self.samples.samples, value == 1, LEVEL))
 
-    def comparable(self, other: Replicates, figure: str) -> bool:
-        """Whether both measure the same by `figure`: the same metric with the same arguments."""
-        return self._measure(figure).spec == other._measure(figure).spec
+    def is_all_or_none(self, figure: str) -> bool:
+        """Whether it is an accuracy of exactly 1 or 0, which is the same in all resamples."""
+        values = _shares(self._measure(figure))
+        return values is not None and len(values) > 0 and values.min() == values.max() and values[0] in (0, 1)
+
+    def answers(self, other: Replicates, figure: str) -> Discordant | None:
+        """The samples that only these weights, or only `other`, get right. None for a figure of anything but right or wrong."""
+        mine, theirs = (_shares(each._measure(figure)) for each in (self, other))
+        if mine is None or theirs is None or not np.isin([mine, theirs], (0, 1)).all():
+            return None
+        return discordant(mine, theirs)
 
     def _measure(self, figure: str) -> MeasureSamples:
         return next(each for each in self.samples.measures.values() if figure in each.figures)
@@ -70,22 +79,28 @@ def replicates(config: Config, found: Sequence[KeptSamples], *, resamples: int =
                 values = np.concatenate(part[figure]) if figure in part else None
                 if why := measure.without or _unusable(figure, values):
                     each.without[figure] = why
-                else:
-                    assert values is not None
-                    each.each[figure] = values
+                    continue
+                assert values is not None
+                each.each[figure] = values
+                if is_constant(values) and not each.is_all_or_none(figure):
+                    each.without[figure] = f"{figure} is the same in all resamples"
     return made
 
 
+def _shares(measure: MeasureSamples) -> np.ndarray | None:
+    """Of a metric that is a mean of shares, the share of each sample that is right, [N]. None for others, and with weights."""
+    is_share = isinstance(measure.spec, dict) and measure.spec.get("name") in SHARES
+    return measure.kept["values"] if is_share and measure.kept.keys() == {"values"} else None
+
+
 def _unusable(figure: str, values: np.ndarray | None) -> str:
-    """Why a figure has no interval; "" if it has one."""
+    """Why a figure has no resamples; "" if it has them."""
     if values is None:
         return f"{figure} is not among the metrics of the config"
     undefined = int(np.isnan(values).sum())
     if undefined:
         return f"{figure} is undefined in {undefined} of {len(values)} resamples"
-    if not np.isfinite(values).all():
-        return f"{figure} is not finite"
-    return f"{figure} is the same in all resamples" if values.min() == values.max() else ""
+    return "" if np.isfinite(values).all() else f"{figure} is not finite"
 
 
 def _figures(name: str, metric: Metric | SumOfMeans, measure: MeasureSamples, times: np.ndarray) -> dict[str, np.ndarray]:

@@ -24,6 +24,7 @@ from ppema.experiments.comparison.gathering import (
     other_data,
 )
 from ppema.experiments.comparison.paired_tests import holm, paired_test
+from ppema.experiments.comparison.selection import chosen_baseline, selection
 from ppema.experiments.comparison.settings import differing
 from ppema.log.run import Run
 
@@ -38,6 +39,7 @@ def compare(
     mode: Mode | None = None,
     any_data: bool = False,
     intervals: bool = False,
+    baseline: str | os.PathLike[str] | None = None,
 ) -> Comparison:
     """`ppema.api.compare`, whose arguments, result and errors are the same."""
     if objective not in ("last", "best"):
@@ -46,7 +48,8 @@ def compare(
         raise PpemaError(Naming("{mode}: expected max or min, got {!r}", mode))
     if target is not None and not (isinstance(target, int | float) and math.isfinite(target)):
         raise PpemaError(Naming("{target}: expected a number, got {!r}", target))
-    found, notes = gather(runs)
+    given = [runs] if isinstance(runs, Run | str | os.PathLike) else list(runs)
+    found, notes = gather(given)
     if data := other_data(found):
         if not any_data:
             raise PpemaError(
@@ -68,7 +71,9 @@ def compare(
         for name in chosen
         if any(name in run.evaluations for run in group.runs)
     ]
-    contrasts = _contrasts(rows, metrics[0])
+    shown = {row.group for row in rows}
+    first = chosen_baseline([group for group in groups if group.name in shown], baseline, given, notes)
+    contrasts = _contrasts(rows, metrics[0], first)
     notes += _notes(groups, rows, contrasts, choice)
     made = Comparison(
         metrics, less, objective, target, tuple(groups), tuple(rows), differing(groups), tuple(contrasts), tuple(notes)
@@ -78,7 +83,7 @@ def compare(
     paddle_with(found[0].config.runtime.threads)
     from ppema.experiments.comparison.sample_intervals import sample_intervals
 
-    samples = sample_intervals(found, rows, contrasts, metrics)
+    samples = sample_intervals(found, rows, contrasts, metrics, selection(found, objective))
     return replace(made, samples=samples, notes=(*made.notes, *samples.notes()))
 
 
@@ -144,10 +149,9 @@ def _weights(runs: Sequence[ComparedRun], asked: str | Iterable[str] | None) -> 
     return names
 
 
-def _contrasts(rows: Sequence[ComparedRow], metric: str) -> list[Contrast]:
-    """Each average against the raw weights of its group, then each group against the first one with the same weights."""
+def _contrasts(rows: Sequence[ComparedRow], metric: str, first: str) -> list[Contrast]:
+    """Each average against the raw weights of its group, then each group against `first` with the same weights."""
     row_of = {(row.group, row.weights): row for row in rows}
-    first = rows[0].group
     pairs = [(row, row_of.get((row.group, RAW))) for row in rows if row.weights != RAW]
     pairs += [(row, row_of.get((first, row.weights))) for row in rows if row.group != first]
     found = []
@@ -192,8 +196,11 @@ def _notes(
 
 def _notes_on_tests(contrasts: Sequence[Contrast]) -> list[str]:
     tests = [each.test for each in contrasts]
+    unpaired = ["groups without a common seed have no pairs: train them with the same seeds"]
+    unpaired *= any(test.n == 0 for test in tests)
     if not any(test.n > 1 for test in tests):
-        return ["one run of a seed shows no spread: nothing is tested"] if tests else []
+        single = any(test.n == 1 for test in tests)
+        return [*unpaired, *(["one run of a seed shows no spread: nothing is tested"] if single else [])]
     least, number = min(test.n for test in tests if test.n > 1), sum(test.p is not None for test in tests)
     notes = [
         f"interval and p are Student's, for normal differences; Holm: p adjusted for {number} tests; exact: p that assumes "
@@ -201,8 +208,7 @@ def _notes_on_tests(contrasts: Sequence[Contrast]) -> list[str]:
     ]
     if any(test.exact is not None and test.p is None for test in tests):
         notes.append("differences that are equal for all pairs have no spread, and so no interval and no p of Student's")
-    if any(contrast.test.n == 0 for contrast in contrasts):
-        notes.append("groups without a common seed have no pairs: train them with the same seeds")
+    notes += unpaired
     if any(run.fold is not None for contrast in contrasts for run in contrast.row.runs):
         notes.append("folds share training samples: intervals over folds are too narrow, and p is too small")
     return notes

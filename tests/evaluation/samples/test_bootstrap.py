@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppema.evaluation.samples.bootstrap import drawn, interval, over_seeds, paired
+from ppema.evaluation.samples.bootstrap import SampleInterval, drawn, interval, over_both
+from ppema.evaluation.samples.right_or_wrong import Discordant, bounds, discordant
 
 stats = pytest.importorskip("scipy.stats", reason="scipy is not installed: requirements-dev.txt")
 
@@ -39,7 +40,10 @@ def test_interval_and_difference_are_those_of_scipy():
     rng = np.random.default_rng(0)
     a = rng.exponential(size=200)
     b = a + rng.normal(0.1, 0.5, 200)
-    for found, data in ((interval(0.0, replicates(a)), a), (paired(b.mean() - a.mean(), replicates(b) - replicates(a)), b - a)):
+    for found, data in (
+        (interval(0.0, replicates(a)), a),
+        (interval(b.mean() - a.mean(), replicates(b) - replicates(a)), b - a),
+    ):
         expected = stats.bootstrap(
             (data,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
         ).confidence_interval
@@ -53,27 +57,49 @@ def test_ninety_five_of_a_hundred_intervals_hold_the_truth():
     for _ in range(400):
         a = rng.exponential(size=100)
         b = a + rng.normal(0.1, 0.3, 100)
-        one, both = interval(1.0, draws @ a / 100), paired(0.1, draws @ (b - a) / 100)
+        one, both = interval(1.0, draws @ a / 100), interval(0.1, draws @ (b - a) / 100)
         held += [one.low <= 1 <= one.high, both.low <= 0.1 <= both.high]
     assert (np.abs(held / 400 - 0.95) < 0.03).all(), held
 
 
-@pytest.mark.parametrize("only", [(4, 30), (14, 16), (12, 22), (9, 28)])
-def test_a_difference_of_accuracies_agrees_with_mcnemar(only):
-    """Of the samples that only one of two models gets right. The exact p is conservative, and its mid-p version is not."""
-    first, second = only
-    difference = np.concatenate([-np.ones(first), np.ones(second), np.zeros(300)])
-    found = paired(difference.mean(), replicates(difference, 10_000))
-    exact = stats.binomtest(first, first + second).pvalue
-    middle = exact - stats.binom.pmf(first, first + second, 0.5)
-    assert 2 * found.wrong == pytest.approx(middle, abs=0.25 * middle + 0.002)
-    assert (found.low > 0) == (exact < 0.05)
+@pytest.mark.parametrize("only", [(0, 0), (0, 3), (5, 0), (12, 22), (9, 28)])
+def test_right_and_wrong_answers_have_mcnemars_exact_p(only):
+    """Three discordant samples can never show a difference: p is 2/2³, however few resamples have none of them."""
+    lost, gained = only
+    first, second = (np.repeat(each, [lost, gained, 300]) for each in ([0, 1, 1], [1, 0, 1]))
+    p = stats.binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
+    assert discordant(first, second) == Discordant(gained, lost, pytest.approx(p))
 
 
-def test_runs_of_several_seeds_add_their_variance():
-    """Resamples of both: the variance is that of samples, plus that of the mean of S seeds that are drawn from S."""
-    seeds = np.array([0.0, 0.3, 0.6, 1.1])
-    noise = np.random.default_rng(0).normal(0, 0.2, 20_000)
-    found = over_seeds(seeds[:, None] + noise)
-    assert found.mean() == pytest.approx(seeds.mean(), abs=0.01)
-    assert found.var() == pytest.approx(0.04 + seeds.var() / 4, rel=0.03)
+def test_the_bounds_of_all_right_are_those_of_clopper_and_pearson():
+    for count in (0, 355):
+        expected = stats.binomtest(count, 355).proportion_ci(method="exact")
+        assert bounds(355, count == 355, 0.95) == pytest.approx(list(expected))
+    assert bounds(355, True, 0.95)[0] == pytest.approx(0.990, abs=5e-4)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 2.0, 10.0])
+def test_intervals_over_samples_and_seeds_hold_the_truth(seeds, spread):
+    """Of 95 %, at least 93.5, whether seeds or samples dominate. spread: of seeds, in standard errors of the samples.
+
+    Runs share what is hard in a sample, and have noise of their own in it. A run of the test is exact.
+    """
+    rng, held, times = np.random.default_rng(0), 0, 1000
+    draws = next(drawn(100, 300)) / 100
+    for _ in range(times):
+        values = rng.normal(0, 1, 100) + rng.normal(0, 0.5, (seeds, 100)) + rng.normal(0, spread / 10, (seeds, 1))
+        runs = values.mean(axis=1)
+        over_samples = interval(runs.mean(), draws @ values.mean(axis=0))
+        assert over_samples is not None
+        both = over_both(over_samples, runs.tolist())
+        held += both.low <= 0 <= both.high
+    assert held / times >= 0.935
+
+
+def test_seeds_that_agree_add_nothing_and_seeds_alone_have_students_interval():
+    one = SampleInterval(0.5, 0.4, 0.7)
+    assert over_both(one, [0.5, 0.5]) == SampleInterval(0.5, pytest.approx(0.4), pytest.approx(0.7))
+    runs = [0.1, 0.4, 0.6, 0.9]
+    low, high = stats.t.interval(0.95, 3, np.mean(runs), stats.sem(runs))
+    assert over_both(SampleInterval(0.5, 0.5, 0.5), runs) == SampleInterval(0.5, pytest.approx(low), pytest.approx(high))

@@ -121,10 +121,27 @@ def test_the_command_prints_intervals_and_differences(run, capsys):
     less = made["differences"]["ema"]["accuracy"]
     assert less["value"] == made["figures"]["ema"]["accuracy"] - made["figures"]["raw"]["accuracy"]
     assert less["low"] <= less["value"] <= less["high"]
-    assert lines[0].split() == ["figure", "weights", "value", "low", "high", "-", "raw", "low", "high", "beyond", "0"]
+    words = ["figure", "weights", "value", "low", "high", "-", "raw", "low", "high", "gained", "lost", "p"]
+    assert lines[0].split() == words
+    assert less["gained"] - less["lost"] == pytest.approx(less["value"] * SAMPLES, abs=1e-4)
+    assert not any("chosen on these samples" in line for line in lines)
     (row,) = (line.split() for line in lines if line.startswith("accuracy ") and " ema " in line)
     assert row[2:5] == [f"{figures['ema']['accuracy']:.4f}", f"{low:.4f}", f"{high:.4f}"]
     assert "no interval: confusion_matrix is an array" in lines
+    assert (
+        main(
+            [
+                "-c",
+                f"{configs().output}/config.yml",
+                "--intervals",
+                "-o",
+                "train.monitor=ema/loss",
+                "train.early_stop={patience: 1}",
+            ]
+        )
+        == 0
+    )
+    assert "the checkpoint was chosen on these samples: its figures are slightly too good" in capsys.readouterr().out
 
 
 def test_samples_of_images_are_images(tmp_path):

@@ -19,6 +19,7 @@ from ppema.checkpoint.waiting import Waiting
 from ppema.cli.compare import main
 from ppema.errors import DataError, PpemaError
 from ppema.experiments.comparison.group_curves import mean_curve
+from ppema.experiments.sweeps.sweep_folder import SweepResults, TrialResult, write_results
 from ppema.log.history import Started
 
 # Accuracies of raw and ema by seed, for two rates.
@@ -189,6 +190,45 @@ def test_a_sweep_gives_its_finished_runs(tmp_path, monkeypatch):
     found = ppema.compare("sweep")
     assert [(group.name, len(group.runs)) for group in found.groups] == [("0000", 2), ("0001-s0", 1)]
     assert found.notes[0] == "sweep: unfinished runs are left out: 0001-s1"
+
+
+def test_a_sweep_alone_is_compared_with_its_best_trial(tmp_path, monkeypatch):
+    """Of complete trials: 0002, with one seed, is better and no baseline."""
+    monkeypatch.chdir(tmp_path)
+    trials = {0: (0.5, 0.6), 1: (0.7, 0.8), 2: (0.9,)}
+    for trial, values in trials.items():
+        for seed, value in enumerate(values):
+            write_run(tmp_path / f"sweep/trials/{trial:04d}-s{seed}", accuracies(raw=value), f"seed={seed}", f"lr={trial + 1}")
+    (tmp_path / "sweep/sweep.yml").touch()
+    ends = [TrialResult(number=trial, state="complete", params={}) for trial in trials]
+    write_results(
+        SweepResults(
+            output="sweep", config="a.yml", method="grid", monitor="raw/accuracy", mode="max", over={}, seeds=(0, 1),
+            trials=tuple(ends), best=1,
+        )
+    )  # fmt: skip
+
+    def baselines(*arguments, **options):
+        found = ppema.compare(*arguments, **options)
+        return {each.before.runs[0].name for each in found.contrasts}, found.notes
+
+    found, notes = baselines("sweep")
+    assert found == {"sweep/trials/0001-s0"}
+    assert any(note.startswith("the other trials are compared with") for note in notes)
+    assert any(note.startswith("trials with fewer seeds than others, such as pruned ones: ") for note in notes)
+    assert baselines("sweep", baseline="sweep/trials/0000-s1")[0] == {"sweep/trials/0000-s0"}
+    named = [f"sweep/trials/{name}" for name in ("0000-s0", "0000-s1", "0001-s0", "0001-s1")]
+    assert baselines(named)[0] == {"sweep/trials/0000-s0"}
+    assert refused("sweep", baseline="0007").startswith("baseline: there is no group '0007'; there are ")
+
+
+def test_groups_without_a_common_seed_are_not_one_run(tmp_path):
+    paths = [
+        write_run(tmp_path / f"{name}-s{seed}", accuracies(raw=0.5), f"seed={seed}", f"lr={lr}")
+        for name, lr, seeds in (("a", 1, (0, 1)), ("b", 2, (2, 3)))
+        for seed in seeds
+    ]
+    assert ppema.compare(paths).notes == ("groups without a common seed have no pairs: train them with the same seeds",)
 
 
 def test_unfinished_runs_are_marked(tmp_path):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from scipy import stats
 from support.written_runs import accuracies, write_run
 
 import ppema
 from ppema.cli.compare import main
 from ppema.errors import PpemaError
 from ppema.evaluation.samples.bootstrap import drawn
+from ppema.evaluation.samples.interval_rows import signed
 from ppema.evaluation.samples.kept_samples import KeptSamples, MeasureSamples, write_samples
+from ppema.evaluation.samples.right_or_wrong import Discordant
 
 SAMPLES = 200
 
@@ -24,7 +28,7 @@ def right(seed: int, count: int) -> np.ndarray:
 
 
 def keep(folder, weights: str, values: np.ndarray, fingerprint: str = "a") -> None:
-    accuracy = MeasureSamples(None, {"accuracy": float(values.mean())}, {"values": values}, {})
+    accuracy = MeasureSamples({"name": "accuracy"}, {"accuracy": float(values.mean())}, {"values": values}, {})
     write_samples(folder, KeptSamples(weights, 40, len(values), fingerprint, {"accuracy": accuracy}))
 
 
@@ -61,14 +65,17 @@ def test_one_run_tells_whether_its_average_helps(runs):
     assert [[each.over_samples.low, each.over_samples.high] for each in samples.rows] == [
         pytest.approx(ends(each), rel=1e-9) for each in (raw, ema)
     ]
-    assert all(each.over_both is None for each in (*samples.rows, *samples.differences))
+    assert all(each.over_both is None for each in (*samples.rows, *(each.found for each in samples.differences)))
     (difference,) = samples.differences
     assert difference.words == "ema - raw, slow-s0"
-    assert difference.over_samples.value == pytest.approx(0.03)
-    assert [difference.over_samples.low, difference.over_samples.high] == pytest.approx(ends(ema - raw), abs=1e-9)
-    assert difference.over_samples.wrong == np.mean(np.round(ema - raw, 9) <= 0)
+    over_samples, answers = difference.found.over_samples, difference.found.answers
+    assert over_samples is not None and answers is not None
+    assert over_samples.value == pytest.approx(0.03)
+    assert [over_samples.low, over_samples.high] == pytest.approx(ends(ema - raw), abs=1e-9)
+    gained, lost = (int((runs["slow-s0"][a] > runs["slow-s0"][b]).sum()) for a, b in (("ema", "raw"), ("raw", "ema")))
+    assert answers == Discordant(gained, lost, pytest.approx(stats.binomtest(lost, lost + gained).pvalue))
     # The samples that both get right cancel.
-    assert difference.over_samples.high - difference.over_samples.low < np.ptp(ends(raw)) + np.ptp(ends(ema))
+    assert over_samples.high - over_samples.low < np.ptp(ends(raw)) + np.ptp(ends(ema))
     assert "another seed of training" in found.text()
 
 
@@ -86,9 +93,13 @@ def test_several_seeds_have_intervals_over_samples_and_over_both(runs, capsys):
     change = sum(times @ (runs[f"fast-s{seed}"]["raw"] - runs[f"slow-s{seed}"]["raw"]) for seed in (0, 1)) / 2
     groups = made["differences"][2]
     assert [groups["over_samples"][key] for key in ("low", "high")] == pytest.approx(ends(change), abs=1e-9)
-    for each in (*made["rows"], *made["differences"]):
-        low, high = (each["over_both"][key] - each["over_samples"][key] for key in ("low", "high"))
-        assert low <= 0.001 and high >= -0.001
+    low, high = (groups["over_both"][key] - groups["value"] for key in ("low", "high"))
+    seeds = [np.mean(runs[f"fast-s{seed}"]["raw"]) - np.mean(runs[f"slow-s{seed}"]["raw"]) for seed in (0, 1)]
+    student = stats.t.ppf(0.975, 1) * stats.sem(seeds)
+    assert [low, high] == pytest.approx(
+        [sign * np.hypot(student, end - groups["value"]) for sign, end in zip((-1, 1), ends(change), strict=True)]
+    )
+    assert groups["answers"] is None
     for title in ("95% intervals over the 200 samples", "95% intervals over the 200 samples and over seeds"):
         assert title in lines
     assert all(len(line) <= 80 for line in lines)
@@ -109,12 +120,54 @@ def test_what_can_not_have_intervals_is_one_line(runs, tmp_path, capsys):
     )
     (tmp_path / "fast-s1/samples/step-00000040/raw.safetensors").unlink()
     assert refused("fast-s1") == (
-        "intervals: fast-s1 keeps no samples of raw at step 40: for keep_samples, with config fast-s1/config.yml, its "
-        "checkpoint fast-s1/checkpoints/step-00000040 is gone"
+        "intervals: fast-s1 keeps no samples of raw at step 40, and its checkpoint fast-s1/checkpoints/step-00000040 is gone"
     )
-    (tmp_path / "fast-s1/checkpoints/step-00000040").mkdir(parents=True)
-    assert main(["fast-s1", "--intervals"]) == 2
-    assert capsys.readouterr().err.endswith(
-        "--intervals: fast-s1 keeps no samples of raw at step 40: run eval with --keep-samples, -c fast-s1/config.yml and "
-        "--checkpoint fast-s1/checkpoints/step-00000040\n"
-    )
+
+
+def test_all_missing_samples_are_one_list_of_commands(runs, tmp_path, capsys):
+    for name in ("fast-s1", "slow-s0"):
+        shutil.rmtree(tmp_path / name / "samples")
+        (tmp_path / name / "checkpoints/step-00000040").mkdir(parents=True)
+    assert main([*runs, "--intervals"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "--intervals: 2 evaluations lack samples, which are kept by:",
+        *(
+            f"  ppema eval -c {name}/config.yml --checkpoint {name}/checkpoints/step-00000040 --keep-samples"
+            for name in ("slow-s0", "fast-s1")
+        ),
+    ]
+
+
+@pytest.mark.parametrize("perfect", [("ema",), ("raw", "ema")])
+def test_a_perfect_run_keeps_its_figures(tmp_path, perfect):
+    """An accuracy of 1 has Clopper's and Pearson's interval, and differences from it."""
+    values = {"raw": right(0, 190), "ema": right(1, 195)} | dict.fromkeys(perfect, np.ones(SAMPLES, np.float32))
+    folder = write_run(tmp_path / "a", accuracies(**{weights: float(found.mean()) for weights, found in values.items()}))
+    for weights, found in values.items():
+        keep(folder, weights, found)
+    made = ppema.compare(folder, intervals=True)
+    assert made.samples is not None
+    rows = {row.weights: row.over_samples for row in made.samples.rows}
+    assert [rows["ema"].low, rows["ema"].high] == [pytest.approx(0.025 ** (1 / SAMPLES)), 1.0]
+    (difference,) = made.samples.differences
+    assert difference.found.value == pytest.approx(1 - values["raw"].mean())
+    assert "accuracy: the interval of exactly 0 or 1 is Clopper's and Pearson's" in made.notes
+    assert not any("no interval" in note for note in made.notes)
+    over_samples, answers = difference.found.over_samples, difference.found.answers
+    if len(perfect) == 1:
+        assert over_samples is not None and answers == Discordant(10, 0, pytest.approx(2**-9))
+    else:
+        assert over_samples is None and answers == Discordant(0, 0, 1.0)
+        assert ["ema", "-", "raw,", "a", "0", "-", "0", "0", "1.000"] in map(str.split, made.text().splitlines())
+
+
+def test_small_differences_show_their_sign():
+    assert signed(-1.08e-05, -2.2e-05, 3e-07) == ["-1.1e-05", "-2.2e-05", "+3.0e-07"]
+    assert signed(3 / 355, 1e-17, 7 / 355) == ["+0.0085", "0", "+0.0197"]
+
+
+def test_intervals_say_what_was_chosen_on_their_samples(runs):
+    """A figure that decided something is too good; no interval over samples covers that."""
+    found = ppema.compare(["slow-s0"], intervals=True, objective="best").notes
+    assert any(note.startswith("the evaluation of each run was chosen on these samples") for note in found)
+    assert not any("chosen" in note for note in ppema.compare(["slow-s0"], intervals=True).notes)
