@@ -73,7 +73,7 @@ def _sweep(launcher: Sequence[str], words: Sequence[str], arguments: argparse.Na
         say(line)
     output = outcome.results.output
     say(f"sweep: {output}")
-    if any(trial.runs for trial in outcome.results.trials):
+    if outcome.results.best is not None:
         say(on_terminal("to compare its runs: ", shlex.join([*beside(launcher, "compare"), output])))
     if outcome.stopped_by:
         say(on_terminal("to go on: ", without_password(shlex.join([*launcher, *words]))))

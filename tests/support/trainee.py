@@ -25,7 +25,7 @@ def main(arguments):
         print("warning: of something else\n\nlr: this is no rate", flush=True)
         return 2
     if 1 <= lr < 10:
-        print(f"-o lr={lr}: RuntimeError: too wide (models.py:3)", flush=True)
+        print("-o lr: RuntimeError: too wide (models.py:3)", flush=True)
         return 2
     if lr >= 1000:
         if lr < 1e5:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from ppema.errors import Naming, PpemaError, SetupError, listed, one_line
 from ppema.experiments.sweeps.search.space import Space
 from ppema.experiments.sweeps.shared.study_storage import open_storage
 from ppema.experiments.sweeps.shared.trial_lock import LOCKS, TrialLock
-from ppema.experiments.sweeps.sweep_folder import JOURNAL, SWEEP, is_sweep
+from ppema.experiments.sweeps.sweep_folder import JOURNAL, PROCESS_LOG, REPORT, RESULTS, SWEEP, TRIALS, is_sweep
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -46,7 +47,8 @@ class OpenedSweep:
 def open_sweep(space: Space, folder: Path, url: str | None) -> OpenedSweep:
     """Open the sweep of `space` in `folder`, with the storage at `url` (`open_storage`), or begin it.
 
-    Its study has the name of the folder, so that machines with the same storage may have it in different places.
+    Its study has the name of the folder, so that machines with the same storage may have it in different places. A folder with
+    a journal may be renamed: its study keeps its name. A sweep of another config that trained nothing is replaced.
 
     Raises PpemaError if the folder holds something else, or a sweep of another config; SetupError for a folder that can not be
     written, and for a storage that can not be reached.
@@ -56,9 +58,13 @@ def open_sweep(space: Space, folder: Path, url: str | None) -> OpenedSweep:
     try:
         (folder / LOCKS).mkdir(parents=True, exist_ok=True)
         with TrialLock.wait(folder, "start"):
-            before = _checked(folder, config)
+            before = _checked(folder, config, replaceable=url is None)
+            if before is not None and url is None and not (folder / JOURNAL).exists():
+                raise PpemaError(
+                    Naming("{storage}: {} began with another storage: name that one, or another folder with {to}", folder)
+                )
             storage = open_storage(url, folder)
-            study = _study(space, storage, os.path.basename(os.path.realpath(folder)), config, new=before is None)
+            study = _study(space, storage, _name(folder, storage, url), config, new=before is None, own=url is None)
             if before is None or before != space.section.trials:
                 replace_file(folder / SWEEP, block_yaml(config).encode())
     except OSError as error:
@@ -74,8 +80,19 @@ def open_sweep(space: Space, folder: Path, url: str | None) -> OpenedSweep:
     return OpenedSweep(space, folder, storage, study, place)
 
 
-def _checked(folder: Path, config: dict[str, Any]) -> int | None:
-    """The number of trials of the sweep that the folder holds; None for a new folder. Raises PpemaError."""
+def _name(folder: Path, storage: BaseStorage, url: str | None) -> str:
+    """The name of the sweep's study: of the only one in a journal, or else of the folder."""
+    import optuna
+
+    found = optuna.get_all_study_names(storage) if url is None else []
+    return found[0] if len(found) == 1 else os.path.basename(os.path.realpath(folder))
+
+
+def _checked(folder: Path, config: dict[str, Any], *, replaceable: bool) -> int | None:
+    """The number of trials of the sweep that the folder holds; None for a new folder. Raises PpemaError.
+
+    replaceable: whether a sweep of another config that trained nothing is removed.
+    """
     if not is_sweep(folder):
         found = sorted(each.name for each in os.scandir(folder) if each.name not in (LOCKS, JOURNAL, f"{JOURNAL}.lock"))
         if found:
@@ -86,10 +103,32 @@ def _checked(folder: Path, config: dict[str, Any]) -> int | None:
     if before.sweep is None or before.sweep.trials is None:
         raise PpemaError(f"{folder / SWEEP}: the section `sweep` is damaged")
     was = {**before.model_dump(mode="json"), "sweep": before.sweep.model_dump(mode="json")}
+    if replaceable and differences(was, config, _MAY_DIFFER) and _trained_nothing(folder):
+        _clear(folder)
+        return None
     _compare(was, config, str(folder))
     if config["sweep"]["trials"] < before.sweep.trials:
         raise PpemaError(Naming("{trials}: {} has {} trials already: name at least as many", folder, before.sweep.trials))
     return before.sweep.trials
+
+
+def _trained_nothing(folder: Path) -> bool:
+    """Whether no run of the sweep has got beyond its start, and no other process trains one."""
+    for name in os.listdir(folder / LOCKS):
+        lock = TrialLock.now(folder, name)
+        if lock is not None:
+            lock.release()
+        elif name != "start":
+            return False
+    return all(each.name == PROCESS_LOG for each in (folder / TRIALS).glob("*/*"))
+
+
+def _clear(folder: Path) -> None:
+    """Remove the files of the sweep, but for its locks. Raises OSError."""
+    if (folder / TRIALS).exists():
+        shutil.rmtree(folder / TRIALS)
+    for name in (JOURNAL, f"{JOURNAL}.lock", RESULTS, REPORT, SWEEP):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _compare(was: dict[str, Any], now: dict[str, Any], where: str) -> None:
@@ -98,10 +137,11 @@ def _compare(was: dict[str, Any], now: dict[str, Any], where: str) -> None:
         raise PpemaError(Naming(message, where, listed(changed)))
 
 
-def _study(space: Space, storage: BaseStorage, name: str, config: dict[str, Any], *, new: bool) -> Study:
+def _study(space: Space, storage: BaseStorage, name: str, config: dict[str, Any], *, new: bool, own: bool) -> Study:
     """The study of the sweep, created if there is none.
 
-    new: whether its folder is. Raises PpemaError if the study is of another config, or is missing for an old folder.
+    new: whether its folder is; own: whether the storage is the folder's journal. Raises PpemaError if the
+    study is of another config, or is missing for an old folder.
     """
     import optuna
 
@@ -116,10 +156,12 @@ def _study(space: Space, storage: BaseStorage, name: str, config: dict[str, Any]
             load_if_exists=True,
         )
         before = study.user_attrs.get(_CONFIG)
+        if before is None and not new and own:
+            message = "the sweep's journal ({}) is cut: restore it from a copy, or name another folder with {to}"
+            raise PpemaError(Naming(message, JOURNAL))
         if before is None and not new:
-            raise PpemaError(
-                Naming("{storage}: {} began with another storage: name that one, or another folder with {to}", name)
-            )
+            message = "{storage}: it has no study {!r}, the name of the folder: was the folder renamed, or the storage another?"
+            raise PpemaError(Naming(message, name))
         if before is None:
             study.set_user_attr(_CONFIG, config)
     except OSError:

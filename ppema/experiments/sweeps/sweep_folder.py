@@ -181,12 +181,11 @@ def read_results(path: str | os.PathLike[str]) -> SweepResults:
         raise PpemaError(f"{file}: it can not be read: {error.strerror}") from error
     except ValidationError as error:
         raise PpemaError(f"{file}: damaged, or not of ppema: {error.errors(include_url=False)[0]['msg']}") from error
-    trials = [
-        trial.model_copy(update={"runs": tuple(_moved(each, trial.number, path) for each in trial.runs)})
-        for trial in found.trials
-    ]
-    return found.model_copy(update={"output": os.fspath(path), "trials": tuple(trials)})
+    trials = tuple(moved(trial, path) for trial in found.trials)
+    return found.model_copy(update={"output": os.fspath(path), "trials": trials})
 
 
-def _moved(result: RunResult, number: int, sweep: str | os.PathLike[str]) -> RunResult:
-    return result.model_copy(update={"output": str(trial_folder(sweep, number, result.seed))})
+def moved(trial: TrialResult, sweep: str | os.PathLike[str]) -> TrialResult:
+    """`trial` with its runs in the folder `sweep`, which may have another name than when they ended."""
+    runs = (each.model_copy(update={"output": str(trial_folder(sweep, trial.number, each.seed))}) for each in trial.runs)
+    return trial.model_copy(update={"runs": tuple(runs)})

@@ -14,6 +14,7 @@ from ppema.environment import available_cores
 from ppema.errors import PpemaError, listed
 from ppema.experiments.sweeps.opened_sweep import OpenedSweep, open_sweep
 from ppema.experiments.sweeps.refused_trials import Refusals
+from ppema.experiments.sweeps.search.results_table import shortened
 from ppema.experiments.sweeps.shared.claims import Claim, Claims, Pace
 from ppema.experiments.sweeps.shared.outage import StoragePatience
 from ppema.experiments.sweeps.shared.trial_lock import LOCKS
@@ -149,6 +150,7 @@ class Sweeping:
         while len(self._active) < self._jobs and (claim := self._claims.next(self._contrast())):
             self._active.append(self._taken(claim))
             self._waiting = False
+            self._write()
         if self._active:
             self._waiting = len(self._active) < self._jobs
             return False
@@ -236,8 +238,12 @@ class Sweeping:
             words.append(f"{self._space.monitor} {with_spread(result.value, result.spread)}")
         words += [f"{key}={value}" for key, value in runs.params.items()]
         if reason:
-            words.append(f"({reason})")
+            words.append(f"({shortened(reason)})")
         self._bar.line("  ".join(words))
+        self._write()
+
+    def _write(self) -> None:
+        """Write the results if the last write is a while ago."""
         if time.monotonic() - self._written > _LOOK:
             write_results(self._results())
             self._written = time.monotonic()

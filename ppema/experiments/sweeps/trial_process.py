@@ -7,8 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import ppema
 from ppema.experiments.sweeps import orphans
@@ -89,3 +90,10 @@ def is_crash(reason: str) -> bool:
     if found is None or found[1] in _MISSING or "importing '" in reason[: found.start()]:
         return False
     return found[1].endswith(("Error", "Exception")) or _PLACE.search(reason) is not None
+
+
+def of_sweep(message: str, params: Mapping[str, Any]) -> str:
+    """The message of a training about its overrides, with --over for those of the sweep."""
+    for key in params:
+        message = message.replace(f"-o {key}:", f"--over {key}:")
+    return message

@@ -18,7 +18,7 @@ from ppema.experiments.sweeps.search.best_length import searched_lengths
 from ppema.experiments.sweeps.search.space import Space, override
 from ppema.experiments.sweeps.shared.claims import Claim, Claims
 from ppema.experiments.sweeps.sweep_folder import RunResult, trial_folder
-from ppema.experiments.sweeps.trial_process import TrialProcess, is_crash, length_search, training
+from ppema.experiments.sweeps.trial_process import TrialProcess, is_crash, length_search, of_sweep, training
 from ppema.log.history import Ended, read_history
 from ppema.log.run import run
 
@@ -205,7 +205,7 @@ class TrialRuns:
             return TrialEnd("pruned", f"after step {self._last} of the run with seed {self.seed}")
         if by is not None:
             return self._go_on_after(by)
-        reason = process.last_line() or f"the training ended with exit code {code}"
+        reason = of_sweep(process.last_line(), self.params) or f"the training ended with exit code {code}"
         if code == _BAD_INPUT and not is_crash(reason):
             return TrialEnd("refused", reason)
         return self.fail(reason, diverged=_has_diverged(self._output))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ppema.experiments.seed_statistics import mean_and_spread
 from ppema.experiments.sweeps.search.best_length import SearchedLength, best_length
 from ppema.experiments.sweeps.search.space import Space
-from ppema.experiments.sweeps.sweep_folder import RunResult, SweepResults, TrialResult, TrialState, best_trial
+from ppema.experiments.sweeps.sweep_folder import RunResult, SweepResults, TrialResult, TrialState, best_trial, moved
 from ppema.experiments.sweeps.trial_runs import ERROR, LENGTHS, RUNS
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _STATES: dict[str, TrialState] = {
 
 def results_of(space: Space, folder: Path, trials: Sequence[FrozenTrial]) -> SweepResults:
     """The results of the sweep in `folder` after `trials`."""
-    found = tuple(result_of(space, trial) for trial in trials)
+    found = tuple(moved(result_of(space, trial), folder) for trial in trials)
     return SweepResults(
         output=str(folder),
         config=space.path,

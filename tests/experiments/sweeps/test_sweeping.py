@@ -82,7 +82,9 @@ def test_a_sweep_without_a_complete_trial_returns_1(here, monkeypatch, capsys):
     monkeypatch.setattr(sweeping, "ppema_command", lambda name: TRAINEE)
     command = ["sweep", "-c", CONFIG, "--monitor", "ema/accuracy", "--over", "lr=1e3,1e4", "--to", "s", "--json"]
     assert cli(command) == 1
-    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    out = capsys.readouterr().out
+    assert "to compare" not in out
+    said = json.loads(out.splitlines()[-1])
     assert [each["error"] for each in said["trials"]] == ["the loss is not finite"] * 2
     assert said["best"] is None and said == json.loads(Path("s/results.json").read_text())
 
@@ -107,7 +109,12 @@ def test_a_config_that_every_trial_refuses_ends_the_sweep_and_waits(here, capfd)
     ],
 )
 def test_values_that_are_refused_are_failed_trials_and_others_are_trained(here, over, failed):
-    states = [each.state for each in swept(over, "grid", None).trials]
+    trials = swept(over, "grid", None).trials
+    assert {each.error for each in trials[:failed]} <= {
+        "lr: this is no rate",
+        "--over lr: RuntimeError: too wide (models.py:3)",
+    }
+    states = [each.state for each in trials]
     assert states[:failed] == ["failed"] * failed and set(states[failed:]) <= {"complete"}
 
 
@@ -216,6 +223,40 @@ def test_a_study_whose_runs_were_compared_by_steps_is_refused(here):
     journal.write_text(text.replace('"prune_after":0.5,', ""))
     with pytest.raises(PpemaError, match="sweep.prune_after: was absent, now 0.5: change it back, or name another folder"):
         swept(trials=2)
+
+
+def test_a_moved_sweep_goes_on_and_a_cut_journal_is_one_line(here):
+    swept(trials=1)
+    Path("s").rename("moved")
+    results = run_sweep(space(trials=2), "moved", launcher=TRAINEE).results
+    assert [each.runs[0].output for each in results.trials] == ["moved/trials/0000-s0", "moved/trials/0001-s0"]
+    assert len(ledger(here)) == 2
+    journal = Path("moved/study.journal")
+    journal.write_bytes(journal.read_bytes()[:40])
+    with pytest.raises(PpemaError, match=r"^the sweep's journal \(study.journal\) is cut: restore it from a copy, or name"):
+        run_sweep(space(trials=2), "moved", launcher=TRAINEE)
+    journal.unlink()
+    with pytest.raises(PpemaError, match="^storage: moved began with another storage: "):
+        run_sweep(space(trials=2), "moved", launcher=TRAINEE)
+    assert not journal.exists()
+
+
+def test_a_sweep_that_trained_nothing_does_not_block_its_folder(here):
+    with pytest.raises(PpemaError, match="^all 3 trials so far fail"):
+        swept(["lr=0.5,0.6,0.7"], "grid", None)
+    assert [each.state for each in swept(["lr=0.01,0.1"], "grid", None).trials] == ["complete"] * 2
+    with pytest.raises(PpemaError, match="^s holds a sweep of another config"):
+        swept(["lr=0.01,0.2"], "grid", None)
+
+
+def test_a_page_may_be_written_during_the_first_trial(here, monkeypatch):
+    monkeypatch.setenv("TRAINEE_SECONDS", "20")
+    process = started(2, 1)
+    until(lambda: trainee.text("s/trials/0000-s0/metrics.jsonl"))
+    assert [each.state for each in read_results("s").trials] == ["running"]
+    assert "running" in page_at(ppema.report("s")).text
+    process.terminate()
+    assert process.wait() == 128 + signal.SIGTERM
 
 
 def test_a_changed_config_ends_the_sweep_before_its_next_training(here, monkeypatch):

@@ -14,6 +14,7 @@ from ppema.log.figure_texts import figure, spread, with_spread
 WIDTH = 80
 MOST_ROWS = 30
 _MOST_ERRORS = 5
+_LONGEST_REASON = 180  # characters
 _GAP = "  "
 
 
@@ -21,7 +22,8 @@ def table_of(results: SweepResults, width: int = WIDTH) -> list[str]:
     """The lines of the table, without control characters, and below it those of failed trials and of the best one.
 
     A column is a swept key, named by its last parts. If the columns take more than `width`, the keys and values of a trial
-    follow its row in lines of their own. Nothing is cut; a word of more than `width` characters is a line of its own.
+    follow its row in lines of their own. Values are not cut; a word of more than `width` characters is a line of its own.
+    The reason of a failed trial is one line, of any width.
     """
     ranked = results.ranked()
     shown = ranked[:MOST_ROWS]
@@ -34,7 +36,7 @@ def table_of(results: SweepResults, width: int = WIDTH) -> list[str]:
         lines = _in_two_lines(head, rows, list(names.values()), params, width)
     if len(ranked) > len(shown):
         lines += _wrapped(f"and {len(ranked) - len(shown)} more trials, in {RESULTS}", width)
-    return [*lines, *_errors(shown, width), *_best(results, width)]
+    return [*lines, *_errors(shown), *_best(results, width)]
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
@@ -45,6 +47,11 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
         tails = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
         found[key] = next((tail for tail in tails if _alone(tail, keys)), key)
     return found
+
+
+def shortened(reason: str) -> str:
+    """The reason of a failed trial for a line of text. results.json has all of it."""
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 3]}..."
 
 
 def _alone(tail: str, keys: Sequence[str]) -> bool:
@@ -102,9 +109,9 @@ def _in_two_lines(head: list[str], rows: list[list[str]], names: list[str], para
     return found
 
 
-def _errors(trials: Sequence[TrialResult], width: int) -> list[str]:
-    failed = [f"trial {trial.number} {trial.state}: {escaped(trial.error)}" for trial in trials if trial.error]
-    lines = [line for each in failed[:_MOST_ERRORS] for line in _wrapped(each, width)]
+def _errors(trials: Sequence[TrialResult]) -> list[str]:
+    failed = [f"trial {trial.number} {trial.state}: {escaped(shortened(trial.error))}" for trial in trials if trial.error]
+    lines = failed[:_MOST_ERRORS]
     more = len(failed) - _MOST_ERRORS
     return [*lines, f"and {more} more failures"] if more > 0 else lines
 
