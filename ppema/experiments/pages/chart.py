@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,16 +14,21 @@ _LEFT, _TOP, _BOTTOM = 54, 12, 40
 _LABEL = 15  # between the lines of two labels
 _CHARACTER = 7.2  # the mean width of one in a label
 _LONGEST = 22  # characters of a label
+_BELOW = 70  # characters in the line of the categories
 _MOST_POINTS = 300
-# Curves with more than this share of the range outside of these quantiles are cut off there.
-_QUANTILES, _BEYOND = (0.08, 0.92), 0.3
+# An axis is cut if values lie more than _EXTREME times the range between these quantiles outside of it: shown whole, that range
+# would be less than a fifth of the axis.
+_QUANTILES, _EXTREME = (0.08, 0.92), 4.0
+# Differences of values by less than these shares of them: no axis is cut down to the first, and the second are of rounding.
+_NARROW, _ROUNDING = 1e-6, 1e-12
 
 
 @dataclass(frozen=True)
 class Curve:
     """A line through `xs`, `ys`. None, or a number that is not finite, is a gap.
 
-    style: a class of the style sheet: raw, train, other, or c1 to c6; label: beside its end, "" for none.
+    style: a class of the style sheet: raw, train, other, best, or c1 to c6; label: beside its end, "" for none; key: its text
+    in a list below the chart, "" for none; steps: each value holds until the next one.
     """
 
     name: str
@@ -30,6 +36,8 @@ class Curve:
     ys: Sequence[float | None]
     style: str
     label: str = ""
+    key: str = ""
+    steps: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,8 @@ class Label:
 class Chart:
     """All that a template draws. left, right, top, bottom: the frame of the data; scale: the data's x and y at its corners.
 
-    about: the chart in words; cut: the number of values outside of the frame; readable: whether `scale` is linear.
+    about: the chart in words; keys: style and text of the list below it; cut: the number of values outside of the frame;
+    readable: whether `scale` is linear.
     """
 
     id: str
@@ -94,6 +103,7 @@ class Chart:
     y_ticks: list[Tick]
     marks: list[Mark]
     labels: list[Label]
+    keys: list[tuple[str, str]]
     cut: int
     readable: bool
 
@@ -105,11 +115,13 @@ def draw(
     marks: Sequence[Curve | Points],
     *,
     log_x: bool = False,
+    whole_x: bool = False,
     categories: Sequence[str] = (),
 ) -> Chart | None:
     """The chart of `marks`, later ones above earlier ones; None if nothing in them is finite.
 
-    key: of the ids in the page, unique; log_x: the x axis is logarithmic, all xs are > 0; categories: the names of x = 0, 1, …
+    key: of the ids in the page, unique; log_x: the x axis is logarithmic, all xs are > 0; whole_x: its ticks are integers;
+    categories: the names of x = 0, 1, …
     """
     found = [(mark, _finite(mark, log_x)) for mark in marks]
     shown = [(mark, points) for mark, points in found if np.isfinite(points[:, 1]).any()]
@@ -120,14 +132,19 @@ def draw(
     x0, x1 = _x_range(every[:, 0], categories, padded=any(isinstance(mark, Points) for mark, _ in shown))
     y0, y1 = _y_range(every[:, 1])
     widest = max((min(len(mark.label), _LONGEST) for mark, _ in shown if isinstance(mark, Curve)), default=0)
-    left, right = _LEFT, WIDTH - 14 - round(widest * _CHARACTER)
+    y_ticks = _ticks(y0, y1)
+    left = max(_LEFT, 14 + round(max((len(text) for _, text in y_ticks), default=0) * _CHARACTER))
+    right = WIDTH - 14 - round(widest * _CHARACTER)
     top, bottom = _TOP, HEIGHT - _BOTTOM
     to_x = lambda x: left + (x - x0) / (x1 - x0) * (right - left)  # noqa: E731
     to_y = lambda y: bottom - (y - y0) / (y1 - y0) * (bottom - top)  # noqa: E731
     drawn, labels = [], []
     for index, (mark, points) in enumerate(shown):
         places = [(to_x(x), to_y(y) if math.isfinite(y) else math.nan) for x, y in points]
-        path = _dots(places, top, bottom) if isinstance(mark, Points) else _line(_thinned(places))
+        if isinstance(mark, Points):
+            path = _dots(places, top, bottom)
+        else:
+            path = _line(_steps(_thinned(places)) if mark.steps else _thinned(places))
         drawn.append(Mark(f"{key}-{index}", mark.name, mark.style, path, isinstance(mark, Points)))
         if mark.label:
             x, y = next(place for place in reversed(places) if math.isfinite(place[1]))
@@ -135,9 +152,9 @@ def draw(
             dots = isinstance(mark, Points)
             labels.append(Label(text, mark.label, mark.style, x if dots else right, y, above=dots))
     if categories:
-        x_ticks = [Tick(to_x(index), _cut(name, 70 / len(categories))) for index, name in enumerate(categories)]
+        x_ticks = [Tick(to_x(index), _cut(name, _BELOW / len(categories))) for index, name in enumerate(categories)]
     else:
-        x_ticks = [Tick(to_x(at), text) for at, text in (_log_ticks(x0, x1) if log_x else _ticks(x0, x1))]
+        x_ticks = [Tick(to_x(at), text) for at, text in (_log_ticks(x0, x1) if log_x else _ticks(x0, x1, whole=whole_x))]
     return Chart(
         id=key,
         title=title,
@@ -149,12 +166,18 @@ def draw(
         bottom=bottom,
         scale=(x0, x1, y0, y1),
         x_ticks=x_ticks,
-        y_ticks=[Tick(to_y(at), text) for at, text in _ticks(y0, y1)],
+        y_ticks=[Tick(to_y(at), text) for at, text in y_ticks],
         marks=drawn,
         labels=[*_apart([each for each in labels if not each.above], top, bottom), *(each for each in labels if each.above)],
+        keys=[(mark.style, mark.key) for mark, _ in reversed(shown) if isinstance(mark, Curve) and mark.key],
         cut=int(np.sum((every[:, 1] < y0) | (every[:, 1] > y1))),
         readable=not (log_x or categories),
     )
+
+
+def fit(categories: Sequence[str]) -> bool:
+    """Whether these names can be read below an axis, none of them cut."""
+    return all(len(each) <= _BELOW / len(categories) for each in categories)
 
 
 def _finite(mark: Curve | Points, log_x: bool) -> np.ndarray:
@@ -176,18 +199,23 @@ def _x_range(xs: np.ndarray, categories: Sequence[str], *, padded: bool) -> tupl
 
 
 def _y_range(ys: np.ndarray) -> tuple[float, float]:
-    """All values, except those far beyond the others: the first evaluations would flatten the later ones."""
+    """All values, except extreme ones, such as first evaluations, which would flatten the others."""
     low, high = (float(each) for each in np.quantile(ys, _QUANTILES))
-    beyond = _BEYOND * (high - low)
     least, most = float(ys.min()), float(ys.max())
-    low, high = (least if least >= low - beyond else low - beyond / 5), (most if most <= high + beyond else high + beyond / 5)
-    pad = 0.05 * (high - low) or abs(high) * 0.05 or 0.5
-    return low - pad, high + pad
+    size, extent = max(abs(low), abs(high)), high - low
+    if extent > _NARROW * size:
+        if most - high > _EXTREME * extent:
+            most = float(ys[ys <= high + extent].max())
+        if low - least > _EXTREME * extent:
+            least = float(ys[ys >= low - extent].min())
+    constant = most - least <= _ROUNDING * size
+    pad = (0.05 * size or 0.5) if constant else 0.05 * (most - least)
+    return least - pad, most + pad
 
 
-def _ticks(low: float, high: float) -> list[tuple[float, str]]:
+def _ticks(low: float, high: float, *, whole: bool = False) -> list[tuple[float, str]]:
     """About five multiples of 1, 2 or 5 times a power of ten, in [low, high], with as many decimals as they need."""
-    raw = (high - low) / 5
+    raw = max((high - low) / 5, 1.0) if whole else (high - low) / 5
     unit = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * unit for factor in (1, 2, 5, 10) if factor * unit >= raw)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -212,6 +240,12 @@ def _thinned(places: list[tuple[float, float]]) -> list[tuple[float, float]]:
     every = -(-len(places) // _MOST_POINTS) if places else 1
     kept = places[::every]
     return kept if (len(places) - 1) % every == 0 else [*kept, places[-1]]
+
+
+def _steps(places: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The corners of a line through the points that changes at each of them at once."""
+    corners = [((after[0], before[1]), after) for before, after in pairwise(places)]
+    return [*places[:1], *(corner for pair in corners for corner in pair)]
 
 
 def _line(places: list[tuple[float, float]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppema.config.swept import Range, parse_swept
 from ppema.config.tree.yaml_text import one_line_yaml
-from ppema.experiments.pages.chart import Chart, Curve, Points, draw
+from ppema.errors import ConfigError
+from ppema.experiments.pages.chart import Chart, Curve, Points, draw, fit
 from ppema.experiments.pages.rendering import render
 from ppema.experiments.pages.run_page import MOST_WARNINGS, commands_of, is_below, name_of, origins_of
 from ppema.experiments.pages.run_processes import processes, warnings_of
@@ -21,10 +24,12 @@ from ppema.log.records import measures_of, read_metrics
 
 # The number of trials, from the best one down, whose curves are drawn.
 DRAWN = 20
-# At most as many different values of a key are places side by side, whatever their distances.
-_CATEGORIES = 6
-# From this ratio of the largest to the smallest value on, an axis is logarithmic.
+# As many curves have colours of their own, those of the other trials than the best one.
+_COLORS = ("c1", "c3", "c4", "c5", "c6")
+# From this ratio of the largest to the smallest value of a list on, an axis is logarithmic.
 _DECADES = 20
+# Characters of settings beside the name of a trial.
+_SHORT = 20
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,15 @@ def sweep_page(path: str | os.PathLike[str]) -> str:
     runs = [Path(each.output) for trial in results.trials for each in trial.runs]
     history = {run: found for run in runs if (found := processes(run))}
     seconds = [each.seconds for found in history.values() for each in found if each.seconds is not None]
+    # Trials that fail early leave no history; one that goes on has the start of its first process there.
     begun = [each.start.time for found in history.values() for each in found]
+    begun += [each.started for each in results.trials if each.started is not None]
     ended = [each.end.time for found in history.values() for each in found if each.end is not None]
+    ended += [each.ended for each in results.trials if each.ended is not None]
     shown = [Path(each.output) for each in best.runs] if best else runs
     start = next((history[run][-1].start for run in shown if run in history), None)
     said = _warnings(runs)
+    curves = _curves(results, ranked)
     return render(
         "sweep.html",
         name=name_of(folder),
@@ -60,8 +69,9 @@ def sweep_page(path: str | os.PathLike[str]) -> str:
         has_length=any(trial.length for trial in results.trials),
         numeric=[key for key in results.over if all(_is_number(trial.params.get(key)) for trial in ranked)],
         params={trial.number: {key: _text(key, trial) for key in results.over} for trial in ranked},
-        charts=[each for each in (*_scatters(results), _in_order(results), _curves(results, ranked)) if each],
-        drawn=min(DRAWN, len(ranked)),
+        charts=[each for each in (*_scatters(results), _in_order(results), curves) if each],
+        drawn=len(curves.marks) if curves else 0,
+        most_drawn=DRAWN,
         tables=_tables(best) if best else [],
         trained=sum(seconds),
         lasted=(max(ended) - min(begun)).total_seconds() if ended else None,
@@ -91,12 +101,30 @@ def _scatters(results: SweepResults) -> list[Chart | None]:
         trials = [trial for trial in _measured(results) if key in trial.params]
         if not trials:
             continue
-        places, names = _places([trial.params[key] for trial in trials])
-        log = not names and all(each > 0 for each in places) and max(places) / min(places) >= _DECADES
+        values, swept = [trial.params[key] for trial in trials], _range_of(results.over[key])
+        places, names = _places(values, swept)
         placed = list(zip(places, trials, strict=True))
-        marks = [_points(kind, placed, results) for kind in _KINDS]
-        found.append(draw(f"key{index}", f"{results.monitor} by {key}", key, marks, log_x=log, categories=names))
+        found.append(
+            draw(
+                f"key{index}",
+                f"{results.monitor} by {key}",
+                key,
+                [_points(kind, placed, results) for kind in _KINDS],
+                log_x=not names and _is_log(swept, places),
+                whole_x=all(isinstance(each, int) for each in values),
+                categories=names,
+            )
+        )
     return found
+
+
+def _range_of(text: str) -> Range | None:
+    """The range in the text of a swept key; None for a list of values."""
+    try:
+        swept = parse_swept(text)
+    except ConfigError:
+        return None
+    return swept if isinstance(swept, Range) else None
 
 
 def _measured(results: SweepResults) -> list[TrialResult]:
@@ -104,16 +132,20 @@ def _measured(results: SweepResults) -> list[TrialResult]:
     return [trial for trial in results.trials if trial.state == "complete" and trial.value is not None]
 
 
-def _places(values: Sequence[Any]) -> tuple[list[float], list[str]]:
-    """The place of each value on the axis, and the names of the places; [] for an axis of numbers."""
-    if all(map(_is_number, values)):
-        kinds = sorted(set(values))
-        if len(kinds) > _CATEGORIES:
-            return list(values), []
-        return [kinds.index(each) for each in values], list(map(one_line_yaml, kinds))
-    texts = list(map(one_line_yaml, values))
-    names = list(dict.fromkeys(texts))
-    return [names.index(each) for each in texts], names
+def _places(values: Sequence[Any], swept: Range | None) -> tuple[list[float], list[str]]:
+    """The place of each value on the axis, and the names of the places; [] for the axis of a range, or of a long list."""
+    numbers, texts = all(map(_is_number, values)), list(map(one_line_yaml, values))
+    names = list(dict.fromkeys(map(one_line_yaml, sorted(values)) if numbers else texts))
+    if numbers and (swept is not None or not fit(names)):
+        return list(values), []
+    return [names.index(text) for text in texts], names
+
+
+def _is_log(swept: Range | None, places: Sequence[float]) -> bool:
+    """Whether an axis of numbers is logarithmic: as the user gave the range, or for a list of positive numbers far apart."""
+    if swept is not None:
+        return swept.kind == "log"
+    return min(places) > 0 and max(places) / min(places) >= _DECADES
 
 
 # Complete trials, and the best one.
@@ -136,25 +168,45 @@ def _in_order(results: SweepResults) -> Chart | None:
         best = trial.value if best is None else choose(best, trial.value or 0.0)
         so_far.append(best)
     marks = [_points(kind, [(trial.number, trial) for trial in completed], results) for kind in _KINDS]
-    line = Curve("best so far", [trial.number for trial in completed], so_far, "c2", "best so far")
-    return draw("order", f"{results.monitor} by trial", "trial", [line, *marks])
+    line = Curve("best so far", [trial.number for trial in completed], so_far, "c2", "best so far", steps=True)
+    return draw("order", f"{results.monitor} by trial", "trial", [line, *marks], whole_x=True)
 
 
 def _curves(results: SweepResults, ranked: Sequence[TrialResult]) -> Chart | None:
-    """The monitored metric over the epochs, for the first run of each of the best trials; the best above the others."""
+    """The monitored metric over the epochs, for the first run of each of the best trials that have it.
+
+    The best trial lies above the others. Few curves have colours and settings; of many, only the best one.
+    """
     weights, _, metric = results.monitor.partition("/")
+    measured: list[tuple[TrialResult, list[float], list[float | None]]] = []
+    for trial in ranked:
+        records = read_metrics(Path(trial.runs[0].output)) if trial.runs and len(measured) < DRAWN else []
+        found = [each for each in records if each["kind"] == "eval" and each["weights"] == weights]
+        if any(each.get(metric) is not None for each in found):
+            measured.append((trial, [each["epoch"] for each in found], [each.get(metric) for each in found]))
+    colors = iter(_COLORS if len(measured) <= len(_COLORS) + 1 else ())
     curves = []
-    for trial in reversed([each for each in ranked[:DRAWN] if each.runs]):
-        records = [
-            record
-            for record in read_metrics(Path(trial.runs[0].output))
-            if record["kind"] == "eval" and record["weights"] == weights
-        ]
-        is_best = trial.number == results.best
-        name, style = f"trial {trial.number}", "best" if is_best else "other"
-        xs, ys = [each["epoch"] for each in records], [each.get(metric) for each in records]
-        curves.append(Curve(name, xs, ys, style, label=name if is_best else ""))
-    return draw("best", f"{results.monitor} of the best trials", "epoch", curves)
+    for trial, xs, ys in measured:
+        style = "best" if trial.number == results.best else next(colors, "other")
+        name, settings = f"trial {trial.number}", _settings(trial)
+        label, key = (name, f"{name}: {settings}") if style != "other" else ("", "")
+        curves.append(Curve(f"{name} ({settings})" if len(settings) <= _SHORT else name, xs, ys, style, label, key))
+    return draw("best", f"{results.monitor} of the best trials", "epoch", curves[::-1])
+
+
+def _settings(trial: TrialResult) -> str:
+    """The values of the swept keys in few characters: `lr 0.01, decay 0.99`. Keys with the same last word are whole."""
+    lasts = Counter(key.rpartition(".")[2] for key in trial.params)
+    words = ((key, key.rpartition(".")[2], value) for key, value in trial.params.items())
+    return ", ".join(f"{last if lasts[last] == 1 else key} {_rounded(value)}" for key, last, value in words)
+
+
+def _rounded(value: Any) -> str:
+    """A value with four digits, or as many as keep its distances to 0 and 1, which matters for a decay."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return one_line_yaml(value)
+    texts = (f"{value:.{digits}g}" for digits in range(4, 18))
+    return next(text for text in texts if abs(float(text) - value) <= 1e-3 * min(abs(value), abs(1 - value)))
 
 
 def _tables(best: TrialResult) -> list[SeedTable]:

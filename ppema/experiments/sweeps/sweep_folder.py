@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from ppema.checkpoint.best import Mode
 from ppema.checkpoint.durable import replace_file
@@ -61,7 +61,8 @@ class TrialResult(BaseModel):
     """One point of the search space.
 
     params: the values of the swept keys; value: the mean over its runs, null unless it is complete; spread: their sample
-    standard deviation, null for a single run; length: with the best mean over its runs; error: of the first failed run.
+    standard deviation, null for a single run; length: with the best mean over its runs; error: of the first failed run;
+    started: when it began, or went on; ended: null while it runs or waits.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,6 +75,8 @@ class TrialResult(BaseModel):
     length: BestLength | None = None
     runs: tuple[RunResult, ...] = ()
     error: str | None = None
+    started: AwareDatetime | None = None
+    ended: AwareDatetime | None = None
 
 
 class SweepResults(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,4 +64,11 @@ def result_of(space: Space, trial: FrozenTrial) -> TrialResult:
         length=best_length(lengths, space.mode) if complete else None,
         runs=runs,
         error=error,
+        started=_with_offset(trial.datetime_start),
+        ended=_with_offset(trial.datetime_complete),
     )
+
+
+def _with_offset(time: datetime | None) -> datetime | None:
+    """A local time of Optuna, which has no offset, with that of this machine, in whole seconds."""
+    return None if time is None else time.astimezone().replace(microsecond=0)

@@ -25,6 +25,11 @@ const table = document.querySelector("table.sortable");
 table.tHead.rows[0].cells[1].click();
 return [...table.tBodies[0].rows].map(row => Number(row.cells[1].textContent));
 """
+NARROW = """
+document.body.style.width = "420px";
+const box = selector => [...document.querySelectorAll(selector)].map(each => each.getBoundingClientRect());
+return [Math.max(...box(".caption").map(each => each.right)), Math.min(...box(".reason").map(each => each.width))];
+"""
 WIDTH = "return [document.documentElement.scrollWidth, window.innerWidth];"
 
 
@@ -57,4 +62,7 @@ def test_the_pages_are_drawn_and_load_nothing(pages, tmp_path):
         assert {"key0-1", "key1-1", "key2-1", "order-0", "best-9"} <= {each[0] for each in drawn}
         rates = page.run(SORTED)
         assert rates == sorted(rates) and len(rates) == 10
+        # On a telephone, captions do not scroll away with their tables, and reasons of failures are no towers of words.
+        right, reason = page.run(NARROW)
+        assert right <= 420 and reason > 250
         assert (loaded, more, page.messages()) == (0, 0, [])

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import re
 import statistics
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from support.html_pages import page_at
 from support.reported_runs import written_config, written_run, written_sweep
-from test_run_page import EVIL, check
+from test_run_page import EVIL, check, facts
 
 import ppema
 from ppema.experiments.pages.chart import Curve, draw
-from ppema.experiments.sweeps.sweep_folder import SWEEP, read_results, write_results
+from ppema.experiments.sweeps.sweep_folder import SWEEP, TRIALS, read_results, write_results
 from ppema.log.history import recorded
 from ppema.log.records import read_metrics
 
@@ -91,6 +93,70 @@ def test_settings_are_exact_and_each_value_has_its_place(sweep, tmp_path):
     assert ticks and re.findall(r'text-anchor="middle">(0\.9+5?)<', ticks[0]) == ["0.9999", "0.99995", "0.99999", "0.9999999"]
     (path,) = (each["d"] or "" for each in page.tags("path") if each.get("id") == "key0-0")
     assert len(set(re.findall(r"M([\d.]+) ", path))) == 4
+
+
+def changed(results, folder, trials, **keys):
+    """The page of the sweep with other `trials`, in the new `folder`, in which their runs are as well."""
+    results = results.model_copy(update={"output": str(folder), "trials": tuple(trials), **keys})
+    (folder / TRIALS).mkdir(parents=True)
+    (folder / SWEEP).touch()
+    for trial in trials:
+        for run in trial.runs:
+            (folder / TRIALS / Path(run.output).name).symlink_to(run.output)
+    write_results(results)
+    return page_at(ppema.report(folder))
+
+
+def test_axes_have_the_form_that_the_user_gave(sweep, tmp_path):
+    """Ranges are axes of numbers even for few values, and logarithmic only if they were; lists are places side by side."""
+    results = read_results(sweep)
+    trials = [trial for trial in results.trials if trial.state == "complete"][:3]
+    values = {"width": (4, 8, 32), "rate": (0.02, 0.04, 0.16), "share": (0.01, 0.5, 0.9), "decay": (0.9, 0.99, 0.999)}
+    found = [
+        trial.model_copy(update={"params": {key: each[index] for key, each in values.items()}})
+        for index, trial in enumerate(trials)
+    ]
+    over = {"width": "int:4..32", "rate": "log:1e-2..2e-1", "share": "0.01..0.9", "decay": "0.9, 0.99, 0.999"}
+    page = changed(results, tmp_path / "sweep", found, over=over, best=None)
+    check(page)
+    xs = {each["id"]: list(map(float, re.findall(r"M([\d.]+) ", each["d"]))) for each in page.tags("path") if "id" in each}
+    shares = [
+        (xs[f"key{index}-0"][1] - xs[f"key{index}-0"][0]) / (xs[f"key{index}-0"][2] - xs[f"key{index}-0"][0])
+        for index in range(4)
+    ]
+    assert shares == pytest.approx([4 / 28, 1 / 3, 0.49 / 0.89, 0.5], abs=2e-3)
+
+
+def test_it_says_how_many_curves_are_drawn_and_with_which_settings(sweep, tmp_path):
+    results = read_results(sweep)
+    complete = [trial for trial in results.trials if trial.state == "complete"][:3]
+    found = [
+        *(trial.model_copy(update={"params": {"a.lr": 0.01178144, "decay": 0.99995}}) for trial in complete),
+        results.trials[6].model_copy(update={"runs": (), "params": {"a.lr": 1.0, "decay": 0.5}}),
+    ]
+    page = changed(results, tmp_path / "sweep", found, over={"a.lr": "log:1e-3..1", "decay": "0.5, 0.99995"}, best=1)
+    assert "3 trials have a curve, that of the first seed." in page.text
+    for number in (0, 1, 2):
+        assert f"trial {number}: lr 0.01178, decay 0.99995\n" in page.text
+    assert "20 trials have a curve, that of the first seed: the best ones." in page_at(ppema.report(sweep)).text
+
+
+def test_its_time_is_from_the_first_start_to_the_last_end_of_a_trial(sweep, tmp_path):
+    """Trials that fail early have no history; these have no other source."""
+    results, begun = read_results(sweep), datetime(2026, 1, 31, 23, 59, tzinfo=timezone(timedelta(hours=2)))
+    times = [(0, 30), (10, 40), (30, 132), (40, None)]
+    found = [
+        trial.model_copy(
+            update={
+                "runs": (),
+                "started": begun + timedelta(seconds=start),
+                "ended": None if end is None else begun + timedelta(seconds=end),
+            }
+        )
+        for trial, (start, end) in zip(results.trials, times, strict=False)
+    ]
+    assert facts(changed(results, tmp_path / "sweep", found))["took"] == "2 min 12 s"
+    assert facts(page_at(tmp_path / "sweep/report.html"))["started"] == "<time>2026-01-31 23:59 +0200</time>"
 
 
 def test_ticks_of_a_narrow_axis_differ():

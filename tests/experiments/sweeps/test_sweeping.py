@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import optuna
@@ -76,6 +77,9 @@ def test_a_failed_trial_is_recorded_and_the_others_go_on(here):
     ]
     assert [run.state for run in results.trials[0].runs] == ["failed"]
     assert results.best == 1
+    now = datetime.now().astimezone()
+    begun = now - timedelta(minutes=2)
+    assert all(each.started and each.ended and begun <= each.started <= each.ended <= now for each in results.trials)
 
 
 def test_a_sweep_without_a_complete_trial_returns_1(here, monkeypatch, capsys):

@@ -18,7 +18,7 @@ for (const svg of document.querySelectorAll("svg[data-scale]")) {
   svg.addEventListener("pointermove", event => {
     const box = svg.getBoundingClientRect();
     const x = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
-    const nearer = (a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a;
+    const nearer = (a, b) => Math.abs(b[0] - x) <= Math.abs(a[0] - x) ? b : a;
     const near = marks.map(({name, points}) => ({name, point: points.reduce(nearer)}));
     const at = near.map(each => each.point).reduce(nearer)[0];
     const values = near.filter(each => Math.abs(each.point[0] - at) < 1).map(each => `${each.name} ${rounded(toY(each.point[1]), y0, y1)}`);
