@@ -142,7 +142,11 @@ def _metric(faults: _Faults, section: Sweep) -> tuple[str, str]:
         return "", "max"
     mode = section.mode or mode_of(metric, train.monitors, train.mode)
     if mode is None and not has_direction(metric):
-        faults.add(which_is_best([metric]).problems[0].message, "mode")
+        names = ["loss", *(each.figure for each in faults.config.metrics)]
+        if metric not in names and (hint := did_you_mean(metric, names)):
+            faults.add(f"{metric!r} is not measured{hint}", "monitor")
+        else:
+            faults.add(which_is_best([metric]).problems[0].message, "mode")
     return monitor, "min" if wants_less(metric, mode) else "max"
 
 

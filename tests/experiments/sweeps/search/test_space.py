@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from support.commands import ROOT
 from support.configs import write_config
 
 from ppema.cli.common import flag
@@ -220,3 +221,8 @@ def test_faults_of_the_section_are_found_when_the_config_is_loaded(file):
         ("data..x", "expected a key such as lr.args.learning_rate"),
         ("train", "all trials are compared by one metric: give `monitor` of the sweep"),
     ]
+
+
+def test_a_typo_in_the_metric_is_named():
+    with pytest.raises(ConfigError, match="^monitor: 'acuracy' is not measured; did you mean 'accuracy'[?]$"):
+        space_of(ROOT / "configs/digits_mlp.yml", monitor="ema/acuracy")
