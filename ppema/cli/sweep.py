@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema sweep") -> int:
 def _sweep(launcher: Sequence[str], words: Sequence[str], arguments: argparse.Namespace) -> int:
     from ppema.experiments.sweeps.search.results_table import table_of
     from ppema.experiments.sweeps.search.space_checks import space_of
-    from ppema.experiments.sweeps.shared.study_storage import without_password
+    from ppema.experiments.sweeps.shared.masking import url_without_password
     from ppema.experiments.sweeps.sweeping import run_sweep
 
     options = ("method", "trials", "seeds", "jobs", "monitor", "mode", "objective", "prune", "lengths")
@@ -76,7 +76,8 @@ def _sweep(launcher: Sequence[str], words: Sequence[str], arguments: argparse.Na
     if outcome.results.best is not None:
         say(on_terminal("to compare its runs: ", shlex.join([*beside(launcher, "compare"), output])))
     if outcome.stopped_by:
-        say(on_terminal("to go on: ", without_password(shlex.join([*launcher, *words]))))
+        shown = [url_without_password(word) if "://" in word else word for word in (*launcher, *words)]
+        say(on_terminal("to go on: ", shlex.join(shown)))
     if arguments.json:
         print_json(outcome.results.model_dump(mode="json"))
     if outcome.stopped_by:

@@ -157,9 +157,17 @@ def _relative(place: str) -> str:
 
 
 def _commit(folder: str) -> str | None:
-    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """The commit of the work tree, with "-dirty" if a tracked file differs; None without one.
+
+    `git describe --dirty` would lock the index, and a `git commit` of the user could then fail.
+    """
+    command = ["git", "--no-optional-locks", "-C", folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=False)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
+    lines = done.stdout.splitlines()
+    commit = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), "(initial)")
+    if done.returncode or commit == "(initial)":
+        return None
+    return commit if all(line.startswith("#") for line in lines) else f"{commit}-dirty"

@@ -52,7 +52,7 @@ def main(arguments):
     with open(f"{output}/metrics.jsonl", "ab", buffering=0) as metrics:
         while step < steps:
             if stopping:
-                replace(f"{output}/saved", str(step))
+                save(output, step)
                 return STOPPED
             time.sleep(seconds / steps)
             step += 1
@@ -68,8 +68,8 @@ def main(arguments):
             }
             metrics.write(f"{json.dumps(record)}\n".encode())
             if step % 2 == 0 and step < steps:
-                replace(f"{output}/saved", str(step))
-    replace(f"{output}/saved", str(steps))
+                save(output, step)
+    save(output, steps)
     name, path = os.path.basename(output), os.environ["TRAINEE_LEDGER"]
     # A former process of this run may have been killed between the two writes.
     if began < steps or not any(line.split()[0] == name for line in text(path).splitlines()):
@@ -81,6 +81,11 @@ def main(arguments):
 def value(lr, seed, step):
     """The accuracy: best for a learning rate of 0.01, and better with each step."""
     return 1 - 0.1 * abs(math.log10(lr) + 2) - 0.3 / step + 0.001 * seed
+
+
+def save(output, step):
+    os.makedirs(f"{output}/checkpoints/step-{step:08d}", exist_ok=True)
+    replace(f"{output}/saved", str(step))
 
 
 def saved(output):

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ppema.errors import TrainingError
+
 
 class MetricTail:
     """The evaluations of one run, read while it writes them.
@@ -23,17 +25,18 @@ class MetricTail:
         self.steps_per_epoch = 0.0
 
     def new(self) -> list[tuple[int, float | None]]:
-        """The evaluations since the last call: the step, and the metric, None if it is not finite. Raises OSError."""
+        """The evaluations since the last call: the step, and the metric, None if it is not finite. Raises TrainingError."""
         try:
-            file = open(self._file, "rb")  # noqa: SIM115
+            with open(self._file, "rb") as file:
+                found = os.fstat(file.fileno())
+                if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._offset:
+                    self._identity, self._offset = (found.st_dev, found.st_ino), 0
+                file.seek(self._offset)
+                lines = file.read(max(0, found.st_size - self._offset))
         except FileNotFoundError:
             return []
-        with file:
-            found = os.fstat(file.fileno())
-            if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._offset:
-                self._identity, self._offset = (found.st_dev, found.st_ino), 0
-            file.seek(self._offset)
-            lines = file.read(max(0, found.st_size - self._offset))
+        except OSError as error:
+            raise TrainingError(f"{self._file}: it can not be read: {error.strerror}") from error
         whole = lines[: lines.rfind(b"\n") + 1]
         self._offset += len(whole)
         values = (self._value(line) for line in whole.splitlines())

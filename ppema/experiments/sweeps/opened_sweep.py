@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ppema.checkpoint.durable import replace_file
 from ppema.config import load_config
@@ -16,9 +17,10 @@ from ppema.config.differing import differences
 from ppema.config.tree.yaml_text import block_yaml
 from ppema.errors import Naming, PpemaError, SetupError, listed, one_line
 from ppema.experiments.sweeps.search.space import Space
+from ppema.experiments.sweeps.shared.outage import StorageOutageError, WatchedStorage
 from ppema.experiments.sweeps.shared.study_storage import open_storage
 from ppema.experiments.sweeps.shared.trial_lock import LOCKS, TrialLock
-from ppema.experiments.sweeps.sweep_folder import JOURNAL, PROCESS_LOG, REPORT, RESULTS, SWEEP, TRIALS, is_sweep
+from ppema.experiments.sweeps.sweep_folder import JOURNAL, PLACE, PROCESS_LOG, REPORT, RESULTS, SWEEP, TRIALS, is_sweep
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -34,12 +36,12 @@ class OpenedSweep:
     """A sweep that this process takes part in.
 
     place: names the machine and the folder for the processes on other machines, which reach a storage outside the folder; None
-    without one.
+    without one. No other folder has it, not even one with the same path on a machine of the same name.
     """
 
     space: Space
     folder: Path
-    storage: BaseStorage
+    storage: WatchedStorage
     study: Study
     place: str | None
 
@@ -67,6 +69,7 @@ def open_sweep(space: Space, folder: Path, url: str | None) -> OpenedSweep:
             study = _study(space, storage, _name(folder, storage, url), config, new=before is None, own=url is None)
             if before is None or before != space.section.trials:
                 replace_file(folder / SWEEP, block_yaml(config).encode())
+            place = None if url is None else _place(folder)
     except OSError as error:
         raise SetupError(f"{folder}: the sweep's folder can not be written: {error.strerror or error}") from error
     except PpemaError:
@@ -76,16 +79,23 @@ def open_sweep(space: Space, folder: Path, url: str | None) -> OpenedSweep:
             if made:
                 folder.rmdir()
         raise
-    place = None if url is None else f"{platform.node()}:{os.path.realpath(folder)}"
     return OpenedSweep(space, folder, storage, study, place)
 
 
-def _name(folder: Path, storage: BaseStorage, url: str | None) -> str:
+def _name(folder: Path, storage: WatchedStorage, url: str | None) -> str:
     """The name of the sweep's study: of the only one in a journal, or else of the folder."""
     import optuna
 
-    found = optuna.get_all_study_names(storage) if url is None else []
+    found = optuna.get_all_study_names(cast("BaseStorage", storage)) if url is None else []
     return found[0] if len(found) == 1 else os.path.basename(os.path.realpath(folder))
+
+
+def _place(folder: Path) -> str:
+    """The machine and the id of the folder, which is made at the first call. Raises OSError."""
+    file = folder / PLACE
+    if not file.exists():
+        replace_file(file, f"{uuid.uuid4().hex}\n".encode())
+    return f"{platform.node()}:{file.read_text().strip()}"
 
 
 def _checked(folder: Path, config: dict[str, Any], *, replaceable: bool) -> int | None:
@@ -94,7 +104,7 @@ def _checked(folder: Path, config: dict[str, Any], *, replaceable: bool) -> int 
     replaceable: whether a sweep of another config that trained nothing is removed.
     """
     if not is_sweep(folder):
-        found = sorted(each.name for each in os.scandir(folder) if each.name not in (LOCKS, JOURNAL, f"{JOURNAL}.lock"))
+        found = sorted(each.name for each in os.scandir(folder) if each.name not in (LOCKS, JOURNAL, f"{JOURNAL}.lock", PLACE))
         if found:
             what = "is the folder of a run" if "config.yml" in found else f"holds other files ({listed(found)})"
             raise PpemaError(Naming("{to}: {} {}: name another folder for the sweep", folder, what))
@@ -137,7 +147,7 @@ def _compare(was: dict[str, Any], now: dict[str, Any], where: str) -> None:
         raise PpemaError(Naming(message, where, listed(changed)))
 
 
-def _study(space: Space, storage: BaseStorage, name: str, config: dict[str, Any], *, new: bool, own: bool) -> Study:
+def _study(space: Space, storage: WatchedStorage, name: str, config: dict[str, Any], *, new: bool, own: bool) -> Study:
     """The study of the sweep, created if there is none.
 
     new: whether its folder is; own: whether the storage is the folder's journal. Raises PpemaError if the
@@ -149,7 +159,7 @@ def _study(space: Space, storage: BaseStorage, name: str, config: dict[str, Any]
 
     try:
         study = optuna.create_study(
-            storage=storage,
+            storage=cast("BaseStorage", storage),
             study_name=name,
             direction="maximize" if space.mode == "max" else "minimize",
             pruner=MedianAtShare(space.section.prune_after, len(space.seeds)),
@@ -164,8 +174,8 @@ def _study(space: Space, storage: BaseStorage, name: str, config: dict[str, Any]
             raise PpemaError(Naming(message, name))
         if before is None:
             study.set_user_attr(_CONFIG, config)
-    except OSError:
-        raise
+    except StorageOutageError as error:
+        raise SetupError(f"the study {name!r} can not be opened in the sweep's storage: {error.fault}") from error
     except (optuna.exceptions.OptunaError, ValueError, KeyError, AssertionError) as error:
         raise SetupError(f"the study {name!r} can not be opened in the sweep's storage: {one_line(error)}") from error
     if before is not None:

@@ -19,6 +19,7 @@ from ppema.log.run import run
 
 SWEEP = "sweep.yml"  # the resolved base config with the section `sweep`
 JOURNAL = "study.journal"  # of Optuna, unless another storage is named
+PLACE = "place"  # a random id of the folder, where machines share another storage
 TRIALS = "trials"
 RESULTS = "results.json"
 REPORT = "report.html"

@@ -5,9 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Protocol, TextIO
+
+from rich.console import Console, ConsoleOptions
+from rich.text import Text
 
 from ppema.errors import escaped
+from ppema.log.terminal.progress import write_at_once
+from ppema.log.terminal.region import filled, gauge, is_live, print_above, region
+
+_WIDTH = 20  # of the bar
 
 
 class SweepBar(Protocol):
@@ -15,49 +22,66 @@ class SweepBar(Protocol):
 
     live: bool
 
-    def line(self, text: str) -> None: ...
-    def update(self, ended: int, training: str) -> None: ...
+    def line(self, text: str) -> None:
+        """Print a line."""
+
+    def notice(self, text: str) -> None:
+        """Show a line. A signal handler may call it."""
+
+    def update(self, ended: int, training: str) -> None:
+        """Show how many trials have ended, and what trains."""
 
 
 @contextmanager
 def sweep_progress(total: int) -> Iterator[SweepBar]:
     """Lines on stderr, and a bar below them if it is a terminal. total: the number of trials."""
-    if not sys.stderr.isatty():
-        yield _SweepLines()
+    if not is_live(sys.stderr):
+        yield _SweepLines(sys.stderr)
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (
-        TextColumn("{task.completed}/{task.total} trials"),
-        BarColumn(bar_width=20),
-        TextColumn("{task.description}", markup=False),
-    )
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as shown:
-        yield _SweepTerminal(shown, shown.add_task("", total=total))
+    shown = _SweepRegion(sys.stderr, total)
+    with shown.region:
+        yield shown
 
 
 class _SweepLines:
     live = False
 
+    def __init__(self, stream: TextIO | None):
+        self._stream = stream
+
     def line(self, text: str) -> None:
-        # The sweep goes on if stderr was closed.
-        with suppress(OSError):
-            print(escaped(text), file=sys.stderr, flush=True)
+        # The sweep goes on if stderr was closed, which is a ValueError if this process did it.
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                print(escaped(text), file=self._stream, flush=True)
+
+    def notice(self, text: str) -> None:
+        write_at_once(text)
 
     def update(self, ended: int, training: str) -> None:
         pass
 
 
-class _SweepTerminal:
+class _SweepRegion:
     live = True
 
-    def __init__(self, shown: Any, task: Any):
-        self._shown = shown
-        self._task = task
+    def __init__(self, stream: TextIO, total: int):
+        self._total, self._ended, self._training, self._notice = total, 0, "", ""
+        self.region = region(self, stream, transient=True)
 
     def line(self, text: str) -> None:
-        self._shown.console.print(escaped(text), markup=False, highlight=False)
+        print_above(self.region, text)
+
+    def notice(self, text: str) -> None:
+        self._notice = text
 
     def update(self, ended: int, training: str) -> None:
-        self._shown.update(self._task, completed=ended, description=escaped(training))
+        self._ended, self._training = ended, training
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """The region's lines."""
+        bar = gauge(self._ended / self._total, _WIDTH, ascii_only=options.ascii_only)
+        lines = filled([f"{self._ended}/{self._total} trials", bar, escaped(self._training)], options.max_width)
+        for line in [*lines, self._notice]:
+            if line:
+                yield Text(line, overflow="fold", no_wrap=False)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,15 @@ from ppema.errors import PpemaError, listed
 from ppema.experiments.sweeps.opened_sweep import OpenedSweep, open_sweep
 from ppema.experiments.sweeps.refused_trials import Refusals
 from ppema.experiments.sweeps.search.results_table import shortened
+from ppema.experiments.sweeps.seed_run import Settings
 from ppema.experiments.sweeps.shared.claims import Claim, Claims, Pace
 from ppema.experiments.sweeps.shared.outage import StoragePatience
-from ppema.experiments.sweeps.shared.trial_lock import LOCKS
-from ppema.experiments.sweeps.sweep_folder import SweepResults, trial_folder, write_results
+from ppema.experiments.sweeps.shared.trial_lock import LOCKS, TrialLock
+from ppema.experiments.sweeps.sweep_folder import RESULTS, SweepResults, write_results
 from ppema.experiments.sweeps.sweep_progress import SweepBar, sweep_progress
+from ppema.experiments.sweeps.trial_board import TrialBoard
 from ppema.experiments.sweeps.trial_process import ppema_command
-from ppema.experiments.sweeps.trial_runs import Settings, TrialEnd, TrialRuns
+from ppema.experiments.sweeps.trial_runs import TrialEnd, TrialRuns
 from ppema.experiments.sweeps.trial_table import result_of, results_of
 from ppema.log.figure_texts import with_spread
 from ppema.training.stop import StopRequest, stop_requests
@@ -59,7 +62,7 @@ def run_sweep(
     The trainings save before, and continue with the next sweep.
     """
     opened = open_sweep(space, Path(to or f"{space.config.output}-sweep"), storage)
-    with sweep_progress(space.trials) as bar, stop_requests("the trainings save first") as stop, stop.told(bar.line):
+    with sweep_progress(space.trials) as bar, stop_requests("the trainings save first") as stop, stop.told(bar.notice):
         outcome = Sweeping(opened, launcher or ppema_command("train"), bar, stop, pace).run()
         _write_report(opened.folder, bar)
         return outcome
@@ -88,7 +91,8 @@ class Sweeping:
         self._jobs = opened.space.section.jobs
         self._claims = Claims(opened.study, opened.storage, opened.folder, opened.space.trials, opened.place, pace)
         self._settings = Settings(opened.space, opened.folder, launcher, _threads(opened.space, self._jobs))
-        self._patience = StoragePatience(_PATIENCE, bar.line)
+        self._patience = StoragePatience(opened.storage, _PATIENCE, bar.line)
+        self._board = TrialBoard(opened.space, opened.folder)
         self._active: list[TrialRuns] = []
         self._refusals = Refusals(opened.space, sound=False)
         self._looked = self._written = self._shown = 0.0
@@ -96,16 +100,16 @@ class Sweeping:
 
     def run(self) -> SweepOutcome:
         """Go on until all trials have ended, or until a signal stops the sweep."""
-        trials = self._claims.trials()
-        self._begin(trials)
+        self._begin(self._patience.insisted(self._claims.trials))
         try:
             while not self._step():
                 time.sleep(_TICK)
+            results = self._patience.insisted(self._write_results)
         except BaseException:
             self._end_at_once()
             raise
-        results = self._results()
-        write_results(results)
+        finally:
+            self._board.close()
         with suppress(OSError):
             os.rmdir(self._opened.folder / LOCKS)
         return SweepOutcome(results, self._stop.signal if self._stopped else None)
@@ -127,18 +131,22 @@ class Sweeping:
             for each in self._active:
                 each.stop()
         for each in list(self._active):
-            with self._patience.trying():
-                if (ending := each.poll()) is not None:
-                    self._ended(each, ending)
-        over = False
-        with self._patience.trying():
-            while self._refusals.sound and (held := self._refusals.held):
-                runs, ending = held[0]
-                runs.fail(ending.reason)
-                del held[0]
-                self._say(runs, "failed", ending.reason)
-            over = self._wind_up() if self._stopped else self._fill()
-            self._show()
+            self._patience.tried(partial(self._look_at, each))
+        return bool(self._patience.tried(self._go_on))
+
+    def _look_at(self, runs: TrialRuns) -> None:
+        if (ending := runs.poll()) is not None:
+            self._ended(runs, ending)
+
+    def _go_on(self) -> bool:
+        """Record trials that refused their input, and begin others. Returns whether the sweep is over."""
+        while self._refusals.sound and (held := self._refusals.held):
+            runs, ending = held[0]
+            runs.fail(ending.reason)
+            del held[0]
+            self._say(runs, "failed", ending.reason)
+        over = self._wind_up() if self._stopped else self._fill()
+        self._show()
         return over
 
     def _fill(self) -> bool:
@@ -180,30 +188,21 @@ class Sweeping:
 
     def _ended(self, runs: TrialRuns, ending: TrialEnd) -> None:
         """Note the end of a trial that no longer trains."""
-        self._active.remove(runs)
-        self._waiting = False
         if ending.state == "stopped":
             self._claims.give_back(runs.claim)
-        elif ending.state == "lost":
+        self._active.remove(runs)
+        self._waiting = False
+        if ending.state == "lost":
             runs.claim.lock.release()
             self._bar.line(f"trial {runs.claim.number}: another machine took it over")
         elif ending.state == "refused":
             self._refusals.add(runs, ending)
             if self._refusals.are_of_the_config(self._claims.trials(), self._active):
                 raise PpemaError(self._refusals.message())
-        else:
+        elif ending.state != "stopped":
             self._refusals.sound = True
-            self._draw(runs)
+            self._board.add(runs.claim.number, runs.params)
             self._say(runs, ending.state, ending.reason)
-
-    def _draw(self, runs: TrialRuns) -> None:
-        """Add the ended trial to VisualDL's table of hyperparameters. A sweep does not depend on it."""
-        from ppema.log.run_board import draw_hyperparameters
-
-        for seed in self._space.seeds:
-            folder = trial_folder(self._opened.folder, runs.claim.number, seed) / "vdl"
-            with suppress(OSError, PpemaError):
-                draw_hyperparameters(folder, {**runs.params, "seed": seed}, self._space.monitor.partition("/")[2])
 
     def _contrast(self) -> int | None:
         """The trial that tells whether a value of the refused trials is at fault."""
@@ -227,7 +226,10 @@ class Sweeping:
             self._wind_up()
             for each in self._active:
                 self._claims.give_back(each.claim)
-            write_results(self._results())
+            self._write_results()
+        # Where the storage did not allow it, another call may take them over.
+        for each in (*self._active, *(runs for runs, _ in self._refusals.held)):
+            each.claim.lock.release()
 
     def _say(self, runs: TrialRuns, state: str, reason: str) -> None:
         """Show the end of a trial in one line, and write the results if the last write is a while ago."""
@@ -245,7 +247,7 @@ class Sweeping:
     def _write(self) -> None:
         """Write the results if the last write is a while ago."""
         if time.monotonic() - self._written > _LOOK:
-            write_results(self._results())
+            self._write_results()
             self._written = time.monotonic()
 
     def _show(self) -> None:
@@ -257,8 +259,12 @@ class Sweeping:
         steps = [f"trial {each.claim.number} seed {each.seed} step {each.step or 0}" for each in self._active]
         self._bar.update(sum(each.state.is_finished() for each in found), listed(steps, 2))
 
-    def _results(self) -> SweepResults:
-        return results_of(self._space, self._opened.folder, self._claims.trials())
+    def _write_results(self) -> SweepResults:
+        """Replace results.json. The lock covers the read too, so that no process replaces a newer state by an older one."""
+        with TrialLock.wait(self._opened.folder, RESULTS):
+            results = results_of(self._space, self._opened.folder, self._claims.trials())
+            write_results(results)
+            return results
 
 
 def _threads(space: Space, jobs: int) -> int | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ppema
+from ppema.errors import TrainingError
 from ppema.experiments.sweeps import orphans
 from ppema.experiments.sweeps.search.best_length import SEARCHED
 from ppema.experiments.sweeps.sweep_folder import PROCESS_LOG
@@ -48,20 +49,23 @@ class TrialProcess:
     """A running process. Its output goes to the end of process.log in the run's folder `output`."""
 
     def __init__(self, command: Sequence[str], output: Path, lock: int):
-        """Start `command`. lock: a handle that the process inherits. Raises OSError."""
-        output.mkdir(parents=True, exist_ok=True)
+        """Start `command`. lock: a handle that the process inherits. Raises TrainingError."""
         self._log = output / PROCESS_LOG
-        with open(self._log, "ab") as log:
-            self._begin = log.tell()
-            # Ctrl-C in a terminal reaches its whole session; a training must get one signal, to save and end.
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", orphans.__file__, str(os.getpid()), *command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[lock],
-                start_new_session=True,
-            )
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            with open(self._log, "ab") as log:
+                self._begin = log.tell()
+                # Ctrl-C in a terminal reaches its whole session; a training must get one signal, to save and end.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", orphans.__file__, str(os.getpid()), *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[lock],
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise TrainingError(f"{output}: the run can not be started: {error.strerror}") from error
 
     def ended(self) -> int | None:
         """The exit code, -N after signal N; None while the process runs."""

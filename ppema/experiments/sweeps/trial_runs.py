@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ppema.config import load_config
-from ppema.config.differing import differences
-from ppema.errors import PpemaError, SetupError, TrainingError, listed
-from ppema.experiments.sweeps.metric_tail import MetricTail
+from ppema.errors import TrainingError
 from ppema.experiments.sweeps.search.best_length import searched_lengths
-from ppema.experiments.sweeps.search.space import Space, override
+from ppema.experiments.sweeps.seed_run import SeedRun, Settings
 from ppema.experiments.sweeps.shared.claims import Claim, Claims
+from ppema.experiments.sweeps.shared.outage import WatchedStorage
 from ppema.experiments.sweeps.sweep_folder import RunResult, trial_folder
-from ppema.experiments.sweeps.trial_process import TrialProcess, is_crash, length_search, of_sweep, training
-from ppema.log.history import Ended, read_history
-from ppema.log.run import run
+from ppema.experiments.sweeps.trial_process import is_crash, of_sweep
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
     from optuna.trial import Trial
 
 # Attributes of a trial in the storage. RUNS: its ended runs, each a RunResult with LENGTHS, the lengths of an average that can
-# win; KILLED: the seed and the last evaluated step of the last training that was ended by a signal; ERROR: why it failed.
+# win; KILLED: the seed and the newest saved step of the last training that was ended by a signal; ERROR: why it failed.
 RUNS, LENGTHS, KILLED, ERROR = "runs", "lengths", "killed", "error"
 _BAD_INPUT = 2  # exit code
-LEAST_SPACE = 2**20  # bytes; with less, a training fails because of the disk
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What all trials of a sweep share.
-
-    folder: of the sweep; launcher: the command that trains; threads: for each training, None if the config names a number.
-    """
-
-    space: Space
-    folder: Path
-    launcher: Sequence[str]
-    threads: int | None
 
 
 @dataclass(frozen=True)
@@ -55,10 +33,16 @@ class TrialEnd:
 
 
 class TrialRuns:
-    """The runs of a claimed trial. Every method may be called again after an error of the storage."""
+    """The runs of a claimed trial. Every method may be called again after an outage of the storage."""
 
     def __init__(
-        self, settings: Settings, trial: Trial, params: dict[str, Any], claim: Claim, claims: Claims, storage: BaseStorage
+        self,
+        settings: Settings,
+        trial: Trial,
+        params: dict[str, Any],
+        claim: Claim,
+        claims: Claims,
+        storage: WatchedStorage,
     ):
         self._settings = settings
         self._trial = trial
@@ -70,15 +54,14 @@ class TrialRuns:
         self._killed: list[int] | None = attributes.get(KILLED)
         self._runs: list[dict[str, Any]] = [each for each in attributes.get(RUNS, []) if each["state"] == "complete"]
         self._reported = set(storage.get_trial(claim.trial_id).intermediate_values)
-        self._process: TrialProcess | None = None
-        self._waiting: list[tuple[int, float | None]] = []  # evaluations that are not reported yet
-        self._pruning = self._stopping = self._lost = self._searching = False
+        self._run: SeedRun | None = None
+        self._stopping = self._lost = False
         self._remark = ""
 
     @property
     def step(self) -> int | None:
         """The step of the last evaluation of the present run; None before the first."""
-        return None if self._process is None else self._last
+        return None if self._run is None else self._run.last
 
     @property
     def seed(self) -> int:
@@ -89,8 +72,8 @@ class TrialRuns:
     def poll(self) -> TrialEnd | None:
         """Report evaluations, and start the next run when one has ended. None while the trial goes on.
 
-        Raises PpemaError if the config changed since the sweep began; TrainingError for a full disk; OSError, and errors of
-        the storage.
+        Raises PpemaError if the config changed since the sweep began; TrainingError for a full disk, and for a folder that can
+        not be used; errors of the storage.
         """
         from optuna.exceptions import UpdateFinishedTrialError
 
@@ -99,34 +82,34 @@ class TrialRuns:
         except UpdateFinishedTrialError:  # by another machine, which took the trial over
             self._lost = True
             self.stop()
-            return TrialEnd("lost") if self._process is None or self._process.ended() is not None else None
+            return None if self.training() else TrialEnd("lost")
 
     def _poll(self) -> TrialEnd | None:
         if not self._lost and not self._claims.keep(self.claim):
             self._lost = True
             self.stop()
-        if self._process is None:
-            if self._lost:
+        if self._run is None:
+            if self._is_lost():
                 return TrialEnd("lost")
             if len(self._runs) == len(self._settings.space.seeds):
                 return self._complete()
             if self._stopping:
                 return TrialEnd("stopped")
-            self._start()
+            self._run = SeedRun(self._settings, self.params, self.claim.number, self.seed, self.claim.lock.handle)
             return None
-        code = self._process.ended()
-        self._report()
-        return None if code is None else self._ended(self._process, code)
+        code = self._run.ended()
+        self._report(self._run)
+        return None if code is None else self._ended(self._run, code)
 
     def stop(self) -> None:
         """Let the training save and end; no further run starts."""
         self._stopping = True
-        if self._process is not None:
-            self._process.stop()
+        if self._run is not None:
+            self._run.stop()
 
     def training(self) -> bool:
         """Whether a training runs."""
-        return self._process is not None and self._process.ended() is None
+        return self._run is not None and self._run.training()
 
     def fail(self, reason: str, *, diverged: bool = False) -> TrialEnd:
         """Record that the trial failed. diverged: whether its values are to blame."""
@@ -138,112 +121,82 @@ class TrialRuns:
         self._tell(TrialState.PRUNED if diverged and self._settings.space.method == "tpe" else TrialState.FAIL)
         return TrialEnd("failed", reason)
 
-    def _start(self) -> None:
-        """Start the training of the next seed, or continue it."""
-        space, number = self._settings.space, self.claim.number
-        _check_unchanged(space)
-        self._output = trial_folder(self._settings.folder, number, self.seed)
-        self._overrides = [*space.overrides(self.params), override("seed", self.seed), override("output", str(self._output))]
-        if self._settings.threads is not None:
-            self._overrides.append(override("runtime.threads", _threads(self._output, self._settings.threads)))
-        self._config = load_config(space.path, self._overrides)
-        self._tail = MetricTail(self._output, space.monitor)
-        self._last: int | None = None
-        self._value: float | None = None
-        self._best: tuple[int, float] | None = None
-        self._waiting.clear()
-        self._searching = False
-        self._launch(training(self._settings.launcher, space.path, self._overrides))
+    def _is_lost(self) -> bool:
+        """Whether another machine has taken the trial over, which then records how it ends."""
+        self._lost = self._lost or not self._claims.holds(self.claim)
+        return self._lost
 
-    def _launch(self, command: Sequence[str]) -> None:
-        self._process = TrialProcess(command, self._output, self.claim.lock.handle)
-
-    def _report(self) -> None:
+    def _report(self, run: SeedRun) -> None:
         """Report new evaluations to Optuna, and end the run if its pruner advises that."""
-        from ppema.experiments.sweeps.search.pruning import point_of, share_of
+        from ppema.experiments.sweeps.search.pruning import point_of
 
-        assert self._process is not None
-        self._waiting += self._tail.new()
-        space = self._settings.space
         fresh = False
         total = sum(each["value"] for each in self._runs)
-        while self._waiting:
-            step, value = self._waiting[0]
-            self._last, self._value = step, value
-            if value is not None:
-                sign = 1 if space.mode == "max" else -1
-                if self._best is None or sign * value > sign * self._best[1]:
-                    self._best = step, value
-                value = self._best[1] if space.section.objective == "best" else value
-                point = point_of(len(self._runs), share_of(self._config, step, self._tail.steps_per_epoch))
-                if point not in self._reported:
-                    # The mean over the runs so far, so that a trial is compared with others after as many runs.
-                    self._trial.report((total + value) / (len(self._runs) + 1), point)
-                    self._reported.add(point)
-                    fresh = True
-            del self._waiting[0]
-        if fresh and space.section.prune and not (self._pruning or self._stopping) and self._trial.should_prune():
-            self._pruning = True
-            self._process.stop()
+        while run.waiting:
+            step, value = run.waiting[0]
+            value = run.compared(step, value)
+            point = point_of(len(self._runs), run.share(step))
+            if value is not None and point not in self._reported and not self._lost:
+                # The mean over the runs so far, so that a trial is compared with others after as many runs.
+                self._trial.report((total + value) / (len(self._runs) + 1), point)
+                self._reported.add(point)
+                fresh = True
+            del run.waiting[0]
+        prunes = self._settings.space.section.prune and not (run.pruning or self._stopping)
+        if fresh and prunes and self._trial.should_prune():
+            run.prune()
 
-    def _ended(self, process: TrialProcess, code: int) -> TrialEnd | None:
+    def _ended(self, run: SeedRun, code: int) -> TrialEnd | None:
         """What follows from the end of a run: None for another run."""
         from optuna.trial import TrialState
 
-        if code == 0 or (self._searching and not self._stopping):
-            return self._reached_its_end(process, code)
-        if self._lost:
+        if self._is_lost():
             return TrialEnd("lost")
+        if code == 0 or (run.searching and not self._stopping):
+            return self._reached_its_end(run, code)
         if self._stopping:
             return TrialEnd("stopped")
-        if shutil.disk_usage(self._output).free < LEAST_SPACE:
+        if run.lacks_space():
             raise TrainingError(f"{self._settings.folder}: the disk is full: free some space, and go on; no trial has failed")
         by = _signal_of(code)
-        if self._pruning and by == signal.SIGTERM:
-            self._record({"state": "pruned", **self._figures()}, self._runs)
+        if run.pruning and by == signal.SIGTERM:
+            self._record({"state": "pruned", **run.figures()}, self._runs)
             self._tell(TrialState.PRUNED)
-            return TrialEnd("pruned", f"after step {self._last} of the run with seed {self.seed}")
+            return TrialEnd("pruned", f"after step {run.last} of the run with seed {self.seed}")
         if by is not None:
-            return self._go_on_after(by)
-        reason = of_sweep(process.last_line(), self.params) or f"the training ended with exit code {code}"
+            return self._go_on_after(run, by)
+        reason = of_sweep(run.last_line(), self.params) or f"the training ended with exit code {code}"
         if code == _BAD_INPUT and not is_crash(reason):
             return TrialEnd("refused", reason)
-        return self.fail(reason, diverged=_has_diverged(self._output))
+        return self.fail(reason, diverged=run.diverged())
 
-    def _go_on_after(self, by: signal.Signals) -> TrialEnd | None:
-        """Continue a training that a signal ended, unless it came no further than the last time."""
-        now = [self.seed, self._last or 0]
+    def _go_on_after(self, run: SeedRun, by: signal.Signals) -> TrialEnd | None:
+        """Continue a training that a signal ended, unless it saved nothing since the last time."""
+        now = [self.seed, run.saved()]
         if now == self._killed:
+            where = f"after its checkpoint of step {now[1]}" if now[1] else "before its first checkpoint"
             hint = ", as the system does when memory is short" if by == signal.SIGKILL else ""
-            return self.fail(f"{by.name} ended the training twice after step {self._last or 0}{hint}")
+            return self.fail(f"{by.name} ended the training twice {where}{hint}")
         self._set(KILLED, now)
-        self._killed, self._process = now, None
+        self._killed, self._run = now, None
         return None
 
-    def _reached_its_end(self, process: TrialProcess, code: int) -> TrialEnd | None:
+    def _reached_its_end(self, run: SeedRun, code: int) -> TrialEnd | None:
         """After the training, and after the search of a length, which may fail."""
-        space, figures = self._settings.space, self._figures()
+        space, figures = self._settings.space, run.figures()
         if figures["value"] is None:
-            when = f"is not finite after step {self._last}" if self._last is not None else "was never measured"
-            return self.fail(f"{space.monitor} {when}", diverged=self._last is not None)
+            when = f"is not finite after step {run.last}" if run.last is not None else "was never measured"
+            return self.fail(f"{space.monitor} {when}", diverged=run.last is not None)
         metric = space.monitor.partition("/")[2]
-        if space.section.lengths and not self._searching:
-            self._searching = True
-            self._launch(length_search(space.path, self._overrides, metric))
+        if space.section.lengths and not run.searching:
+            run.search_length(metric)
             return None
-        lengths = [each.model_dump() for each in searched_lengths(self._output, metric)] if code == 0 else []
+        lengths = [each.model_dump() for each in searched_lengths(run.output, metric)] if code == 0 else []
         if code != 0:
-            self._remark = f"no length was found for seed {self.seed}: {process.last_line()}"
+            self._remark = f"no length was found for seed {self.seed}: {run.last_line()}"
         self._runs = self._record({"state": "complete", LENGTHS: lengths, **figures}, self._runs)
-        self._process = None
+        self._run = None
         return self._poll()
-
-    def _figures(self) -> dict[str, Any]:
-        """The value of the present run, and its step."""
-        if self._settings.space.section.objective == "best":
-            step, value = self._best or (self._last, None)
-            return {"value": value, "step": step}
-        return {"value": self._value, "step": self._last}
 
     def _complete(self) -> TrialEnd:
         from optuna.trial import TrialState
@@ -274,27 +227,3 @@ def _signal_of(code: int) -> signal.Signals | None:
         return signal.Signals(number)
     except ValueError:
         return None
-
-
-def _has_diverged(output: Path) -> bool:
-    """Whether the last training of the run in `output` ended because it diverged."""
-    try:
-        last = read_history(output)[-1:]
-    except SetupError:
-        return False
-    return any(isinstance(each, Ended) and each.diverged for each in last)
-
-
-def _threads(output: Path, default: int) -> int | str:
-    """The number of threads of the run in `output`, which it keeps when it continues; `default` for a new run."""
-    try:
-        return run(output).config.runtime.threads
-    except PpemaError:
-        return default
-
-
-def _check_unchanged(space: Space) -> None:
-    """Raise PpemaError if the files of the config have another content than when the sweep began."""
-    now, before = (each.model_dump(mode="json") for each in (load_config(space.path, space.base), space.config))
-    if changed := differences(before, now, ("sweep",)):
-        raise PpemaError(f"{space.path} has changed since the sweep began: {listed(changed)}: change it back, and go on")

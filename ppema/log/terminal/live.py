@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from textwrap import wrap
 from types import TracebackType
 from typing import TextIO
 
@@ -14,9 +13,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from ppema.errors import escaped
 from ppema.log.figure_texts import figure
-from ppema.log.terminal.region import clock, filled, gauge, region
+from ppema.log.terminal.region import clock, filled, gauge, print_above, region
 from ppema.log.terminal.standings import Standings
 from ppema.log.terminal.standings_table import standings_table
 
@@ -77,10 +75,7 @@ class Live:
         self._notice = text
 
     def line(self, text: str) -> None:
-        console = self._region.console
-        # Words longer than a line, such as paths, stay in one piece, which can be copied.
-        lines = wrap(escaped(text), console.width, break_long_words=False, break_on_hyphens=False)
-        console.print(Text("\n".join(lines)))
+        print_above(self._region, text)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         """The region's lines, within the size of the terminal. At the end it may be higher."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any, TextIO, cast
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.text import Text
+
+from ppema.errors import escaped
 
 _PER_SECOND = 4  # redraws
 
@@ -31,6 +35,13 @@ def region(drawn: RenderableType, stream: TextIO, *, transient: bool = False) ->
         redirect_stdout=sys.stdout.isatty(),
         vertical_overflow="crop",
     )
+
+
+def print_above(shown: Live, text: str) -> None:
+    """Print a line above the region `shown`."""
+    # Words longer than a line, such as paths, stay in one piece, which can be copied.
+    lines = wrap(escaped(text), shown.console.width, break_long_words=False, break_on_hyphens=False)
+    shown.console.print(Text("\n".join(lines)))
 
 
 class _Console(Console):

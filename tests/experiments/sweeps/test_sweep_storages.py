@@ -16,12 +16,15 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.trial import Trial, TrialState
 from support import trainee
-from support.sweeps import ledger, space, started, swept, trainings, until
+from support.sweeps import TRAINEE, ledger, space, started, swept, trainings, until
 
 from ppema.experiments.sweeps.opened_sweep import open_sweep
+from ppema.experiments.sweeps.seed_run import Settings
 from ppema.experiments.sweeps.shared.claims import CLAIM, Claims, Pace
 from ppema.experiments.sweeps.sweep_folder import read_results
+from ppema.experiments.sweeps.trial_runs import RUNS, TrialRuns
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
@@ -46,7 +49,42 @@ def test_another_machine_takes_a_trial_over_when_its_holder_is_silent(here):
     assert time.monotonic() - silent >= 0.3
     assert second.keep(taken) and not first.keep(claim)
     (trial,) = second.trials()
-    assert trial.user_attrs[CLAIM]["place"].endswith("/b/s")
+    assert trial.user_attrs[CLAIM]["place"].endswith(f":{(here / 'b/s/place').read_text().strip()}")
+
+
+def test_folders_of_one_path_on_machines_of_one_name_are_two_places(here):
+    def claims_at(folder):
+        opened = open_sweep(space(trials=1), folder, f"sqlite:///{here}/study.db")
+        return Claims(opened.study, opened.storage, opened.folder, 1, opened.place), opened.place
+
+    first, place = claims_at(here / "s")
+    claim = first.next()
+    os.rename("s", "elsewhere")
+    second, other = claims_at(here / "s")
+    assert second.next() is None
+    assert first.keep(claim) and first.holds(claim)
+    assert other != place and claims_at(here / "s")[1] == other
+
+
+def test_a_trial_that_was_taken_over_is_recorded_by_its_new_holder_only(here):
+    """The sign of life is not due before the training ends."""
+    opened = open_sweep(space(["lr=0.1"], "grid", None), here / "s", f"sqlite:///{here}/study.db")
+    claims = Claims(opened.study, opened.storage, opened.folder, 1, opened.place, Pace(beat=1000))
+    claim = claims.next()
+    runs = TrialRuns(
+        Settings(opened.space, opened.folder, TRAINEE, 1),
+        Trial(opened.study, claim.trial_id),
+        {"lr": 0.1},
+        claim,
+        claims,
+        opened.storage,
+    )
+    assert runs.poll() is None
+    opened.storage.set_trial_user_attr(claim.trial_id, CLAIM, {"by": "another", "place": "there", "count": 0})
+    until(lambda: not runs.training())
+    assert until(runs.poll).state == "lost"
+    (trial,) = claims.trials()
+    assert trial.state == TrialState.RUNNING and RUNS not in trial.user_attrs
 
 
 def free_port() -> int:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,10 +22,11 @@ from support.sweeps import CONFIG, TRAINEE, ledger, space, started, swept, train
 import ppema
 from ppema.cli.main import main as cli
 from ppema.errors import PpemaError, TrainingError
-from ppema.experiments.sweeps import sweeping, trial_runs
+from ppema.experiments.sweeps import seed_run, sweeping
 from ppema.experiments.sweeps.search.space_checks import space_of
 from ppema.experiments.sweeps.sweep_folder import read_results
 from ppema.experiments.sweeps.sweeping import run_sweep
+from ppema.log import run_board
 
 FORMS = "postgresql+psycopg://user@host/database, sqlite:///file.db or grpc://host:port"
 
@@ -44,7 +46,7 @@ def test_a_grid_and_what_optuna_has_of_it(here, capfd):
     assert read_results("s") == results
     assert ledger(here) == [f"{number:04d}-s{seed}" for number in range(4) for seed in (0, 1)]
     said = capfd.readouterr().err
-    assert "trial 2  complete  ema/accuracy 0.9255 ± 0.00071  lr=0.01  averages.ema.decay=0.9\n" in said
+    assert "trial 2  complete  ema/accuracy 0.9255 ± 0.0007  lr=0.01  averages.ema.decay=0.9\n" in said
     journal = JournalStorage(JournalFileBackend("s/study.journal"))
     study = optuna.load_study(study_name="s", storage=journal)
     assert [(each.params, each.value) for each in study.trials] == [(each.params, each.value) for each in results.trials]
@@ -151,7 +153,7 @@ def test_a_killed_training_goes_on_and_fails_if_it_comes_no_further(here, monkey
     (first,) = swept(["lr=0.1"], "grid", None).trials
     assert (first.state, first.error) == (
         "failed",
-        "SIGKILL ended the training twice after step 0, as the system does when memory is short",
+        "SIGKILL ended the training twice before its first checkpoint, as the system does when memory is short",
     )
     # Before the third step, whose predecessor is saved, it dies once.
     monkeypatch.setenv("TRAINEE_DIES", "3")
@@ -337,7 +339,7 @@ def test_a_line_of_the_journal_without_its_end_is_removed(here):
 
 
 def test_a_full_disk_ends_the_sweep_and_fails_no_trial(here, monkeypatch):
-    monkeypatch.setattr(trial_runs, "LEAST_SPACE", 2**62)
+    monkeypatch.setattr(seed_run, "LEAST_SPACE", 2**62)
     with pytest.raises(TrainingError, match="^s: the disk is full: free some space, and go on; no trial has failed$"):
         swept(["lr=1e3,0.01"], "grid", None, jobs=2)
     monkeypatch.undo()
@@ -360,3 +362,72 @@ def test_the_function_takes_a_path_or_a_loaded_config(here, monkeypatch):
     ):
         with pytest.raises(PpemaError, match=f"^config: {said}$"):
             ppema.sweep(wrong)
+
+
+def launcher(here, code):
+    """A command that runs `code` in place of a training, with its `output`, and `attempt`, which counts from 1."""
+    file = here / "launched.py"
+    file.write_text(
+        "import json, os, re, signal, sys\n"
+        "output = re.search(r'output=\\'?([^\\']+)', ' '.join(sys.argv))[1].split()[0]\n"
+        "os.makedirs(f'{output}/attempts', exist_ok=True)\n"
+        "attempt = len(os.listdir(f'{output}/attempts')) + 1\n"
+        "open(f'{output}/attempts/{attempt}', 'w').close()\n"
+        "def evaluate(*steps):\n"
+        '    line = \'{"kind": "eval", "weights": "ema", "accuracy": 0.5, "epoch": 1, "step": %d}\\n\'\n'
+        "    open(f'{output}/metrics.jsonl', 'w').write(''.join(line % step for step in steps))\n"
+        f"{code}"
+    )
+    return [sys.executable, "-S", "-E", str(file)]
+
+
+def test_a_killed_training_that_saves_before_its_first_evaluation_goes_on(here):
+    code = (
+        "if attempt < 4:\n"
+        "    os.makedirs(f'{output}/checkpoints/step-{attempt:08d}')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "evaluate(4)\n"
+    )
+    (trial,) = swept(["lr=0.1"], "grid", None, launcher=launcher(here, code)).trials
+    assert (trial.state, trial.value) == ("complete", 0.5)
+
+
+def test_a_killed_training_that_evaluates_and_saves_nothing_new_fails(here):
+    code = (
+        "os.makedirs(f'{output}/checkpoints/step-00000002', exist_ok=True)\n"
+        "evaluate(*range(3, 8 - attempt))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    (trial,) = swept(["lr=0.1"], "grid", None, launcher=launcher(here, code)).trials
+    assert trial.error == (
+        "SIGKILL ended the training twice after its checkpoint of step 2, as the system does when memory is short"
+    )
+    assert sorted(os.listdir("s/trials/0000-s0/attempts")) == ["1", "2"]
+
+
+def test_an_advice_at_the_end_of_a_run_does_not_keep_later_runs_from_being_pruned(here):
+    """The first seed has ended before the advice; the second one of a bad rate is slow."""
+    code = (
+        f"sys.path.insert(0, {str(Path(trainee.__file__).parent)!r})\n"
+        "import trainee\n"
+        "slow = 'seed=1' in sys.argv and 'lr=0.0001' in sys.argv\n"
+        "os.environ['TRAINEE_SECONDS'] = '4' if slow else '0.001'\n"
+        "sys.exit(trainee.main(sys.argv[1:]))\n"
+    )
+    results = swept(
+        ["lr=0.01,0.011,0.012,0.013,0.014,0.0001"], "grid", None, seeds=2, prune=True, launcher=launcher(here, code)
+    )
+    assert [run.state for run in results.trials[5].runs] == ["complete", "pruned"]
+    assert [each.state for each in results.trials] == ["complete"] * 5 + ["pruned"]
+
+
+def test_the_table_of_visualdl_is_written_while_the_sweep_goes_on(here, monkeypatch):
+    drawn = []
+
+    def slow(folder, values, metric):
+        until(lambda: len(ledger(here)) == 2, seconds=10)
+        drawn.append((str(folder), values, metric))
+
+    monkeypatch.setattr(run_board, "draw_hyperparameters", slow)
+    swept(["lr=0.1,0.01"], "grid", None)
+    assert drawn == [(f"s/trials/000{n}-s0/vdl", {"lr": lr, "seed": 0}, "accuracy") for n, lr in enumerate((0.1, 0.01))]

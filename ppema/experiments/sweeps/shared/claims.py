@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ppema.experiments.sweeps.shared.outage import WatchedStorage
 from ppema.experiments.sweeps.shared.trial_lock import TrialLock
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
@@ -51,7 +51,7 @@ class Claims:
     """
 
     def __init__(
-        self, study: Study, storage: BaseStorage, folder: Path, most: int, place: str | None, pace: Pace | None = None
+        self, study: Study, storage: WatchedStorage, folder: Path, most: int, place: str | None, pace: Pace | None = None
     ):
         self._study = study
         self._storage = storage
@@ -152,7 +152,7 @@ class Claims:
                 if here:
                     return claim
                 time.sleep(self._pace.settle)
-                if self._is_mine(claim):
+                if self.holds(claim):
                     return claim
         except BaseException:
             lock.release()
@@ -184,20 +184,23 @@ class Claims:
             value = {"by": self._me, "place": self._place, "count": claim.count}
             self._storage.set_trial_user_attr(claim.trial_id, CLAIM, value)
 
-    def _is_mine(self, claim: Claim) -> bool:
-        found = self._storage.get_trial(claim.trial_id).user_attrs.get(CLAIM)
-        return found is not None and found["by"] == self._me
-
     def keep(self, claim: Claim) -> bool:
         """Raise the claim's count if it is time to. Returns False if another machine has taken the trial over."""
         if self._place is None or time.monotonic() - claim.beaten < self._pace.beat:
             return True
-        if self._storage.get_trial(claim.trial_id).state.is_finished() or not self._is_mine(claim):
+        if self._storage.get_trial(claim.trial_id).state.is_finished() or not self.holds(claim):
             return False
         claim.count += 1
         self._write(claim)
         claim.beaten = time.monotonic()
         return True
+
+    def holds(self, claim: Claim) -> bool:
+        """Whether no other machine has taken the trial over."""
+        if self._place is None:
+            return True
+        found = self._storage.get_trial(claim.trial_id).user_attrs.get(CLAIM)
+        return found is not None and found["by"] == self._me
 
     def give_back(self, claim: Claim) -> None:
         """Let any process claim the trial and continue it."""

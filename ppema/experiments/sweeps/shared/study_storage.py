@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from ppema.errors import Naming, PpemaError, SetupError, one_line
 from ppema.experiments.sweeps.shared.journal_lock import JournalLock
+from ppema.experiments.sweeps.shared.masking import innermost, url_without_password, without_password
+from ppema.experiments.sweeps.shared.outage import WatchedStorage
 from ppema.experiments.sweeps.sweep_folder import JOURNAL
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ _ARGUMENTS = {
 _CREATIONS = 5  # attempts to create the tables, which other machines may create at the same time
 
 
-def open_storage(url: str | None, folder: Path) -> BaseStorage:
+def open_storage(url: str | None, folder: Path) -> WatchedStorage:
     """The storage at `url`, by default the journal in the sweep's `folder`.
 
     url: "grpc://host:port", or a URL of SQLAlchemy. Raises SetupError if the storage can not be reached within a few seconds,
@@ -43,15 +45,8 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if url is None:
-        return _journal(folder / JOURNAL)
-    if url.startswith("grpc:"):
-        return _proxy(url)
-    return _database(url)
-
-
-def without_password(text: str) -> str:
-    """`text` with *** for the password of each URL in it."""
-    return re.sub(r"(\w://[^\s:@/]*):[^\s@/]*@", r"\1:***@", text)
+        return WatchedStorage(_journal(folder / JOURNAL))
+    return WatchedStorage(_proxy(url) if url.startswith("grpc:") else _database(url))
 
 
 def _journal(file: Path) -> BaseStorage:
@@ -67,9 +62,10 @@ def _journal(file: Path) -> BaseStorage:
 
 
 def _proxy(url: str) -> BaseStorage:
+    shown = url_without_password(url)
     match = re.fullmatch(r"grpc://(\[[0-9A-Fa-f:.]+\]|[^/:@\s]+):([0-9]{1,5})/?", url)
     if match is None:
-        raise PpemaError(Naming("{storage}: expected grpc://host:port, got {!r}", url))
+        raise PpemaError(Naming("{storage}: expected grpc://host:port, got {!r}", shown))
     from optuna.exceptions import ExperimentalWarning
     from optuna.storages import GrpcStorageProxy
 
@@ -79,10 +75,10 @@ def _proxy(url: str) -> BaseStorage:
             proxy = GrpcStorageProxy(host=match[1], port=int(match[2]))
             proxy.wait_server_ready(CONNECT_SECONDS)
         except ImportError as error:
-            raise SetupError(Naming("{storage}: {}: gRPC is not installed: pip install grpcio protobuf", url)) from error
+            raise SetupError(Naming("{storage}: {}: gRPC is not installed: pip install grpcio protobuf", shown)) from error
         except ConnectionError as error:
             raise SetupError(
-                Naming("{storage}: {}: no answer within {} seconds: is the proxy running?", url, CONNECT_SECONDS)
+                Naming("{storage}: {}: no answer within {} seconds: is the proxy running?", shown, CONNECT_SECONDS)
             ) from error
     return proxy
 
@@ -100,7 +96,7 @@ def _database(text: str) -> BaseStorage:
         raise PpemaError(Naming("{storage}: unknown kind of storage {!r}; expected a URL such as {}", name, _FORMS)) from error
     except (ArgumentError, ValueError) as error:
         raise PpemaError(Naming("{storage}: expected a URL such as {}", _FORMS)) from error
-    shown = url.render_as_string(hide_password=True)
+    shown = url_without_password(url.render_as_string(hide_password=True))
     _check_driver(url, shown)
     _check_answer(url, shown)
     options = {"pool_pre_ping": True, "connect_args": _ARGUMENTS.get(driver, {})}
@@ -137,10 +133,3 @@ def _check_answer(url: URL, shown: str) -> None:
     except OSError as error:
         reason = error.strerror or f"no answer within {CONNECT_SECONDS} seconds"
         raise SetupError(Naming("{storage}: {}: it can not be reached: {}", shown, reason)) from error
-
-
-def innermost(error: BaseException) -> str:
-    """The message of the driver, on one line, which SQLAlchemy and Optuna wrap."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(getattr(error, "orig", None) or error).split())

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ppema.checkpoint.durable import open_own
@@ -28,8 +29,17 @@ class TrialLock:
 
     @classmethod
     def now(cls, folder: Path, name: str) -> TrialLock | None:
-        """The lock `name`, or None if another process holds it. Raises OSError, and SetupError if there are no locks here."""
+        """The lock `name`, or None if another process holds it. Raises SetupError if it can not be had."""
         path = folder / LOCKS / name
+        try:
+            return cls._now(path)
+        except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise SetupError(f"{folder}: this file system has no locks, which a sweep requires") from error
+            raise SetupError(f"{path}: the sweep's lock can not be taken: {error.strerror}") from error
+
+    @classmethod
+    def _now(cls, path: Path) -> TrialLock | None:
         while True:
             try:
                 handle = open_own(path, os.O_RDWR)
@@ -41,12 +51,11 @@ class TrialLock:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if is_at(path, handle):
                     return cls(path, handle)
-            except OSError as error:
+            except BlockingIOError:
                 os.close(handle)
-                if error.errno == errno.EWOULDBLOCK:
-                    return None
-                if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                    raise SetupError(f"{folder}: this file system has no locks, which a sweep requires") from error
+                return None
+            except OSError:
+                os.close(handle)
                 raise
             # The former holder removed the file since it was opened.
             os.close(handle)
@@ -67,6 +76,8 @@ class TrialLock:
     def release(self) -> None:
         """Give the lock up, and remove its file. Later calls do nothing."""
         if self.handle >= 0:
-            self._path.unlink(missing_ok=True)
+            # A file that stays is no lock, once its handles are closed.
+            with suppress(OSError):
+                self._path.unlink()
             os.close(self.handle)
             self.handle = -1
