@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from support.configs import write_config
 
+from ppema.experiments.sweeps.sweep_progress import sweep_progress
 from ppema.log.terminal.activity import activity
 from ppema.log.terminal.progress import progress
 from ppema.log.terminal.region import clock, filled
@@ -204,3 +205,25 @@ def test_elsewhere_a_command_shows_nothing(monkeypatch):
     with activity() as watch:
         watch("evaluating ema", 3, 4)
     assert stream.getvalue() == ""
+
+
+def test_a_sweep_shows_a_notice_and_does_not_hide_the_cursor(monkeypatch):
+    with terminal(monkeypatch) as master:
+        with sweep_progress(4) as bar:
+            bar.line("trial 0  complete [odd]")
+            bar.update(1, "trial 1 seed 0 step 7")
+            bar.notice("stopping after SIGINT")
+            time.sleep(0.5)  # A handler does not draw.
+        sys.stderr.close()
+        said = read_all(master)
+    assert HIDES not in said
+    text = said.decode()
+    for part in ("trial 0  complete [odd]", "1/4 trials", "trial 1 seed 0 step 7", "stopping after SIGINT"):
+        assert part in text
+
+
+def test_a_sweep_goes_on_when_its_terminal_is_closed(monkeypatch):
+    with terminal(monkeypatch) as master, sweep_progress(4) as bar:
+        os.close(master)
+        bar.line("trial 0  complete")
+        bar.update(1, "trial 1")

@@ -14,7 +14,7 @@ from ppema.experiments.sweeps.shared.masking import innermost, without_password
 _PACKAGES = ("sqlalchemy", "grpc")
 _PAUSE = 0.5  # seconds after a failure
 
-Result = TypeVar("Result")
+_Answer = TypeVar("_Answer")
 
 
 class StorageOutageError(TrainingError):
@@ -75,7 +75,7 @@ class StoragePatience:
         self._failing: dict[str, _Failing] = {}
         storage.answered = self._answered
 
-    def tried(self, call: Callable[[], Result]) -> Result | None:
+    def tried(self, call: Callable[[], _Answer]) -> _Answer | None:
         """The result of `call()`; None after an outage, and a pause.
 
         Raises TrainingError if an outage has lasted too long, and all other errors of `call`.
@@ -87,7 +87,7 @@ class StoragePatience:
             time.sleep(_PAUSE)
             return None
 
-    def insisted(self, call: Callable[[], Result]) -> Result:
+    def insisted(self, call: Callable[[], _Answer]) -> _Answer:
         """The result of `call()`, which is repeated after outages, and does not return None. Raises as `tried`."""
         while (result := self.tried(call)) is None:
             pass
