@@ -7,7 +7,8 @@ import math
 import pytest
 
 from ppema.cli.common import print_table
-from ppema.evaluation.samples.bootstrap import PairedDifference, SampleInterval
+from ppema.evaluation.samples.bootstrap import SampleInterval
+from ppema.evaluation.samples.paired_difference import PairedDifference
 from ppema.experiments.comparison.sample_intervals import RowInterval, SampleDifference, SampleIntervals
 from ppema.log.figure_texts import decimals, difference, figure, spread
 
@@ -44,7 +45,7 @@ def test_small_figures_are_numbers_of_a_table(capsys):
 
 def test_intervals_of_small_figures_have_more_decimals():
     rows = (RowInterval("a", "raw", "loss", SampleInterval(3e-5, 2.9e-5, 3.2e-5), None),)
-    less = (SampleDifference("ema - raw, a", PairedDifference(-2e-6, -4e-6, 1e-6, 0.25), None),)
+    less = (SampleDifference("ema - raw, a", PairedDifference(-2e-6, SampleInterval(-2e-6, -4e-6, 1e-6), None, None)),)
     first, second = (table.rows for table in SampleIntervals(10, "loss", rows, less, ()).tables())
     assert first == (("a", "raw", "0.00002900..0.00003200"),)
-    assert second == (("ema - raw, a", "-0.00000200", "-0.00000400..0.00000100", "25.0%"),)
+    assert second == (("ema - raw, a", "-2.0e-06", "-4.0e-06..+1.0e-06"),)
