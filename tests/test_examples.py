@@ -89,12 +89,12 @@ def test_two_convolutions_are_as_small_as_the_published_network(tmp_path):
 
 def test_only_evaluations_of_a_mirrored_network_see_mirror_images(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES / "fashion")
-    network = import_module("residual").ResNet
+    network = import_module("convolutions").Convolutions
 
     main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup), paddle.static.scope_guard(scope):
         images = paddle.static.data("images", [2, 1, 8, 8], "float32")
-        model = network(blocks=[1, 1], width=2, mirrored=True)
+        model = network(widths=[2, 3], hidden=4, dropout=0.0, size=8, mirrored=True)
         trained = model(images)
         model.eval()
         evaluated = model(images)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import paddle
 from paddle import nn
 
 
@@ -20,7 +19,6 @@ class ResNet(nn.Layer):
         blocks: number of residual blocks of each stage.
         width: number of channels of the first stage.
         stride: of the first convolution.
-        mirrored: whether an evaluation takes the mean of the logits of each image and of its mirror image.
     """
 
     def __init__(
@@ -30,7 +28,6 @@ class ResNet(nn.Layer):
         blocks: Sequence[int] = (2, 2, 2, 2),
         width: int = 64,
         stride: int = 1,
-        mirrored: bool = False,
     ):
         super().__init__()
         layers: list[nn.Layer] = [*_normalised(in_channels, width, 3, stride), nn.ReLU()]
@@ -41,13 +38,9 @@ class ResNet(nn.Layer):
                 channels = width << stage
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2D(1), nn.Flatten())
         self.head = nn.Linear(channels, num_classes)
-        self.mirrored = mirrored
 
     def forward(self, images):
-        logits = self.head(self.features(images))
-        if self.mirrored and not self.training:
-            logits = 0.5 * (logits + self.head(self.features(paddle.flip(images, axis=[3]))))
-        return logits
+        return self.head(self.features(images))
 
 
 class Block(nn.Layer):
