@@ -6,6 +6,7 @@ import math
 import re
 import statistics
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,10 @@ def test_its_charts_have_a_point_for_every_complete_trial(sweep):
     dots = {each["id"]: each["d"].count("h0") for each in page.tags("path") if "dots" in (each.get("class") or "")}
     for chart in ("key0", "key1", "key2"):
         assert [dots[f"{chart}-{index}"] for index in range(2)] == [complete, 1]
+    # The best so far goes on until a trial is better: no part of the line is oblique.
+    (order,) = (each["d"] for each in page.tags("path") if each.get("id") == "order-0")
+    corners = re.findall(r"[ML]([\d.]+) ([\d.]+)", order)
+    assert len(corners) > 2 and all(a[0] == b[0] or a[1] == b[1] for a, b in pairwise(corners))
     # Values over epochs of the 20 best trials, the best one last, above the others.
     drawn = [each for each in page.tags("path") if (each.get("id") or "").startswith("best-")]
     assert len(drawn) == 20 and drawn[-1]["data-name"] == f"trial {results.best}" and drawn[-1]["class"] == "curve best"
