@@ -179,7 +179,8 @@ class Evaluations:
         Returns whether that succeeded. If not, the run ends after its state is saved.
         """
         if self._recalibrated.get(weights) != state.step:
-            log.doing(f"recalibrating {weights}")
+            if weights in self._run.programs.recalibrations:
+                log.doing(f"recalibrating {weights}")
             try:
                 self._run.recalibrator.measure(weights, lambda line: log.warn([line]), self._stopped)
             except AverageError as error:
