@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema sweep") -> int:
         "--trials", type=int, metavar="N", help="number of trials of random and tpe; a larger one extends a sweep"
     )
     made.add_argument("--seeds", type=int, metavar="N", help="runs of each trial, with the config's seed and those after it")
-    made.add_argument("--jobs", type=int, metavar="N", help="trainings at the same time, which share the cores")
+    made.add_argument("--jobs", type=int, metavar="N", help="trials in training at the same time, which share the cores")
     made.add_argument("--monitor", metavar="WEIGHTS/METRIC", help="what compares the trials, such as ema/accuracy")
     made.add_argument("--mode", choices=["max", "min"], help="whether the largest or the smallest value is best")
     made.add_argument(
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema sweep") -> int:
 
 
 def _sweep(launcher: Sequence[str], words: Sequence[str], arguments: argparse.Namespace) -> int:
-    from ppema.experiments.sweeps.search.results_table import table_of
+    from ppema.experiments.sweeps.results_table import table_of
     from ppema.experiments.sweeps.search.space_checks import space_of
     from ppema.experiments.sweeps.shared.masking import url_without_password
     from ppema.experiments.sweeps.sweeping import run_sweep

@@ -15,7 +15,7 @@ from ppema.environment import available_cores
 from ppema.errors import PpemaError, listed
 from ppema.experiments.sweeps.opened_sweep import OpenedSweep, open_sweep
 from ppema.experiments.sweeps.refused_trials import Refusals
-from ppema.experiments.sweeps.search.results_table import shortened
+from ppema.experiments.sweeps.results_table import shortened
 from ppema.experiments.sweeps.seed_run import Settings
 from ppema.experiments.sweeps.shared.claims import Claim, Claims, Pace
 from ppema.experiments.sweeps.shared.outage import StoragePatience
@@ -88,7 +88,8 @@ class Sweeping:
         self._space = opened.space
         self._bar = bar
         self._stop = stop
-        self._jobs = opened.space.section.jobs
+        # The runs of a trial are trained one after the other.
+        self._jobs = min(opened.space.section.jobs, opened.space.trials)
         self._claims = Claims(opened.study, opened.storage, opened.folder, opened.space.trials, opened.place, pace)
         self._settings = Settings(opened.space, opened.folder, launcher, _threads(opened.space, self._jobs))
         self._patience = StoragePatience(opened.storage, _PATIENCE, bar.line)
@@ -119,7 +120,9 @@ class Sweeping:
         runs = f", {len(space.seeds)} runs each" if len(space.seeds) > 1 else ""
         threads = f"{self._settings.threads} threads" if self._settings.threads != 1 else "1 thread"
         shared = f", {self._jobs} at a time with {threads} each" if self._jobs > 1 and self._settings.threads else ""
-        self._bar.line(f"sweep: {space.trials} trials ({space.method}){runs}{shared}: {self._opened.folder}")
+        self._bar.line(
+            f"sweep: {space.trials} {'trial' if space.trials == 1 else 'trials'} ({space.method}){runs}{shared}: {self._opened.folder}"
+        )
         if trials:
             self._bar.line(f"going on: {finished} of {space.trials} trials have ended")
         self._refusals.sound = any(each.state.name in ("COMPLETE", "PRUNED") for each in trials)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ppema.experiments.sweeps.search.results_table import short_names, table_of
+from ppema.experiments.sweeps.results_table import short_names, table_of
 from ppema.experiments.sweeps.sweep_folder import BestLength, RunResult, SweepResults, TrialResult, best_trial
 
 RATE, DECAY, FAST = "lr.args.learning_rate", "averages.ema.decay", "averages.fast.decay"
