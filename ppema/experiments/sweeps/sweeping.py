@@ -120,9 +120,8 @@ class Sweeping:
         runs = f", {len(space.seeds)} runs each" if len(space.seeds) > 1 else ""
         threads = f"{self._settings.threads} threads" if self._settings.threads != 1 else "1 thread"
         shared = f", {self._jobs} at a time with {threads} each" if self._jobs > 1 and self._settings.threads else ""
-        self._bar.line(
-            f"sweep: {space.trials} {'trial' if space.trials == 1 else 'trials'} ({space.method}){runs}{shared}: {self._opened.folder}"
-        )
+        trials_in_all = "1 trial" if space.trials == 1 else f"{space.trials} trials"
+        self._bar.line(f"sweep: {trials_in_all} ({space.method}){runs}{shared}: {self._opened.folder}")
         if trials:
             self._bar.line(f"going on: {finished} of {space.trials} trials have ended")
         self._refusals.sound = any(each.state.name in ("COMPLETE", "PRUNED") for each in trials)
