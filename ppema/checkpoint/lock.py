@@ -60,7 +60,7 @@ def locked(output: Path) -> Iterator[Lock]:
 
 
 def holder(output: Path) -> str | None:
-    """The process that holds the lock of the run in `output`, in words; None if there is none, or if it was killed.
+    """The process that holds the lock of the run in `output`, in words. None: nobody holds it, or its holder was killed.
 
     Takes no lock, so that a run which starts meanwhile is not refused. A process on another machine counts as alive.
     """

@@ -148,7 +148,7 @@ def _compare(was: dict[str, Any], now: dict[str, Any], where: str) -> None:
 
 
 def _study(space: Space, storage: WatchedStorage, name: str, config: dict[str, Any], *, new: bool, own: bool) -> Study:
-    """The study of the sweep, created if there is none.
+    """The study of the sweep, which the first start creates.
 
     new: whether its folder is; own: whether the storage is the folder's journal. Raises PpemaError if the
     study is of another config, or is missing for an old folder.

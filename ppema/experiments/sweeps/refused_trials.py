@@ -35,7 +35,7 @@ class Refusals:
 
     def contrast(self, trials: Sequence[FrozenTrial], active: Sequence[TrialRuns]) -> int | None:
         """The number of a trial that tells whether a value is at fault: every swept key has another value than in the first
-        refused trial. Of several, the last. None if there is none, if one was refused, or is in training.
+        refused trial. Of several, the last. None: no trial differs so, one was refused already, or one is in training.
         """
         if self.sound or not self.held or self._has_contrast(active):
             return None
