@@ -161,6 +161,10 @@ class TrainingError(PpemaError):
     exit_code = 1
 
 
+class PeerError(TrainingError):
+    """Another process of the job failed, and this one can not go on without it."""
+
+
 class DivergedError(TrainingError):
     """The training diverged: weights, losses or gradients are not finite."""
 

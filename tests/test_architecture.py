@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[1] / "ppema"
 # Each module or room may import those of its own floor and below.
 FLOORS = (
     {"errors", "values", "version"},
-    {"environment", "user_code", "config", "averaging", "checkpoint"},
+    {"environment", "ranks", "user_code", "config", "averaging", "checkpoint"},
     {"ir", "data"},
-    {"passes", "models", "losses", "metrics", "optimizers"},
+    {"distributed", "passes", "models", "losses", "metrics", "optimizers"},
     {"ema", "programs"},
     {"weights", "evaluation", "log"},
     {"prediction", "posthoc", "deploy"},
@@ -28,7 +28,7 @@ FLOORS = (
 LAYERS = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # Where one that is too old is refused, and where the version is written down and decides nothing.
 VERSION_KNOWN = {"ppema.environment", "ppema.training.loop", "ppema.training.resuming.resume", "ppema.deploy.inference"}
-PADDLE_FREE = {"errors", "values", "version", "user_code", "config", "averaging", "checkpoint", "data", "experiments"}
+PADDLE_FREE = {"errors", "values", "version", "ranks", "user_code", "config", "averaging", "checkpoint", "data", "experiments"}
 
 
 @functools.cache

@@ -161,6 +161,14 @@ class IR(Protocol):
         """Append ppema's operation `kind` to the default main program. results: shapes and types. All are in its order."""
         ...
 
+    def append_all_reduce(self, value: Variable) -> Variable:
+        """Append the sum of `value` over all ranks, in its place, to the default main program. Returns it.
+
+        On a CPU only float32, float64 and int64 are summed right. All ranks must run it, in the same order; inside a branch, a
+        rank that takes another one would pair with a later sum.
+        """
+        ...
+
     def after_branches(self, main: Program, value: Variable) -> Variable:
         """`value`, a 0-D float, computed only after every `cond` and `while_loop` that `main` holds so far.
 

@@ -188,6 +188,11 @@ class Legacy:
         block.append_op(type=kind, inputs=given, outputs={name: [each] for name, each in made.items()}, attrs={})
         return list(made.values())
 
+    def append_all_reduce(self, value: Variable) -> Variable:
+        given = {"inputs": {"x": [value]}, "outputs": {"out": [value]}, "attrs": {"ring_id": 0, "reduce_type": 0}}
+        paddle.static.default_main_program().current_block().append_op(type="all_reduce", **given)
+        return value  # c_allreduce_sum, which `paddle.distributed.all_reduce` appends, has no communicator on a CPU
+
     def after_branches(self, main: Program, value: Variable) -> Variable:
         return value  # operations run in the program's order
 

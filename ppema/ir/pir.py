@@ -210,6 +210,9 @@ class Pir:
             each.stop_gradient = True
         return made
 
+    def append_all_reduce(self, value: Variable) -> Variable:
+        return _ops.all_reduce_(value, 0, 0)  # ring 0, SUM
+
     def after_branches(self, main: Program, value: Variable) -> Variable:
         for op in main.global_block().ops:
             if op.name() in ("pd_op.if", "pd_op.while"):

@@ -1,0 +1,121 @@
+"""`World`, the processes of a run, and what they exchange between steps."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppema.distributed.meeting import Meeting
+from ppema.errors import SetupError
+from ppema.ranks import Ranks, launched_ranks
+
+if TYPE_CHECKING:
+    from ppema.ir import Program, Variable
+
+_WORD = 8  # bytes of an int64, as which bytes are summed
+
+
+class World:
+    """The ranks of a run. Each of them calls every method, in the same order, outside of program runs.
+
+    A method waits until all ranks are there before it exchanges anything: no rank waits inside Paddle for the slow work of
+    another. With one rank, nothing is exchanged.
+    """
+
+    def __init__(self, ranks: Ranks, place: Any = None, meeting: Meeting | None = None):
+        """place: the paddle place; meeting: of the ranks. Both are needed for more than one rank."""
+        self.ranks = ranks
+        self._place, self._meeting = place, meeting
+        self._sums: dict[tuple[tuple[int, ...], str], tuple[Program, Variable]] = {}
+
+    @property
+    def first(self) -> bool:
+        """Whether this is rank 0, which alone reads the run's folder and writes."""
+        return self.ranks.first
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is one rank only."""
+        return self.ranks.size == 1
+
+    def meet(self, what: str) -> None:
+        """Wait until all ranks are here. what: is done next, in words, for messages. Raises PeerError if a rank fails."""
+        if self._meeting is not None:
+            self._meeting.meet(what)
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """The sum of `array` over all ranks: float32, float64 or int64, of one shape on all of them. The ranks have met."""
+        if self.alone:
+            return array
+        import paddle
+
+        from ppema.ir import backend
+
+        key = (array.shape, array.dtype.name)
+        if key not in self._sums:
+            main = paddle.static.Program()
+            with paddle.static.program_guard(main, paddle.static.Program()):
+                given = paddle.static.data("array", list(array.shape), array.dtype.name)
+                self._sums[key] = main, backend().append_all_reduce(given * 1)
+        main, total = self._sums[key]
+        with paddle.static.scope_guard(paddle.static.Scope()):
+            return paddle.static.Executor(self._place).run(main, feed={"array": array}, fetch_list=[total])[0]
+
+    def gather(self, data: bytes, what: str) -> list[bytes]:
+        """The `data` of each rank, in their order, on all of them. what: as for `meet`. Raises PeerError."""
+        if self.alone:
+            return [data]
+        self.meet(what)
+        rank, size = self.ranks.rank, self.ranks.size
+        lengths = self.sum(np.where(np.arange(size) == rank, len(data), 0).astype(np.int64)).tolist()
+        words = [-(-length // _WORD) for length in lengths]
+        ends = np.cumsum(words)
+        # Each rank fills its own part of the table; the parts of the others are zero there.
+        table = np.zeros(max(int(ends[-1]), 1), np.int64)
+        begins = (ends - words).tolist()
+        table.view(np.uint8)[begins[rank] * _WORD :][: len(data)] = np.frombuffer(data, np.uint8)
+        found = self.sum(table).view(np.uint8)
+        return [found[begin * _WORD :][:length].tobytes() for begin, length in zip(begins, lengths, strict=True)]
+
+    def from_first(self, data: bytes, what: str) -> bytes:
+        """The `data` of rank 0, on all ranks. what: as for `meet`. Raises PeerError."""
+        return self.gather(data if self.first else b"", what)[0]
+
+    def agree(self, facts: dict[str, Any], what: str) -> None:
+        """Check that `facts`, of JSON, are the same on all ranks. Raises SetupError, which names the first that differs."""
+        if self.alone:
+            return
+        found = [json.loads(each) for each in self.gather(json.dumps(facts).encode(), what)]
+        for rank, theirs in enumerate(found):
+            for name, value in found[0].items():
+                if theirs.get(name) != value:
+                    raise SetupError(
+                        f"{name} differs between the ranks: it is {value} on rank 0 and {theirs.get(name)} on rank {rank}; all "
+                        "of them need the same config, data, ppema and Paddle"
+                    )
+
+    def close(self) -> None:
+        """Leave the others. Idempotent."""
+        if self._meeting is not None:
+            self._meeting.close()
+            self._meeting = None
+
+
+ALONE = World(Ranks())
+
+
+def joined(place: Any) -> World:
+    """The World of this process: it connects to the other ranks if Paddle's launcher started several. Paddle is loaded.
+
+    place: the paddle place of this rank. Raises SetupError if the launcher's environment variables do not fit together.
+    """
+    ranks = launched_ranks()
+    if ranks.size == 1:
+        return ALONE
+    from ppema.ir.processes.joining import join
+
+    join()
+    return World(ranks, place, Meeting(ranks, os.environ["PADDLE_MASTER"]))

@@ -1,0 +1,37 @@
+"""The place of this process among those of a job that Paddle's launcher started. Each of them is a rank."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ppema.errors import SetupError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """rank: of this process, 0 <= rank < size; local_rank, local_size: the same among the processes of this machine."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is rank 0, which alone writes."""
+        return self.rank == 0
+
+
+def launched_ranks() -> Ranks:
+    """As the launcher's environment variables have it; one process without them. Raises SetupError for other values."""
+    names = ("PADDLE_TRAINER_ID", "PADDLE_TRAINERS_NUM", "PADDLE_LOCAL_RANK", "PADDLE_LOCAL_SIZE")
+    said = {name: os.environ.get(name, default) for name, default in zip(names, "0101", strict=True)}
+    try:
+        found = Ranks(*map(int, said.values()))
+    except ValueError:
+        found = None
+    if found is None or not (0 <= found.rank < found.size and 0 <= found.local_rank < found.local_size <= found.size):
+        values = ", ".join(f"{name}={value}" for name, value in said.items())
+        raise SetupError(f"these environment variables, which Paddle's launcher sets, do not fit together: {values}")
+    return found
