@@ -28,10 +28,10 @@ board: $(VENV)/.installed
 campaign: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto -m campaign
 
-# Training in each precision, on a machine with a GPU. Paddle 3: any environment with a GPU build, and `pytest -m gpu -rs`.
+# Training in each precision, on a machine with a GPU. Paddle 3: any environment with a GPU build, and the last line.
 check-gpu:
 	$(MAKE) REQUIREMENTS=requirements-gpu.txt .venv-gpu/.installed-dev
-	.venv-gpu/bin/python -m pytest -m gpu -rs
+	PPEMA_TEST_DEVICE=gpu .venv-gpu/bin/python -m pytest -m gpu -rs
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/nox

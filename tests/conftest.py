@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from support.device import device_place, environment
 
 from ppema.environment import choose_threads, load_paddle
 
@@ -14,8 +16,11 @@ from ppema.environment import choose_threads, load_paddle
 settings.register_profile("ppema", deadline=None)
 settings.load_profile("ppema")
 choose_threads(1)
+os.environ |= environment()
 paddle = load_paddle()
 pytest_plugins = ["support.kernels"]
+# These test what is for a CPU alone: oneDNN, and the operations in C++.
+FOR_CPUS = {"test_channels_last.py", "test_native.py", "test_onednn.py", "test_onednn_models.py", "test_onednn_run.py"}
 
 
 class Built:
@@ -23,7 +28,7 @@ class Built:
 
     def __init__(self, momentum: float = 0.9):
         self.main, self.startup = paddle.static.Program(), paddle.static.Program()
-        self.scope, self.executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        self.scope, self.executor = paddle.static.Scope(), paddle.static.Executor(device_place())
         self._rng = np.random.default_rng(0)
         # A program's names are unique as long as one generator makes them all.
         before = paddle.utils.unique_name.switch()
@@ -81,3 +86,7 @@ def here(built):
 def pytest_collection_modifyitems(items):
     """The longest test comes first: at the end one worker would do it alone while the others wait."""
     items.sort(key=lambda item: item.path.name != "test_killed.py")
+    if os.environ["PPEMA_TEST_DEVICE"] != "cpu":
+        for item in items:
+            if item.path.name in FOR_CPUS:
+                item.add_marker(pytest.mark.skip(reason="for a CPU alone, and PPEMA_TEST_DEVICE is another device"))

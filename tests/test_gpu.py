@@ -16,7 +16,7 @@ from ppema.training.loop import train
 GPUS = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not GPUS, reason="needs a GPU, and a Paddle that is built for it"),
+    pytest.mark.skipif(not GPUS, reason="needs a GPU, a Paddle that is built for it, and PPEMA_TEST_DEVICE=gpu"),
 ]
 
 

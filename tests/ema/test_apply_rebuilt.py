@@ -5,6 +5,7 @@ from __future__ import annotations
 import paddle
 import pytest
 from support.averages import averaged, averages, same, weights
+from support.device import device_place
 
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.errors import AverageError
@@ -54,7 +55,7 @@ def test_the_startup_program_runs_again_as_in_a_loop_over_folds(built, here, nee
     """On Paddle 3 a new executor makes new variables of the same names and frees the former ones."""
     ema = averaged(built, 0.9)
     for _ in range(4):
-        built.executor = paddle.static.Executor(paddle.CPUPlace())
+        built.executor = paddle.static.Executor(device_place())
         built.start()
         built.steps(3)
         raw, mean = weights(built), averages(built, ema)
@@ -69,7 +70,7 @@ def test_the_startup_program_inside_with_is_noticed(built, here):
     ema = averaged(built, 0.9)
     built.steps(2)
     raw = weights(built)
-    built.executor = paddle.static.Executor(paddle.CPUPlace())
+    built.executor = paddle.static.Executor(device_place())
     with pytest.raises(AverageError, match="the train program, or its startup program, ran while"):
         with ema.apply(built.executor):
             built.start()
@@ -84,7 +85,7 @@ def test_variables_that_were_erased_are_named(built, here):
     here.erase(["linear_0.w_0", ema.average_name("linear_0.w_0")])
     with pytest.raises(AverageError, match="the current scope lacks 'linear_0.w_0'"), ema.apply(built.executor):
         pass
-    built.executor = paddle.static.Executor(paddle.CPUPlace())  # the former one has pointers to the erased variables
+    built.executor = paddle.static.Executor(device_place())  # the former one has pointers to the erased variables
     built.start()
     built.steps(2)
     raw = weights(built)
@@ -92,7 +93,7 @@ def test_variables_that_were_erased_are_named(built, here):
         here.erase(["linear_0.w_0"])
     with pytest.raises(AverageError, match="the scope lacks 'linear_0.w_0' since the average 'ema' was applied"):
         ema.restore(built.executor)
-    built.executor = paddle.static.Executor(paddle.CPUPlace())
+    built.executor = paddle.static.Executor(device_place())
     built.start()
     ema.restore(built.executor)
     assert same(weights(built), raw)

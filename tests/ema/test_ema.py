@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 import pytest
 from support.averages import averaged, averages, check_average, recorded, weights
+from support.device import device_place
 
 from ppema.averaging.decay import Constant, HalfLife, ThresSteps
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
@@ -99,7 +100,7 @@ def test_thres_steps_as_a_callable_that_returns_a_number(built, here):
 
 def test_two_programs_in_one_scope_may_call_their_averages_alike():
     """A generator and a discriminator, each built under a guard of its own, may use the same name."""
-    where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    where, executor = paddle.static.Scope(), paddle.static.Executor(device_place())
     made = []
     for name in ("g", "d"):
         main, startup = paddle.static.Program(), paddle.static.Program()

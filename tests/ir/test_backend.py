@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from support.device import device_place
 
 from ppema.ir import backend, scope
 
@@ -43,7 +44,7 @@ def test_set_test_reaches_nested_blocks_and_reset_puts_each_back(nested):
 def test_a_nested_program_in_test_mode_computes_what_it_says(nested):
     main, h = nested
     backend().set_test(main)
-    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor = paddle.static.Executor(device_place())
     x = np.arange(8, dtype="float32").reshape(2, 4)
     with paddle.static.scope_guard(paddle.static.Scope()):
         for flag, expected in ((True, x), (False, 2 * x)):
@@ -104,7 +105,7 @@ def test_a_step_of_descent_in_place_against_numpy():
         value = paddle.static.data("value", [2, 3], "float32")
         target = ir.create_state(main, startup, "target", [2, 3], "float32", 0.5)
         ir.append_descent(target, value, paddle.full([], 0.25, "float32"))
-    where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    where, executor = paddle.static.Scope(), paddle.static.Executor(device_place())
     fed = np.arange(6, dtype="float32").reshape(2, 3)
     with paddle.static.scope_guard(where):
         executor.run(startup)

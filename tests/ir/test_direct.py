@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from support.device import device_place
 
 from ppema.ir import backend, scope
 from ppema.ir.plain import Plain
@@ -29,7 +30,7 @@ class Trained:
             gradients = optimizer.backward(self.loss)
             update = backend().update_of(main, optimizer, gradients)
             paddle.static.nn.cond(self.loss < 1e9, lambda: update(gradients), None)
-        self.scope, self.main, executor = paddle.static.Scope(), main, paddle.static.Executor(paddle.CPUPlace())
+        self.scope, self.main, executor = paddle.static.Scope(), main, paddle.static.Executor(device_place())
         with paddle.static.scope_guard(self.scope):
             paddle.seed(7)
             executor.run(startup)
@@ -84,7 +85,7 @@ def test_a_variable_that_borrows_memory_is_read_where_it_is():
     where = paddle.static.Scope()
     for name, value in {"weight": [1.0, 2.0], "other": [5.0, 6.0]}.items():
         where.var(name).get_tensor().set(np.array(value, "float32"), paddle.CPUPlace())
-    runner = backend().runner(paddle.static.Executor(paddle.CPUPlace()), where, main, [doubled])
+    runner = backend().runner(paddle.static.Executor(device_place()), where, main, [doubled])
     loan = scope.Loan(where, [("weight", "other")])
     with paddle.static.scope_guard(where):
         seen = [runner.run({})[0].tolist()]
@@ -116,7 +117,7 @@ def test_texts_longer_than_the_batch_count_with_their_length(monkeypatch):
     where, size = paddle.static.Scope(), 3 * 2 * 50 * 4 + 2 * 50 * 50 * 4
     for memory, kept in ((8 * size - 8, 1 / 16), (16 * size, -1.0)):
         monkeypatch.setattr("ppema.ir.direct.available_memory", lambda memory=memory: memory)
-        runner = backend().runner(paddle.static.Executor(paddle.CPUPlace()), where, main, [])
+        runner = backend().runner(paddle.static.Executor(device_place()), where, main, [])
         with paddle.static.scope_guard(where):
             runner.run({"text": np.zeros([2, 50], "float32")})
         assert runner._flags["FLAGS_eager_delete_tensor_gb"] == kept

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
+from support.device import device_place
 
 from ppema.ir import backend
 
@@ -26,7 +27,7 @@ def gradients(images: np.ndarray, window: dict[str, Any], *, quick: bool) -> lis
     if quick:
         assert backend().quicken(main, fetched) == {"pool2d_grad": 1}
     with paddle.static.scope_guard(paddle.static.Scope()):
-        return paddle.static.Executor(paddle.CPUPlace()).run(main, {"x": images}, fetched)
+        return paddle.static.Executor(device_place()).run(main, {"x": images}, fetched)
 
 
 NOTHING = {"nan": np.nan, "minus infinity": -np.inf}
@@ -64,5 +65,5 @@ def test_a_bias_whose_gradient_is_wanted_alone_or_not_at_all_is_left(wanted):
     assert backend().quicken(main, fetched) == {"add": 1}
     feed = {"images": images, "bias": np.ones([1, 2, 1, 1], "float32")}
     slopes = 2 * (images + 1)
-    (found,) = paddle.static.Executor(paddle.CPUPlace()).run(main, feed=feed, fetch_list=fetched)
+    (found,) = paddle.static.Executor(device_place()).run(main, feed=feed, fetch_list=fetched)
     np.testing.assert_allclose(found, slopes if wanted == "images" else slopes.sum((0, 2, 3), keepdims=True), rtol=1e-5)

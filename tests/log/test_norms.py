@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 import pytest
 from support.configs import loader
+from support.device import device_place
 from support.runs import content, last
 
 from ppema.ir import backend
@@ -143,7 +144,7 @@ def test_the_operation_is_as_exact_as_float64_numpy_for_each_type_and_size(dtype
         (norms,) = backend().append_native_op("ppema_norms", inputs, {"norms": ([3], "float64")})
         exact = [paddle.cast(each, "float64") for each in (*before, *after)]
     feed = {f"a{index}": each for index, each in enumerate(wide)} | {f"b{index}": each for index, each in enumerate(later)}
-    found, *values = paddle.static.Executor(paddle.CPUPlace()).run(main, feed, [norms, *exact])
+    found, *values = paddle.static.Executor(device_place()).run(main, feed, [norms, *exact])
     old, new = values[: len(shapes)], values[len(shapes) :]
     changes = [each - other for each, other in zip(new, old, strict=True)]
     np.testing.assert_allclose(found, [norm(old), norm(new), norm(changes)], rtol=1e-13)
@@ -158,7 +159,7 @@ def test_a_sparse_gradient_counts_each_row_once():
         target = TrainProgram(main, startup, paddle.nn.Embedding(6, 2, sparse=True)(words).mean())
         chosen = paddle.optimizer.SGD(1.0)
         apply_passes(target, [BackwardPass(chosen), FinitePass(), KeepPass(), OptimizePass(chosen), NormsPass()])
-    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor = paddle.static.Executor(device_place())
     with paddle.static.scope_guard(where):
         executor.run(startup)
         executor.run(main, {"words": np.array([1, 1, 4])})

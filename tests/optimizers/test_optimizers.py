@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import paddle
 import pytest
+from support.device import device_place
 
 from ppema.config import Duration
 from ppema.config.horizon import Horizon
@@ -237,7 +238,7 @@ def one_step(**spec):
         theta = paddle.static.create_parameter([2], "float32", default_initializer=initial)
         settings = Optimizer(**{"name": "SGD", **spec})
         build_optimizer(settings, lr("constant", learning_rate=0.5)).minimize((theta * theta).sum())
-    where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    where, executor = paddle.static.Scope(), paddle.static.Executor(device_place())
     with paddle.static.scope_guard(where):
         executor.run(startup)
         executor.run(main)
@@ -260,7 +261,7 @@ def test_clipping_is_by_the_norm_of_all_gradients_together():
         b = paddle.static.create_parameter([1], "float32", name="b", default_initializer=initial([4.0]))
         settings = Optimizer(name="SGD", clip_norm=5.0)
         build_optimizer(settings, lr("constant", learning_rate=0.5)).minimize((a * a + b * b).sum())
-    where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    where, executor = paddle.static.Scope(), paddle.static.Executor(device_place())
     with paddle.static.scope_guard(where):
         executor.run(startup)
         executor.run(main)

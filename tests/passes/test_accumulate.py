@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from support.device import device_place
 
 from ppema.averaging.decay import FLOATS, Constant, HalfLife
 from ppema.averaging.rule import Rule
@@ -39,7 +40,7 @@ class Micro:
     def __init__(self, optimizer, every, averages=AVERAGES, norm=False):
         main, startup = paddle.static.Program(), paddle.static.Program()
         main.random_seed = startup.random_seed = 3
-        self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(device_place())
         with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
             images, labels = paddle.static.data("x", [-1, 1, 6, 6]), paddle.static.data("y", [-1], "int64")
             middle = [paddle.nn.BatchNorm2D(4)] if norm else [paddle.nn.ReLU()]
@@ -121,7 +122,7 @@ def test_weights_other_than_the_number_of_samples_count():
             chosen = paddle.optimizer.SGD(1.0)
             target = TrainProgram(main, startup, (theta * slope).sum(), weight=given)
             apply_passes(target, [BackwardPass(chosen), AccumulatePass(2), FinitePass(), StepPass(), OptimizePass(chosen)])
-        executor, where = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope()
+        executor, where = paddle.static.Executor(device_place()), paddle.static.Scope()
         with paddle.static.scope_guard(where):
             executor.run(startup)
             before = scope.get(where, "theta")
@@ -142,7 +143,7 @@ def test_sparse_gradients_are_summed():
         target = TrainProgram(main, startup, loss, weight=paddle.cast(paddle.shape(words)[0], "float32"))
         chosen = paddle.optimizer.SGD(1.0)
         apply_passes(target, [BackwardPass(chosen), AccumulatePass(2), FinitePass(), StepPass(), OptimizePass(chosen)])
-    executor, where = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope()
+    executor, where = paddle.static.Executor(device_place()), paddle.static.Scope()
     with paddle.static.scope_guard(where):
         executor.run(startup)
         before = scope.get(where, "embedding_0.w_0")

@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 import pytest
 from support.appended import appended
+from support.device import device_place
 from support.fed import SHAPES, Fed, walk
 from support.kernels import paddle_kernels
 from support.moving import Moving
@@ -164,7 +165,7 @@ def test_every_optimizers_master_weights_are_found_and_read(name, monkeypatch):
         average = appended(main, startup, Rule(Constant(0.5)))
     assert average.master_of == {each: f"{each}_fp32_master_0" for each in names}
     assert set(average.master_of.values()) <= set(backend().state_names(main))
-    where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    where, executor = paddle.static.Scope(), paddle.static.Executor(device_place())
     with paddle.static.scope_guard(where):
         executor.run(startup)
         scope.put(where, {each: np.full(3, 7, "float32") for each in average.master_of.values()})

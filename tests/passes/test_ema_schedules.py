@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.appended import appended
+from support.device import device_place
 from support.fed import SHAPES, Fed, walk
 
 from ppema.averaging.decay import Constant, Exponential, HalfLife, InverseGamma, PowerFunction, ThresSteps
@@ -97,7 +98,7 @@ def test_tensorflows_seed_numbers_without_bias_correction():
         zero = paddle.nn.initializer.Constant(0.0)
         paddle.static.create_parameter([1], "float32", name="v", default_initializer=zero)
         appended(main, startup, Rule(Constant(0.99), bias_correction=False))
-    where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    where, executor = paddle.static.Scope(), paddle.static.Executor(device_place())
     with paddle.static.scope_guard(where):
         executor.run(startup)
         scope.put(where, {"v": np.array([10.0], "float32")})

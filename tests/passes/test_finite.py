@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 import pytest
 from support.appended import guarded_by
+from support.device import device_place
 
 from ppema.averaging.decay import Constant, HalfLife
 from ppema.averaging.rule import Rule
@@ -134,7 +135,7 @@ def test_statistics_written_inside_branches_are_put_back(kind, value):
     With 1e20 only statistics are non-finite, and their check has to wait for the branch too.
     """
     main, startup, size = paddle.static.Program(), paddle.static.Program(), 400_000
-    executor, where = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope()
+    executor, where = paddle.static.Executor(device_place()), paddle.static.Scope()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         x = paddle.static.data("x", [2, size], "float32")
         weight = paddle.static.create_parameter([1], "float32", name="w")
@@ -174,7 +175,7 @@ class Direct:
 
     def __init__(self, chosen, dtype="float32", initial=1.0):
         self.main, self.startup = paddle.static.Program(), paddle.static.Program()
-        self.scope, self.executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        self.scope, self.executor = paddle.static.Scope(), paddle.static.Executor(device_place())
         self.dtype = dtype
         with paddle.utils.unique_name.guard(), paddle.static.program_guard(self.main, self.startup):
             total = paddle.static.data("extra", [], dtype)
@@ -249,7 +250,7 @@ def test_one_bad_gradient_does_not_spread_by_clipping():
 @pytest.mark.parametrize("sparse", [True, False])
 def test_the_gradient_of_an_embedding(sparse):
     main, startup = paddle.static.Program(), paddle.static.Program()
-    executor, where = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope()
+    executor, where = paddle.static.Executor(device_place()), paddle.static.Scope()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         words, by = paddle.static.data("words", [-1], "int64"), paddle.static.data("by", [-1, 4], "float32")
         loss = (paddle.nn.Embedding(10, 4, sparse=sparse)(words) * by).sum()

@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 import pytest
 from support.averages import averaged, averages, same, weights
+from support.device import device_place
 
 from ppema.errors import AverageError
 from ppema.ir import backend, scope
@@ -172,7 +173,7 @@ class Branches:
         self.main, self.startup = paddle.static.Program(), paddle.static.Program()
         with paddle.utils.unique_name.guard(), paddle.static.program_guard(self.main, self.startup):
             build(paddle.static.data("x", [-1, 2], "float32"))
-        self.scope, self.executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        self.scope, self.executor = paddle.static.Scope(), paddle.static.Executor(device_place())
         with paddle.static.scope_guard(self.scope):
             self.executor.run(self.startup)
 

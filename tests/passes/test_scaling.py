@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from support.device import device_place
 
 from ppema.averaging.decay import Constant
 from ppema.averaging.rule import Rule
@@ -89,7 +90,7 @@ class Fed:
 
     def __init__(self, **settings):
         self._main, startup = paddle.static.Program(), paddle.static.Program()
-        self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(device_place())
         with paddle.utils.unique_name.guard(), paddle.static.program_guard(self._main, startup):
             zero = paddle.nn.initializer.Constant(0.0)
             a, b = (paddle.static.create_parameter([2], "float32", name=name, default_initializer=zero) for name in "ab")

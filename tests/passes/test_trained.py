@@ -9,6 +9,7 @@ import paddle
 import pytest
 from support.averages import check_average, recorded, weights
 from support.configs import config
+from support.device import device_place
 from support.runs import steps
 
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
@@ -150,7 +151,7 @@ def test_look_ahead_by_hand():
         look_ahead(None).minimize(weight.sum())
         ema = ExponentialMovingAverage(0.5)
         ema.update()
-    executor, seen = paddle.static.Executor(paddle.CPUPlace()), []
+    executor, seen = paddle.static.Executor(device_place()), []
     with paddle.static.scope_guard(paddle.static.Scope()):
         executor.run(startup)
         for _ in range(4):

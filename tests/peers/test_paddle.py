@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import paddle
+from support.device import device_place
 
 import ppema
 from ppema.ir import scope
@@ -22,7 +23,7 @@ def test_check_ema():
         ema = ppema.ExponentialMovingAverage(DECAY)
         ema.update()
     rng, by_hand = np.random.default_rng(0), 0.0
-    where, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+    where, executor = paddle.static.Scope(), paddle.static.Executor(device_place())
     with paddle.static.scope_guard(where):
         executor.run(startup)
         for _ in range(6):

@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 import pytest
 from support.configs import config
+from support.device import device_place
 
 from ppema.data import Field
 from ppema.errors import ConfigError
@@ -27,7 +28,7 @@ def test_the_outputs_have_the_bits_of_evaluation_and_results_are_probabilities()
     assert [each.name for each in made.parameters] == [each.name for each in model.parameters]
     assert made.structured == model.structured
     images = np.random.default_rng(0).random((5, 1, 8, 8), dtype="float32")
-    executor, own = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope()
+    executor, own = paddle.static.Executor(device_place()), paddle.static.Scope()
     with paddle.static.scope_guard(own):
         executor.run(made.startup)
         rng = np.random.default_rng(1)
@@ -49,7 +50,7 @@ def test_a_copy_on_onednn_has_the_same_outputs():
     made = build_prediction(config(), [IMAGE, LABEL])
     fast = made.on_onednn()
     images = np.random.default_rng(0).random((5, 1, 8, 8), dtype="float32")
-    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor = paddle.static.Executor(device_place())
     with paddle.static.scope_guard(paddle.static.Scope()):
         executor.run(made.startup)
         found = [

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.ir import scope
+from support.device import device_place
 
 
 class Assigned:
@@ -22,7 +23,7 @@ class Assigned:
 
     def __init__(self, initial: Mapping[str, ArrayLike], *, frozen: tuple[str, ...] = (), **settings: Any):
         self.main, startup = paddle.static.Program(), paddle.static.Program()
-        self._scope, self._executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        self._scope, self._executor = paddle.static.Scope(), paddle.static.Executor(device_place())
         self.variables = {}
         with paddle.utils.unique_name.guard(), paddle.static.program_guard(self.main, startup):
             for name, value in initial.items():

@@ -7,6 +7,7 @@ import paddle
 
 from ppema.ir import backend, scope
 from support.appended import appended
+from support.device import device_place
 
 SHAPES = {"scalar": [], "one": [1], "large": [7, 31, 3]}
 
@@ -16,7 +17,7 @@ class Fed:
 
     def __init__(self, **rules):
         self._main, startup = paddle.static.Program(), paddle.static.Program()
-        self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(device_place())
         with paddle.utils.unique_name.guard(), paddle.static.program_guard(self._main, startup):
             initial = paddle.nn.initializer.Constant(5.0)
             for name, shape in SHAPES.items():

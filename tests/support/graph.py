@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
+from support.device import device_place
+
 
 def computed(function, *arrays, by=None, unknown=1):
     """The arrays that `function` makes of variables with the values `arrays`.
@@ -24,7 +26,7 @@ def computed(function, *arrays, by=None, unknown=1):
         made = list(made) if isinstance(made, (tuple, list)) else [made]
         if by is not None:
             made += paddle.static.gradients([made[0].sum()], [feeds[by]])
-    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor = paddle.static.Executor(device_place())
     with paddle.static.scope_guard(paddle.static.Scope()):
         executor.run(startup)
         found = executor.run(main, feed={f"x{i}": np.asarray(a) for i, a in enumerate(arrays)}, fetch_list=made)

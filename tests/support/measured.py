@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 
 from ppema.metrics import Gathered, build_metrics, place
+from support.device import device_place
 
 
 class Spec:
@@ -44,7 +45,7 @@ def _run(metrics, predictions, targets, sizes):
         ]
         gauges = {name: place(name, metric, *feeds) for name, metric in metrics.items()}
     variables = [variable for gauge in gauges.values() for variable in gauge.variables]
-    executor, results = paddle.static.Executor(paddle.CPUPlace()), []
+    executor, results = paddle.static.Executor(device_place()), []
     with paddle.static.scope_guard(paddle.static.Scope()):
         executor.run(startup)
         for size in sizes:

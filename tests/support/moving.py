@@ -8,11 +8,12 @@ import numpy as np
 import paddle
 
 from ppema.ir import scope
+from support.device import device_place
 
 
 def cuts() -> bool:
     """Whether the installed Paddle truncates in casts to bfloat16, as 2.6 does on a CPU, instead of rounding to nearest."""
-    main, executor = paddle.static.Program(), paddle.static.Executor(paddle.CPUPlace())
+    main, executor = paddle.static.Program(), paddle.static.Executor(device_place())
     with paddle.static.program_guard(main, paddle.static.Program()):
         # 1 plus 3/4 of a unit in bfloat16's last place.
         wide = paddle.cast(paddle.cast(paddle.full([1], 1 + 3 * 2**-9, "float32"), "bfloat16"), "float32")
@@ -31,7 +32,7 @@ class Moving:
 
     def __init__(self, dtype: str, *, master: bool = False):
         self.main, self.startup = paddle.static.Program(), paddle.static.Program()
-        self.scope, self.executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        self.scope, self.executor = paddle.static.Scope(), paddle.static.Executor(device_place())
         # One generator makes all names of the program, so they are unique.
         before = paddle.utils.unique_name.switch()
         self._names, _ = paddle.utils.unique_name.switch(*before)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 from support.configs import CNN, blobs, data_section, loader
+from support.device import device_place
 from support.pages import blocks
 
 from ppema.data import Field
@@ -57,7 +58,7 @@ def test_the_outputs_are_those_of_the_other_framework(name, format, tmp_path):
     made = build_prediction(run.config, [image, label])
     with paddle.static.scope_guard(run.scope):
         feed = {made.inputs[0].name: theirs.images(name)}
-        (found,) = paddle.static.Executor(paddle.CPUPlace()).run(made.program, feed, [*made.outputs.values()])
+        (found,) = paddle.static.Executor(device_place()).run(made.program, feed, [*made.outputs.values()])
     expected = np.array(RECORDED[name]["outputs"])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
     summary, *details = restored.summary()

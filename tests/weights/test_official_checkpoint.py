@@ -13,6 +13,7 @@ import paddle
 import pytest
 from safetensors.numpy import load_file
 from support.configs import CNN, loader, write_config
+from support.device import device_place
 
 from ppema.api import evaluate
 from ppema.checkpoint.paths import checkpoints_of
@@ -144,7 +145,7 @@ def test_paddle_loads_what_is_written(recorded):
     with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
         paddle.nn.BatchNorm1D(3)(paddle.static.data("x", [-1, 3], "float32"))
     with paddle.static.scope_guard(where):
-        paddle.static.Executor(paddle.CPUPlace()).run(startup)
+        paddle.static.Executor(device_place()).run(startup)
         paddle.static.set_program_state(main, paddle.static.load_program_state(str(recorded / "ema.pdparams")))
         names = [each.name for each in backend().parameters(main)]
         close({each: scope.get(where, each) for each in names}, {each: RECORDED["applied"][each] for each in names})

@@ -9,6 +9,7 @@ import paddle
 import pytest
 from PIL import Image
 from support.configs import SMALL, loader
+from support.device import device_place
 
 from ppema.data.pictures.preprocessing import Preprocessing
 from ppema.errors import ConfigError
@@ -47,7 +48,7 @@ def test_probabilities_of_bytes_are_those_of_files(folder):
     files = sorted(folder.glob("*/*.png"))
     prepared = np.stack([preparation.read(file) for file in files])
     resized = np.stack([np.asarray(Image.open(file).resize((6, 8), Image.Resampling.BILINEAR)) for file in files])
-    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor = paddle.static.Executor(device_place())
     with paddle.static.scope_guard(paddle.static.Scope()):
         executor.run(plain.startup)
         (expected,) = executor.run(plain.program, {"input_0": prepared}, list(plain.results.values()))
