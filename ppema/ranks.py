@@ -23,6 +23,9 @@ class Ranks:
         return self.rank == 0
 
 
+ONE = Ranks()  # of a process without others
+
+
 def launched_ranks() -> Ranks:
     """As the launcher's environment variables have it; one process without them. Raises SetupError for other values."""
     names = ("PADDLE_TRAINER_ID", "PADDLE_TRAINERS_NUM", "PADDLE_LOCAL_RANK", "PADDLE_LOCAL_SIZE")

@@ -22,6 +22,7 @@ from ppema.data.processes.worker import Task
 from ppema.data.read import BatchReader
 from ppema.data.transformed import TransformedReader
 from ppema.errors import DataError
+from ppema.ranks import ONE, Ranks
 from ppema.user_code.modules import folders_looked_in, looking_in
 
 
@@ -30,11 +31,12 @@ class Batch:
     """n stacked samples.
 
     arrays: one array [n, *shape] for each field of the loader, in its order: inputs first, then targets; indices: int64[n],
-    the samples' indices in the data set.
+    the samples' indices in the data set; number: of the batch in its epoch.
     """
 
     arrays: tuple[np.ndarray, ...]
     indices: np.ndarray
+    number: int = 0
 
 
 # Copying a batch of up to this size takes less time than receiving it from a thread, some 50 µs.
@@ -214,8 +216,12 @@ class Loader:
         arrays = (padding.longer(each, array) for each, array in zip(self.fields, batch.arrays, strict=True))
         return Batch(tuple(arrays), batch.indices)
 
-    def epoch(self, epoch: int, start: int = 0, stopped: Callable[[], bool] = never) -> Generator[Batch, None, None]:
+    def epoch(
+        self, epoch: int, start: int = 0, stopped: Callable[[], bool] = never, ranks: Ranks = ONE
+    ) -> Generator[Batch, None, None]:
         """The batches `start`, `start` + 1, ... of `epoch`. Both count from 0; earlier samples are not read.
+
+        ranks: several of them share the batches: each reads the numbers that leave its rank when divided by their number.
 
         One epoch is open at a time: a new one closes the epoch before, whose iterator then raises RuntimeError. The iterator
         is a generator: `close()` it, or drop it, to stop early.
@@ -235,7 +241,8 @@ class Loader:
                 reader, pipeline = reader.reader, reader.pipeline
             task = Task(self._open_dataset, reader.layout, reader.fields, pipeline, self._plan, self._finite)
             self._pool = WorkerPool(task, self._workers, self.label)
-        read = functools.partial(self._read, epoch, start, handover.closed)
+        steps = range(start + (ranks.rank - start) % ranks.size, self.steps_per_epoch, ranks.size)
+        read = functools.partial(self._read, epoch, steps, handover.closed)
         return _at_once(read, handover) if self._quick else prefetch(read, handover, stopped)
 
     def close(self) -> None:
@@ -244,19 +251,18 @@ class Loader:
         if self._pool is not None:
             self._pool.close()
 
-    def _read(self, epoch: int, start: int, closed: Callable[[], bool]) -> Iterator[Batch]:
-        steps = range(start, self.steps_per_epoch)
+    def _read(self, epoch: int, steps: range, closed: Callable[[], bool]) -> Iterator[Batch]:
         order = self._plan.order(epoch)
         if self._pool is not None:
             for step, arrays in zip(steps, self._pool.batches(epoch, steps, closed), strict=True):
-                yield Batch(arrays, self._plan.batch(order, step))
+                yield Batch(arrays, self._plan.batch(order, step), step)
             return
         for step in steps:
             indices = self._plan.batch(order, step)
             arrays = self._reader.batch(epoch, indices, cancelled=closed)
             if self._finite:
                 check_finite(arrays, self.fields, indices, self.label)
-            yield Batch(arrays, indices)
+            yield Batch(arrays, indices, step)
 
 
 def _at_once(make: Callable[[], Iterator[Batch]], handover: Handover[Batch]) -> Generator[Batch, None, None]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ppema.distributed.meeting import Meeting
 from ppema.errors import SetupError
-from ppema.ranks import Ranks, launched_ranks
+from ppema.ranks import ONE, Ranks, launched_ranks
 
 if TYPE_CHECKING:
     from ppema.ir import Program, Variable
@@ -104,7 +104,7 @@ class World:
             self._meeting = None
 
 
-ALONE = World(Ranks())
+ALONE = World(ONE)
 
 
 def joined(place: Any) -> World:

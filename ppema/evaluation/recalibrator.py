@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from ppema.data import Batch, Loader, never
 from ppema.data.bad_sample import bad_sample
+from ppema.distributed.shared_work import SharedWork
+from ppema.distributed.world import ALONE, World
 from ppema.errors import TrainingError
+from ppema.evaluation.measured_together import LeftOut, exchanged
 from ppema.ir import Program
-from ppema.passes.recalibrate import Feed, Recalibration
+from ppema.passes.recalibrate import Feed, Recalibration, own_alone
 from ppema.programs.executor import Executor, failed_on
 from ppema.programs.feed import Inputs
 
@@ -20,12 +24,19 @@ class Recalibrator:
     """Measures the BatchNorm statistics of weights on batches of training data, which are the same throughout a run.
 
     The batches are the first ones of epoch 0, all of as many samples. A short last batch is omitted unless it is the only one.
+    Ranks share the batches, and all get the statistics of one process.
     """
 
     def __init__(
-        self, executor: Executor, scope: Any, inputs: Inputs, train: Loader, wanted: Mapping[str, tuple[Recalibration, int]]
+        self,
+        executor: Executor,
+        scope: Any,
+        inputs: Inputs,
+        train: Loader,
+        wanted: Mapping[str, tuple[Recalibration, int]],
+        world: World = ALONE,
     ):
-        """train: the training data; a second loader reads it. wanted: as for `use`.
+        """train: the training data; a second loader reads it. wanted: as for `use`. world: the ranks.
 
         Raises DataError for a label outside the model's classes.
         """
@@ -34,6 +45,7 @@ class Recalibrator:
         self._scope = scope
         self._inputs = inputs
         self._loader = train.twin(drop_last=train.samples >= train.batch_size)
+        self._world = world
         self._warned: set[str] = set()
         self.use(wanted)
 
@@ -47,19 +59,20 @@ class Recalibrator:
         Returns the number of batches measured: 0 if `weights` need no recalibration. A batch with non-finite statistics is
         omitted, as a training step on it is skipped; `warn` receives one line about such batches, once for `weights`. Raises
         NotFiniteError if every batch is omitted, and FailedBatchError for an operation that fails. Raises DataError and GivenUp
-        as `Loader.epoch` does. The statistics are then as before.
+        as `Loader.epoch` does, and PeerError. All ranks raise the error of one. The statistics are then as before.
         """
         if weights not in self._wanted:
             return 0
         recalibration, batches = self._wanted[weights]
         most = min(batches, self._loader.steps_per_epoch)
-        read, left_out = 0, []
+        work, ranks, left_out = SharedWork(self._world, "the recalibration"), self._world.ranks, LeftOut()
 
         def feeds() -> Iterator[Feed]:
-            nonlocal read, batch
-            for batch in islice(self._loader.epoch(0, stopped=stopped), most):
+            nonlocal batch
+            own = len(range(ranks.rank, most, ranks.size))
+            for batch in islice(self._loader.epoch(0, stopped=stopped, ranks=ranks), own):
                 yield self._inputs.feed(batch, self._loader)
-                read += 1
+                work.at += ranks.size
 
         def run(program: Program, feed: Feed) -> None:
             try:
@@ -69,13 +82,14 @@ class Recalibrator:
 
         def leave_out(name: str) -> None:
             sample = bad_sample(batch, self._loader.label)
-            left_out.append(f"in batch {read} {name} is not finite" + (f"; {sample}" if sample else ""))
+            left_out[batch.number] = f"in batch {batch.number} {name} is not finite" + (f"; {sample}" if sample else "")
 
         batch: Batch
-        measured = recalibration.measure(self._scope, feeds(), run, leave_out)
+        exchange = own_alone if self._world.alone else partial(exchanged, work, left_out=left_out)
+        measured = recalibration.measure(self._scope, feeds(), run, leave_out, exchange)
         if left_out and weights not in self._warned:
             self._warned.add(weights)
-            warn(f"the recalibration of {weights!r} leaves out {len(left_out)} of {read} batches: {left_out[0]}")
+            warn(f"the recalibration of {weights!r} leaves out {len(left_out)} of {most} batches: {left_out[min(left_out)]}")
         return measured
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,6 +59,16 @@ class Gauge:
                 rows = 1 if value.ndim == 0 else len(value)
                 raise self._fault(f"{rows} values for a batch of {samples} samples: return one value per sample")
             into.keep(name, batch, value)
+
+    def merged(self, parts: Iterable[Gathered]) -> Gathered:
+        """The statistics of all batches, of which each of `parts` has some. Raises ConfigError as `gather` does."""
+        whole = Gathered()
+        for part in parts:
+            try:
+                whole.include(part)
+            except ValueError as error:
+                raise self._fault(str(error)) from None
+        return whole
 
     def figures(self, gathered: Gathered) -> dict[str, Figure]:
         """The figures of a set by name. Raises ConfigError, in one line, if the metric's function fails."""

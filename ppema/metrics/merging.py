@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from ppema.distributed import parcels
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,29 @@ class Gathered:
         Raises ValueError for rows of several shapes.
         """
         return self.sums | {name: np.concatenate([rows[each] for each in sorted(rows)]) for name, rows in self.kept.items()}
+
+
+def packed(found: Mapping[str, Gathered]) -> bytes:
+    """The statistics of several measures by name, as bytes for another process."""
+    facts, arrays = list[tuple[str, str, int | None]](), list[np.ndarray]()
+    for measure, gathered in found.items():
+        for name, counts in gathered.sums.items():
+            facts.append((measure, name, None))
+            arrays.append(counts)
+        for name, batches in gathered.kept.items():
+            facts += [(measure, name, batch) for batch in batches]
+            arrays += batches.values()
+    return parcels.packed(facts, arrays)
+
+
+def unpacked(data: bytes) -> dict[str, Gathered]:
+    """The statistics of which `packed` made `data`, by measure. A measure without a batch is absent."""
+    facts, arrays = parcels.unpacked(data)
+    found: dict[str, Gathered] = {}
+    for (measure, name, batch), array in zip(facts, arrays, strict=True):
+        into = found.setdefault(measure, Gathered())
+        if batch is None:
+            into.add(name, array)
+        else:
+            into.keep(name, batch, array)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,28 @@ from ppema.passes.average import read_shadows
 from ppema.passes.trained import is_trained
 
 Feed = Mapping[str, np.ndarray]
+BatchNormNames = tuple[str, str]  # of its mean and its variance
+
+
+@dataclass(frozen=True)
+class BatchStatistics:
+    """What one batch measured.
+
+    seen: mean, variance and number of values of each BatchNorm that it reached; the number is 1 if all batches are of one size.
+    culprit: the name of a non-finite statistic, for which the batch is left out; "" without one.
+    """
+
+    seen: Mapping[BatchNormNames, tuple[np.ndarray, np.ndarray, int]]
+    culprit: str = ""
+
+
+# Turns the batches that this process measures, in order, into those that all processes measured, in order.
+Exchange = Callable[[Iterable[BatchStatistics]], Iterable[BatchStatistics]]
+
+
+def own_alone(batches: Iterable[BatchStatistics]) -> Iterable[BatchStatistics]:
+    """The Exchange of one process."""
+    return batches
 
 
 @dataclass(frozen=True)
@@ -37,6 +59,7 @@ class Recalibration:
         feeds: Iterable[Feed],
         run: Callable[[Program, Feed], object],
         leave_out: Callable[[str], None] | None = None,
+        exchange: Exchange = own_alone,
     ) -> int:
         """Set the statistics in the scope `where` to the mean and variance over all batches together.
 
@@ -44,6 +67,8 @@ class Recalibration:
         run: runs a program in that scope.
         leave_out: receives the name of a non-finite statistic right after its batch; the batch then counts for no BatchNorm.
         None: such a batch is an error.
+        exchange: with the other processes. Statistics are merged batch by batch in order, so that they have the same bits for
+        any number of processes.
 
         Returns the number of batches that reached a BatchNorm. A batch with a single value per channel has no variance and
         reaches none. A BatchNorm that no batch reaches, such as one in a branch never taken, keeps its statistics. The
@@ -53,30 +78,43 @@ class Recalibration:
         non-finite statistic without `leave_out`, and if every batch was left out. The statistics are then as before.
         """
         before = {name: scope.get(where, name) for pair in self.statistics for name in pair}
-        found = {pair: Moments() for pair in self.statistics}
-        untouched = {variance: np.full_like(before[variance], -1) for _, variance in self.statistics}
-        values, shapes, bad = before, None, ""
+        found, values, bad = {pair: Moments() for pair in self.statistics}, before, ""
         for name in self.counts.values():
             scope.create(where, name, np.zeros([], np.int64))
         try:
-            for feed in feeds:
-                shapes = _same_shapes(feed, None if self.counts else shapes)
-                scope.put(where, untouched)
-                run(self.program, feed)
-                seen = _seen(where, self.statistics)
-                if leave_out is not None and (culprit := _not_finite(seen)):
-                    bad = bad or culprit
-                    leave_out(culprit)
-                    scope.put(where, before)  # the next batch multiplies the old value by 0, and NaN stays NaN
-                    continue
-                for pair, both in seen.items():
-                    found[pair].add(*both, *([scope.get(where, self.counts[pair[0]]).item()] if self.counts else []))
+            for batch in exchange(self._batches(where, feeds, run, leave_out, before)):
+                bad = bad or batch.culprit
+                for pair, (mean, variance, count) in batch.seen.items():
+                    found[pair].add(mean, variance, count)
             if bad and not any(moments.batches for moments in found.values()):
                 raise _not_finite_error(bad)
             values = {**before, **_measured(found, before)}
         finally:
             scope.put(where, values)
         return max((moments.batches for moments in found.values()), default=0)
+
+    def _batches(
+        self,
+        where: Any,
+        feeds: Iterable[Feed],
+        run: Callable[[Program, Feed], object],
+        leave_out: Callable[[str], None] | None,
+        before: Mapping[str, np.ndarray],
+    ) -> Iterator[BatchStatistics]:
+        untouched = {variance: np.full_like(before[variance], -1) for _, variance in self.statistics}
+        shapes = None
+        for feed in feeds:
+            shapes = _same_shapes(feed, None if self.counts else shapes)
+            scope.put(where, untouched)
+            run(self.program, feed)
+            seen = _seen(where, self.statistics)
+            if leave_out is not None and (culprit := _not_finite(seen)):
+                leave_out(culprit)
+                scope.put(where, before)  # the next batch multiplies the old value by 0, and NaN stays NaN
+                yield BatchStatistics({}, culprit)
+                continue
+            counts = {pair: scope.get(where, self.counts[pair[0]]).item() if self.counts else 1 for pair in seen}
+            yield BatchStatistics({pair: (*both, counts[pair]) for pair, both in seen.items()})
 
 
 def _seen(where: Any, statistics: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:

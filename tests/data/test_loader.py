@@ -1,5 +1,6 @@
 """The loader in one process: batches, order, resuming, randomness and errors."""
 
+import itertools
 import random
 import threading
 from contextlib import closing
@@ -17,6 +18,7 @@ from ppema.data.layout import Layout
 from ppema.data.loader import Batch, Loader
 from ppema.data.sets.arrays import ArrayDataset
 from ppema.errors import DataError
+from ppema.ranks import Ranks
 
 
 def same(left: list[Batch], right: list[Batch]) -> bool:
@@ -254,3 +256,14 @@ def test_samples_in_memory_that_are_not_finite_are_refused_at_once():
     assert [batch.indices.tolist() for batch in others.epoch(0)] == [[0, 8]]
     with pytest.raises(DataError, match="sample 7: target"):
         others.part(np.array([3, 7]), batch_size=1, workers=0, finite=True)
+
+
+def test_ranks_share_the_batches_of_an_epoch():
+    loader = Loader(BothGenerators(), batch_size=2, shuffle=True, seed=4)
+    for start in (0, 1, 3):
+        whole = list(loader.epoch(3, start))
+        assert [batch.number for batch in whole] == list(range(start, 6))
+        for size in (2, 3, 8):
+            parts = [list(loader.epoch(3, start, ranks=Ranks(rank, size))) for rank in range(size)]
+            assert all(batch.number % size == rank for rank, part in enumerate(parts) for batch in part)
+            assert same(whole, sorted(itertools.chain(*parts), key=lambda batch: batch.number))

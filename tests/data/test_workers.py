@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import collates, datasets
-from support.datasets import BothGenerators, Interrupting, Listed, OpensOnce, Squares, Texts
+from support.datasets import BothGenerators, Interrupting, Listed, OpensOnce, Readers, Squares, Texts
 from support.where import where
 from test_loader import same
 
@@ -22,6 +22,7 @@ from ppema.data.fields import FieldNames
 from ppema.data.layout import Layout, Padding
 from ppema.data.loader import Loader
 from ppema.errors import DataError
+from ppema.ranks import Ranks
 
 TEXT = FieldNames(("tokens",), ("label",))
 SHAPES = {"tokens": (-1,)}
@@ -50,6 +51,16 @@ def test_the_same_batches_for_any_number_of_workers(loaders):
         for epoch, start in [(0, 0), (0, 0), (3, 2), (1, 5), (1, 6)]:
             assert same(list(alone.epoch(epoch, start)), list(many.epoch(epoch, start)))
         many.close()
+
+
+def test_all_workers_read_for_a_rank(loaders):
+    """A rank that reads every second batch would otherwise keep one of two workers idle."""
+    many, alone = loaders(BothGenerators(), batch_size=1), Loader(BothGenerators(), batch_size=1)
+    readers = loaders(Readers(), batch_size=1)
+    for rank, size in [(0, 2), (1, 2), (2, 3), (0, 4), (12, 20)]:
+        found = list(many.epoch(1, ranks=Ranks(rank, size)))
+        assert same(found, list(alone.epoch(1, ranks=Ranks(rank, size))))
+        assert len({batch.arrays[0].item() for batch in readers.epoch(1, ranks=Ranks(rank, size))}) == min(2, len(found))
 
 
 def test_a_part_of_the_samples(loaders):

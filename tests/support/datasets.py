@@ -40,6 +40,16 @@ class BothGenerators:
         return (random.random(), np.random.random()), index
 
 
+class Readers:
+    """The number of the process that reads the sample."""
+
+    def __len__(self) -> int:
+        return 11
+
+    def __getitem__(self, index: int):
+        return np.array(os.getpid(), np.int64), index
+
+
 class Interrupting:
     """A data set whose sample 3 raises KeyboardInterrupt."""
 

@@ -91,19 +91,19 @@ class WorkerPool:
             for number, worker in enumerate(self._workers):
                 while len(worker.due) > (not worker.open):  # replies still to come for an epoch that was closed early
                     self._reply(number, closed)
-            for step in steps[: AHEAD * len(self._workers)]:
-                self._ask(epoch, step)
-            for step in steps:
-                number = step % len(self._workers)
+            for place in range(len(steps))[: AHEAD * len(self._workers)]:
+                self._ask(epoch, steps, place)
+            for place in range(len(steps)):
+                number = place % len(self._workers)
                 if not self._workers[number].open:
                     self._reply(number, closed)
                 reply = self._reply(number, closed)
                 if isinstance(reply, Failed):
                     raise reply.error()
-                arrays = tuple(array.copy() for array in self._workers[number].slots[self._slot(step)].arrays(reply))
-                following = step + AHEAD * len(self._workers)
-                if following in steps:
-                    self._ask(epoch, following)
+                arrays = tuple(array.copy() for array in self._workers[number].slots[self._slot(place)].arrays(reply))
+                following = place + AHEAD * len(self._workers)
+                if following < len(steps):
+                    self._ask(epoch, steps, following)
                 yield arrays
 
     def close(self) -> None:
@@ -113,15 +113,16 @@ class WorkerPool:
         if taken:
             self._turn.release()
 
-    def _ask(self, epoch: int, step: int) -> None:
-        worker = self._workers[step % len(self._workers)]
+    def _ask(self, epoch: int, steps: range, place: int) -> None:
+        """Ask for the batch at `place` in `steps`. Workers take turns by places, so that all work whatever the stride."""
+        worker, step = self._workers[place % len(self._workers)], steps[place]
         worker.due.append(f"read batch {step} of epoch {epoch}")
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `_reply` reports a dead worker
-            worker.pipe.send((epoch, step, self._slot(step)))
+            worker.pipe.send((epoch, step, self._slot(place)))
 
-    def _slot(self, step: int) -> int:
-        """The slot of batch `step`. Batches that one worker makes at the same time have different slots."""
-        return step // len(self._workers) % AHEAD
+    def _slot(self, place: int) -> int:
+        """The slot of the batch at `place`. Batches that one worker makes at the same time have different slots."""
+        return place // len(self._workers) % AHEAD
 
     def _reply(self, number: int, closed: Callable[[], bool]) -> Any:
         worker = self._workers[number]

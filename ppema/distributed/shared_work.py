@@ -1,0 +1,65 @@
+"""`SharedWork`, the part of one rank in a work that all ranks share by whole batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ppema.distributed.sent_errors import SENDABLE, Sendable, as_error, as_facts
+from ppema.distributed.world import World
+
+_MADE, _FAILED = b"made    ", b"failed  "  # the first 8 bytes, so that arrays that follow are aligned
+
+
+class SharedWork:
+    """The part of this rank. All ranks get the parts of all, or raise the error that one process would raise.
+
+    at: the number of the batch that this rank reads or uses.
+    """
+
+    def __init__(self, world: World, what: str):
+        """what: the work, in words, for messages."""
+        self._world, self._what = world, what
+        self._error: Sendable | None = None
+        self.at = world.ranks.rank
+
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """Keep an error of the context for `gather`, which raises it on all ranks: the others wait there."""
+        try:
+            yield
+        except SENDABLE as error:
+            if self._world.alone:
+                raise
+            self._error = error
+
+    def gather(self, make: Callable[[], bytes]) -> list[bytes]:
+        """What `make()` returns on each rank, in their order, on all of them. It is not called after an error.
+
+        Raises the error of the lowest batch, if there is one, on all ranks. Raises PeerError.
+        """
+        if self._world.alone:
+            return [make()]
+        data = b""
+        if self._error is None:
+            with self.trying():
+                data = _MADE + make()
+        if self._error is not None:
+            data = _FAILED + json.dumps([self.at, as_facts(self._error)]).encode()
+        found = self._world.gather(data, self._what)
+        failed = {rank: json.loads(each[8:]) for rank, each in enumerate(found) if each.startswith(_FAILED)}
+        if failed:
+            rank = min(failed, key=lambda rank: failed[rank][0])
+            if rank == self._world.ranks.rank and self._error is not None:
+                raise self._error
+            raise as_error(failed[rank][1])
+        return [each[8:] for each in found]
+
+
+def by_first(world: World, make: Callable[[], bytes], what: str) -> bytes:
+    """What `make()` returns on rank 0, which alone calls it, on all ranks. what: the work, in words.
+
+    Raises what it raises, if that is an error for users, on all ranks. Raises PeerError.
+    """
+    return SharedWork(world, what).gather(make if world.first else bytes)[0]
