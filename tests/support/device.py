@@ -7,20 +7,23 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from ppema.environment import installed_builds
+
 _TESTED, _VISIBLE = "PPEMA_TEST_DEVICE", "CUDA_VISIBLE_DEVICES"
 
 
 def environment() -> dict[str, str]:
     """The variables that choose the device for another process: all other GPUs are hidden, so that device "auto" is this one.
 
-    Raises ValueError if PPEMA_TEST_DEVICE has another form.
+    A Paddle for CPUs needs none, and its launcher would take a list without GPUs as one of devices. Raises ValueError if
+    PPEMA_TEST_DEVICE has another form.
     """
     tested = os.environ.get(_TESTED, "cpu")
     found = re.fullmatch(r"cpu|gpu(?::(\d+))?", tested)
     if found is None:
         raise ValueError(f"{_TESTED}: expected cpu, gpu or gpu:N, got {tested!r}")
     if tested == "cpu":
-        return {_TESTED: "cpu", _VISIBLE: ""}
+        return {_TESTED: "cpu"} | ({_VISIBLE: ""} if "paddlepaddle-gpu" in installed_builds() else {})
     number, seen = int(found[1] or 0), os.environ.get(_VISIBLE, "").split(",")
     # The chosen GPU is the first one of that process, and of those that it starts.
     return {_TESTED: "gpu", _VISIBLE: seen[number] if number < len(seen) and seen[number] else str(number)}
