@@ -95,15 +95,16 @@ class Every:
         return (state.step + 1) % self.steps == 0 or state.step + 1 == self.last
 
 
-def step_seed(seed: int, step: int, micro_batch: int = 0) -> int:
+def step_seed(seed: int, step: int, micro_batch: int = 0, rank: int = 0) -> int:
     """The random seed of one run of the train program, in [0, 2^63): a pure function of the run's seed, step and micro-batch.
 
-    micro_batch: its number in the step. Every run seeds the generator of dropout. Evaluations between steps therefore do not
-    change the run, and a resumed run draws the same numbers without saved generator state. Mixing: splitmix64 (Steele et al.
-    2014).
+    micro_batch: its number in the step; rank: of this process, so that ranks drop different units. Every run seeds the
+    generator of dropout. Evaluations between steps therefore do not change the run, and a resumed run draws the same numbers
+    without saved generator state. Mixing: splitmix64 (Steele et al. 2014).
     """
     mask = (1 << 64) - 1
-    z = (seed * 0x9E3779B97F4A7C15 + (step + 1) * 0xD1B54A32D192ED03 + micro_batch * 0x8CB92BA72F3D8DD7) & mask
+    z = seed * 0x9E3779B97F4A7C15 + (step + 1) * 0xD1B54A32D192ED03 + micro_batch * 0x8CB92BA72F3D8DD7
+    z = (z + rank * 0xA24BAED4963EE407) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
     return (z ^ (z >> 31)) >> 1

@@ -10,6 +10,7 @@ from functools import partial
 from ppema.cli.again import launched, on_terminal, with_remedy
 from ppema.cli.common import add_json, flag, load, parser, print_json, print_table, run, say
 from ppema.errors import CheckpointError, Remedy
+from ppema.ranks import launched_ranks
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema train") -> int:
@@ -40,7 +41,8 @@ def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:
         from ppema.training.loop import dry_run
 
         loss = dry_run(config, say=lambda line: say(line, sys.stderr))
-        print(f"dry run: one step, loss {figure(loss)}; the evaluation ran; nothing was written", file=sys.stderr)
+        if launched_ranks().first:
+            print(f"dry run: one step, loss {figure(loss)}; the evaluation ran; nothing was written", file=sys.stderr)
         return 0
     from ppema.training.loop import train
 
@@ -51,6 +53,8 @@ def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:
             raise
         going_on = with_remedy(launcher, arguments, error.remedy)
         raise CheckpointError(f"{error.worded(flag)}\n{error.remedy.purpose}: {going_on}") from error
+    if not launched_ranks().first:
+        return 128 + result.stopped_by if result.stopped_by else 0
     from ppema.cli.ending import best_lines, next_commands
     from ppema.log.terminal.region import is_live
 

@@ -28,15 +28,24 @@ from ppema.user_code.modules import folders_looked_in, looking_in
 
 @dataclass(frozen=True)
 class Batch:
-    """n stacked samples.
+    """n stacked samples, which are a rank's part of a batch, or all of it.
 
     arrays: one array [n, *shape] for each field of the loader, in its order: inputs first, then targets; indices: int64[n],
-    the samples' indices in the data set; number: of the batch in its epoch.
+    the samples' indices in the data set. number: of the batch in its epoch. share: n divided by the number of samples in the
+    whole batch, but 0 if the rank reads a sample of another rank, for lack of one of its own; whole: that number, None if it
+    is n.
     """
 
     arrays: tuple[np.ndarray, ...]
     indices: np.ndarray
     number: int = 0
+    share: float = 1.0
+    whole: int | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of samples of the batch over all ranks."""
+        return len(self.indices) if self.whole is None else self.whole
 
 
 # Copying a batch of up to this size takes less time than receiving it from a thread, some 50 µs.
@@ -59,7 +68,7 @@ class Loader:
     indices: the samples to read, int64[n] ascending; None: all of them.
     finite: refuse samples with a NaN or an infinity: in memory at once, others when their batch is read.
 
-    The batches are equal, bit for bit, for every number of workers and every `start`.
+    The batches are equal, bit for bit, for every number of workers and every `start`. quick: whether they are read on request.
 
     Raises ValueError for a number below its minimum. Raises DataError for an empty data set, for an unusable sample 0, and if
     `drop_last` omits the only batch. Raises ConfigError at ("transforms", ...) for transforms that do not fit the fields.
@@ -102,7 +111,7 @@ class Loader:
         self._workers = min(workers, self.steps_per_epoch)
         self._open_dataset = open_dataset or functools.partial(_itself, dataset)
         self._pool: WorkerPool | None = None
-        self._quick = arrays is not None and sum(array[0].nbytes for array in arrays) * batch_size <= QUICK_BYTES
+        self.quick = arrays is not None and sum(array[0].nbytes for array in arrays) * batch_size <= QUICK_BYTES
         self._handover: Handover[Batch] = Handover()
 
     @property
@@ -165,6 +174,12 @@ class Loader:
         twin._plan = replace(self._plan, drop_last=drop_last)
         twin._pool, twin._handover = None, Handover()
         return twin
+
+    def sliced(self, ranks: Ranks) -> Loader:
+        """A second loader, of a rank's part of each batch: rank r of N gets the samples [n*r // N, n*(r+1) // N) of n."""
+        made = copy.copy(self)
+        made._plan, made._pool, made._handover = self._plan.sliced(ranks), None, Handover()
+        return made
 
     def part(
         self,
@@ -243,7 +258,7 @@ class Loader:
             self._pool = WorkerPool(task, self._workers, self.label)
         steps = range(start + (ranks.rank - start) % ranks.size, self.steps_per_epoch, ranks.size)
         read = functools.partial(self._read, epoch, steps, handover.closed)
-        return _at_once(read, handover) if self._quick else prefetch(read, handover, stopped)
+        return _at_once(read, handover) if self.quick else prefetch(read, handover, stopped)
 
     def close(self) -> None:
         """End the thread and the processes. Idempotent; a later `epoch` starts them again."""
@@ -255,14 +270,17 @@ class Loader:
         order = self._plan.order(epoch)
         if self._pool is not None:
             for step, arrays in zip(steps, self._pool.batches(epoch, steps, closed), strict=True):
-                yield Batch(arrays, self._plan.batch(order, step), step)
+                yield self._batch(arrays, self._plan.batch(order, step), step)
             return
         for step in steps:
             indices = self._plan.batch(order, step)
             arrays = self._reader.batch(epoch, indices, cancelled=closed)
             if self._finite:
                 check_finite(arrays, self.fields, indices, self.label)
-            yield Batch(arrays, indices, step)
+            yield self._batch(arrays, indices, step)
+
+    def _batch(self, arrays: tuple[np.ndarray, ...], indices: np.ndarray, step: int) -> Batch:
+        return Batch(arrays, indices, step, self._plan.share_of(step), self._plan.size_of(step))
 
 
 def _at_once(make: Callable[[], Iterator[Batch]], handover: Handover[Batch]) -> Generator[Batch, None, None]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from ppema.ranks import ONE, Ranks
 
 
 def epoch_order(samples: int, *, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
@@ -23,6 +25,7 @@ class Plan:
     """The division of epochs into batches. `drop_last` omits a last batch that is shorter than the others.
 
     samples: the number of samples of the data set; indices: those of them that are read, int64[n] ascending, None for all.
+    ranks: rank r of N reads the samples [n*r // N, n*(r+1) // N) of each batch of n samples.
     """
 
     samples: int
@@ -31,6 +34,7 @@ class Plan:
     drop_last: bool
     seed: int
     indices: np.ndarray | None = field(default=None, compare=False)
+    ranks: Ranks = ONE
 
     @property
     def size(self) -> int:
@@ -49,5 +53,26 @@ class Plan:
         return order if self.indices is None else self.indices[order]
 
     def batch(self, order: np.ndarray, step: int) -> np.ndarray:
-        """int64[n]: the samples of batch `step` ≥ 0 in the epoch whose order is `order`."""
-        return order[step * self.batch_size : (step + 1) * self.batch_size]
+        """int64[n]: the samples that this rank reads of batch `step` ≥ 0 in the epoch whose order is `order`.
+
+        A rank that gets none of a short batch reads its first sample. Its share is 0.
+        """
+        whole = order[step * self.batch_size : (step + 1) * self.batch_size]
+        begin, end = self._part(len(whole))
+        return whole[begin:end] if end > begin else whole[:1]
+
+    def size_of(self, step: int) -> int:
+        """The number of samples of batch `step` over all ranks."""
+        return min(self.batch_size, self.size - step * self.batch_size)
+
+    def share_of(self, step: int) -> float:
+        """The number of samples of batch `step` that this rank reads, divided by that of all ranks."""
+        begin, end = self._part(size := self.size_of(step))
+        return (end - begin) / size
+
+    def sliced(self, ranks: Ranks) -> Plan:
+        """The same plan for a rank."""
+        return replace(self, ranks=ranks)
+
+    def _part(self, size: int) -> tuple[int, int]:
+        return size * self.ranks.rank // self.ranks.size, size * (self.ranks.rank + 1) // self.ranks.size

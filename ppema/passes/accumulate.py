@@ -68,11 +68,32 @@ class AccumulatePass(Pass):
             {name: each for name, (_, each) in sums.items()},
             total_name,
             total,
+            total,
             moved,
             {name: each for name, (each, _) in before.items()},
             tuple(each for _, each in before.values()),
         )
         return made
+
+
+@dataclass(frozen=True)
+class BeginPass(Pass):
+    """Keep the statistics from before the step, in a program for the micro-batches before the last.
+
+    Several ranks train by two programs: this one sums gradients, and the other one, which reduces the sums over the ranks and
+    makes the step, runs the last micro-batch. A non-finite gradient stays in the sums, and the other program finds it.
+    """
+
+    name: ClassVar[str] = "begin"
+
+    def apply(self, target: TrainProgram) -> str:
+        accumulation = target.accumulation
+        assert accumulation is not None, "AccumulatePass comes first"
+        if moved := accumulation.moved:
+            copies = target.ir.early_copies(target.main, moved)
+            with target.appending():
+                paddle.static.nn.cond(accumulation.begins, lambda: accumulation.keep(copies), None)
+        return f"keeps {len(moved)} statistics from before the step"
 
 
 @dataclass(frozen=True)
@@ -112,7 +133,7 @@ class StepPass(Pass):
 
 def _means(target: TrainProgram, accumulation: Accumulation) -> list[Gradient]:
     """Σ w_i·g_i / Σ w_i for each parameter, in its type. Zero if all weights of the step are."""
-    total = accumulation.total
+    total = accumulation.divisor
     factor = paddle.ones_like(total) / paddle.where(total > 0, total, paddle.ones_like(total))
     factors = _in_types_of(factor, [sum_ for _, sum_ in target.gradients])
     means = []

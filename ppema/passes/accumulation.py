@@ -23,6 +23,7 @@ class Accumulation:
     weight: 0-D float32, what a run's micro-batch counts: the number of its samples, or the sum of their weights.
     sum_of, sums: names and variables of Σ weight·gradient over the micro-batches of a step so far, float32 or float64.
     total_name, total: name and variable of Σ weight over them, 0-D float32.
+    divisor: what the sums of a whole step are divided by, 0-D float32: `total`, or its sum over all ranks.
     moved: the variables that the forward pass writes, such as BatchNorm's statistics.
     before_of, before: names and variables of their values at the start of the step.
     """
@@ -35,6 +36,7 @@ class Accumulation:
     sums: dict[str, Variable]
     total_name: str
     total: Variable
+    divisor: Variable
     moved: tuple[Parameter, ...]
     before_of: dict[str, str]
     before: tuple[Variable, ...]

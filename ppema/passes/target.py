@@ -15,7 +15,8 @@ from ppema.ir import IR, Gradient, Parameter, Program, Variable, backend
 from ppema.passes.accumulation import Accumulation
 from ppema.passes.average import Average
 from ppema.passes.guard import Guard
-from ppema.passes.loss_scale import LossScale
+from ppema.passes.loss_scaling.loss_scale import LossScale
+from ppema.passes.parallel.reduction import RankPlace, Reduction
 from ppema.passes.placement import Placement
 from ppema.passes.step_norms import StepNorms
 from ppema.passes.treatment import Treatment
@@ -40,7 +41,10 @@ class TrainProgram:
     loss: 0-D float32, the mean over the batch.
     parts: the means of the loss's parts by "loss.<name>", 0-D float32, for the log. Empty for a loss without parts.
     weight: 0-D float32, what a run counts among the micro-batches of a step: the number of its samples, or the sum of their
-    weights. None: each step is one run.
+    weights. None: nothing needs it.
+    weighted: whether the loss has weights of its own, such as those of classes.
+    place: the inputs of a rank, its share of the batch among them. None: one process trains.
+    reduction: the sums over ranks. None: one process trains.
     scaled: the loss times its scale, whose gradients are built. None: those of `loss` are.
     gradients: (parameter, gradient) in the optimizer's order.
     minimize: appends the optimizer's update by given gradients.
@@ -62,6 +66,9 @@ class TrainProgram:
     loss: Variable | None = None
     parts: dict[str, Variable] = field(default_factory=dict)
     weight: Variable | None = None
+    weighted: bool = False
+    place: RankPlace | None = None
+    reduction: Reduction | None = None
     scaled: Variable | None = None
     gradients: list[Gradient] = field(default_factory=list)
     minimize: Callable[[Sequence[Gradient]], None] | None = None

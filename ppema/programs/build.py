@@ -14,16 +14,18 @@ from ppema.data import Field
 from ppema.ir import Program, Variable, backend
 from ppema.optimizers.optimizer import build_lr, build_optimizer
 from ppema.optimizers.schedules import LRScheduler
-from ppema.passes.accumulate import AccumulatePass, StepPass
+from ppema.passes.accumulate import AccumulatePass, BeginPass, StepPass
 from ppema.passes.accumulation import Accumulation
 from ppema.passes.average import Average
 from ppema.passes.ema import EmaPass
 from ppema.passes.finite import FinitePass
 from ppema.passes.groups import GroupsPass
 from ppema.passes.guard import Guard
-from ppema.passes.loss_scale import LossScale
+from ppema.passes.loss_scaling.loss_scale import LossScale
 from ppema.passes.norms import KeepPass, NormsPass
 from ppema.passes.onednn import OnednnPass
+from ppema.passes.parallel.data_parallel import ReducePass, SharePass
+from ppema.passes.parallel.reduction import Reduction
 from ppema.passes.placement import Placement
 from ppema.passes.recalibrate import Recalibration, recalibration
 from ppema.passes.switch import SwitchPass
@@ -49,11 +51,12 @@ def training_step(
     onednn: bool,
     phase: Phase = LAST,
     *,
+    ranks: int = 1,
     measured: bool = False,
 ) -> list[Pass]:
     """The passes of a training step of `phase`, in the order in which they apply. Raises ConfigError.
 
-    measured: whether the step measures its norms.
+    ranks: the number of processes that train; measured: whether the step measures its norms.
 
     Passes after FinitePass append to its branch, so their operations have no effect in a skipped step. Those after StepPass
     append to a branch that only the last micro-batch of a step takes. AdjustScalePass and OnednnPass are exceptions: a skipped
@@ -69,12 +72,14 @@ def training_step(
         averages = average_passes(config.averages, horizon, places)
     scale, unscale, adjust = scaling(config.runtime.precision)
     passes = [
-        ForwardPass(config, fields, model),
+        ForwardPass(config, fields, model, ranks),
         *([GroupsPass(treatments, phase.waiting)] if treatments else []),
+        *([SharePass(every > 1)] if ranks > 1 else []),
         *scale,
         BackwardPass(optimizer, places),
         *unscale,
         *([AccumulatePass(every)] if every > 1 else []),
+        *([ReducePass(ranks)] if ranks > 1 else []),
         FinitePass(tuple(model.structured.values()), phase.flags),
         *([StepPass()] if every > 1 else []),
         *([KeepPass()] if measured else []),
@@ -85,6 +90,12 @@ def training_step(
         *([OnednnPass()] if onednn else []),
     ]
     return with_extra(config, passes)
+
+
+def micro_batch(passes: Sequence[Pass]) -> list[Pass]:
+    """The passes for a micro-batch before the last of a step, from `passes`, those of a training step among ranks."""
+    last = next(index for index, each in enumerate(passes) if isinstance(each, AccumulatePass))
+    return [*passes[: last + 1], BeginPass(), *(each for each in passes if isinstance(each, OnednnPass))]
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,8 @@ class Programs:
     scale: the variables of the loss scale of `train`; None without one.
     phase: the part of the run in which `train` is run. earlier: the programs of the phases before, in order. All phases share
     variables.
+    reduction: the sums over ranks in `train`; None: one process trains.
+    summing: the program of a micro-batch before the last of a step, where several ranks train; else None, as `train` serves.
     measured: the program of a step that measures its norms, which runs in place of `train`, with the same variables and the
     same bits; None without `train.log_norms`.
     """
@@ -128,6 +141,8 @@ class Programs:
     phase: Phase = LAST
     earlier: tuple[Programs, ...] = ()
     measured: TrainProgram | None = None
+    reduction: Reduction | None = None
+    summing: TrainProgram | None = None
 
     def at(self, step: int) -> Programs:
         """The programs of the phase in which the step after `step` steps is. Their tests are the same in each phase."""
@@ -148,17 +163,20 @@ class Programs:
         return replace(self, model=replace(self.model, test=tests[RAW]), tests=tests)
 
 
-def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *, onednn: bool = False) -> Programs:
+def build_programs(
+    config: Config, fields: Sequence[Field], horizon: Horizon, *, onednn: bool = False, ranks: int = 1
+) -> Programs:
     """Build all programs of a training run.
 
-    fields: of a sample; horizon: converts durations to steps; onednn: whether oneDNN computes convolutions. Raises ConfigError.
+    fields: of a sample; horizon: converts durations to steps; onednn: whether oneDNN computes convolutions; ranks: the number
+    of processes that train. Raises ConfigError.
     """
     model = build_test_model(config, fields, pictures=config.board.pictures > 0)
     with config.at("lr"):
         lr = build_lr(config.lr, horizon.steps, horizon.total_steps)
     phases = phases_of(config, model, horizon)
     # The last phase comes first: its startup program is that of the run, and has the draws of a run without phases.
-    last, *earlier = (_of_phase(config, fields, horizon, model, lr, onednn, phase) for phase in (LAST, *phases))
+    last, *earlier = (_of_phase(config, fields, horizon, model, lr, onednn, phase, ranks) for phase in (LAST, *phases))
     tests = {RAW: model.test}
     for name, average in last.averages.items():
         with config.at("averages"), building(name):
@@ -167,18 +185,26 @@ def build_programs(config: Config, fields: Sequence[Field], horizon: Horizon, *,
 
 
 def _of_phase(
-    config: Config, fields: Sequence[Field], horizon: Horizon, model: Model, lr: LRScheduler, onednn: bool, phase: Phase
+    config: Config,
+    fields: Sequence[Field],
+    horizon: Horizon,
+    model: Model,
+    lr: LRScheduler,
+    onednn: bool,
+    phase: Phase,
+    ranks: int,
 ) -> Programs:
     """The programs of one phase, without those for tests of averages."""
 
-    def train_program(*, measured: bool) -> TrainProgram:
+    def train_program(*, measured: bool = False, ends: bool = True) -> TrainProgram:
         made = TrainProgram(paddle.static.Program(), paddle.static.Program())
-        passes = training_step(config, fields, horizon, model, lr, onednn, phase, measured=measured)
+        passes = training_step(config, fields, horizon, model, lr, onednn, phase, ranks=ranks, measured=measured)
+        passes = passes if ends else micro_batch(passes)
         with backend().fresh_names(), paddle.static.program_guard(made.main, made.startup):
             apply_passes(made, passes, _blaming(config))
         return made
 
-    target = train_program(measured=False)
+    target = train_program()
     assert target.guard is not None, "every training step has a FinitePass"
     recalibrations, waiting = {}, {each.name for each in target.waiting}
     for name, average in target.averages.items():
@@ -209,6 +235,8 @@ def _of_phase(
         Mixing.of(config, fields),
         phase,
         measured=train_program(measured=True) if config.train.log_norms else None,
+        reduction=target.reduction,
+        summing=train_program(ends=False) if ranks > 1 and config.train.accumulate > 1 else None,
     )
 
 

@@ -24,23 +24,28 @@ from ppema.programs.model.objective import refuse_sums
 class ForwardPass(Pass):
     """Build the config's model in train mode, and the mean of its loss over the batch.
 
-    fields: of a sample; model: the model in eval mode, which must have the same variables.
+    fields: of a sample; model: the model in eval mode, which must have the same variables; ranks: the number of processes that
+    train.
     """
 
     name: ClassVar[str] = "forward"
     config: Config
     fields: Sequence[Field]
     model: Model
+    ranks: int = 1
 
     def apply(self, target: TrainProgram) -> str:
-        """Set `target.loss`, and `target.weight` if steps take several micro-batches. Raises ConfigError."""
+        """Set `target.loss`, and `target.weight` if parts of a step are added up by it. Raises ConfigError."""
         precision = self.config.runtime.precision
         with paddle.static.program_guard(target.main, target.startup):
             made = forward(self.config, self.fields, train=True, precision=precision)
             target.ir.freeze_marked(target.main)
             target.loss, target.parts = made.objective.total()
-            if self.config.train.accumulate > 1:
+            target.weighted = made.objective.weighted
+            accumulates, shared = self.config.train.accumulate > 1, self.ranks > 1
+            if accumulates or shared:
                 refuse_sums(self.config)
+            if accumulates or (shared and target.weighted):
                 with self.config.at("losses" if self.config.losses else "loss"):
                     target.weight = made.counts()
         _check_same_variables(self.config, target.parameters, self.model.parameters)

@@ -17,15 +17,15 @@ from ppema.posthoc.snapshots import snapshots_of
 from ppema.programs.device import place_of
 from ppema.programs.executor import FailedBatchError
 from ppema.training.batches import batches_after
+from ppema.training.checks.skipped import in_vain, overflows, too_many, where
+from ppema.training.checks.statecheck import StateCheck
 from ppema.training.due import Due
 from ppema.training.evaluations import Evaluations
 from ppema.training.resuming.resume import Start
 from ppema.training.saving.save import Saver
 from ppema.training.setup import TrainingRun
-from ppema.training.skipped import in_vain, overflows, too_many, where
-from ppema.training.statecheck import StateCheck
-from ppema.training.stepper import Step, Stepper
-from ppema.training.stop import StopRequest
+from ppema.training.stepper import RankStepper, Step, Stepper
+from ppema.training.stop import SharedStop, StopRequest
 
 
 class Course:
@@ -42,7 +42,7 @@ class Course:
         stepper: Stepper,
         evaluations: Evaluations,
         due: Due,
-        stop: StopRequest,
+        stop: StopRequest | SharedStop,
         bar: Bar,
         log: RunLog,
         saver: Saver,
@@ -88,14 +88,16 @@ class Course:
         self._lr = float(self._run.programs.lr())
         step = self._stepper.run(batch, self.state)
         if step is None:
-            self._interval.ran(len(batch.indices))
+            self._interval.ran(batch.size)
             return self._ends_within()
-        self._count(step, len(batch.indices))
+        self._count(step, batch.size)
         self._log_interval()
         self._evaluate()
         self._judge()
         self._snapshot()
         self._save()
+        if isinstance(self._stepper, RankStepper):
+            self._stepper.apart = self._due.any(self.state) or bool(self._improved)
         return self._ends()
 
     def stop(self) -> None:
@@ -109,6 +111,8 @@ class Course:
         if self._is_saved():
             return None
         state = f"The state after step {self.state.step}"
+        if isinstance(self._stepper, RankStepper) and self._stepper.within:
+            return f"{state} is not saved, because the next step has begun"
         if not self._stepper.intact:
             changed = self._run.programs.guard.moved[0].name
             return f"{state} is not saved, because the failed step may have changed {changed}"
@@ -137,6 +141,8 @@ class Course:
         run, before, skipped = self._run, self.state, step.skipped is not None
         self.state = before.advance(step.samples, run.micro_batches.per_epoch, batches=step.batches, skipped=skipped)
         self._skipped, self._norms = step.skipped, step.norms
+        if step.stops is not None and isinstance(self._stop, SharedStop):
+            self._stop.agree(step.stops)
         self._interval.add(None if skipped else step.loss, samples, step.parts)
         self._bar.update(self.state.step, step.loss, self._lr, self._interval.rate)
         self._in_a_row = self._in_a_row + 1 if skipped else 0

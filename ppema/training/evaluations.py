@@ -48,10 +48,13 @@ class Evaluations:
         self._warned = False
         self._broken: set[str] = set()
         board = run.config.board
-        self._histograms = WeightHistograms(run.programs, run.scope) if board.histograms else None
-        self._matrices = [each.figure for each in run.config.metrics if board.confusion and each.name == "confusion_matrix"]
+        first = run.world.first
+        self._histograms = WeightHistograms(run.programs, run.scope) if board.histograms and first else None
+        self._matrices = [
+            each.figure for each in run.config.metrics if board.confusion and first and each.name == "confusion_matrix"
+        ]
         drawn = (run.config, run.programs.model, run.executor, run.eval_loader)
-        self._samples = SamplePredictions(*drawn) if board.pictures else None
+        self._samples = SamplePredictions(*drawn) if board.pictures and first else None
 
     def measure(self, state: State, log: RunLog) -> list[str]:
         """Evaluate every set of weights whose statistics can be measured. Returns the monitored metrics that improved.

@@ -14,8 +14,8 @@ from ppema.config.sections.init_from import InitFrom
 from ppema.errors import CheckpointError, ConfigError, listed, printable
 from ppema.ir import backend, scope
 from ppema.programs.build import Programs
+from ppema.training.checks.statecheck import StateCheck
 from ppema.training.setup import TrainingRun
-from ppema.training.statecheck import StateCheck
 from ppema.weights.assignment import Assignment, Loaded, assign, check, check_layout
 from ppema.weights.source import open_source
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import paddle
 
@@ -16,8 +17,8 @@ from ppema.checkpoint.lock import Lock, locked
 from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.checkpoint.state import BEGINNING, State
 from ppema.config import Config, to_yaml
-from ppema.data import GivenUp
-from ppema.errors import DataError, TrainingError
+from ppema.data import GivenUp, never
+from ppema.errors import DataError, PeerError, TrainingError
 from ppema.evaluation.evaluate import evaluate
 from ppema.log.history import recorded
 from ppema.log.log import RunLog
@@ -29,18 +30,20 @@ from ppema.programs.device import device_name
 from ppema.programs.executor import FailedBatchError
 from ppema.programs.model.normalization import changes, is_unmeasured, kept_by_run
 from ppema.training.batches import batches_after
+from ppema.training.checks.skipped import ADVICE, overflows, where
+from ppema.training.checks.statecheck import StateCheck
 from ppema.training.course import Course
 from ppema.training.due import Due
 from ppema.training.evaluations import Evaluations
 from ppema.training.initial import Restored, begin_with
+from ppema.training.parallel.shared_start import shared_start
+from ppema.training.parallel.unheard import Unheard
 from ppema.training.resuming.refusals import check_directions
 from ppema.training.resuming.resume import Start, open_run
 from ppema.training.saving.save import Saver
 from ppema.training.setup import TrainingRun, prepare_training
-from ppema.training.skipped import ADVICE, overflows, where
-from ppema.training.statecheck import StateCheck
-from ppema.training.stepper import Stepper
-from ppema.training.stop import StopRequest, stop_requests
+from ppema.training.stepper import RankStepper, Stepper
+from ppema.training.stop import SharedStop, StopRequest, stop_requests
 
 
 @dataclass(frozen=True)
@@ -65,21 +68,22 @@ def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Resu
     if resume != "never" and is_unmeasured(config):
         # Of its classes, `open_run` compares those of the data with those of the checkpoint.
         known = config.replace(data=kept_by_run(config, resume).data.replace(classes=config.data.classes))
-    with (
-        closing(prepare_training(known)) as run,
-        paddle.static.scope_guard(run.scope),
-        locked(output_of(config)) as lock,
-    ):
-        check_links(output_of(config))
-        start = open_run(run, checkpoints_of(config, run.horizon), resume, extend=extend)
-        if known is not config:
-            start = replace(start, said=(*start.said, *changes(known, run.train_loader)))
-        restored = None if start.state.step or start.begun.batches else begin_with(run)
-        made = {"resolved": run.config, "paddle": paddle.__version__, "device": device_name(config.runtime.device)}
-        with recorded(output_of(config), config, step=start.state.step, **made) as ending:
-            result = Trainer(run, start, restored).go(lock)
-            ending.step, ending.signal = result.state.step, result.stopped_by
-        return result
+    with closing(prepare_training(known)) as run, paddle.static.scope_guard(run.scope):
+        if not run.world.first:
+            return Trainer(run, shared_start(run, None)).go(Unheard())
+        with locked(output_of(config)) as lock:
+            check_links(output_of(config))
+            start = open_run(run, checkpoints_of(config, run.horizon), resume, extend=extend)
+            if known is not config:
+                start = replace(start, said=(*start.said, *changes(known, run.train_loader)))
+            restored = None if start.state.step or start.begun.batches else begin_with(run)
+            if not run.world.alone:
+                start = shared_start(run, start)
+            made = {"resolved": run.config, "paddle": paddle.__version__, "device": device_name(config.runtime.device)}
+            with recorded(output_of(config), config, step=start.state.step, **made) as ending:
+                result = Trainer(run, start, restored).go(lock)
+                ending.step, ending.signal = result.state.step, result.stopped_by
+            return result
 
 
 def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> float:
@@ -94,7 +98,7 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
         for line in restored.summary() if restored else ():
             say(line)
         say(f"learning rate: {', '.join(map(str, rates(run.programs.lr, run.horizon.total_steps)))}")
-        stepper = Stepper(run, Begun())
+        stepper = Stepper(run, Begun()) if run.world.alone else RankStepper(run, Begun(), never)
         with closing(run.train_loader.epoch(0)) as batches:
             step = next(filter(None, (stepper.run(batch, BEGINNING) for batch in batches)))
         if step.skipped is not None and not overflows(run):
@@ -114,38 +118,50 @@ class Trainer:
         self._run = run
         self._start = start
         self._restored = restored
-        self._stepper = Stepper(run, start.begun)
 
-    def go(self, lock: Lock) -> Result:
-        """Train to the end, or until a signal stops the run. Call it in the run's scope, while `lock` holds its folder."""
-        with stop_requests() as stop:
-            return self._go(lock, stop)
+    def go(self, lock: Lock | Unheard) -> Result:
+        """Train to the end, or until a signal stops the run. Call it in the run's scope, while `lock` holds its folder.
 
-    def _go(self, lock: Lock, stop: StopRequest) -> Result:
+        lock: of the first rank, which alone logs and saves.
+        """
+        with stop_requests() as request:
+            if self._run.world.alone:
+                return self._go(lock, Stepper(self._run, self._start.begun), request, request)
+            stop = SharedStop(request)
+            return self._go(lock, RankStepper(self._run, self._start.begun, stop.asked), stop, request)
+
+    def _go(self, lock: Lock | Unheard, stepper: Stepper, stop: StopRequest | SharedStop, request: StopRequest) -> Result:
         run, start, state = self._run, self._start, self._start.state
         evaluations = Evaluations(run, start, stop.received)
         due = Due(run, state, stopped=evaluations.stopping.reason() is not None)
         if run.config.train.log_norms:
-            self._stepper.measure_when(due.log.due_next)
+            stepper.measure_when(due.log.due_next)
         output, go_on = output_of(run.config), run.config.train.failed_save == "go_on"
         standings = Standings(run.config.train.monitors, run.config.train.mode)
         shown = {"averages": tuple(run.config.averages), "monitored": _metrics(run.config)}
-        with (
-            progress(due.last, state.step, per_epoch=run.horizon.steps_per_epoch, standings=standings) as bar,
-            stop.told(bar.notice),
-            RunLog(output, bar, step=state.step, origin=start.origin, keep=start.keep, go_on=go_on, **shown) as log,
-            Saver(run, lock, log, go_on=go_on) as saver,
-            closing(batches_after(run, state, due.last, start.begun.batches, stop.received)) as batches,
-        ):
-            self._open(log, due.last)
-            course = Course(run, start, self._stepper, evaluations, due, stop, bar, log, saver)
+        with ExitStack() as opened:
+            bar: Any
+            log: Any
+            saver: Any
+            bar = log = saver = Unheard()
+            if isinstance(lock, Lock):
+                lines = progress(due.last, state.step, per_epoch=run.horizon.steps_per_epoch, standings=standings)
+                bar = opened.enter_context(lines)
+                opened.enter_context(request.told(bar.notice))
+                given = {"origin": start.origin, "keep": start.keep, "go_on": go_on}
+                log = opened.enter_context(RunLog(output, bar, step=state.step, **given, **shown))
+                saver = opened.enter_context(Saver(run, lock, log, go_on=go_on))
+            batches = opened.enter_context(closing(batches_after(run, state, due.last, start.begun.batches, stop.received)))
+            if isinstance(lock, Lock):
+                self._open(log, due.last)
+            course = Course(run, start, stepper, evaluations, due, stop, bar, log, saver)
             try:
                 over = course.settle()
                 while not over and (batch := next(batches, None)) is not None:
                     over = course.go_on(batch)
             except GivenUp:
                 course.stop()
-            except (DataError, FailedBatchError) as error:
+            except (DataError, FailedBatchError, PeerError) as error:
                 saved = course.break_off()
                 if saved is None:
                     raise

@@ -19,6 +19,7 @@ from ppema.checkpoint.tensors import Arrays
 from ppema.config import RAW, Config
 from ppema.config.horizon import Horizon
 from ppema.data import Loader
+from ppema.distributed.world import World, joined
 from ppema.ema.saved import read
 from ppema.environment import choose_threads, keep_freed_memory
 from ppema.errors import CheckpointError, ConfigError
@@ -44,9 +45,10 @@ from ppema.weights.put import put
 class TrainingRun:
     """A training run before its first step. The scope has the initial values.
 
-    micro_batches: which batches make a step; recalibrator: measures BatchNorm statistics of the averages with the policy
-    "recalibrate"; onednn: whether oneDNN computes convolutions; tests: the test programs of the weights in `train.evaluate`,
-    which are those of `programs.tests` or copies of them on oneDNN.
+    train_loader: of this rank's part of each batch; micro_batches: which batches make a step; recalibrator: measures BatchNorm
+    statistics of the averages with the policy "recalibrate"; onednn: whether oneDNN computes convolutions; tests: the test
+    programs of the weights in `train.evaluate`, which are those of `programs.tests` or copies of them on oneDNN; world: the
+    processes that train.
     """
 
     config: Config
@@ -60,6 +62,7 @@ class TrainingRun:
     recalibrator: Recalibrator
     onednn: Onednn
     tests: dict[str, TestProgram]
+    world: World
 
     @property
     def kernels(self) -> str:
@@ -73,6 +76,7 @@ class TrainingRun:
         self.eval_loader.close()
         self.recalibrator.close()
         self.executor.close()
+        self.world.close()
 
     def enter(self, programs: Programs) -> None:
         """Prepare for the steps of a phase, whose programs are given. The memory that other phases keep is freed."""
@@ -145,6 +149,7 @@ def prepare_training(config: Config) -> TrainingRun:
     output_of(config)
     place = place_of(config.runtime.device)
     check_precision(config, place)
+    world = joined(place)
     onednn = onednn_of(config, place)
     if onednn.used:
         keep_freed_memory()
@@ -164,7 +169,7 @@ def prepare_training(config: Config) -> TrainingRun:
         with config.at("train"):
             steps = f"{horizon} of {horizon.steps_per_epoch} steps"
             raise ConfigError.of(f"{steps} are more than {number(MOST_STEPS)} steps", "epochs")
-    programs = build_programs(config, trained.fields, horizon, onednn=onednn.used)
+    programs = build_programs(config, trained.fields, horizon, onednn=onednn.used, ranks=world.ranks.size)
     config = with_classes(config, trained, "train", programs.model.classes)
     own = paddle.static.Scope()
     executor = Executor(place, own, plain=config.runtime.executor == "plain")
@@ -178,7 +183,7 @@ def prepare_training(config: Config) -> TrainingRun:
         tried = try_out(config, executor, programs.model, evaluated)
         tests = {name: on_onednn(test) if onednn.used else test for name, test in programs.tests.items()}
         tried_on = replace(programs.model, test=tests[RAW])
-        if not loss_is_a_mean(config, executor, own, tried_on, evaluated, accumulates=every > 1):
+        if not loss_is_a_mean(config, executor, own, tried_on, evaluated, accumulates=every > 1 or not world.alone):
             programs, tests = programs.without_loss(), {name: test.without_loss() for name, test in tests.items()}
     figures = figure_names(config, programs.model, tried)
     with config.at("train"):
@@ -194,7 +199,10 @@ def prepare_training(config: Config) -> TrainingRun:
             raise ConfigError.of("ReduceOnPlateau goes by the loss of the raw weights: add 'raw'", "evaluate")
     tests = {weights: test for weights, test in tests.items() if config.train.evaluates(weights)}
     recalibrator = Recalibrator(executor, own, programs.model.inputs, trained, _recalibrations(config, programs))
-    return TrainingRun(config, horizon, micro_batches, trained, evaluated, programs, executor, own, recalibrator, onednn, tests)
+    trained = trained if world.alone else trained.sliced(world.ranks)
+    return TrainingRun(
+        config, horizon, micro_batches, trained, evaluated, programs, executor, own, recalibrator, onednn, tests, world
+    )
 
 
 def _recalibrations(config: Config, programs: Programs) -> dict[str, tuple[Recalibration, int]]:

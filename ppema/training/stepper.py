@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,11 +15,12 @@ from ppema.ir import Program, Variable, generators
 from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau
 from ppema.passes.accumulation import feed_of
+from ppema.passes.parallel.reduction import LOSSES, place_of_rank
 from ppema.passes.target import TrainProgram
 from ppema.programs.build import Programs
 from ppema.programs.executor import failed_on
+from ppema.training.checks.skipped import culprit
 from ppema.training.setup import TrainingRun
-from ppema.training.skipped import culprit
 
 _WEIGHT = "weight"  # what a micro-batch counts, among the parts that a run fetches
 
@@ -29,7 +30,8 @@ class Step:
     """The result of a step.
 
     samples, batches: their numbers; loss: the mean over the samples; skipped: why it was skipped, in words, or None; parts: of
-    the loss by name; norms: of a measured step that was not skipped, by name.
+    the loss by name; norms: of a measured step that was not skipped, by name; stops: whether a rank was asked to stop, None if
+    one process trains.
     """
 
     samples: int
@@ -38,6 +40,7 @@ class Step:
     skipped: str | None
     parts: dict[str, float] = field(default_factory=dict)
     norms: dict[str, float] = field(default_factory=dict)
+    stops: bool | None = None
 
 
 class Stepper:
@@ -81,10 +84,7 @@ class Stepper:
         return step
 
     def _run_batch(self, batch: Batch, state: State) -> Step | None:
-        programs = self._run.programs.at(state.step)
-        if programs is not self._programs:
-            self._run.enter(programs)
-            self._enter(programs)
+        self._enter_phase(state)
         begun, samples = self._begun, len(batch.indices)
         seed = step_seed(self._run.config.seed, state.step, begun.batches)
         measured = self._measures(state)
@@ -107,6 +107,13 @@ class Stepper:
         self._begun, self._skipped = Begun(), None
         return step
 
+    def _enter_phase(self, state: State) -> None:
+        """Run the programs of the phase in which the step after `state` is."""
+        programs = self._run.programs.at(state.step)
+        if programs is not self._programs:
+            self._run.enter(programs)
+            self._enter(programs)
+
     def _enter(self, programs: Programs) -> None:
         """Run the train program of `programs`, those of a phase, from now on."""
         self._programs = programs
@@ -125,24 +132,101 @@ class Stepper:
 
         more: inputs beside the batch; measured: whether the program that measures norms runs.
         """
+        made = self._made(measured)
+        loss, finite, *parts = self._fetch(made, batch, seed, seed, more)
+        return _number(loss), self._cause(finite, batch), made.named(parts)
+
+    def _made(self, measured: bool) -> _Fetched:
+        return self._measured if measured and self._measured is not None else self._plain
+
+    def _cause(self, finite: np.ndarray, batch: Batch) -> str | None:
+        """Why the run was skipped, in words; None if it was not."""
+        return None if np.asarray(finite).all() else culprit(self._run, self._programs.guard, batch)
+
+    def _fetch(self, made: _Fetched, batch: Batch, seed: int, mixed: int, more: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Run a program on a batch. seed: of dropout; mixed: of the draws of `mix`; more: inputs beside the batch."""
         run, programs = self._run, self._programs
         generators.seed(seed)
         feed = {**programs.model.inputs.feed(batch, run.train_loader), **more}
         if programs.mixing is not None:
-            feed |= programs.mixing.feed(seed, len(batch.indices))
-        made = self._measured if measured and self._measured is not None else self._plain
+            feed |= programs.mixing.feed(mixed, len(batch.indices))
         try:
-            loss, finite, *parts = run.executor.run(made.program, feed, made.variables)
+            return run.executor.run(made.program, feed, made.variables)
         except TrainingError as error:
             self.intact = not programs.guard.moved
             raise failed_on(batch, run.train_loader.label, error) from error
-        skipped = None if np.asarray(finite).all() else culprit(run, programs.guard, batch)
-        return _number(loss), skipped, dict(zip(made.parts, map(_number, parts), strict=True))
+
+
+class RankStepper(Stepper):
+    """A Stepper of one rank. A run of the train program waits for the other ranks, which must be at the same step.
+
+    A step of several micro-batches sums over the ranks once, with the last of them. A non-finite gradient is found there only.
+
+    apart: whether a rank may have had other work since the last step, such as writing a checkpoint. The ranks then meet before
+    the next step: inside Paddle they could wait for 30 seconds only.
+    """
+
+    def __init__(self, run: TrainingRun, begun: Begun, asked: Callable[[], bool]):
+        """asked: whether this rank was asked to stop."""
+        super().__init__(run, begun)
+        self._asked = asked
+        self.apart = True
+
+    @property
+    def unfinished(self) -> Begun | None:
+        """None: a checkpoint holds no sums of micro-batches, as each rank has its own."""
+        return None
+
+    @property
+    def within(self) -> bool:
+        """Whether a step has begun, and its micro-batches are not all done."""
+        return self._begun.batches > 0
+
+    def _run_batch(self, batch: Batch, state: State) -> Step | None:
+        self._enter_phase(state)
+        run, begun, accumulation = self._run, self._begun, self._accumulation
+        seed, micro_batch = run.config.seed, begun.batches
+        seeds = step_seed(seed, state.step, micro_batch, run.world.ranks.rank), step_seed(seed, state.step, micro_batch)
+        place = place_of_rank(stop=self._asked(), step=state.step, share=batch.share, samples=batch.size)
+        ends = accumulation is None or micro_batch + 1 == run.micro_batches.of_step(state)
+        if not ends:
+            assert self._summing is not None, "steps of several micro-batches have a program for those before the last"
+            more = place | feed_of(begins=not micro_batch, ends=False)
+            loss, *values = self._fetch(self._summing, batch, *seeds, more)
+            parts = self._summing.named(values)
+            self._begun = begun.plus(batch.size, parts.pop(_WEIGHT), _number(loss), parts)
+            return None
+        if self.apart or not run.train_loader.quick:
+            run.world.meet(f"step {state.step + 1}")
+            self.apart = False
+        measured = self._measures(state)
+        made = self._made(measured)
+        if accumulation is not None:
+            place |= feed_of(begins=not micro_batch, ends=True)
+            sums = [begun.loss, *(begun.parts.get(name, 0.0) for name in made.parts)]
+            place[LOSSES] = np.array(sums, np.float32)
+        loss, finite, signals, *values = self._fetch(made, batch, *seeds, place)
+        assert self._programs.reduction is not None, "the program of a rank has a ReducePass"
+        stops = self._programs.reduction.stops(signals, state.step)
+        skipped = self._cause(finite, batch)
+        norms = self._norms(measured, skipped)
+        self._begun = Begun()
+        samples = begun.samples + batch.size
+        return Step(samples, micro_batch + 1, _number(loss), skipped, made.named(values), norms, stops)
+
+    def _enter(self, programs: Programs) -> None:
+        super()._enter(programs)
+        summing = programs.summing
+        self._summing = None if summing is None else _Fetched.of(summing.main, summing)
 
 
 @dataclass(frozen=True)
 class _Fetched:
-    """A train program and what its runs return. variables: the loss, whether the run was finite, and `parts`, by name."""
+    """A train program and what its runs return.
+
+    variables: the loss; whether the run was finite, if the program checks it; the signals of the ranks, if it sums over them;
+    then `parts`, by name.
+    """
 
     program: Program
     variables: tuple[Variable, ...]
@@ -150,12 +234,22 @@ class _Fetched:
 
     @classmethod
     def of(cls, program: Program, made: Programs | TrainProgram) -> _Fetched:
-        assert made.guard is not None, "every training step has a FinitePass"
+        """What the runs of `program` return, which is a program of `made`."""
+        leading = [made.loss]
+        if made.guard is not None:
+            leading.append(made.guard.finite)
+        if made.reduction is not None:
+            leading.append(made.reduction.signals)
         parts = dict(made.parts)
-        if made.accumulation is not None:
+        if made.accumulation is not None and made.reduction is None:
             parts[_WEIGHT] = made.accumulation.weight
-        return cls(program, (made.loss, made.guard.finite, *parts.values()), tuple(parts))
+        return cls(program, (*leading, *parts.values()), tuple(parts))
+
+    def named(self, values: Sequence[np.ndarray]) -> dict[str, float]:
+        """The parts by name. values: what a run returned of them."""
+        return dict(zip(self.parts, map(_number, values), strict=True))
 
 
 def _number(array: np.ndarray) -> float:
+    """The number in an array of one element."""
     return float(np.asarray(array).reshape(()))

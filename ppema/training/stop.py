@@ -31,6 +31,31 @@ class StopRequest:
         return self.signal is not None
 
 
+class SharedStop:
+    """A request to stop that all ranks heed after the same step.
+
+    signal: the number of the signal once the ranks have agreed, or None.
+    """
+
+    def __init__(self, request: StopRequest):
+        """request: that of this rank."""
+        self._request = request
+        self.signal: int | None = None
+
+    def asked(self) -> bool:
+        """Whether this rank was asked to stop."""
+        return self._request.signal is not None
+
+    def agree(self, stops: bool) -> None:
+        """Stop if `stops`, which all ranks know alike: whether any of them was asked to."""
+        if stops:
+            self.signal = self._request.signal or signal.SIGTERM
+
+    def received(self) -> bool:
+        """False: a rank alone does not give up data that does not come."""
+        return False
+
+
 @contextmanager
 def stop_requests(then: str = "the run saves first") -> Iterator[StopRequest]:
     """Records the first SIGTERM or SIGINT instead of ending the process, and says so on stderr. The second one has its usual

@@ -176,7 +176,7 @@ def test_what_is_refused(config, tmp_path):
         ("losses={good: cross_entropy, bad: support.losses.summed_loss}", "losses.bad: support.losses.summed_loss is no mean"),
         (
             "loss={name: CrossEntropyLoss, args: {reduction: sum}}",
-            "loss.args.reduction: train.accumulate averages the gradients",
+            "loss.args.reduction: the gradients of micro-batches and of ranks are averaged",
         ),
     ],
 )

@@ -10,7 +10,7 @@ import paddle
 from ppema.averaging.precision import HALF_TYPES
 from ppema.errors import ConfigError
 from ppema.ir import PRODUCT_KINDS, Program, Variable, backend, dtype_name
-from ppema.passes.scaling import AdjustScalePass, ScaleLossPass, UnscalePass
+from ppema.passes.loss_scaling.scaling import AdjustScalePass, ScaleLossPass, UnscalePass
 from ppema.passes.target import Pass
 
 

@@ -18,7 +18,7 @@ from ppema.config import Config
 from ppema.config.sections.mix import Mix
 from ppema.data import Field
 from ppema.data.fields import numeric_inputs
-from ppema.data.mix_draw import MixDraw
+from ppema.data.transforms.mix_draw import MixDraw
 from ppema.errors import ConfigError, listed
 from ppema.ir import Variable
 from ppema.losses import Weighted

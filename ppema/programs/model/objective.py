@@ -32,6 +32,11 @@ class Objective:
     accepts: dict[str, TargetRange]
     classes: int | None
 
+    @property
+    def weighted(self) -> bool:
+        """Whether a part has weights of its own."""
+        return any(isinstance(part, Weighted) for part in self.parts.values())
+
     def weight_sum(self) -> Variable | None:
         """Append Σ weights of a `Weighted` loss over the batch, 0-D float32. None: each sample counts once.
 
@@ -43,8 +48,8 @@ class Objective:
             return None
         if len(self.parts) > 1:
             raise ConfigError.of(
-                "the loss gives weights to its values (class weights or ignore_index), so that micro-batches can not be added "
-                "up exactly beside other parts of the loss: set train.accumulate to 1",
+                "the loss gives weights to its values (class weights or ignore_index), so that the parts of a batch can not be "
+                "added up exactly beside other parts of the loss: set train.accumulate to 1, and train in one process",
                 weighted[0],
             )
         return self.parts[weighted[0]].weights.sum()
@@ -70,8 +75,8 @@ def refuse_sums(config: Config) -> None:
         if spec.args.get("reduction") == "sum":
             with config.at_loss(name):
                 raise ConfigError.of(
-                    "train.accumulate averages the gradients of micro-batches, so it requires a mean over samples, and not a "
-                    "sum: remove it, or set train.accumulate to 1",
+                    "the gradients of micro-batches and of ranks are averaged, which requires a mean over samples, and not a "
+                    "sum: remove it, or set train.accumulate to 1 and train in one process",
                     "args",
                     "reduction",
                 )

@@ -25,6 +25,7 @@ from ppema.environment import threads_in_use
 from ppema.errors import CheckpointError, ConfigError, Remedy, one_line, printable
 from ppema.optimizers.optimizer import lr_state, rehearse, set_lr_state
 from ppema.optimizers.schedules import ReduceOnPlateau, Warmup, is_former_warmup
+from ppema.training.checks.statecheck import StateCheck
 from ppema.training.early_stopping import EarlyStopping
 from ppema.training.resuming.compared import current_form, harmless, plain
 from ppema.training.resuming.extension import Extension, extension
@@ -39,7 +40,6 @@ from ppema.training.resuming.refusals import (
     with_its_weights,
 )
 from ppema.training.setup import TrainingRun
-from ppema.training.statecheck import StateCheck
 from ppema.version import VERSION
 
 Metrics = dict[str, dict[str, float]]

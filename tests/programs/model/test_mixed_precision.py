@@ -18,7 +18,7 @@ from ppema.data import Field
 from ppema.errors import ConfigError, TrainingError
 from ppema.ir import backend, dtype_name
 from ppema.optimizers.optimizer import build_lr
-from ppema.passes.scaling import ScaleLossPass
+from ppema.passes.loss_scaling.scaling import ScaleLossPass
 from ppema.passes.target import TrainProgram, apply_passes
 from ppema.programs.build import training_step
 from ppema.programs.eval_program import build_test_model

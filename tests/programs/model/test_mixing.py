@@ -10,7 +10,7 @@ from support.configs import SMALL, blobs, data_section, loader
 from ppema.api import train
 from ppema.config.sections.mix import Mix
 from ppema.data import Field
-from ppema.data.mix_draw import MixDraw
+from ppema.data.transforms.mix_draw import MixDraw
 from ppema.errors import ConfigError
 from ppema.ir import backend
 from ppema.log.run import run as read_run

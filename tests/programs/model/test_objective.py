@@ -74,7 +74,7 @@ def test_the_weighted_sum_is_trained_and_each_part_is_measured(written):
         (["model=support.models.OneName"], "forward takes the input image by name, but has no parameter scale"),
         (
             ["train.accumulate=2", "data.train.batch_size=6", "losses.kind={name: cross_entropy, args: {ignore_index: 0}}"],
-            "losses.kind: the loss gives weights to its values (class weights or ignore_index), so that micro-batches can not",
+            "losses.kind: the loss gives weights to its values (class weights or ignore_index), so that the parts of a batch",
         ),
         (["metrics=[accuracy]"], "metrics.0.output: the model returns kind, size: choose one"),
     ],

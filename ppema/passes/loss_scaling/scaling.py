@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import paddle
 
-from ppema.passes.loss_scale import LossScale
+from ppema.passes.loss_scaling.loss_scale import LossScale
 from ppema.passes.target import Pass, TrainProgram, assign
 
 

@@ -11,8 +11,8 @@ from ppema.data import Batch
 from ppema.data.bad_sample import bad_sample
 from ppema.errors import DivergedError
 from ppema.ir import backend, scope
+from ppema.training.checks.skipped import titled, where
 from ppema.training.setup import TrainingRun
-from ppema.training.skipped import titled, where
 
 Batches = Callable[[State, int], Generator[Batch, None, None]]
 

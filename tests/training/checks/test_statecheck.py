@@ -16,9 +16,9 @@ from ppema.checkpoint.store import Checkpoints
 from ppema.errors import CheckpointError, ConfigError, TrainingError
 from ppema.ir import scope
 from ppema.log.records import read_metrics
+from ppema.training.checks.statecheck import StateCheck
 from ppema.training.loop import dry_run, train
 from ppema.training.setup import prepare_training
-from ppema.training.statecheck import StateCheck
 from ppema.training.stepper import Stepper
 
 SECTIONS = {

@@ -23,9 +23,9 @@ from ppema.errors import CheckpointError, TrainingError
 from ppema.evaluation.evaluate import evaluate as measured
 from ppema.ir import backend, scope
 from ppema.log.records import read_metrics
+from ppema.training.checks.skipped import too_many
 from ppema.training.loop import dry_run, train
 from ppema.training.setup import prepare_training
-from ppema.training.skipped import too_many
 from ppema.training.stepper import Stepper
 
 SECTIONS = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ppema.config.sections.mix import Mix
-from ppema.data.mix_draw import MixDraw, symmetric_beta
+from ppema.data.transforms.mix_draw import MixDraw, symmetric_beta
 
 SIZE = (7, 9)
 

@@ -14,7 +14,7 @@ from ppema.passes.accumulate import AccumulatePass, StepPass
 from ppema.passes.accumulation import feed_of
 from ppema.passes.ema import EmaPass, UpdatePass
 from ppema.passes.finite import FinitePass
-from ppema.passes.scaling import AdjustScalePass, ScaleLossPass, UnscalePass
+from ppema.passes.loss_scaling.scaling import AdjustScalePass, ScaleLossPass, UnscalePass
 from ppema.passes.target import TrainProgram, apply_passes
 from ppema.programs.step import BackwardPass, OptimizePass
 

@@ -1,0 +1,1 @@
+"""The passes of a step that several processes train together."""

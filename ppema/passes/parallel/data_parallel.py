@@ -1,0 +1,161 @@
+"""The passes of data parallel training: `SharePass` weights the loss of a rank, `ReducePass` sums over the ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import paddle
+
+from ppema.errors import ConfigError
+from ppema.ir import Variable, dtype_name
+from ppema.passes.parallel.reduction import LOSSES, RankPlace, Reduction
+from ppema.passes.target import Pass, TrainProgram, assign
+
+# What gloo sums right. Other types are cast.
+_SUMMED = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class SharePass(Pass):
+    """Weight the loss of a rank by its share of the global batch, so that gradients add up over ranks to those of one process.
+
+    With the loss L_r, a mean over values whose weights sum to w_r, one process has the loss Σ w_r·L_r / Σ w_r. Without weights
+    w_r is the number of samples n_r, and the loss becomes L_r·n_r / Σ n_r. With weights it becomes L_r·w_r / Σ n_r, and
+    `ReducePass` multiplies the sums by Σ n_r / Σ w_r: Σ w_r is known only there.
+
+    The shares of samples are inputs (`place_of_rank`). A rank without samples in a short batch runs a sample of another rank,
+    with the share 0. If a step takes several micro-batches, only w_r becomes 0 there: `AccumulatePass` weights by it.
+
+    The program must have `TrainProgram.weight` if it accumulates, or if the loss has weights.
+
+    accumulates: whether a step takes several micro-batches.
+    """
+
+    name: ClassVar[str] = "share"
+    accumulates: bool
+
+    def apply(self, target: TrainProgram) -> str:
+        """Set `target.place`, and change `target.loss`, `target.parts` and `target.weight`."""
+        with paddle.static.program_guard(target.main, target.startup):
+            place = target.place = RankPlace.input()
+            if target.weight is not None:
+                present = paddle.cast(place.share > paddle.zeros_like(place.share), "float32")
+                target.weight = target.weight * present
+            if self.accumulates:
+                return "a rank without samples counts 0"
+            share = target.weight / place.samples if target.weighted else place.share
+            target.loss = target.loss * share
+            target.parts = {name: part * share for name, part in target.parts.items()}
+        return f"the loss times the rank's share of the {'weights' if target.weighted else 'samples'}"
+
+
+@dataclass(frozen=True)
+class ReducePass(Pass):
+    """Sum over all ranks: the gradients, the loss, and the statistics that the forward pass writes, such as BatchNorm's.
+
+    After it, all of them are the same on every rank, and so are all later decisions and the state. Gradients add up to those of
+    one process with the global batch. A statistic becomes the mean over ranks, weighted by their samples: each rank normalises
+    by its own part of the batch.
+
+    The numbers go in buckets, flat arrays of one type each, of at most `bucket` bytes unless one value alone is larger. A
+    bucket takes one operation, in the program's order and outside of all branches: if ranks took different branches, a sum of
+    one would pair with a later one of another. The first bucket also holds the request of a rank to stop, and the step's
+    number, whose sum shows that all ranks are at the same step (`Reduction.stops`).
+
+    It follows `BackwardPass` and, where a step takes several micro-batches, `AccumulatePass`: the sums over micro-batches are
+    reduced once a step, by the program of its last micro-batch. Clipping, the finite check and the optimizer follow.
+
+    ranks: their number, at least 2. bucket: in bytes.
+    """
+
+    name: ClassVar[str] = "reduce"
+    ranks: int
+    bucket: int = 25 << 20
+
+    def apply(self, target: TrainProgram) -> Reduction:
+        """Set `target.reduction`; `gradients`, `loss`, `parts` and the accumulation's total become those of all ranks."""
+        assert target.place is not None, "SharePass comes first"
+        assert target.loss is not None, "ForwardPass comes first"
+        ir, place, accumulation = target.ir, target.place, target.accumulation
+        for parameter, gradient in target.gradients:
+            if ir.gradient_values(gradient) is not gradient:
+                raise ConfigError.of(f"the gradient of {parameter.name} is sparse, which ranks can not sum: set sparse: false")
+        moved = [each for each in target.moved if "float" in each.dtype]
+        with target.appending():
+            late = ir.after_branches(target.main, target.loss)
+            if accumulation is None:
+                losses = [late, *target.parts.values()]
+                total = [target.weight] if target.weighted else []
+            else:
+                assert target.weight is not None, "ForwardPass sets it"
+                given = paddle.static.data(LOSSES, [1 + len(target.parts)], "float32")
+                own = paddle.stack([late, *target.parts.values()]) * target.weight
+                losses, total = list(paddle.unbind(given + own)), [accumulation.total]
+            statistics = [each.variable * paddle.cast(place.share, each.variable.dtype) for each in moved]
+            values = [place.signals, *losses, *total, *statistics, *(gradient for _, gradient in target.gradients)]
+            found = iter(self._sums(target, values))
+            signals = next(found)
+            losses, total = [next(found) for _ in losses], [next(found) for _ in total]
+            for each in moved:
+                assign(next(found), each.variable)
+            gradients = list(found)
+            if accumulation is not None:
+                whole = total[0]
+                divisor = paddle.where(whole > 0, whole, paddle.ones_like(whole))
+                losses = [each / divisor for each in losses]
+                target.accumulation = replace(accumulation, divisor=whole)
+            elif target.weighted:
+                whole = total[0]
+                factor = place.samples / paddle.where(whole > 0, whole, paddle.ones_like(whole))
+                losses = [each * factor for each in losses]
+                gradients = [each * paddle.cast(factor, each.dtype) for each in gradients]
+        target.gradients = [(parameter, each) for (parameter, _), each in zip(target.gradients, gradients, strict=True)]
+        target.loss, target.parts = losses[0], dict(zip(target.parts, losses[1:], strict=True))
+        made = target.reduction = Reduction(self.ranks, signals, self._bytes(values), len(self._buckets(values)))
+        return made
+
+    def _sums(self, target: TrainProgram, values: Sequence[Variable]) -> list[Variable]:
+        """The sums of `values` over all ranks, in their shapes and types."""
+        found: dict[int, Variable] = {}
+        for bucket in self._buckets(values):
+            kind = _summed(values[bucket[0]])
+            parts = [paddle.cast(paddle.reshape(values[each], [-1]), getattr(paddle, kind)) for each in bucket]
+            whole = target.ir.append_all_reduce(paddle.concat(parts))
+            sizes = [_size(values[each]) for each in bucket]
+            for each, part in zip(bucket, paddle.split(whole, sizes) if len(bucket) > 1 else [whole], strict=True):
+                shaped = paddle.reshape(part, list(values[each].shape))
+                found[each] = shaped if dtype_name(values[each]) == kind else paddle.cast(shaped, values[each].dtype)
+        return [found[each] for each in range(len(values))]
+
+    def _buckets(self, values: Sequence[Variable]) -> list[list[int]]:
+        """The places of `values` in each bucket, in the order of the buckets' first values."""
+        filled: dict[str, int] = {}
+        buckets: dict[tuple[str, int], list[int]] = {}
+        numbers: dict[str, int] = {}
+        for index, value in enumerate(values):
+            kind = _summed(value)
+            size = _size(value) * np.dtype(kind).itemsize
+            if kind in filled and filled[kind] + size > self.bucket:
+                numbers[kind] += 1
+                filled[kind] = 0
+            filled[kind] = filled.get(kind, 0) + size
+            buckets.setdefault((kind, numbers.setdefault(kind, 0)), []).append(index)
+        return list(buckets.values())
+
+    @staticmethod
+    def _bytes(values: Sequence[Variable]) -> int:
+        return sum(_size(value) * np.dtype(_summed(value)).itemsize for value in values)
+
+
+def _summed(value: Variable) -> str:
+    """The type in which a floating-point value is summed."""
+    kind = dtype_name(value)
+    return kind if kind in _SUMMED else "float32"
+
+
+def _size(value: Variable) -> int:
+    return math.prod(value.shape)

@@ -1,0 +1,1 @@
+"""Steps and states whose numbers are not finite."""

@@ -1,0 +1,1 @@
+"""The part of one rank in a run that several processes train."""
