@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ppema.averaging.precision import SHADOW_TYPES
 from ppema.averaging.rule import Rule
+from ppema.averaging.shards import Piece, Sharding
 from ppema.ir import IR, Program, Variable
 from ppema.passes.select import Choice
 
@@ -21,6 +22,8 @@ class Average:
     count, step: name and variable of the number of optimizer steps seen, 0-D int64.
     weight, total: name and variable of W_t, 0-D float64.
     followed: variables that the shadows average: the parameters, or their master weights if the optimizer keeps any.
+    sharding: how several ranks share the averaged parameters; None: a process keeps the whole average. With it, `shadows`,
+    `rests` and `followed` have the parameters of which this rank holds a piece, and a shadow or rest is that piece.
     recalibrated: names of the BatchNorm statistics whose shadows are measured (`passes/recalibrate.py`), not updated.
     rest_of, rests: names and variables of the shadows' rounding errors, under `precision="compensated"`.
     master_of: names of the master weights that are averaged in place of their parameters.
@@ -41,11 +44,18 @@ class Average:
     rests: dict[str, Variable] = field(default_factory=dict)
     master_of: dict[str, str] = field(default_factory=dict)
     choices: tuple[Choice, ...] = ()
+    sharding: Sharding | None = None
 
     def __str__(self) -> str:
         """The average in words, for the report of passes."""
         measured = f", and {len(self.recalibrated)} statistics to be measured" if self.recalibrated else ""
-        return f"{self.name!r} covers {len(self.followed)} variables{measured}"
+        shared = "" if self.sharding is None else f", of which each of {self.sharding.ranks} ranks holds an equal part"
+        return f"{self.name!r} covers {len(self.shadow_of) - len(self.recalibrated)} variables{shared}{measured}"
+
+    @property
+    def cuts(self) -> Mapping[str, Piece]:
+        """The piece of each followed parameter that is averaged only in part."""
+        return {} if self.sharding is None else self.sharding.cuts
 
     @property
     def state_names(self) -> list[str]:

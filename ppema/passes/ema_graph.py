@@ -7,6 +7,7 @@ import paddle
 from ppema.averaging.decay import step_size, weight_after
 from ppema.averaging.precision import compensated
 from ppema.averaging.rule import Rule
+from ppema.averaging.shards import Piece
 from ppema.ir import IR, Program, Variable, dtype_name
 from ppema.passes.average import Average
 
@@ -48,6 +49,8 @@ def append_update(ir: IR, main: Program, average: Average, when: Variable | None
     def update() -> None:
         for name, value in average.followed.items():
             shadow = average.shadows[name]
+            if name in average.cuts:
+                value = _piece(value, average.cuts[name])
             _follow(ir, shadow, average.rests.get(name), value, alphas[dtype_name(shadow)])
         paddle.assign(new_weight, output=average.total)
 
@@ -61,6 +64,11 @@ def append_update(ir: IR, main: Program, average: Average, when: Variable | None
     else:
         paddle.static.nn.cond(due, update, None)
     paddle.assign(step, output=average.step)
+
+
+def _piece(value: Variable, piece: Piece) -> Variable:
+    """A copy of the piece of a variable's value, [n]."""
+    return paddle.slice(paddle.reshape(value, [-1]), [0], [piece.begin], [piece.end])
 
 
 def append_lerp(ir: IR, target: Variable, value: Variable, weight: Variable) -> None:

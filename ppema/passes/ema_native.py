@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import paddle
 
 from ppema.averaging.expression import recorded
+from ppema.averaging.shards import Piece
 from ppema.ir import IR, AverageOp, Program, Variable
 from ppema.passes.average import Average
 from ppema.passes.ema_graph import GRAPH, count_after, decay, steps_since
@@ -17,9 +19,9 @@ INPUT = "input"  # in place of a decay's expression: operations of the program c
 def append_update(ir: IR, main: Program, averages: Sequence[Average], when: Variable | None) -> None:
     """Append one operation that updates every average to the default main program, `main`. when: as `TrainProgram.when`.
 
-    The operation reads a weight once for all averages that cover it.
+    The operation reads a weight once for all averages that cover it, or that cover the same piece of it.
     """
-    places: dict[str, int] = {}
+    places: dict[tuple[str, Piece | None], int] = {}
     values: list[Variable] = []
     state: list[Variable] = []
     scalars: list[Variable] = [] if when is None else [when]
@@ -28,10 +30,10 @@ def append_update(ir: IR, main: Program, averages: Sequence[Average], when: Vari
     for average in averages:
         rule = average.rule
         for name, value in average.followed.items():
-            if name not in places:
-                places[name] = len(values)
+            if (place := (name, average.cuts.get(name))) not in places:
+                places[place] = len(values)
                 values.append(value)
-        indices = [places[name] for name in average.followed]
+        indices = [places[name, average.cuts.get(name)] for name in average.followed]
         switches = (int(rule.bias_correction), int(bool(average.rests)))
         layout += [rule.first, rule.update_every, *switches, len(indices), *indices]
         state += [average.step, average.total, *(average.shadows[name] for name in average.followed), *average.rests.values()]
@@ -41,6 +43,9 @@ def append_update(ir: IR, main: Program, averages: Sequence[Average], when: Vari
             scalars.append(decay(rule, steps_since(rule, count_after(average, happens))))
         decays.append(expression or INPUT)
     zero = GRAPH.constant(0.0)
+    if any(piece is not None for _, piece in places):
+        for (_, piece), value in zip(places, values, strict=True):
+            layout += (0, math.prod(value.shape)) if piece is None else (piece.begin, piece.size)
     # Branches of the model write some of the values: this input makes the operation wait for them.
     scalars.append(ir.after_branches(main, zero))
     ir.append_average_op(AverageOp(values, state, scalars, when is not None, layout, decays))

@@ -17,6 +17,7 @@ from ppema.passes.guard import Guard
 from ppema.passes.switch import SwitchPass
 from ppema.passes.target import Pass, TrainProgram, apply_passes
 from ppema.programs.step import BackwardPass, OptimizePass
+from ppema.ranks import Ranks
 
 
 def appended(
@@ -28,10 +29,14 @@ def appended(
     name: str = "ema",
     when: Variable | None = None,
     switch: SwitchPass | None = None,
+    ranks: Ranks | None = None,
 ) -> Average:
-    """Append one average of `parameters` (None: all), its update and, if given, the pass that overwrites weights by it."""
+    """Append one average of `parameters` (None: all), its update and, if given, the pass that overwrites weights by it.
+
+    ranks: those that share the average.
+    """
     target = TrainProgram(main, startup, when=when)
-    declare(target, name, rule, target.parameters if parameters is None else parameters)
+    declare(target, name, rule, target.parameters if parameters is None else parameters, ranks=ranks)
     apply_passes(target, [UpdatePass(), *([switch] if switch else [])])
     return target.averages[name]
 

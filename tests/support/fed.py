@@ -15,7 +15,8 @@ SHAPES = {"scalar": [], "one": [1], "large": [7, 31, 3]}
 class Fed:
     """A program with parameters and averages, and without training: the test sets the weights of each step."""
 
-    def __init__(self, **rules):
+    def __init__(self, *, ranks=None, **rules):
+        """rules: of the averages, by name. ranks: those that share them."""
         self._main, startup = paddle.static.Program(), paddle.static.Program()
         self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(device_place())
         with paddle.utils.unique_name.guard(), paddle.static.program_guard(self._main, startup):
@@ -23,8 +24,9 @@ class Fed:
             for name, shape in SHAPES.items():
                 paddle.static.create_parameter(shape, "float32", name=name, default_initializer=initial)
             parameters = backend().parameters(self._main)
-            for name, rule in rules.items():
-                appended(self._main, startup, rule, parameters, name=name)
+            self.averages = {
+                name: appended(self._main, startup, rule, parameters, name=name, ranks=ranks) for name, rule in rules.items()
+            }
         with paddle.static.scope_guard(self.scope):
             self._executor.run(startup)
 

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ppema.distributed.world import World
 from ppema.ranks import Ranks
 
@@ -33,12 +35,26 @@ class _Table:
 
 
 class ThreadWorld(World):
-    """The World of one thread. waits: what the rank waited for, in order."""
+    """The World of one thread. waits: what the rank waited for, in order.
+
+    sums: the number of elements of each sum, in order.
+    """
 
     def __init__(self, ranks: Ranks, table: _Table):
         super().__init__(ranks)
         self._table = table
         self.waits: list[str] = []
+        self.sums: list[int] = []
+
+    def meet(self, what: str) -> None:
+        """See `World.meet`."""
+        assert set(self.gather(what.encode(), what)) == {what.encode()}
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """See `World.sum`."""
+        self.sums.append(array.size)
+        parts = [np.frombuffer(each, array.dtype) for each in self.gather(array.tobytes(), "a sum")]
+        return np.sum(parts, axis=0, dtype=array.dtype).reshape(array.shape)
 
     def gather(self, data: bytes, what: str) -> list[bytes]:
         """See `World.gather`."""

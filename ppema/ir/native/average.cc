@@ -9,7 +9,8 @@
 // scalars: with `conditional` the condition (bool, 1 element), then for each decay "input" its value (float64, 1 element). Any
 //   further tensors are not read: they only make the operation wait.
 // layout: for each average `first`, `update_every`, bias correction (1 or 0), compensation (1 or 0), the number of covered
-//   values, and their indices.
+//   values, and their indices. If only parts of values are averaged, then for each value the first element and the number of
+//   elements; its shadows have that number.
 // decays: for each average its decay as an expression in n, the number of steps since it began (expression.h), or "input".
 
 #include <omp.h>
@@ -32,6 +33,8 @@ using paddle::Tensor;
 constexpr int64_t kBlock = 2048;
 // Number of elements below which threads cost more than they save.
 constexpr int64_t kWorthThreads = 1 << 15;
+// The numbers in `layout` for each average, before its indices. The last of them is the number of indices.
+constexpr int kFields = 5;
 
 struct Follower {
   void* shadow;
@@ -114,9 +117,15 @@ class Averages {
   Averages(const std::vector<Tensor>& values, std::vector<Tensor>& state, const std::vector<Tensor>& scalars,
            bool conditional, const std::vector<int64_t>& layout, const std::vector<std::string>& decays)
       : state_(state), scalars_(scalars), happens_(!conditional || *scalars[0].data<bool>()), next_scalar_(conditional) {
+    auto part = layout.begin();
+    for (size_t i = 0; i < decays.size(); ++i) part += kFields + part[kFields - 1];
+    const bool whole = part == layout.end();
     for (const Tensor& tensor : values) {
       require(has_average(tensor.dtype()), "a weight is of a type that has no average");
-      values_.push_back({tensor.data(), tensor.dtype(), 0, tensor.numel(), {}});
+      const int64_t begin = whole ? 0 : *part++, size = whole ? tensor.numel() : *part++;
+      require(begin + size <= tensor.numel(), "a weight is smaller than the part of it that is averaged");
+      const char* data = static_cast<const char*>(tensor.data()) + begin * phi::SizeOf(tensor.dtype());
+      values_.push_back({data, tensor.dtype(), 0, size, {}});
     }
     auto field = layout.begin();
     for (const std::string& decay : decays) field = add(field, decay);
