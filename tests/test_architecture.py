@@ -21,7 +21,7 @@ FLOORS = (
     {"weights", "evaluation", "log"},
     {"prediction", "posthoc", "deploy"},
     {"training"},
-    {"experiments"},
+    {"experiments", "diagnosis"},
     {"api"},
     {"cli"},
 )
@@ -217,9 +217,10 @@ def test_a_breach_of_the_seam_would_be_seen(line):
 
 # A flag of ours, or a tool, in a text; one that is pieced together ends in its dashes.
 FLAG = re.compile(r"(?:^|[\s'\"(`])(?:--(?:[a-z]|$)|-[co]\b)|\btools/")
-# The command lines of the compiler, of git, of the processes of a sweep, and of VisualDL and its process.
+# The command lines of the compiler, of git, of the processes of a sweep and of checks, and of VisualDL and its process.
 _TRIAL, _BOARD = "ppema.experiments.sweeps.trial_process", ("ppema.log.board", "ppema.log.board_server")
-OTHER_FLAGS = {"ppema.ir.native", "ppema.log.history", _TRIAL, *_BOARD}
+_CHECKS = ("ppema.diagnosis.apart", "ppema.diagnosis.rank_checks")
+OTHER_FLAGS = {"ppema.ir.native", "ppema.log.history", _TRIAL, *_BOARD, *_CHECKS}
 
 
 def flags(trees: dict[str, ast.Module]) -> list[tuple]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "export": "write weights to a file for other programs",
     "board": "show the curves of runs in VisualDL, in a browser",
     "checkpoint": "list, verify, compare and prune the checkpoints of a run",
+    "doctor": "check this installation, and print a table for a bug report",
     "benchmark": "measure the cost of ppema on this machine; needs a checkout",
 }
 

@@ -1,0 +1,120 @@
+"""Each check succeeds here, and fails when what it checks is broken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import nullcontext
+
+import numpy as np
+import paddle
+import pytest
+
+from ppema.diagnosis import average_checks, paddle_checks, program_checks, rank_checks, run_checks
+from ppema.diagnosis.finding import Finding
+from ppema.diagnosis.paddle_checks import loaded_place
+from ppema.ema.exponential_moving_average import ExponentialMovingAverage
+from ppema.errors import SetupError
+from ppema.ir import backend, native
+from ppema.passes import clone, ema_graph, ema_native
+from ppema.passes.onednn import OnednnPass
+from ppema.passes.placement import Placement
+from ppema.ranks import Ranks
+from ppema.training.setup import TrainingRun
+
+
+@pytest.fixture(params=["sound", "broken"])
+def broken(request):
+    """Whether the test breaks what the check checks."""
+    return request.param == "broken"
+
+
+def test_the_device_and_what_it_computes(broken, monkeypatch):
+    assert paddle_checks.device("cpu").result == "ok"
+    with pytest.raises(SetupError, match="there is no such GPU"):
+        paddle_checks.device("gpu:0")
+    if broken:
+        real = paddle.matmul
+        monkeypatch.setattr(paddle, "matmul", lambda a, b: real(a, b) * 1.0001)
+    assert paddle_checks.computes("cpu").result == ("failed" if broken else "ok")
+
+
+def test_a_gpu_that_a_paddle_for_cpus_does_not_use(monkeypatch, tmp_path):
+    monkeypatch.setattr(paddle_checks, "_GPU_FILES", (tmp_path,))
+    assert paddle_checks.device("auto").result == "warning"
+
+
+def test_onednn(broken, monkeypatch):
+    hindrance = backend().onednn_hindrance()
+    if hindrance is not None:
+        assert paddle_checks.onednn("cpu") == Finding("skipped", hindrance)
+        return
+    if broken:
+        monkeypatch.setattr(OnednnPass, "place", lambda *_: Placement(Counter(), Counter(), Counter(), None))
+    assert paddle_checks.onednn("cpu").result == ("failed" if broken else "ok")
+
+
+def test_missing_operations_are_a_warning(broken, monkeypatch):
+    if broken:
+        monkeypatch.setattr(native, "why_missing", lambda: "there is no C++ compiler (g++)")
+    found = paddle_checks.native("cpu")
+    assert found.result == ("warning" if broken else "ok")
+    assert average_checks.by_native("cpu").result == ("skipped" if broken else "ok")
+
+
+@pytest.mark.parametrize(("check", "module"), [("by_native", ema_native), ("by_paddle", ema_graph)])
+def test_averages(check, module, monkeypatch):
+    sound = getattr(average_checks, check)("cpu")
+    assert sound.result == "ok" and "50 steps differ from float64 by " in sound.detail
+    real = module.append_update
+
+    def twice(*arguments):
+        real(*arguments)
+        real(*arguments)
+
+    monkeypatch.setattr(module, "append_update", twice)
+    assert getattr(average_checks, check)("cpu").result == "failed"
+
+
+def test_a_test_clone(broken, monkeypatch):
+    if broken:
+        monkeypatch.setattr(clone, "clone_for_test", lambda program, values: backend().clone(program, values))
+    found = program_checks.test_clone("cpu")
+    assert found == Finding("failed", "the test clone changes BatchNorm's statistics") if broken else found.result == "ok"
+
+
+def test_a_swap(monkeypatch):
+    assert program_checks.swap("cpu").result == "ok"
+    apply = ExponentialMovingAverage.apply
+    monkeypatch.setattr(ExponentialMovingAverage, "apply", lambda self, executor: apply(self, executor, need_restore=False))
+    assert program_checks.swap("cpu") == Finding("failed", "after apply the raw weights have other bits than before")
+    monkeypatch.setattr(ExponentialMovingAverage, "apply", lambda self, executor: nullcontext())
+    assert program_checks.swap("cpu") == Finding("failed", "inside apply the weights are not the averages")
+
+
+def test_a_checkpoint(broken, monkeypatch):
+    if broken:
+        monkeypatch.setattr(TrainingRun, "write", lambda self, checkpoint: None)
+    found = run_checks.checkpoint("cpu")
+    assert found.result == ("failed" if broken else "ok")
+    assert "average-ema.safetensors" in found.detail and "optimizer.safetensors" in found.detail
+
+
+def test_half_types_need_a_gpu():
+    for check in (run_checks.bfloat16, run_checks.float16):
+        assert check("cpu") == Finding("skipped", "it needs a GPU: on a CPU, Paddle lacks most kernels of half types")
+
+
+def test_visualdl(broken, monkeypatch):
+    if broken:
+        monkeypatch.setattr("ppema.log.board.kept_records", lambda file, step: iter(()))
+    assert run_checks.visualdl("cpu").result == ("failed" if broken else "ok")
+
+
+def test_ranks_are_compared_with_one_process(monkeypatch):
+    """The launch itself is in tests/cli/test_cli_doctor.py."""
+    alone = rank_checks.trained(Ranks(), loaded_place("cpu"))
+    changed = alone + np.float32(1e-5)
+    for found, result in (([alone, alone], "ok"), ([changed, changed], "failed"), ([alone, changed], "failed")):
+        monkeypatch.setattr(rank_checks, "launched", lambda kind, variables, found=found: found)
+        assert rank_checks.gloo("cpu").result == result
+    assert rank_checks.nccl("cpu") == Finding("skipped", "the device is a CPU")
