@@ -91,15 +91,15 @@ def evaluate(
 
     Raises PpemaError for invalid arguments; ConfigError, DataError, CheckpointError, SetupError, TrainingError.
     """
-    config = _config_of(config)
-    paddle_with(config.runtime.threads)
+    paddle_with((config := _config_of(config)).runtime.threads)
     from ppema.evaluation.samples.taken import TakenSamples
     from ppema.evaluation.stored import evaluate_stored
+    from ppema.programs.all_ranks import all_ranks
 
     samples = TakenSamples(config, keep=keep_samples, limit=samples_limit)
-    return evaluate_stored(
-        config, weights, checkpoint, batch_norm=batch_norm, recalibrate_batches=recalibrate_batches, samples=samples
-    )
+    options = {"recalibrate_batches": recalibrate_batches, "samples": samples}
+    with all_ranks(config.runtime.device) as world:
+        return evaluate_stored(config, weights, checkpoint, batch_norm=batch_norm, **options, world=world)
 
 
 def average(

@@ -57,8 +57,8 @@ assert not sys.modules["paddle"].in_dynamic_mode()
     ids=["train", "evaluate", "average", "export"],
 )
 def test_a_public_function_takes_the_arguments_of_the_one_that_works(public, done_by):
-    """But for what shows progress, and for samples, which the public function only asks to be kept."""
-    apart = ("say", "watch", "samples", "keep_samples", "samples_limit")
+    """But for what shows progress, for the ranks, and for samples, which the public function only asks to be kept."""
+    apart = ("say", "watch", "world", "samples", "keep_samples", "samples_limit")
     (_, *ours), (_, *theirs) = (inspect.signature(each).parameters.values() for each in (public, done_by))
     assert [(each.name, each.kind, each.default) for each in ours if each.name not in apart] == [
         (each.name, each.kind, each.default) for each in theirs if each.name not in apart

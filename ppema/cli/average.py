@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema average") -> int:
     )
     made.add_argument("--name", help="the name of the written files (default: derived from the other arguments)")
     add_json(made)
-    return run(_average, made, argv)
+    return run(_average, made, argv, by_ranks=True)
 
 
 def _average(arguments: argparse.Namespace) -> int:

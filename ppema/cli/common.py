@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import functools
 import io
 import os
 import re
@@ -13,11 +14,12 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from ppema.errors import PpemaError, escaped
 from ppema.log.figure_texts import figure
+from ppema.ranks import launched_ranks
 
 if TYPE_CHECKING:
     from ppema.config import Config
@@ -125,8 +127,16 @@ def _one_line(message: Warning | str, category: type[Warning], filename: str, li
     return f"warning: {message}\n"
 
 
-def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+def run(
+    command: Callable[[argparse.Namespace], int],
+    made: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    *,
+    by_ranks: bool = False,
+) -> int:
     """Parse `argv`, run `command`, and return its exit code. An error becomes one line per problem.
+
+    by_ranks: whether several ranks share the work; rank 0 alone then prints, apart from errors. Other commands refuse ranks.
 
     Ctrl-C returns 130. A reader of the output that has ended, as in `| head`, returns 141, like other tools that SIGPIPE ends.
     """
@@ -138,7 +148,7 @@ def run(command: Callable[[argparse.Namespace], int], made: argparse.ArgumentPar
     add_debug(made)
     arguments = made.parse_args(argv)
     with _ctrl_c() as pressed:
-        code = _code(command, arguments, pressed)
+        code = _code(functools.partial(_on_rank, command, made.prog, by_ranks), arguments, pressed)
     return 130 if pressed and code in (1, 2, 128 + signal.SIGPIPE) else code
 
 
@@ -174,6 +184,17 @@ def _ctrl_c() -> Iterator[list[int]]:
         yield pressed
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _on_rank(command: Callable[[argparse.Namespace], int], prog: str, by_ranks: bool, arguments: argparse.Namespace) -> int:
+    """Run `command`. What it prints is dropped, except on rank 0. Raises PpemaError if it is not meant for ranks."""
+    ranks = launched_ranks()
+    if ranks.size > 1 and not by_ranks:
+        raise PpemaError(f"{prog} works in one process: start it without paddle.distributed.launch")
+    if ranks.first:
+        return command(arguments)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        return command(arguments)
 
 
 def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace, pressed: list[int]) -> int:

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema eval") -> int:
         help="add bootstrap intervals over the samples, also of each average minus raw",
     )
     add_json(made)
-    return run(_evaluate, made, argv)
+    return run(_evaluate, made, argv, by_ranks=True)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -55,6 +55,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from ppema.evaluation.samples.taken import TakenSamples
     from ppema.evaluation.stored import evaluate_stored
     from ppema.log.terminal.activity import activity
+    from ppema.programs.all_ranks import all_ranks
 
     taken = TakenSamples(
         config,
@@ -64,7 +65,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         say=lambda line: say(line, sys.stderr),
     )
     asked = arguments.batch_norm
-    with activity() as watch:
+    with all_ranks(config.runtime.device) as world, activity() as watch:
         results = evaluate_stored(
             config,
             arguments.weights,
@@ -74,7 +75,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             samples=taken,
             say=lambda line: say(line, sys.stderr),
             watch=watch,
+            world=world,
         )
+    if not world.first:
+        return 0
     if arguments.intervals:
         from ppema.evaluation.samples.interval_rows import HEAD, interval_notes, interval_rows, interval_values
 

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema predict") -> int:
     )
     made.add_argument("--top", metavar="K", type=int, default=1, help="show the K most probable classes (default: 1)")
     add_json(made)
-    return run(_predict, made, argv)
+    return run(_predict, made, argv, by_ranks=True)
 
 
 def _predict(arguments: argparse.Namespace) -> int:

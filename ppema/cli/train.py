@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema train") -> int:
     )
     made.add_argument("--dry-run", action="store_true", help="build everything, run one step and one evaluation, write nothing")
     add_json(made)
-    return run(partial(_train, launched(argv, prog)), made, argv)
+    return run(partial(_train, launched(argv, prog)), made, argv, by_ranks=True)
 
 
 def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:

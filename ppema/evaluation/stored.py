@@ -11,8 +11,9 @@ from typing import Literal
 import paddle
 
 from ppema.config import RAW, Config
+from ppema.distributed.world import ALONE, World
 from ppema.errors import CheckpointError, Naming, PpemaError
-from ppema.evaluation.evaluate import Watch, evaluate, unwatched
+from ppema.evaluation.evaluate import Watch, unwatched
 from ppema.evaluation.policies import Policies
 from ppema.evaluation.prepared import EvaluationRun, prepare_evaluation
 from ppema.evaluation.samples.recorder import SampleRecorder
@@ -33,24 +34,27 @@ def evaluate_stored(
     samples: TakenSamples | None = None,
     say: Callable[[str], None] = lambda line: None,
     watch: Watch = unwatched,
+    world: World = ALONE,
 ) -> dict[str, dict[str, Figure]]:
     """`ppema.api.evaluate`, once paddle is loaded. Its other arguments, result and errors are the same.
 
     samples: receives the statistics of each sample, once for each evaluated set of weights.
     say: receives a line that describes the weights: the checkpoint and its step, or what a file of weights says of itself.
-    watch: receives the progress of each evaluation.
+    watch: receives the progress of each evaluation. world: its ranks share the batches, and all get the result; rank 0 alone
+    reads and writes the folder of the run, and takes samples.
     """
     weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
     _check(weights, checkpoint, batch_norm, recalibrate_batches)
-    found = StoredWeights.find(config, weights, checkpoint)
+    found = StoredWeights.find(config, weights, checkpoint, world)
     samples = samples if samples is not None and samples.wanted else None
     if samples is not None:
         samples.check(found.step, policies=batch_norm is not None)
-    config = found.as_trained(config)
-    with closing(prepare_evaluation(config, samples=samples is not None)) as run, paddle.static.scope_guard(run.scope):
+    config = found.as_trained(config, world)
+    prepared = prepare_evaluation(config, samples=samples is not None, world=world)
+    with closing(prepared) as run, paddle.static.scope_guard(run.scope):
         measured = partial(_measured, run, step=found.step, samples=samples, watch=watch)
         if found.checkpoint is None:
-            run.put(found.source, found.arrays)
+            run.put(found.source, lambda: found.arrays)
             say(found.what)
             return {str(weights): measured(str(weights))}
         results, averages = {}, found.checkpoint.manifest.averages
@@ -73,10 +77,13 @@ def _measured(
 ) -> dict[str, Figure]:
     shown = partial(watch, f"evaluating {label}")
     if samples is None:
-        return evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader, watch=shown)
-    recorder = SampleRecorder(run.config, run.model.test, run.eval_loader.fields, run.eval_loader.samples, samples.most)
-    figures = evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader, watch=shown, record=recorder.add)
-    samples.take(recorder.samples(label, step, figures))
+        return run.evaluate(shown)
+    fields, total = run.eval_loader.fields, run.eval_loader.samples
+    recorder = SampleRecorder(run.config, run.model.test, fields, total, samples.most, run.world)
+    figures = run.evaluate(shown, recorder.add)
+    recorder.gather()
+    if run.world.first:
+        samples.take(recorder.samples(label, step, figures))
     return figures
 
 

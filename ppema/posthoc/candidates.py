@@ -11,7 +11,7 @@ import numpy as np
 
 from ppema.config import RAW
 from ppema.errors import CheckpointError, NotFiniteError
-from ppema.evaluation.evaluate import Watch, evaluate, numbers, unwatched
+from ppema.evaluation.evaluate import Watch, numbers, unwatched
 from ppema.evaluation.prepared import EvaluationRun
 from ppema.log.figure_texts import figure
 from ppema.posthoc.combine import Built
@@ -90,7 +90,7 @@ class Bench:
         Raises CheckpointError if the weights do not fit the model, or lack averaged statistics without a recalibration.
         """
         run, what = self._run, built.what
-        run.put(built.source, built.arrays)
+        run.put(built.source, lambda: built.arrays)
         finite = True
         if self._recalibrator is not None:
             self._watch(f"recalibrating {name}", 0, None)
@@ -105,7 +105,7 @@ class Bench:
             )
         if finite:
             watch = partial(self._watch, f"evaluating {name}")
-            metrics = numbers(evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader, watch=watch))
+            metrics = numbers(run.evaluate(watch))
         else:
             metrics = dict.fromkeys(run.figures.numbers, math.nan)
         row = Row(name, length, metrics, built.error, built.parts)

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ppema.checkpoint.checkpoint import Checkpoint, with_weights
+from ppema.checkpoint.manifest import Manifest
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import RAW, Config
 from ppema.config.sections.normalize import Normalization, numbers_of
+from ppema.distributed.parcels import packed, unpacked
+from ppema.distributed.shared_work import by_first
+from ppema.distributed.world import ALONE, World
 from ppema.errors import CheckpointError, Naming, PpemaError
 from ppema.programs.model.normalization import as_trained, kept_by_run
+from ppema.programs.model.shared_config import completed
 from ppema.weights.file import config_in, is_file, numbers_in, read_described
 
 
@@ -39,13 +44,38 @@ class StoredWeights:
 
     @classmethod
     def find(
-        cls, config: Config, weights: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None = None
+        cls,
+        config: Config,
+        weights: str | os.PathLike[str] | None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        world: World = ALONE,
     ) -> StoredWeights:
         """The weights of a run of `config`: "raw" or an average's name in `checkpoint`, or a file *.safetensors.
 
         weights: None means "raw", and a checkpoint that holds all averages too. checkpoint: "last" (the default), "best", or a
-        path. Raises CheckpointError, and PpemaError for a file and a checkpoint.
+        path. world: its rank 0 alone reads files; the other ranks get all but the arrays, and what files keep of a config.
+        Raises CheckpointError, and PpemaError for a file and a checkpoint.
         """
+        if world.alone:
+            return cls._found(config, weights, checkpoint)
+        read: StoredWeights | None = None
+
+        def sent() -> bytes:
+            nonlocal read
+            read = cls._found(config, weights, checkpoint)
+            manifest = None if read.checkpoint is None else read.checkpoint.manifest.model_dump_json()
+            return packed([str(read.source), read.name, read.what, read.step, manifest])
+
+        (source, name, what, step, manifest), _ = unpacked(by_first(world, sent, "the weights"))
+        if read is not None:
+            return read
+        there = None if manifest is None else Checkpoint(Path(source), Manifest.model_validate_json(manifest))
+        return cls(Path(source), name, what, step, {}, {}, there)
+
+    @classmethod
+    def _found(
+        cls, config: Config, weights: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None
+    ) -> StoredWeights:
         weights = None if weights is None else os.fspath(weights)
         if weights is None or not is_file(weights):
             which = os.fspath(checkpoint or "last")
@@ -74,7 +104,10 @@ class StoredWeights:
 
     @cached_property
     def arrays(self) -> Arrays:
-        """[…] by variables' names. Raises CheckpointError for an average without a value, and for a file that is damaged."""
+        """[…] by variables' names; rank 0 alone has them.
+
+        Raises CheckpointError for an average without a value, and for a file that is damaged.
+        """
         if self._read is not None:
             return self._read
         assert self.checkpoint is not None
@@ -85,14 +118,20 @@ class StoredWeights:
         """Those of `data.normalize` with which the weights were trained; None if there are none, or none are known."""
         return numbers_of(self.kept.get("data", {}).get("normalize"))
 
-    def as_trained(self, config: Config) -> Config:
+    def as_trained(self, config: Config, world: World = ALONE) -> Config:
         """`config` with what the run of these weights keeps: numbers of `data.normalize`, and names of classes.
+
+        world: that of `find`.
 
         What a file does not have is taken from the newest checkpoint of the run of `config`. Numbers may still be unmeasured
         then. Raises ConfigError if `config` has other ones: its inputs or labels would mean something else.
         """
-        made = as_trained(config, self.kept, self.source)
-        return made if self.checkpoint is not None else kept_by_run(made)
+
+        def complete(config: Config) -> Config:
+            made = as_trained(config, self.kept, self.source)
+            return made if self.checkpoint is not None else kept_by_run(made)
+
+        return completed(world, config, complete)
 
     def placed(self, checkpoint: Checkpoint) -> StoredWeights:
         """The same weights, with the places in `checkpoint`. Raises CheckpointError if it belongs to another model."""

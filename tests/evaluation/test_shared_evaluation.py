@@ -27,11 +27,17 @@ METRICS = "[accuracy, auc, confusion_matrix, {name: f1, args: {average: none}}, 
 STATISTICS = ("batch_norm2d_0.w_1", "batch_norm2d_0.w_2")
 
 
+def prepared(folder, metrics):
+    """An evaluation on Paddle's own kernels: ranks are threads here, and oneDNN's layout of a program is that of its thread."""
+    return prepare_evaluation(loader(folder, CNN, data=DATA, metrics=metrics)("runtime.onednn=off"))
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    made = prepare_evaluation(loader(tmp_path_factory.mktemp("shared"), CNN, data=DATA, metrics=METRICS)())
+def opened(tmp_path_factory):
+    """A function that returns the run: a report of pytest on a failure would otherwise show its programs."""
+    made = prepared(tmp_path_factory.mktemp("shared"), METRICS)
     with paddle.static.scope_guard(made.scope):
-        yield made
+        yield lambda: made
     made.close()
 
 
@@ -41,14 +47,17 @@ def evaluated(run, world, **options):
     return evaluate(run.executor, run.model.test, run.model.inputs, loader, world=world, **options)
 
 
-def test_figures_are_those_of_one_process_for_any_number_of_ranks(run):
+def test_figures_are_those_of_one_process_for_any_number_of_ranks(opened):
+    run = opened()
     alone = evaluate(run.executor, run.model.test, run.model.inputs, run.eval_loader)
     assert len(alone) == 9 and 0 < alone["accuracy"] < 1
     for size in (2, 3, 4, BATCHES + 2):
         assert [repr(each) for each in on_ranks(size, lambda world: evaluated(run, world))] == [repr(alone)] * size
 
 
-def test_each_rank_records_its_batches_and_counts_those_of_all(run):
+def test_each_rank_records_its_batches_and_counts_those_of_all(opened):
+    run = opened()
+
     def work(world):
         recorded, counted = [], []
         evaluated(run, world, record=lambda batch, values: recorded.append(batch), watch=lambda *both: counted.append(both))
@@ -75,7 +84,8 @@ def failing(run, at, error):
 
 
 @pytest.mark.parametrize("error", [DataError("bad"), TrainingError("token"), ConfigError.of("no", "args"), GivenUp()])
-def test_the_error_of_one_batch_is_that_of_all_ranks(run, error):
+def test_the_error_of_one_batch_is_that_of_all_ranks(opened, error):
+    run = opened()
     error.__cause__ = ValueError()  # an operation refuses its inputs, for TrainingError
     for at in (0, 5, BATCHES - 1):
         alone, *found = (
@@ -86,8 +96,8 @@ def test_the_error_of_one_batch_is_that_of_all_ranks(run, error):
         assert {str(each) for each in found} == {str(alone)}
 
 
-def test_a_metric_that_fails_on_the_whole_set_fails_on_all_ranks(run, tmp_path):
-    made = prepare_evaluation(loader(tmp_path, CNN, data=DATA, metrics="[support.metrics.FewOnly]")())
+def test_a_metric_that_fails_on_the_whole_set_fails_on_all_ranks(tmp_path):
+    made = prepared(tmp_path, "[support.metrics.FewOnly]")
     with paddle.static.scope_guard(made.scope):
         found = on_ranks(2, lambda world: evaluated(made, world))
     assert [type(each) for each in found] == [ConfigError] * 2
@@ -118,7 +128,8 @@ def recalibrated(run, world, batches, warn=lambda line: None, poison=()):
 
 
 @pytest.mark.parametrize(("batches", "poison"), [(50, ()), (2, ()), (50, (1, 2))])
-def test_statistics_are_those_of_one_process(run, batches, poison):
+def test_statistics_are_those_of_one_process(opened, batches, poison):
+    run = opened()
     said = []
     alone = recalibrated(run, on_ranks(1, lambda world: world)[0], batches, said.append, poison)
     assert alone[0] == min(batches, 7) - len(poison)
@@ -133,7 +144,8 @@ def test_statistics_are_those_of_one_process(run, batches, poison):
         assert said == [f"the recalibration of 'raw' leaves out 2 of 7 batches: in batch 1 {STATISTICS[0]} is not finite"]
 
 
-def test_batches_that_are_all_left_out_fail_on_all_ranks_and_statistics_stay(run):
+def test_batches_that_are_all_left_out_fail_on_all_ranks_and_statistics_stay(opened):
+    run = opened()
     before = [scope.get(run.scope, name).tobytes() for name in STATISTICS]
     found = on_ranks(3, lambda world: recalibrated(run, world, 50, poison=range(7)))
     assert [str(each) for each in found] == [str(found[0])] * 3 and isinstance(found[0], NotFiniteError)

@@ -12,7 +12,9 @@ import paddle
 
 from ppema.config import Config
 from ppema.data import Batch, Field
+from ppema.distributed.world import ALONE, World
 from ppema.errors import Naming, PpemaError
+from ppema.evaluation.samples.batch_samples import BatchSamples, packed, unpacked
 from ppema.evaluation.samples.kept_samples import KeptSamples, MeasureSamples
 from ppema.evaluation.samples.sample_counts import SampleCounts
 from ppema.ir import Variable, backend
@@ -20,6 +22,8 @@ from ppema.metrics import BatchMean, Counts, Figure, Gauge, build_metrics, place
 from ppema.programs.eval_program import TestProgram, is_loss
 from ppema.programs.executor import Executor
 from ppema.user_code.blame import building
+
+_DIGEST = 16  # bytes
 
 
 class SampleRecorder:
@@ -29,15 +33,17 @@ class SampleRecorder:
     alone, from the same predictions and targets: a program of their own computes them.
     """
 
-    def __init__(self, config: Config, test: TestProgram, fields: Sequence[Field], samples: int, most: int):
-        """test: with operands; fields, samples: of the evaluation data; most: bytes. Raises ConfigError."""
+    def __init__(
+        self, config: Config, test: TestProgram, fields: Sequence[Field], samples: int, most: int, world: World = ALONE
+    ):
+        """test: with operands; fields, samples: of the evaluation data; most: bytes; world: whose ranks share the batches.
+
+        Raises ConfigError.
+        """
         self._test = test
         self._targets = [position for position, field in enumerate(fields) if field.is_target]
-        self._total, self._most = samples, most
-        self._indices: list[np.ndarray] = []
-        self._digests: list[bytes] = []
-        self._kept: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in test.measures}
-        self._counts: dict[str, dict[str, list[SampleCounts]]] = {name: {} for name in test.measures}
+        self._total, self._most, self._world = samples, most, world
+        self._batches: dict[int, BatchSamples] = {}
         self._without = {
             name: f"{name} is one number for a batch: a loss that returns one value per sample, of shape [N], has an interval"
             for name, measure in test.measures.items()
@@ -54,37 +60,49 @@ class SampleRecorder:
         left, size = iter(values), len(batch.indices)
         statistics = {name: [next(left) for _ in each.statistics] for name, each in self._test.measures.items()}
         operands = {name: {part: next(left) for part in each} for name, each in self._test.operands.items()}
-        first = sum(map(len, self._indices))
-        for name, found in statistics.items():
-            for (key, statistic), value in zip(self._test.measures[name].statistics.items(), found, strict=True):
-                if name not in self._without and not isinstance(statistic, Counts):
-                    self._kept[name].setdefault(key, []).append(np.array(value))
-        if self._alone is not None:
-            self._add_counts(first, self._alone.counts(operands, size), statistics)
-        self._indices.append(batch.indices)
-        self._digests += self._digests_of(batch)
-        if first == 0:
-            self._check_size(size)
+        kept = {
+            (name, key): np.array(value)
+            for name, found in statistics.items()
+            for (key, statistic), value in zip(self._test.measures[name].statistics.items(), found, strict=True)
+            if name not in self._without and not isinstance(statistic, Counts)
+        }
+        alone = {} if self._alone is None else self._alone.counts(operands, size)
+        counts = {(name, key): SampleCounts.of(each) for name, counted in alone.items() for key, each in counted.items()}
+        made = BatchSamples(batch.indices, self._digests_of(batch), kept, counts, self._uneven(alone, statistics))
+        if batch.number == 0:
+            self._check_size(made)
+        self._batches[batch.number] = made
+
+    def gather(self) -> None:
+        """Give rank 0 the batches of all ranks, which all call this."""
+        if self._world.alone:
+            return
+        sent = self._world.gather(packed(self._batches), "the samples of an evaluation")
+        if self._world.first:
+            self._batches = unpacked(sent)
 
     def samples(self, weights: str, step: int | None, figures: Mapping[str, Figure]) -> KeptSamples:
         """What was taken, in the order of the data set. figures: of the evaluation; arrays among them are left out."""
-        order = np.argsort(np.concatenate(self._indices), kind="stable")
-        digest = hashlib.blake2b(digest_size=16)
-        for position in order:
-            digest.update(self._digests[position])
+        batches = self._batches.values()
+        order = np.argsort(np.concatenate([each.indices for each in batches]), kind="stable")
+        digests = np.concatenate([each.digests for each in batches])[order]
+        fingerprint = hashlib.blake2b(digests.tobytes(), digest_size=_DIGEST).hexdigest()
         measures = {name: self._measure(name, order, figures) for name in self._test.measures}
-        return KeptSamples(weights, step, len(order), digest.hexdigest(), measures)
+        return KeptSamples(weights, step, len(order), fingerprint, measures)
 
-    def _add_counts(
-        self, first: int, alone: Mapping[str, Mapping[str, np.ndarray]], together: Mapping[str, Sequence[np.ndarray]]
-    ) -> None:
-        """alone: the counts of each sample of a batch, by metric; together: the statistics of the batch."""
+    def _uneven(
+        self, alone: Mapping[str, Mapping[str, np.ndarray]], together: Mapping[str, Sequence[np.ndarray]]
+    ) -> frozenset[str]:
+        """The metrics whose counts of a batch are not the sum of those of its samples, which can then not be drawn again.
+
+        alone: the counts of each sample of a batch, by metric; together: the statistics of the batch.
+        """
+        found = set[str]()
         for name, counted in alone.items():
             whole = dict(zip(self._test.measures[name].statistics, together[name], strict=True))
-            for key, each in counted.items():
-                if (each.sum(axis=0) != whole[key]).any():
-                    self._without[name] = f"the counts of {name} in a batch are not the sum of those of its samples"
-                self._counts[name].setdefault(key, []).append(SampleCounts.of(each, first))
+            if any((each.sum(axis=0) != whole[key]).any() for key, each in counted.items()):
+                found.add(name)
+        return frozenset(found)
 
     def _measure(self, name: str, order: np.ndarray, figures: Mapping[str, Figure]) -> MeasureSamples:
         own = {
@@ -92,32 +110,35 @@ class SampleRecorder:
             for figure, value in figures.items()
             if not isinstance(value, list) and (figure == name or (figure.startswith(f"{name}.") and not is_loss(name)))
         }
+        batches = list(self._batches.values())
         spec, without = self._specs[name], self._without.get(name, "")
+        if any(name in each.uneven for each in batches):
+            without = f"the counts of {name} in a batch are not the sum of those of its samples"
         if without or not own:
             return MeasureSamples(spec, own, {}, {}, without or f"{name} is an array")
-        kept = {key: np.concatenate(rows)[order] for key, rows in self._kept[name].items()}
+        kept = {
+            key: np.concatenate([each.kept[name, key] for each in batches])[order] for of, key in batches[0].kept if of == name
+        }
         places = np.empty(len(order), np.int32)
         places[order] = np.arange(len(order))
-        counts = {key: _joined(parts, places) for key, parts in self._counts[name].items()}
+        counts = {key: _joined(batches, (name, key), places) for of, key in batches[0].counts if of == name}
         return MeasureSamples(spec, own, kept, counts)
 
-    def _digests_of(self, batch: Batch) -> list[bytes]:
-        """A digest of the targets of each sample. Padding of targets of varying shape counts too."""
+    def _digests_of(self, batch: Batch) -> np.ndarray:
+        """A digest of the targets of each sample, uint8 [n, 16]. Padding of targets of varying shape counts too."""
         targets = [np.ascontiguousarray(batch.arrays[position]) for position in self._targets]
-        return [
-            hashlib.blake2b(b"".join(each[row].tobytes() for each in targets), digest_size=16).digest()
+        digests = [
+            hashlib.blake2b(b"".join(each[row].tobytes() for each in targets), digest_size=_DIGEST).digest()
             for row in range(len(batch.indices))
         ]
+        return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, _DIGEST)
 
-    def _check_size(self, size: int) -> None:
-        """Raises PpemaError if all samples would take more than the limit, by those of the first batch, of `size` samples."""
-        arrays = [rows for each in self._kept.values() for parts in each.values() for rows in parts]
-        arrays += [
-            array for each in self._counts.values() for parts in each.values() for found in parts for array in found.arrays
-        ]
-        needed = sum(each.nbytes for each in arrays) / size * self._total
+    def _check_size(self, first: BatchSamples) -> None:
+        """Raises PpemaError if all samples would take more than the limit, by those of the first batch."""
+        sizes = first.sizes
+        needed = sum(sizes.values()) / len(first.indices) * self._total
         if needed > self._most:
-            largest = max(self._kept, key=lambda name: sum(each.nbytes for rows in self._kept[name].values() for each in rows))
+            largest = max(sizes, key=lambda name: sizes[name])
             raise PpemaError(
                 Naming(
                     f"the samples of one set of weights would take {needed / 2**30:.3g} GiB, most of them for {largest}; the "
@@ -176,10 +197,13 @@ def _row(feeds: Mapping[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
     return {name: array[row : row + 1] for name, array in feeds.items()}
 
 
-def _joined(parts: Sequence[SampleCounts], places: np.ndarray) -> SampleCounts:
-    """One of all `parts`. places: the number that each sample gets."""
-    sample, place, count = (np.concatenate([getattr(each, key) for each in parts]) for key in ("sample", "place", "count"))
-    sample = places[sample]
+def _joined(batches: Sequence[BatchSamples], of: tuple[str, str], places: np.ndarray) -> SampleCounts:
+    """The counts `of` a statistic in all batches. places: the number that each sample gets."""
+    parts = [each.counts[of] for each in batches]
+    firsts = np.cumsum([0, *(len(each.indices) for each in batches)])
+    numbers = np.concatenate([each.sample + first for each, first in zip(parts, firsts, strict=False)])
+    place, count = (np.concatenate([getattr(each, key) for each in parts]) for key in ("place", "count"))
+    sample = places[numbers]
     order = np.argsort(sample, kind="stable")
     return SampleCounts(sample[order], place[order], count[order], parts[0].shape)
 

@@ -20,11 +20,11 @@ class SampleCounts:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, each: np.ndarray, first: int = 0) -> SampleCounts:
-        """Those of `each`, integers [n, …]. first: the number of the first sample."""
+    def of(cls, each: np.ndarray) -> SampleCounts:
+        """Those of `each`, integers [n, …]."""
         rows = each.reshape(len(each), -1)
         sample, place = np.nonzero(rows)
-        return cls((sample + first).astype(np.int32), place.astype(np.int32), rows[sample, place], each.shape[1:])
+        return cls(sample.astype(np.int32), place.astype(np.int32), rows[sample, place], each.shape[1:])
 
     @property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
