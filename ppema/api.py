@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from ppema.config import DEFAULT_BATCHES, RAW, Config
 from ppema.environment import paddle_with
 from ppema.errors import Naming, PpemaError
+from ppema.log.given_run import check_config, config_of
 from ppema.log.run import Run
-from ppema.log.run import run as read_run
+from ppema.posthoc.request import request_of
 
 if TYPE_CHECKING:
     from ppema.checkpoint.best import Mode
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from ppema.experiments.comparison.comparison import Comparison, WhichEvaluation
     from ppema.passes.select import BatchNormPolicy
     from ppema.posthoc.lengths import Kind
-    from ppema.posthoc.search import Method, Outcome
+    from ppema.posthoc.request import Method
+    from ppema.posthoc.search import Outcome
     from ppema.prediction.predicted import Predicted
     from ppema.programs.build import Programs
     from ppema.training.loop import Result
@@ -41,7 +43,7 @@ def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Resu
     CheckpointError or SetupError for bad input. Raises TrainingError for more skipped steps than `train.max_skipped`, after
     saving the state, for a state that is not finite, and for a failed write. Earlier checkpoints stay unchanged.
     """
-    _check_config(config)
+    check_config(config)
     paddle_with(config.runtime.threads)
     from ppema.training import loop
 
@@ -55,7 +57,7 @@ def build(config: Config) -> Programs:
 
     Raises PpemaError for anything but a Config; ConfigError, DataError or SetupError.
     """
-    _check_config(config)
+    check_config(config)
     paddle_with(config.runtime.threads)
     from contextlib import closing
 
@@ -91,7 +93,8 @@ def evaluate(
 
     Raises PpemaError for invalid arguments; ConfigError, DataError, CheckpointError, SetupError, TrainingError.
     """
-    paddle_with((config := _config_of(config)).runtime.threads)
+    config = config_of(config)
+    paddle_with(config.runtime.threads)
     from ppema.evaluation.samples.taken import TakenSamples
     from ppema.evaluation.stored import evaluate_stored
     from ppema.programs.all_ranks import all_ranks
@@ -139,25 +142,15 @@ def average(
     model, and TrainingError if no candidate can win or a file can not be written. Raises ConfigError, DataError or SetupError
     if the evaluation can not be prepared.
     """
-    config = _config_of(run)
+    config = config_of(run)
+    averages = {"sigma_rel": sigma_rel, "half_life": half_life, "search": search, "last_checkpoints": last_checkpoints}
+    searched = {"over": over, "between": between, "points": points}
+    measured = {"step": step, "metric": metric, "recalibrate_batches": recalibrate_batches, "name": name}
+    request = request_of(**averages, **searched, **measured)
     paddle_with(config.runtime.threads)
     from ppema.posthoc import search as posthoc
 
-    return posthoc.average(
-        config,
-        sigma_rel=sigma_rel,
-        half_life=half_life,
-        search=search,
-        last_checkpoints=last_checkpoints,
-        over=over,
-        between=between,
-        points=points,
-        step=step,
-        metric=metric,
-        recalibrate_batches=recalibrate_batches,
-        name=name,
-        say=say,
-    )
+    return posthoc.average(config, request, say=say)
 
 
 def compare(
@@ -226,7 +219,7 @@ def predict(
             raise PpemaError(Naming("{weights}: {} is an exported model: leave it out", os.fspath(config)))
         weights, found = config, None
     else:
-        found = _config_of(config)
+        found = config_of(config)
     paddle_with("auto" if found is None else found.runtime.threads)
     from ppema.prediction.predict import Predicting
 
@@ -264,37 +257,10 @@ def export(
     Raises PpemaError for invalid arguments, CheckpointError for a missing or damaged source, ConfigError or DataError if the
     model can not be built, and TrainingError if the export can not be written, or differs from the model by more than 1e-4.
     """
-    config = _config_of(config)
+    config = config_of(config)
     paddle_with(config.runtime.threads)
     from ppema.deploy import exporting
 
     return exporting.export(
         config, to, format=format, weights=weights, checkpoint=checkpoint, names=names, fold=fold, preprocess=preprocess
     )
-
-
-def _config_of(run: Config | Run | str | os.PathLike[str]) -> Config:
-    """The config of a run: itself, a `Run`, or the path of the run's folder. Raises PpemaError if that is no run."""
-    if isinstance(run, Config):
-        return run
-    if isinstance(run, Run):
-        return run.config
-    if not isinstance(run, str | os.PathLike):
-        kind = type(run).__name__
-        raise PpemaError(f"expected a config, what ppema.run returns, or the path of a run's folder; got a {kind}")
-    if os.path.isfile(run):
-        raise PpemaError(f"{os.fspath(run)}: expected the output folder of a run, or a config: load_config({os.fspath(run)!r})")
-    return read_run(run).config
-
-
-def _check_config(config: Config) -> None:
-    """Raise PpemaError for anything but a `Config`; for a path or a `Run`, the message has the call that makes one of it."""
-    if isinstance(config, Config):
-        return
-    remedy = ""
-    if isinstance(config, Run):
-        remedy = f": ppema.run({str(config.path)!r}).config"
-    elif isinstance(config, str | os.PathLike):
-        path = os.fspath(config)
-        remedy = f": ppema.run({path!r}).config" if os.path.isdir(path) else f": ppema.load_config({path!r})"
-    raise PpemaError(f"config: expected what ppema.load_config returns, got a {type(config).__name__}{remedy}")

@@ -14,7 +14,7 @@ import ppema
 from ppema.deploy import exporting
 from ppema.errors import PpemaError
 from ppema.evaluation.stored import evaluate_stored
-from ppema.posthoc import search
+from ppema.posthoc.request import request_of
 from ppema.training import loop
 
 ROOT = Path(__file__).parents[1]
@@ -51,18 +51,19 @@ assert not sys.modules["paddle"].in_dynamic_mode()
     [
         (ppema.train, loop.train),
         (ppema.evaluate, evaluate_stored),
-        (ppema.average, search.average),
+        (ppema.average, request_of),
         (ppema.export, exporting.export),
     ],
     ids=["train", "evaluate", "average", "export"],
 )
 def test_a_public_function_takes_the_arguments_of_the_one_that_works(public, done_by):
     """But for what shows progress, for the ranks, and for samples, which the public function only asks to be kept."""
-    apart = ("say", "watch", "world", "samples", "keep_samples", "samples_limit")
-    (_, *ours), (_, *theirs) = (inspect.signature(each).parameters.values() for each in (public, done_by))
-    assert [(each.name, each.kind, each.default) for each in ours if each.name not in apart] == [
-        (each.name, each.kind, each.default) for each in theirs if each.name not in apart
-    ]
+    apart = ("config", "run", "say", "watch", "world", "samples", "keep_samples", "samples_limit")
+    ours, theirs = (
+        [(name, each.kind, each.default) for name, each in inspect.signature(function).parameters.items() if name not in apart]
+        for function in (public, done_by)
+    )
+    assert ours == theirs
     assert inspect.getdoc(public)
 
 

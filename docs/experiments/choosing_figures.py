@@ -69,7 +69,7 @@ def draw_epochs(configs: dict[str, Config]) -> None:
 
 def draw_lengths(configs: dict[str, Config]) -> None:
     """The loss against σ_rel at the end of each run, with BatchNorm's statistics averaged and recalibrated."""
-    from ppema.posthoc.search import average
+    from ppema.api import average
 
     figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axes, (name, config) in zip(panels, configs.items(), strict=True):

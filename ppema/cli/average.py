@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from inspect import signature
 
 from ppema.cli.common import add_json, load, parser, print_json, print_table, run, say
 
@@ -55,27 +56,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema average") -> int:
 
 def _average(arguments: argparse.Namespace) -> int:
     config = load(arguments)
-    from ppema.config import DEFAULT_BATCHES
     from ppema.log.terminal.activity import activity
+    from ppema.posthoc.request import request_of
     from ppema.posthoc.search import average
 
+    given = {name: value for name in signature(request_of).parameters if (value := getattr(arguments, name)) is not None}
     with activity() as watch:
-        outcome = average(
-            config,
-            sigma_rel=arguments.sigma_rel,
-            half_life=arguments.half_life,
-            search=arguments.search,
-            last_checkpoints=arguments.last_checkpoints,
-            over=arguments.over,
-            between=arguments.between,
-            points=arguments.points,
-            step=arguments.step,
-            metric=arguments.metric,
-            recalibrate_batches=DEFAULT_BATCHES if arguments.recalibrate_batches is None else arguments.recalibrate_batches,
-            name=arguments.name,
-            say=lambda line: say(line, sys.stderr),
-            watch=watch,
-        )
+        outcome = average(config, request_of(**given), say=lambda line: say(line, sys.stderr), watch=watch)
     report = outcome.report
     several = len(report.rows) > 1
     rows = [

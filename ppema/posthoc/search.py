@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 import paddle
 
 from ppema.checkpoint.best import FigureNames, has_direction, mode_of, wants_less, which_is_best
 from ppema.checkpoint.paths import checkpoints_of, output_of
-from ppema.config import DEFAULT_BATCHES, SAFETENSORS, Config
+from ppema.config import SAFETENSORS, Config
 from ppema.config.sections.normalize import Normalization, numbers_of
 from ppema.errors import CheckpointError, Naming, PpemaError, TrainingError
 from ppema.evaluation.evaluate import Watch, unwatched
@@ -22,54 +19,12 @@ from ppema.evaluation.prepared import prepare_evaluation
 from ppema.posthoc.candidates import Bench, Measured, Row, far_off
 from ppema.posthoc.combine import PostHoc, mean_of
 from ppema.posthoc.grid import golden_section, grid
-from ppema.posthoc.lengths import BETWEEN, Kind, Length, length, parse
+from ppema.posthoc.lengths import BETWEEN, Length, length, parse
 from ppema.posthoc.report import Report, write_report
+from ppema.posthoc.request import AverageRequest, Given, LastCheckpoints, Search, in_a_name
 from ppema.posthoc.snapshots import snapshots_of
 from ppema.weights.file import write_weights
 
-POINTS = 9  # the default number of lengths in a search
-MOST_POINTS = 10_000  # each point is an evaluation
-Method = Literal["grid", "golden"]
-
-
-@dataclass(frozen=True)
-class Given:
-    """Averages of given lengths, from snapshots; each is written. text: the lengths, separated by commas."""
-
-    kind: Kind
-    text: str
-
-    def __str__(self) -> str:
-        return self.kind
-
-
-@dataclass(frozen=True)
-class Search:
-    """A search for the length with the best metric, from snapshots; only the winner is written.
-
-    between: the least and the greatest length, separated by a comma.
-    """
-
-    kind: Kind
-    method: Method
-    between: str
-    points: int
-
-    def __str__(self) -> str:
-        return f"{self.method}-{self.kind}"
-
-
-@dataclass(frozen=True)
-class LastCheckpoints:
-    """The uniform mean of the raw weights of the last `count` checkpoints."""
-
-    count: int
-
-    def __str__(self) -> str:
-        return f"last-{self.count}"
-
-
-Request = Given | Search | LastCheckpoints
 Say = Callable[[str], None]
 
 
@@ -91,105 +46,40 @@ class Outcome:
         return self.report.best
 
 
-def average(
-    config: Config,
-    *,
-    sigma_rel: float | str | Iterable[float | str] | None = None,
-    half_life: str | Iterable[str] | None = None,
-    search: Method | None = None,
-    last_checkpoints: int | None = None,
-    over: Kind | None = None,
-    between: str | Iterable[float | str] | None = None,
-    points: int | None = None,
-    step: int | None = None,
-    metric: str | None = None,
-    recalibrate_batches: int = DEFAULT_BATCHES,
-    name: str | None = None,
-    say: Say = lambda line: None,
-    watch: Watch = unwatched,
-) -> Outcome:
-    """`ppema.api.average`, once paddle is loaded. Other arguments, result and errors are the same.
+def average(config: Config, request: AverageRequest, *, say: Say = lambda line: None, watch: Watch = unwatched) -> Outcome:
+    """`ppema.api.average`, once paddle is loaded, with its arguments in `request`. Result and errors are the same.
 
-    config: of the run; watch: receives the progress of each candidate.
+    config: of the run; say: receives a line for each result at once; watch: receives the progress of each candidate.
     """
-    given = {"sigma_rel": sigma_rel, "half_life": half_life, "search": search, "last_checkpoints": last_checkpoints}
-    options = {"over": over, "between": between, "points": points}
-    wanted = _request({key: value for key, value in given.items() if value is not None}, options)
-    if step is not None:
-        _check_integer("step", step, 1)
-    _check_integer("recalibrate_batches", recalibrate_batches, 0, "0 or more batches")
-    work = _Work(config, wanted, step, name, say)
+    work = _Work(config, request, say)
     with closing(prepare_evaluation(config)) as prepared, paddle.static.scope_guard(prepared.scope):
-        deciding, less = _metric(config, metric, prepared.figures, decides=work.several)
-        with closing(
-            Bench(prepared, work.step, metric=deciding, less=less, batches=recalibrate_batches, say=say, watch=watch)
-        ) as bench:
+        metric, less = _metric(config, request.metric, prepared.figures, decides=work.several)
+        batches = request.recalibrate_batches
+        with closing(Bench(prepared, work.step, metric=metric, less=less, batches=batches, say=say, watch=watch)) as bench:
             files = work.go(bench, numbers_of(prepared.config.data.normalize))
     return Outcome(work.report(bench), files)
 
 
-def _request(given: Mapping[str, Any], options: Mapping[str, Any]) -> Request:
-    """The Request of a call. given, options: arguments of `average`; `given` has those that are not None. Raises PpemaError."""
-    if len(given) != 1:
-        raise PpemaError(Naming("give one of {sigma_rel}, {half_life}, {search} and {last_checkpoints}, not {}", len(given)))
-    ((key, value),) = given.items()
-    for option, other in options.items():
-        if other is not None and key != "search":
-            raise PpemaError(Naming(f"{{{option}}}: it goes with {{search}}"))
-    if key == "last_checkpoints":
-        _check_integer(key, value, 1)
-        return LastCheckpoints(value)
-    if key != "search":
-        return Given("sigma_rel" if key == "sigma_rel" else "half_life", _listed(value))
-    _one_of("search", value, get_args(Method))
-    over, between, points = (options[each] for each in ("over", "between", "points"))
-    kind = _one_of("over", "sigma_rel" if over is None else over, get_args(Kind))
-    points = POINTS if points is None else points
-    _check_integer("points", points, 2, f"an integer from 2 to {MOST_POINTS}", MOST_POINTS)
-    return Search(kind, value, BETWEEN[kind] if between is None else _listed(between), points)
-
-
-def _listed(value: object) -> str:
-    """One length or several, separated by commas."""
-    return ",".join(map(str, value)) if isinstance(value, Iterable) and not isinstance(value, str) else str(value)
-
-
-def _check_integer(argument: str, value: object, least: int, said: str = "1 or more", most: float = math.inf) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise PpemaError(Naming(f"{{{argument}}}: expected {{}}, got {{!r}}", said, value))
-
-
-def _one_of(argument: str, value: Any, known: Sequence[str]) -> Any:
-    if value not in known:
-        raise PpemaError(Naming(f"{{{argument}}}: expected {{}}, got {{!r}}", " or ".join(known), value))
-    return value
-
-
 class _Work:
-    """The work of a request. The constructor checks snapshots, checkpoints and arguments before any model is built.
+    """The work of a request. The constructor finds snapshots or checkpoints before any model is built.
 
     step: of the averages.
     """
 
-    def __init__(self, config: Config, wanted: Request, step: int | None, name: str | None, say: Say):
-        self._wanted = wanted
+    def __init__(self, config: Config, request: AverageRequest, say: Say):
+        self._wanted = wanted = request.wanted
         self._folder = output_of(config) / "averages"
+        self._name = request.file_name
         if isinstance(wanted, LastCheckpoints):
-            if step is not None:
-                raise PpemaError(Naming("{step}: it goes with averages from snapshots, not with {last_checkpoints}"))
             checkpoints = checkpoints_of(config).newest(wanted.count)
             self._mean, self.step = mean_of(checkpoints), checkpoints[-1].step
         else:
-            snapshots = snapshots_of(config).until(step)
-            self._posthoc = PostHoc(snapshots, step)
+            snapshots = snapshots_of(config).until(request.step)
+            self._posthoc = PostHoc(snapshots, request.step)
             self.step = self._posthoc.step
             self._lengths = _lengths(wanted, self._posthoc)
             if snapshots[-1].step < self.step:
                 say(f"step {self.step} has no snapshot: its averages omit the weights after step {snapshots[-1].step}")
-        self._name = name or _default_name(wanted, step)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", self._name):
-            said = "{name}: expected a name made of letters, digits, '.', '_', '+' and '-', got {!r}"
-            raise PpemaError(Naming(said, self._name))
 
     @property
     def several(self) -> bool:
@@ -218,7 +108,7 @@ class _Work:
                     f"{wanted.text} (profile error {found[-1][1].row.error:.2f}): choose a longer average or the step of a "
                     "snapshot, or train with more snapshots"
                 )
-            return [(f"{self._name}-{_in_a_name(each.text)}" if self.several else self._name, m) for each, m in good]
+            return [(f"{self._name}-{in_a_name(each.text)}" if self.several else self._name, m) for each, m in good]
         low, high = (each.value for each in self._lengths)
         if wanted.method == "grid":
             for value in grid(low, high, wanted.points):
@@ -278,12 +168,3 @@ def _metric(config: Config, given: str | None, figures: FigureNames, *, decides:
         with config.at("train"):
             raise which_is_best([metric])
     return metric, wants_less(metric, mode)
-
-
-def _default_name(wanted: Request, step: int | None) -> str:
-    text = f"{wanted}-{_in_a_name(wanted.text)}" if isinstance(wanted, Given) and "," not in wanted.text else str(wanted)
-    return text if step is None else f"{text}-step-{step}"
-
-
-def _in_a_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.+-]+", "_", text.replace("%", "percent")).strip("_")

@@ -11,10 +11,9 @@ import pytest
 import xxhash
 from support.configs import loader
 
-from ppema.api import evaluate
+from ppema.api import average, evaluate
 from ppema.cli.checkpoint import main
 from ppema.deploy.weights_export import export_arrays as export
-from ppema.posthoc.search import average
 from ppema.training.loop import dry_run, train
 
 PARTS = ("raw", "optimizer", "average-ema", "average-quick")

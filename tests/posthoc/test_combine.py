@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from support.configs import with_snapshots
 
+from ppema.api import average
 from ppema.averaging.power import gamma_of
 from ppema.averaging.precision import rounded
 from ppema.averaging.profiles import ExponentialShape, PowerShape, Profile, solve
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.errors import CheckpointError
 from ppema.posthoc.combine import PostHoc, mean_of, weighted_sum
-from ppema.posthoc.search import average
 from ppema.posthoc.snapshots import snapshots_of
 from ppema.training.loop import train
 from ppema.weights.file import read_weights
