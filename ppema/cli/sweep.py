@@ -7,9 +7,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ppema.cli.again import beside, launched, on_terminal
 from ppema.cli.common import add_json, parser, print_json, run, say
+
+if TYPE_CHECKING:
+    from ppema.experiments.sweeps.sweep_folder import SweepResults
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema sweep") -> int:
@@ -35,7 +39,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema sweep") -> int:
         "--trials", type=int, metavar="N", help="number of trials of random and tpe; a larger one extends a sweep"
     )
     made.add_argument("--seeds", type=int, metavar="N", help="runs of each trial, with the config's seed and those after it")
-    made.add_argument("--jobs", type=int, metavar="N", help="trials in training at the same time, which share the cores")
+    made.add_argument("--jobs", type=int, metavar="N", help="runs in training at the same time, which share the cores")
     made.add_argument("--monitor", metavar="WEIGHTS/METRIC", help="what compares the trials, such as ema/accuracy")
     made.add_argument("--mode", choices=["max", "min"], help="whether the largest or the smallest value is best")
     made.add_argument(
@@ -68,16 +72,19 @@ def _sweep(launcher: Sequence[str], words: Sequence[str], arguments: argparse.Na
     options = ("method", "trials", "seeds", "jobs", "monitor", "mode", "objective", "prune", "lengths")
     given = {name: getattr(arguments, name) for name in options}
     space = space_of(arguments.config, arguments.override, over=arguments.over, **given)
-    outcome = run_sweep(space, arguments.to, storage=arguments.storage)
-    for line in table_of(outcome.results):
-        say(line)
-    output = outcome.results.output
-    say(f"sweep: {output}")
-    if outcome.results.best is not None:
-        say(on_terminal("to compare its runs: ", shlex.join([*beside(launcher, "compare"), output])))
-    if outcome.stopped_by:
-        shown = [url_without_password(word) if "://" in word else word for word in (*launcher, *words)]
-        say(on_terminal("to go on: ", shlex.join(shown)))
+
+    def show(results: SweepResults, *, goes_on: bool) -> None:
+        for line in table_of(results):
+            say(line)
+        say(f"sweep: {results.output}")
+        if results.best is not None:
+            say(on_terminal("to compare its runs: ", shlex.join([*beside(launcher, "compare"), results.output])))
+        if goes_on:
+            shown = [url_without_password(word) if "://" in word else word for word in (*launcher, *words)]
+            say(on_terminal("to go on: ", shlex.join(shown)))
+
+    outcome = run_sweep(space, arguments.to, storage=arguments.storage, cut=partial(show, goes_on=True))
+    show(outcome.results, goes_on=outcome.stopped_by is not None)
     if arguments.json:
         print_json(outcome.results.model_dump(mode="json"))
     if outcome.stopped_by:

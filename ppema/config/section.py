@@ -120,7 +120,16 @@ def by_name(value: Any, handler: ValidatorFunctionWrapHandler, section: type[Sec
     try:
         sections = handler(value)
     except ValidationError as error:
-        raise faults([*found, *in_our_words(error, section)]) from None
+        said = in_our_words(error, section)
+        raise faults([*found, *((path, message + _remedy(value, path)) for path, message in said)]) from None
     if found:
         raise faults(found)
     return sections
+
+
+def _remedy(value: Any, path: Path) -> str:
+    """For a section that is null in the mapping `value`: how to leave it out. "" for any other fault."""
+    if len(path) != 1 or not isinstance(value, Mapping) or value.get(path[0], "") is not None:
+        return ""
+    others = "".join(f", {name}: ..." for name, each in value.items() if each is not None)
+    return f"; to leave it out, replace the whole mapping: {{_replace_: true{others}}}"

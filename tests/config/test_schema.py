@@ -99,6 +99,11 @@ def test_an_empty_config_lacks_every_required_key():
         ({"lr": True}, "lr: expected a number > 0 or a mapping with a name, got true"),
         ({"lr": [1]}, "lr: expected a number > 0 or a mapping with a name, got [1]"),
         ({"averages": None}, "averages: expected a mapping, got null"),
+        (
+            {"averages": {"ema": {"decay": 0.9}, "wide": None}},
+            "averages.wide: expected a mapping, got null; to leave it out, replace the whole mapping: "
+            "{_replace_: true, ema: ...}",
+        ),
         ({"averages": {"ema": 0.9}}, "averages.ema: expected a mapping, got 0.9"),
         ({"averages": {"ema": {}}}, "averages.ema: " + ONE_LENGTH + "none of them"),
         (

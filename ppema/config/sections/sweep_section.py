@@ -139,7 +139,7 @@ class Sweep(Section):
         default=0.5,
         description="Share of each run before which it is not pruned: at first, an average lags behind the weights.",
     )
-    jobs: Count = Field(default=1, description="Trials that are trained at the same time. They share the cores.")
+    jobs: Count = Field(default=1, description="Runs that are trained at the same time. They share the cores.")
     lengths: Flag = Field(
         default=False,
         description="Whether the best length of an average is searched after each run. The run takes snapshots of two power "

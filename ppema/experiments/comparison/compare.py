@@ -203,8 +203,9 @@ def _notes_on_tests(contrasts: Sequence[Contrast]) -> list[str]:
         return [*unpaired, *(["one run of a seed shows no spread: nothing is tested"] if single else [])]
     least, number = min(test.n for test in tests if test.n > 1), sum(test.p is not None for test in tests)
     notes = [
-        f"interval and p are Student's, for normal differences; Holm: p adjusted for {number} tests; exact: p that assumes "
-        f"only symmetric differences, with {least} pairs at least {2 / 2**least:.3g}"
+        "interval and p are Student's, for normal differences; "
+        + (f"Holm: p adjusted for {number} tests; " if number > 1 else "")
+        + f"exact: p that assumes only symmetric differences, with {least} pairs at least {2 / 2**least:.3g}"
     ]
     if any(test.exact is not None and test.p is None for test in tests):
         notes.append("differences that are equal for all pairs have no spread, and so no interval and no p of Student's")

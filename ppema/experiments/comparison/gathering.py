@@ -12,7 +12,7 @@ from typing import Any
 
 from ppema.errors import Naming, PpemaError, listed
 from ppema.experiments.comparison.compared_run import LOSS, ComparedRun
-from ppema.experiments.sweeps.sweep_folder import is_sweep, runs_of
+from ppema.experiments.sweeps.sweep_folder import has_one_trial, is_sweep, runs_of, trial_of
 from ppema.log.run import Run
 from ppema.log.run import run as read_run
 
@@ -78,7 +78,7 @@ def grouped(runs: Sequence[ComparedRun]) -> list[RunGroup]:
                     "other threads or on another device, are no repetitions; leave one out"
                 )
             first[run.repetition] = run.name
-    names = _short_names([[Path(os.path.abspath(run.name)) for run in group] for group in found.values()])
+    names = _short_names([_folders(group) for group in found.values()])
     return [RunGroup(name, tuple(group)) for name, group in zip(names, found.values(), strict=True)]
 
 
@@ -154,6 +154,14 @@ def other_data(runs: Sequence[ComparedRun]) -> str:
 
 def _shown(value: Any) -> str:
     return "absent" if value is None else json.dumps(value)
+
+
+def _folders(group: Sequence[ComparedRun]) -> list[Path]:
+    """The folders that give a group its name: those of its runs, or that of the sweep whose only trial it is."""
+    folders = [Path(os.path.abspath(run.name)) for run in group]
+    sweep = folders[0].parent.parent
+    alone = all(trial_of(each) and each.parent.parent == sweep for each in folders) and has_one_trial(sweep)
+    return [sweep] if alone else folders
 
 
 def _short_names(groups: Sequence[Sequence[Path]]) -> list[str]:

@@ -56,9 +56,10 @@ def settings_table(settings: Mapping[str, Mapping[str, Any]], groups: Sequence[s
 
 
 def contrast_table(contrasts: Sequence[Contrast], metric: str, title: str) -> FoldedTable:
-    """The differences of `metric`, with their tests, in the decimals of its values."""
+    """The differences of `metric`, with their tests, in the decimals of its values. A single p is not adjusted by Holm."""
     values = [side.figure(metric) for each in contrasts for side in (each.before, each.row)]
     digits = decimals([each.mean for each in values], [each.spread for each in values])
+    adjusted = sum(each.adjusted is not None for each in contrasts) > 1
     found = []
     for contrast in contrasts:
         test = contrast.test
@@ -66,9 +67,9 @@ def contrast_table(contrasts: Sequence[Contrast], metric: str, title: str) -> Fo
         if test.low is not None and test.high is not None:
             interval = f"{test.low:.{digits}f}..{test.high:.{digits}f}"
         difference = NOTHING if math.isnan(test.difference) else f"{test.difference:+.{digits}f}"
-        chances = [_chance(each) for each in (test.p, contrast.adjusted, test.exact)]
+        chances = [_chance(each) for each in (test.p, *([contrast.adjusted] if adjusted else []), test.exact)]
         found.append((contrast.words, str(test.n), difference, interval, *chances))
-    head = ("difference", "n", "mean", f"{LEVEL:.0%} interval", "p", "Holm", "exact")
+    head = ("difference", "n", "mean", f"{LEVEL:.0%} interval", "p", *(["Holm"] if adjusted else []), "exact")
     return FoldedTable(title, head, tuple(found))
 
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ppema.config.tree.yaml_text import one_line_yaml
-from ppema.errors import escaped
+from ppema.errors import escaped, listed
 from ppema.experiments.sweeps.sweep_folder import RESULTS, SweepResults, TrialResult
 from ppema.log.figure_texts import figure, spread, with_spread
 
 WIDTH = 80
 MOST_ROWS = 30
-_MOST_ERRORS = 5
+_MOST_ERRORS = 5  # lines
+_MOST_OF_A_REASON = 10  # trials
 _LONGEST_REASON = 180  # characters
 _GAP = "  "
 
@@ -110,10 +111,17 @@ def _in_two_lines(head: list[str], rows: list[list[str]], names: list[str], para
 
 
 def _errors(trials: Sequence[TrialResult]) -> list[str]:
-    failed = [f"trial {trial.number} {trial.state}: {escaped(shortened(trial.error))}" for trial in trials if trial.error]
-    lines = failed[:_MOST_ERRORS]
-    more = len(failed) - _MOST_ERRORS
-    return [*lines, f"and {more} more failures"] if more > 0 else lines
+    """One line for each reason, with the trials that failed for it."""
+    failed: dict[str, list[str]] = {}
+    for trial in trials:
+        if trial.error:
+            failed.setdefault(f"{trial.state}: {escaped(shortened(trial.error))}", []).append(str(trial.number))
+    lines = [
+        f"trial{'s' if len(numbers) > 1 else ''} {listed(numbers, _MOST_OF_A_REASON)} {reason}"
+        for reason, numbers in failed.items()
+    ]
+    more = sum(map(len, list(failed.values())[_MOST_ERRORS:]))
+    return [*lines[:_MOST_ERRORS], f"and {more} more failures"] if more else lines
 
 
 def _best(results: SweepResults, width: int) -> list[str]:

@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from ppema.checkpoint.best import Mode
 from ppema.checkpoint.durable import replace_file
+from ppema.config import load_config
 from ppema.errors import PpemaError, TrainingError
 from ppema.log.records import finite
 from ppema.log.run import run
@@ -142,6 +143,15 @@ def trial_of(folder: Path) -> tuple[int, int] | None:
 def is_sweep(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is the folder of a sweep."""
     return os.path.isfile(os.path.join(path, SWEEP))
+
+
+def has_one_trial(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is the folder of a sweep of a single trial: a config over its seeds."""
+    try:
+        section = load_config(Path(path) / SWEEP).sweep
+    except PpemaError:
+        return False
+    return section is not None and section.trials == 1
 
 
 def runs_of(path: str | os.PathLike[str]) -> list[Path]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Protocol, TextIO
 
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
-from ppema.errors import escaped
+from ppema.errors import escaped, listed
+from ppema.experiments.sweeps.search.space import Space
+from ppema.experiments.sweeps.search.unchecked_names import unchecked_names
 from ppema.log.terminal.progress import write_at_once
 from ppema.log.terminal.region import filled, gauge, is_live, print_above, region
 
@@ -30,6 +33,18 @@ class SweepBar(Protocol):
 
     def update(self, ended: int, training: str) -> None:
         """Show how many trials have ended, and what trains."""
+
+
+def beginning(space: Space, folder: Path, jobs: int, threads: int | None) -> list[str]:
+    """The lines that begin a sweep. jobs: runs at a time; threads: of each, None if the config names a number."""
+    trials = "1 trial" if space.trials == 1 else f"{space.trials} trials"
+    runs = f", {len(space.seeds)} runs each" if len(space.seeds) > 1 else ""
+    cores = f"{threads} threads" if threads != 1 else "1 thread"
+    shared = f", {jobs} at a time with {cores} each" if jobs > 1 and threads else ""
+    lines = [f"sweep: {trials} ({space.method}){runs}{shared}: {folder}"]
+    if keys := unchecked_names(space.over):
+        lines.append(f"names in {listed(keys)} are looked up when a run starts: an unknown one fails its trial")
+    return lines
 
 
 @contextmanager

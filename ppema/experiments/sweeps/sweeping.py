@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from ppema.experiments.sweeps.shared.claims import Claim, Claims, Pace
 from ppema.experiments.sweeps.shared.outage import StoragePatience
 from ppema.experiments.sweeps.shared.trial_lock import LOCKS, TrialLock
 from ppema.experiments.sweeps.sweep_folder import RESULTS, SweepResults, write_results
-from ppema.experiments.sweeps.sweep_progress import SweepBar, sweep_progress
+from ppema.experiments.sweeps.sweep_progress import SweepBar, beginning, sweep_progress
 from ppema.experiments.sweeps.trial_board import TrialBoard
 from ppema.experiments.sweeps.trial_process import ppema_command
 from ppema.experiments.sweeps.trial_runs import TrialEnd, TrialRuns
@@ -52,18 +52,20 @@ def run_sweep(
     storage: str | None = None,
     launcher: Sequence[str] | None = None,
     pace: Pace | None = None,
+    cut: Callable[[SweepResults], None] = lambda results: None,
 ) -> SweepOutcome:
     """Train the trials of `space` that are left, together with other processes at the same storage, and wait for all to end.
 
     to: the sweep's folder, by default the config's output with "-sweep"; storage: as `open_storage` takes it; launcher: the
     words before the arguments of `ppema train`, by default that of this Python; pace: of claims.
+    cut: receives the results so far before an error ends a sweep that the same call continues once its cause is removed.
 
     Raises PpemaError, also if all trials refuse their input; SetupError; TrainingError if the storage fails for minutes.
     The trainings save before, and continue with the next sweep.
     """
     opened = open_sweep(space, Path(to or f"{space.config.output}-sweep"), storage)
     with sweep_progress(space.trials) as bar, stop_requests("the trainings save first") as stop, stop.told(bar.notice):
-        outcome = Sweeping(opened, launcher or ppema_command("train"), bar, stop, pace).run()
+        outcome = Sweeping(opened, launcher or ppema_command("train"), bar, stop, pace).run(cut)
         _write_report(opened.folder, bar)
         return outcome
 
@@ -88,8 +90,9 @@ class Sweeping:
         self._space = opened.space
         self._bar = bar
         self._stop = stop
-        # The runs of a trial are trained one after the other.
-        self._jobs = min(opened.space.section.jobs, opened.space.trials)
+        # With pruning, the runs of a trial are trained one after the other.
+        runs = opened.space.trials * (1 if opened.space.section.prune else len(opened.space.seeds))
+        self._jobs = min(opened.space.section.jobs, runs)
         self._claims = Claims(opened.study, opened.storage, opened.folder, opened.space.trials, opened.place, pace)
         self._settings = Settings(opened.space, opened.folder, launcher, _threads(opened.space, self._jobs))
         self._patience = StoragePatience(opened.storage, _PATIENCE, bar.line)
@@ -99,15 +102,18 @@ class Sweeping:
         self._looked = self._written = self._shown = 0.0
         self._waiting = self._stopped = False
 
-    def run(self) -> SweepOutcome:
-        """Go on until all trials have ended, or until a signal stops the sweep."""
+    def run(self, cut: Callable[[SweepResults], None]) -> SweepOutcome:
+        """Go on until all trials have ended, or until a signal stops the sweep. cut: of `run_sweep`."""
         self._begin(self._patience.insisted(self._claims.trials))
         try:
             while not self._step():
                 time.sleep(_TICK)
             results = self._patience.insisted(self._write_results)
-        except BaseException:
-            self._end_at_once()
+        except BaseException as error:
+            refused = bool(self._refusals.held)
+            results = self._end_at_once()
+            if isinstance(error, PpemaError) and results is not None and not refused:
+                cut(results)
             raise
         finally:
             self._board.close()
@@ -116,14 +122,11 @@ class Sweeping:
         return SweepOutcome(results, self._stop.signal if self._stopped else None)
 
     def _begin(self, trials: Sequence[Any]) -> None:
-        space, finished = self._space, sum(each.state.is_finished() for each in trials)
-        runs = f", {len(space.seeds)} runs each" if len(space.seeds) > 1 else ""
-        threads = f"{self._settings.threads} threads" if self._settings.threads != 1 else "1 thread"
-        shared = f", {self._jobs} at a time with {threads} each" if self._jobs > 1 and self._settings.threads else ""
-        trials_in_all = "1 trial" if space.trials == 1 else f"{space.trials} trials"
-        self._bar.line(f"sweep: {trials_in_all} ({space.method}){runs}{shared}: {self._opened.folder}")
+        for line in beginning(self._space, self._opened.folder, self._jobs, self._settings.threads):
+            self._bar.line(line)
         if trials:
-            self._bar.line(f"going on: {finished} of {space.trials} trials have ended")
+            finished = sum(each.state.is_finished() for each in trials)
+            self._bar.line(f"going on: {finished} of {self._space.trials} trials have ended")
         self._refusals.sound = any(each.state.name in ("COMPLETE", "PRUNED") for each in trials)
 
     def _step(self) -> bool:
@@ -152,17 +155,19 @@ class Sweeping:
         return over
 
     def _fill(self) -> bool:
-        """Begin trials in free places. Returns whether all have ended."""
+        """Begin trials in free places, and if none is left, further seeds. Returns whether all have ended."""
         now = time.monotonic()
-        if len(self._active) == self._jobs or (self._waiting and now - self._looked < _LOOK):
+        if not self._free() or (self._waiting and now - self._looked < _LOOK):
             return False
         self._looked = now
-        while len(self._active) < self._jobs and (claim := self._claims.next(self._contrast())):
+        while self._free() and (claim := self._claims.next(self._contrast())):
             self._active.append(self._taken(claim))
             self._waiting = False
             self._write()
+        while self._free() and any(each.begin_another() for each in self._active):
+            pass
         if self._active:
-            self._waiting = len(self._active) < self._jobs
+            self._waiting = self._free()
             return False
         if self._refusals.held:
             raise PpemaError(self._refusals.message())
@@ -173,6 +178,10 @@ class Sweeping:
             self._bar.line(f"waiting for trials of other processes: {listed(left)}")
         self._waiting = True
         return False
+
+    def _free(self) -> bool:
+        """Whether another training may start."""
+        return sum(each.places for each in self._active) < self._jobs
 
     def _taken(self, claim: Claim) -> TrialRuns:
         from optuna.trial import Trial
@@ -217,8 +226,12 @@ class Sweeping:
             held.pop()
         return not self._active
 
-    def _end_at_once(self) -> None:
-        """After an error: let the trainings save and end, and give their trials back if the storage allows it."""
+    def _end_at_once(self) -> SweepResults | None:
+        """After an error: let the trainings save and end, and give their trials back if the storage allows it.
+
+        Returns the results so far; None if the storage failed.
+        """
+        results = None
         for each in self._active:
             each.stop()
         for each in self._active:
@@ -228,10 +241,11 @@ class Sweeping:
             self._wind_up()
             for each in self._active:
                 self._claims.give_back(each.claim)
-            self._write_results()
+            results = self._write_results()
         # Where the storage did not allow it, another call may take them over.
         for each in (*self._active, *(runs for runs, _ in self._refusals.held)):
             each.claim.lock.release()
+        return results
 
     def _say(self, runs: TrialRuns, state: str, reason: str) -> None:
         """Show the end of a trial in one line, and write the results if the last write is a while ago."""
@@ -258,8 +272,8 @@ class Sweeping:
             return
         self._shown = time.monotonic()
         found = self._claims.trials()
-        steps = [f"trial {each.claim.number} seed {each.seed} step {each.step or 0}" for each in self._active]
-        self._bar.update(sum(each.state.is_finished() for each in found), listed(steps, 2))
+        training = [text for each in self._active for text in each.shown()]
+        self._bar.update(sum(each.state.is_finished() for each in found), listed(training, 2))
 
     def _write_results(self) -> SweepResults:
         """Replace results.json. The lock covers the read too, so that no process replaces a newer state by an older one."""

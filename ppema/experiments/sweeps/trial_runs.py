@@ -1,4 +1,4 @@
-"""One trial in training: a run for each seed, one after the other, watched through its records."""
+"""One trial in training: a run for each seed, watched through its records. Runs count in the order of their seeds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 # Attributes of a trial in the storage. RUNS: its ended runs, each a RunResult with LENGTHS, the lengths of an average that can
-# win; KILLED: the seed and the newest saved step of the last training that was ended by a signal; ERROR: why it failed.
+# win; KILLED: by seed, the newest saved step of the last training that was ended by a signal; ERROR: why it failed.
 RUNS, LENGTHS, KILLED, ERROR = "runs", "lengths", "killed", "error"
 _BAD_INPUT = 2  # exit code
 
@@ -51,26 +51,44 @@ class TrialRuns:
         self.params = params
         self.claim = claim
         attributes = trial.user_attrs
-        self._killed: list[int] | None = attributes.get(KILLED)
+        self._killed: dict[str, int] = attributes.get(KILLED, {})
         self._runs: list[dict[str, Any]] = [each for each in attributes.get(RUNS, []) if each["state"] == "complete"]
         self._reported = set(storage.get_trial(claim.trial_id).intermediate_values)
-        self._run: SeedRun | None = None
+        self._begun: dict[int, SeedRun] = {}  # by seed: those that are not recorded as ended
+        self._ending: TrialEnd | None = None
         self._stopping = self._lost = False
         self._remark = ""
 
     @property
-    def step(self) -> int | None:
-        """The step of the last evaluation of the present run; None before the first."""
-        return None if self._run is None else self._run.last
-
-    @property
-    def seed(self) -> int:
-        """The seed of the present run."""
+    def _present(self) -> int:
+        """The seed of the present run. Later ones may be in training; they are looked at when it has ended."""
         seeds = self._settings.space.seeds
         return seeds[min(len(self._runs), len(seeds) - 1)]
 
+    @property
+    def places(self) -> int:
+        """How many of the sweep's jobs it takes: one for the present run, and one for each later one in training."""
+        return 1 + sum(run.training() for seed, run in self._begun.items() if seed != self._present)
+
+    def shown(self) -> list[str]:
+        """The runs in training, in words."""
+        trial, run = f"trial {self.claim.number} seed", self._begun.get(self._present)
+        later = [seed for seed, each in self._begun.items() if each is not run and each.training()]
+        return [f"{trial} {self._present} step {(run and run.last) or 0}", *(f"{trial} {seed}" for seed in later)]
+
+    def begin_another(self) -> bool:
+        """Start the run of a further seed beside those in training. Returns whether there was one.
+
+        With pruning there is none: the next seed is trained only if the present run is not pruned.
+        """
+        left = [seed for seed in self._settings.space.seeds[len(self._runs) :] if seed not in self._begun]
+        if not left or self._stopping or self._settings.space.section.prune:
+            return False
+        self._begin(left[0])
+        return True
+
     def poll(self) -> TrialEnd | None:
-        """Report evaluations, and start the next run when one has ended. None while the trial goes on.
+        """Report evaluations, and start the next run when one has ended. None until no training of the trial runs any more.
 
         Raises PpemaError if the config changed since the sweep began; TrainingError for a full disk, and for a folder that can
         not be used; errors of the storage.
@@ -78,38 +96,48 @@ class TrialRuns:
         from optuna.exceptions import UpdateFinishedTrialError
 
         try:
-            return self._poll()
+            self._ending = self._ending or self._poll()
         except UpdateFinishedTrialError:  # by another machine, which took the trial over
             self._lost = True
+            self._ending = TrialEnd("lost")
+        if self._ending is not None:
             self.stop()
-            return None if self.training() else TrialEnd("lost")
+        return None if self.training() else self._ending
 
     def _poll(self) -> TrialEnd | None:
         if not self._lost and not self._claims.keep(self.claim):
             self._lost = True
             self.stop()
-        if self._run is None:
-            if self._is_lost():
-                return TrialEnd("lost")
-            if len(self._runs) == len(self._settings.space.seeds):
-                return self._complete()
-            if self._stopping:
-                return TrialEnd("stopped")
-            self._run = SeedRun(self._settings, self.params, self.claim.number, self.seed, self.claim.lock.handle)
-            return None
-        code = self._run.ended()
-        self._report(self._run)
-        return None if code is None else self._ended(self._run, code)
+        run = self._begun.get(self._present)
+        if run is not None:
+            code = run.ended()
+            self._report(run)
+            return None if code is None else self._ended(run, code)
+        if self._is_lost():
+            return TrialEnd("lost")
+        if len(self._runs) == len(self._settings.space.seeds):
+            return self._complete()
+        if self._stopping:
+            return self._stopped()
+        self._begin(self._present)
+        return None
 
     def stop(self) -> None:
-        """Let the training save and end; no further run starts."""
+        """Let the trainings save and end; no further run starts. Later calls do nothing: a second signal would not let them."""
+        for run in self._begun.values() if not self._stopping else ():
+            run.stop()
         self._stopping = True
-        if self._run is not None:
-            self._run.stop()
 
     def training(self) -> bool:
         """Whether a training runs."""
-        return self._run is not None and self._run.training()
+        return any(run.training() for run in self._begun.values())
+
+    def _begin(self, seed: int) -> None:
+        self._begun[seed] = SeedRun(self._settings, self.params, self.claim.number, seed, self.claim.lock.handle)
+
+    def _stopped(self) -> TrialEnd | None:
+        """Until all trainings have ended, the claim is kept."""
+        return None if self.training() else TrialEnd("stopped")
 
     def fail(self, reason: str, *, diverged: bool = False) -> TrialEnd:
         """Record that the trial failed. diverged: whether its values are to blame."""
@@ -155,14 +183,14 @@ class TrialRuns:
         if code == 0 or (run.searching and not self._stopping):
             return self._reached_its_end(run, code)
         if self._stopping:
-            return TrialEnd("stopped")
+            return self._stopped()
         if run.lacks_space():
             raise TrainingError(f"{self._settings.folder}: the disk is full: free some space, and go on; no trial has failed")
         by = _signal_of(code)
         if run.pruning and by == signal.SIGTERM:
             self._record({"state": "pruned", **run.figures()}, self._runs)
             self._tell(TrialState.PRUNED)
-            return TrialEnd("pruned", f"after step {run.last} of the run with seed {self.seed}")
+            return TrialEnd("pruned", f"after step {run.last} of the run with seed {run.seed}")
         if by is not None:
             return self._go_on_after(run, by)
         reason = of_sweep(run.last_line(), self.params) or f"the training ended with exit code {code}"
@@ -172,13 +200,15 @@ class TrialRuns:
 
     def _go_on_after(self, run: SeedRun, by: signal.Signals) -> TrialEnd | None:
         """Continue a training that a signal ended, unless it saved nothing since the last time."""
-        now = [self.seed, run.saved()]
-        if now == self._killed:
-            where = f"after its checkpoint of step {now[1]}" if now[1] else "before its first checkpoint"
+        seed, saved = str(run.seed), run.saved()  # JSON's keys are strings
+        if self._killed.get(seed) == saved:
+            where = f"after its checkpoint of step {saved}" if saved else "before its first checkpoint"
             hint = ", as the system does when memory is short" if by == signal.SIGKILL else ""
             return self.fail(f"{by.name} ended the training twice {where}{hint}")
-        self._set(KILLED, now)
-        self._killed, self._run = now, None
+        killed = {**self._killed, seed: saved}
+        self._set(KILLED, killed)
+        self._killed = killed
+        del self._begun[run.seed]
         return None
 
     def _reached_its_end(self, run: SeedRun, code: int) -> TrialEnd | None:
@@ -193,9 +223,9 @@ class TrialRuns:
             return None
         lengths = [each.model_dump() for each in searched_lengths(run.output, metric)] if code == 0 else []
         if code != 0:
-            self._remark = f"no length was found for seed {self.seed}: {run.last_line()}"
+            self._remark = f"no length was found for seed {run.seed}: {run.last_line()}"
         self._runs = self._record({"state": "complete", LENGTHS: lengths, **figures}, self._runs)
-        self._run = None
+        del self._begun[run.seed]
         return self._poll()
 
     def _complete(self) -> TrialEnd:
@@ -206,8 +236,9 @@ class TrialRuns:
 
     def _record(self, ended: dict[str, Any], before: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Write the ended run to the trial, after those `before`, and return all."""
-        output = str(trial_folder(self._settings.folder, self.claim.number, self.seed))
-        result = RunResult.model_validate({"seed": self.seed, "output": output, **ended})
+        seed = self._settings.space.seeds[len(before)]
+        output = str(trial_folder(self._settings.folder, self.claim.number, seed))
+        result = RunResult.model_validate({"seed": seed, "output": output, **ended})
         runs = [*before, {**result.model_dump(mode="json"), LENGTHS: ended.get(LENGTHS, [])}]
         self._set(RUNS, runs)
         return runs

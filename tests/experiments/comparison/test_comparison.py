@@ -39,6 +39,14 @@ def test_text_fits_80_columns_and_holds_everything(tmp_path):
     assert "".join(line[: head.index("weights")].strip() for line in lines) == "".join(names)
 
 
+def test_a_single_p_is_not_adjusted(runs):
+    one, several = (ppema.compare(chosen).text() for chosen in (runs[:3], runs))
+    assert "Holm" not in one and "note: interval and p are Student's, for normal differences; exact: p that" in one
+    (contrast,) = ppema.compare(runs[:3]).contrasts
+    assert contrast.adjusted == contrast.test.p
+    assert "p   Holm  exact" in several and "Holm: p adjusted for\n  4 tests" in several
+
+
 def test_markdown_has_the_best_in_bold(runs):
     lines = ppema.compare(runs).markdown().splitlines()
     assert lines[2:5] == [

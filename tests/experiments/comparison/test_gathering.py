@@ -73,6 +73,21 @@ def test_a_sweep_gives_its_finished_runs(tmp_path, monkeypatch):
     assert found.notes[0] == "sweep: unfinished runs are left out: 0001-s1"
 
 
+def test_the_only_trial_of_a_sweep_has_the_name_of_the_sweep(tmp_path):
+    """Two sweeps over seeds, and one whose only trial so far is not its only one."""
+    for name, lr, trials in (("small-sweep", 1, 1), ("large-sweep", 2, 1), ("more-sweep", 3, 4)):
+        runs = [
+            write_run(tmp_path / f"{name}/trials/0000-s{seed}", accuracies(raw=0.5), f"lr={lr}", f"seed={seed}")
+            for seed in range(2)
+        ]
+        text = (runs[0] / "config.yml").read_text()
+        (tmp_path / f"{name}/sweep.yml").write_text(f"{text}sweep: {{over: {{lr: [1]}}, trials: {trials}}}\n")
+    sweeps = [tmp_path / f"{name}-sweep" for name in ("small", "large", "more")]
+    assert [group.name for group in ppema.compare(sweeps).groups] == ["small-sweep", "large-sweep", "0000"]
+    runs = [tmp_path / f"small-sweep/trials/0000-s{seed}" for seed in range(2)]
+    assert [group.name for group in ppema.compare(runs).groups] == ["small-sweep"]
+
+
 def test_different_losses_are_left_out_and_refused_by_name(tmp_path):
     loss = "{name: cross_entropy, args: {label_smoothing: 0.1}}"
     records = evaluated("raw", {40: 0.5}, loss=0.7)

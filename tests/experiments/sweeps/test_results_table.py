@@ -86,6 +86,17 @@ def test_no_line_but_an_error_is_longer_than_80_columns(count):
     assert "1e-09" in found
 
 
+def test_equal_reasons_are_one_line():
+    lost = "the loss is not finite"
+    failed = [trial(number, None, {RATE: number}, "failed", error=lost if number % 2 else "no rate") for number in range(23)]
+    other = [trial(30 + number, None, {RATE: number}, "failed", error=f"reason {number}") for number in range(6)]
+    lines = table(*failed[:2], *failed[3:4], trial(4, None, {RATE: 1}, "pruned"), over=(RATE,)).split("\n")
+    assert lines[6:] == ["trial 0 failed: no rate", f"trials 1, 3 failed: {lost}", "no trial is complete"]
+    lines = table(*failed, *other, over=(RATE,)).split("\n")
+    assert f"trials 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and 1 more failed: {lost}" in lines
+    assert "trial 32 failed: reason 2" in lines and lines[-2] == "and 3 more failures"
+
+
 def test_a_sweep_without_a_complete_trial_says_so():
     assert table(over=(), seeds=(0,)) == "                  ema/\ntrial  state  accuracy\nno trial is complete"
 

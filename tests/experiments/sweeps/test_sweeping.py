@@ -13,7 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from support import trainee
 from support.html_pages import page_at
-from support.sweeps import CONFIG, TRAINEE, ledger, started, swept, trainings, until
+from support.sweeps import CONFIG, TRAINEE, launcher, ledger, started, swept, trainings, until
 
 import ppema
 from ppema.cli.main import main as cli
@@ -138,3 +138,26 @@ def test_a_full_disk_ends_the_sweep_and_fails_no_trial(here, monkeypatch):
     monkeypatch.undo()
     monkeypatch.chdir(here)
     assert [each.state for each in read_results("s").trials] == ["waiting"] * 2
+
+
+def test_a_sweep_that_an_error_ends_shows_its_table_and_how_to_go_on(here, monkeypatch, capsys):
+    Path("own.yml").write_text(f"_base_: {CONFIG}\n")
+    code = "open('own.yml', 'a').write('seed: 7\\n')\nevaluate(4)\n"
+    command = launcher(here, code)
+    monkeypatch.setattr(sweeping, "ppema_command", lambda name: command)
+    assert cli(["sweep", "-c", "own.yml", "--monitor", "ema/accuracy", "--over", "lr=0.1,0.2", "--to", "s"]) == 2
+    said = capsys.readouterr()
+    assert said.out.splitlines()[1:4] == [
+        "trial  state      lr  accuracy",
+        "    0  complete  0.1    0.5000",
+        "    1  waiting   0.2         -",
+    ]
+    assert said.out.splitlines()[-1].endswith("sweep -c own.yml --monitor ema/accuracy --over lr=0.1,0.2 --to s")
+    assert said.out.splitlines()[-1].startswith("to go on: ")
+    assert said.err.splitlines()[-1] == (
+        "own.yml has changed since the sweep began: seed: was 0, now 7: change it back, and go on"
+    )
+    # A sweep that all trials refuse has nothing to show.
+    monkeypatch.setattr(sweeping, "ppema_command", lambda name: TRAINEE)
+    assert cli(["sweep", "-c", CONFIG, "--monitor", "ema/accuracy", "--over", "lr=0.5,0.6", "--to", "t"]) == 2
+    assert capsys.readouterr().out == ""

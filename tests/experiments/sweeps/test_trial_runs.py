@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import optuna
+import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from support import trainee
@@ -105,3 +106,51 @@ def test_an_advice_at_the_end_of_a_run_does_not_keep_later_runs_from_being_prune
     )
     assert [run.state for run in results.trials[5].runs] == ["complete", "pruned"]
     assert [each.state for each in results.trials] == ["complete"] * 5 + ["pruned"]
+
+
+# Waits until two runs have begun; no more than two may be in training.
+_TWO_AT_A_TIME = """
+import glob, time
+os.makedirs('going', exist_ok=True)
+mine = f'going/{os.getpid()}'
+open(mine, 'w').close()
+for _ in range(400):
+    if len(os.listdir('going')) > 2: sys.exit('three at a time')
+    if len(glob.glob('s/trials/*/attempts/1')) > 1: break
+    time.sleep(0.05)
+else:
+    sys.exit('alone')
+"""
+
+
+def test_jobs_that_no_trial_needs_train_further_seeds(here):
+    """They are reported as if they had been trained one after the other."""
+    code = (
+        f"{_TWO_AT_A_TIME}"
+        f"sys.path.insert(0, {str(Path(trainee.__file__).parent)!r})\n"
+        "import trainee\n"
+        "code = trainee.main(sys.argv[1:])\n"
+        "os.remove(mine)\n"
+        "sys.exit(code)\n"
+    )
+    (trial,) = swept(["lr=0.01"], "grid", None, seeds=3, jobs=2, launcher=launcher(here, code)).trials
+    values = [trainee.value(0.01, seed, 4) for seed in range(3)]
+    assert trial.error is None and [run.value for run in trial.runs] == values
+    assert [run.output for run in trial.runs] == [f"s/trials/0000-s{seed}" for seed in range(3)]
+    study = optuna.load_study(study_name="s", storage=JournalStorage(JournalFileBackend("s/study.journal")))
+    assert list(study.trials[0].intermediate_values) == list(range(25, 301, 25))
+    assert study.trials[0].value == pytest.approx(sum(values) / 3)
+
+
+def test_a_failed_run_stops_the_further_seeds_of_its_trial(here):
+    code = (
+        f"{_TWO_AT_A_TIME}"
+        "if 'seed=0' in sys.argv: sys.exit('no luck')\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "import atexit\n"
+        "atexit.register(open, f'{output}/stopped', 'w')\n"
+        "time.sleep(60)\n"
+    )
+    (trial,) = swept(["lr=0.01"], "grid", None, seeds=3, jobs=2, launcher=launcher(here, code)).trials
+    assert (trial.state, trial.error) == ("failed", "no luck")
+    assert Path("s/trials/0000-s1/stopped").exists() and not Path("s/trials/0000-s2").exists()

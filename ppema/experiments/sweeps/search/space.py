@@ -27,7 +27,8 @@ class Space:
     """The points of a sweep, numbered from 0. `space_of` makes it of a config, and checks it.
 
     path, base: the config's file, and the overrides of every run; config: loaded from them, it has the sweep's metric as a
-    `train.monitor`; section: `sweep`, with its defaults filled in: method, trials, monitor and mode are not None.
+    `train.monitor`, unless nothing is chosen by it; section: `sweep`, with its defaults filled in: method, trials, monitor and
+    mode are not None.
     """
 
     path: str

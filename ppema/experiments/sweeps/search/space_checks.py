@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from ppema.checkpoint.best import has_direction, mode_of, wants_less, which_is_best
-from ppema.config import Choices, Config, Range, Sweep, load_config
+from ppema.config import RAW, Choices, Config, Range, Sweep, load_config
 from ppema.config.swept import Swept, parse_swept
 from ppema.errors import ConfigError, Naming, Problem, overridden
 from ppema.experiments.sweeps.search.pruned_averages import unfair_pruning
@@ -41,13 +41,15 @@ def space_of(
     given = {key: value for key, value in options.items() if value is not None}
     faults = _Faults(load_config(path, overrides), frozenset(given))
     section = faults.section(over, given)
-    monitor, mode = _metric(faults, section)
     method, trials = _method_and_trials(faults, section)
+    compared = bool(section.monitor or faults.config.train.monitors)
+    monitor, mode = _metric(faults, section, trials)
     faults.check()
     section = section.replace(method=method, trials=trials, monitor=monitor, mode=mode)
     if message := unfair_pruning(faults.config, section, monitor):
         faults.add(message, "prune")
-    base = (*overrides, *_of_metric(faults.config, section), *_of_lengths(faults, section))
+    monitored = _of_metric(faults.config, section) if compared else []
+    base = (*overrides, *monitored, *_of_lengths(faults, section))
     faults.check()
     space = Space(os.fspath(path), base, _loaded(faults, path, base), section)
     _check_points(faults, space)
@@ -132,10 +134,12 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _metric(faults: _Faults, section: Sweep) -> tuple[str, str]:
-    """The metric that compares the trials, and its mode."""
+def _metric(faults: _Faults, section: Sweep, trials: int) -> tuple[str, str]:
+    """The metric that compares the trials, and its mode. A single trial, of which nothing is chosen, is shown by a loss."""
     train = faults.config.train
     monitor = section.monitor or next(iter(train.monitors), "")
+    if not monitor and trials == 1 and not (section.prune or section.lengths):
+        return f"{train.evaluate[0] if train.evaluate else RAW}/loss", section.mode or "min"
     metric = monitor.partition("/")[2]
     if not monitor:
         faults.add("required, as train.monitor is null: the metric that compares the trials, such as ema/accuracy", "monitor")

@@ -226,3 +226,14 @@ def test_faults_of_the_section_are_found_when_the_config_is_loaded(file):
 def test_a_typo_in_the_metric_is_named():
     with pytest.raises(ConfigError, match="^monitor: 'acuracy' is not measured; did you mean 'accuracy'[?]$"):
         space_of(ROOT / "configs/digits_mlp.yml", monitor="ema/acuracy")
+
+
+def test_a_single_trial_needs_a_metric_only_to_search_or_prune():
+    """It is trained as without a sweep."""
+    config = ROOT / "configs/digits_mlp.yml"
+    space = space_of(config, seeds=3)
+    assert (space.trials, space.monitor, space.mode, space.base) == (1, "raw/loss", "min", ())
+    assert space_of(config, ["train.evaluate=[ema]"], seeds=3).monitor == "ema/loss"
+    for options in ({"prune": True}, {"lengths": True}, {"over": ["lr=0.1,0.2"]}):
+        with pytest.raises(ConfigError, match="^monitor: required, as train.monitor is null: "):
+            space_of(config, seeds=3, **options)
