@@ -31,11 +31,6 @@ def here(tmp_path, monkeypatch):
     return folder
 
 
-def trained(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools/train.py"), "-c", "small.yml", *arguments]
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
-
-
 def pasted(command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, shell=True, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
 
@@ -71,17 +66,15 @@ def test_after_a_stop(here):
     assert done.returncode == 0 and f"resuming at step {stopped} of 1\n" in done.stderr
 
 
-def test_after_a_refusal_to_extend(here):
-    assert trained("-o", "train.epochs=1").returncode == 0
-    done = trained("-o", "train.epochs=2")
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    refused, command = done.stderr.splitlines()[-2:]
+def test_after_a_refusal_to_extend(here, capsys):
+    assert main(["-c", "small.yml", "-o", "train.epochs=1"]) == 0
+    capsys.readouterr()
+    assert main(["-c", "small.yml", "-o", "train.epochs=2"]) == 2
+    refused, command = capsys.readouterr().err.splitlines()
     assert refused.endswith("lr.args.T_max: 100 % was 7 steps, now 14: accept it (extend), or choose another output")
-    assert "extend=True" not in done.stderr
-    assert command.startswith("to accept it: ") and command.endswith(" -o train.epochs=2 --extend")
-    done = pasted(command.removeprefix("to accept it: "))
-    assert done.returncode == 0, done.stderr
-    assert "extended: lr.args.T_max: 100 % was 7 steps, now 14\n" in done.stderr
+    assert command == "to accept it: ppema train -c small.yml -o train.epochs=2 --extend"
+    assert main(shlex.split(command.removeprefix("to accept it: "))[2:]) == 0
+    assert "extended: lr.args.T_max: 100 % was 7 steps, now 14\n" in capsys.readouterr().err
     assert step(here / "runs/small") == 14
 
 

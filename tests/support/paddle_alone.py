@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,8 +25,10 @@ paddle.seed(7)
 _SAVE_DYNAMIC = """
 model = CNN(1, 3, [4])
 model(paddle.randn([16, 1, 8, 8]))
-paddle.save(model.state_dict(), sys.argv[1], protocol=int(sys.argv[2]))
-np.savez(sys.argv[1] + ".npz", **{name: value.numpy() for name, value in model.state_dict().items()})
+for protocol in (2, 4):
+    file = f"{sys.argv[1]}/dynamic-{protocol}.pdparams"
+    paddle.save(model.state_dict(), file, protocol=protocol)
+    np.savez(file + ".npz", **{name: value.numpy() for name, value in model.state_dict().items()})
 """
 _STATIC = """
 paddle.enable_static()
@@ -34,10 +40,12 @@ exe, main = paddle.static.Executor(), paddle.static.default_main_program()
 exe.run(paddle.static.default_startup_program())
 """
 _SAVE_STATIC = """
-paddle.static.save(main, sys.argv[1].removesuffix(".pdparams"), protocol=int(sys.argv[2]))
 names = [value.name for value in model.state_dict().values()]
 scope = paddle.static.global_scope()
-np.savez(sys.argv[1] + ".npz", **{name: np.array(scope.find_var(name).get_tensor()) for name in names})
+for protocol in (2, 4):
+    file = f"{sys.argv[1]}/static-{protocol}"
+    paddle.static.save(main, file, protocol=protocol)
+    np.savez(file + ".pdparams.npz", **{name: np.array(scope.find_var(name).get_tensor()) for name in names})
 """
 _PREDICT_DYNAMIC = """
 model = CNN(1, 3, [4])
@@ -65,14 +73,29 @@ def paddle_alone(code: str, *arguments: object, python: str = sys.executable) ->
     return done.stdout
 
 
+@functools.cache
+def _saved(python: str) -> Path:
+    """A folder with all files that `save_dynamic` and `save_static` give, made by one process."""
+    folder = tempfile.mkdtemp(prefix="ppema-tests-")
+    atexit.register(shutil.rmtree, folder)
+    anew = "paddle.utils.unique_name.switch()\n"  # The static model's variables have the names of a first model.
+    paddle_alone(_SAVE_DYNAMIC + anew + _STATIC + _SAVE_STATIC, folder, python=python)
+    return Path(folder)
+
+
 def save_dynamic(file: Path, protocol: int = 4, python: str = sys.executable) -> None:
-    """Save a model in dynamic mode with `paddle.save`, and its arrays, by place, in <file>.npz."""
-    paddle_alone(_SAVE_DYNAMIC, file, protocol, python=python)
+    """Save a model in dynamic mode with `paddle.save`, and its arrays, by place, in <file>.npz. protocol: 2 or 4."""
+    _copied(f"dynamic-{protocol}", file, python)
 
 
 def save_static(file: Path, protocol: int = 4, python: str = sys.executable) -> None:
     """Save the model's program with `paddle.static.save`, and its arrays, by variable's name, in <file>.npz."""
-    paddle_alone(_STATIC + _SAVE_STATIC, file, protocol, python=python)
+    _copied(f"static-{protocol}", file, python)
+
+
+def _copied(name: str, file: Path, python: str) -> None:
+    for each in _saved(python).glob(f"{name}.*"):
+        shutil.copy(each, file.with_name(each.name.replace(name, file.stem)))
 
 
 def predict_dynamic(file: Path, images: Path, to: Path, python: str = sys.executable) -> list:
