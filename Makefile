@@ -10,6 +10,8 @@ CONFIG ?= configs/digits_cnn.yml
 # What `make board` shows: folders of runs and sweeps.
 RUNS ?= runs/$(basename $(notdir $(CONFIG)))
 BIN := $(VENV)/bin
+# A process for each core. Each begins with tests that follow each other, so that a fixture of a module is made once.
+SHARED := -n auto --dist worksteal
 
 .PHONY: train board test campaign check-gpu test-all check bench schema dist clean
 
@@ -17,7 +19,7 @@ train: $(VENV)/.installed
 	$(BIN)/python tools/train.py -c $(CONFIG)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto -m "not campaign"
+	$(BIN)/python -m pytest $(SHARED) -m "not campaign"
 
 # Until Ctrl-C.
 board: $(VENV)/.installed
@@ -26,7 +28,7 @@ board: $(VENV)/.installed
 # The tests that a person does not wait for: kills at random moments, whole networks on oneDNN, the examples, the commands of the
 # docs, and what the system around a process does to it.
 campaign: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto -m campaign
+	$(BIN)/python -m pytest $(SHARED) -m campaign
 
 # Training in each precision, on a machine with a GPU. Paddle 3: any environment with a GPU build, and the last line.
 check-gpu:
