@@ -13,6 +13,7 @@ from ppema.checkpoint.state import State
 from ppema.config import RAW
 from ppema.data import never
 from ppema.data.class_names import classes_of
+from ppema.distributed.shared_work import by_first
 from ppema.errors import AverageError, ConfigError, PpemaError, TrainingError
 from ppema.evaluation.evaluate import evaluate, numbers
 from ppema.log.log import RunLog
@@ -23,6 +24,7 @@ from ppema.log.weight_histograms import WeightHistograms
 from ppema.metrics import Figure
 from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau
+from ppema.programs.eval_program import TestProgram
 from ppema.training.early_stopping import EarlyStopping
 from ppema.training.resuming.resume import Start
 from ppema.training.setup import TrainingRun
@@ -74,7 +76,8 @@ class Evaluations:
             watch = partial(_show, log, f"evaluating {weights}")
             try:
                 with run.config.at("metrics"):
-                    found = evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader, self._stopped, watch)
+                    given = (run.executor, test, run.programs.model.inputs, run.eval_loader)
+                    found = evaluate(*given, self._stopped, watch, world=run.world)
                     self._check_watched(weights, numbers(found))
             except ConfigError as error:  # a metric failed
                 self.failure = self.failure or error
@@ -111,9 +114,9 @@ class Evaluations:
 
         Raises as `SamplePredictions.draw` does, before anything is drawn.
         """
-        if self._samples is not None and measured:
+        if self._run.config.board.pictures and measured:
             tests = {weights: self._run.tests[weights] for weights in measured}
-            self._samples.draw(board, tests, step, self._stopped)
+            by_first(self._run.world, lambda: self._draw_samples(board, tests, step), "the pictures of samples")
         if self._histograms is not None:
             self._histograms.draw(board, measured, step)
         for weights, found in measured.items():
@@ -122,6 +125,11 @@ class Evaluations:
                 if counts.ndim == 2:  # of several labels it is [K, 2, 2]
                     picture = confusion_picture(counts, classes_of(self._run.config), f"{name} of {weights} after step {step}")
                     board.image(weights, name, picture, step)
+
+    def _draw_samples(self, board: RunBoard, tests: Mapping[str, TestProgram], step: int) -> bytes:
+        assert self._samples is not None, "the first rank draws"
+        self._samples.draw(board, tests, step, self._stopped)
+        return b""
 
     def _warn_of_loss(self, weights: str, loss: float, state: State, log: RunLog) -> None:
         """Warn of the first evaluation of `weights` with a non-finite loss, and again after a finite one."""

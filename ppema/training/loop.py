@@ -107,7 +107,7 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
             raise TrainingError(f"after {where(BEGINNING, step.batches)} {what} would not be finite: {ADVICE}")
         for weights, test in run.tests.items():
             run.recalibrator.measure(weights)
-            evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader)
+            evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader, world=run.world)
     return step.loss
 
 

@@ -198,7 +198,7 @@ def prepare_training(config: Config) -> TrainingRun:
         with config.at("train"):
             raise ConfigError.of("ReduceOnPlateau goes by the loss of the raw weights: add 'raw'", "evaluate")
     tests = {weights: test for weights, test in tests.items() if config.train.evaluates(weights)}
-    recalibrator = Recalibrator(executor, own, programs.model.inputs, trained, _recalibrations(config, programs))
+    recalibrator = Recalibrator(executor, own, programs.model.inputs, trained, _recalibrations(config, programs), world)
     trained = trained if world.alone else trained.sliced(world.ranks)
     return TrainingRun(
         config, horizon, micro_batches, trained, evaluated, programs, executor, own, recalibrator, onednn, tests, world
