@@ -25,7 +25,7 @@ from ppema.passes.ema import UpdatePass, declare
 from ppema.passes.target import TrainProgram
 from ppema.programs.executor import Executor
 from ppema.training.setup import TrainingRun, prepare_training
-from ppema.training.stepper import Stepper
+from ppema.training.stepper import RankStepper, Stepper
 
 FASHION = ROOT / "configs/fashion_cnn.yml"
 
@@ -78,12 +78,12 @@ def update_without_compiler(shapes: Sequence[Sequence[int]]) -> Iterator[Callabl
 
 @contextmanager
 def started(config: Config) -> Iterator[tuple[TrainingRun, Callable[[Batch], object]]]:
-    """A run of `config` in its scope, and a step of its training on a batch.
+    """A run of `config` in its scope, and a step of its training on a batch. Paddle's launcher makes this process a rank.
 
     The step raises TrainingError if it is skipped, because a skipped step does less.
     """
     with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
-        stepper = Stepper(run, Begun())
+        stepper = Stepper(run, Begun()) if run.world.alone else RankStepper(run, Begun(), lambda: False)
 
         def work(batch: Batch) -> None:
             step = stepper.run(batch, BEGINNING)

@@ -96,6 +96,8 @@ def run(line: str) -> int | str:
             return 0
         case [".venv/bin/python", "-m", "pytest", path, *_] | ["bash", path]:
             return 0 if (ROOT / path).exists() else "no such file"
+        case ["python", "-m", "paddle.distributed.launch", "--nproc_per_node", _, script, "-c", config]:
+            return 0 if (ROOT / script).exists() and (ROOT / config).exists() else "no such file"
         case ["python", script, *_] if script.startswith("docs/experiments/"):
             compile((ROOT / script).read_bytes(), script, "exec")
             return 0

@@ -23,6 +23,7 @@ COMMANDS = {
     "norms": "what train.log_norms adds to a step",
     "checkpoint": "the loop's wait for a checkpoint, and the speed of writing it",
     "loader": "a step on real data, beside one on a repeated batch",
+    "parallel": "training steps of several ranks, beside one process with one thread and with two",
     "startup": "the time from the start of the process to the end of the first step",
 }
 
@@ -118,10 +119,11 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def _measures() -> dict[str, Callable[[Options], Found]]:
-    from benchmarks import checkpoint, ema, loader, loop, norms, startup, step, swap
+    from benchmarks import checkpoint, ema, loader, loop, norms, parallel, startup, step, swap
 
     modules = {"ema": ema, "step": step, "swap": swap, "loop": loop, "norms": norms, "checkpoint": checkpoint}
-    return {name: module.measure for name, module in {**modules, "loader": loader, "startup": startup}.items()}
+    modules |= {"loader": loader, "parallel": parallel, "startup": startup}
+    return {name: module.measure for name, module in modules.items()}
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from ppema.cli.common import load, parser, print_table, run
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema show") -> int:
-    """Run the command, and return its exit code: 0 done, 2 bad input."""
+    """Run the command, and return its exit code: 0 done, 1 the measured steps failed, 2 bad input."""
     made = parser(prog, "Show the result of a config: variables, averages, memory, programs and length.", required=False)
     made.add_argument("--all", action="store_true", help="show each variable of a large model instead of its layer groups")
     made.add_argument(
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema show") -> int:
     )
     made.add_argument("--curves", metavar="PNG", help="draw the run's evaluations instead: raw and each average over epochs")
     made.add_argument("--metric", default="accuracy", help="the metric that --curves draws (default: accuracy)")
-    return run(_show, made, argv)
+    return run(_show, made, argv, by_ranks=True)
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -49,14 +50,18 @@ def _show(arguments: argparse.Namespace) -> int:
 
         draw_curves(output_of(config), arguments.metric, Path(arguments.curves))
         return 0
+    from paddle.static import scope_guard
+
     from ppema.checkpoint.paths import checkpoints_of
     from ppema.training.describe import BY_GROUP, describe
     from ppema.training.initial import begin_with
+    from ppema.training.parallel.traffic import traffic_of
     from ppema.training.setup import prepare_training
 
-    run = prepare_training(config)
-    restored = None if checkpoints_of(config).exists() else begin_with(run)
-    for table in describe(run, restored, every=arguments.all):
+    with closing(prepare_training(config)) as run, scope_guard(run.scope):
+        restored = None if checkpoints_of(config).exists() else begin_with(run)
+        tables = describe(run, restored, traffic=traffic_of(run), every=arguments.all)
+    for table in tables:
         print(f"\n{table.title}{' (--all: each)' if table.title == BY_GROUP else ''}")
         print_table(table.head, table.rows)
     return 0

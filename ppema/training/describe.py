@@ -12,6 +12,7 @@ from ppema.ir import Parameter, backend, scope
 from ppema.optimizers.schedules import rates
 from ppema.passes.select import Choice
 from ppema.training.initial import Restored
+from ppema.training.parallel.traffic import Traffic
 from ppema.training.setup import TrainingRun
 
 
@@ -32,11 +33,13 @@ BY_GROUP = "Variables by layer group"
 _FOLDED_ABOVE = 40
 
 
-def describe(run: TrainingRun, restored: Restored | None = None, *, every: bool = False) -> list[Table]:
-    """Tables of a prepared run: its length, rates, memory, passes, programs, kernels and variables.
+def describe(
+    run: TrainingRun, restored: Restored | None = None, *, traffic: Traffic | None = None, every: bool = False
+) -> list[Table]:
+    """Tables of a prepared run: its length, rates, memory, passes, programs, kernels, exchange between ranks and variables.
 
-    restored: the initial values from `init_from`, if any; every: a row for each variable, instead of one for each layer group
-    of a large model.
+    restored: the initial values from `init_from`, if any; traffic: what ranks exchange in a step, if known; every: a row for
+    each variable, instead of one for each layer group of a large model.
     """
     initial = [_initial(run, restored)] if restored else []
     return [
@@ -46,6 +49,7 @@ def describe(run: TrainingRun, restored: Restored | None = None, *, every: bool 
         _passes(run),
         _programs(run),
         _kernels(run),
+        *([_traffic(traffic)] if traffic else []),
         _variables(run, every),
         *initial,
     ]
@@ -149,6 +153,32 @@ def _passes(run: TrainingRun) -> Table:
 
 def _kernels(run: TrainingRun) -> Table:
     return Table("Kernels", ("oneDNN",), [(run.kernels,)])
+
+
+def _traffic(traffic: Traffic) -> Table:
+    """What ranks exchange in a step. A ring moves 2(N-1)/N of the summed bytes through each of N ranks (docs/scale.md)."""
+    made, rows = traffic.reduction, []
+    if made is None:
+        rows.append(("several ranks", f"not possible: {traffic.refused}"))
+    else:
+        measured = traffic.whole is not None and traffic.alone is not None
+        ranks = (made.ranks,) if measured else (2, 8)
+        many = "1 bucket" if made.buckets == 1 else f"{made.buckets} buckets"
+        sent = ", ".join(f"{_amount(2 * (n - 1) / n * made.size)} with {n} ranks" for n in ranks)
+        rows += [("summed in a step", f"{_amount(made.size)} in {many}"), ("sent by each rank", sent)]
+        if traffic.whole is not None and traffic.alone is not None:
+            share = max(0.0, 1 - traffic.alone / traffic.whole)
+            rows += [
+                ("a step", f"{1e3 * traffic.whole:.3g} ms"),
+                ("a step without the sums", f"{1e3 * traffic.alone:.3g} ms"),
+                ("share of the sums", f"{100 * share:.0f} %"),
+            ]
+    return Table("Between ranks", ("what", "value"), rows)
+
+
+def _amount(size: float) -> str:
+    """Bytes in a readable unit, such as "42.70 MiB"."""
+    return f"{size / 2**20:.2f} MiB" if size >= 2**20 else f"{size / 2**10:.2f} KiB"
 
 
 def _length(run: TrainingRun) -> Table:

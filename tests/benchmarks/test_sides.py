@@ -260,7 +260,7 @@ def test_help_names_every_command():
     command = [sys.executable, peer.ROOT / "tools/benchmark.py", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     listed = [line.split()[0] for line in done.stdout.partition("commands:\n")[2].splitlines()]
-    assert listed == ["ema", "step", "swap", "loop", "norms", "checkpoint", "loader", "startup"]
+    assert listed == ["ema", "step", "swap", "loop", "norms", "checkpoint", "loader", "parallel", "startup"]
 
 
 def test_a_subject_is_a_config_of_one_batch():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from support.commands import CNN, ROOT
+from support.launched import launch
 
 from ppema.cli.show import main as show_main
 from ppema.cli.train import main as train_main
@@ -43,6 +46,43 @@ def test_show_says_what_is_built(here, capsys):
     assert len(tests) == 3
     assert all(on == switches and int(switches) >= 3 for on, _, switches in tests)
     assert not (here / "runs").exists()
+
+
+def between_ranks(lines: list[str]) -> dict[str, str]:
+    """The rows of that table."""
+    rows = lines[lines.index("Between ranks") + 2 :]
+    return dict(re.split("  +", row, maxsplit=1) for row in rows[: rows.index("")])
+
+
+def test_show_says_what_ranks_would_exchange(here, capsys):
+    """4 bytes for each of 5,178 weights, 96 statistics and 3 signals. In a ring, each of 8 ranks sends 7/4 of them."""
+    assert show_main(["-c", CNN]) == 0
+    assert between_ranks(capsys.readouterr().out.splitlines()) == {
+        "summed in a step": "20.61 KiB in 1 bucket",
+        "sent by each rank": "20.61 KiB with 2 ranks, 36.07 KiB with 8 ranks",
+    }
+
+
+def test_show_says_why_ranks_can_not_train_a_config(here, capsys):
+    with pytest.warns(UserWarning, match="no mean over samples"):
+        assert show_main(["-c", CNN, "-o", "loss={name: CrossEntropyLoss, args: {reduction: sum}}"]) == 0
+    (row,) = between_ranks(capsys.readouterr().out.splitlines()).items()
+    assert row[0] == "several ranks" and row[1].startswith("not possible: ") and "requires a mean over samples" in row[1]
+
+
+def test_ranks_measure_what_they_exchange(here):
+    """By Paddle's launcher. The first rank alone prints."""
+    job = launch(2, [str(ROOT / "tools/show.py"), "-c", CNN], cwd=here)
+    assert (job.code, job.left) == (0, 0), job.outputs
+    rows = between_ranks(job.outputs[0].splitlines())
+    assert {name: rows[name] for name in ("summed in a step", "sent by each rank")} == {
+        "summed in a step": "20.61 KiB in 1 bucket",
+        "sent by each rank": "20.61 KiB with 2 ranks",
+    }
+    step, without = (float(rows[name].removesuffix(" ms")) for name in ("a step", "a step without the sums"))
+    share = int(rows["share of the sums"].removesuffix(" %"))
+    assert 0 <= share < 100 and share == pytest.approx(100 * max(0.0, 1 - without / step), abs=1.5)
+    assert "Between ranks" not in job.outputs[1]
 
 
 @pytest.mark.campaign
