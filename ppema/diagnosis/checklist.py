@@ -39,7 +39,7 @@ CHECKS = (
     Check("checkpoint", "ppema.diagnosis.run_checks.checkpoint", _RUNS),
     Check("bfloat16", "ppema.diagnosis.run_checks.bfloat16", _RUNS),
     Check("float16", "ppema.diagnosis.run_checks.float16", _RUNS),
-    Check("2 ranks, gloo", "ppema.diagnosis.rank_checks.gloo", (LOADED,), 90.0),
-    Check("2 ranks, NCCL", "ppema.diagnosis.rank_checks.nccl", _RUNS, 90.0),
+    Check("2 ranks, gloo", "ppema.diagnosis.rank_checks.gloo", (LOADED,), 120.0),
+    Check("2 ranks, NCCL", "ppema.diagnosis.rank_checks.nccl", _RUNS, 120.0),
     Check("VisualDL", "ppema.diagnosis.run_checks.visualdl"),
 )

@@ -11,14 +11,13 @@ import pytest
 
 from ppema.diagnosis import average_checks, paddle_checks, program_checks, rank_checks, run_checks
 from ppema.diagnosis.finding import Finding
-from ppema.diagnosis.paddle_checks import loaded_place
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.errors import SetupError
 from ppema.ir import backend, native
 from ppema.passes import clone, ema_graph, ema_native
 from ppema.passes.onednn import OnednnPass
 from ppema.passes.placement import Placement
-from ppema.ranks import Ranks
+from ppema.training.loop import train
 from ppema.training.setup import TrainingRun
 
 
@@ -110,11 +109,12 @@ def test_visualdl(broken, monkeypatch):
     assert run_checks.visualdl("cpu").result == ("failed" if broken else "ok")
 
 
-def test_ranks_are_compared_with_one_process(monkeypatch):
+def test_ranks_are_compared_with_one_process(monkeypatch, tmp_path):
     """The launch itself is in tests/cli/test_cli_doctor.py."""
-    alone = rank_checks.trained(Ranks(), loaded_place("cpu"))
-    changed = alone + np.float32(1e-5)
-    for found, result in (([alone, alone], "ok"), ([changed, changed], "failed"), ([alone, changed], "failed")):
-        monkeypatch.setattr(rank_checks, "launched", lambda kind, variables, found=found: found)
+    train(run_checks.small_config(tmp_path, "cpu", model=rank_checks._MLP))
+    alone = rank_checks.weights(tmp_path)
+    name = next(each for each in alone if each.startswith("average-ema/linear"))
+    for error, result in ((5e-7, "ok"), (2e-6, "failed")):
+        monkeypatch.setattr(rank_checks, "launched", lambda *_, error=error: {**alone, name: alone[name] + np.float32(error)})
         assert rank_checks.gloo("cpu").result == result
     assert rank_checks.nccl("cpu") == Finding("skipped", "the device is a CPU")
