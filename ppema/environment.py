@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ppema.errors import SetupError
+from ppema.ranks import launched_ranks
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 MOST_THREADS = 1024  # with tens of thousands OpenMP aborts the process
@@ -61,13 +62,15 @@ def _lines(path: str) -> list[str]:
 
 
 def choose_threads(threads: int | str) -> int:
-    """Set the number of OpenMP threads and return it. "auto" is OMP_NUM_THREADS if set, else the number of cores.
+    """Set the number of OpenMP threads and return it.
+
+    "auto" is OMP_NUM_THREADS if set, else the number of cores divided by that of the ranks on this machine, at least 1.
 
     The number can not change once paddle is loaded. Raises SetupError if paddle was loaded with another number, and for more
     than MOST_THREADS.
     """
     inherited = os.environ.get("OMP_NUM_THREADS", "")
-    default = int(inherited) if inherited.isdecimal() and int(inherited) > 0 else available_cores()
+    default = int(inherited) if inherited.isdecimal() and int(inherited) > 0 else _share_of_cores()
     wanted = default if threads == "auto" else int(threads)
     if wanted > MOST_THREADS:
         raise SetupError(f"runtime.threads: {wanted} threads were asked for; this machine has {available_cores()} cores")
@@ -79,6 +82,10 @@ def choose_threads(threads: int | str) -> int:
         )
     os.environ["OMP_NUM_THREADS"] = str(wanted)
     return wanted
+
+
+def _share_of_cores() -> int:
+    return max(1, available_cores() // launched_ranks().local_size)
 
 
 def keep_freed_memory() -> bool:

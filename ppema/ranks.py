@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from ppema.errors import SetupError
+
+ENDS = "PPEMA_RANK_ENDS"  # the environment variable that names the folder in which ranks note how they ended
 
 
 @dataclass(frozen=True)
@@ -38,3 +43,25 @@ def launched_ranks() -> Ranks:
         values = ", ".join(f"{name}={value}" for name, value in said.items())
         raise SetupError(f"these environment variables, which Paddle's launcher sets, do not fit together: {values}")
     return found
+
+
+def note_end(code: int | None, line: str | None = None) -> None:
+    """Note how this rank ended for `ppema launch`, if that started it, because Paddle's launcher keeps it to itself.
+
+    code: its exit code, or None at its begin; line: on a fault of another rank that ended it; None keeps the one noted before.
+    """
+    if folder := os.environ.get(ENDS):
+        path = Path(folder, os.environ.get("PADDLE_TRAINER_ID", "0"))
+        with suppress(OSError):
+            if line is None and path.exists():
+                line = noted_end(path)[1]
+            path.write_text(json.dumps([code, line or ""]), encoding="utf-8")
+
+
+def noted_end(path: Path) -> tuple[int | None, str]:
+    """The code and the line that `note_end` wrote into the file `path`; no code if the rank was killed."""
+    try:
+        code, line = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None, ""
+    return code, line

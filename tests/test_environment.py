@@ -152,6 +152,16 @@ def test_threads_before_paddle_is_loaded(monkeypatch, asked, set_to, expected):
     assert environment.threads_in_use() == (expected or environment.available_cores())
 
 
+@pytest.mark.parametrize(("ranks", "expected"), [(2, 4), (3, 2), (16, 1)])
+def test_ranks_of_one_machine_share_its_cores(monkeypatch, ranks, expected):
+    monkeypatch.delitem(sys.modules, "paddle")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(environment, "available_cores", lambda: 8)
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", str(2 * ranks))
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", str(ranks))
+    assert environment.choose_threads("auto") == expected
+
+
 def test_from_python_another_number_of_threads_is_not_silently_ignored():
     """Paddle is loaded in this process with one thread."""
     config = load_config(ROOT / "configs/digits_mlp.yml", ["runtime.threads=2"])

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from ppema.errors import PpemaError, escaped
+from ppema.errors import PeerError, PpemaError, escaped
 from ppema.log.figure_texts import figure
-from ppema.ranks import launched_ranks
+from ppema.ranks import launched_ranks, note_end
 
 if TYPE_CHECKING:
     from ppema.config import Config
@@ -147,9 +147,12 @@ def run(
     warnings.formatwarning = _one_line
     add_debug(made)
     arguments = made.parse_args(argv)
+    note_end(None)
     with _ctrl_c() as pressed:
         code = _code(functools.partial(_on_rank, command, made.prog, by_ranks), arguments, pressed)
-    return 130 if pressed and code in (1, 2, 128 + signal.SIGPIPE) else code
+    code = 130 if pressed and code in (1, 2, 128 + signal.SIGPIPE) else code
+    note_end(code)
+    return code
 
 
 def _open_closed_streams() -> None:
@@ -209,7 +212,8 @@ def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
                 from ppema.user_code.blame import whole_traceback
 
                 say(whole_traceback(error), sys.stderr)
-            say(error.worded(flag), sys.stderr)
+            if not isinstance(error, PeerError):
+                say(error.worded(flag), sys.stderr)
         return error.exit_code
     except MemoryError as error:
         return _out_of_memory(error)

@@ -12,6 +12,7 @@ from ppema.version import VERSION
 
 COMMANDS = {
     "train": "train the model of a config",
+    "launch": "train with several processes, and again after a failure",
     "sweep": "train a config at many points of a search space",
     "eval": "measure the raw weights and the averages of a checkpoint",
     "predict": "predict with a run's model: classes, probabilities, numbers",

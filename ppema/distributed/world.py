@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppema.distributed.meeting import Meeting
-from ppema.errors import SetupError
+from ppema.distributed.lookout import Lookout
+from ppema.errors import PeerError, PpemaError, SetupError, TrainingError, one_line
 from ppema.ranks import ONE, Ranks, launched_ranks
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ class World:
     another. With one rank, nothing is exchanged.
     """
 
-    def __init__(self, ranks: Ranks, place: Any = None, meeting: Meeting | None = None):
-        """place: the paddle place; meeting: of the ranks. Both are needed for more than one rank."""
+    def __init__(self, ranks: Ranks, place: Any = None, lookout: Lookout | None = None):
+        """place: the paddle place; lookout: over the other ranks. Both are needed for more than one rank."""
         self.ranks = ranks
-        self._place, self._meeting = place, meeting
+        self._place, self._lookout = place, lookout
         self._scope: Any = None
         self._sums: dict[tuple[tuple[int, ...], str], Runner] = {}
 
@@ -45,8 +45,27 @@ class World:
 
     def meet(self, what: str) -> None:
         """Wait until all ranks are here. what: is done next, in words, for messages. Raises PeerError if a rank fails."""
-        if self._meeting is not None:
-            self._meeting.meet(what)
+        if self._lookout is not None:
+            self._lookout.meet(what)
+
+    def enter(self, activity: str, *, slow: bool = False, together: bool = False) -> None:
+        """Begin an activity, in words that follow "while", such as "evaluating". The line about a fault names it.
+
+        slow: it may take any time; otherwise a rank whose activity lasts longer than `runtime.rank_patience` is at fault.
+        together: it is a program run that waits for the other ranks. Raises PeerError if one of them failed. Cheap enough to be
+        called at every step.
+        """
+        if self._lookout is not None:
+            self._lookout.enter(activity, "slow" if slow else "together" if together else "alone")
+
+    def failed(self, error: BaseException) -> None:
+        """Let the other ranks know that this one ends with `error`, before it ends. They end with a line about it."""
+        if self._lookout is not None and not isinstance(error, PeerError):
+            self._lookout.failed(one_line(error), error.exit_code if isinstance(error, PpemaError) else 1)
+
+    def explain(self, error: TrainingError) -> TrainingError:
+        """The error to raise for a program run between ranks that failed with `error`: PeerError if another one is at fault."""
+        return error if self._lookout is None else self._lookout.explain(error)
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """The sum of `array` over all ranks: float32, float64 or int64, of one shape on all of them. The ranks have met."""
@@ -115,19 +134,20 @@ class World:
                     )
 
     def close(self) -> None:
-        """Leave the others. Idempotent."""
-        if self._meeting is not None:
-            self._meeting.close()
-            self._meeting = None
+        """Leave the others. Rank 0 waits until all have left, unless one failed. Idempotent."""
+        if self._lookout is not None:
+            self._lookout.close()
+            self._lookout = None
 
 
 ALONE = World(ONE)
 
 
-def joined(place: Any) -> World:
+def joined(place: Any, patience: float = 45.0) -> World:
     """The World of this process: it connects to the other ranks if Paddle's launcher started several. Paddle is loaded.
 
-    place: the paddle place of this rank. Raises SetupError if the launcher's environment variables do not fit together.
+    place: the paddle place of this rank; patience: `runtime.rank_patience`. Raises SetupError if the launcher's environment
+    variables do not fit together.
     """
     ranks = launched_ranks()
     if ranks.size == 1:
@@ -135,4 +155,4 @@ def joined(place: Any) -> World:
     from ppema.ir.processes.joining import join
 
     join()
-    return World(ranks, place, Meeting(ranks, os.environ["PADDLE_MASTER"]))
+    return World(ranks, place, Lookout(ranks, os.environ["PADDLE_MASTER"], patience))

@@ -220,6 +220,7 @@ runtime:
   executor: auto
   onednn: auto
   precision: float32
+  rank_patience: 45
 board:
   histograms: false
   confusion: false

@@ -16,11 +16,12 @@ class Runtime(Section):
 
     model_config = examples(
         {"threads": 4, "device": "cpu", "onednn": "off"},
-        {"threads": "auto", "device": "gpu:0", "executor": "plain", "precision": "bfloat16"},
+        {"threads": "auto", "device": "gpu:0", "executor": "plain", "precision": "bfloat16", "rank_patience": 300},
     )
 
     threads: Annotated[Literal["auto"] | Count, counting("'auto' or an integer", 1, MOST_STEPS)] = Field(
-        default="auto", description="OpenMP threads. auto: the number of cores."
+        default="auto",
+        description="OpenMP threads. auto: the number of cores, divided by the number of ranks on this machine.",
     )
     device: Annotated[
         str,
@@ -42,4 +43,9 @@ class Runtime(Section):
         default="float32",
         description="Type in which convolutions and matrix products compute in training, on a GPU. Weights, averages, "
         "BatchNorm, losses and evaluations are float32 in any case. float16 scales the loss.",
+    )
+    rank_patience: Annotated[Count, counting("an integer (seconds)", 1, MOST_STEPS)] = Field(
+        default=45,
+        description="With several ranks: seconds after which a rank without progress ends the job, as it hangs. The limit of a "
+        "step, and of reading a batch; saving takes any time.",
     )

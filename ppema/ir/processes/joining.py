@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 import paddle
 from paddle import distributed
 
@@ -12,7 +15,8 @@ def join() -> None:
         return
     paddle.disable_static()  # in static mode init_parallel_env returns without having connected
     try:
-        distributed.init_parallel_env()
+        with contextlib.redirect_stderr(io.StringIO()):  # Paddle lists flags, of its own too
+            distributed.init_parallel_env()
         # NCCL makes its communicator in the first collective operation.
         distributed.barrier()
     finally:

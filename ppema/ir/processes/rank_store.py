@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from paddle.base import core
@@ -28,15 +29,27 @@ class RankStore:
 
     def set(self, key: str, value: str) -> None:
         """Set a value. Returns before the store has it."""
-        self._store.set(key, value)
+        with _gone_is_an_error():
+            self._store.set(key, value)
 
     def get(self, key: str) -> str:
         """The value of a key. Waits until there is one."""
-        return self._store.get(key).decode()
+        with _gone_is_an_error():
+            return self._store.get(key).decode()
 
     def add(self, key: str, number: int) -> int:
         """Add to a counter, which begins with 0, and return it. A key is either a counter or a value."""
-        return self._store.add(key, number)
+        with _gone_is_an_error():
+            return self._store.add(key, number)
+
+
+@contextmanager
+def _gone_is_an_error() -> Iterator[None]:
+    # Depending on the moment, Paddle raises RuntimeError or ValueError for a lost connection.
+    try:
+        yield
+    except ValueError as error:
+        raise RuntimeError(str(error)) from error
 
 
 def _send_at_once(handle: int) -> None:

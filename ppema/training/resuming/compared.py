@@ -17,6 +17,7 @@ _HARMLESS = (
     "runtime.device",
     "runtime.executor",
     "runtime.onednn",
+    "runtime.rank_patience",
     "metrics",
     "data.eval",
     "data.train.workers",

@@ -1,0 +1,78 @@
+"""ppema launch: train with several processes by Paddle's launcher, and start again after a failure."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppema.cli.common import run, say
+from ppema.distributed.launcher import End, Launcher, private
+from ppema.errors import PpemaError, SetupError
+
+_EXAMPLE = "--nproc_per_node 2 tools/train.py -c CONFIG"
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "ppema launch") -> int:
+    """Run the command, and return its exit code: 0 done, 1 failed, 2 bad input, 130 and 143 stopped after a checkpoint."""
+    made = argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} [--restarts N] -- ARGUMENTS",
+        description="Start several processes of one command by Paddle's launcher. What rank 0 writes is shown.",
+    )
+    made.add_argument(
+        "--restarts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="start again after a failure, N times at most; not after a mistake in the input, nor after a stop by a signal",
+    )
+    made.add_argument(
+        "arguments", nargs="*", metavar="ARGUMENTS", help=f"those of python -m paddle.distributed.launch: {_EXAMPLE}"
+    )
+    return run(_launch, made, argv)
+
+
+def _launch(arguments: argparse.Namespace) -> int:
+    given, restarts = list(arguments.arguments), arguments.restarts
+    if not given:
+        raise PpemaError(f"the arguments of Paddle's launcher are missing: -- {_EXAMPLE}")
+    if restarts < 0:
+        raise PpemaError(f"--restarts: expected an integer >= 0, got {restarts}")
+    if importlib.util.find_spec("paddle") is None:
+        raise SetupError("paddle is not installed: pip install -r requirements.txt (CPU) or requirements-gpu.txt")
+    options = _options(given)
+    if options.get("--nnodes", "1") != "1" and "--master" not in options:
+        raise PpemaError("--nnodes needs --master ADDRESS:PORT, of the first machine and the same on all of them")
+    logs = Path(options.get("--log_dir", "log"))
+    private(logs)
+    # Of an argument that is given twice, the launcher takes the second one.
+    launcher = Launcher(["--log_level", "ERROR", "--log_dir", str(logs), *given], logs)
+    end, starts = launcher.run(), 0
+    while end.code not in (0, 2) and not end.stopped and starts < restarts:
+        starts += 1
+        _show(end)
+        say(f"the job failed: restart {starts} of {restarts}", sys.stderr)
+        end = launcher.run()
+    _show(end)
+    return end.code
+
+
+def _show(end: End) -> None:
+    if end.line:
+        say(end.line, sys.stderr)
+
+
+def _options(arguments: Sequence[str]) -> dict[str, str]:
+    """The options of the launcher among its arguments: those before the script. Each has one value."""
+    found, rest = {}, list(arguments)
+    while rest and rest[0].startswith("--"):
+        name, equals, value = rest.pop(0).partition("=")
+        found[name] = value if equals or not rest else rest.pop(0)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(prog="python -m ppema.cli.launch"))

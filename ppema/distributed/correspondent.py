@@ -1,0 +1,121 @@
+"""`Correspondent`, the thread of a rank that writes its activity into the store, and reads those of the others there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from ppema.distributed.noticeboard import Notice, Noticeboard
+from ppema.distributed.rank_activity import Activity
+from ppema.distributed.verdict import Verdict
+
+_PAUSE = 0.25  # seconds
+_LONGEST_TICK = 1.0  # seconds
+
+
+class Clock:
+    """Seconds in which this process was awake: time in which it was stopped, or had no turn, counts for little.
+
+    After such a time, what is known of the other ranks is old, and none of them is to blame. longest: such a time so far.
+    """
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self.now = self.longest = 0.0
+
+    def tick(self) -> None:
+        """Move on. Called several times a second."""
+        now = time.monotonic()
+        self.longest = max(self.longest, now - self._last)
+        self.now += min(now - self._last, _LONGEST_TICK)
+        self._last = now
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The newest notice of a rank; beaten, changed: when its beat and its activity last changed, by the clock."""
+
+    notice: Notice
+    beaten: float
+    changed: float
+
+
+class Correspondent:
+    """Talks to the store in a thread, because no call of the store has a time limit.
+
+    activity: of this rank, written by its main thread; heard: from the ranks that it reads now; answered: when the store last
+    did; broken: whether the store is gone; verdict: why the job ends, once any rank knows.
+    """
+
+    def __init__(self, board: Noticeboard, rank: int, size: int, clock: Clock, activity: Activity):
+        self.activity = activity
+        self.heard: dict[int, Heard] = {}
+        self.answered = clock.now
+        self.broken = False
+        self.verdict: Verdict | None = None
+        self._board, self._rank, self._size, self._clock = board, rank, size, clock
+        self._proposed: Verdict | None = None
+        self._turn, self._done, self._ended = threading.Event(), threading.Condition(), False
+        self._exchanges = 0
+        self._thread = threading.Thread(target=self._run, name="ppema-correspondent", daemon=True)
+        self._thread.start()
+
+    def propose(self, verdict: Verdict, limit: float) -> Verdict:
+        """The verdict that all ranks agree on: this one, or an earlier one. Waits `limit` seconds for the store at most."""
+        self._proposed = verdict
+        self.exchange(limit)
+        return self.verdict or verdict
+
+    def exchange(self, limit: float) -> None:
+        """Wait until the present activity is written and the others' are read, for `limit` seconds at most."""
+        with self._done:
+            wanted = self._exchanges + 2  # the one that is under way may have begun before
+            self._turn.set()
+            self._done.wait_for(lambda: self._exchanges >= wanted or self.broken, limit)
+
+    def end(self, limit: float) -> None:
+        """Write the last activity and end the thread. Waits for `limit` seconds at most."""
+        self._ended = True
+        self._turn.set()
+        self._thread.join(limit)
+
+    def _run(self) -> None:
+        while not self.broken:
+            ended = self._ended
+            try:
+                self._exchange()
+            except RuntimeError:
+                self.broken = True
+            with self._done:
+                self._exchanges += 1
+                self._done.notify_all()
+                waited_for = self._turn.is_set()
+            if ended:
+                return
+            self._turn.clear()
+            if not waited_for:
+                self._turn.wait(_PAUSE)
+
+    def _exchange(self) -> None:
+        self._board.publish(self.activity)
+        if self._proposed is not None and self.verdict is None:
+            self.verdict = self._board.agree(self._proposed)
+        elif self.verdict is None:
+            self.verdict = self._board.verdict()
+        now, heard = self._clock.now, {}
+        for rank in self._read():
+            notice, before = self._board.read(rank), self.heard.get(rank)
+            # A rank that was not read before counts as fresh.
+            beaten, changed = (before.beaten, before.changed) if before else (now, now)
+            if before and notice.beat != before.notice.beat:
+                beaten = now
+            if before and notice.activity != before.notice.activity:
+                changed = now
+            heard[rank] = Heard(notice, beaten, changed)
+        self.heard, self.answered = heard, now
+
+    def _read(self) -> list[int]:
+        """The ranks to read now: rank 0 reads all, another one only rank 0 unless its program run failed."""
+        everyone = self._rank == 0 or self.activity.sort == "lost"
+        return [rank for rank in (range(self._size) if everyone else (0,)) if rank != self._rank]

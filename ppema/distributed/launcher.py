@@ -1,0 +1,169 @@
+"""Runs Paddle's launcher, shows what rank 0 writes, and tells how the ranks of this machine ended. Nothing of them is left."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
+
+from ppema.errors import SetupError
+from ppema.ranks import ENDS, noted_end
+
+_PARENT_DIED, _SUBREAPER = 1, 36  # of prctl, see prctl(2)
+_STOPS = {130: signal.SIGINT, 143: signal.SIGTERM}  # exit codes of ranks that a signal stopped
+_LOOK = 0.1  # seconds
+_LEFT = 60.0  # seconds that ranks have to save and end, after the launcher has ended
+_ITS_FILES = ("workerlog.", "envlog.", "backup_env.")
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a job on this machine. code: its exit code; stopped: whether a signal ended it; line: the fault, if any."""
+
+    code: int
+    stopped: bool = False
+    line: str = ""
+
+
+class Launcher:
+    """Paddle's launcher with its arguments, `argv`. logs: the folder of logs that they name, see `private`."""
+
+    def __init__(self, argv: list[str], logs: Path):
+        self._argv, self._logs = argv, logs
+        self._asked: int | None = None
+
+    def run(self) -> End:
+        """Run the job to its end. SIGTERM and SIGINT reach all ranks as SIGTERM, after which they save and stop."""
+        prctl = ctypes.CDLL(None).prctl
+        prctl(_SUBREAPER, 1, 0, 0, 0)  # ranks whose launcher was killed become children of this process
+
+        def prepare() -> None:
+            prctl(_PARENT_DIED, signal.SIGTERM, 0, 0, 0)
+
+        command = [sys.executable, "-m", "paddle.distributed.launch", *self._argv]
+        with TemporaryDirectory(prefix="ppema-launch-") as ends, _shown(self._logs / "workerlog.0"):
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, ENDS: ends},
+                stdout=subprocess.DEVNULL,  # a second copy of what rank 0 writes
+                start_new_session=True,  # Ctrl-C of a terminal reaches it from here alone
+                preexec_fn=prepare,
+            )
+            with self._forwarding(process):
+                code = process.wait()
+                _reap()
+            return self._end(code, dict(_noted(Path(ends))))
+
+    @contextlib.contextmanager
+    def _forwarding(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """In this block, signals that ask this process to end are passed on."""
+
+        def forward(number: int, frame: object) -> None:
+            self._asked = number
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+
+        before = {number: signal.signal(number, forward) for number in _STOPS.values()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _end(self, code: int, ends: dict[int, tuple[int | None, str]]) -> End:
+        codes = [each for each, _ in ends.values()]
+        if code == 0:
+            return End(0)
+        if self._asked is not None:
+            return End(128 + self._asked, stopped=True)
+        if not codes:  # the launcher refused its arguments, or the script is not one of ppema's
+            return End(2 if code == 2 else 1)
+        if code > 0 and all(each in (0, *_STOPS) for each in codes):
+            return End(max(each or 0 for each in codes), stopped=True)
+        # Rank 0 has shown its line; if it could not, another one has it.
+        line = "" if ends.get(0, (None, ""))[0] is not None else next((line for _, line in ends.values() if line), "")
+        return End(2 if 2 in codes else 1, line=line)
+
+
+def private(folder: Path) -> None:
+    """Make `folder` for the launcher's logs, readable by this user alone: the launcher writes its whole environment there.
+
+    Raises SetupError for a folder that others can read, if it holds anything else.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_mode & 0o077:
+            strange = next((path.name for path in folder.iterdir() if not path.name.startswith(_ITS_FILES)), None)
+            if strange is not None and not strange.endswith(".log"):
+                raise SetupError(
+                    f"the log folder {folder}: Paddle's launcher writes the whole environment there, other users can read the "
+                    f"folder, and it holds more than logs, such as {strange}: name another one"
+                )
+            folder.chmod(0o700)
+    except OSError as error:
+        raise SetupError(f"the log folder {folder}: {error.strerror}") from error
+
+
+def _noted(folder: Path) -> Iterator[tuple[int, tuple[int | None, str]]]:
+    for path in sorted(folder.iterdir(), key=lambda each: int(each.name)):
+        yield int(path.name), noted_end(path)
+
+
+def _reap() -> None:
+    """Wait for the ranks that outlive their launcher, and for processes of theirs; kill what does not end."""
+    end = time.monotonic() + _LEFT
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                if time.monotonic() > end:
+                    for each in _children():
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(each, signal.SIGKILL)
+                time.sleep(_LOOK)
+
+
+def _children() -> list[int]:
+    path = Path(f"/proc/self/task/{os.getpid()}/children")
+    return [int(each) for each in path.read_text(encoding="utf-8").split()] if path.exists() else []
+
+
+@contextlib.contextmanager
+def _shown(path: Path) -> Iterator[None]:
+    """In this block, what is appended to `path` is shown on stdout."""
+    ended = threading.Event()
+    begin = path.stat().st_size if path.exists() else 0
+
+    def show() -> None:
+        file: BinaryIO | None = None
+        while True:
+            last = ended.wait(_LOOK)
+            if file is None and path.exists():
+                file = open(path, "rb")  # noqa: SIM115
+                file.seek(begin)
+            if file is not None and (new := file.read()):
+                with contextlib.suppress(OSError):
+                    sys.stdout.buffer.write(new)
+                    sys.stdout.flush()
+            if last:
+                if file is not None:
+                    file.close()
+                return
+
+    thread = threading.Thread(target=show, name="ppema-rank-0", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
