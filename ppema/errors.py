@@ -164,12 +164,13 @@ class TrainingError(PpemaError):
 class PeerError(TrainingError):
     """Another process of the job failed, and this one can not go on without it. Its line is on stderr already.
 
-    exit_code: that of the other process, if it failed with an error of its own, else 1.
+    exit_code: that of the other process, if it failed with an error of its own, else 1. written: the line.
     """
 
     def __init__(self, message: str, exit_code: int = 1):
         super().__init__(message)
         self.exit_code = exit_code
+        self.written = message
 
     def __reduce__(self) -> tuple[type[PeerError], tuple[object, int]]:
         """The class and its arguments, so that an error from another process keeps its code."""

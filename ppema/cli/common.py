@@ -212,8 +212,11 @@ def _code(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
                 from ppema.user_code.blame import whole_traceback
 
                 say(whole_traceback(error), sys.stderr)
-            if not isinstance(error, PeerError):
-                say(error.worded(flag), sys.stderr)
+            line = error.worded(flag)
+            if isinstance(error, PeerError):
+                line = line.removeprefix(error.written).removeprefix(". ")
+            if line:
+                say(line, sys.stderr)
         return error.exit_code
     except MemoryError as error:
         return _out_of_memory(error)

@@ -87,7 +87,7 @@ class Lookout:
 
     def failed(self, reason: str, code: int) -> None:
         """Let the others know why this rank ends, in one line, and with which exit code. Nothing if another is at fault."""
-        if self._verdict is not None or self._closing:
+        if self._verdict is not None or self._closing or self._failed:
             return
         self._failed, self._code = True, code
         rank, doing = self._ranks.rank, self._post.activity.text
@@ -133,6 +133,8 @@ class Lookout:
     def _exit_at_once(self) -> None:
         """After a fault, end without Paddle's own end, which takes seconds, or waits for a rank that is gone."""
         if self._code is not None:
+            if self._ranks.first and self._verdict is not None:
+                time.sleep(2 * _TURN)  # the store ends with this process, and the others have to read the verdict there
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(self._code)
@@ -143,7 +145,8 @@ class Lookout:
             return
         if verdict := self._decided(_ALIKE):
             self._raise(verdict)
-        sys.exit(128 + number)
+        self._failed, self._code = True, 128 + number
+        sys.exit(self._code)
 
     def _check(self) -> None:
         if self._verdict is not None:

@@ -15,7 +15,7 @@ _MADE, _FAILED = b"made    ", b"failed  "  # the first 8 bytes, so that arrays t
 class SharedWork:
     """The part of this rank. All ranks get the parts of all, or raise the error that one process would raise.
 
-    at: the number of the batch that this rank reads or uses.
+    at: the number of the batch that this rank reads or uses; `go_on` moves to its next one.
     """
 
     def __init__(self, world: World, what: str):
@@ -23,6 +23,11 @@ class SharedWork:
         self._world, self._what = world, what
         self._error: Sendable | None = None
         self.at = world.ranks.rank
+
+    def go_on(self) -> None:
+        """This rank has done its batch. Raises PeerError."""
+        self.at += self._world.ranks.size
+        self._world.enter(f"at batch {self.at} of {self._what}")
 
     @contextmanager
     def trying(self) -> Iterator[None]:
@@ -48,6 +53,7 @@ class SharedWork:
         if self._error is not None:
             data = _FAILED + json.dumps([self.at, as_facts(self._error)]).encode()
         found = self._world.gather(data, self._what)
+        self._world.enter(f"using the results of {self._what}", slow=True)
         failed = {rank: json.loads(each[8:]) for rank, each in enumerate(found) if each.startswith(_FAILED)}
         if failed:
             rank = min(failed, key=lambda rank: failed[rank][0])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,12 +65,25 @@ class World:
         if self._lookout is not None and not isinstance(error, PeerError):
             self._lookout.failed(one_line(error), error.exit_code if isinstance(error, PpemaError) else 1)
 
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """An error of the context ends this rank: let the others know of it, as `failed` does, and leave them."""
+        try:
+            yield
+        except BaseException as error:
+            self.failed(error)
+            self.close()
+            raise
+
     def explain(self, error: TrainingError) -> TrainingError:
         """The error to raise for a program run between ranks that failed with `error`: PeerError if another one is at fault."""
         return error if self._lookout is None else self._lookout.explain(error)
 
     def sum(self, array: np.ndarray) -> np.ndarray:
-        """The sum of `array` over all ranks: float32, float64 or int64, of one shape on all of them. The ranks have met."""
+        """The sum of `array` over all ranks: float32, float64 or int64, of one shape on all of them. The ranks have met.
+
+        Raises PeerError.
+        """
         if self.alone:
             return array
         import paddle
@@ -84,7 +99,10 @@ class World:
                     given = paddle.static.data("array", list(array.shape), array.dtype.name)
                     total = backend().append_all_reduce(given * 1)
                 self._sums[key] = backend().runner(paddle.static.Executor(self._place), self._scope, main, [total])
-            return self._sums[key].run({"array": array})[0]
+            try:
+                return self._sums[key].run({"array": array})[0]
+            except Exception as error:
+                raise self.explain(TrainingError(f"a sum over the ranks failed: {one_line(error)}")) from error
 
     def add_up(self, table: np.ndarray) -> None:
         """Replace `table`, contiguous int64, by its sum over all ranks, in place: 4 MiB at a time. The ranks have met.

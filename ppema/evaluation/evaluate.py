@@ -58,7 +58,7 @@ def evaluate(
             if record is not None:
                 record(batch, values)
             watch(min(batch.number + world.ranks.size, loader.steps_per_epoch), loader.steps_per_epoch)
-            work.at += world.ranks.size
+            work.go_on()
     if world.alone:
         return _figures(test.measures, gathered)
     sent = work.gather(lambda: packed(gathered))

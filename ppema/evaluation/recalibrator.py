@@ -72,7 +72,7 @@ class Recalibrator:
             own = len(range(ranks.rank, most, ranks.size))
             for batch in islice(self._loader.epoch(0, stopped=stopped, ranks=ranks), own):
                 yield self._inputs.feed(batch, self._loader)
-                work.at += ranks.size
+                work.go_on()
 
         def run(program: Program, feed: Feed) -> None:
             try:

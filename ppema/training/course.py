@@ -90,6 +90,7 @@ class Course:
         if step is None:
             self._interval.ran(batch.size)
             return self._ends_within()
+        self._run.world.enter(f"logging, evaluating or saving after step {self.state.step + 1}", slow=True)
         self._count(step, batch.size)
         self._log_interval()
         self._evaluate()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from ppema.checkpoint.lock import Lock, locked
 from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.checkpoint.state import BEGINNING, State
 from ppema.config import Config, to_yaml
-from ppema.data import GivenUp, never
+from ppema.data import Batch, GivenUp, never
 from ppema.errors import DataError, PeerError, TrainingError
 from ppema.evaluation.evaluate import evaluate
 from ppema.log.history import recorded
@@ -45,6 +45,8 @@ from ppema.training.setup import TrainingRun, prepare_training
 from ppema.training.stepper import RankStepper, Stepper
 from ppema.training.stop import SharedStop, StopRequest, stop_requests
 
+_LAUNCHER_REPEATS = 5.0  # seconds in which Paddle's launcher sends SIGTERM several times for one request
+
 
 @dataclass(frozen=True)
 class Result:
@@ -68,7 +70,7 @@ def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Resu
     if resume != "never" and is_unmeasured(config):
         # Of its classes, `open_run` compares those of the data with those of the checkpoint.
         known = config.replace(data=kept_by_run(config, resume).data.replace(classes=config.data.classes))
-    with closing(prepare_training(known)) as run, paddle.static.scope_guard(run.scope):
+    with closing(prepare_training(known)) as run, paddle.static.scope_guard(run.scope), run.world.answering():
         if not run.world.first:
             return Trainer(run, shared_start(run, None)).go(Unheard())
         with locked(output_of(config)) as lock:
@@ -91,7 +93,7 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
 
     say: receives lines: the learning rates, and the result of `init_from` for a run without checkpoints.
     """
-    with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope):
+    with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope), run.world.answering():
         if new := not checkpoints_of(config).exists():
             check_directions(config)
         restored = begin_with(run) if new else None
@@ -124,7 +126,7 @@ class Trainer:
 
         lock: of the first rank, which alone logs and saves.
         """
-        with stop_requests() as request:
+        with stop_requests(repeated=0.0 if self._run.world.alone else _LAUNCHER_REPEATS) as request:
             if self._run.world.alone:
                 return self._go(lock, Stepper(self._run, self._start.begun), request, request)
             stop = SharedStop(request)
@@ -157,8 +159,9 @@ class Trainer:
             course = Course(run, start, stepper, evaluations, due, stop, bar, log, saver)
             try:
                 over = course.settle()
-                while not over and (batch := next(batches, None)) is not None:
+                while not over and (batch := self._next(batches, course.state)) is not None:
                     over = course.go_on(batch)
+                run.world.enter("ending the run", slow=True)
             except GivenUp:
                 course.stop()
             except (DataError, FailedBatchError, PeerError) as error:
@@ -169,6 +172,11 @@ class Trainer:
                 raise
             course.finish()
         return Result(course.state, evaluations.metrics, evaluations.best, output, course.stopped_by, course.early)
+
+    def _next(self, batches: Iterator[Batch], state: State) -> Batch | None:
+        """The next batch, None after the last one."""
+        self._run.world.enter(f"reading data for step {state.step + 1}")
+        return next(batches, None)
 
     def _open(self, log: RunLog, last: int) -> None:
         """Write config.yml, and how the run starts. last: the step after which it ends."""

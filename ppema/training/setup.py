@@ -149,7 +149,13 @@ def prepare_training(config: Config) -> TrainingRun:
     output_of(config)
     place = place_of(config.runtime.device)
     check_precision(config, place)
-    world = joined(place)
+    world = joined(place, config.runtime.rank_patience)
+    with world.answering():
+        return _prepared(config, place, world)
+
+
+def _prepared(config: Config, place: Any, world: World) -> TrainingRun:
+    """As `prepare_training`, among the ranks of `world`."""
     onednn = onednn_of(config, place)
     if onednn.used:
         keep_freed_memory()

@@ -10,7 +10,7 @@ import numpy as np
 from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.state import State, step_seed
 from ppema.data import Batch
-from ppema.errors import TrainingError
+from ppema.errors import PeerError, TrainingError
 from ppema.ir import Program, Variable, generators
 from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau
@@ -154,7 +154,8 @@ class Stepper:
             return run.executor.run(made.program, feed, made.variables)
         except TrainingError as error:
             self.intact = not programs.guard.moved
-            raise failed_on(batch, run.train_loader.label, error) from error
+            found = run.world.explain(error)
+            raise found if isinstance(found, PeerError) else failed_on(batch, run.train_loader.label, error) from error
 
 
 class RankStepper(Stepper):
@@ -190,6 +191,7 @@ class RankStepper(Stepper):
         place = place_of_rank(stop=self._asked(), step=state.step, share=batch.share, samples=batch.size)
         ends = accumulation is None or micro_batch + 1 == run.micro_batches.of_step(state)
         if not ends:
+            run.world.enter(f"running micro-batch {micro_batch + 1} of step {state.step + 1}")
             assert self._summing is not None, "steps of several micro-batches have a program for those before the last"
             more = place | feed_of(begins=not micro_batch, ends=False)
             loss, *values = self._fetch(self._summing, batch, *seeds, more)
@@ -199,6 +201,9 @@ class RankStepper(Stepper):
         if self.apart or not run.train_loader.quick:
             run.world.meet(f"step {state.step + 1}")
             self.apart = False
+        # Paddle prepares a program when it first runs.
+        run.world.enter(f"running step {state.step + 1}", slow=self._unused, together=not self._unused)
+        self._unused = False
         measured = self._measures(state)
         made = self._made(measured)
         if accumulation is not None:
@@ -218,6 +223,7 @@ class RankStepper(Stepper):
         super()._enter(programs)
         summing = programs.summing
         self._summing = None if summing is None else _Fetched.of(summing.main, summing)
+        self._unused = True
 
 
 @dataclass(frozen=True)

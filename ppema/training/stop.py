@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -57,11 +58,11 @@ class SharedStop:
 
 
 @contextmanager
-def stop_requests(then: str = "the run saves first") -> Iterator[StopRequest]:
+def stop_requests(then: str = "the run saves first", repeated: float = 0.0) -> Iterator[StopRequest]:
     """Records the first SIGTERM or SIGINT instead of ending the process, and says so on stderr. The second one has its usual
     effect.
 
-    then: what follows, for the message.
+    then: what follows, for the message. repeated: for so many seconds, the same signal again belongs to the first request.
 
     Outside the main thread nothing changes, because Python delivers no signals there.
     """
@@ -71,10 +72,22 @@ def stop_requests(then: str = "the run saves first") -> Iterator[StopRequest]:
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
+    until = 0.0
+
+    def usual() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
     def note(number: int, frame: object) -> None:
-        request.signal = number
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        nonlocal until
+        if request.signal is not None:
+            if time.monotonic() >= until:
+                usual()
+                signal.raise_signal(number)
+            return
+        request.signal, until = number, time.monotonic() + repeated
+        if not repeated:
+            usual()
         request.tell(f"stopping after {signal.Signals(number).name}: {then}; again ends it at once")
 
     for number in before:
@@ -82,5 +95,4 @@ def stop_requests(then: str = "the run saves first") -> Iterator[StopRequest]:
     try:
         yield request
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        usual()
