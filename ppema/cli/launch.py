@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppema.cli.common import run, say
-from ppema.distributed.launcher import End, Launcher, private
+from ppema.distributed.launcher import End, Launcher, launcher_options, private
 from ppema.errors import PpemaError, SetupError
 
 _EXAMPLE = "--nproc_per_node 2 tools/train.py -c CONFIG"
@@ -43,7 +43,7 @@ def _launch(arguments: argparse.Namespace) -> int:
         raise PpemaError(f"--restarts: expected an integer >= 0, got {restarts}")
     if importlib.util.find_spec("paddle") is None:
         raise SetupError("paddle is not installed: pip install -r requirements.txt (CPU) or requirements-gpu.txt")
-    options = _options(given)
+    options = launcher_options(given)
     if options.get("--nnodes", "1") != "1" and "--master" not in options:
         raise PpemaError("--nnodes needs --master ADDRESS:PORT, of the first machine and the same on all of them")
     logs = Path(options.get("--log_dir", "log"))
@@ -63,15 +63,6 @@ def _launch(arguments: argparse.Namespace) -> int:
 def _show(end: End) -> None:
     if end.line:
         say(end.line, sys.stderr)
-
-
-def _options(arguments: Sequence[str]) -> dict[str, str]:
-    """The options of the launcher among its arguments: those before the script. Each has one value."""
-    found, rest = {}, list(arguments)
-    while rest and rest[0].startswith("--"):
-        name, equals, value = rest.pop(0).partition("=")
-        found[name] = value if equals or not rest else rest.pop(0)
-    return found
 
 
 if __name__ == "__main__":

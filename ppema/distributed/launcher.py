@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -93,6 +93,15 @@ class Launcher:
         # Rank 0 has shown its line; if it could not, another one has it.
         line = "" if ends.get(0, (None, ""))[0] is not None else next((line for _, line in ends.values() if line), "")
         return End(2 if 2 in codes else 1, line=line)
+
+
+def launcher_options(arguments: Sequence[str]) -> dict[str, str]:
+    """The options of the launcher among its arguments: those before the script. Each has one value."""
+    found, rest = {}, list(arguments)
+    while rest and rest[0].startswith("--"):
+        name, equals, value = rest.pop(0).partition("=")
+        found[name] = value if equals or not rest else rest.pop(0)
+    return found
 
 
 def private(folder: Path) -> None:
