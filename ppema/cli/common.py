@@ -7,7 +7,6 @@ import errno
 import functools
 import io
 import os
-import re
 import shutil
 import signal
 import sys
@@ -18,14 +17,11 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from ppema.errors import PeerError, PpemaError, escaped
-from ppema.log.figure_texts import figure
+from ppema.log.terminal.columns import aligned
 from ppema.ranks import launched_ranks, note_end
 
 if TYPE_CHECKING:
     from ppema.config import Config
-
-# A number in a table.
-_NUMBER = re.compile(r"[0-9,.]+(e[+-][0-9]+)?|nan|-")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -96,30 +92,9 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns on stdout: numbers to the right, words to the left.
-
-    Columns that do not fit into the width of a terminal follow below, beside the first column again.
-    """
-    cells = [list(head), *([figure(cell) if isinstance(cell, float) else escaped(str(cell)) for cell in row] for row in rows)]
-    columns = []
-    for column in zip(*cells, strict=True):
-        width = max(map(len, column))
-        number = all(_NUMBER.fullmatch(cell) for cell in column[1:])
-        columns.append([cell.rjust(width) if number else cell.ljust(width) for cell in column])
-    for part in _parts(columns, shutil.get_terminal_size().columns if sys.stdout.isatty() else None):
-        for row in zip(*part, strict=True):
-            print("  ".join(row).rstrip())
-
-
-def _parts(columns: list[list[str]], width: int | None) -> list[list[list[str]]]:
-    """Columns that fit beside each other in `width`, or in any width if it is None; the first column is in each part."""
-    first, *others = columns
-    parts = [[first]]
-    for column in others:
-        if width is not None and len(parts[-1]) > 1 and sum(len(each[0]) + 2 for each in parts[-1]) + len(column[0]) > width:
-            parts.append([first])
-        parts[-1].append(column)
-    return parts
+    """Print aligned columns on stdout, as `aligned` does in the width of the terminal."""
+    for line in aligned(head, rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else None):
+        print(line)
 
 
 def _one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object, **__: object) -> str:
