@@ -17,7 +17,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from ppema.errors import PeerError, PpemaError, escaped
-from ppema.log.terminal.columns import aligned
+from ppema.log.terminal.aligned import aligned
 from ppema.ranks import launched_ranks, note_end
 
 if TYPE_CHECKING:
