@@ -44,9 +44,9 @@ def _launch(arguments: argparse.Namespace) -> int:
     if importlib.util.find_spec("paddle") is None:
         raise SetupError("paddle is not installed: pip install -r requirements.txt (CPU) or requirements-gpu.txt")
     options = launcher_options(given)
-    if options.get("--nnodes", "1") != "1" and "--master" not in options:
+    if options.get("nnodes", "1") != "1" and "master" not in options:
         raise PpemaError("--nnodes needs --master ADDRESS:PORT, of the first machine and the same on all of them")
-    logs = Path(options.get("--log_dir", "log"))
+    logs = Path(options.get("log_dir", "log"))
     private(logs)
     # Of an argument that is given twice, the launcher takes the second one.
     launcher = Launcher(["--log_level", "ERROR", "--log_dir", str(logs), *given], logs)

@@ -96,11 +96,11 @@ class Launcher:
 
 
 def launcher_options(arguments: Sequence[str]) -> dict[str, str]:
-    """The options of the launcher among its arguments: those before the script. Each has one value."""
+    """The options of the launcher among its arguments, by name: those before the script. Each has one value."""
     found, rest = {}, list(arguments)
-    while rest and rest[0].startswith("--"):
+    while rest and rest[0].startswith("-"):
         name, equals, value = rest.pop(0).partition("=")
-        found[name] = value if equals or not rest else rest.pop(0)
+        found[name.lstrip("-")] = value if equals or not rest else rest.pop(0)
     return found
 
 
