@@ -63,13 +63,14 @@ class ExaminerProcess:
         self._answers, answers = os.pipe()
         # Within a job of the launcher, this process is no rank of it.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PADDLE_")}
+        environment |= {"TMPDIR": str(folder), **_cache(folder)}
         code = f"from ppema.diagnosis.examiner import examine; examine({device!r}, {answers})"
         try:
             with open(self._output, "wb") as output:
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", orphans.__file__, str(os.getpid()), *python_with_ppema(code)],
                     cwd=folder,
-                    env={**environment, "TMPDIR": str(folder)},
+                    env=environment,
                     bufsize=0,
                     stdin=subprocess.PIPE,
                     stdout=output,
@@ -129,3 +130,13 @@ class ExaminerProcess:
         with open(self._output, "rb") as output:
             output.seek(begin)
             return output.read().decode(errors="replace")
+
+
+def _cache(folder: Path) -> dict[str, str]:
+    """The variable that moves the user's cache to `folder`, if it can not be written to: C++ operations are built once."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "ppema"
+    with suppress(OSError):
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(cache, os.W_OK):
+            return {}
+    return {"XDG_CACHE_HOME": str(folder / "cache")}

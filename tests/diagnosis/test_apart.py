@@ -65,3 +65,11 @@ def test_the_output_of_a_check_is_shown_on_demand(tmp_path, capsys):
     for show in (False, True):
         assert len(list(examined([check("raises")], "cpu", tmp_path, show=show))) == 1
         assert ("ValueError: two lines\nof text\n" in capsys.readouterr().err) == show
+
+
+def test_without_a_home_all_checks_share_one_cache(tmp_path, monkeypatch):
+    """A container's user may have none. Each process would compile the C++ operations for itself."""
+    for home, cache in ((tmp_path, "the user's"), ("/proc/none", str(tmp_path / "cache"))):
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setenv("HOME", str(home))
+        assert findings(tmp_path, check("caches"))["caches"].detail == cache
