@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppema.data.order import Plan, epoch_order
+from ppema.ranks import Ranks
 
 plans = st.builds(
     Plan,
@@ -27,6 +28,20 @@ def test_every_sample_once(plan, epoch):
     whole = plan.samples - plan.samples % plan.batch_size
     assert read == order.tolist()[: whole if plan.drop_last else None]
     assert all(len(batch) == plan.batch_size for batch in batches[:-1])
+
+
+@given(plans, st.integers(1, 6))
+def test_ranks_share_each_batch(plan, ranks):
+    order, mine = plan.order(0), [plan.sliced(Ranks(rank, ranks)) for rank in range(ranks)]
+    for step in range(plan.steps_per_epoch):
+        whole = plan.batch(order, step).tolist()
+        parts = [each.batch(order, step).tolist() for each in mine]
+        shares = [each.share_of(step) for each in mine]
+        assert [index for part, share in zip(parts, shares, strict=True) if share for index in part] == whole
+        assert {len(part) for part, share in zip(parts, shares, strict=True) if not share} <= {1}
+        assert all(share in (0.0, len(part) / len(whole)) for part, share in zip(parts, shares, strict=True))
+        assert max(map(len, parts)) - min(len(part) if share else 0 for part, share in zip(parts, shares, strict=True)) <= 1
+        assert {each.size_of(step) for each in mine} == {len(whole)}
 
 
 def test_unshuffled():

@@ -90,17 +90,17 @@ def report(built, selection, rule, switch) -> str:
     return as_text(parts)
 
 
-def guard_report(built, every: int = 1) -> str:
+def guard_report(built, every: int = 1, ranks: int = 1) -> str:
     """A program as a config builds it: forward and backward pass, then the optimizer and an average behind the guard.
 
-    every: the number of micro-batches in a step.
+    every: the number of micro-batches in a step; ranks: the number of processes that train.
     """
     names, plain, momentum = backend().state_names, type(built)(), paddle.optimizer.Momentum(0.1, 0.9)
     with plain.guard():
         paddle.optimizer.Momentum(0.1, 0.9).backward(plain.loss)
     with built.guard():
         averages = [EmaPass("ema", Rule(DECAY)), UpdatePass()]
-        guarded_by(built.main, built.startup, built.loss, momentum, averages, every=every)
+        guarded_by(built.main, built.startup, built.loss, momentum, averages, every=every, ranks=ranks)
     parts = {
         "train program": changes(listing(plain.main), listing(built.main)),
         "state": changes(names(plain.main), names(built.main)),
@@ -136,6 +136,12 @@ def test_a_guarded_program_before_and_after(built, case):
 def test_a_program_with_micro_batches_before_and_after(built):
     with kernels_of("native_accumulate"):
         compare("native_accumulate", guard_report(built, every=4))
+
+
+@pytest.mark.parametrize(("case", "every"), [("native_reduce", 1), ("native_reduce_accumulate", 4)])
+def test_a_program_of_a_rank_before_and_after(built, case, every):
+    with kernels_of(case):
+        compare(case, guard_report(built, every=every, ranks=2))
 
 
 @pytest.mark.parametrize("case", ["norms", "native_norms"])

@@ -14,6 +14,7 @@ from ppema.passes.average import Average
 from ppema.passes.ema import UpdatePass, declare
 from ppema.passes.finite import FinitePass
 from ppema.passes.guard import Guard
+from ppema.passes.parallel.data_parallel import ReducePass, SharePass
 from ppema.passes.switch import SwitchPass
 from ppema.passes.target import Pass, TrainProgram, apply_passes
 from ppema.programs.step import BackwardPass, OptimizePass
@@ -49,14 +50,17 @@ def guarded_by(
     then: Sequence[Pass] = (),
     order: Sequence[str] = (),
     every: int = 1,
+    ranks: int = 1,
 ) -> Guard:
     """Append the gradients of `loss` and, behind a guard, the optimizer's update and the passes `then`.
 
-    every: the number of micro-batches in a step; each counts the same.
+    every: the number of micro-batches in a step; each counts the same. ranks: the number of processes that train.
     """
     target = TrainProgram(main, startup, loss, weight=paddle.full([], 1.0) if every > 1 else None)
     gather, step = ([AccumulatePass(every)], [StepPass()]) if every > 1 else ([], [])
     optimize = OptimizePass(optimizer)
-    apply_passes(target, [BackwardPass(optimizer), *gather, FinitePass(tuple(order)), *step, optimize, *then])
+    share, reduce = ([SharePass(every > 1)], [ReducePass(ranks)]) if ranks > 1 else ([], [])
+    check = FinitePass(tuple(order))
+    apply_passes(target, [*share, BackwardPass(optimizer), *gather, *reduce, check, *step, optimize, *then])
     assert target.guard is not None
     return target.guard

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import paddle
@@ -95,7 +95,7 @@ class ReducePass(Pass):
                 given = paddle.static.data(LOSSES, [1 + len(target.parts)], "float32")
                 own = paddle.stack([late, *target.parts.values()]) * target.weight
                 losses, total = list(paddle.unbind(given + own)), [accumulation.total]
-            statistics = [each.variable * paddle.cast(place.share, each.variable.dtype) for each in moved]
+            statistics = [each.variable * _in_type(place.share, each.variable.dtype) for each in moved]
             values = [place.signals, *losses, *total, *statistics, *(gradient for _, gradient in target.gradients)]
             found = iter(self._sums(target, values))
             signals = next(found)
@@ -112,7 +112,7 @@ class ReducePass(Pass):
                 whole = total[0]
                 factor = place.samples / paddle.where(whole > 0, whole, paddle.ones_like(whole))
                 losses = [each * factor for each in losses]
-                gradients = [each * paddle.cast(factor, each.dtype) for each in gradients]
+                gradients = [each * _in_type(factor, each.dtype) for each in gradients]
         target.gradients = [(parameter, each) for (parameter, _), each in zip(target.gradients, gradients, strict=True)]
         target.loss, target.parts = losses[0], dict(zip(target.parts, losses[1:], strict=True))
         made = target.reduction = Reduction(self.ranks, signals, self._bytes(values), len(self._buckets(values)))
@@ -123,12 +123,11 @@ class ReducePass(Pass):
         found: dict[int, Variable] = {}
         for bucket in self._buckets(values):
             kind = _summed(values[bucket[0]])
-            parts = [paddle.cast(paddle.reshape(values[each], [-1]), getattr(paddle, kind)) for each in bucket]
+            parts = [_in_type(paddle.reshape(values[each], [-1]), getattr(paddle, kind)) for each in bucket]
             whole = target.ir.append_all_reduce(paddle.concat(parts))
             sizes = [_size(values[each]) for each in bucket]
             for each, part in zip(bucket, paddle.split(whole, sizes) if len(bucket) > 1 else [whole], strict=True):
-                shaped = paddle.reshape(part, list(values[each].shape))
-                found[each] = shaped if dtype_name(values[each]) == kind else paddle.cast(shaped, values[each].dtype)
+                found[each] = _in_type(paddle.reshape(part, list(values[each].shape)), values[each].dtype)
         return [found[each] for each in range(len(values))]
 
     def _buckets(self, values: Sequence[Variable]) -> list[list[int]]:
@@ -149,6 +148,11 @@ class ReducePass(Pass):
     @staticmethod
     def _bytes(values: Sequence[Variable]) -> int:
         return sum(_size(value) * np.dtype(_summed(value)).itemsize for value in values)
+
+
+def _in_type(value: Variable, dtype: Any) -> Variable:
+    """`value`, cast to Paddle's type `dtype` unless it is of that type: Paddle's cast would copy it."""
+    return value if value.dtype == dtype else paddle.cast(value, dtype)
 
 
 def _summed(value: Variable) -> str:

@@ -1,0 +1,73 @@
+"""The passes of ranks: buckets, what they refuse, and that all ranks are at one step. Their sums: tests/training/parallel."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from ppema.errors import ConfigError, TrainingError
+from ppema.ir import backend
+from ppema.passes.parallel.data_parallel import ReducePass, SharePass
+from ppema.passes.parallel.reduction import PLACE, Reduction, place_of_rank
+from ppema.passes.target import TrainProgram, apply_passes
+from ppema.programs.step import BackwardPass
+
+
+def reduced(widths: list[int], bucket: int, *, sparse: bool = False) -> TrainProgram:
+    """A program of linear layers without a bias, whose weights have 4·width numbers each. sparse: and of an embedding."""
+    target = TrainProgram(paddle.static.Program(), paddle.static.Program())
+    with backend().fresh_names(), paddle.static.program_guard(target.main, target.startup):
+        x = paddle.static.data("x", [None, 4], "float32")
+        layers = [paddle.nn.Linear(4, width, bias_attr=False) for width in widths]
+        target.loss = sum(each(x).mean() for each in layers)
+        if sparse:
+            embedding = paddle.nn.Embedding(10, 4, sparse=True)
+            target.loss = target.loss + embedding(paddle.static.data("ids", [None], "int64")).mean()
+        optimizer = paddle.optimizer.SGD(0.1)
+        apply_passes(target, [SharePass(False), BackwardPass(optimizer), ReducePass(3, bucket)])
+    return target
+
+
+@pytest.mark.parametrize(
+    ("widths", "bucket", "buckets"),
+    [
+        ([2, 2, 2], 25 << 20, 1),
+        ([16, 16, 16], 3 * 64 * 4, 2),  # the first also holds 3 numbers of the signals and the loss
+        ([1, 100, 1], 64, 3),  # one gradient alone is larger
+    ],
+)
+def test_gradients_go_in_buckets_of_limited_size(widths, bucket, buckets):
+    target = reduced(widths, bucket)
+    sums = [op for op in backend().operations(target.main) if op.kind in ("all_reduce", "all_reduce_")]
+    assert len(sums) == target.reduction.buckets == buckets
+    assert all(op.depth == 0 for op in sums)
+    assert target.reduction.size == 4 * (3 + sum(4 * width for width in widths))
+    assert str(target.reduction) == f"sums 0.0 MiB over 3 ranks, in {buckets} bucket{'s' * (buckets > 1)}"
+
+
+def test_the_gradients_of_ranks_keep_their_order_shapes_and_types():
+    target = reduced([3, 5], 16)
+    assert [(parameter.name, list(gradient.shape)) for parameter, gradient in target.gradients] == [
+        (parameter.name, list(parameter.shape)) for parameter, _ in target.gradients
+    ]
+    assert list(target.loss.shape) == []
+
+
+@pytest.mark.skipif(not paddle.__version__.startswith("2.6"), reason="gradients of embeddings are dense on Paddle 3")
+def test_a_sparse_gradient_is_refused():
+    with pytest.raises(ConfigError, match=r"the gradient of embedding_0\.w_0 is sparse, which ranks can not sum"):
+        reduced([2], 64, sparse=True)
+
+
+def test_ranks_at_different_steps_are_found():
+    made = Reduction(2, None, 0, 1)
+    assert made.stops(np.array([0, 14], np.float32), 7) is False
+    assert made.stops(np.array([1, 14], np.float32), 7) is True
+    with pytest.raises(TrainingError, match="the other ranks are not at step 8"):
+        made.stops(np.array([0, 13], np.float32), 7)
+
+
+def test_the_number_of_a_late_step_is_exact():
+    steps = [place_of_rank(stop=False, step=each, share=0.5, samples=64)[PLACE] for each in (5_000_000_003, 5_000_000_004)]
+    assert steps[1][1] - steps[0][1] == 1
