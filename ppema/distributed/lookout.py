@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from ppema.errors import PeerError, TrainingError
 from ppema.ir.processes.rank_store import RankStore
 from ppema.ranks import Ranks, note_end
 
+_OPENED = itertools.count()  # the lookouts of this process; every rank opens them in the same order
 _TURN = 0.2  # seconds between two looks at the others
 _LONGEST_PAUSE = 0.01  # seconds between two looks at a meeting
 _ALIKE = 1.0  # seconds in which this rank may fail with the same error as the one that failed
@@ -45,14 +47,16 @@ class Lookout:
         Waits until all ranks are here.
         """
         self._ranks, self._patience = ranks, patience
-        self._store, self._met = RankStore(address, ranks.size), 0
+        # The runs of one job, such as a training and an evaluation after it, have keys of their own.
+        folder = f"ppema/{next(_OPENED)}"
+        self._store, self._met = RankStore(address, ranks.size, folder), 0
         self._verdict: Verdict | None = None
         self._failed = False
         self._code: int | None = None  # of the process, after a fault
         self._written = threading.Lock()
         self._closing = False
         self._parent = os.getppid()
-        board = Noticeboard(RankStore(address, ranks.size), ranks.rank)
+        board = Noticeboard(RankStore(address, ranks.size, folder), ranks.rank)
         first = Activity(0, "slow", "starting")
         board.introduce(Neighbour.here(), first)
         began = time.monotonic()
@@ -123,12 +127,12 @@ class Lookout:
         """Wait at the next meeting. No rank arrives at it before all have left the one before, so that one counter does."""
         self._met += 1
         wanted, pause = self._met * self._ranks.size, 0.0
-        here = self._store.add("ppema/met", 1)
+        here = self._store.add("met", 1)
         while here < wanted:
             check()
             time.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause + 0.0002)
-            here = self._store.add("ppema/met", 0)
+            here = self._store.add("met", 0)
 
     def _exit_at_once(self) -> None:
         """After a fault, end without Paddle's own end, which takes seconds, or waits for a rank that is gone."""

@@ -28,31 +28,31 @@ class Noticeboard:
 
     def introduce(self, process: Neighbour, activity: Activity) -> None:
         """Write down the process of this rank and its first activity, before any other rank reads either."""
-        self._store.set(f"ppema/process/{self._rank}", json.dumps(asdict(process)))
+        self._store.set(f"process/{self._rank}", json.dumps(asdict(process)))
         self.publish(activity)
 
     def process(self, rank: int) -> Neighbour:
         """The process of `rank`, which has introduced it."""
-        return Neighbour(**json.loads(self._store.get(f"ppema/process/{rank}")))
+        return Neighbour(**json.loads(self._store.get(f"process/{rank}")))
 
     def publish(self, activity: Activity) -> None:
         """Write down that this rank lives, and its activity."""
         self._beat += 1
-        self._store.set(f"ppema/notice/{self._rank}", json.dumps([self._beat, *activity]))
+        self._store.set(f"notice/{self._rank}", json.dumps([self._beat, *activity]))
 
     def read(self, rank: int) -> Notice:
         """The newest notice of `rank`."""
-        beat, *activity = json.loads(self._store.get(f"ppema/notice/{rank}"))
+        beat, *activity = json.loads(self._store.get(f"notice/{rank}"))
         return Notice(beat, Activity(*activity))
 
     def agree(self, verdict: Verdict) -> Verdict:
         """Write down why the job ends. Returns the first such verdict, which holds for all ranks."""
-        self._store.set(f"ppema/verdict/{self._rank}", json.dumps(asdict(verdict)))
-        if self._store.add("ppema/claimed", 1) == 1:
-            self._store.add("ppema/judge", self._rank + 1)
+        self._store.set(f"verdict/{self._rank}", json.dumps(asdict(verdict)))
+        if self._store.add("claimed", 1) == 1:
+            self._store.add("judge", self._rank + 1)
         return self.verdict() or verdict
 
     def verdict(self) -> Verdict | None:
         """Why the job ends, as the first rank that knew wrote it down; None while it goes on."""
-        judge = self._store.add("ppema/judge", 0)
-        return Verdict(**json.loads(self._store.get(f"ppema/verdict/{judge - 1}"))) if judge else None
+        judge = self._store.add("judge", 0)
+        return Verdict(**json.loads(self._store.get(f"verdict/{judge - 1}"))) if judge else None

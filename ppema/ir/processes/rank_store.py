@@ -19,9 +19,13 @@ class RankStore:
     No call has a time limit: where rank 0 is stopped, none returns. A call raises RuntimeError if rank 0 is gone.
     """
 
-    def __init__(self, address: str, ranks: int):
-        """address: "host:port" of the store, as the launcher's PADDLE_MASTER has it. ranks: their number."""
+    def __init__(self, address: str, ranks: int, folder: str):
+        """address: "host:port" of the store, as the launcher's PADDLE_MASTER has it. ranks: their number.
+
+        folder: of the keys; each run of a job has its own.
+        """
         host, _, port = address.rpartition(":")
+        self._folder = folder
         before = _sockets()
         self._store = core.TCPStore(host, int(port), False, ranks, 30)
         for handle in _sockets() - before:
@@ -30,17 +34,17 @@ class RankStore:
     def set(self, key: str, value: str) -> None:
         """Set a value. Returns before the store has it."""
         with _gone_is_an_error():
-            self._store.set(key, value)
+            self._store.set(f"{self._folder}/{key}", value)
 
     def get(self, key: str) -> str:
         """The value of a key. Waits until there is one."""
         with _gone_is_an_error():
-            return self._store.get(key).decode()
+            return self._store.get(f"{self._folder}/{key}").decode()
 
     def add(self, key: str, number: int) -> int:
         """Add to a counter, which begins with 0, and return it. A key is either a counter or a value."""
         with _gone_is_an_error():
-            return self._store.add(key, number)
+            return self._store.add(f"{self._folder}/{key}", number)
 
 
 @contextmanager
