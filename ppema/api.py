@@ -221,10 +221,10 @@ def predict(
     else:
         found = config_of(config)
     paddle_with("auto" if found is None else found.runtime.threads)
-    from ppema.prediction.predict import Predicting
+    from ppema.prediction.predict import predicted_samples
 
-    made = Predicting(found, inputs, weights=weights, checkpoint=checkpoint, batch_size=batch_size, on_error=on_error)
-    return made.samples()
+    options = {"weights": weights, "checkpoint": checkpoint, "batch_size": batch_size, "on_error": on_error}
+    return predicted_samples(found, inputs, **options)
 
 
 def export(

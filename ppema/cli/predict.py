@@ -76,21 +76,18 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     from ppema.prediction.destination import format_of
     from ppema.prediction.predict import Predicting, is_folder
+    from ppema.programs.all_ranks import all_ranks
 
     if config is not None and is_folder(arguments.weights, config):
         raise PpemaError(f"-c: {arguments.weights} is an exported model, which has its config: leave it out")
     made = format_of(arguments.to, arguments.format)
-    predicting = Predicting(
-        config,
-        arguments.input,
-        weights=arguments.weights,
-        checkpoint=arguments.checkpoint,
-        batch_size=arguments.batch_size,
-        on_error=arguments.on_error,
-    )
-    with closing(predicting):
+    options = {each: getattr(arguments, each) for each in ("weights", "checkpoint", "batch_size", "on_error")}
+    with (
+        all_ranks("auto" if config is None else config.runtime.device) as world,
+        closing(Predicting(config, arguments.input, **options, world=world)) as predicting,
+    ):
         say(f"weights: {predicting.what}", sys.stderr)
-        done, left_out = _written(predicting, arguments, made)
+        done, left_out = _written(predicting, arguments, made) if world.first else _copied(predicting, None, shown=False)
     if left_out:
         say(f"{left_out} of {done + left_out} samples were left out", sys.stderr)
     if arguments.to is not None:
@@ -118,7 +115,7 @@ def _written(predicting: Predicting, arguments: argparse.Namespace, made: FileFo
         raise
 
 
-def _copied(predicting: Predicting, writer: Writer, *, shown: bool) -> tuple[int, int]:
+def _copied(predicting: Predicting, writer: Writer | None, *, shown: bool) -> tuple[int, int]:
     from ppema.prediction.progress_bar import counted
 
     done, left_out = 0, 0
@@ -126,7 +123,7 @@ def _copied(predicting: Predicting, writer: Writer, *, shown: bool) -> tuple[int
         for batch in predicting.batches():
             for name, reason in batch.failed:
                 say(f"left out: {name}: {reason}", sys.stderr)
-            if batch.names:
+            if batch.names and writer is not None:
                 writer.write(batch)
             done, left_out = done + len(batch.names), left_out + len(batch.failed)
             progress(done + left_out)

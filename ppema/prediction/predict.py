@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeGuard, get_args
 
@@ -14,12 +14,15 @@ import numpy as np
 from ppema.config import RAW, Config
 from ppema.config.sections.normalize import numbers_of
 from ppema.data.given.preparation import OnError
-from ppema.data.inputs import InputBatch, InputSource
+from ppema.data.inputs import BatchTurns, InputBatch, InputSource
+from ppema.distributed.world import ALONE, World
 from ppema.errors import DataError, Naming, PpemaError, TrainingError, listed
 from ppema.prediction.exported import open_exported
 from ppema.prediction.predicted import Predicted, PredictedBatch
 from ppema.prediction.predictor import Predictor, open_stored
+from ppema.prediction.rounds import in_rounds
 from ppema.prediction.sources import Opener
+from ppema.programs.all_ranks import all_ranks
 from ppema.programs.executor import is_refusal
 
 _FAR = 50  # standard deviations of training: the mean of a batch of the same kind of data is nearer
@@ -28,6 +31,7 @@ _FAR = 50  # standard deviations of training: the mean of a batch of the same ki
 class Predicting:
     """A model with weights, and a source of inputs for it.
 
+    world: its ranks take turns with the batches, and all get all predictions; rank 0 alone reads the weights of a run.
     config: of the run; None for an exported folder. weights, checkpoint: see `open_stored`; or the path of an exported folder,
     which has a config of its own, without a checkpoint. The name of an average comes before a folder of that name. inputs,
     on_error: see `Opener`. batch_size: that of `data.eval` if None.
@@ -44,18 +48,20 @@ class Predicting:
         checkpoint: str | os.PathLike[str] | None = None,
         batch_size: int | None = None,
         on_error: OnError = "stop",
+        world: World = ALONE,
     ):
         if on_error not in get_args(OnError):
             raise PpemaError(Naming("{on_error}: expected {}, got {!r}", " or ".join(get_args(OnError)), on_error))
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise PpemaError(Naming("{batch_size}: expected an integer >= 1, got {!r}", batch_size))
-        self._on_error = on_error
-        self._predictor = _opened(config, weights, checkpoint)
+        self._on_error, self._world = on_error, world
+        self._predictor = _opened(config, weights, checkpoint, world)
         try:
             self._batch_size = batch_size or _batch_size(self._predictor.config)
             self._source: InputSource = Opener(self._predictor.config, self._predictor.fields, self._batch_size, on_error).open(
                 inputs
             )
+            world.agree({"the number of samples to predict for": self.total}, "the predictions")
         except BaseException:
             self._predictor.close()
             raise
@@ -77,15 +83,23 @@ class Predicting:
         read, or whose numbers an operation refuses, such as a token beyond the vocabulary. Raises TrainingError, with the
         samples of the batch, for an operation that fails otherwise.
         """
-        predicted, failed = 0, 0
-        for given in self._source.batches(self._batch_size):
-            batch, outputs = self._run(given)
-            if batch.names and not predicted:
-                self._compare(batch)
+        predicted, failed, own = 0, 0, self._own()
+        for batch in own if self._world.alone else in_rounds(self._world, own, self._predictor.forms):
+            if batch.names and not predicted and batch.doubt:
+                warnings.warn(batch.doubt, stacklevel=2)
             predicted, failed = predicted + len(batch.names), failed + len(batch.failed)
-            yield PredictedBatch(batch.names, outputs, self._predictor.forms, batch.failed)
+            yield batch
         if not predicted:
             raise DataError(f"no sample could be used: all {failed} were left out")
+
+    def _own(self) -> Iterator[PredictedBatch]:
+        """The batches of this rank."""
+        begun = False
+        for given in self._source.batches(self._batch_size, BatchTurns(self._world.ranks)):
+            batch, outputs = self._run(given)
+            doubt = self._doubt(batch) if batch.names and not begun else ""
+            begun = begun or bool(batch.names)
+            yield PredictedBatch(batch.names, outputs, self._predictor.forms, batch.failed, doubt, batch.more)
 
     def samples(self) -> Iterator[Predicted]:
         """The same sample by sample. A sample that is left out is reported by a warning."""
@@ -112,19 +126,19 @@ class Predicting:
             return self._run(kept)
         return batch, self._outputs(batch, values)
 
-    def _compare(self, batch: InputBatch) -> None:
-        """Warn if the mean of an input is far from that of training, as with pixels in 0..255 in place of 0..1."""
+    def _doubt(self, batch: InputBatch) -> str:
+        """A line if the mean of an input is far from that of training, as with pixels in 0..255 in place of 0..1; else ""."""
         trained = numbers_of(self._predictor.config.data.normalize) or {}
         names = [field.name for field in self._predictor.fields if not field.is_target]
         for name, array in zip(names, batch.arrays, strict=True):
             if name in trained:
                 mean, found = np.mean(trained[name].mean), array.mean(dtype=np.float64)
                 if abs(found - mean) > _FAR * max(trained[name].std):
-                    warnings.warn(
+                    return (
                         f"{name}: the mean of the first batch is {found:.3g}, that of the training data {mean:.3g}: are the "
-                        "inputs in the same unit, such as pixels in 0..1?",
-                        stacklevel=3,
+                        "inputs in the same unit, such as pixels in 0..1?"
                     )
+        return ""
 
     def _refused(self, batch: InputBatch) -> dict[int, str]:
         """The reason by row of each sample that an operation refuses alone. Raises DataError for the first, with "stop"."""
@@ -157,6 +171,19 @@ class Predicting:
         return outputs
 
 
+def predicted_samples(config: Config | None, inputs: Any, **options: Any) -> Iterator[Predicted]:
+    """`ppema.api.predict`, once paddle is loaded. Arguments, result and errors are those of `Predicting`, without its world."""
+    with ExitStack() as opened:
+        world = opened.enter_context(all_ranks("auto" if config is None else config.runtime.device))
+        made = opened.enter_context(closing(Predicting(config, inputs, **options, world=world)))
+        return _samples(made, opened.pop_all())
+
+
+def _samples(made: Predicting, opened: ExitStack) -> Iterator[Predicted]:
+    with opened:
+        yield from made.samples()
+
+
 def is_folder(weights: str | os.PathLike[str] | None, config: Config | None) -> TypeGuard[str | os.PathLike[str]]:
     """Whether `weights` is the path of a folder, and not "raw" or the name of an average of `config`."""
     named = config is not None and weights is not None and os.fspath(weights) in (RAW, *config.averages)
@@ -164,14 +191,17 @@ def is_folder(weights: str | os.PathLike[str] | None, config: Config | None) -> 
 
 
 def _opened(
-    config: Config | None, weights: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None
+    config: Config | None,
+    weights: str | os.PathLike[str] | None,
+    checkpoint: str | os.PathLike[str] | None,
+    world: World,
 ) -> Predictor:
     if is_folder(weights, config):
         if checkpoint is not None:
             raise PpemaError(Naming("{checkpoint}: {} is an exported model: leave it out", os.fspath(weights)))
         return open_exported(Path(weights))
     assert config is not None, "only an exported folder needs no config"
-    return open_stored(config, weights, checkpoint)
+    return open_stored(config, weights, checkpoint, world)
 
 
 def _batch_size(config: Config) -> int:

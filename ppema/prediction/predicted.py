@@ -54,13 +54,16 @@ def probabilities(values: np.ndarray, scores: Scores) -> np.ndarray:
 class PredictedBatch:
     """The predictions of n samples. names: of the samples. outputs: what the model returns, by name, [n, ...].
 
-    forms: of the outputs, by name. failed: name and reason of the samples that were left out before.
+    forms: of the outputs, by name. failed: name and reason of the samples that were left out before. doubt: why its inputs may
+    be in another unit than those of training, or ""; more: whether the next batch belongs to the same turn of a rank.
     """
 
     names: tuple[str, ...]
     outputs: dict[str, np.ndarray]
     forms: Sequence[OutputForm]
     failed: tuple[tuple[str, str], ...] = ()
+    doubt: str = ""
+    more: bool = False
 
     @cached_property
     def probabilities(self) -> dict[str, np.ndarray]:

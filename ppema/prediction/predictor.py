@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from contextlib import closing
@@ -17,6 +18,8 @@ from ppema.checkpoint.tensors import Arrays
 from ppema.config import RAW, Config
 from ppema.data import Field
 from ppema.data.class_names import classes_of
+from ppema.distributed.shared_work import by_first
+from ppema.distributed.world import ALONE, World
 from ppema.environment import choose_threads
 from ppema.evaluation.prepared import normalising
 from ppema.prediction.predicted import OutputForm
@@ -24,9 +27,11 @@ from ppema.programs.device import onednn_of, place_of
 from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader
 from ppema.programs.model.normalization import is_unmeasured
+from ppema.programs.model.shared_config import completed
 from ppema.programs.prediction import Prediction, build_prediction
 from ppema.programs.start import initialise, seed_everything
 from ppema.weights.put import put_fitted
+from ppema.weights.shared_arrays import arrays_of_first
 from ppema.weights.stored_weights import StoredWeights, newest_checkpoint
 
 
@@ -81,25 +86,29 @@ def chosen_weights(config: Config) -> str:
 
 
 def open_stored(
-    config: Config, weights: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None
+    config: Config,
+    weights: str | os.PathLike[str] | None,
+    checkpoint: str | os.PathLike[str] | None,
+    world: World = ALONE,
 ) -> StoredPredictor:
     """The predictor of `weights`: "raw", an average's name, None for `chosen_weights`, or a file *.safetensors.
 
     checkpoint: "last" (None), "best" or a path. The form of the samples is the one that the checkpoint keeps; for an older one,
-    `data.eval` is opened.
+    `data.eval` is opened. world: its rank 0 alone reads the folder of the run.
 
     Raises PpemaError for invalid arguments; ConfigError, DataError, CheckpointError, SetupError.
     """
     choose_threads(config.runtime.threads)
     weights = chosen_weights(config) if weights is None else os.fspath(weights)
-    found = StoredWeights.find(config, weights, checkpoint)
-    config = found.as_trained(config)
+    found = StoredWeights.find(config, weights, checkpoint, world)
+    config = found.as_trained(config, world)
     if found.checkpoint is None:
         what = found.what if found.what == str(found.source) else f"{found.source}: {found.what}"
     else:
         what = f"{found.name} of {found.source}, step {found.step}"
-    fields = _fields(config, found.checkpoint or newest_checkpoint(config))
-    return _prepared(_normalised(config), fields, found.source, found.arrays, what)
+    fields = _fields(config, found.checkpoint, world)
+    config = completed(world, config, _normalised)
+    return _prepared(config, fields, found.source, arrays_of_first(world, lambda: found.arrays), what)
 
 
 def _prepared(config: Config, fields: tuple[Field, ...], source: Path, arrays: Arrays, what: str) -> StoredPredictor:
@@ -133,10 +142,15 @@ def _normalised(config: Config) -> Config:
         return normalising(config, loader)
 
 
-def _fields(config: Config, checkpoint: Checkpoint | None) -> tuple[Field, ...]:
-    """The fields of a sample: those that `checkpoint` keeps, else those of `data.eval`."""
-    saved = checkpoint.manifest.fields if checkpoint is not None else []
-    if saved:
-        return tuple(Field(tuple(each.shape), each.dtype, each.name, each.is_target) for each in saved)
+def _fields(config: Config, checkpoint: Checkpoint | None, world: World) -> tuple[Field, ...]:
+    """The fields of a sample: those that `checkpoint` keeps, or the newest of the run, else those of `data.eval`."""
+
+    def kept() -> bytes:
+        found = checkpoint or newest_checkpoint(config)
+        saved = found.manifest.fields if found is not None else []
+        return json.dumps([(each.shape, each.dtype, each.name, each.is_target) for each in saved]).encode()
+
+    if saved := json.loads(by_first(world, kept, "the form of the samples")):
+        return tuple(Field(tuple(shape), *others) for shape, *others in saved)
     with closing(eval_loader(config)) as loader:
         return loader.fields

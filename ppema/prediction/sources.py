@@ -21,7 +21,7 @@ from ppema.data.given.csv_inputs import CsvForm, CsvInputs
 from ppema.data.given.loader_inputs import LoaderInputs, Stripped, without_targets
 from ppema.data.given.npz_inputs import NpzInputs
 from ppema.data.given.preparation import OnError, Preparation, of_inputs, refuse_random
-from ppema.data.inputs import InputBatch, InputSource
+from ppema.data.inputs import BatchTurns, InputBatch, InputSource
 from ppema.data.pictures.decoding import SUFFIXES
 from ppema.data.pictures.picture_source import PictureSource
 from ppema.data.pictures.preprocessing import Preprocessing, has_pictures
@@ -47,10 +47,10 @@ class Chained:
         totals = [each.total for each in self.sources]
         return None if None in totals else sum(total for total in totals if total is not None)
 
-    def batches(self, batch_size: int) -> Iterator[InputBatch]:
+    def batches(self, batch_size: int, turns: BatchTurns) -> Iterator[InputBatch]:
         """See `InputSource`. A batch has samples of one source."""
         for source in self.sources:
-            yield from source.batches(batch_size)
+            yield from source.batches(batch_size, turns)
 
 
 @dataclass(frozen=True)

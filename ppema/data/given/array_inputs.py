@@ -9,7 +9,7 @@ import numpy as np
 
 from ppema.data.fields import as_array
 from ppema.data.given.preparation import Preparation
-from ppema.data.inputs import InputBatch
+from ppema.data.inputs import BatchTurns, InputBatch
 from ppema.errors import DataError, listed
 from ppema.user_code.names import did_you_mean
 
@@ -44,10 +44,10 @@ class ArrayInputs:
         """The number of samples."""
         return len(self._arrays[0])
 
-    def batches(self, batch_size: int) -> Iterator[InputBatch]:
+    def batches(self, batch_size: int, turns: BatchTurns) -> Iterator[InputBatch]:
         """See `InputSource`. Samples are named "[0]", "[1]", ..."""
         prepared = self._how.started("inputs")
-        for start in range(0, self.total, batch_size):
+        for start in filter(lambda start: turns.mine(), range(0, self.total, batch_size)):
             indices = np.arange(start, min(start + batch_size, self.total))
             rows = [array[start : start + batch_size] for array in self._arrays]
             yield prepared.batch([f"[{index}]" for index in indices], indices, rows)

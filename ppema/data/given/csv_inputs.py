@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppema.data.given.preparation import Preparation
-from ppema.data.inputs import InputBatch
+from ppema.data.inputs import BatchTurns, InputBatch
 from ppema.data.sets.csv_table import CellError, CsvRow, csv_rows, row_numbers
 from ppema.errors import DataError, printable
 
@@ -64,16 +64,19 @@ class CsvInputs:
     def total(self) -> None:
         """None: the number of rows is not known before the end."""
 
-    def batches(self, batch_size: int) -> Iterator[InputBatch]:
+    def batches(self, batch_size: int, turns: BatchTurns) -> Iterator[InputBatch]:
         """See `InputSource`. Samples are named "file.csv:2", by their lines."""
         prepared = self._how.started(self._path)
-        rows, numbers = self._samples(), itertools.count()
+        rows = enumerate(self._samples())
         while some := list(itertools.islice(rows, batch_size)):
-            values, names, failed = list[list[float]](), list[str](), list[tuple[str, str]]()
-            for row in some:
+            if not turns.mine():
+                continue
+            values, names, failed, numbers = list[list[float]](), list[str](), list[tuple[str, str]](), list[int]()
+            for number, row in some:
                 try:
                     values.append(self._values(row))
                     names.append(f"{self._path}:{row.line}")
+                    numbers.append(number)
                 except CellError as error:
                     if self._how.on_error == "stop":
                         raise DataError(f"{self._path}:{row.line}:{error.column + 1}: {error.message}") from None
@@ -81,8 +84,7 @@ class CsvInputs:
             if not values:
                 yield InputBatch((), (), tuple(failed))
                 continue
-            indices = np.array([next(numbers) for _ in values])
-            made = prepared.batch(names, indices, [np.array(values, np.float32)])
+            made = prepared.batch(names, np.array(numbers), [np.array(values, np.float32)])
             yield InputBatch(made.names, made.arrays, (*failed, *made.failed))
 
     def _samples(self) -> Iterator[CsvRow]:

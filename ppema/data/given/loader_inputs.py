@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ppema.config.sections.transform_spec import TransformSpec
 from ppema.data.dataset import Dataset
 from ppema.data.fields import FieldNames
 from ppema.data.given.preparation import Preparation, finite
-from ppema.data.inputs import InputBatch
+from ppema.data.inputs import BatchTurns, InputBatch
 from ppema.data.layout import Layout, Padding
 from ppema.data.loader import Batch, Loader
 from ppema.errors import DataError
@@ -72,21 +72,22 @@ class LoaderInputs:
         """The number of samples."""
         return self._loader.samples
 
-    def batches(self, batch_size: int) -> Iterator[InputBatch]:
+    def batches(self, batch_size: int, turns: BatchTurns) -> Iterator[InputBatch]:
         """See `InputSource`. The batches are those of the loader, whose size is `batch_size`."""
         assert batch_size == self._loader.batch_size, "the loader was opened for this size"
-        step = 0
+        ranks = turns.take(self._loader.steps_per_epoch)
+        step = ranks.rank
         with closing(self._loader):
             while step < self._loader.steps_per_epoch:
                 try:
-                    for batch in self._loader.epoch(0, step):
+                    for batch in self._loader.epoch(0, step, ranks=ranks):
                         yield self._taken(batch)
-                        step += 1
+                        step += ranks.size
                 except DataError:
                     if self._how.on_error == "stop":
                         raise
                     yield from self._each(step * batch_size, batch_size)
-                    step += 1
+                    step += ranks.size
 
     def _taken(self, batch: Batch) -> InputBatch:
         names = tuple(f"{self._loader.label}[{index}]" for index in batch.indices.tolist())
@@ -95,12 +96,13 @@ class LoaderInputs:
     def _each(self, start: int, count: int) -> Iterator[InputBatch]:
         """The samples from `start`, each read alone: one of them can not be read."""
         loader = self._loader
-        every = np.setdiff1d(np.arange(len(loader.dataset)), loader.others)
-        for index in every[start : start + count].tolist():
+        every = np.setdiff1d(np.arange(len(loader.dataset)), loader.others)[start : start + count].tolist()
+        for index in every:
             try:
                 one = loader.part(np.array([index]), batch_size=1, workers=0, transforms=self._transforms)
                 with closing(one):
-                    yield self._taken(next(one.epoch(0)))
+                    made = self._taken(next(one.epoch(0)))
             except DataError as error:
                 reason = str(error).removeprefix(f"{loader.label}: sample {index}: ")
-                yield InputBatch((), (), ((f"{loader.label}[{index}]", reason),))
+                made = InputBatch((), (), ((f"{loader.label}[{index}]", reason),))
+            yield replace(made, more=index != every[-1])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ppema.data.given.preparation import Preparation
-from ppema.data.inputs import InputBatch
+from ppema.data.inputs import BatchTurns, InputBatch
 from ppema.data.sets.files import existing_file
 from ppema.errors import DataError, listed, one_line, printable
 from ppema.user_code.names import did_you_mean
@@ -65,7 +65,7 @@ class NpzInputs:
         """The number of samples."""
         return self._members[0].shape[0]
 
-    def batches(self, batch_size: int) -> Iterator[InputBatch]:
+    def batches(self, batch_size: int, turns: BatchTurns) -> Iterator[InputBatch]:
         """See `InputSource`. Samples are named "file.npz[0]", ..."""
         prepared = self._how.started(self._path)
         with ExitStack() as opened:
@@ -80,7 +80,8 @@ class NpzInputs:
                     rows = [each.rows(len(indices)) for each in reading]
                 except _FAULTS as error:
                     raise DataError(f"{self._path}: damaged: {one_line(error)}") from error
-                yield prepared.batch([f"{self._path}[{index}]" for index in indices], indices, rows)
+                if turns.mine():
+                    yield prepared.batch([f"{self._path}[{index}]" for index in indices], indices, rows)
 
 
 @dataclass(frozen=True)

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from typing import Literal
 
 import numpy as np
 
-from ppema.data.inputs import InputBatch
+from ppema.data.inputs import BatchTurns, InputBatch
 from ppema.data.pictures.picture_files import PictureFiles
 from ppema.data.pictures.preprocessing import PictureReader, Preprocessing
 from ppema.errors import DataError, escaped
 
 _TOGETHER = 16  # files that a thread decodes at a time: handing over one alone takes as long as a small picture
 _AHEAD = 4  # such lots for each thread, decoded or being decoded
+# Paths, each with its picture before the transforms, or with the reason for none.
+Decoded = Generator[tuple[str, np.ndarray | DataError], None, None]
 
 
 class PictureSource:
     """The picture files in `paths` as an InputSource (see `ppema.data.inputs`). `PictureFiles` describes which, in what order.
 
     on_error: "skip" leaves out a file that can not be read, and names it in a batch's `failed`; "stop" raises DataError.
-    threads: those that decode; None: as many as there are processors for this process.
+    threads: those that decode; None: as many as there are processors for this process and the other ranks of its machine.
 
     Raises as PictureFiles does.
     """
@@ -40,39 +43,50 @@ class PictureSource:
         self._reader = PictureReader(preprocessing)
         self._shape = preprocessing.shape
         self._skips = on_error == "skip"
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads
 
     @property
     def total(self) -> int:
         """The number of files, also of those that can not be read."""
         return len(self._files)
 
-    def batches(self, batch_size: int) -> Iterator[InputBatch]:
-        """The pictures in batches of `batch_size`; the last may have fewer, and none if it carries `failed`.
+    def batches(self, batch_size: int, turns: BatchTurns) -> Iterator[InputBatch]:
+        """See `InputSource`. The pictures of `batch_size` files each, without those that are left out.
 
         Raises DataError for a file that can not be read, unless it is left out. A batch is made again by each call.
         """
+        sizes = deque[int]()
+
+        def own() -> Iterator[tuple[str, str | None]]:
+            files = iter(self._files)
+            while some := list(islice(files, batch_size)):
+                if turns.mine():
+                    sizes.append(len(some))
+                    yield from some
+
+        threads = self._threads or max(1, len(os.sched_getaffinity(0)) // turns.ranks.local_size)
+        with closing(self._decoded(own(), threads)) as decoded:
+            while some := list(islice(decoded, 1)):
+                some += islice(decoded, sizes.popleft() - 1)
+                yield self._batch_of(some)
+
+    def _batch_of(self, decoded: Sequence[tuple[str, np.ndarray | DataError]]) -> InputBatch:
         names, pictures, failed = list[str](), list[np.ndarray](), list[tuple[str, str]]()
-        for path, picture in self._decoded():
+        for path, picture in decoded:
             if isinstance(picture, DataError):
                 failed.append(self._left_out(path, picture))
-                continue
-            names.append(path)
-            pictures.append(picture)
-            if len(names) == batch_size:
-                yield self._batch(names, pictures, failed)
-                names, pictures, failed = [], [], []
-        if names or failed:
-            yield self._batch(names, pictures, failed)
+            else:
+                names.append(path)
+                pictures.append(picture)
+        return self._batch(names, pictures, failed)
 
-    def _decoded(self) -> Iterator[tuple[str, np.ndarray | DataError]]:
+    def _decoded(self, files: Iterator[tuple[str, str | None]], threads: int) -> Decoded:
         """Each file with its picture before the transforms, or with the reason for none."""
-        files = iter(self._files)
         waiting: deque[Future[list[tuple[str, np.ndarray | DataError]]]] = deque()
-        pool = ThreadPoolExecutor(self._threads, "ppema pictures")
+        pool = ThreadPoolExecutor(threads, "ppema pictures")
         try:
             while True:
-                while len(waiting) < _AHEAD * self._threads and (lot := list(islice(files, _TOGETHER))):
+                while len(waiting) < _AHEAD * threads and (lot := list(islice(files, _TOGETHER))):
                     waiting.append(pool.submit(self._decode, lot))
                 if not waiting:
                     return

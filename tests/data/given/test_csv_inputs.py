@@ -10,6 +10,7 @@ import pytest
 from ppema.data import Field
 from ppema.data.given.csv_inputs import CsvForm, CsvInputs
 from ppema.data.given.preparation import Preparation
+from ppema.data.inputs import BatchTurns
 from ppema.errors import DataError
 
 HOW = Preparation((Field((2,), "float32", "input_0"),))
@@ -22,7 +23,9 @@ def write(tmp_path, text, name="a.csv"):
 
 
 def read(path, form=FORM, how=HOW):
-    return [(batch.names, *map(np.ndarray.tolist, batch.arrays)) for batch in CsvInputs(path, how, form).batches(2)]
+    return [
+        (batch.names, *map(np.ndarray.tolist, batch.arrays)) for batch in CsvInputs(path, how, form).batches(2, BatchTurns())
+    ]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +80,7 @@ def test_columns_in_another_order_than_the_training_table_are_refused(tmp_path):
 
 def test_bad_rows_are_left_out_and_named(tmp_path):
     path = write(tmp_path, "a,b\n1,x\n,\n3,4\n")
-    batches = list(CsvInputs(path, Preparation(HOW.fields, on_error="skip"), FORM).batches(2))
+    batches = list(CsvInputs(path, Preparation(HOW.fields, on_error="skip"), FORM).batches(2, BatchTurns()))
     assert [batch.names for batch in batches] == [(), (f"{path}:4",)]
     assert batches[0].failed == ((f"{path}:2", "column 2: not a number: 'x'"), (f"{path}:3", "column 1: no value"))
 

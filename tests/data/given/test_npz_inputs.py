@@ -11,6 +11,7 @@ from ppema.config.sections.transform_spec import TransformSpec
 from ppema.data import Field
 from ppema.data.given.npz_inputs import NpzInputs
 from ppema.data.given.preparation import Preparation
+from ppema.data.inputs import BatchTurns
 from ppema.errors import DataError
 
 X, IDS = Field((3,), "float32", "x"), Field((), "int64", "ids")
@@ -18,7 +19,7 @@ VALUES = np.arange(15.0).reshape(5, 3)
 
 
 def read(source, size=2):
-    return list(source.batches(size))
+    return list(source.batches(size, BatchTurns()))
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

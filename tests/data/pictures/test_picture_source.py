@@ -6,17 +6,20 @@ import struct
 import threading
 import warnings
 import zlib
+from itertools import zip_longest
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ppema.data.inputs import BatchTurns
 from ppema.data.pictures import decoding
 from ppema.data.pictures.decoding import MOST_PIXELS
 from ppema.data.pictures.picture_files import PictureFiles
 from ppema.data.pictures.picture_source import PictureSource
 from ppema.data.pictures.preprocessing import Preprocessing
 from ppema.errors import DataError
+from ppema.ranks import Ranks
 
 GREY = Preprocessing(channels=1, size=(2, 3), input="x", shape=(1, 2, 3))
 UNSIZED = Preprocessing(channels=1, size=None, input="x", shape=(1, 2, 3))
@@ -34,7 +37,7 @@ def found(*paths):
 
 def all_of(source, batch_size=4):
     """Names, the grey of each, and (name, reason) of those left out."""
-    batches = list(source.batches(batch_size))
+    batches = list(source.batches(batch_size, BatchTurns()))
     names = [name for batch in batches for name in batch.names]
     greys = [round(float(picture.mean()) * 255) for batch in batches for picture in batch.arrays[0]]
     return names, greys, [each for batch in batches for each in batch.failed]
@@ -78,11 +81,24 @@ def test_batches_keep_the_order_for_any_number_of_threads(tmp_path, threads):
         save(tmp_path / f"{number:03}.png", number)
     source = PictureSource([tmp_path], GREY, threads=threads)
     assert source.total == 100
-    batches = list(source.batches(32))
+    batches = list(source.batches(32, BatchTurns()))
     assert [len(batch.names) for batch in batches] == [32, 32, 32, 4]
     assert [batch.arrays[0].shape[1:] for batch in batches] == [(1, 2, 3)] * 4
     names, greys, failed = all_of(source, 7)
     assert (names, greys, failed) == ([str(tmp_path / f"{each:03}.png") for each in range(100)], list(range(100)), [])
+
+
+def test_ranks_decode_the_files_of_their_turns(tmp_path):
+    """Files that are left out do not move others into another batch."""
+    for number in range(23):
+        save(tmp_path / f"{number:02}.png", number)
+    (tmp_path / "05.png").write_text("no picture")
+    source = PictureSource([tmp_path], GREY, "skip")
+    whole = [(each.names, each.failed) for each in source.batches(4, BatchTurns())]
+    assert [len(names) for names, _ in whole] == [4, 3, 4, 4, 4, 3]
+    for size in (2, 5, 8):
+        parts = [list(source.batches(4, BatchTurns(Ranks(rank, size)))) for rank in range(size)]
+        assert [(each.names, each.failed) for turn in zip_longest(*parts) for each in turn if each is not None] == whole
 
 
 def chunk(kind, data):
@@ -149,7 +165,7 @@ def test_stop_ends_at_the_first_broken_file_after_the_batches_before_it(tmp_path
         save(tmp_path / f"{number:02}.png", number)
     (tmp_path / "20.png").write_text("no picture")
     (tmp_path / "30.png").write_text("no picture")
-    batches = PictureSource([tmp_path], GREY).batches(8)
+    batches = PictureSource([tmp_path], GREY).batches(8, BatchTurns())
     assert [len(next(batches).names) for _ in range(2)] == [8, 8]
     with pytest.raises(DataError, match=rf"^{tmp_path}/20\.png: {NO_IMAGE}$"):
         next(batches)
@@ -184,7 +200,7 @@ def test_transforms_of_pictures_of_several_sizes(tmp_path):
     assert names == [f"{tmp_path}/a.png"]
     assert failed == [(f"{tmp_path}/b.png", other.format("8, 9")), (f"{tmp_path}/c.png", other.format("4, 4"))]
     with pytest.raises(DataError, match=rf"^{tmp_path}/b\.png: float32 \[1, 8, 9\] after the transforms"):
-        list(PictureSource([tmp_path], small).batches(3))
+        list(PictureSource([tmp_path], small).batches(3, BatchTurns()))
 
 
 def test_what_may_not_be_read(tmp_path, monkeypatch):
