@@ -152,7 +152,7 @@ class Config(Section):
         except ValidationError as error:
             found += in_our_words(error, cls)
         if config is not None:
-            found += _nothing_to_draw(config)
+            found += [*_nothing_to_draw(config), *_not_drawn(config)]
         if config is None or found:
             raise ConfigError(Problem(path, message) for path, message in found)
         return config
@@ -237,6 +237,17 @@ def _nothing_to_draw(config: Config) -> list[tuple[Path, str]]:
     if not config.board.confusion or any(metric.name == "confusion_matrix" for metric in config.metrics):
         return []
     return [(("board", "confusion"), "no metric is a confusion_matrix: add it to `metrics`")]
+
+
+def _not_drawn(config: Config) -> list[tuple[Path, str]]:
+    """The problems of sharded averages beside what the board draws of whole averages."""
+    drawn = [key for key in ("histograms", "pictures") if getattr(config.board, key)]
+    return [
+        (("averages", name, "sharded"), f"can not be combined with board.{key}, which draws whole averages")
+        for name, average in config.averages.items()
+        if average.sharded
+        for key in drawn
+    ]
 
 
 def _two_losses(value: Any) -> list[tuple[Path, str]]:

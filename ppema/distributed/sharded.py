@@ -56,6 +56,11 @@ class ShardedAverages:
             held[each]: (np.dtype(types[each]), shape) for held in self._held(name) for each, shape in sharding.shapes.items()
         }
 
+    def own(self, name: str) -> dict[str, np.ndarray]:
+        """The pieces of the average `name` that this rank holds, by the shared variables. They may change with the next run."""
+        _, sharding = self._shared[name]
+        return {held[each]: scope.shared(self._scope, held[each]) for held in self._held(name) for each in sharding.own}
+
     def whole(self, name: str) -> Iterator[tuple[str, np.ndarray]]:
         """Put the average `name` together: its shared variables, and the whole array of each.
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from ppema.averaging.decay import step_size, weight_after
 from ppema.averaging.health import Reading, Tally, layer_groups, tally, window
+from ppema.averaging.shards import Piece
+from ppema.distributed.world import ALONE, World
 from ppema.ir import scope
 from ppema.passes.select import chosen
 from ppema.programs.build import Programs
@@ -25,13 +27,16 @@ _ROUNDING = 1e-6
 class _Seen:
     """An average after `step`.
 
-    groups: its tallies by layer group; weights, shadows: checksums of its weights and of its shadows, in the model's order.
+    groups: its tallies by layer group; weights, shadows: checksums of its weights and of its shadows, in the model's order, of
+    those that this rank holds; moved: whether any shadow, of all ranks, differs from the
+    measurement before.
     """
 
     step: int
     groups: dict[str, Tally] = field(default_factory=dict)
     weights: list[int] = field(default_factory=list)
     shadows: list[int] = field(default_factory=list)
+    moved: bool = True
 
     @property
     def total(self) -> Tally:
@@ -41,12 +46,17 @@ class _Seen:
 class Health:
     """Measures the averages of a run, each over the trained parameters that it covers. It changes no variable.
 
-    BatchNorm's statistics are omitted: their scale differs, and they move even if the weights do not.
+    BatchNorm's statistics are omitted: their scale differs, and they move even if the weights do not. Ranks that share an
+    average add up what they measure of their parts, so that all of them have the figures of the whole.
     """
 
-    def __init__(self, programs: Programs, where: Any, step: int):
-        """where: the scope of `programs`; step: the step of the first measurement, with which later ones are compared."""
-        self._scope = where
+    def __init__(self, programs: Programs, where: Any, step: int, world: World = ALONE):
+        """where: the scope of `programs`; step: the step of the first measurement, with which later ones are compared.
+
+        world: the ranks, all of which measure at the same steps.
+        """
+        self._scope, self._world = where, world
+        self._shared = [name for name, average in programs.averages.items() if average.sharding is not None]
         self._rules = {name: average.rule for name, average in programs.averages.items()}
         self._weights = {name: average.weight for name, average in programs.averages.items()}
         self._covered = _covered(programs)
@@ -57,7 +67,7 @@ class Health:
     def measure(self, step: int) -> dict[str, Reading]:
         """Measure every average after `step`. Returns a Reading for each name.
 
-        Each variable is read once. At most one variable and one of its averages are in memory at a time.
+        Each variable is read once. At most one variable and one of its averages are in memory at a time. Raises PeerError.
         """
         alphas = {name: self._lossy_alpha(name, step) for name in self._rules}
         self._before, self._now = self._now, {name: _Seen(step) for name in self._rules}
@@ -65,13 +75,20 @@ class Health:
             theta = scope.get(self._scope, variable)
             checksum = _checksum(theta)
             for name, held in averages.items():
-                shadow, seen = scope.get(self._scope, held.shadow), self._now[name]
-                seen.groups[held.group] = seen.groups.get(held.group, Tally()) + tally(theta, shadow, alphas[name])
+                seen = self._now[name]
                 seen.weights.append(checksum)
+                seen.groups.setdefault(held.group, Tally())
+                if held.piece is not None and not held.piece.size:
+                    continue
+                shadow = scope.get(self._scope, held.shadow)
+                seen.groups[held.group] += tally(theta if held.piece is None else held.piece.of(theta), shadow, alphas[name])
                 seen.shadows.append(_checksum(shadow))
                 if held.rest is not None:
                     # A slow average moves first in the lost parts that it keeps.
                     seen.shadows.append(_checksum(scope.get(self._scope, held.rest)))
+        for name, seen in self._now.items():
+            seen.moved = seen.shadows != self._before[name].shadows
+        self._add_up()
         return {name: self._reading(name) for name in self._rules}
 
     def stopped(self) -> list[str]:
@@ -86,7 +103,7 @@ class Health:
                 lost = f"float32 rounds {100 * now.total.stalled:.0f} % of its updates away"
                 decay = f"decay {rule.decay_at(now.step):.10g}"
                 found[name] = f"{lost} ({decay}); use precision: compensated, or a shorter average"
-            elif updated and now.shadows == before.shadows:
+            elif updated and not now.moved:
                 why = f"none of its numbers changed in the last {now.step - before.step} steps, though the weights did"
                 found[name] = f"{why}; look for bad values in it, or use a shorter average"
         return self._fresh("stopped", {name: f"has stopped moving: {why}" for name, why in found.items()})
@@ -112,6 +129,22 @@ class Health:
         fresh = [f"the average {name!r} {text}" for name, text in found.items() if (name, reason) not in self._warned]
         self._warned |= {(name, reason) for name in found}
         return fresh
+
+    def _add_up(self) -> None:
+        """Add up the measurements of the averages that ranks share."""
+        if not self._shared:
+            return
+        every = [self._now[name] for name in self._shared]
+        groups = [(seen, group) for seen in every for group in seen.groups]  # the same on all ranks
+        tallies = [seen.groups[group] for seen, group in groups]
+        numbers = [number for each in tallies for number in (each.difference, each.norm, each.differing, each.kept)]
+        self._world.meet("the health of averages")
+        found = self._world.sum(np.array([*numbers, *(seen.moved for seen in every)], np.float64)).tolist()
+        for place, (seen, group) in enumerate(groups):
+            difference, norm, differing, kept = found[4 * place : 4 * place + 4]
+            seen.groups[group] = Tally(difference, norm, int(differing), int(kept))
+        for seen, moved in zip(every, found[4 * len(groups) :], strict=True):
+            seen.moved = moved > 0
 
     def _reading(self, name: str) -> Reading:
         rule, seen = self._rules[name], self._now[name]
@@ -146,12 +179,14 @@ class Health:
 class _Held:
     """The variables in which an average keeps one parameter, by name.
 
-    shadow: the average; rest: the part lost by rounding, None if it is not kept; group: the parameter's layer group.
+    shadow: the average; rest: the part lost by rounding, None if it is not kept; group: the parameter's layer group; piece: of
+    the parameter, which this rank averages, maybe an empty one; None: it is averaged whole.
     """
 
     shadow: str
     rest: str | None
     group: str
+    piece: Piece | None
 
 
 def _covered(programs: Programs) -> dict[str, dict[str, _Held]]:
@@ -167,7 +202,8 @@ def _covered(programs: Programs) -> dict[str, dict[str, _Held]]:
         names.sort(key=lambda name: order.get(name, len(order)))
         groups = layer_groups([place_of.get(name, name) for name in names])
         for name in names:
-            held = _Held(average.shadow_of[name], average.rest_of.get(name), groups[place_of.get(name, name)])
+            piece = None if average.sharding is None else average.sharding.own.get(name, Piece(0, 0))
+            held = _Held(average.shadow_of[name], average.rest_of.get(name), groups[place_of.get(name, name)], piece)
             covered.setdefault(average.master_of.get(name, name), {})[key] = held
     return covered
 

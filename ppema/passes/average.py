@@ -58,6 +58,14 @@ class Average:
         return {} if self.sharding is None else self.sharding.cuts
 
     @property
+    def read(self) -> dict[str, str]:
+        """The shadows that a test program of the average reads, by parameter: all; of a shared average the measured statistics.
+
+        The other values of a shared average are put in place of the raw weights (`distributed/sharded.py`).
+        """
+        return self.shadow_of if self.sharding is None else {name: self.shadow_of[name] for name in self.recalibrated}
+
+    @property
     def state_names(self) -> list[str]:
         """The names of the average's whole state, as a checkpoint must hold it: shadows, rests, count and weight."""
         return [*self.shadow_of.values(), *self.rest_of.values(), self.count, self.weight]

@@ -17,7 +17,7 @@ from ppema.passes.average import Average, rest_name, shadow_name
 from ppema.passes.recalibrate import moving_statistics
 from ppema.passes.select import Choice, Selection, chosen
 from ppema.passes.target import Pass, TrainProgram
-from ppema.ranks import Ranks
+from ppema.ranks import ONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class EmaPass(Pass):
     rule: Rule
     selection: Selection = field(default_factory=Selection)
     places: Mapping[str, str] = field(default_factory=dict)
-    ranks: Ranks = field(default_factory=Ranks)
+    ranks: Ranks = ONE
 
     def apply(self, target: TrainProgram) -> Average:
         """The new average. Raises AverageError as `declare` does, and ConfigError as `Selection.choose` does."""
@@ -64,13 +64,13 @@ def declare(
     parameters: Sequence[Parameter],
     recalibrated: Sequence[Parameter] = (),
     choices: Sequence[Choice] = (),
-    ranks: Ranks | None = None,
+    ranks: Ranks = ONE,
 ) -> Average:
     """Add an average's variables to `target`, and their initial values to its startup program.
 
     parameters: the averaged variables. recalibrated: BatchNorm statistics whose shadow is measured later, and never updated.
     choices: how the average treats each parameter, and why.
-    ranks: those that share the averaged variables; not without bias correction. None: this process alone.
+    ranks: those that share the averaged variables; not without bias correction.
 
     Raises AverageError if there is no parameter, if the name is taken, if a parameter's type has no shadow, and if there are
     fewer numbers than ranks. Raises it also if a shadow begins with its parameter's initial value and the startup program gives
@@ -79,7 +79,7 @@ def declare(
     ir, main, startup = target.ir, target.main, target.startup
     shadow_of = _names(name, parameters, recalibrated)
     rest_of = {p.name: rest_name(shadow_of[p.name]) for p in parameters if rule.precision == "compensated"}
-    sharding = None if ranks is None or ranks.size == 1 else _sharding(name, parameters, ranks)
+    sharding = None if ranks.size == 1 else _sharding(name, parameters, ranks)
     own = parameters if sharding is None else [p for p in parameters if p.name in sharding.own]
     shapes = {p.name: p.shape if sharding is None else sharding.held_shape(p.name) for p in own}
     # Named after the first shadow: two programs may share a scope and give their averages the same name.

@@ -37,6 +37,7 @@ from ppema.checkpoint.state import State
 from ppema.checkpoint.tensors import Image
 from ppema.config import Config
 from ppema.config.horizon import Horizon
+from ppema.distributed.sharded import ShardedAverages
 from ppema.errors import CheckpointError
 from ppema.ir import scope
 from ppema.programs.build import Programs
@@ -157,12 +158,13 @@ class Snapshots:
         return found
 
     def take(
-        self, config: Config, programs: Programs, where: Any, horizon: Horizon, state: State
+        self, config: Config, programs: Programs, where: Any, horizon: Horizon, state: State, shards: ShardedAverages
     ) -> Callable[[], object] | None:
         """Copy a snapshot out of the scope `where` of a run at `state`.
 
-        Returns a function that writes it, or None if no average with a sigma_rel has started. The function raises TrainingError
-        if the write fails; earlier snapshots then stay unchanged.
+        shards: the averages that ranks share; all of these take the snapshot then, and the first one writes it. Returns a
+        function that writes it, or None if no average with a sigma_rel has started. The function raises TrainingError if the
+        write fails; earlier snapshots then stay unchanged. Raises PeerError.
         """
         tracked = _tracked(config, programs, state.updates)
         if not tracked:
@@ -172,7 +174,10 @@ class Snapshots:
             average = programs.averages[name]
             # A recalibrated statistic has a shadow, but it is no average.
             shadows = ((variable, each) for variable, each in average.shadow_of.items() if variable not in average.recalibrated)
-            parts[f"average-{name}"] = {variable: scope.get(where, shadow) for variable, shadow in shadows}
+            shared = {held: array.copy() for held, array in shards.whole(name)} if name in shards else {}
+            parts[f"average-{name}"] = {
+                variable: shared[shadow] if shadow in shared else scope.get(where, shadow) for variable, shadow in shadows
+            }
         covered = set.intersection(*(set(arrays) for arrays in parts.values()))
         names = [parameter.name for parameter in programs.model.parameters]
         parts[_REST] = {name: scope.get(where, name) for name in names if name not in covered}

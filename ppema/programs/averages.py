@@ -14,21 +14,25 @@ from ppema.passes.ema import EmaPass, UpdatePass
 from ppema.passes.select import Selection
 from ppema.passes.switch import SwitchPass
 from ppema.passes.target import Pass
+from ppema.ranks import ONE, Ranks
 from ppema.user_code.blame import building
 
 
-def average_passes(specs: Mapping[str, AverageSpec], horizon: Horizon, places: Mapping[str, str]) -> list[Pass]:
+def average_passes(
+    specs: Mapping[str, AverageSpec], horizon: Horizon, places: Mapping[str, str], ranks: Ranks = ONE
+) -> list[Pass]:
     """The passes that add the averages `specs` to a train program, update them, and overwrite the weights, in this order.
 
-    places: for each variable's name its place in the model. Raises ConfigError for an average or an overwriting that would
-    start after the end of the run.
+    places: for each variable's name its place in the model; ranks: those that train. Raises ConfigError for an average or an
+    overwriting that would start after the end of the run.
     """
     added: list[Pass] = []
     switches: list[Pass] = []
     for name, spec in specs.items():
         with building(name):
             rule = rule_of(spec, horizon)
-        added.append(EmaPass(name, rule, Selection(spec.include, spec.exclude, spec.batch_norm), places))
+        selection = Selection(spec.include, spec.exclude, spec.batch_norm)
+        added.append(EmaPass(name, rule, selection, places, ranks if spec.sharded else ONE))
         if spec.overwrite_every is not None:
             with building(name, "overwrite_every"):
                 switch = SwitchPass(name, horizon.steps(spec.overwrite_every), spec.overwrite_mix)

@@ -39,6 +39,7 @@ from ppema.programs.model.mixing import Mixing
 from ppema.programs.phases import LAST, Phase, phases_of
 from ppema.programs.step import BackwardPass, ForwardPass, OptimizePass
 from ppema.programs.treatments import treatments_of
+from ppema.ranks import ONE, Ranks
 from ppema.user_code.blame import building
 
 
@@ -51,12 +52,12 @@ def training_step(
     onednn: bool,
     phase: Phase = LAST,
     *,
-    ranks: int = 1,
+    ranks: Ranks = ONE,
     measured: bool = False,
 ) -> list[Pass]:
     """The passes of a training step of `phase`, in the order in which they apply. Raises ConfigError.
 
-    ranks: the number of processes that train; measured: whether the step measures its norms.
+    ranks: those that train; measured: whether the step measures its norms.
 
     Passes after FinitePass append to its branch, so their operations have no effect in a skipped step. Those after StepPass
     append to a branch that only the last micro-batch of a step takes. AdjustScalePass and OnednnPass are exceptions: a skipped
@@ -69,17 +70,17 @@ def training_step(
     with config.at("optimizer"):
         optimizer = build_optimizer(config.optimizer, lr, undecayed)
     with config.at("averages"):
-        averages = average_passes(config.averages, horizon, places)
+        averages = average_passes(config.averages, horizon, places, ranks)
     scale, unscale, adjust = scaling(config.runtime.precision)
     passes = [
-        ForwardPass(config, fields, model, ranks),
+        ForwardPass(config, fields, model, ranks.size),
         *([GroupsPass(treatments, phase.waiting)] if treatments else []),
-        *([SharePass(every > 1)] if ranks > 1 else []),
+        *([SharePass(every > 1)] if ranks.size > 1 else []),
         *scale,
         BackwardPass(optimizer, places),
         *unscale,
         *([AccumulatePass(every)] if every > 1 else []),
-        *([ReducePass(ranks)] if ranks > 1 else []),
+        *([ReducePass(ranks.size)] if ranks.size > 1 else []),
         FinitePass(tuple(model.structured.values()), phase.flags),
         *([StepPass()] if every > 1 else []),
         *([KeepPass()] if measured else []),
@@ -164,12 +165,12 @@ class Programs:
 
 
 def build_programs(
-    config: Config, fields: Sequence[Field], horizon: Horizon, *, onednn: bool = False, ranks: int = 1
+    config: Config, fields: Sequence[Field], horizon: Horizon, *, onednn: bool = False, ranks: Ranks = ONE
 ) -> Programs:
     """Build all programs of a training run.
 
-    fields: of a sample; horizon: converts durations to steps; onednn: whether oneDNN computes convolutions; ranks: the number
-    of processes that train. Raises ConfigError.
+    fields: of a sample; horizon: converts durations to steps; onednn: whether oneDNN computes convolutions; ranks: those that
+    train. Raises ConfigError.
     """
     model = build_test_model(config, fields, pictures=config.board.pictures > 0)
     with config.at("lr"):
@@ -180,7 +181,7 @@ def build_programs(
     tests = {RAW: model.test}
     for name, average in last.averages.items():
         with config.at("averages"), building(name):
-            tests[name] = rewired(model.test, average.shadow_of)
+            tests[name] = rewired(model.test, average.read) if average.read else model.test
     return replace(last, tests=tests, earlier=tuple(earlier))
 
 
@@ -192,7 +193,7 @@ def _of_phase(
     lr: LRScheduler,
     onednn: bool,
     phase: Phase,
-    ranks: int,
+    ranks: Ranks,
 ) -> Programs:
     """The programs of one phase, without those for tests of averages."""
 
@@ -212,7 +213,7 @@ def _of_phase(
         if moving := [each for each in average.recalibrated if each not in waiting]:
             with config.at("averages"), building(name):
                 made = recalibrations[name] = recalibration(
-                    model.test.program, moving, average.shadow_of, counted=any(-1 in each.shape for each in fields)
+                    model.test.program, moving, average.read, counted=any(-1 in each.shape for each in fields)
                 )
             if onednn:
                 OnednnPass().place(made.program, [])
@@ -236,7 +237,7 @@ def _of_phase(
         phase,
         measured=train_program(measured=True) if config.train.log_norms else None,
         reduction=target.reduction,
-        summing=train_program(ends=False) if ranks > 1 and config.train.accumulate > 1 else None,
+        summing=train_program(ends=False) if ranks.size > 1 and config.train.accumulate > 1 else None,
     )
 
 

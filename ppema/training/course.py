@@ -54,7 +54,7 @@ class Course:
         self._due, self._stop, self._bar, self._log, self._saver = due, stop, bar, log, saver
         self._snapshots = snapshots_of(run.config)
         self._finite = StateCheck(run, start.state)
-        self._health = Health(run.programs, run.scope, start.state.updates)
+        self._health = Health(run.programs, run.scope, start.state.updates, run.world)
         self._interval = Interval(start.interval, log.time)
         self._lr = float(run.programs.lr())
         # The state after the last step that was not skipped.
@@ -114,6 +114,8 @@ class Course:
         state = f"The state after step {self.state.step}"
         if isinstance(self._stepper, RankStepper) and self._stepper.within:
             return f"{state} is not saved, because the next step has begun"
+        if self._run.shards:
+            return f"{state} is not saved, because the other ranks hold parts of its averages"
         if not self._stepper.intact:
             changed = self._run.programs.guard.moved[0].name
             return f"{state} is not saved, because the failed step may have changed {changed}"
@@ -194,7 +196,7 @@ class Course:
     def _snapshot(self) -> None:
         run, state = self._run, self.state
         if self._due.snapshot and (self.early or self._due.snapshot.due(state)):
-            self._saver.submit(self._snapshots.take(run.config, run.programs, run.scope, run.horizon, state))
+            self._saver.submit(self._snapshots.take(run.config, run.programs, run.scope, run.horizon, state, run.shards))
 
     def _save(self, *, now: bool = False) -> None:
         """Save the run if that is due, if it ends here, or `now`. Raises the error that ends the run, once it is saved."""

@@ -112,9 +112,11 @@ def _places(run: TrainingRun) -> dict[str, str]:
 def _memory(run: TrainingRun) -> Table:
     """The size of each part of the state. The lost parts kept by `precision: compensated` have a separate row."""
     rests = {f"average-{name}": set(average.rest_of.values()) for name, average in run.programs.averages.items()}
-    rows = []
+    shared, rows = {f"average-{name}": name for name in run.shards}, []
     for part, arrays in run.read().items():
-        rest = rests.get(part, set())
+        if part in shared:
+            arrays |= run.shards.own(shared[part])
+        rest, part = rests.get(part, set()) & arrays.keys(), f"{part}, this rank's part" if part in shared else part
         rows.append((part, *_size([array for name, array in arrays.items() if name not in rest])))
         if rest:
             rows.append((f"{part}: lost by rounding (precision: compensated)", *_size([arrays[name] for name in rest])))

@@ -71,18 +71,9 @@ class Evaluations:
         for weights, test in run.tests.items():
             if weights != RAW and not state.updates:
                 continue
-            if not self._recalibrate(weights, state, log):
-                continue
-            watch = partial(_show, log, f"evaluating {weights}")
-            try:
-                with run.config.at("metrics"):
-                    given = (run.executor, test, run.programs.model.inputs, run.eval_loader)
-                    found = evaluate(*given, self._stopped, watch, world=run.world)
-                    self._check_watched(weights, numbers(found))
-            except ConfigError as error:  # a metric failed
-                self.failure = self.failure or error
-                continue
-            measured[weights] = found
+            found = self._evaluate(weights, test, state, log)
+            if found is not None:
+                measured[weights] = found
         log.doing("")
         epoch = state.step / run.horizon.steps_per_epoch
         self._draw(measured, state.step, log.board)
@@ -108,6 +99,22 @@ class Evaluations:
                 self.best[monitor] = candidate
                 improved.append(monitor)
         return improved
+
+    def _evaluate(self, weights: str, test: TestProgram, state: State, log: RunLog) -> dict[str, Figure] | None:
+        """The figures of one set of weights; None if its statistics or a metric fail, which ends the run once it is saved."""
+        run, watch = self._run, partial(_show, log, f"evaluating {weights}")
+        with run.shards.in_place(weights):
+            if not self._recalibrate(weights, state, log):
+                return None
+            try:
+                with run.config.at("metrics"):
+                    given = (run.executor, test, run.programs.model.inputs, run.eval_loader)
+                    found = evaluate(*given, self._stopped, watch, world=run.world)
+                    self._check_watched(weights, numbers(found))
+            except ConfigError as error:  # a metric failed
+                self.failure = self.failure or error
+                return None
+        return found
 
     def _draw(self, measured: Mapping[str, Mapping[str, Figure]], step: int, board: RunBoard) -> None:
         """Draw the histograms and images of `config.board`, which are written with the records of the evaluation.
@@ -182,7 +189,9 @@ class Evaluations:
         Averages without a value are left out, and errors raised, as in `measure`.
         """
         for weights in self._run.programs.recalibrations if state.updates else ():
-            self._recalibrate(weights, state, log)
+            if self._recalibrated.get(weights) != state.step:
+                with self._run.shards.in_place(weights):
+                    self._recalibrate(weights, state, log)
 
     def _recalibrate(self, weights: str, state: State, log: RunLog) -> bool:
         """Measure the statistics of `weights` after the step that led to `state`, once.

@@ -37,7 +37,7 @@ from ppema.training.due import Due
 from ppema.training.evaluations import Evaluations
 from ppema.training.initial import Restored, begin_with
 from ppema.training.parallel.shared_start import shared_start
-from ppema.training.parallel.unheard import Unheard
+from ppema.training.parallel.unheard import Unheard, UnheardSaver
 from ppema.training.resuming.refusals import check_directions
 from ppema.training.resuming.resume import Start, open_run
 from ppema.training.saving.save import Saver
@@ -108,8 +108,9 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
         if what := StateCheck(run, BEGINNING).culprit():
             raise TrainingError(f"after {where(BEGINNING, step.batches)} {what} would not be finite: {ADVICE}")
         for weights, test in run.tests.items():
-            run.recalibrator.measure(weights)
-            evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader, world=run.world)
+            with run.shards.in_place(weights):
+                run.recalibrator.measure(weights)
+                evaluate(run.executor, test, run.programs.model.inputs, run.eval_loader, world=run.world)
     return step.loss
 
 
@@ -145,7 +146,7 @@ class Trainer:
             bar: Any
             log: Any
             saver: Any
-            bar = log = saver = Unheard()
+            bar, log, saver = Unheard(), Unheard(), UnheardSaver(run.shards)
             if isinstance(lock, Lock):
                 lines = progress(due.last, state.step, per_epoch=run.horizon.steps_per_epoch, standings=standings)
                 bar = opened.enter_context(lines)

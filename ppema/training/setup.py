@@ -19,6 +19,7 @@ from ppema.checkpoint.tensors import Arrays
 from ppema.config import RAW, Config
 from ppema.config.horizon import Horizon
 from ppema.data import Loader
+from ppema.distributed.sharded import ShardedAverages
 from ppema.distributed.world import World, joined
 from ppema.ema.saved import read
 from ppema.environment import choose_threads, keep_freed_memory
@@ -48,7 +49,7 @@ class TrainingRun:
     train_loader: of this rank's part of each batch; micro_batches: which batches make a step; recalibrator: measures BatchNorm
     statistics of the averages with the policy "recalibrate"; onednn: whether oneDNN computes convolutions; tests: the test
     programs of the weights in `train.evaluate`, which are those of `programs.tests` or copies of them on oneDNN; world: the
-    processes that train.
+    processes that train; shards: the averages that they share.
     """
 
     config: Config
@@ -63,6 +64,7 @@ class TrainingRun:
     onednn: Onednn
     tests: dict[str, TestProgram]
     world: World
+    shards: ShardedAverages
 
     @property
     def kernels(self) -> str:
@@ -119,11 +121,12 @@ class TrainingRun:
         return parts
 
     def read(self) -> dict[str, dict[str, np.ndarray]]:
-        """A copy of the whole state between steps: for each part its arrays by name."""
-        return {part: read(self.scope, names) for part, names in self.state_parts().items()}
+        """A copy of the whole state between steps, without what `shards` holds: for each part its arrays by name."""
+        parts, shared = self.state_parts(), self.shards.variables
+        return {part: read(self.scope, [name for name in names if name not in shared]) for part, names in parts.items()}
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Replace the run's state by a checkpoint's, completely or not at all.
+        """Replace the run's state by a checkpoint's, completely or not at all. `shards` keeps what it has to hand out.
 
         Raises CheckpointError if the checkpoint is damaged or of another model.
         """
@@ -137,7 +140,7 @@ class TrainingRun:
         for part, held in wanted.items():
             check_fits(checkpoint.path, found[part], list(held))
         arrays = {held[name]: array for part, held in wanted.items() for name, array in found[part].items()}
-        put(self.scope, checkpoint.path, arrays)
+        put(self.scope, checkpoint.path, self.shards.keep(arrays))
 
 
 def prepare_training(config: Config) -> TrainingRun:
@@ -175,7 +178,7 @@ def _prepared(config: Config, place: Any, world: World) -> TrainingRun:
         with config.at("train"):
             steps = f"{horizon} of {horizon.steps_per_epoch} steps"
             raise ConfigError.of(f"{steps} are more than {number(MOST_STEPS)} steps", "epochs")
-    programs = build_programs(config, trained.fields, horizon, onednn=onednn.used, ranks=world.ranks.size)
+    programs = build_programs(config, trained.fields, horizon, onednn=onednn.used, ranks=world.ranks)
     config = with_classes(config, trained, "train", programs.model.classes)
     own = paddle.static.Scope()
     executor = Executor(place, own, plain=config.runtime.executor == "plain")
@@ -187,7 +190,9 @@ def _prepared(config: Config, place: Any, world: World) -> TrainingRun:
             scope.create(own, programs.measured.norms.name, np.zeros(3))
         try_out(config, executor, programs.model, trained)
         tried = try_out(config, executor, programs.model, evaluated)
-        tests = {name: on_onednn(test) if onednn.used else test for name, test in programs.tests.items()}
+        # Averages that ranks share may be evaluated by the program of the raw weights itself.
+        made = {id(test): on_onednn(test) if onednn.used else test for test in programs.tests.values()}
+        tests = {name: made[id(test)] for name, test in programs.tests.items()}
         tried_on = replace(programs.model, test=tests[RAW])
         if not loss_is_a_mean(config, executor, own, tried_on, evaluated, accumulates=every > 1 or not world.alone):
             programs, tests = programs.without_loss(), {name: test.without_loss() for name, test in tests.items()}
@@ -207,7 +212,19 @@ def _prepared(config: Config, place: Any, world: World) -> TrainingRun:
     recalibrator = Recalibrator(executor, own, programs.model.inputs, trained, _recalibrations(config, programs), world)
     trained = trained if world.alone else trained.sliced(world.ranks)
     return TrainingRun(
-        config, horizon, micro_batches, trained, evaluated, programs, executor, own, recalibrator, onednn, tests, world
+        config,
+        horizon,
+        micro_batches,
+        trained,
+        evaluated,
+        programs,
+        executor,
+        own,
+        recalibrator,
+        onednn,
+        tests,
+        world,
+        ShardedAverages(world, own, programs.averages),
     )
 
 

@@ -195,6 +195,7 @@ averages:
     batch_norm: average
     recalibrate_batches: null
     reference_batch: null
+    sharded: false
 passes: []
 train:
   epochs: 3

@@ -121,6 +121,22 @@ def test_an_empty_config_lacks_every_required_key():
             "averages.ema.overwrite_mix: requires overwrite_every",
         ),
         (
+            {"averages": {"ema": {"decay": 0.9, "sharded": True, "overwrite_every": "1 epoch"}}},
+            "averages.ema.sharded: can not be combined with overwrite_every, for which each rank needs the whole average",
+        ),
+        (
+            {"averages": {"ema": {"decay": 0.9, "sharded": True, "bias_correction": False}}},
+            "averages.ema.sharded: requires bias_correction: a part does not begin with the initial weights",
+        ),
+        (
+            {"averages": {"a": {"decay": 0.9}, "b": {"decay": 0.9, "sharded": True}}, "board": {"histograms": True}},
+            "averages.b.sharded: can not be combined with board.histograms, which draws whole averages",
+        ),
+        (
+            {"averages": {"b": {"decay": 0.9, "sharded": True}}, "board": {"pictures": 4}},
+            "averages.b.sharded: can not be combined with board.pictures, which draws whole averages",
+        ),
+        (
             {
                 "averages": {
                     "a": {"decay": 0.0, "overwrite_every": "1 epoch"},

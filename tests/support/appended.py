@@ -18,7 +18,7 @@ from ppema.passes.parallel.data_parallel import ReducePass, SharePass
 from ppema.passes.switch import SwitchPass
 from ppema.passes.target import Pass, TrainProgram, apply_passes
 from ppema.programs.step import BackwardPass, OptimizePass
-from ppema.ranks import Ranks
+from ppema.ranks import ONE, Ranks
 
 
 def appended(
@@ -30,7 +30,7 @@ def appended(
     name: str = "ema",
     when: Variable | None = None,
     switch: SwitchPass | None = None,
-    ranks: Ranks | None = None,
+    ranks: Ranks = ONE,
 ) -> Average:
     """Append one average of `parameters` (None: all), its update and, if given, the pass that overwrites weights by it.
 

@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 
 from ppema.ir import backend, scope
+from ppema.ranks import ONE
 from support.appended import appended
 from support.device import device_place
 
@@ -15,7 +16,7 @@ SHAPES = {"scalar": [], "one": [1], "large": [7, 31, 3]}
 class Fed:
     """A program with parameters and averages, and without training: the test sets the weights of each step."""
 
-    def __init__(self, *, ranks=None, **rules):
+    def __init__(self, *, ranks=ONE, **rules):
         """rules: of the averages, by name. ranks: those that share them."""
         self._main, startup = paddle.static.Program(), paddle.static.Program()
         self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(device_place())

@@ -49,6 +49,7 @@ class AverageSpec(Section):
         {"decay": 0.999, "include": ["^backbone"], "exclude": ["bias$"]},
         {"decay": 0.9999, "batch_norm": "recalibrate", "recalibrate_batches": 100},
         {"decay": 0.99, "overwrite_every": "1 epoch", "overwrite_mix": 0.5},
+        {"decay": 0.9999, "sharded": True},
     )
 
     decay: Fraction | None = Field(default=None, description="Share of the old average that each step keeps. Usual: 0.999.")
@@ -108,6 +109,10 @@ class AverageSpec(Section):
         description="Batch size for which the decay was chosen. The decay becomes `decay ** (batch_size / reference_batch)`. "
         "Requires `decay`.",
     )
+    sharded: Flag = Field(
+        default=False,
+        description="true: each rank of a data-parallel run updates and holds one part of the average. One process holds all.",
+    )
 
     @property
     def batches(self) -> int:
@@ -134,6 +139,12 @@ class AverageSpec(Section):
             found.append(((growths[1],), f"can not be combined with {growths[0]}: choose one way to grow"))
         if self.warmup is not None and self.decay is not None and self.warmup.min > self.decay:
             found.append((("warmup", "min"), f"expected at most the decay, {self.decay}, got {self.warmup.min}"))
+        if self.sharded and self.overwrite_every is not None:
+            found.append(
+                (("sharded",), "can not be combined with overwrite_every, for which each rank needs the whole average")
+            )
+        if self.sharded and not self.bias_correction:
+            found.append((("sharded",), "requires bias_correction: a part does not begin with the initial weights"))
         if not self.bias_correction and (self.simple or self.sigma_rel):
             found.append((("bias_correction",), "simple and sigma_rel need no correction: remove it"))
         if found:

@@ -21,7 +21,7 @@ class StateCheck:
     """Finds non-finite variables that the guard of a step can not, such as infinite weights after finite gradients.
 
     It reads each variable that steps write once, without a copy, and changes none. Other variables, such as a mask of -inf, may
-    have any value.
+    have any value. Of an average that ranks share, each checks its part.
     """
 
     def __init__(self, run: TrainingRun, state: State):
@@ -32,7 +32,8 @@ class StateCheck:
 
     def culprit(self) -> str | None:
         """The first non-finite variable, in words, or None. Weights come first, then the optimizer's state, then averages."""
-        return next((words for name, words in self._written.items() if not scope.all_finite(self._run.scope, name)), None)
+        place = self._first()
+        return None if place is None else list(self._written.values())[place]
 
     def failure(
         self, written: State, state: State, batches: Batches, newest: Callable[[], Path | None]
@@ -45,7 +46,7 @@ class StateCheck:
         """
         if state == self._finite:
             return None
-        what = self.culprit()
+        what = self.culprit() if not self._run.shards else self._culprit_of_all()
         if what is None:
             self._finite = state
             return None
@@ -58,6 +59,21 @@ class StateCheck:
             "learning rate, set optimizer.clip_norm or correct the data, and begin anew in another output. This state is not "
             f"saved; {kept}"
         )
+
+    def _culprit_of_all(self) -> str | None:
+        """As `culprit`, the same on all ranks."""
+        place = self._first()
+        found = self._run.world.gather(b"" if place is None else str(place).encode(), "whether all variables are finite")
+        places = [int(each) for each in found if each]
+        return list(self._written.values())[min(places)] if places else None
+
+    def _first(self) -> int | None:
+        """The place of the first non-finite variable in `_written`, as far as this rank knows; None if all are finite."""
+        shards, where = self._run.shards, self._run.scope
+        for place, name in enumerate(self._written):
+            if not (shards.finite(name) if name in shards.variables else scope.all_finite(where, name)):
+                return place
+        return None
 
     def _sample(self, batches: Batches, last: int) -> str:
         """The first bad sample from the last finite state up to step `last`, in words; "" if there is none."""
@@ -85,4 +101,5 @@ def _written(run: TrainingRun) -> dict[str, str]:
     for key, average in run.programs.averages.items():
         found |= {shadow: f"the average {key!r} of {titled(run, name)}" for name, shadow in average.shadow_of.items()}
         found |= {rest: f"the rest of the average {key!r} of {titled(run, name)}" for name, rest in average.rest_of.items()}
-    return {name: words for name, words in found.items() if "float" in scope.dtype(run.scope, name)}
+    shared = run.shards.variables
+    return {name: words for name, words in found.items() if name in shared or "float" in scope.dtype(run.scope, name)}

@@ -49,11 +49,12 @@ def shared_start(run: TrainingRun, start: Start | None) -> Start:
         fields = (start.state, start.begun, start.best, start.metrics, start.interval, start.waiting, start.owed)
         content = adapter.dump_json(_Sent(*fields, lr=json.dumps(lr_state(run.programs.lr))))
     sent = adapter.validate_json(run.world.from_first(content, _WHAT))
-    names = sorted({name for names in run.state_parts().values() for name in names})
+    names = sorted({name for names in run.state_parts().values() for name in names} - run.shards.variables)
     if sent.begun.batches:
         assert run.programs.accumulation is not None, "a step that has begun takes several micro-batches"
         names += sorted(run.programs.accumulation.before_of.values())
     _share_variables(run, names)
+    run.shards.hand_out()
     if start is not None:
         return start
     set_lr_state(run.programs.lr, json.loads(sent.lr))

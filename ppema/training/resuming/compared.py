@@ -40,7 +40,8 @@ _OF_EVALUATION = ("data.eval", "train.eval_every")
 
 def harmless(config: Config) -> list[str]:
     """The keys that may differ between a checkpoint and the run of `config` that continues from it."""
-    return [key for key in _HARMLESS if config.lr.name != "ReduceOnPlateau" or key not in _OF_EVALUATION]
+    harmless = [key for key in _HARMLESS if config.lr.name != "ReduceOnPlateau" or key not in _OF_EVALUATION]
+    return [*harmless, *(f"averages.{name}.sharded" for name in config.averages)]
 
 
 def plain(config: Config) -> dict[str, Any]:

@@ -131,8 +131,8 @@ def test_a_measure_without_bound_is_no_best_and_the_run_goes_on_from_its_checkpo
     measured = iter([bound, 0.5, bound])
     evaluate = evaluations.evaluate
 
-    def changed(executor, test, *args):
-        found = evaluate(executor, test, *args)
+    def changed(*args, **named):
+        found = evaluate(*args, **named)
         return {**found, "loss": next(measured)}
 
     with monkeypatch.context() as patch:
