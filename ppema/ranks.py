@@ -12,6 +12,8 @@ from ppema.errors import SetupError
 
 ENDS = "PPEMA_RANK_ENDS"  # the environment variable that names the folder in which ranks note how they ended
 
+_GPUS = "FLAGS_selected_gpus"
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -43,6 +45,12 @@ def launched_ranks() -> Ranks:
         values = ", ".join(f"{name}={value}" for name, value in said.items())
         raise SetupError(f"these environment variables, which Paddle's launcher sets, do not fit together: {values}")
     return found
+
+
+def launched_gpu() -> int:
+    """The number of the GPU that the launcher gave this process, among those that it sees; 0 without a launcher."""
+    first = os.environ.get(_GPUS, "").partition(",")[0]
+    return int(first) if first.isdecimal() else 0
 
 
 def note_end(code: int | None, line: str | None = None) -> None:

@@ -10,17 +10,22 @@ import paddle
 from ppema.config import Config
 from ppema.errors import ConfigError, SetupError
 from ppema.ir import backend
+from ppema.ranks import launched_gpu, launched_ranks
 
 
 def place_of(device: str) -> Any:
     """The paddle place for "auto" (a GPU if there is one), "cpu", "gpu" or "gpu:N".
 
-    Raises SetupError for a missing GPU: an Executor on a missing GPU would end the whole process.
+    "gpu" is the first one, and in a job of several ranks the one that the launcher gave this rank. Raises SetupError for a
+    missing GPU, since an Executor there would end the whole process, and for "gpu:N" if several ranks would share it.
     """
     gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     if device == "cpu" or (device == "auto" and not gpus):
         return paddle.CPUPlace()
-    index = int(device.partition(":")[2] or 0)
+    number = device.partition(":")[2]
+    if number and launched_ranks().local_size > 1:
+        raise SetupError(f"runtime.device: {device}: all ranks of this machine would share this GPU; use device: gpu")
+    index = int(number) if number else launched_gpu()
     if index >= gpus:
         reason = f"this machine has {gpus}" if paddle.is_compiled_with_cuda() else "the installed paddle is a CPU build"
         raise SetupError(f"runtime.device: {device}: there is no such GPU: {reason}; use device: cpu or auto")
@@ -67,6 +72,6 @@ def check_precision(config: Config, place: Any) -> None:
                 f"{precision} needs a GPU: on a CPU, Paddle lacks most kernels of half types; use float32", "precision"
             )
         supports = {"bfloat16": paddle.amp.is_bfloat16_supported, "float16": paddle.amp.is_float16_supported}[precision]
-        device = f"gpu:{place.gpu_device_id()}"
+        device = f"gpu:{place.get_device_id()}"
         if not supports(device):
             raise ConfigError.of(f"{device} can not compute in {precision}: use float32", "precision")
