@@ -178,6 +178,7 @@ def test_updates_are_measured(options, monkeypatch):
     assert found.skipped == ["beside PyTorch nothing is measured: pip install -r requirements-bench.txt"]
 
 
+@pytest.mark.campaign
 def test_steps_are_measured(options, quick, capsys):
     """By the command line, as a user does."""
     arguments = ["step", "--models", "mlp", "--threads", "1", "--folder", str(options.folder), "--json"]

@@ -80,6 +80,7 @@ def test_a_reader_that_goes_is_no_traceback(tmp_path):
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.campaign
 def test_a_real_process_uses_every_core_and_records_it(tmp_path):
     done = tool("train", "-c", CNN, "-o", "train.stop_after=2 steps", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -126,18 +126,18 @@ def test_every_duration_in_percent_counts_wherever_it_stands(config):
     assert given.lr.warmup == Duration(10, "percent")
 
 
-@pytest.mark.parametrize("which", ["checkpoints/last", "checkpoints/best", "checkpoints", "", "checkpoints/step-00000010"])
-def test_another_runs_checkpoint_by_whatever_path_leads_to_it(config, tmp_path, which):
+def test_another_runs_checkpoint_by_whatever_path_leads_to_it(config, tmp_path):
     """By `last`, `best`, the run's folder, its checkpoints folder, or the checkpoint itself."""
     train(config("train.stop_after=10 steps"))
     before = content(last(tmp_path / "run"))
     train(config(f"output={tmp_path / 'whole'}"))
-    other = tmp_path / "other"
-    assert train(config(f"output={other}"), resume=str(tmp_path / "run" / which)).state.step == 28
-    assert content(last(other))["raw.safetensors"] == content(last(tmp_path / "whole"))["raw.safetensors"]
-    assert content(last(tmp_path / "run")) == before
-    said = (other / "log.txt").read_text()
-    assert f"going on from {tmp_path}/run/checkpoints/step-00000010, of another run\n" in said
+    for number, which in enumerate(("checkpoints/last", "checkpoints/best", "checkpoints", "", "checkpoints/step-00000010")):
+        other = tmp_path / f"other-{number}"
+        assert train(config(f"output={other}"), resume=str(tmp_path / "run" / which)).state.step == 28
+        assert content(last(other))["raw.safetensors"] == content(last(tmp_path / "whole"))["raw.safetensors"]
+        assert content(last(tmp_path / "run")) == before
+        said = (other / "log.txt").read_text()
+        assert f"going on from {tmp_path}/run/checkpoints/step-00000010, of another run\n" in said
 
 
 def test_the_runs_own_pointers_are_taken_as_paths_too(config, tmp_path):
