@@ -114,10 +114,11 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def machine() -> dict[str, object]:
-    """The machine of the figures: processor, cores, threads, and versions."""
+    """The machine of the figures: processor, cores, their load of the last minute, threads, and versions."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
         "threads": threads_in_use(),
         "python": platform.python_version(),
         "paddle": paddle.__version__,

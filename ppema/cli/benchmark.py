@@ -63,8 +63,8 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     load_paddle()
     from benchmarks.measure import machine, rows
 
-    options, figures, skipped = _options(arguments), [], []
-    print(", ".join(f"{key} {value}" for key, value in machine().items() if value is not None), flush=True)
+    options, figures, skipped, here = _options(arguments), [], [], machine()
+    print(", ".join(f"{key} {value}" for key, value in here.items() if value is not None), flush=True)
     for name, part in _parts([arguments.command] if arguments.command else COMMANDS, options):
         found = _measures()[name](part)
         figures += found.figures
@@ -77,7 +77,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
     if arguments.json:
         rows_of_json = [{**asdict(each), "value": each.value, "spread": each.spread} for each in figures]
-        print_json({"machine": machine(), "figures": rows_of_json, "skipped": skipped})
+        print_json({"machine": here, "figures": rows_of_json, "skipped": skipped})
     return 0
 
 
