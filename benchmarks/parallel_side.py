@@ -49,6 +49,8 @@ class Case:
         made = replace(self.subject, batch=batch).config({"ema": {"decay": DECAY}})
         made["data"]["train"]["samples"] = batch * self.accumulate
         made["train"]["accumulate"] = self.accumulate
+        # Ranks rest during the turns of the others.
+        made["runtime"] = {"rank_patience": 3600}
         return Config.model_validate(made)
 
 
