@@ -101,7 +101,7 @@ def evaluate(
 
     samples = TakenSamples(config, keep=keep_samples, limit=samples_limit)
     options = {"recalibrate_batches": recalibrate_batches, "samples": samples}
-    with all_ranks(config.runtime.device) as world:
+    with all_ranks(config) as world:
         return evaluate_stored(config, weights, checkpoint, batch_norm=batch_norm, **options, world=world)
 
 
@@ -149,8 +149,10 @@ def average(
     request = request_of(**averages, **searched, **measured)
     paddle_with(config.runtime.threads)
     from ppema.posthoc import search as posthoc
+    from ppema.programs.all_ranks import all_ranks
 
-    return posthoc.average(config, request, say=say)
+    with all_ranks(config) as world:
+        return posthoc.average(config, request, say=say, world=world)
 
 
 def compare(

@@ -59,10 +59,11 @@ def _average(arguments: argparse.Namespace) -> int:
     from ppema.log.terminal.activity import activity
     from ppema.posthoc.request import request_of
     from ppema.posthoc.search import average
+    from ppema.programs.all_ranks import all_ranks
 
     given = {name: value for name in signature(request_of).parameters if (value := getattr(arguments, name)) is not None}
-    with activity() as watch:
-        outcome = average(config, request_of(**given), say=lambda line: say(line, sys.stderr), watch=watch)
+    with all_ranks(config) as world, activity() as watch:
+        outcome = average(config, request_of(**given), say=lambda line: say(line, sys.stderr), watch=watch, world=world)
     report = outcome.report
     several = len(report.rows) > 1
     rows = [

@@ -65,7 +65,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         say=lambda line: say(line, sys.stderr),
     )
     asked = arguments.batch_norm
-    with all_ranks(config.runtime.device) as world, activity() as watch:
+    with all_ranks(config) as world, activity() as watch:
         results = evaluate_stored(
             config,
             arguments.weights,

@@ -83,7 +83,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     made = format_of(arguments.to, arguments.format)
     options = {each: getattr(arguments, each) for each in ("weights", "checkpoint", "batch_size", "on_error")}
     with (
-        all_ranks("auto" if config is None else config.runtime.device) as world,
+        all_ranks(config) as world,
         closing(Predicting(config, arguments.input, **options, world=world)) as predicting,
     ):
         say(f"weights: {predicting.what}", sys.stderr)

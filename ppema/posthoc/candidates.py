@@ -15,6 +15,7 @@ from ppema.evaluation.evaluate import Watch, numbers, unwatched
 from ppema.evaluation.prepared import EvaluationRun
 from ppema.log.figure_texts import figure
 from ppema.posthoc.combine import Built
+from ppema.weights.put import put_fitted
 
 _FAR = 1.0  # the relative profile error of the zero profile
 
@@ -90,7 +91,7 @@ class Bench:
         Raises CheckpointError if the weights do not fit the model, or lack averaged statistics without a recalibration.
         """
         run, what = self._run, built.what
-        run.put(built.source, lambda: built.arrays)
+        put_fitted(run.scope, built.source, built.arrays, run.model.parameters)
         finite = True
         if self._recalibrator is not None:
             self._watch(f"recalibrating {name}", 0, None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import paddle
@@ -12,16 +13,20 @@ import paddle
 from ppema.checkpoint.best import FigureNames, has_direction, mode_of, wants_less, which_is_best
 from ppema.checkpoint.paths import checkpoints_of, output_of
 from ppema.config import SAFETENSORS, Config
+from ppema.config.horizon import Horizon
 from ppema.config.sections.normalize import Normalization, numbers_of
+from ppema.distributed.shared_work import by_first
+from ppema.distributed.world import ALONE, World
 from ppema.errors import CheckpointError, Naming, PpemaError, TrainingError
 from ppema.evaluation.evaluate import Watch, unwatched
 from ppema.evaluation.prepared import prepare_evaluation
 from ppema.posthoc.candidates import Bench, Measured, Row, far_off
-from ppema.posthoc.combine import PostHoc, mean_of
+from ppema.posthoc.combine import Built, PostHoc, mean_of
 from ppema.posthoc.grid import golden_section, grid
 from ppema.posthoc.lengths import BETWEEN, Length, length, parse
 from ppema.posthoc.report import Report, write_report
 from ppema.posthoc.request import AverageRequest, Given, LastCheckpoints, Search, in_a_name
+from ppema.posthoc.shared_build import built_by_first
 from ppema.posthoc.snapshots import snapshots_of
 from ppema.weights.file import write_weights
 
@@ -46,13 +51,21 @@ class Outcome:
         return self.report.best
 
 
-def average(config: Config, request: AverageRequest, *, say: Say = lambda line: None, watch: Watch = unwatched) -> Outcome:
+def average(
+    config: Config,
+    request: AverageRequest,
+    *,
+    say: Say = lambda line: None,
+    watch: Watch = unwatched,
+    world: World = ALONE,
+) -> Outcome:
     """`ppema.api.average`, once paddle is loaded, with its arguments in `request`. Result and errors are the same.
 
-    config: of the run; say: receives a line for each result at once; watch: receives the progress of each candidate.
+    config: of the run; say: receives a line for each result at once; watch: receives the progress of each candidate. world: its
+    ranks share the batches of each candidate, and all get the result; rank 0 alone reads and writes the folder of the run.
     """
-    work = _Work(config, request, say)
-    with closing(prepare_evaluation(config)) as prepared, paddle.static.scope_guard(prepared.scope):
+    work = _Work(config, request, say, world)
+    with closing(prepare_evaluation(config, world=world)) as prepared, paddle.static.scope_guard(prepared.scope):
         metric, less = _metric(config, request.metric, prepared.figures, decides=work.several)
         batches = request.recalibrate_batches
         with closing(Bench(prepared, work.step, metric=metric, less=less, batches=batches, say=say, watch=watch)) as bench:
@@ -66,20 +79,28 @@ class _Work:
     step: of the averages.
     """
 
-    def __init__(self, config: Config, request: AverageRequest, say: Say):
+    def __init__(self, config: Config, request: AverageRequest, say: Say, world: World):
         self._wanted = wanted = request.wanted
         self._folder = output_of(config) / "averages"
-        self._name = request.file_name
-        if isinstance(wanted, LastCheckpoints):
-            checkpoints = checkpoints_of(config).newest(wanted.count)
-            self._mean, self.step = mean_of(checkpoints), checkpoints[-1].step
-        else:
+        self._name, self._world = request.file_name, world
+
+        self._mean: Built | None = None  # rank 0 has one of the two
+        self._posthoc: PostHoc | None = None
+
+        def read() -> bytes:
+            if isinstance(wanted, LastCheckpoints):
+                checkpoints = checkpoints_of(config).newest(wanted.count)
+                self._mean = mean_of(checkpoints)
+                return json.dumps([checkpoints[-1].step, checkpoints[-1].step, None]).encode()
             snapshots = snapshots_of(config).until(request.step)
-            self._posthoc = PostHoc(snapshots, request.step)
-            self.step = self._posthoc.step
-            self._lengths = _lengths(wanted, self._posthoc)
-            if snapshots[-1].step < self.step:
-                say(f"step {self.step} has no snapshot: its averages omit the weights after step {snapshots[-1].step}")
+            self._posthoc = made = PostHoc(snapshots, request.step)
+            return json.dumps([made.step, snapshots[-1].step, asdict(made.horizon)]).encode()
+
+        self.step, last, horizon = json.loads(by_first(world, read, "the snapshots"))
+        if not isinstance(wanted, LastCheckpoints):
+            self._lengths = _lengths(wanted, Horizon(**horizon))
+            if last < self.step:
+                say(f"step {self.step} has no snapshot: its averages omit the weights after step {last}")
 
     @property
     def several(self) -> bool:
@@ -97,7 +118,12 @@ class _Work:
         """Measure the candidates. Returns those to write, by the names of their files."""
         wanted = self._wanted
         if isinstance(wanted, LastCheckpoints):
-            measured = bench.measure(f"last {wanted.count} checkpoints", None, self._mean)
+
+            def mean() -> Built:
+                assert self._mean is not None
+                return self._mean
+
+            measured = bench.measure(f"last {wanted.count} checkpoints", None, built_by_first(self._world, mean))
             return [(self._name, measured)]
         if isinstance(wanted, Given):
             found = [(each, self._measure(bench, each)) for each in self._lengths]
@@ -126,23 +152,29 @@ class _Work:
         kind = None if isinstance(self._wanted, LastCheckpoints) else self._wanted.kind
         rows = sorted(bench.rows, key=lambda row: row.length or 0.0)
         made = Report(self._name, kind, self.step, bench.metric, rows, bench.best and bench.best.row)
-        write_report(self._folder, made)
+        if self._world.first:
+            write_report(self._folder, made)
         return made
 
     def _measure(self, bench: Bench, wanted: Length) -> Measured:
-        return bench.measure(str(wanted), wanted.value, self._posthoc.build(wanted.shape, str(wanted), bench.replaced))
+        def build() -> Built:
+            assert self._posthoc is not None
+            return self._posthoc.build(wanted.shape, str(wanted), bench.replaced)
+
+        return bench.measure(str(wanted), wanted.value, built_by_first(self._world, build))
 
     def _write(self, name: str, measured: Measured, numbers: Mapping[str, Normalization] | None) -> Path:
         file = self._folder / f"{name}{SAFETENSORS}"
-        write_weights(file, measured.arrays, step=self.step, what=measured.what, numbers=numbers)
+        if self._world.first:
+            write_weights(file, measured.arrays, step=self.step, what=measured.what, numbers=numbers)
         return file
 
 
-def _lengths(wanted: Given | Search, posthoc: PostHoc) -> list[Length]:
+def _lengths(wanted: Given | Search, horizon: Horizon) -> list[Length]:
     """The given lengths, or the least and the greatest length of a search. Raises PpemaError."""
     if isinstance(wanted, Given):
-        return parse(wanted.kind, wanted.kind, wanted.text, posthoc.horizon)
-    between = parse(wanted.kind, "between", wanted.between, posthoc.horizon)
+        return parse(wanted.kind, wanted.kind, wanted.text, horizon)
+    between = parse(wanted.kind, "between", wanted.between, horizon)
     if len(between) != 2:
         said = "{between}: expected two lengths such as {!r}, got {!r}"
         raise PpemaError(Naming(said, BETWEEN[wanted.kind], wanted.between))

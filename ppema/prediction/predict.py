@@ -174,7 +174,7 @@ class Predicting:
 def predicted_samples(config: Config | None, inputs: Any, **options: Any) -> Iterator[Predicted]:
     """`ppema.api.predict`, once paddle is loaded. Arguments, result and errors are those of `Predicting`, without its world."""
     with ExitStack() as opened:
-        world = opened.enter_context(all_ranks("auto" if config is None else config.runtime.device))
+        world = opened.enter_context(all_ranks(config))
         made = opened.enter_context(closing(Predicting(config, inputs, **options, world=world)))
         return _samples(made, opened.pop_all())
 
