@@ -49,7 +49,7 @@ def _launch(arguments: argparse.Namespace) -> int:
     logs = Path(options.get("log_dir", "log"))
     private(logs)
     # Of an argument that is given twice, the launcher takes the second one.
-    launcher = Launcher(["--log_level", "ERROR", "--log_dir", str(logs), *given], logs)
+    launcher = Launcher(["--log_level", "CRITICAL", "--log_dir", str(logs), *given], logs)
     end, starts = launcher.run(), 0
     while end.code not in (0, 2) and not end.stopped and starts < restarts:
         starts += 1

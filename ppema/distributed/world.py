@@ -172,5 +172,5 @@ def joined(place: Any, patience: float = 45.0) -> World:
         return ALONE
     from ppema.ir.processes.joining import join
 
-    join()
+    join(near=ranks.local_size == ranks.size)
     return World(ranks, place, Lookout(ranks, os.environ["PADDLE_MASTER"], patience))

@@ -60,9 +60,9 @@ class Job:
         """The process id of a rank."""
         for each in descendants(self._guard.pid):
             with contextlib.suppress(OSError):
-                variables = Path(f"/proc/{each}/environ").read_bytes().split(b"\0")
                 parent = int(Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()[1])
-                if b"PADDLE_TRAINER_ID=%d" % rank in variables and parent in (*self.launchers, self._guard.pid):
+                # Processes that a rank starts inherit its variables.
+                if _rank_of(each) == rank and _rank_of(parent) is None:
                     return each
         raise ProcessLookupError(f"rank {rank} does not run:\n{self.output(rank)}\n{self.terminal()}")
 
@@ -150,6 +150,12 @@ def launch(
     """Run a job to its end. Arguments as for `launching`."""
     with launching(ranks, argv, cwd=cwd, env=env, timeout=timeout, nnodes=nnodes) as job:
         return job.end()
+
+
+def _rank_of(pid: int) -> int | None:
+    """The rank in the environment variables of a process, None without one."""
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return next((int(each.partition(b"=")[2]) for each in variables if each.startswith(b"PADDLE_TRAINER_ID=")), None)
 
 
 def _free_port() -> int:

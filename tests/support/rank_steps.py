@@ -1,67 +1,80 @@
-"""A script of a rank: trains some steps of a config, and writes the state after each step.
+"""Ranks that run steps, each of which waits for all ranks, until one of them has a fault. A script for Paddle's launcher.
 
-    rank_steps.py CONFIG FOLDER STEPS NAN [KEY=VALUE ...]
-
-NAN: "rank:step", where the first input of that rank becomes NaN in that step, from 0; "-" for none. Each rank writes digests of
-its state and the losses to FOLDER/<rank>.json; rank 0 also all floating-point arrays after each step to FOLDER/<step>.npz.
+Arguments: the rank at fault, the fault, `runtime.rank_patience`, and the number of steps. The fault comes in step FAULT_STEP.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import ctypes
+import os
+import signal
 import sys
-from contextlib import closing
-from dataclasses import replace
-from itertools import islice
-from pathlib import Path
+import time
 
 import numpy as np
 
+from ppema.environment import choose_threads, load_paddle
+from ppema.errors import PeerError, TrainingError
 
-def main(config: str, folder: str, steps: str, nan: str, *overrides: str) -> None:
-    from ppema.config import load_config
-    from ppema.environment import choose_threads, load_paddle
+FAULT_STEP = 60
 
+
+def spin() -> None:
+    while True:
+        pass
+
+
+FAULTS = {
+    "none": lambda: None,
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "stopped": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "hanging": spin,
+    "blocked": lambda: ctypes.PyDLL(None).sleep(1000),  # which keeps the interpreter's lock
+    "slow": lambda: time.sleep(33),  # longer than gloo waits
+}
+
+
+def main() -> int:
+    faulty, fault, patience, steps = int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
     choose_threads(1)
     paddle = load_paddle()
-    from ppema.checkpoint.begun import Begun
-    from ppema.checkpoint.state import BEGINNING
-    from ppema.data import never
-    from ppema.training.batches import batches_after
-    from ppema.training.parallel.shared_start import shared_start
-    from ppema.training.resuming.resume import Start
-    from ppema.training.setup import prepare_training
-    from ppema.training.stepper import RankStepper, Stepper
+    # They load paddle, in which threads and static mode come first.
+    from ppema.distributed.world import joined
+    from ppema.ir import backend
+    from ppema.programs.executor import Executor
 
-    run = prepare_training(load_config(config, list(overrides)))
-    ranks, said = run.world.ranks, {"digests": [], "losses": [], "skipped": []}
-    with closing(run), paddle.static.scope_guard(run.scope):
-        if run.world.alone:
-            stepper = Stepper(run, Begun())
-        else:
-            shared_start(run, Start() if ranks.first else None)
-            stepper = RankStepper(run, Begun(), never)
-        state = BEGINNING
-        with closing(batches_after(run, state, int(steps))) as batches:
-            while batch := next(islice(batches, 1), None):
-                if nan == f"{ranks.rank}:{state.step}":
-                    batch = replace(batch, arrays=(np.full_like(batch.arrays[0], np.nan), *batch.arrays[1:]))
-                step = stepper.run(batch, state)
-                if step is None:
-                    continue
-                state = state.advance(
-                    step.samples, run.micro_batches.per_epoch, batches=step.batches, skipped=bool(step.skipped)
-                )
-                arrays = {f"{part}|{name}": array for part, named in run.read().items() for name, array in named.items()}
-                said["digests"].append(hashlib.md5(b"".join(arrays[name].tobytes() for name in sorted(arrays))).hexdigest())
-                said["losses"].append(step.loss)
-                said["skipped"].append(step.skipped is not None)
-                if ranks.first:
-                    np.savez(Path(folder) / f"{state.step}.npz", **arrays)
-    said["samples"] = state.samples
-    (Path(folder) / f"{ranks.rank}.json").write_text(json.dumps(said))
+    place, scope = paddle.CPUPlace(), paddle.static.Scope()
+    world = joined(place, patience)
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        total = backend().append_all_reduce(paddle.static.data("x", [4], "float32") * 1)
+    executor = Executor(place, scope)
+    try:
+        with world.answering(), paddle.static.scope_guard(scope):
+            for step in range(1, steps + 1):
+                world.enter(f"reading data for step {step}")
+                if step == FAULT_STEP and world.ranks.rank == faulty:
+                    print("the fault", flush=True)
+                    if fault == "raising":
+                        raise ValueError("a bad sample")
+                    FAULTS[fault]()
+                if fault == "slow":
+                    world.meet(f"step {step}")
+                world.enter(f"running step {step}", together=True)
+                try:
+                    executor.run(program, {"x": np.ones(4, np.float32)}, [total])
+                except TrainingError as error:
+                    raise world.explain(error) from error
+                time.sleep(0.01)
+    except PeerError as error:
+        return error.exit_code
+    except ValueError as error:
+        print(error, flush=True)
+        return 1
+    world.close()
+    print("done", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main())
