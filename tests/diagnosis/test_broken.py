@@ -42,6 +42,13 @@ def test_a_gpu_that_a_paddle_for_cpus_does_not_use(monkeypatch, tmp_path):
     assert paddle_checks.device("auto").result == "warning"
 
 
+@pytest.mark.parametrize(("cores", "result"), [(1, "ok"), (2, "warning")])
+def test_threads_and_cores(cores, result, monkeypatch):
+    """The tests run with one thread."""
+    monkeypatch.setattr(paddle_checks, "available_cores", lambda: cores)
+    assert paddle_checks.threads("cpu").result == result
+
+
 def test_onednn(broken, monkeypatch):
     hindrance = backend().onednn_hindrance()
     if hindrance is not None:
@@ -117,4 +124,8 @@ def test_ranks_are_compared_with_one_process(monkeypatch, tmp_path):
     for error, result in ((5e-7, "ok"), (2e-6, "failed")):
         monkeypatch.setattr(rank_checks, "launched", lambda *_, error=error: {**alone, name: alone[name] + np.float32(error)})
         assert rank_checks.gloo("cpu").result == result
+    monkeypatch.setattr(rank_checks, "launched", lambda *_: alone)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    found = rank_checks.gloo("cpu")
+    assert found.result == "warning" and "unset CUDA_VISIBLE_DEVICES" in found.detail
     assert rank_checks.nccl("cpu") == Finding("skipped", "the device is a CPU")
