@@ -26,6 +26,7 @@ from ppema.programs.build import build_programs, training_step
 from ppema.programs.device import place_of
 from ppema.programs.executor import Executor
 from ppema.programs.start import initialise
+from ppema.ranks import Ranks
 from ppema.training.setup import TrainingRun
 from ppema.training.stepper import RankStepper, Stepper
 
@@ -64,7 +65,8 @@ def _of_two(run: TrainingRun) -> Reduction:
     """The sums over two ranks, which train the same config. Their size does not depend on the number of ranks."""
     made = TrainProgram(paddle.static.Program(), paddle.static.Program())
     programs = run.programs
-    passes = training_step(run.config, run.train_loader.fields, run.horizon, programs.model, programs.lr, False, ranks=2)
+    config, fields, model = run.config, run.train_loader.fields, programs.model
+    passes = training_step(config, fields, run.horizon, model, programs.lr, False, ranks=Ranks(0, 2, 0, 2))
     last = next(index for index, each in enumerate(passes) if isinstance(each, ReducePass))
     with backend().fresh_names(), paddle.static.program_guard(made.main, made.startup):
         apply_passes(made, passes[: last + 1])
