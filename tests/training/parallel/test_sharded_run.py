@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from support.configs import SMALL, Sections, loader
-from support.launched import ROOT, launch
+from support.launched import ROOT, launch, launching
 from support.worlds import on_ranks
 
+from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.checkpoint import Checkpoint
-from ppema.checkpoint.folder import step_folders
+from ppema.checkpoint.folder import step_folder, step_folders
 from ppema.checkpoint.state import BEGINNING
 from ppema.checkpoint.store import Checkpoints
 from ppema.config import load_config
@@ -24,6 +29,7 @@ from ppema.posthoc.snapshots import Snapshots
 from ppema.ranks import Ranks
 from ppema.training import setup
 from ppema.training.checks.statecheck import StateCheck
+from ppema.training.course import Course
 from ppema.training.describe import describe
 from ppema.training.loop import train
 from ppema.training.setup import prepare_training
@@ -125,6 +131,34 @@ def test_other_numbers_of_ranks_go_on(tmp_path):
     for name in SPECS:
         check_same(tmp_path / "run", name)
     assert Checkpoints(tmp_path / "run" / "checkpoints").find("last").manifest.state.step == 28
+
+
+@pytest.mark.campaign
+def test_a_run_goes_on_from_its_last_checkpoint_after_a_rank_was_killed(tmp_path):
+    loader(tmp_path, SECTIONS)
+    argv, folder = [str(ROOT / "tools" / "train.py"), "-c", "small.yml", "-o", "output=run"], tmp_path / "run" / "checkpoints"
+    long = ["-o", "train.epochs=400", "-o", "train.save_every=10 steps"]
+    with launching(2, [*argv, *long], cwd=tmp_path) as job:
+        while not step_folder(folder, 20).exists():
+            time.sleep(0.01)
+        os.kill(job.pid(1), signal.SIGKILL)
+        ended = job.end()
+    assert ended.code != 0
+    assert "rank 1 was killed by SIGKILL" in ended.outputs[0]
+    last = Checkpoints(folder).find("last").manifest.state.step
+    assert last % 10 == 0
+    trained(tmp_path, 3, "train.epochs=400", "train.save_every=10 steps", f"train.stop_after={last + 10} steps")
+    for name in SPECS:
+        check_same(tmp_path / "run", name)
+    assert Checkpoints(folder).find("last").manifest.state.step == last + 10
+
+
+def test_nothing_is_saved_after_an_error_of_one_rank():
+    course = Course.__new__(Course)
+    course.state, course._saved, course._owed = BEGINNING.advance(8, 7), (BEGINNING, Begun(), None), None
+    course._stepper = SimpleNamespace(unfinished=None, intact=True)
+    course._run = SimpleNamespace(shards=["ema"])
+    assert course.break_off() == "The state after step 1 is not saved, because the other ranks hold parts of its averages"
 
 
 @pytest.fixture
