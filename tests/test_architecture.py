@@ -109,6 +109,12 @@ def test_no_two_files_have_one_name():
             seen[path.name] = path
 
 
+def test_no_two_files_of_tests_have_one_name():
+    """pytest would refuse to collect them together."""
+    names = [path.name for path in (ROOT.parent / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_no_two_classes_have_one_name():
     """Classes and names of types; those with an underscore are their module's own."""
     seen: dict[str, str] = {}
