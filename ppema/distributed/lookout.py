@@ -122,6 +122,8 @@ class Lookout:
         self._post.end(_STORE / 2)
         if not ended:
             self._thread.join(_STORE / 2)
+            if signal.getsignal(signal.SIGTERM) == self._terminated:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _await_all(self, check: Callable[[], None]) -> None:
         """Wait at the next meeting. No rank arrives at it before all have left the one before, so that one counter does."""

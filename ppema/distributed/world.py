@@ -63,7 +63,8 @@ class World:
     def failed(self, error: BaseException) -> None:
         """Let the other ranks know that this one ends with `error`, before it ends. They end with a line about it."""
         if self._lookout is not None and not isinstance(error, PeerError):
-            self._lookout.failed(one_line(error), error.exit_code if isinstance(error, PpemaError) else 1)
+            code = error.exit_code if isinstance(error, PpemaError) else 130 if isinstance(error, KeyboardInterrupt) else 1
+            self._lookout.failed(one_line(error), code)
 
     @contextmanager
     def answering(self) -> Iterator[None]:
