@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from support.launched import ROOT, Launched, launching
+from support.runs import content, last
 
 SCRIPT = str(ROOT / "tests/support/rank_steps.py")
 STEP = r"(reading data for|running) step (59|60)"
@@ -131,3 +132,15 @@ def test_a_mistake_in_the_config_is_shown_once_and_ends_the_job(tmp_path):
     assert (done.code, done.left) == (2, 0)
     assert len(re.findall("model: ", done.terminal)) == 1, done.terminal
     assert all("model: " in each for each in done.outputs)
+
+
+@pytest.mark.campaign
+def test_two_launchers_compute_the_bits_of_one(tmp_path):
+    found = []
+    for nnodes in (1, 2):
+        (tmp_path / str(nnodes)).mkdir()
+        with launching(2, [*TRAIN, "train.epochs=2"], cwd=tmp_path / str(nnodes), nnodes=nnodes, timeout=280) as job:
+            done = job.end()
+        assert (done.code, done.left, done.outputs[1]) == (0, 0, "")
+        found.append(content(last(tmp_path / str(nnodes) / "run")))
+    assert found[0] == found[1]
