@@ -143,14 +143,20 @@ def test_jobs_that_no_trial_needs_train_further_seeds(here):
 
 
 def test_a_failed_run_stops_the_further_seeds_of_its_trial(here):
-    code = (
-        f"{_TWO_AT_A_TIME}"
-        "if 'seed=0' in sys.argv: sys.exit('no luck')\n"
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
-        "import atexit\n"
-        "atexit.register(open, f'{output}/stopped', 'w')\n"
-        "time.sleep(60)\n"
-    )
+    code = """
+import time
+if 'seed=0' in sys.argv:
+    for _ in range(1000):
+        if os.path.exists('ready'): break
+        time.sleep(0.02)
+    sys.exit('no luck')
+def stop(*_):
+    open(f'{output}/stopped', 'w').close()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+open('ready', 'w').close()
+time.sleep(60)
+"""
     (trial,) = swept(["lr=0.01"], "grid", None, seeds=3, jobs=2, launcher=launcher(here, code)).trials
     assert (trial.state, trial.error) == ("failed", "no luck")
     assert Path("s/trials/0000-s1/stopped").exists() and not Path("s/trials/0000-s2").exists()
