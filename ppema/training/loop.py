@@ -167,7 +167,7 @@ class Trainer:
                 course.stop()
             except (DataError, FailedBatchError, PeerError) as error:
                 saved = course.break_off()
-                if saved is None:
+                if saved is None or not run.world.first:  # another rank takes part in saving, and writes nothing
                     raise
                 error.args = (f"{error}. {saved}",)
                 raise

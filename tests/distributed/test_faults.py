@@ -144,3 +144,18 @@ def test_two_launchers_compute_the_bits_of_one(tmp_path):
         assert (done.code, done.left, done.outputs[1]) == (0, 0, "")
         found.append(content(last(tmp_path / str(nnodes) / "run")))
     assert found[0] == found[1]
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("rank", [0, 1])
+def test_after_a_fault_rank_0_alone_saves_and_says_so(tmp_path, rank):
+    with launching(2, [*TRAIN, "train.epochs=100000"], cwd=tmp_path, timeout=280) as job:
+        job.wait_for("epoch 2.00")
+        os.kill(job.pid(rank), signal.SIGKILL)
+        done = job.end()
+    line = rf"rank {rank} was killed( by SIGKILL| or crashed) while .+\n"
+    if rank == 0:
+        assert re.fullmatch(line, done.outputs[1])
+    else:
+        assert re.search(line + r"(The state after step \d+ is (not )?saved.+\n)?$", done.outputs[0])
+    assert done.left == 0 and last(tmp_path / "run")
