@@ -96,5 +96,5 @@ def sums(case: str, ranks: int, bucket: int | None = None) -> Iterator[Callable[
             target.gradients = [(each, each.variable) for each in backend().parameters(main)]
             made = reduce.apply(target)
         run.executor.once(startup, {})
-        feed = place_of_rank(stop=False, step=0, share=1 / ranks, samples=EACH * ranks)
+        feed = place_of_rank(stop=False, step=0, share=1 / ranks, samples=EACH * ranks, of_step=1 / ranks)
         yield lambda: run.executor.run(main, feed, [made.signals])

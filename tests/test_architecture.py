@@ -27,7 +27,13 @@ FLOORS = (
 )
 LAYERS = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # Where one that is too old is refused, and where the version is written down and decides nothing.
-VERSION_KNOWN = {"ppema.environment", "ppema.training.loop", "ppema.training.resuming.resume", "ppema.deploy.inference"}
+VERSION_KNOWN = {
+    "ppema.environment",
+    "ppema.training.loop",
+    "ppema.training.parallel.same_state",
+    "ppema.training.resuming.resume",
+    "ppema.deploy.inference",
+}
 PADDLE_FREE = {"errors", "values", "version", "ranks", "user_code", "config", "averaging", "checkpoint", "data", "experiments"}
 
 

@@ -53,10 +53,10 @@ def _show(arguments: argparse.Namespace) -> int:
     from paddle.static import scope_guard
 
     from ppema.checkpoint.paths import checkpoints_of
-    from ppema.training.describe import BY_GROUP, describe
     from ppema.training.initial import begin_with
     from ppema.training.parallel.traffic import traffic_of
     from ppema.training.setup import prepare_training
+    from ppema.training.shown.describe import BY_GROUP, describe
 
     with closing(prepare_training(config)) as run, scope_guard(run.scope):
         restored = None if checkpoints_of(config).exists() else begin_with(run)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.manifest import Owed
 from ppema.data import Batch, GivenUp
-from ppema.errors import DataError, DivergedError, TrainingError
+from ppema.errors import DataError, DivergedError, PeerError, PpemaError, TrainingError
 from ppema.log.average_health import Health
 from ppema.log.interval import Interval
 from ppema.log.log import RunLog
@@ -21,6 +22,8 @@ from ppema.training.checks.skipped import in_vain, overflows, too_many, where
 from ppema.training.checks.statecheck import StateCheck
 from ppema.training.due import Due
 from ppema.training.evaluations import Evaluations
+from ppema.training.parallel.common_end import end_together, fail_together
+from ppema.training.parallel.same_state import check_same_state
 from ppema.training.resuming.resume import Start
 from ppema.training.saving.save import Saver
 from ppema.training.setup import TrainingRun
@@ -107,10 +110,18 @@ class Course:
         self._save_unplanned()
         self._log.say(f"stopped by signal {self.stopped_by} {self._place()}")
 
-    def break_off(self) -> str | None:
-        """Save after an error of the data. Returns what is saved, in words; None if nothing happened since the last save."""
-        if self._is_saved():
+    def break_off(self, error: PpemaError) -> str | None:
+        """Save after an error of the data or of another rank. Returns what is saved, in words.
+
+        None: nothing happened since the last save, or another rank saves.
+        """
+        world = self._run.world
+        if self._is_saved() or not world.first:
             return None
+        # The other ranks must not wait for this one meanwhile.
+        world.failed(error)
+        with suppress(PeerError):
+            world.enter("saving after a fault", slow=True)
         state = f"The state after step {self.state.step}"
         if isinstance(self._stepper, RankStepper) and self._stepper.within:
             return f"{state} is not saved, because the next step has begun"
@@ -131,12 +142,12 @@ class Course:
 
     def finish(self) -> None:
         """Wait until everything is written. Warn if the run did not train in the end; raise TrainingError if it never did."""
-        self._saver.finish()
+        self._wait_for_writes()
         if self.stopped_by is not None:
             return
         if warning := in_vain(self.state, self._skipped, self._in_a_row):
             if not self.state.updates and (self.early or self.state.step == self._run.horizon.total_steps):
-                raise DivergedError(f"{warning}. The state is saved")
+                fail_together(self._run.world, DivergedError(f"{warning}. The state is saved"))
             self._log.warn([warning])
 
     def _count(self, step: Step, samples: int) -> None:
@@ -195,7 +206,7 @@ class Course:
 
     def _snapshot(self) -> None:
         run, state = self._run, self.state
-        if self._due.snapshot and (self.early or self._due.snapshot.due(state)):
+        if self._due.snapshot and (self.early or self._due.snapshot.due(state)) and (run.world.first or run.shards):
             self._saver.submit(self._snapshots.take(run.config, run.programs, run.scope, run.horizon, state, run.shards))
 
     def _save(self, *, now: bool = False) -> None:
@@ -209,20 +220,21 @@ class Course:
             self._owed = "statistics"
             self._evaluations.recalibrate(self.state, self._log)
             self._owed = None
+            check_same_state(self._run, self.state.step)
             self._write(None)
         self._saver.check()
         # Saving recalibrates too, and may have failed.
         if failure := failure or self._evaluations.failure:
             self._saver.finish()
-            raise failure
+            fail_together(self._run.world, failure)
 
     def _ends(self) -> bool:
         """Whether the run ends after this step, which is saved."""
         if self.stopped_by:
-            self._saver.finish()
+            self._wait_for_writes()
             self._log.say(f"stopped by signal {self.stopped_by} {self._place()}")
         elif self.early:
-            self._saver.finish()
+            self._wait_for_writes()
             self._log.say(f"stopped early {self._place()}: {self.early}")
         self._interval.resume()
         return bool(self.stopped_by or self.early)
@@ -254,7 +266,10 @@ class Course:
             return
         begun = self._stepper.unfinished
         self._check()
-        if self.state.step and self._owed != "statistics":
+        if not self._run.world.alone:
+            # A measurement needs all ranks.
+            self._owed = self._owed or ("statistics" if self._run.programs.recalibrations and self.state.step else None)
+        elif self.state.step and self._owed != "statistics":
             # The step may be the first of a phase. The averages belong to the phase before.
             self._run.recalibrate_by(self._run.programs.at(self.state.step - 1))
             try:
@@ -275,7 +290,11 @@ class Course:
         self._improved = []
         self._saved = self.state, begun or Begun(), self._owed
 
+    def _wait_for_writes(self) -> None:
+        self._saver.finish()
+        end_together(self._run.world)
+
     def _check(self) -> None:
         """Raise TrainingError if the state is not finite. Called before anything of it is logged, measured or saved."""
         if failure := self._finite.failure(self._written, self.state, partial(batches_after, self._run), self._saver.newest):
-            raise failure
+            fail_together(self._run.world, failure)

@@ -36,6 +36,7 @@ from ppema.training.course import Course
 from ppema.training.due import Due
 from ppema.training.evaluations import Evaluations
 from ppema.training.initial import Restored, begin_with
+from ppema.training.parallel.same_state import check_same_run
 from ppema.training.parallel.shared_start import shared_start
 from ppema.training.parallel.unheard import Unheard, UnheardSaver
 from ppema.training.resuming.refusals import check_directions
@@ -67,10 +68,16 @@ class Result:
 def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Result:
     """`ppema.api.train`, once paddle is loaded. Arguments, result and errors are the same."""
     known = config
-    if resume != "never" and is_unmeasured(config):
-        # Of its classes, `open_run` compares those of the data with those of the checkpoint.
-        known = config.replace(data=kept_by_run(config, resume).data.replace(classes=config.data.classes))
-    with closing(prepare_training(known)) as run, paddle.static.scope_guard(run.scope), run.world.answering():
+
+    def complete(config: Config) -> Config:
+        nonlocal known
+        if resume != "never" and is_unmeasured(config):
+            # Of its classes, `open_run` compares those of the data with those of the checkpoint.
+            known = config.replace(data=kept_by_run(config, resume).data.replace(classes=config.data.classes))
+        return known
+
+    with closing(prepare_training(config, complete)) as run, paddle.static.scope_guard(run.scope), run.world.answering():
+        check_same_run(run)
         if not run.world.first:
             return Trainer(run, shared_start(run, None)).go(Unheard())
         with locked(output_of(config)) as lock:
@@ -94,9 +101,13 @@ def dry_run(config: Config, say: Callable[[str], None] = lambda line: None) -> f
     say: receives lines: the learning rates, and the result of `init_from` for a run without checkpoints.
     """
     with closing(prepare_training(config)) as run, paddle.static.scope_guard(run.scope), run.world.answering():
-        if new := not checkpoints_of(config).exists():
+        check_same_run(run)
+        restored = None
+        if run.world.first and not checkpoints_of(config).exists():
             check_directions(config)
-        restored = begin_with(run) if new else None
+            restored = begin_with(run)
+        if not run.world.alone:
+            shared_start(run, Start() if run.world.first else None)
         for line in restored.summary() if restored else ():
             say(line)
         say(f"learning rate: {', '.join(map(str, rates(run.programs.lr, run.horizon.total_steps)))}")
@@ -166,8 +177,8 @@ class Trainer:
             except GivenUp:
                 course.stop()
             except (DataError, FailedBatchError, PeerError) as error:
-                saved = course.break_off()
-                if saved is None or not run.world.first:  # another rank takes part in saving, and writes nothing
+                saved = course.break_off(error)
+                if saved is None:
                     raise
                 error.args = (f"{error}. {saved}",)
                 raise

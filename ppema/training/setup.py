@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +38,7 @@ from ppema.programs.executor import Executor
 from ppema.programs.loaders import eval_loader, train_loader
 from ppema.programs.model.known_classes import check_same_classes, with_classes
 from ppema.programs.model.normalization import measured
+from ppema.programs.model.shared_config import completed
 from ppema.programs.start import initialise, seed_everything
 from ppema.values import number
 from ppema.weights.put import put
@@ -143,10 +145,15 @@ class TrainingRun:
         put(self.scope, checkpoint.path, self.shards.keep(arrays))
 
 
-def prepare_training(config: Config) -> TrainingRun:
+def _as_it_is(config: Config) -> Config:
+    return config
+
+
+def prepare_training(config: Config, complete: Callable[[Config], Config] = _as_it_is) -> TrainingRun:
     """Open the data, build the programs, run the startup program in a new scope, and try the model on a few samples.
 
-    Writes nothing. Raises ConfigError, DataError or SetupError.
+    complete: adds to the config what the run's folder keeps of it; only the first rank calls it. Writes nothing. Raises
+    ConfigError, DataError or SetupError.
     """
     choose_threads(config.runtime.threads)
     output_of(config)
@@ -154,7 +161,7 @@ def prepare_training(config: Config) -> TrainingRun:
     check_precision(config, place)
     world = joined(place, config.runtime.rank_patience)
     with world.answering():
-        return _prepared(config, place, world)
+        return _prepared(completed(world, config, complete), place, world)
 
 
 def _prepared(config: Config, place: Any, world: World) -> TrainingRun:
@@ -210,7 +217,9 @@ def _prepared(config: Config, place: Any, world: World) -> TrainingRun:
             raise ConfigError.of("ReduceOnPlateau goes by the loss of the raw weights: add 'raw'", "evaluate")
     tests = {weights: test for weights, test in tests.items() if config.train.evaluates(weights)}
     recalibrator = Recalibrator(executor, own, programs.model.inputs, trained, _recalibrations(config, programs), world)
-    trained = trained if world.alone else trained.sliced(world.ranks)
+    if not world.alone:
+        trained.close()
+        trained = trained.sliced(world.ranks)
     return TrainingRun(
         config,
         horizon,

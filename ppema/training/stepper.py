@@ -10,6 +10,7 @@ import numpy as np
 from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.state import State, step_seed
 from ppema.data import Batch
+from ppema.data.bad_sample import bad_sample
 from ppema.errors import PeerError, TrainingError
 from ppema.ir import Program, Variable, generators
 from ppema.optimizers.optimizer import advance
@@ -141,7 +142,9 @@ class Stepper:
 
     def _cause(self, finite: np.ndarray, batch: Batch) -> str | None:
         """Why the run was skipped, in words; None if it was not."""
-        return None if np.asarray(finite).all() else culprit(self._run, self._programs.guard, batch)
+        if np.asarray(finite).all():
+            return None
+        return culprit(self._run, self._programs.guard, bad_sample(batch, self._run.train_loader.label))
 
     def _fetch(self, made: _Fetched, batch: Batch, seed: int, mixed: int, more: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Run a program on a batch. seed: of dropout; mixed: of the draws of `mix`; more: inputs beside the batch."""
@@ -169,9 +172,12 @@ class RankStepper(Stepper):
 
     def __init__(self, run: TrainingRun, begun: Begun, asked: Callable[[], bool]):
         """asked: whether this rank was asked to stop."""
+        self._used: set[int] = set()
         super().__init__(run, begun)
         self._asked = asked
         self.apart = True
+        # This rank's samples in the micro-batches of the next step. One process did those before, as the first rank.
+        self._own = begun.samples if run.world.first else 0
 
     @property
     def unfinished(self) -> Begun | None:
@@ -188,24 +194,27 @@ class RankStepper(Stepper):
         run, begun, accumulation = self._run, self._begun, self._accumulation
         seed, micro_batch = run.config.seed, begun.batches
         seeds = step_seed(seed, state.step, micro_batch, run.world.ranks.rank), step_seed(seed, state.step, micro_batch)
-        place = place_of_rank(stop=self._asked(), step=state.step, share=batch.share, samples=batch.size)
+        samples = begun.samples + batch.size
+        self._own += round(batch.share * batch.size)
+        shares = {"share": batch.share, "samples": batch.size, "of_step": self._own / samples}
+        place = place_of_rank(stop=self._asked(), step=state.step, **shares)
         ends = accumulation is None or micro_batch + 1 == run.micro_batches.of_step(state)
         if not ends:
-            run.world.enter(f"running micro-batch {micro_batch + 1} of step {state.step + 1}")
             assert self._summing is not None, "steps of several micro-batches have a program for those before the last"
+            running = f"running micro-batch {micro_batch + 1} of step {state.step + 1}"
+            run.world.enter(running, slow=self._prepares(self._summing))
             more = place | feed_of(begins=not micro_batch, ends=False)
             loss, *values = self._fetch(self._summing, batch, *seeds, more)
             parts = self._summing.named(values)
             self._begun = begun.plus(batch.size, parts.pop(_WEIGHT), _number(loss), parts)
             return None
-        if self.apart or not run.train_loader.quick:
-            run.world.meet(f"step {state.step + 1}")
-            self.apart = False
-        # Paddle prepares a program when it first runs.
-        run.world.enter(f"running step {state.step + 1}", slow=self._unused, together=not self._unused)
-        self._unused = False
         measured = self._measures(state)
         made = self._made(measured)
+        prepares = self._prepares(made)
+        if self.apart or prepares or not run.train_loader.quick:
+            run.world.meet(f"step {state.step + 1}")
+            self.apart = False
+        run.world.enter(f"running step {state.step + 1}", slow=prepares, together=not prepares)
         if accumulation is not None:
             place |= feed_of(begins=not micro_batch, ends=True)
             sums = [begun.loss, *(begun.parts.get(name, 0.0) for name in made.parts)]
@@ -215,15 +224,29 @@ class RankStepper(Stepper):
         stops = self._programs.reduction.stops(signals, state.step)
         skipped = self._cause(finite, batch)
         norms = self._norms(measured, skipped)
-        self._begun = Begun()
-        samples = begun.samples + batch.size
+        self._begun, self._own = Begun(), 0
         return Step(samples, micro_batch + 1, _number(loss), skipped, made.named(values), norms, stops)
 
     def _enter(self, programs: Programs) -> None:
         super()._enter(programs)
         summing = programs.summing
         self._summing = None if summing is None else _Fetched.of(summing.main, summing)
-        self._unused = True
+        self._used.clear()
+
+    def _prepares(self, made: _Fetched) -> bool:
+        """Whether the next run of a program is its first in this phase, before which Paddle prepares it."""
+        first = id(made) not in self._used
+        self._used.add(id(made))
+        return first
+
+    def _cause(self, finite: np.ndarray, batch: Batch) -> str | None:
+        if np.asarray(finite).all():
+            return None
+        # All ranks skip the step, and the bad sample may be that of any of them.
+        world, run = self._run.world, self._run
+        found = bad_sample(batch, run.train_loader.label) or ""
+        samples = [each.decode() for each in world.gather(found.encode(), "the search for a bad sample")]
+        return culprit(run, self._programs.guard, next(filter(None, samples), None))
 
 
 @dataclass(frozen=True)

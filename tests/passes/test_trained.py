@@ -17,8 +17,8 @@ from ppema.errors import AverageError
 from ppema.ir import backend, scope
 from ppema.passes.clone import clone_for_test
 from ppema.passes.trained import is_trained
-from ppema.training.describe import describe
 from ppema.training.setup import prepare_training
+from ppema.training.shown.describe import describe
 
 VERSION_3 = paddle.__version__.startswith("3.")
 

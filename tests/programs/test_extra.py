@@ -16,8 +16,8 @@ from support.runs import steps
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
 from ppema.passes.target import Pass, TrainProgram
-from ppema.training.describe import describe
 from ppema.training.setup import prepare_training
+from ppema.training.shown.describe import describe
 
 PAGE = (Path(__file__).parents[2] / "docs/passes.md").read_text(encoding="utf-8")
 SOURCES = re.findall(r"```python\n(.*?)```", PAGE, re.S)

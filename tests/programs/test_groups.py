@@ -11,8 +11,8 @@ from ppema.errors import ConfigError
 from ppema.ir import backend, scope
 from ppema.programs.statistics import train_statistics
 from ppema.programs.treatments import treatments_of
-from ppema.training.describe import describe
 from ppema.training.setup import prepare_training
+from ppema.training.shown.describe import describe
 
 RATE = 0.125
 # The first step of each optimizer from the gradient g and the weight w, with a weight decay in the gradient or beside it.

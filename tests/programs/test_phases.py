@@ -19,10 +19,10 @@ from ppema.checkpoint.state import BEGINNING
 from ppema.config.horizon import Horizon
 from ppema.errors import ConfigError
 from ppema.ir import backend, scope
-from ppema.training.describe import describe
 from ppema.training.loop import train
 from ppema.training.resuming.extension import extension
 from ppema.training.setup import prepare_training
+from ppema.training.shown.describe import describe
 from ppema.training.stepper import Stepper
 
 # 14 steps. The convolution and its BatchNorm are frozen for 5 of them, the last layer's weight for 9.

@@ -331,3 +331,19 @@ class WithUnusedHead(paddle.nn.Layer):
     def forward(self, images):
         flat = paddle.flatten(images, 1)
         return {"used": self.head(flat), "unused": self.unused(flat)}
+
+
+class Counting(paddle.nn.Layer):
+    """Counts the samples of class 1 among its inputs, whose first column says so: a rank sees only its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = paddle.nn.BatchNorm1D(2)
+        self.linear = paddle.nn.Linear(2, 2)
+        self.seen = self.create_parameter([1], dtype="int64", default_initializer=paddle.nn.initializer.Constant(0))
+        self.seen.stop_gradient = True
+
+    def forward(self, x):
+        if self.training:
+            paddle.assign(self.seen + paddle.cast(x[:, :1] > 0.5, "int64").sum(axis=0), output=self.seen)
+        return self.linear(self.norm(x))

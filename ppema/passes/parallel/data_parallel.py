@@ -58,8 +58,8 @@ class ReducePass(Pass):
     """Sum over all ranks: the gradients, the loss, and the statistics that the forward pass writes, such as BatchNorm's.
 
     After it, all of them are the same on every rank, and so are all later decisions and the state. Gradients add up to those of
-    one process with the global batch. A statistic becomes the mean over ranks, weighted by their samples: each rank normalises
-    by its own part of the batch.
+    one process with the global batch. A floating-point statistic becomes the mean over ranks, weighted by their samples of the
+    step: each rank normalises by its own part of the batch. Integers, such as counters of batches, must be equal on all ranks.
 
     The numbers go in buckets, flat arrays of one type each, of at most `bucket` bytes unless one value alone is larger. A
     bucket takes one operation, in the program's order and outside of all branches: if ranks took different branches, a sum of
@@ -95,7 +95,7 @@ class ReducePass(Pass):
                 given = paddle.static.data(LOSSES, [1 + len(target.parts)], "float32")
                 own = paddle.stack([late, *target.parts.values()]) * target.weight
                 losses, total = list(paddle.unbind(given + own)), [accumulation.total]
-            statistics = [each.variable * _in_type(place.share, each.variable.dtype) for each in moved]
+            statistics = [each.variable * _in_type(place.of_step, each.variable.dtype) for each in moved]
             values = [place.signals, *losses, *total, *statistics, *(gradient for _, gradient in target.gradients)]
             found = iter(self._sums(target, values))
             signals = next(found)

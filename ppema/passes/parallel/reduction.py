@@ -18,23 +18,32 @@ _MOST = 1024
 
 @dataclass(frozen=True)
 class RankPlace:
-    """The input of a rank. signals: [2], its request to stop and its step; share: 0-D, of the samples; samples: 0-D, of all."""
+    """The input of a rank.
+
+    signals: [2], its request to stop and its step; share, samples: 0-D, of the batch, as in `place_of_rank`; of_step: 0-D, the
+    share of all samples of the step.
+    """
 
     signals: Variable
     share: Variable
     samples: Variable
+    of_step: Variable
 
     @classmethod
     def input(cls) -> RankPlace:
         """Declare the input in the default main program."""
-        given = paddle.static.data(PLACE, [4], "float32")
-        stop, step, share, samples = paddle.unbind(given)
-        return cls(paddle.stack([stop, step]), share, samples)
+        given = paddle.static.data(PLACE, [5], "float32")
+        stop, step, share, samples, of_step = paddle.unbind(given)
+        return cls(paddle.stack([stop, step]), share, samples, of_step)
 
 
-def place_of_rank(*, stop: bool, step: int, share: float, samples: int) -> dict[str, np.ndarray]:
-    """The input of a run. stop: whether this rank was asked to stop; step: its number; share: n_r / n; samples: n."""
-    return {PLACE: np.array([stop, step % _MOST, share, samples], np.float32)}
+def place_of_rank(*, stop: bool, step: int, share: float, samples: int, of_step: float) -> dict[str, np.ndarray]:
+    """The input of a run on n_r of the n samples of a batch.
+
+    stop: whether this rank was asked to stop; step: its number; share: n_r / n; samples: n; of_step: Σ n_r / Σ n over the
+    micro-batches of the step so far.
+    """
+    return {PLACE: np.array([stop, step % _MOST, share, samples, of_step], np.float32)}
 
 
 @dataclass(frozen=True)

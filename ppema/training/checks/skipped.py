@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from ppema.checkpoint.state import State
-from ppema.data import Batch
-from ppema.data.bad_sample import bad_sample
 from ppema.errors import DivergedError
 from ppema.ir import scope
 from ppema.passes.guard import Guard
@@ -15,11 +13,11 @@ ADVICE = "lower the learning rate, set optimizer.clip_norm, or look for bad valu
 _IN_A_ROW = 3
 
 
-def culprit(run: TrainingRun, guard: Guard, batch: Batch) -> str:
+def culprit(run: TrainingRun, guard: Guard, sample: str | None) -> str:
     """The cause of a skipped step, in words: the first non-finite gradient, else a statistic, else the loss.
 
-    guard: that of the train program. Gradients are in the model's order. The first bad sample of `batch` is named too, and the
-    loss scale if there is one. Call it right after the skipped step on `batch`, in the run's scope.
+    guard: that of the train program. Gradients are in the model's order. sample: the first bad sample of the batch, in words,
+    if there is one. The loss scale is named too. Call it right after the skipped step, in the run's scope.
     """
     found = guard.culprit(scope.get(run.scope, guard.state_name))
     if found is None:
@@ -29,7 +27,7 @@ def culprit(run: TrainingRun, guard: Guard, batch: Batch) -> str:
         what = f"{'the gradient of' if kind == 'gradient' else 'the new value of'} {titled(run, name)}"
     scale = run.programs.scale
     now = f"the loss scale is now {scope.get(run.scope, scale.name):.0f}" if scale is not None else ""
-    return "; ".join(filter(None, (f"{what} is not finite", bad_sample(batch, run.train_loader.label), now)))
+    return "; ".join(filter(None, (f"{what} is not finite", sample, now)))
 
 
 def overflows(run: TrainingRun) -> int:

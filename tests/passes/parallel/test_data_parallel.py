@@ -71,5 +71,6 @@ def test_ranks_at_different_steps_are_found():
 
 
 def test_the_number_of_a_late_step_is_exact():
-    steps = [place_of_rank(stop=False, step=each, share=0.5, samples=64)[PLACE] for each in (5_000_000_003, 5_000_000_004)]
+    given = {"stop": False, "share": 0.5, "samples": 64, "of_step": 0.5}
+    steps = [place_of_rank(step=each, **given)[PLACE] for each in (5_000_000_003, 5_000_000_004)]
     assert steps[1][1] - steps[0][1] == 1

@@ -80,3 +80,31 @@ def test_all_ranks_stop_after_the_same_step_and_go_on(tmp_path):
     job = launch(2, [*argv, f"train.stop_after={stopped + 10} steps"], cwd=tmp_path)
     assert job.code == 0, job.outputs
     assert f"resuming at step {stopped} of" in job.outputs[0]
+
+
+SLOW = """
+import sys, time
+from ppema.checkpoint.store import Checkpoints
+from ppema.cli.train import main
+
+save = Checkpoints.save
+def slowly(*arguments):
+    print("saving", flush=True)
+    time.sleep(6)
+    return save(*arguments)
+Checkpoints.save = slowly
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.campaign
+def test_no_rank_ends_before_the_first_one_has_saved(tmp_path):
+    """The launcher kills the other ranks some seconds after one has ended."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    _, *argv = arguments(tmp_path, "train.epochs=2000", "train.save_every=1000000 steps")
+    with launching(2, [str(tmp_path / "slow.py"), *argv], cwd=tmp_path) as job:
+        job.wait_for("epoch 1.00", timeout=100)
+        os.kill(job.pid(1), signal.SIGTERM)
+        ended = job.end()
+    assert "stopped by signal 15 after step" in ended.outputs[0], ended.outputs
+    assert last(tmp_path / "run").exists()

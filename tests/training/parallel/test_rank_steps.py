@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import rank_steps
+from support import trained_steps
 from support.launched import ROOT, launch
 
 CONFIG = """
@@ -40,7 +40,7 @@ class Trained:
 def trained(folder: Path, ranks: int, *overrides: str, steps: int = STEPS, nan: str = "-") -> Trained:
     (folder / "config.yml").write_text(CONFIG)
     argv = [
-        rank_steps.__file__,
+        trained_steps.__file__,
         str(folder / "config.yml"),
         str(folder),
         str(steps),

@@ -21,8 +21,8 @@ from ppema.checkpoint.folder import step_folder, step_folders
 from ppema.checkpoint.state import BEGINNING
 from ppema.checkpoint.store import Checkpoints
 from ppema.config import load_config
-from ppema.distributed.world import World
-from ppema.errors import ConfigError
+from ppema.distributed.world import ALONE, World
+from ppema.errors import ConfigError, DataError
 from ppema.ir import backend, scope
 from ppema.log.records import read_metrics
 from ppema.posthoc.snapshots import Snapshots
@@ -30,9 +30,9 @@ from ppema.ranks import Ranks
 from ppema.training import setup
 from ppema.training.checks.statecheck import StateCheck
 from ppema.training.course import Course
-from ppema.training.describe import describe
 from ppema.training.loop import train
 from ppema.training.setup import prepare_training
+from ppema.training.shown.describe import describe
 
 # Each average twice: as "<name>_shared", the ranks share it.
 SPECS = {
@@ -157,8 +157,11 @@ def test_nothing_is_saved_after_an_error_of_one_rank():
     course = Course.__new__(Course)
     course.state, course._saved, course._owed = BEGINNING.advance(8, 7), (BEGINNING, Begun(), None), None
     course._stepper = SimpleNamespace(unfinished=None, intact=True)
-    course._run = SimpleNamespace(shards=["ema"])
-    assert course.break_off() == "The state after step 1 is not saved, because the other ranks hold parts of its averages"
+    course._run = SimpleNamespace(shards=["ema"], world=ALONE)
+    assert (
+        course.break_off(DataError("a bad sample"))
+        == "The state after step 1 is not saved, because the other ranks hold parts of its averages"
+    )
 
 
 @pytest.fixture

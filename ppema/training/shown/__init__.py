@@ -1,0 +1,1 @@
+"""What `show` prints of a run before its first step."""
