@@ -145,11 +145,7 @@ class TrainingRun:
         put(self.scope, checkpoint.path, self.shards.keep(arrays))
 
 
-def _as_it_is(config: Config) -> Config:
-    return config
-
-
-def prepare_training(config: Config, complete: Callable[[Config], Config] = _as_it_is) -> TrainingRun:
+def prepare_training(config: Config, complete: Callable[[Config], Config] | None = None) -> TrainingRun:
     """Open the data, build the programs, run the startup program in a new scope, and try the model on a few samples.
 
     complete: adds to the config what the run's folder keeps of it; only the first rank calls it. Writes nothing. Raises
@@ -161,7 +157,7 @@ def prepare_training(config: Config, complete: Callable[[Config], Config] = _as_
     check_precision(config, place)
     world = joined(place, config.runtime.rank_patience)
     with world.answering():
-        return _prepared(completed(world, config, complete), place, world)
+        return _prepared(config if complete is None else completed(world, config, complete), place, world)
 
 
 def _prepared(config: Config, place: Any, world: World) -> TrainingRun:
