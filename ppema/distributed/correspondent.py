@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from ppema.distributed.neighbour import Neighbour
 from ppema.distributed.noticeboard import Notice, Noticeboard
 from ppema.distributed.rank_activity import Activity
 from ppema.distributed.verdict import Verdict
@@ -15,9 +16,9 @@ _LONGEST_TICK = 1.0  # seconds
 
 
 class Clock:
-    """Seconds in which this process was awake: time in which it was stopped, or had no turn, counts for little.
+    """Seconds in which this process was awake. Time in which it was stopped, or had no turn, counts for little.
 
-    After such a time, what is known of the other ranks is old, and none of them is to blame. longest: such a time so far.
+    After such a time, what is known of the other ranks is old, and none of them is to blame. longest: the longest such time.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Heard:
-    """The newest notice of a rank; beaten, changed: when its beat and its activity last changed, by the clock."""
+    """The newest notice of a rank. beaten, changed: when its beat and its activity last changed, by the clock."""
 
     notice: Notice
     beaten: float
@@ -44,12 +45,13 @@ class Heard:
 class Correspondent:
     """Talks to the store in a thread, because no call of the store has a time limit.
 
-    activity: of this rank, written by its main thread; heard: from the ranks that it reads now; answered: when the store last
-    did; broken: whether the store is gone; verdict: why the job ends, once any rank knows.
+    activity: of this rank, written by its main thread. processes: of the ranks, once known. heard: of the ranks that are read
+    now. answered: when the store last did. broken: whether the store is gone. verdict: why the job ends, if it does.
     """
 
     def __init__(self, board: Noticeboard, rank: int, size: int, clock: Clock, activity: Activity):
         self.activity = activity
+        self.processes: dict[int, Neighbour] = {}
         self.heard: dict[int, Heard] = {}
         self.answered = clock.now
         self.broken = False
@@ -103,9 +105,13 @@ class Correspondent:
             self.verdict = self._board.agree(self._proposed)
         elif self.verdict is None:
             self.verdict = self._board.verdict()
+        unknown = {rank: self._board.process(rank) for rank in range(self._size) if rank not in self.processes}
+        self.processes = {**self.processes, **{rank: each for rank, each in unknown.items() if each is not None}}
         now, heard = self._clock.now, {}
         for rank in self._read():
             notice, before = self._board.read(rank), self.heard.get(rank)
+            if notice is None:
+                continue
             # A rank that was not read before counts as fresh.
             beaten, changed = (before.beaten, before.changed) if before else (now, now)
             if before and notice.beat != before.notice.beat:

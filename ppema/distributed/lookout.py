@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import atexit
-import itertools
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 from ppema.distributed.correspondent import Clock, Correspondent
+from ppema.distributed.meetings import Meetings, StoreConnection
 from ppema.distributed.neighbour import Neighbour
 from ppema.distributed.noticeboard import Noticeboard
+from ppema.distributed.process_end import ProcessEnd
 from ppema.distributed.rank_activity import Activity, Sort
-from ppema.distributed.verdict import Sighting, Verdict, absent, gone, hanging, mute
+from ppema.distributed.verdict import Sighting, Verdict, absent, gone, hanging, mute, parted
 from ppema.errors import PeerError, TrainingError
-from ppema.ir.processes.rank_store import RankStore
 from ppema.ranks import Ranks, note_end
 
-_OPENED = itertools.count()  # the lookouts of this process; every rank opens them in the same order
 _TURN = 0.2  # seconds between two looks at the others
-_LONGEST_PAUSE = 0.01  # seconds between two looks at a meeting
 _ALIKE = 1.0  # seconds in which this rank may fail with the same error as the one that failed
-_GRACE = 2.0  # seconds that the main thread has to end, before the process ends without it
+_GRACE = 2.0  # seconds in which the main thread learns of a verdict, before the process ends without it
 _EXPLAINED = 12.0  # seconds in which a failed program run is explained at the latest
 _ARRIVED = 120.0  # seconds in which all ranks are there, once Paddle connected them
+_FAR = 3600.0  # the same for later runs of a job, and processes of other machines: between runs, these show no sign of life
 _FROZEN = 10.0  # seconds without a turn after which the others may have ended because of this rank
-_STORE = 3.0  # seconds in which the store answers at the latest, as long as rank 0 works
+_STORE = 3.0  # seconds in which the store answers at the latest while rank 0 works
 # In the messages of gloo, of NCCL, and of Paddle about both.
 _OF_CONNECTION = ("gloo", "std::exception", "NCCL", "ProcessGroup")
 
@@ -37,63 +36,66 @@ class Lookout:
     """The lookout of this rank for faults of the others. Two threads of it work until `close`.
 
     A verdict is a line that names the rank at fault, what it was doing, and the reason. All ranks agree on one. It is written
-    on stderr, once, and the process ends with code 1: by a PeerError in the main thread, or, if that does not end within some
-    seconds, at once.
+    on stderr, once, and the process ends with code 1: by a PeerError in the main thread, or, if that does not learn of it
+    within some seconds, at once. Slow work, such as saving, is finished before.
     """
 
-    def __init__(self, ranks: Ranks, address: str, patience: float):
-        """address: "host:port" of the store; patience: seconds without progress after which a rank hangs.
+    def __init__(self, ranks: Ranks, connect: Callable[[str], StoreConnection], run: int, patience: float):
+        """connect: a new connection to the store, for the keys of a folder. run: number of this run among those of the job.
 
-        Waits until all ranks are here.
+        patience: seconds without progress after which a rank hangs. Waits until all ranks are here, while all live.
         """
         self._ranks, self._patience = ranks, patience
         # The runs of one job, such as a training and an evaluation after it, have keys of their own.
-        folder = f"ppema/{next(_OPENED)}"
-        self._store, self._met = RankStore(address, ranks.size, folder), 0
+        self._meetings = Meetings(connect(f"ppema/{run}"), ranks)
         self._verdict: Verdict | None = None
+        self._learned = False  # whether the main thread knows the verdict
         self._failed = False
-        self._code: int | None = None  # of the process, after a fault
         self._written = threading.Lock()
         self._closing = False
         self._parent = os.getppid()
-        board = Noticeboard(RankStore(address, ranks.size, folder), ranks.rank)
-        first = Activity(0, "slow", "starting")
-        board.introduce(Neighbour.here(), first)
-        began = time.monotonic()
-        self._await_all(lambda: _check_arrival(began))
-        self._processes = {rank: board.process(rank) for rank in range(ranks.size)}
-        self._near = [rank for rank, each in self._processes.items() if each.near and rank != ranks.rank]
+        board = Noticeboard(connect("ppema/job"), connect(f"ppema/{run}"), ranks.rank)
+        board.introduce(Neighbour.here())
         self._clock = Clock()
+        first = Activity(0, "slow", "starting")
         self._post = Correspondent(board, ranks.rank, ranks.size, self._clock, first)
         self._lost: tuple[Activity, float] | None = None
         self._own = first, 0.0  # this rank's activity, and when it began
+        # The store ends with rank 0, and the others have to read the verdict there.
+        self._end = ProcessEnd(self._terminate, self.close, 2 * _TURN if ranks.first else 0.0)
         self._thread = threading.Thread(target=self._look, name="ppema-lookout", daemon=True)
         self._thread.start()
-        atexit.register(self._exit_at_once)
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, self._terminated)
+        self.meet("the run")
 
     def enter(self, text: str, sort: Sort) -> None:
         """Begin an activity. Raises PeerError if another rank failed. Takes about a microsecond."""
         self._post.activity = Activity(self._post.activity.number + 1, sort, text)
-        if self._verdict is not None:
-            self._raise(self._verdict)
+        self._check()
 
     def meet(self, what: str) -> None:
-        """Wait until all ranks are here. what: is done next. Raises PeerError."""
+        """Wait until all ranks are here. what: is done next, the same on all ranks. Raises PeerError."""
         before = self._post.activity
         self.enter(f"waiting for the others before {what}", "waiting")
         try:
-            self._await_all(self._check)
+            other = self._meetings.meet(what, self._check)
         except RuntimeError as error:
             self._raise(self._decided(3 * _TURN) or self._broken(str(error)))
+        if other is not None:
+            rank = self._ranks.rank
+            line = f"the ranks do different things: rank {rank} is before {what}, rank {other[0]} before {other[1]}"
+            self._raise(self._post.propose(Verdict(rank, line), _STORE))
         self.enter(before.text, before.sort)
 
     def failed(self, reason: str, code: int) -> None:
-        """Let the others know why this rank ends, in one line, and with which exit code. Nothing if another is at fault."""
-        if self._verdict is not None or self._closing or self._failed:
+        """Let the others know why this rank ends, in one line, and with which exit code. Nothing if another is at fault.
+
+        If several ranks raise the same error, it is the own error of each.
+        """
+        verdict = self._verdict
+        if self._closing or self._failed or (verdict is not None and not verdict.line.endswith(f": {reason}")):
             return
-        self._failed, self._code = True, code
+        self._failed = True
+        self._end.failed()
         rank, doing = self._ranks.rank, self._post.activity.text
         self._post.propose(Verdict(rank, f"rank {rank} failed while {doing}: {reason}", code, own=True), _STORE)
         if self._ranks.first:
@@ -107,12 +109,13 @@ class Lookout:
         self._lost = mine, self._clock.now
         self._post.activity = Activity(mine.number + 1, "lost", mine.text)
         verdict = self._decided(_EXPLAINED) or self._broken(str(error))
-        self._write(verdict)
+        self._learn(verdict)
         return PeerError(verdict.line, verdict.code)
 
     def close(self) -> None:
-        """Leave the job. Rank 0, which has the store, waits until the others have left, unless the job failed."""
+        """Leave the run. Rank 0, which has the store, waits until the others have left, unless the run failed."""
         self._closing = True
+        self._end.closing()
         ended = self._failed or self._verdict is not None
         self._post.activity = Activity(self._post.activity.number + 1, "left", "leaving")
         if not ended:
@@ -122,45 +125,31 @@ class Lookout:
         self._post.end(_STORE / 2)
         if not ended:
             self._thread.join(_STORE / 2)
-            if signal.getsignal(signal.SIGTERM) == self._terminated:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._end.close()
 
-    def _await_all(self, check: Callable[[], None]) -> None:
-        """Wait at the next meeting. No rank arrives at it before all have left the one before, so that one counter does."""
-        self._met += 1
-        wanted, pause = self._met * self._ranks.size, 0.0
-        here = self._store.add("met", 1)
-        while here < wanted:
-            check()
-            time.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause + 0.0002)
-            here = self._store.add("met", 0)
-
-    def _exit_at_once(self) -> None:
-        """After a fault, end without Paddle's own end, which takes seconds, or waits for a rank that is gone."""
-        if self._code is not None:
-            if self._ranks.first and self._verdict is not None:
-                time.sleep(2 * _TURN)  # the store ends with this process, and the others have to read the verdict there
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(self._code)
-
-    def _terminated(self, number: int, frame: object) -> None:
+    def _terminate(self, number: int) -> None:
         """End after SIGTERM. The launcher sends it to all ranks after a fault of one, perhaps before this one knows of that."""
-        if self._closing or self._failed:
+        if self._learned:
             return
         if verdict := self._decided(_ALIKE):
             self._raise(verdict)
-        self._failed, self._code = True, 128 + number
-        sys.exit(self._code)
+        self._failed = True
+        self._end.failed()
+        note_end(128 + number)
+        sys.exit(128 + number)
 
     def _check(self) -> None:
         if self._verdict is not None:
             self._raise(self._verdict)
 
-    def _raise(self, verdict: Verdict) -> None:
-        self._write(verdict)
+    def _raise(self, verdict: Verdict) -> NoReturn:
+        self._learn(verdict)
         raise PeerError(verdict.line, verdict.code)
+
+    def _learn(self, verdict: Verdict) -> None:
+        """The main thread ends with the verdict."""
+        self._learned, self._end.code = True, verdict.code
+        self._write(verdict)
 
     def _decided(self, limit: float) -> Verdict | None:
         """The verdict, for which this waits `limit` seconds at most."""
@@ -185,14 +174,15 @@ class Lookout:
     def _sightings(self) -> list[Sighting]:
         """What is known of the other ranks: of those that are read, and of those on this machine."""
         now, heard, found = self._clock.now, self._post.heard, []
-        for rank in sorted({*heard, *self._near}):
-            process, notice = self._processes[rank], heard.get(rank)
-            near = rank in self._near
+        for rank, process in sorted(self._post.processes.items()):
+            notice, near = heard.get(rank), process.near
+            if rank == self._ranks.rank or (notice is None and not near):
+                continue
             ended = process.ended() if near else None
             if rank == 0 and self._post.broken and now - self._post.answered > _STORE:
                 ended = ended or "is gone, and with it the store of the ranks,"
             if notice is None:
-                found.append(Sighting(rank, Activity(0, "slow", "at work"), 0.0, 0.0, ended))
+                found.append(Sighting(rank, Activity(0, "slow", "at other work"), 0.0, 0.0, ended))
             else:
                 stopped = near and process.stopped()
                 since, silent = now - notice.changed, now - notice.beaten
@@ -220,6 +210,8 @@ class Lookout:
         if found is not None and self._clock.longest > _FROZEN:
             line = f"rank {rank} did not run for {self._clock.longest:.0f} s while {mine.text}, and rank {found.rank} ended"
             return Verdict(rank, line)
+        if found is None:
+            found = self._late(now) or parted(mine, seen)
         if found is None and self._lost is not None:
             activity, begin = self._lost
             found = mute(mine, seen, min(_STORE, self._patience)) or absent(activity, now - begin, seen)
@@ -232,28 +224,53 @@ class Lookout:
             found = hanging([own, *seen], self._patience)
         return found
 
+    def _late(self, now: float) -> Verdict | None:
+        """The verdict on a rank that does not begin this run."""
+        for rank in range(self._ranks.size):
+            if rank == self._ranks.rank:
+                continue
+            process, limit = self._post.processes.get(rank), _ARRIVED
+            if process is not None:
+                read = self._ranks.first and rank not in (0, *self._post.heard)
+                limit = _FAR if read and not process.near else float("inf")
+            if now > limit:
+                why = "it ended, or its machine can not be reached"
+                return Verdict(rank, f"rank {rank} did not arrive within {limit:.0f} s: {why}")
+        return None
+
     def _act(self, found: Verdict) -> None:
         """Agree with the other ranks on the verdict, write it, and end the process unless its main thread does."""
         verdict = self._post.verdict or self._post.propose(found, _STORE / 2)
-        culprit = self._processes[verdict.rank]
-        if verdict.rank in self._near and culprit.stopped():
+        culprit = self._post.processes.get(verdict.rank)
+        if culprit is not None and verdict.rank != self._ranks.rank and culprit.near and culprit.stopped():
             culprit.kill()
-        self._code, self._verdict = verdict.code, verdict
-        end = time.monotonic() + _GRACE
-        while verdict.own and not self._failed and time.monotonic() < end - (_GRACE - _ALIKE):
+        self._verdict, self._end.code = verdict, verdict.code
+        begun = time.monotonic()
+        alike = begun + (_ALIKE if verdict.own else 0.0)
+        while not self._failed and not self._learned and time.monotonic() < alike:
             time.sleep(_TURN / 4)
         if not self._failed:
             self._write(verdict)
-        time.sleep(max(0.0, end - time.monotonic()))
-        note_end(verdict.code, verdict.line)
-        os._exit(verdict.code)
+            self._let_main_end(begun)
+        if self._failed:
+            self._end.failed()
+        else:
+            note_end(verdict.code, verdict.line)
+            self._end.at_once(verdict.code)
+
+    def _let_main_end(self, begun: float) -> None:
+        """Wait while the main thread ends with the verdict or does slow work, and for some seconds until it learns of it.
+
+        begun: time of the verdict. `runtime.rank_patience` is the limit.
+        """
+        now, end, last = time.monotonic(), begun + max(self._patience, _GRACE), begun + _GRACE
+        while not self._failed and now < end and (self._learned or now < last):
+            time.sleep(_TURN / 4)
+            now = time.monotonic()
+            if self._post.activity.sort == "slow":
+                last = now + _GRACE
 
 
 def is_broken(error: TrainingError) -> bool:
     """Whether a program run failed with `error` because it lost another rank. Otherwise this rank's own operation failed."""
     return any(each in str(error) for each in _OF_CONNECTION)
-
-
-def _check_arrival(began: float) -> None:
-    if time.monotonic() - began > _ARRIVED:
-        raise PeerError(f"not all ranks arrived within {_ARRIVED:.0f} s: one of them ended, or its machine can not be reached")

@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict
 from typing import NamedTuple
 
+from ppema.distributed.meetings import StoreConnection
 from ppema.distributed.neighbour import Neighbour
 from ppema.distributed.rank_activity import Activity
 from ppema.distributed.verdict import Verdict
-from ppema.ir.processes.rank_store import RankStore
 
 
 class Notice(NamedTuple):
@@ -20,28 +20,37 @@ class Notice(NamedTuple):
 
 
 class Noticeboard:
-    """By one connection to the store, for one thread. A call raises RuntimeError if rank 0, which has the store, is gone."""
+    """By connections to the store for one thread. A call raises RuntimeError if rank 0, which has the store, is gone."""
 
-    def __init__(self, store: RankStore, rank: int):
-        """rank: of this process."""
-        self._store, self._rank, self._beat = store, rank, 0
+    def __init__(self, job: StoreConnection, run: StoreConnection, rank: int):
+        """job, run: the keys of all runs of the job, and of this run; rank: of this process."""
+        self._job, self._store, self._rank, self._beat = job, run, rank, 0
+        self._there: set[int] = set()
 
-    def introduce(self, process: Neighbour, activity: Activity) -> None:
-        """Write down the process of this rank and its first activity, before any other rank reads either."""
-        self._store.set(f"process/{self._rank}", json.dumps(asdict(process)))
-        self.publish(activity)
+    def introduce(self, process: Neighbour) -> None:
+        """Write down the process of this rank, which is the same in all runs of the job."""
+        self._job.set(f"process/{self._rank}", json.dumps(asdict(process)))
+        self._job.add(f"introduced/{self._rank}", 1)
 
-    def process(self, rank: int) -> Neighbour:
-        """The process of `rank`, which has introduced it."""
-        return Neighbour(**json.loads(self._store.get(f"process/{rank}")))
+    def process(self, rank: int) -> Neighbour | None:
+        """The process of `rank`; None before it introduced it in any run."""
+        # `get` would wait for it.
+        known = self._job.add(f"introduced/{rank}", 0) > 0
+        return Neighbour(**json.loads(self._job.get(f"process/{rank}"))) if known else None
 
     def publish(self, activity: Activity) -> None:
         """Write down that this rank lives, and its activity."""
         self._beat += 1
         self._store.set(f"notice/{self._rank}", json.dumps([self._beat, *activity]))
+        if self._beat == 1:
+            self._store.add(f"there/{self._rank}", 1)
 
-    def read(self, rank: int) -> Notice:
-        """The newest notice of `rank`."""
+    def read(self, rank: int) -> Notice | None:
+        """The newest notice of `rank`; None before its first one in this run."""
+        if rank not in self._there:
+            if not self._store.add(f"there/{rank}", 0):
+                return None
+            self._there.add(rank)
         beat, *activity = json.loads(self._store.get(f"notice/{rank}"))
         return Notice(beat, Activity(*activity))
 

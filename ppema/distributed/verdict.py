@@ -12,7 +12,7 @@ _SOON, _LATE = 3.0, 8.0  # seconds after which a rank whose program run failed l
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why the job ends. rank: at fault; line: for people; code: the exit code of the job; own: whether that rank wrote this."""
+    """Why the job ends. rank: at fault. line: for people. code: exit code of the job. own: whether that rank wrote this."""
 
     rank: int
     line: str
@@ -24,8 +24,8 @@ class Verdict:
 class Sighting:
     """What this rank knows of another one.
 
-    activity: the newest; since: seconds in which it was the same; silent: seconds without a sign of life; ended: how its
-    process ended, in words, or None; stopped: whether it is suspended. Of another machine's process only silence is known.
+    activity: the newest. since: seconds in which it was the same. silent: seconds without a sign of life. ended: how its
+    process ended, in words, or None. stopped: whether it is suspended. Of another machine's process only silence is known.
     """
 
     rank: int
@@ -46,6 +46,15 @@ def gone(mine: Activity, seen: Sequence[Sighting]) -> Verdict | None:
     for each in seen:
         if each.active and each.ended:
             return Verdict(each.rank, f"rank {each.rank} {each.ended} while {_doing(mine, each)}")
+    return None
+
+
+def parted(mine: Activity, seen: Sequence[Sighting]) -> Verdict | None:
+    """The verdict on a rank that has left while this one waits for it. mine: the activity of this rank."""
+    for each in seen:
+        # A notice may be older than the meeting's last rank.
+        if mine.sort == "waiting" and not each.active and each.since >= _SOON:
+            return Verdict(each.rank, f"rank {each.rank} had left the run while the others were {mine.text}")
     return None
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from ppema.ranks import ONE, Ranks, launched_ranks
 if TYPE_CHECKING:
     from ppema.ir import Runner
 
+_OPENED = itertools.count()  # the runs of this process; every rank opens them in the same order
 _WORD = 8  # bytes of an int64, as which bytes are summed
 _AT_ONCE = 1 << 17  # the most words in one sum: 1 MiB, with which large tables take the least time
 
@@ -68,9 +71,15 @@ class World:
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """An error of the context ends this rank: let the others know of it, as `failed` does, and leave them."""
+        """After an error of the context, let the others know of it, as `failed` does, and leave them.
+
+        A script may handle the error and go on: the others end, unless they raise the same one.
+        """
         try:
             yield
+        except GeneratorExit:  # the caller needs no more of what the context yields
+            self.close()
+            raise
         except BaseException as error:
             self.failed(error)
             self.close()
@@ -172,6 +181,8 @@ def joined(place: Any, patience: float = 45.0) -> World:
     if ranks.size == 1:
         return ALONE
     from ppema.ir.processes.joining import join
+    from ppema.ir.processes.rank_store import RankStore
 
     join(near=ranks.local_size == ranks.size)
-    return World(ranks, place, Lookout(ranks, os.environ["PADDLE_MASTER"], patience))
+    connect = partial(RankStore, os.environ["PADDLE_MASTER"], ranks.size)
+    return World(ranks, place, Lookout(ranks, connect, next(_OPENED), patience))

@@ -62,7 +62,8 @@ def stop_requests(then: str = "the run saves first", repeated: float = 0.0) -> I
     """Records the first SIGTERM or SIGINT instead of ending the process, and says so on stderr. The second one has its usual
     effect.
 
-    then: what follows, for the message. repeated: for so many seconds, the same signal again belongs to the first request.
+    then: what follows, for the message. repeated: for so many seconds, the same signal again belongs to the first request,
+    also after the block.
 
     Outside the main thread nothing changes, because Python delivers no signals there.
     """
@@ -95,4 +96,6 @@ def stop_requests(then: str = "the run saves first", repeated: float = 0.0) -> I
     try:
         yield request
     finally:
-        usual()
+        # The same signal may still come after the block. `note` then gives it its usual effect, once `until` is over.
+        if request.signal is None or time.monotonic() >= until:
+            usual()
