@@ -36,13 +36,13 @@ ONE = Ranks()  # of a process without others
 def launched_ranks() -> Ranks:
     """As the launcher's environment variables have it; one process without them. Raises SetupError for other values."""
     names = ("PADDLE_TRAINER_ID", "PADDLE_TRAINERS_NUM", "PADDLE_LOCAL_RANK", "PADDLE_LOCAL_SIZE")
-    said = {name: os.environ.get(name, default) for name, default in zip(names, "0101", strict=True)}
+    variables = {name: os.environ.get(name, default) for name, default in zip(names, "0101", strict=True)}
     try:
-        found = Ranks(*map(int, said.values()))
+        found = Ranks(*map(int, variables.values()))
     except ValueError:
         found = None
     if found is None or not (0 <= found.rank < found.size and 0 <= found.local_rank < found.local_size <= found.size):
-        values = ", ".join(f"{name}={value}" for name, value in said.items())
+        values = ", ".join(f"{name}={value}" for name, value in variables.items())
         raise SetupError(f"these environment variables, which Paddle's launcher sets, do not fit together: {values}")
     return found
 

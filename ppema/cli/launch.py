@@ -16,7 +16,7 @@ _EXAMPLE = "--nproc_per_node 2 tools/train.py -c CONFIG"
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "ppema launch") -> int:
-    """Run the command, and return its exit code: 0 done, 1 failed, 2 bad input, 130 and 143 stopped after a checkpoint."""
+    """Run the command, and return its exit code: 0 done, 1 failed, 2 bad input, 130 and 143 stopped by a signal."""
     made = argparse.ArgumentParser(
         prog=prog,
         usage=f"{prog} [--restarts N] -- ARGUMENTS",

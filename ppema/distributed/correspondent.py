@@ -46,7 +46,7 @@ class Correspondent:
     """Talks to the store in a thread, because no call of the store has a time limit.
 
     activity: of this rank, written by its main thread. processes: of the ranks, once known. heard: of the ranks that are read
-    now. answered: when the store last did. broken: whether the store is gone. verdict: why the job ends, if it does.
+    now. answered: when the store last did. broken: whether the store is gone. verdict: why the job ends, or None.
     """
 
     def __init__(self, board: Noticeboard, rank: int, size: int, clock: Clock, activity: Activity):

@@ -1,4 +1,4 @@
-"""Runs Paddle's launcher, shows what rank 0 writes, and tells how the ranks of this machine ended. Nothing of them is left."""
+"""Runs Paddle's launcher, shows the output of rank 0, and finds how the ranks of this machine ended. No process outlives it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ITS_FILES = ("workerlog.", "envlog.", "backup_env.")
 
 @dataclass(frozen=True)
 class End:
-    """The end of a job on this machine. code: its exit code; stopped: whether a signal ended it; line: the fault, if any."""
+    """The end of a job on this machine. code: exit code. stopped: whether a signal ended it. line: the fault, if any."""
 
     code: int
     stopped: bool = False
@@ -81,18 +81,19 @@ class Launcher:
                 signal.signal(number, handler)
 
     def _end(self, code: int, ends: dict[int, tuple[int | None, str]]) -> End:
-        codes = [each for each, _ in ends.values()]
+        codes, asked = [each for each, _ in ends.values()], self._asked
         if code == 0:
             return End(0)
-        if self._asked is not None:
-            return End(128 + self._asked, stopped=True)
+        # A rank may have failed after the signal, for example while it saved.
+        if asked is not None and all(each in (None, 0, *_STOPS) for each in codes):
+            return End(128 + asked, stopped=True)
         if not codes:  # the launcher refused its arguments, or the script is not one of ppema's
             return End(2 if code == 2 else 1)
         if code > 0 and all(each in (0, *_STOPS) for each in codes):
             return End(max(each or 0 for each in codes), stopped=True)
         # Rank 0 has shown its line; if it could not, another one has it.
         line = "" if ends.get(0, (None, ""))[0] is not None else next((line for _, line in ends.values() if line), "")
-        return End(2 if 2 in codes else 1, line=line)
+        return End(2 if 2 in codes else 1, stopped=asked is not None, line=line)
 
 
 def launcher_options(arguments: Sequence[str]) -> dict[str, str]:

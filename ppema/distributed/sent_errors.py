@@ -33,9 +33,9 @@ def as_error(facts: dict[str, Any]) -> Sendable:
     if facts["kind"] == GivenUp.__name__:
         return GivenUp()
     if facts["kind"] == ConfigError.__name__:
-        return ConfigError(Problem(tuple(path), _said(message), _said(where)) for path, message, where in facts["problems"])
+        return ConfigError(Problem(tuple(path), _worded(message), _worded(where)) for path, message, where in facts["problems"])
     general = TrainingError if facts["exit_code"] == TrainingError.exit_code else PpemaError
-    return {each.__name__: each for each in _classes(PpemaError)}.get(facts["kind"], general)(_said(facts["message"]))
+    return {each.__name__: each for each in _classes(PpemaError)}.get(facts["kind"], general)(_worded(facts["message"]))
 
 
 def _classes(base: type[PpemaError]) -> Iterator[type[PpemaError]]:
@@ -54,5 +54,5 @@ def _text(message: str) -> Any:
     return [message.text, values] if all(isinstance(each, _PLAIN) for each in values) else str(message)
 
 
-def _said(text: Any) -> str:
+def _worded(text: Any) -> str:
     return text if isinstance(text, str) else Naming(text[0], *text[1])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from ppema.cli.launch import main
-from ppema.distributed.launcher import launcher_options, private
+from ppema.distributed.launcher import End, Launcher, launcher_options, private
 from ppema.errors import SetupError
 
 
@@ -53,3 +55,21 @@ def test_options_end_at_the_script():
 def test_mistakes_are_refused_in_a_line(capsys, argv, line):
     assert main(argv) == 2
     assert capsys.readouterr().err == line + "\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "ends", "end"),
+    [
+        (signal.SIGTERM, {0: (143, ""), 1: (143, "")}, End(143, stopped=True)),
+        (signal.SIGINT, {0: (None, ""), 1: (143, "")}, End(130, stopped=True)),
+        # Rank 0 could not save.
+        (signal.SIGTERM, {0: (1, ""), 1: (1, "rank 0 failed")}, End(1, stopped=True)),
+        (signal.SIGTERM, {0: (None, ""), 1: (1, "rank 0 was killed")}, End(1, stopped=True, line="rank 0 was killed")),
+        (None, {0: (143, ""), 1: (143, "")}, End(143, stopped=True)),
+        (None, {0: (2, ""), 1: (2, "rank 0 failed")}, End(2)),
+    ],
+)
+def test_the_code_of_a_job_is_that_of_its_ranks(tmp_path, asked, ends, end):
+    launcher = Launcher([], tmp_path)
+    launcher._asked = asked
+    assert launcher._end(241, ends) == end
