@@ -205,7 +205,7 @@ def test_a_fault_of_another_rank_lets_slow_work_end(lookout, ends):
     here = lookout(table, 0)
     here.enter("saving", "slow")
     other.result().failed("ValueError: a bad sample", 1)
-    time.sleep(1.2)
+    time.sleep(2.2)
     assert ends == []
     with pytest.raises(PeerError):
         here.enter("reading data for step 4", "alone")
