@@ -264,11 +264,13 @@ class Lookout:
         begun: time of the verdict. `runtime.rank_patience` is the limit.
         """
         now, end, last = time.monotonic(), begun + max(self._patience, _GRACE), begun + _GRACE
-        while not self._failed and now < end and (self._learned or now < last):
-            time.sleep(_TURN / 4)
-            now = time.monotonic()
+        while not self._failed and now < end:
             if self._post.activity.sort == "slow":
                 last = now + _GRACE
+            if now >= last and not self._learned:
+                return
+            time.sleep(_TURN / 4)
+            now = time.monotonic()
 
 
 def is_broken(error: TrainingError) -> bool:
