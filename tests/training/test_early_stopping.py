@@ -31,8 +31,8 @@ def config(tmp_path, monkeypatch):
         found = iter([LOSSES.get(state.step, 0.0)])
         real = evaluations.evaluate
 
-        def changed(executor, test, *rest):
-            result = real(executor, test, *rest)
+        def changed(executor, test, *rest, **named):
+            result = real(executor, test, *rest, **named)
             return {**result, "loss": next(found)} if test is self._run.tests["raw"] else result
 
         with monkeypatch.context() as patch:

@@ -308,7 +308,11 @@ def test_another_precision_is_another_run(config):
 @pytest.mark.parametrize("loss", [math.inf, math.nan])
 def test_evaluations_that_are_not_finite_leave_checkpoints_that_load(config, tmp_path, monkeypatch, loss):
     measured = iter([loss, 0.5, loss, 0.25] * 9)
-    monkeypatch.setattr("ppema.training.evaluations.evaluate", lambda *given: {"loss": next(measured), "accuracy": loss})
+
+    def found(*given, **named):
+        return {"loss": next(measured), "accuracy": loss}
+
+    monkeypatch.setattr("ppema.training.evaluations.evaluate", found)
     monitored = "train.monitor=[ema/loss,ema/accuracy]"
     result = train(config(PLATEAU % "0.0", monitored))
     assert "ema/accuracy" not in result.best and result.best["ema/loss"].value == 0.25
