@@ -95,6 +95,7 @@ def by_inference(prefix: Path, threads: int, *, onednn: bool = True) -> LoadedPr
         if not onednn:
             config.disable_mkldnn()
         config.set_cpu_math_library_num_threads(threads)
+        backend().settle()
         with without_native_output():
             predictor = inference.create_predictor(config)
     except Exception as error:
