@@ -31,6 +31,7 @@ class Executor:
 
     def once(self, program: Program, feed: Mapping[str, np.ndarray], fetch: Sequence[Variable] = ()) -> list[np.ndarray]:
         """Run a program that runs once, such as a startup program. Returns and raises as `run` does."""
+        backend().settle()
         return _told(Plain(self._executor, program, fetch).run, feed)
 
     def run(self, program: Program, feed: Mapping[str, np.ndarray], fetch: Sequence[Variable] = ()) -> list[np.ndarray]:

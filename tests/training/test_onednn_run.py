@@ -12,7 +12,7 @@ from support.runs import content, last
 from ppema.cli.show import main as show
 from ppema.errors import ConfigError
 from ppema.evaluation.prepared import prepare_evaluation
-from ppema.ir import backend
+from ppema.ir import backend, onednn_layout
 from ppema.programs.device import onednn_of
 from ppema.training.loop import train
 from ppema.training.setup import prepare_training
@@ -128,3 +128,16 @@ def test_show_says_which_it_is(config, tmp_path, capsys):
 def test_what_it_can_be(tmp_path):
     with pytest.raises(ConfigError, match="runtime.onednn: expected 'auto', 'on' or 'off', got 'yes'"):
         loader(tmp_path)("runtime.onednn=yes")
+
+
+@placing
+def test_a_run_is_prepared_whatever_layout_a_program_before_it_left(config):
+    """A model is tried out once, on a few samples, before anything else runs."""
+    layout = onednn_layout._thread_layout()
+    assert layout is not None
+    of_thread, put = layout
+    put(of_thread(), 1)  # NHWC among common::DataLayout
+    try:
+        prepare_training(config()).close()
+    finally:
+        put(of_thread(), onednn_layout._CHANNELS_FIRST)
