@@ -70,6 +70,7 @@ def test_ranks_are_measured_beside_threads(quick, left, monkeypatch, capsys):
     assert left() == 0
 
 
+@pytest.mark.campaign
 def test_a_process_that_can_not_work_ends_the_job_and_says_why(left):
     with pytest.raises(TrainingError, match=r"^a process of benchmarks\.ours:nothing ended with 1\n.*no attribute 'nothing'"):
         with started("benchmarks.ours:nothing", Shape(2, together=False)):

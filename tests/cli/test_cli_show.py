@@ -70,6 +70,7 @@ def test_show_says_why_ranks_can_not_train_a_config(here, capsys):
     assert row[0] == "several ranks" and row[1].startswith("not possible: ") and "requires a mean over samples" in row[1]
 
 
+@pytest.mark.campaign
 def test_ranks_measure_what_they_exchange(here):
     """By Paddle's launcher. The first rank alone prints."""
     job = launch(2, [str(ROOT / "tools/show.py"), "-c", CNN], cwd=here)

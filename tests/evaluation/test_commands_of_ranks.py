@@ -66,9 +66,8 @@ def said(output: str) -> list[str]:
     return [line for line in output.splitlines() if line.startswith(("{", "raw", "narrow", "measured", "0.", "average"))]
 
 
-@pytest.mark.parametrize(
-    "ranks", [2, pytest.param(3, marks=pytest.mark.campaign), pytest.param(12, marks=pytest.mark.campaign)]
-)
+@pytest.mark.campaign
+@pytest.mark.parametrize("ranks", [2, 3, 12])
 def test_what_several_ranks_write_and_print_is_what_one_process_does(alone, ranks):
     folder, expected, lines = alone
     assert {"predicted.csv", "predicted.jsonl", "predicted.npz", "averages/found.safetensors"} <= expected.keys()
