@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -33,17 +34,17 @@ class RankStore:
 
     def set(self, key: str, value: str) -> None:
         """Set a value. Returns before the store has it."""
-        with _gone_is_an_error():
+        with _gone_is_an_error(), _undisturbed():
             self._store.set(f"{self._folder}/{key}", value)
 
     def get(self, key: str) -> str:
         """The value of a key. Waits until there is one."""
-        with _gone_is_an_error():
+        with _gone_is_an_error(), _undisturbed():
             return self._store.get(f"{self._folder}/{key}").decode()
 
     def add(self, key: str, number: int) -> int:
         """Add to a counter, which begins with 0, and return it. A key is either a counter or a value."""
-        with _gone_is_an_error():
+        with _gone_is_an_error(), _undisturbed():
             return self._store.add(f"{self._folder}/{key}", number)
 
 
@@ -54,6 +55,16 @@ def _gone_is_an_error() -> Iterator[None]:
         yield
     except ValueError as error:
         raise RuntimeError(str(error)) from error
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let requests to stop wait: one that arrives in the middle of Paddle's call could break its connection."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _send_at_once(handle: int) -> None:
