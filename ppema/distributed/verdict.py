@@ -78,7 +78,8 @@ def mute(mine: Activity, seen: Sequence[Sighting], limit: float) -> Verdict | No
 
 def _doing(mine: Activity, each: Sighting) -> str:
     """What a rank was doing. The step that this rank runs is that of both, and newer than the other's last notice."""
-    steps = mine.sort in ("together", "lost") and each.activity.sort != "slow"
+    # A rank of which no notice was read yet has the number 0.
+    steps = mine.sort in ("together", "lost") and (each.activity.sort != "slow" or not each.activity.number)
     return mine.text if steps else each.activity.text
 
 
