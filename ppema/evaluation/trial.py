@@ -81,8 +81,8 @@ def loss_is_a_mean(
     depend on the batch size. Warns about such a loss, and about predictions that depend on the batch, its padding or a collate
     function of the user. Raises ConfigError for a metric that depends on the batch. where: the current scope, whose initial
     weights stay as they are.
-    accumulates: a step takes the mean of its micro-batches. A loss that is no mean over samples then raises ConfigError too,
-    because the step would have another gradient: that of a sum would be divided by the number of micro-batches.
+    accumulates: a step takes the mean of its micro-batches, or of the parts of ranks. A loss that is no mean over samples then
+    raises ConfigError too, because the step would have another gradient: that of a sum would be divided by their number.
     """
     measures = list(model.test.measures)
     losses = [name for name in measures if is_loss(name)]
@@ -124,8 +124,8 @@ def loss_is_a_mean(
     if partial and accumulates:
         with config.at_loss(next(iter(partial))):
             raise ConfigError.of(
-                f"{next(iter(partial.values()))} is no mean over samples, so that micro-batches can not be averaged: return "
-                "one value per sample, of shape [N], or set train.accumulate to 1"
+                f"{next(iter(partial.values()))} is no mean over samples, so that micro-batches and ranks can not be "
+                "averaged: return one value per sample, of shape [N], or set train.accumulate to 1 and train in one process"
             )
     if differ:
         _warn(

@@ -169,7 +169,7 @@ def test_what_is_refused(config, tmp_path):
         *(
             (
                 f"loss=support.losses.{name}",
-                f"loss: support.losses.{name} is no mean over samples, so that micro-batches can not",
+                f"loss: support.losses.{name} is no mean over samples, so that micro-batches and ranks can not",
             )
             for name in ("summed_loss", "rooted_loss", "weighted_loss")
         ),
