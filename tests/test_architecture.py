@@ -232,7 +232,7 @@ FLAG = re.compile(r"(?:^|[\s'\"(`])(?:--(?:[a-z]|$)|-[co]\b)|\btools/")
 # The command lines of the compiler, of git, of the processes of a sweep and of checks, and of VisualDL and its process.
 _TRIAL, _BOARD = "ppema.experiments.sweeps.trial_process", ("ppema.log.board", "ppema.log.board_server")
 _CHECKS = ("ppema.diagnosis.apart", "ppema.diagnosis.rank_checks")
-OTHER_FLAGS = {"ppema.ir.native", "ppema.log.history", _TRIAL, *_BOARD, *_CHECKS}
+OTHER_FLAGS = {"ppema.ir.native.compiler", "ppema.log.history", _TRIAL, *_BOARD, *_CHECKS}
 
 
 def flags(trees: dict[str, ast.Module]) -> list[tuple]:

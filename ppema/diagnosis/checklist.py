@@ -21,7 +21,7 @@ class Check:
 
 LOADED, DEVICE, COMPUTES = "Paddle loads", "device", "device computes"
 _RUNS = (LOADED, DEVICE, COMPUTES)
-# The compiler may take minutes on a slow machine: see `ppema.ir.native.COMPILE_SECONDS`.
+# The compiler may take minutes on a slow machine: see `ppema.ir.native.compiling.COMPILE_SECONDS`.
 _COMPILE_SECONDS = 330.0
 
 CHECKS = (

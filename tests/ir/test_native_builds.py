@@ -14,8 +14,7 @@ import paddle
 import pytest
 
 from ppema.errors import SetupError
-from ppema.ir import native
-from ppema.ir.native import why_missing
+from ppema.ir.native import library, user_cache, why_missing
 
 built = pytest.mark.skipif(why_missing() is not None, reason=f"there are no C++ operations: {why_missing()}")
 
@@ -96,11 +95,11 @@ def test_one_process_builds_while_others_wait_and_a_killed_one_blocks_none(tmp_p
 
 
 def test_a_lock_is_not_waited_for_without_end(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(native, "COMPILE_SECONDS", 0.2)
-    monkeypatch.setattr(native, "POLL_SECONDS", 0.05)
-    with native._alone(tmp_path), native._alone(tmp_path):
+    monkeypatch.setattr(user_cache, "COMPILE_SECONDS", 0.2)
+    monkeypatch.setattr(user_cache, "POLL_SECONDS", 0.05)
+    with user_cache._alone(tmp_path), user_cache._alone(tmp_path):
         assert capsys.readouterr().err == "ppema: waiting for another process, which builds its C++ operations\n"
-    with native._alone(tmp_path):
+    with user_cache._alone(tmp_path):
         assert capsys.readouterr().err == ""
 
 
@@ -127,25 +126,25 @@ def test_nobody_else_can_write_where_they_are_kept(tmp_path):
 @pytest.fixture
 def another_user(monkeypatch):
     """Makes this process belong to another user than the owner of its files."""
-    monkeypatch.setattr(native.os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr(user_cache.os, "geteuid", lambda: os.getuid() + 1)
     return "belongs to another user (number " + str(os.getuid()) + "), and is not used: "
 
 
 def test_another_users_folder_is_refused(tmp_path, another_user):
     tmp_path.chmod(0o755)
     with pytest.raises(SetupError) as caught:
-        native._make_private(tmp_path)
+        user_cache._make_private(tmp_path)
     assert str(caught.value).startswith(f"{tmp_path} {another_user}")
     assert mode(tmp_path) == 0o755
 
 
 def test_another_users_library_is_refused(tmp_path, another_user):
     (tmp_path / "made").write_bytes(b"\x7fELF")
-    library = tmp_path / native._name("key", tmp_path / "made")
-    (tmp_path / "made").rename(library)
+    kept = tmp_path / library.name("key", tmp_path / "made")
+    (tmp_path / "made").rename(kept)
     with pytest.raises(SetupError) as caught:
-        native._kept(tmp_path, "key")
-    assert str(caught.value).startswith(f"{library} {another_user}")
+        user_cache._kept(tmp_path, "key")
+    assert str(caught.value).startswith(f"{kept} {another_user}")
 
 
 @pytest.mark.campaign
@@ -168,8 +167,8 @@ def test_with_another_users_library_one_line_says_why_there_are_none(tmp_path, w
 @built
 def test_a_link_in_place_of_a_library_is_not_followed(tmp_path):
     (tmp_path / "elsewhere").write_bytes(b"\x7fELF")
-    (tmp_path / native._name("key", tmp_path / "elsewhere")).symlink_to(tmp_path / "elsewhere")
-    assert native._kept(tmp_path, "key") is None
+    (tmp_path / library.name("key", tmp_path / "elsewhere")).symlink_to(tmp_path / "elsewhere")
+    assert user_cache._kept(tmp_path, "key") is None
 
 
 @pytest.mark.campaign
@@ -195,9 +194,9 @@ def fresh(tmp_path, monkeypatch):
 def test_a_user_without_a_home_has_no_cache(monkeypatch):
     for name in ("HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(native.os, "getuid", lambda: 2**31 - 2)
+    monkeypatch.setattr(user_cache.os, "getuid", lambda: 2**31 - 2)
     with pytest.raises(OSError, match="home"):
-        native._cache()
+        user_cache._cache()
 
 
 @pytest.mark.parametrize(
