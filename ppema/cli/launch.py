@@ -7,6 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from ppema.cli.common import run, say
 from ppema.distributed.launcher import End, Launcher, launcher_options, private
@@ -15,23 +16,26 @@ from ppema.errors import PpemaError, SetupError
 _EXAMPLE = "--nproc_per_node 2 tools/train.py -c CONFIG"
 
 
+class _LaunchParser(argparse.ArgumentParser):
+    """A parser whose errors show where the arguments of Paddle's launcher belong."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments"):
+            message += f"; the options of Paddle's launcher, a script and its arguments follow --: {self.prog} -- {_EXAMPLE}"
+        super().error(message)
+
+
 def main(argv: Sequence[str] | None = None, prog: str = "ppema launch") -> int:
     """Run the command, and return its exit code: 0 done, 1 failed, 2 bad input, 130 and 143 stopped by a signal."""
-    made = argparse.ArgumentParser(
+    made = _LaunchParser(
         prog=prog,
         usage=f"{prog} [--restarts N] -- ARGUMENTS",
         description="Start several processes of one command by Paddle's launcher. What rank 0 writes is shown.",
     )
-    made.add_argument(
-        "--restarts",
-        type=int,
-        default=0,
-        metavar="N",
-        help="start again after a failure, N times at most; not after a mistake in the input, nor after a stop by a signal",
-    )
-    made.add_argument(
-        "arguments", nargs="*", metavar="ARGUMENTS", help=f"those of python -m paddle.distributed.launch: {_EXAMPLE}"
-    )
+    again = "start again after a failure, N times at most; not after a mistake in the input, nor after a stop by a signal"
+    made.add_argument("--restarts", type=int, default=0, metavar="N", help=again)
+    theirs = f"those of python -m paddle.distributed.launch: {_EXAMPLE}"
+    made.add_argument("arguments", nargs="*", metavar="ARGUMENTS", help=theirs)
     return run(_launch, made, argv)
 
 

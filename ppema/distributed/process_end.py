@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from ppema.distributed.gloo_threads import broken
+
 _REPEATED = 5.0  # seconds in which SIGTERM is the launcher's answer to a failure
 
 
@@ -82,6 +84,8 @@ class ProcessEnd:
         if self.code is not None:
             time.sleep(self._hold)
             self.at_once(self.code)
+        if self._failed is not None and broken():
+            self.at_once(1)
         if self._failed is not None and self._hears():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Paddle's own end takes about a second
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppema.distributed.gloo_threads import outlive_gloo
 from ppema.distributed.lookout import Lookout
 from ppema.errors import PeerError, PpemaError, SetupError, TrainingError, one_line
 from ppema.ranks import ONE, Ranks, launched_ranks
@@ -183,6 +184,7 @@ def joined(place: Any, patience: float = 45.0) -> World:
     from ppema.ir.processes.joining import join
     from ppema.ir.processes.rank_store import RankStore
 
+    outlive_gloo()
     join(near=ranks.local_size == ranks.size)
     connect = partial(RankStore, os.environ["PADDLE_MASTER"], ranks.size)
     return World(ranks, place, Lookout(ranks, connect, next(_OPENED), patience))
