@@ -113,8 +113,7 @@ def threads_in_use() -> int:
 
 def installed_builds() -> tuple[str, ...]:
     """The names of the paddle distributions that pip installed here."""
-    names = {(dist.metadata["Name"] or "").lower().replace("_", "-") for dist in importlib.metadata.distributions()}
-    return tuple(build for build in BUILDS if build in names)
+    return tuple(build for build in BUILDS if list(importlib.metadata.distributions(name=build)))
 
 
 def release(version: str) -> tuple[int, int]:

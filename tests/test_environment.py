@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -23,8 +24,18 @@ ROOT = Path(__file__).parents[1]
 PIR = pytest.mark.skipif(paddle.__version__.startswith("2."), reason="Paddle 2.6 has no PIR, on which a newer one runs")
 
 
-def distributions(*names):
-    return lambda: [SimpleNamespace(metadata={"Name": name}) for name in names]
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Makes the distributions of these folders the only ones that are installed."""
+
+    def install(*folders):
+        for each in folders:
+            (tmp_path / each).mkdir()
+        context = importlib.metadata.DistributionFinder.Context
+        found = importlib.metadata.MetadataPathFinder.find_distributions
+        monkeypatch.setattr("importlib.metadata.distributions", lambda **by: found(context(path=[str(tmp_path)], **by)))
+
+    return install
 
 
 def python(code: str, *path: Path):
@@ -32,15 +43,15 @@ def python(code: str, *path: Path):
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
 
 
-def test_both_builds_installed_are_refused(monkeypatch):
-    monkeypatch.setattr("importlib.metadata.distributions", distributions("numpy", "paddlepaddle", "PaddlePaddle_GPU"))
+def test_both_builds_installed_are_refused(installed):
+    installed("numpy-2.0.dist-info", "paddlepaddle-3.3.1.dist-info", "PaddlePaddle_GPU-3.3.1.dist-info")
     with pytest.raises(SetupError, match="both paddlepaddle and paddlepaddle-gpu are installed; they overwrite each other"):
         environment.load_paddle()
 
 
-@pytest.mark.parametrize("name", ["paddlepaddle", "paddlepaddle-gpu"])
-def test_one_build_is_fine(monkeypatch, name):
-    monkeypatch.setattr("importlib.metadata.distributions", distributions("numpy", name))
+@pytest.mark.parametrize("name", ["paddlepaddle", "paddlepaddle_gpu"])
+def test_one_build_is_fine(installed, name):
+    installed("numpy-2.0.dist-info", f"{name}-3.3.1.dist-info")
     assert environment.load_paddle().__name__ == "paddle"
 
 

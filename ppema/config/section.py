@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 class Section(BaseModel):
     """Base of every config section. Unknown keys are errors; instances are immutable."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A section's validator is built within that of the config; its own only if the section is validated by itself.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @model_validator(mode="wrap")
     @classmethod

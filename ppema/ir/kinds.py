@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import paddle
@@ -55,14 +55,13 @@ def statistics_stand_still(attributes: Mapping[str, Any]) -> bool:
     return bool(fixed or attributes.get("use_global_stats"))
 
 
-def user_frame(callstack: Iterable[str]) -> str:
+def user_frame(callstack: Sequence[str]) -> str:
     """ "file:line" of the innermost frame in an operation's call stack outside Paddle; "" if there is none."""
-    found = ""
-    for line in callstack:
+    for line in reversed(callstack):
         path, _, rest = line.strip().removeprefix('File "').partition('", line ')
         if rest and "/paddle/" not in path:
-            found = f"{path}:{rest.partition(',')[0]}"
-    return found
+            return f"{path}:{rest.partition(',')[0]}"
+    return ""
 
 
 def changes_nothing(attributes: Mapping[str, Any]) -> bool:
