@@ -70,7 +70,7 @@ class Job:
         """The processes of the job that run, launchers included."""
         return descendants(self._guard.pid)
 
-    def wait_for(self, text: str, rank: int = 0, timeout: float = 60.0) -> None:
+    def wait_for(self, text: str, rank: int = 0, timeout: float = 110.0) -> None:
         """Wait until `rank` has written `text`."""
         end = time.monotonic() + timeout
         while text not in self.output(rank):

@@ -59,7 +59,7 @@ def _gone_is_an_error() -> Iterator[None]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let requests to stop wait: one that arrives in the middle of Paddle's call could break its connection."""
+    """Let requests to stop wait: Paddle gives up a connection if a signal interrupts it, and does not ask again after EINTR."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
         yield
