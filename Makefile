@@ -15,7 +15,7 @@ SHARED := -n auto --dist worksteal
 
 .PHONY: train board test campaign check-gpu test-all check bench schema dist clean
 
-train: $(VENV)/.installed
+train: $(VENV)/.operations
 	$(BIN)/python tools/train.py -c $(CONFIG)
 
 test: $(VENV)/.installed-dev
@@ -50,10 +50,11 @@ schema: $(VENV)/.installed
 	$(BIN)/python tools/show.py --schema > configs/schema.json
 	$(BIN)/python tools/show.py --reference > docs/config.md
 
-# What is published: a source distribution, and the wheel that is built from it.
+# What is published: a source distribution, and the pure wheel that is built from it. A package index takes no wheel that names this
+# platform alone; `pip wheel .` makes one, with the C++ operations.
 dist: $(VENV)/.installed-dev
 	rm -rf dist
-	$(BIN)/python -m build
+	PPEMA_NATIVE=0 $(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 
 clean:
@@ -66,6 +67,11 @@ $(VENV)/.installed: $(REQUIREMENTS) requirements-core.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	    { rm -rf $(VENV); echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
+	@touch $@
+
+# The C++ operations, compiled once for this Paddle and processor, if there is a compiler. One line says so, or why there are none.
+$(VENV)/.operations: $(VENV)/.installed $(wildcard ppema/ir/native/*)
+	@$(BIN)/python -c 'import ppema; from ppema.ir.native import why_missing; why_missing()'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt $(ONNX)

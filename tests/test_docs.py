@@ -92,7 +92,7 @@ def run(line: str) -> int | str:
             return 0 if re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M) else "no such target"
         case ["pip", "install", "-r", name]:
             return 0 if (ROOT / name).exists() else "no such file"
-        case ["pip", "install", *_] | ["apt-get", "install", _] | ["nox", *_]:
+        case ["pip", "install" | "wheel", *_] | ["python", "-m", "build", *_] | ["apt-get", "install", _] | ["nox", *_]:
             return 0
         case [".venv/bin/python", "-m", "pytest", path, *_] | ["bash", path]:
             return 0 if (ROOT / path).exists() else "no such file"

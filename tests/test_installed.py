@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from ppema.version import VERSION
 
 pytestmark = pytest.mark.campaign  # a wheel, an environment, and type checks in it
 ROOT = Path(__file__).parents[1]
-PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "requirements-core.txt")
+PACKAGED = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "requirements-core.txt")
 TINY = {
     "model": "{name: nets.Net}",
     "data": data_section(
@@ -49,30 +50,39 @@ def run(*command: object, cwd: Path, code: int = 0, **environment: str) -> subpr
     return done
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Built from a copy of what the package is made of, by the setuptools of this environment."""
-    folder = tmp_path_factory.mktemp("wheel")
+ALONE = ("--no-deps", "--no-index", "--disable-pip-version-check")
+
+
+def wheel_in(folder: Path, **environment: str) -> tuple[Path, str]:
+    """A wheel built from a copy of what the package is made of, by the setuptools of this environment, and the output."""
     shutil.copytree(ROOT / "ppema", folder / "ppema", ignore=shutil.ignore_patterns("__pycache__"))
     for name in PACKAGED:
         shutil.copy(ROOT / name, folder / name)
-    alone = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
-    run(sys.executable, "-m", "pip", "wheel", *alone, "--wheel-dir", "dist", ".", cwd=folder)
+    command = (sys.executable, "-m", "pip", "wheel", "--verbose", *ALONE, "--no-build-isolation", "--wheel-dir", "dist", ".")
+    done = run(*command, cwd=folder, **environment)
     (made,) = (folder / "dist").iterdir()
-    return made
+    return made, done.stdout + done.stderr
+
+
+def environment_in(folder: Path, wheel: Path) -> Path:
+    """The folder of a virtual environment with `wheel`. It finds paddle and the others where this one has them."""
+    venv.create(folder, with_pip=False)
+    python = folder / "bin/python"
+    run(sys.executable, "-m", "pip", "--python", python, "install", *ALONE, wheel, cwd=folder)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "others.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The pure wheel, as it is published."""
+    return wheel_in(tmp_path_factory.mktemp("wheel"))[0]
 
 
 @pytest.fixture(scope="module")
 def environment(wheel, tmp_path_factory):
-    """The folder of a virtual environment with the wheel. It finds paddle and the others where this one has them."""
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=False)
-    python = folder / "bin/python"
-    alone = ("--no-deps", "--no-index", "--disable-pip-version-check")
-    run(sys.executable, "-m", "pip", "--python", python, "install", *alone, wheel, cwd=folder)
-    (packages,) = folder.glob("lib/python*/site-packages")
-    (packages / "others.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}) + "\n")
-    return folder
+    return environment_in(tmp_path_factory.mktemp("environment"), wheel)
 
 
 @pytest.fixture
@@ -105,6 +115,53 @@ def test_it_asks_for_what_it_imports(environment):
         each for each in core if each[:1] not in ("#", "")
     ]
     assert found.version == VERSION
+
+
+# Neither a compiler, as in the last stage of the Dockerfile, nor a folder to keep what is compiled.
+BARE = {"PATH": "/nowhere", "XDG_CACHE_HOME": "/dev/null", "PPEMA_NATIVE": "1"}
+ORIGIN = (
+    "from ppema.environment import load_paddle; load_paddle(); "
+    "from ppema.ir import native; print(native.why_missing(), native.origin())"
+)
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or not shutil.which("g++"), reason="only g++ on x86-64 builds them for a wheel"
+)
+def test_a_wheel_carries_the_operations_to_where_no_compiler_is(project, tmp_path_factory):
+    made, said = wheel_in(tmp_path_factory.mktemp("wheel"), PPEMA_NATIVE="1")
+    assert made.name == f"ppema-{VERSION}-py3-none-linux_x86_64.whl"
+    assert "ppema: built its C++ operations for Paddle " in said
+    folder = environment_in(tmp_path_factory.mktemp("environment"), made)
+    python = folder / "bin/python"
+    ready = run(python, "-I", "-c", ORIGIN, cwd=project, **BARE)
+    assert ready.stdout.splitlines()[-1] == "None from the wheel, for x86-64-v3"
+    trained = run(folder / "bin/ppema", "train", "-c", "tiny.yml", cwd=project, **BARE)
+    assert "ppema: " not in ready.stderr + trained.stderr
+    # Other content is never loaded: it would end the process.
+    (library,) = folder.glob("lib/python*/site-packages/ppema/ir/native/built/native-*.so")
+    library.write_bytes(library.read_bytes()[:-1])
+    refused = run(python, "-I", "-c", ORIGIN, cwd=project, **BARE)
+    assert refused.stdout.splitlines()[-1] == "there is no C++ compiler (g++) "
+    first, second = [line for line in refused.stderr.splitlines() if line.startswith("ppema: ")]
+    assert f"{library} is damaged" in first
+    assert second.endswith("which are slower: there is no C++ compiler (g++)")
+
+
+def test_without_a_compiler_the_wheel_is_pure_and_says_so(tmp_path):
+    made, said = wheel_in(tmp_path, PPEMA_NATIVE="1", PATH="/nowhere")
+    assert made.name == f"ppema-{VERSION}-py3-none-any.whl"
+    why = "ppema: the wheel has no C++ operations, which are built at their first use: there is no C++ compiler (g++)"
+    assert why in map(str.strip, said.splitlines())
+
+
+def test_a_python_that_was_named_must_build_them(tmp_path):
+    for name in PACKAGED:
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "ppema/ir", tmp_path / "ppema/ir", ignore=shutil.ignore_patterns("__pycache__"))
+    command = (sys.executable, "setup.py", "--quiet", "build_py")
+    done = run(*command, cwd=tmp_path, code=1, PPEMA_NATIVE="1", PPEMA_BUILD_FOR="/no/python")
+    assert done.stderr.splitlines()[-1] == "PPEMA_BUILD_FOR: /no/python: /no/python can not be run: No such file or directory"
 
 
 def test_the_changelog_has_a_section_for_it():

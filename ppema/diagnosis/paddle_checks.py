@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 import warnings
 from pathlib import Path
@@ -126,14 +125,13 @@ def native(device: str) -> Finding:
     load_paddle()
     import paddle
 
-    from ppema.ir.native import OFF, why_missing
+    from ppema.ir.native import OFF, origin, why_missing
 
     begin = time.perf_counter()
     reason = why_missing()
     if reason is None:
         seconds = time.perf_counter() - begin
-        compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("g++", "c++"))), "no compiler")
-        return Finding("ok", f"ready after {seconds:.1f} s ({compiler})")
+        return Finding("ok", f"ready after {seconds:.1f} s: {origin()}")
     if os.environ.get(OFF) == "0" or paddle.is_compiled_with_cuda():
         return Finding("skipped", reason)
     return Finding("warning", f"{reason}; Paddle's operations update the averages, which is slower")

@@ -1,4 +1,4 @@
-"""The C++ operations are built once and kept for this user alone, and absent where they cannot be built."""
+"""Without a wheel that carries them, the C++ operations are built once and kept for this user alone, or are absent."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import paddle
 import pytest
 
 from ppema.errors import SetupError
+from ppema.ir import native
 from ppema.ir.native import library, user_cache, why_missing
 
 built = pytest.mark.skipif(why_missing() is not None, reason=f"there are no C++ operations: {why_missing()}")
@@ -57,11 +58,11 @@ def test_they_are_built_once_and_said_so(tmp_path):
     assert library.read_bytes()[:1000] == whole[:1000]
 
 
-# The first build never ends. The others are real and are counted.
+# The first command to compile never ends. The others are real, and their results are counted.
 COMPILER = """#!/bin/sh
 case "$*" in *--version) exec g++ "$@";; esac
 if mkdir {folder}/first 2>/dev/null; then echo $$ > {folder}/hangs; exec sleep 600; fi
-echo >> {folder}/compiled
+case "$*" in *-shared*) echo >> {folder}/linked;; esac
 exec g++ "$@"
 """
 
@@ -87,7 +88,7 @@ def test_one_process_builds_while_others_wait_and_a_killed_one_blocks_none(tmp_p
         finally:
             os.kill(child, signal.SIGKILL)
     assert killed.result().returncode == -signal.SIGKILL
-    assert (tmp_path / "compiled").read_text() == "\n"
+    assert (tmp_path / "linked").read_text() == "\n"
     assert [done.stdout.splitlines()[-1] for done in both] == ["None", "None"]
     said = sorted(line.split(" for ")[0] for done in both for line in lines(done))
     assert said[0] == "ppema: built its C++ operations"
@@ -184,11 +185,11 @@ def test_where_nothing_can_be_kept_they_are_built_for_the_process(tmp_path):
 
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
-    """`why_missing` in an empty home, as the first call of a process."""
+    """`why_missing` in an empty home and in a checkout, as the first call of a process."""
     for name in ("XDG_CACHE_HOME", "CXX", "PPEMA_NATIVE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    return why_missing.__wrapped__
+    return lambda: native._found.__wrapped__().missing
 
 
 def test_a_user_without_a_home_has_no_cache(monkeypatch):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ppema.errors import SetupError, one_line
+from ppema.ir.native.compiler import Compiler
 from ppema.ir.native.compiling import COMPILE_SECONDS, PRIVATE, build
 from ppema.ir.native.library import name, say
 
@@ -19,29 +20,30 @@ POLL_SECONDS = 0.1
 
 
 @contextlib.contextmanager
-def library_for(key: str, command: list[str]) -> Iterator[Path]:
-    """A context with the path of the library of that key, kept from an earlier process or built by `command` now.
+def library_for(compiler: Compiler) -> Iterator[Path]:
+    """A context with the path of the library that `compiler` makes, kept from an earlier process or built now.
 
     Where nothing can be kept, it is built for this context alone. Raises SetupError, and OSError if even that is impossible.
     """
+    key = compiler.key()
     try:
-        library = _kept_or_built(key, command)
+        library = _kept_or_built(key, compiler)
     except OSError as error:
         # The home is read-only, or missing, or the disk is full.
         with tempfile.TemporaryDirectory(prefix="ppema-") as folder:
-            yield build(Path(folder), key, command, f"for this process alone: {one_line(error)}")
+            yield build(Path(folder), key, compiler, f"for this process alone: {one_line(error)}")
     else:
         yield library
 
 
-def _kept_or_built(key: str, command: list[str]) -> Path:
+def _kept_or_built(key: str, compiler: Compiler) -> Path:
     cache = _cache()
     cache.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     _make_private(cache)
     library = _kept(cache, key)
     if library is None:
         with _alone(cache):
-            library = _kept(cache, key) or build(cache, key, command)
+            library = _kept(cache, key) or build(cache, key, compiler)
     return library
 
 
