@@ -10,8 +10,8 @@ from functools import lru_cache
 from ppema.errors import SetupError, one_line
 from ppema.ir.base import (
     IR,
-    AverageOp,
     Gradient,
+    NativeOp,
     NormedProduct,
     Operation,
     Parameter,
@@ -29,8 +29,8 @@ __all__ = [
     "NORM_KINDS",
     "PAIRED_NORM_KINDS",
     "PRODUCT_KINDS",
-    "AverageOp",
     "Gradient",
+    "NativeOp",
     "NormedProduct",
     "Operation",
     "Parameter",

@@ -15,16 +15,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from ppema.ir.elements import (
-    AverageOp,
     Gradient,
+    NativeOp,
     NormedProduct,
     Operation,
     Parameter,
     Program,
-    Results,
     TestSwitches,
     Variable,
 )
+from ppema.ir.updates.update import Update
 
 
 class Runner(Protocol):
@@ -153,12 +153,15 @@ class IR(Protocol):
         """
         ...
 
-    def append_average_op(self, op: AverageOp) -> None:
-        """Append the operation ppema_average, which updates its averages in place, to the default main program."""
+    def append_native_op(self, op: NativeOp) -> list[Variable]:
+        """Append one of ppema's operations to the default main program. Returns its results, in its order."""
         ...
 
-    def append_native_op(self, kind: str, inputs: Mapping[str, Sequence[Variable]], results: Results) -> list[Variable]:
-        """Append ppema's operation `kind` to the default main program. results: shapes and types. All are in its order."""
+    def take_updates(self, main: Program, parameters: Sequence[str]) -> list[Update]:
+        """Remove the optimizer's operations that update `parameters` from `main`, and return them in their order.
+
+        If native/step.cc does not know each of them, they all stay, and the result is empty.
+        """
         ...
 
     def append_all_reduce(self, value: Variable) -> Variable:

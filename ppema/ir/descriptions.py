@@ -43,7 +43,8 @@ def result_types(op: Any) -> set[str]:
 
 def trains(op: Any) -> tuple[str, ...]:
     """The names of the variables that `op` updates by their gradients, as an optimizer's operation does."""
-    return tuple(sorted(op.input("Param"))) if {"Param", "Grad"}.issubset(op.input_names) else ()
+    names = ("param@VECTOR", "grad@VECTOR") if op.type == "ppema_step" else ("Param", "Grad")
+    return tuple(sorted(op.input(names[0]))) if set(names).issubset(op.input_names) else ()
 
 
 def source_of(op: Any) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Program = Any  # paddle.static.Program
 Variable = Any  # a variable of one program, as paddle's layers return it in static mode
-Results = Mapping[str, tuple[list[int], str]]  # of an operation: the shape and the type of each by name
 Gradient = tuple[Variable, Variable]  # a trained parameter and the gradient of the loss by it
 
 
@@ -63,15 +62,17 @@ class TestSwitches:
 
 
 @dataclass(frozen=True)
-class AverageOp:
-    """The inputs and attributes of the operation ppema_average; native/average.cc describes them."""
+class NativeOp:
+    """One of ppema's own operations; the file of its `kind` in native/ describes it. Mappings are in the operation's order.
 
-    values: Sequence[Variable]
-    state: Sequence[Variable]
-    scalars: Sequence[Variable]
-    conditional: bool
-    layout: Sequence[int]
-    decays: Sequence[str]
+    results: shapes and types by name; empty if it writes inputs. written: names of the inputs that it updates in place.
+    """
+
+    kind: str
+    inputs: Mapping[str, Sequence[Variable]]
+    results: Mapping[str, tuple[list[int], str]] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    written: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ from ppema.errors import ConfigError
 from ppema.ir import exported_legacy, onednn_layout
 from ppema.ir.autocast import autocast_legacy
 from ppema.ir.base import (
-    AverageOp,
     Gradient,
+    NativeOp,
     NormedProduct,
     Operation,
     Parameter,
     Program,
-    Results,
     Runner,
     TestSwitches,
     Variable,
@@ -30,6 +29,8 @@ from ppema.ir.descriptions import is_test, result_types, source_of, trains, walk
 from ppema.ir.kinds import keeps_master_weights
 from ppema.ir.plain import Plain
 from ppema.ir.sparse import rows_of
+from ppema.ir.updates import updates_legacy
+from ppema.ir.updates.update import Update
 
 _BATCH_NORMS = ("batch_norm", "sync_batch_norm")
 # Optimizers that take sparse gradients. Measured: all others fail at the first step, and AdamW ends the process.
@@ -172,21 +173,20 @@ class Legacy:
             type="sgd", inputs=inputs, outputs={"ParamOut": [target]}
         )
 
-    def append_average_op(self, op: AverageOp) -> None:
-        inputs = {"values@VECTOR": list(op.values), "state@VECTOR": list(op.state), "scalars@VECTOR": list(op.scalars)}
-        attributes = {"conditional": op.conditional, "layout": list(op.layout), "decays": list(op.decays)}
+    def append_native_op(self, op: NativeOp) -> list[Variable]:
         block = paddle.static.default_main_program().current_block()
-        block.append_op(type="ppema_average", inputs=inputs, outputs={"state_out@VECTOR": list(op.state)}, attrs=attributes)
-
-    def append_native_op(self, kind: str, inputs: Mapping[str, Sequence[Variable]], results: Results) -> list[Variable]:
-        block = paddle.static.default_main_program().current_block()
-        made = {
-            name: block.create_var(name=paddle.utils.unique_name.generate(kind), shape=shape, dtype=dtype, stop_gradient=True)
-            for name, (shape, dtype) in results.items()
-        }
-        given = {f"{name}@VECTOR": list(values) for name, values in inputs.items()}
-        block.append_op(type=kind, inputs=given, outputs={name: [each] for name, each in made.items()}, attrs={})
+        made = {}
+        for name, (shape, dtype) in op.results.items():
+            own = paddle.utils.unique_name.generate(op.kind)
+            made[name] = block.create_var(name=own, shape=shape, dtype=dtype, stop_gradient=True)
+        given = {f"{name}@VECTOR": list(values) for name, values in op.inputs.items()}
+        results = {name: [each] for name, each in made.items()}
+        results |= {f"{name}_out@VECTOR": list(op.inputs[name]) for name in op.written}
+        block.append_op(type=op.kind, inputs=given, outputs=results, attrs=dict(op.attributes))
         return list(made.values())
+
+    def take_updates(self, main: Program, parameters: Sequence[str]) -> list[Update]:
+        return updates_legacy.take(main, parameters)
 
     def append_all_reduce(self, value: Variable) -> Variable:
         given = {"inputs": {"x": [value]}, "outputs": {"out": [value]}, "attrs": {"ring_id": 0, "reduce_type": 0}}

@@ -46,6 +46,8 @@ def result_types(op: Any) -> set[str]:
     return {dtype_name(value) for value in op.results() if value.initialized() and value.is_dense_tensor_type()}
 
 
+# ppema's operation for the step of an optimizer; its weights are its first operand.
+STEP = "custom_op.ppema_step_"
 # Indices of the operands that an in-place operation writes, for operations that read persistable variables too.
 _WRITTEN = {
     "pd_op.sgd_": (0, 3),
@@ -54,10 +56,11 @@ _WRITTEN = {
     "pd_op.batch_norm_": (1, 2),
     "pd_op.sync_batch_norm_": (1, 2),
     "custom_op.ppema_average_": (1,),
+    STEP: (0, 2),
 }
 
 
-def _members(value: Variable) -> list[Variable]:
+def members(value: Variable) -> list[Variable]:
     """The variables in a list of variables. Any other value gives itself."""
     made_by = value.get_defining_op()
     if made_by is None or made_by.name() != "builtin.combine":
@@ -73,7 +76,7 @@ def _named(values: Iterable[Variable]) -> tuple[str, ...]:
 
 def reads(op: Any) -> tuple[str, ...]:
     """The names of the persistable variables among the operands of `op`."""
-    return _named(member for operand in op.operands() for member in _members(operand.source()))
+    return _named(member for operand in op.operands() for member in members(operand.source()))
 
 
 def writes(op: Any) -> tuple[str, ...]:
@@ -90,13 +93,15 @@ def writes(op: Any) -> tuple[str, ...]:
     operands = op.operands()
     everything = range(1) if op.num_results() == 1 else range(len(operands))
     written = [operands[index].source() for index in _WRITTEN.get(op.name(), everything)]
-    return _named(member for value in written for member in _members(value))
+    return _named(member for value in written for member in members(value))
 
 
 def trains(op: Any) -> tuple[str, ...]:
     """The names of the variables that `op` updates by their gradients, as an optimizer's operation does."""
+    if op.name() == STEP:
+        return _named(members(op.operand_source(0)))
     parameter = operand_of(op, "param")
-    return _named(_members(parameter)) if parameter is not None and operand_of(op, "grad") is not None else ()
+    return _named(members(parameter)) if parameter is not None and operand_of(op, "grad") is not None else ()
 
 
 def is_test(op: Any) -> bool | None:

@@ -16,13 +16,12 @@ from paddle.pir.core import create_persistable_value
 from ppema.ir import exported_pir, onednn_layout, onednn_operations
 from ppema.ir.autocast import autocast_pir
 from ppema.ir.base import (
-    AverageOp,
     Gradient,
+    NativeOp,
     NormedProduct,
     Operation,
     Parameter,
     Program,
-    Results,
     Runner,
     TestSwitches,
     Variable,
@@ -46,6 +45,8 @@ from ppema.ir.operations import (
 from ppema.ir.plain import Plain
 from ppema.ir.quicken import quicken
 from ppema.ir.sparse import rows_of
+from ppema.ir.updates import updates_pir
+from ppema.ir.updates.update import Update
 
 _BATCH_NORMS = ("pd_op.batch_norm_", "pd_op.sync_batch_norm_")
 _ops: Any = _C_ops  # Any, as the stubs lack custom operators and optional arguments
@@ -201,14 +202,16 @@ class Pir:
     def append_descent(self, target: Variable, gradient: Variable, rate: Variable) -> None:
         _ops.sgd_(target, rate, gradient, None, False)
 
-    def append_average_op(self, op: AverageOp) -> None:
-        inputs = (list(op.values), list(op.state), list(op.scalars))
-        _ops._run_custom_op("ppema_average", *inputs, op.conditional, list(op.layout), list(op.decays))
-
-    def append_native_op(self, kind: str, inputs: Mapping[str, Sequence[Variable]], results: Results) -> list[Variable]:
-        for each in (made := _ops._run_custom_op(kind, *map(list, inputs.values()))):
+    def append_native_op(self, op: NativeOp) -> list[Variable]:
+        made = _ops._run_custom_op(op.kind, *map(list, op.inputs.values()), *op.attributes.values())
+        if op.written:
+            return []
+        for each in made:
             each.stop_gradient = True
         return made
+
+    def take_updates(self, main: Program, parameters: Sequence[str]) -> list[Update]:
+        return updates_pir.take(main, parameters)
 
     def append_all_reduce(self, value: Variable) -> Variable:
         return _ops.all_reduce_(value, 0, 0)  # ring 0, SUM

@@ -14,6 +14,7 @@ from ppema.ir import Parameter
 from ppema.ir.native import why_missing
 from ppema.passes import ema_graph, ema_native
 from ppema.passes.average import Average, rest_name, shadow_name
+from ppema.passes.fused.fuse import append_step
 from ppema.passes.recalibrate import moving_statistics
 from ppema.passes.select import Choice, Selection, chosen
 from ppema.passes.target import Pass, TrainProgram
@@ -159,13 +160,16 @@ class UpdatePass(Pass):
     After every update the shadow s is the bias-corrected average itself; see `averaging/decay.py`. The shadows have no meaning
     before the first step. A run with `TrainProgram.when` False neither updates nor counts.
 
-    The update is one C++ operation. Where that is missing, Paddle's own operations compute it. The results differ by rounding.
+    The update is one C++ operation; with a fusion it is that of the whole step. Where it is missing, Paddle's own operations
+    compute the update. The results differ by rounding.
     """
 
     name: ClassVar[str] = "update averages"
 
     def apply(self, target: TrainProgram) -> str | None:
         averages = list(target.averages.values())
+        if target.fusion is not None and target.fusion.updates:
+            return append_step(target)
         if not averages:
             return None
         with target.appending():

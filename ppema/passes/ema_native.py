@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import paddle
 
 from ppema.averaging.expression import recorded
 from ppema.averaging.shards import Piece
-from ppema.ir import IR, AverageOp, Program, Variable
+from ppema.ir import IR, NativeOp, Program, Variable
 from ppema.passes.average import Average
 from ppema.passes.ema_graph import GRAPH, count_after, decay, steps_since
 
 INPUT = "input"  # in place of a decay's expression: operations of the program compute the decay
+
+
+@dataclass(frozen=True)
+class AverageInputs:
+    """The inputs and attributes of one update of several averages; native/average.cc describes them."""
+
+    values: Sequence[Variable]
+    state: Sequence[Variable]
+    scalars: Sequence[Variable]
+    layout: Sequence[int]
+    decays: Sequence[str]
 
 
 def append_update(ir: IR, main: Program, averages: Sequence[Average], when: Variable | None) -> None:
@@ -21,8 +33,18 @@ def append_update(ir: IR, main: Program, averages: Sequence[Average], when: Vari
 
     The operation reads a weight once for all averages that cover it, or that cover the same piece of it.
     """
-    places: dict[tuple[str, Piece | None], int] = {}
-    values: list[Variable] = []
+    made = inputs_of(ir, main, averages, when)
+    inputs = {"values": made.values, "state": made.state, "scalars": made.scalars}
+    attributes = {"conditional": when is not None, "layout": list(made.layout), "decays": list(made.decays)}
+    ir.append_native_op(NativeOp("ppema_average", inputs, attributes=attributes, written=("state",)))
+
+
+def inputs_of(
+    ir: IR, main: Program, averages: Sequence[Average], when: Variable | None, first: Sequence[Variable] = ()
+) -> AverageInputs:
+    """The inputs of an update, and the operations that compute them. first: variables that come first among the values."""
+    places: dict[tuple[str, Piece | None], int] = {(each.name, None): index for index, each in enumerate(first)}
+    values = list(first)
     state: list[Variable] = []
     scalars: list[Variable] = [] if when is None else [when]
     layout: list[int] = []
@@ -48,4 +70,4 @@ def append_update(ir: IR, main: Program, averages: Sequence[Average], when: Vari
             layout += (0, math.prod(value.shape)) if piece is None else (piece.begin, piece.size)
     # Branches of the model write some of the values: this input makes the operation wait for them.
     scalars.append(ir.after_branches(main, zero))
-    ir.append_average_op(AverageOp(values, state, scalars, when is not None, layout, decays))
+    return AverageInputs(values, state, scalars, layout, decays)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import paddle
 
-from ppema.ir import Variable
+from ppema.ir import NativeOp, Variable
 from ppema.ir.native import why_missing
 from ppema.passes.accumulation import Accumulation
 from ppema.passes.guard import Guard
@@ -31,7 +31,8 @@ class FinitePass(Pass):
     the false branch restores the copies. Arithmetic cannot restore a value from NaN. A step of several runs is skipped as a
     whole: the branch then restores the statistics from before the step, and clears the sums of gradients.
 
-    All updates share one branch, since a branch costs as much as ten small operations.
+    All updates share one branch, since a branch costs as much as ten small operations. There is none if `FusePass` has found
+    that the operation of the whole step can decide by itself.
 
     order: names of parameters in the order of the search for the first culprit; other parameters come last.
     state: name of the pass's variable. Programs that share a scope and have other gradients need other names.
@@ -57,7 +58,7 @@ class FinitePass(Pass):
             moving = [each.variable for each in statistics]
             if why_missing() is None:
                 results = {"each": (flags, "bool"), "every": ([], "bool")}
-                each, finite = ir.append_native_op("ppema_finite", {"values": [*derived, *moving, late]}, results)
+                each, finite = ir.append_native_op(NativeOp("ppema_finite", {"values": [*derived, *moving, late]}, results))
             else:
                 if late is not target.loss:
                     # A branch may write a statistic, and each statistic has a check of its own here: each waits for the branch.
@@ -73,7 +74,8 @@ class FinitePass(Pass):
             with target.appending():
                 paddle.static.nn.cond(finite, update, lambda: _put_back(guard, target.accumulation))
 
-        target.gate = gate
+        if target.fusion is None or not target.fusion.gated:
+            target.gate = gate
         return guard
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import paddle
 
-from ppema.ir import Variable
+from ppema.ir import NativeOp, Variable
 from ppema.ir.native import why_missing
 from ppema.passes.step_norms import StepNorms
 from ppema.passes.target import Pass, TrainProgram, assign
@@ -35,7 +35,8 @@ class KeepPass(Pass):
         with target.appending():
             gradients = [ir.gradient_values(gradient, merged=True) for _, gradient in target.gradients]
             if why_missing() is None:
-                (gradient,) = ir.append_native_op("ppema_norm", {"values": gradients}, {"norm": ([1], "float64")})
+                measure = NativeOp("ppema_norm", {"values": gradients}, {"norm": ([1], "float64")})
+                (gradient,) = ir.append_native_op(measure)
             else:
                 gradient = _norm([paddle.cast(each, "float64") for each in gradients])
             target.norms = StepNorms(gradient, trained, tuple(map(paddle.assign, trained)), value, NAME)
@@ -58,7 +59,8 @@ class NormsPass(Pass):
         with target.appending():
             if why_missing() is None:
                 inputs = {"weights": norms.weights, "before": norms.before, "gradient": [norms.gradient]}
-                (measured,) = target.ir.append_native_op("ppema_norms", inputs, {"norms": ([3], "float64")})
+                measure = NativeOp("ppema_norms", inputs, {"norms": ([3], "float64")})
+                (measured,) = target.ir.append_native_op(measure)
             else:
                 after, before = ([paddle.cast(each, "float64") for each in side] for side in (norms.weights, norms.before))
                 changes = [each - other for each, other in zip(after, before, strict=True)]

@@ -14,6 +14,7 @@ import paddle
 from ppema.ir import IR, Gradient, Parameter, Program, Variable, backend
 from ppema.passes.accumulation import Accumulation
 from ppema.passes.average import Average
+from ppema.passes.fused.fusion import Fusion
 from ppema.passes.guard import Guard
 from ppema.passes.loss_scaling.loss_scale import LossScale
 from ppema.passes.parallel.reduction import RankPlace, Reduction
@@ -47,10 +48,11 @@ class TrainProgram:
     reduction: the sums over ranks. None: one process trains.
     scaled: the loss times its scale, whose gradients are built. None: those of `loss` are.
     gradients: (parameter, gradient) in the optimizer's order.
-    minimize: appends the optimizer's update by given gradients.
+    minimize: appends the optimizer's update by given gradients. own_update: the same as `BackwardPass` set it.
     when: bool of one element, True in a run of `main` that is an optimizer step. None: every run is a step.
     guard: reports whether a run was skipped. None: no run is skipped.
     gate: set by a pass whose branch encloses all that later passes append. It is called with a function that appends it.
+    fusion: how one C++ operation makes the step. None: Paddle's optimizer makes it.
     averages: by name, in the order of their addition.
     norms: the variables of the step's norms. None: they are not measured.
     accumulation: the variables of steps that take several runs. None: each step is one run.
@@ -72,9 +74,11 @@ class TrainProgram:
     scaled: Variable | None = None
     gradients: list[Gradient] = field(default_factory=list)
     minimize: Callable[[Sequence[Gradient]], None] | None = None
+    own_update: Callable[[Sequence[Gradient]], None] | None = None
     when: Variable | None = None
     guard: Guard | None = None
     gate: Gate | None = None
+    fusion: Fusion | None = None
     averages: dict[str, Average] = field(default_factory=dict)
     norms: StepNorms | None = None
     accumulation: Accumulation | None = None

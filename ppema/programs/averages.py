@@ -10,7 +10,7 @@ from ppema.averaging.rule import Rule
 from ppema.config import AverageSpec
 from ppema.config.horizon import Horizon
 from ppema.errors import ConfigError
-from ppema.passes.ema import EmaPass, UpdatePass
+from ppema.passes.ema import EmaPass
 from ppema.passes.select import Selection
 from ppema.passes.switch import SwitchPass
 from ppema.passes.target import Pass
@@ -20,8 +20,8 @@ from ppema.user_code.blame import building
 
 def average_passes(
     specs: Mapping[str, AverageSpec], horizon: Horizon, places: Mapping[str, str], ranks: Ranks = ONE
-) -> list[Pass]:
-    """The passes that add the averages `specs` to a train program, update them, and overwrite the weights, in this order.
+) -> tuple[list[Pass], list[Pass]]:
+    """The passes that add the averages `specs` to a train program, and those that overwrite the weights by them.
 
     places: for each variable's name its place in the model; ranks: those that train. Raises ConfigError for an average or an
     overwriting that would start after the end of the run.
@@ -42,7 +42,7 @@ def average_passes(
                         f"the first would come after step {first}, but the run ends after {horizon.total_steps}"
                     )
             switches.append(switch)
-    return [*added, UpdatePass(), *switches] if added else []
+    return added, switches
 
 
 def rule_of(spec: AverageSpec, horizon: Horizon) -> Rule:

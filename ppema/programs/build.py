@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import paddle
 
@@ -17,8 +18,9 @@ from ppema.optimizers.schedules import LRScheduler
 from ppema.passes.accumulate import AccumulatePass, BeginPass, StepPass
 from ppema.passes.accumulation import Accumulation
 from ppema.passes.average import Average
-from ppema.passes.ema import EmaPass
+from ppema.passes.ema import EmaPass, UpdatePass
 from ppema.passes.finite import FinitePass
+from ppema.passes.fused.fuse import FusePass
 from ppema.passes.groups import GroupsPass
 from ppema.passes.guard import Guard
 from ppema.passes.loss_scaling.loss_scale import LossScale
@@ -70,7 +72,7 @@ def training_step(
     with config.at("optimizer"):
         optimizer = build_optimizer(config.optimizer, lr, undecayed)
     with config.at("averages"):
-        averages = average_passes(config.averages, horizon, places, ranks)
+        averages, switches = average_passes(config.averages, horizon, places, ranks)
     scale, unscale, adjust = scaling(config.runtime.precision)
     passes = [
         ForwardPass(config, fields, model, ranks.size),
@@ -81,16 +83,37 @@ def training_step(
         *unscale,
         *([AccumulatePass(every)] if every > 1 else []),
         *([ReducePass(ranks.size)] if ranks.size > 1 else []),
+        _fuse(config, optimizer, switches, measured),
         FinitePass(tuple(model.structured.values()), phase.flags),
         *([StepPass()] if every > 1 else []),
         *([KeepPass()] if measured else []),
         OptimizePass(optimizer, config.optimizer.clip_value),
-        *([NormsPass()] if measured else []),
         *adjust,
-        *averages,  # their variables, one update of all averages, and the overwriting of weights
+        *averages,  # their variables
+        UpdatePass(),
+        *([NormsPass()] if measured else []),
+        *switches,
         *([OnednnPass()] if onednn else []),
     ]
     return with_extra(config, passes)
+
+
+def _fuse(config: Config, optimizer: Any, switches: Sequence[Pass], measured: bool) -> FusePass:
+    """The pass that decides about one operation for the step. Operations after it need a branch in a skipped run."""
+    own = {each.after for each in config.passes}
+    needs = {
+        "accumulation": config.train.accumulate > 1,
+        "the norms": measured,
+        "overwriting": bool(switches),
+        "a pass of yours": "averages" in own,
+    }
+    branch = next((what for what, holds in needs.items() if holds), None)
+    hindrance = None
+    if "optimize" in own:
+        hindrance = "a pass of yours comes after the optimizer"
+    elif branch is not None and not config.averages and isinstance(optimizer, paddle.optimizer.SGD):
+        hindrance = "SGD has no state, and there is no average"
+    return FusePass(optimizer, hindrance, branch)
 
 
 def micro_batch(passes: Sequence[Pass]) -> list[Pass]:

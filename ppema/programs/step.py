@@ -80,6 +80,7 @@ class BackwardPass(Pass):
             if not target.gradients:
                 raise ConfigError.of("there is nothing to train: the loss depends on no trainable parameter of the model")
             target.minimize = target.ir.update_of(target.main, self.optimizer, target.gradients)
+            target.own_update = target.minimize
         reached = {each.name for each, _ in target.gradients}
         unreached = [self.places.get(name, name) for name in trainable if name not in reached]
         if not unreached:
@@ -111,6 +112,9 @@ class OptimizePass(Pass):
             if self.clip_value is not None:
                 gradients = [(each, paddle.clip(value, -self.clip_value, self.clip_value)) for each, value in gradients]
             target.minimize(gradients)
+        if (fusion := target.fusion) is not None:
+            fusion.updates = target.ir.take_updates(target.main, [each.name for each, _ in gradients])
+            assert fusion.updates or not fusion.gated, "FusePass knows the optimizer's operations"
         return type(self.optimizer).__name__
 
 

@@ -9,7 +9,7 @@ import pytest
 from ppema.averaging.decay import FLOATS, Constant, HalfLife, InverseGamma, PowerFunction
 from ppema.averaging.precision import compensated
 from ppema.averaging.rule import Rule
-from ppema.ir import backend, scope
+from ppema.ir import NativeOp, backend, scope
 from ppema.ir.native import why_missing
 from ppema.passes.ema import UpdatePass, declare
 from ppema.passes.target import TrainProgram
@@ -126,7 +126,7 @@ def test_finite_finds_each_bad_number_and_no_other(dtype, bad):
     with paddle.static.program_guard(main):
         fed = [paddle.static.data(f"x{index}", list(array.shape), dtype) for index, array in enumerate(arrays)]
         results = {"each": ([len(fed)], "bool"), "every": ([], "bool")}
-        each, every = backend().append_native_op("ppema_finite", {"values": fed}, results)
+        each, every = backend().append_native_op(NativeOp("ppema_finite", {"values": fed}, results))
     executor = paddle.static.Executor(paddle.CPUPlace())
 
     def check() -> tuple[list[bool], bool]:

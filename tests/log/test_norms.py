@@ -11,7 +11,7 @@ from support.configs import loader
 from support.device import device_place
 from support.runs import content, last
 
-from ppema.ir import backend
+from ppema.ir import NativeOp, backend
 from ppema.ir.native import why_missing
 from ppema.log.records import read_metrics
 from ppema.passes.finite import FinitePass
@@ -139,9 +139,9 @@ def test_the_operation_is_as_exact_as_float64_numpy_for_each_type_and_size(dtype
             [paddle.cast(paddle.static.data(f"{side}{index}", shape, "float32"), dtype) for index, shape in enumerate(shapes)]
             for side in "ab"
         )
-        (gradient,) = backend().append_native_op("ppema_norm", {"values": before}, {"norm": ([1], "float64")})
+        (gradient,) = backend().append_native_op(NativeOp("ppema_norm", {"values": before}, {"norm": ([1], "float64")}))
         inputs = {"weights": after, "before": before, "gradient": [gradient]}
-        (norms,) = backend().append_native_op("ppema_norms", inputs, {"norms": ([3], "float64")})
+        (norms,) = backend().append_native_op(NativeOp("ppema_norms", inputs, {"norms": ([3], "float64")}))
         exact = [paddle.cast(each, "float64") for each in (*before, *after)]
     feed = {f"a{index}": each for index, each in enumerate(wide)} | {f"b{index}": each for index, each in enumerate(later)}
     found, *values = paddle.static.Executor(device_place()).run(main, feed, [norms, *exact])

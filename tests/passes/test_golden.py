@@ -25,6 +25,7 @@ from ppema.passes.average import read_shadows
 from ppema.passes.clone import clone_for_test
 from ppema.passes.ema import EmaPass, UpdatePass
 from ppema.passes.finite import FinitePass
+from ppema.passes.fused.fuse import FusePass
 from ppema.passes.norms import KeepPass, NormsPass
 from ppema.passes.recalibrate import recalibration
 from ppema.passes.select import Selection
@@ -142,6 +143,21 @@ def test_a_program_with_micro_batches_before_and_after(built):
 def test_a_program_of_a_rank_before_and_after(built, case, every):
     with kernels_of(case):
         compare(case, guard_report(built, every=every, ranks=2))
+
+
+@pytest.mark.parametrize(("case", "branch"), [("native_fused", None), ("native_fused_branch", "a test")])
+def test_a_program_with_one_operation_for_the_step_before_and_after(built, case, branch):
+    plain, momentum = type(built)(), paddle.optimizer.Momentum(0.1, 0.9)
+    with kernels_of(case), built.guard():
+        target = TrainProgram(built.main, built.startup, built.loss)
+        fuse, averages = FusePass(momentum, branch=branch), [EmaPass("ema", Rule(DECAY)), UpdatePass()]
+        apply_passes(target, [BackwardPass(momentum), fuse, FinitePass(), OptimizePass(momentum), *averages])
+    with kernels_of(case), plain.guard():
+        averages = [EmaPass("ema", Rule(DECAY)), UpdatePass()]
+        guarded_by(plain.main, plain.startup, plain.loss, paddle.optimizer.Momentum(0.1, 0.9), averages)
+    names = backend().state_names
+    assert names(plain.main) == names(built.main)
+    compare(case, as_text({"train program": changes(listing(plain.main), listing(built.main))}))
 
 
 @pytest.mark.parametrize("case", ["norms", "native_norms"])

@@ -20,6 +20,7 @@ from ppema.averaging.power import gamma_of
 from ppema.config.horizon import Horizon
 from ppema.config.sections.average_spec import AverageSpec
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
+from ppema.passes.ema import UpdatePass
 from ppema.passes.target import TrainProgram, apply_passes
 from ppema.programs.averages import average_passes
 
@@ -45,7 +46,8 @@ def ours(text: str) -> np.ndarray:
     program.move()
     target = TrainProgram(program.main, program.startup)
     with program.guard():
-        apply_passes(target, average_passes({"ema": spec}, HORIZON, {}))
+        added, switches = average_passes({"ema": spec}, HORIZON, {})
+        apply_passes(target, [*added, UpdatePass(), *switches])
     return averages_of(program, target.averages["ema"].shadow_of["w"])
 
 

@@ -49,9 +49,10 @@ def names(run):
 def test_the_list_of_passes_and_what_each_did():
     run = prepare_training(config())
     averages = ["average", "average", "update averages"]
-    assert names(run) == ["forward", "backward", "finite", "optimize", *averages, *(["onednn"] if run.onednn.used else [])]
+    more = ["onednn"] if run.onednn.used else []
+    assert names(run) == ["forward", "backward", "fuse", "finite", "optimize", *averages, *more]
     done = {each.name: each for each in run.programs.passes}
-    assert all(done[name].operations > 0 for name in ("forward", "backward", "finite", "optimize", "update averages"))
+    assert all(done[name].operations > 0 for name in ("forward", "backward", "finite", "update averages"))
     assert done["optimize"].result == "Momentum" and done["backward"].result == "8 gradients"
     said = "checks the loss, 8 gradients and 4 statistics; a run with a non-finite number is skipped"
     assert done["finite"].result == said
@@ -74,7 +75,7 @@ def test_the_pass_of_the_docs_is_one(tmp_path, monkeypatch):
         change = scope.get(run.scope, "conv2d_0.w_0") - before
         moved.append(np.abs(change.mean(axis=(1, 2, 3))).max() / np.abs(change).max())
     assert moved[0] > 1e-2 and moved[1] < 1e-5
-    assert names(run)[1:4] == ["backward", "extra", "finite"]
+    assert names(run)[1:4] == ["backward", "extra", "fuse"]
     assert run.programs.passes[2].result == "centralize: the gradients of convolutions have the mean 0"
 
 

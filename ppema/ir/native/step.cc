@@ -1,0 +1,210 @@
+// ppema_step: one step of an optimizer and one update of all averages, in one pass over memory.
+//
+// Each block of a weight is updated by the optimizer's rule (rules.h), and followed by its averages while it is in the cache.
+// Then the averages of all other values are updated, as in average.cc. With a gate, a run that is not finite does neither: it
+// restores what the forward pass has written, and keeps the flags of the check.
+//
+// param: [n] weights, float32. Written in place.
+// grad: [n] their gradients, float32.
+// state: for each of the rule's accumulators n tensors, in the order of Paddle's arguments: "momentum" has the velocity, "adam"
+//   two moments, of the weight's size, and two powers, of 1 element. Then with a gate the kept flags and the variables that the
+//   forward pass has written; then the state of the averages, as in average.cc. Written in place.
+// given: the learning rates and the factors of gradients (float32, 1 element each); with a gate whether the run is finite
+//   (bool), the flags of its check, and for each variable that the forward pass has written a copy from before; then the values
+//   that have averages and are not among `param`; then the scalars of the averages, as in average.cc without a condition.
+// rule: "sgd", "momentum" or "adam", which is also AdamW.
+// numbers: for each weight the coefficient of its L2 decay. For "momentum" also the momentum, and whether it is Nesterov's (1 or
+//   0); for "adam" also beta1, beta2, epsilon, and the coefficient of AdamW's decay.
+// layout: whether there is a gate (1 or 0), the number of learning rates, of factors, of variables that the forward pass has
+//   written, and of values besides `param`; for each weight the index of its learning rate, and that of its factor (-1: none);
+//   then the layout of average.cc, where the values are `param` and then those besides.
+// decays: as in average.cc.
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "average.h"
+#include "rules.h"
+
+namespace {
+
+using averages::kBlock;
+using averages::kWorthThreads;
+using paddle::DataType;
+using paddle::Tensor;
+
+struct Weight {
+  float* data;
+  const float* gradient;
+  int64_t begin;  // index of its first element among the elements of all weights
+  int64_t size;
+  const std::vector<averages::Follower>* followers;  // null: no average of it is due
+};
+
+// Call `update(index, offset)` for each block of all weights, in parallel, and let the averages follow.
+template <typename Update>
+void for_blocks(const std::vector<Weight>& weights, Update update) {
+  const int64_t total = weights.back().begin + weights.back().size;
+  const auto range = [&](int64_t begin, int64_t end) {
+    const auto starts_after = [](int64_t place, const Weight& weight) { return place < weight.begin; };
+    auto weight = std::upper_bound(weights.begin(), weights.end(), begin, starts_after) - 1;
+    while (begin < end) {
+      while (begin >= weight->begin + weight->size) ++weight;
+      const int64_t offset = begin - weight->begin;
+      const int64_t size = std::min({kBlock, end - begin, weight->size - offset});
+      update(weight - weights.begin(), offset, size);
+      if (weight->followers != nullptr) averages::follow_block<float, float>(weight->data, *weight->followers, offset, size);
+      begin += size;
+    }
+  };
+  if (total < kWorthThreads) {
+    range(0, total);
+    return;
+  }
+#pragma omp parallel
+  {
+    const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
+    range(total * thread / threads, total * (thread + 1) / threads);
+  }
+}
+
+float* floats(Tensor& tensor, int64_t size) {
+  require(tensor.dtype() == DataType::FLOAT32 && tensor.numel() == size,
+          "a weight and its accumulator differ in type or size: one of them was set to another tensor");
+  return tensor.data<float>();
+}
+
+void copy(const Tensor& from, Tensor& to) {
+  require(from.dtype() == to.dtype() && from.numel() == to.numel(),
+          "a variable that the forward pass writes was set to a tensor of another type or size");
+  std::memcpy(to.data(), from.data(), from.numel() * phi::SizeOf(from.dtype()));
+}
+
+class Step {
+ public:
+  // Raises an exception, before anything changes, if variables do not fit. state: of the accumulators.
+  Step(std::vector<Tensor>& params, const std::vector<Tensor>& gradients, Tensor* state, const std::string& rule)
+      : rule_(rule) {
+    require(params.size() == gradients.size(), "the numbers of weights and of gradients differ");
+    int64_t begin = 0;
+    for (size_t i = 0; i < params.size(); ++i) {
+      const int64_t size = params[i].numel();
+      require(gradients[i].dtype() == DataType::FLOAT32 && gradients[i].numel() == size,
+              "a weight and its gradient differ in type or size");
+      weights_.push_back({floats(params[i], size), gradients[i].data<float>(), begin, size, nullptr});
+      begin += size;
+    }
+    const bool adam = rule == "adam", momentum = rule == "momentum";
+    require(adam || momentum || rule == "sgd", "unknown rule ", rule);
+    after_accumulators_ = state;
+    if (momentum || adam) first_ = accumulators();
+    if (adam) {
+      second_ = accumulators();
+      first_power_ = accumulators(1);
+      second_power_ = accumulators(1);
+    }
+  }
+
+  // What follows the accumulators in `state`.
+  Tensor* after_accumulators() const { return after_accumulators_; }
+
+  // given: learning rates and factors. numbers: as in the operation. indices: those of `layout`, two for each weight.
+  void run(const Tensor* rates, const Tensor* factors, const float* numbers, const int64_t* indices,
+           const averages::Averages& averages) {
+    std::vector<float> rate;
+    std::vector<rules::Gradient<float>> gradient;
+    const int fields = rule_ == "adam" ? 5 : rule_ == "momentum" ? 3 : 1;
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      weights_[i].followers = averages.followers(i);
+      const int64_t factor = indices[2 * i + 1];
+      rate.push_back(*rates[indices[2 * i]].data<float>());
+      gradient.push_back({factor < 0 ? 1 : *factors[factor].data<float>(), numbers[fields * i]});
+    }
+    if (rule_ == "adam") {
+      adam(rate, gradient, numbers);
+    } else if (rule_ == "momentum") {
+      std::vector<rules::Momentum<float>> each;
+      for (size_t i = 0; i < weights_.size(); ++i) {
+        each.push_back({rate[i], numbers[3 * i + 1], numbers[3 * i + 2] != 0, gradient[i]});
+      }
+      for_blocks(weights_, [&](size_t i, int64_t offset, int64_t size) {
+        each[i].update(weights_[i].data + offset, weights_[i].gradient + offset, first_[i] + offset, size);
+      });
+    } else {
+      std::vector<rules::Sgd<float>> each;
+      for (size_t i = 0; i < weights_.size(); ++i) each.push_back({rate[i], gradient[i]});
+      for_blocks(weights_, [&](size_t i, int64_t offset, int64_t size) {
+        each[i].update(weights_[i].data + offset, weights_[i].gradient + offset, size);
+      });
+    }
+  }
+
+ private:
+  void adam(const std::vector<float>& rate, const std::vector<rules::Gradient<float>>& gradient, const float* numbers) {
+    std::vector<rules::Adam<float>> each;
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      const float* number = numbers + 5 * i;
+      const float beta1 = number[1], beta2 = number[2];
+      each.push_back({rate[i], beta1, beta2, number[3], *first_power_[i], *second_power_[i], number[4], gradient[i]});
+      *first_power_[i] *= beta1;
+      *second_power_[i] *= beta2;
+    }
+    for_blocks(weights_, [&](size_t i, int64_t offset, int64_t size) {
+      each[i].update(weights_[i].data + offset, weights_[i].gradient + offset, first_[i] + offset, second_[i] + offset, size);
+    });
+  }
+
+  // The next accumulators in `state`, one for each weight. size: 0: that of the weight.
+  std::vector<float*> accumulators(int64_t size = 0) {
+    std::vector<float*> found;
+    for (const Weight& weight : weights_) found.push_back(floats(*after_accumulators_++, size == 0 ? weight.size : size));
+    return found;
+  }
+
+  const std::string& rule_;
+  std::vector<Weight> weights_;
+  std::vector<float*> first_, second_, first_power_, second_power_;
+  Tensor* after_accumulators_;
+};
+
+std::vector<Tensor> make_step(std::vector<Tensor>& params, const std::vector<Tensor>& gradients, std::vector<Tensor>& state,
+                              const std::vector<Tensor>& given, const std::string& rule, const std::vector<float>& numbers,
+                              const std::vector<int64_t>& layout, const std::vector<std::string>& decays) {
+  const bool gated = layout[0];
+  const int64_t rates = layout[1], factors = layout[2], moved = layout[3], others = layout[4];
+  const int64_t* indices = layout.data() + 5;
+  const size_t weights = params.size();
+  Step step(params, gradients, state.data(), rule);
+  Tensor* own = step.after_accumulators();
+  const Tensor* next = given.data() + rates + factors;
+  if (gated) {
+    if (!*next->data<bool>()) {
+      for (int64_t i = 0; i <= moved; ++i) copy(next[1 + i], own[i]);
+      return {};
+    }
+    own += 1 + moved;
+    next += 2 + moved;
+  }
+  std::vector<const Tensor*> values;
+  for (const Tensor& param : params) values.push_back(&param);
+  for (int64_t i = 0; i < others; ++i) values.push_back(next++);
+  averages::Averages all(values, own, next, true, indices + 2 * weights, layout.data() + layout.size(), decays);
+  step.run(given.data(), given.data() + rates, numbers.data(), indices, all);
+  all.update(weights);
+  return {};
+}
+
+}  // namespace
+
+PD_BUILD_OP(ppema_step)
+    .Inputs({paddle::Vec("param"), paddle::Vec("grad"), paddle::Vec("state"), paddle::Vec("given")})
+    .Outputs({paddle::Vec("param_out"), paddle::Vec("state_out")})
+    .Attrs({"rule: std::string", "numbers: std::vector<float>", "layout: std::vector<int64_t>",
+            "decays: std::vector<std::string>"})
+    .SetInplaceMap({{paddle::Vec("param"), paddle::Vec("param_out")}, {paddle::Vec("state"), paddle::Vec("state_out")}})
+    .SetKernelFn(PD_KERNEL(make_step));

@@ -1,0 +1,1 @@
+"""One C++ operation for the update of the optimizer and of all averages."""
