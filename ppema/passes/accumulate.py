@@ -101,7 +101,8 @@ class StepPass(Pass):
     """Let all later passes append to a branch that only the last micro-batch of a step takes.
 
     It follows AccumulatePass and FinitePass. In the branch, `gradients` are the means over the step, Σ w_i·g_i / Σ w_i. At its
-    end, the sums become zero. In the first run of a step, the pass also keeps the statistics from before the step.
+    end, the sums become zero. In the first run of a step, the pass also keeps the statistics from before the step. If the
+    operation of the whole step decides by itself (`FusePass`), it does all of this.
     """
 
     name: ClassVar[str] = "step"
@@ -110,6 +111,8 @@ class StepPass(Pass):
         accumulation, guard = target.accumulation, target.guard
         assert accumulation is not None, "AccumulatePass comes first"
         assert guard is not None, "FinitePass comes first"
+        if target.fusion is not None and target.fusion.gated:
+            return "the operation of the step acts once a step"
         if guard.moved:
             with target.appending():
                 paddle.static.nn.cond(accumulation.begins, lambda: accumulation.keep(guard.copies), None)

@@ -20,7 +20,7 @@ from ppema.passes.accumulation import Accumulation
 from ppema.passes.average import Average
 from ppema.passes.ema import EmaPass, UpdatePass
 from ppema.passes.finite import FinitePass
-from ppema.passes.fused.fuse import FusePass
+from ppema.passes.fused.fuse import CLIPPED_MEANS, FusePass
 from ppema.passes.groups import GroupsPass
 from ppema.passes.guard import Guard
 from ppema.passes.loss_scaling.loss_scale import LossScale
@@ -102,7 +102,7 @@ def _fuse(config: Config, optimizer: Any, switches: Sequence[Pass], measured: bo
     """The pass that decides about one operation for the step. Operations after it need a branch in a skipped run."""
     own = {each.after for each in config.passes}
     needs = {
-        "accumulation": config.train.accumulate > 1,
+        CLIPPED_MEANS: config.train.accumulate > 1 and config.optimizer.clip_value is not None,
         "the norms": measured,
         "overwriting": bool(switches),
         "a pass of yours": "averages" in own,

@@ -2,20 +2,23 @@
 //
 // Each block of a weight is updated by the optimizer's rule (rules.h), and followed by its averages while it is in the cache.
 // Then the averages of all other values are updated, as in average.cc. With a gate, a run that is not finite does neither: it
-// restores what the forward pass has written, and keeps the flags of the check.
+// restores what the forward pass has written, and keeps the flags of the check. A step of several runs has a gate: its last run
+// acts, by the means of their gradients, and clears the sums; its first run keeps what the forward pass writes from before.
 //
 // param: [n] weights, float32. Written in place.
 // grad: [n] their gradients, float32.
 // state: for each of the rule's accumulators n tensors, in the order of Paddle's arguments: "momentum" has the velocity, "adam"
 //   two moments, of the weight's size, and two powers, of 1 element. Then with a gate the kept flags and the variables that the
-//   forward pass has written; then the state of the averages, as in average.cc. Written in place.
+//   forward pass has written; for a step of several runs also these variables from before the step, the sum of weights (float32,
+//   1 element) and the sums of gradients; then the state of the averages, as in average.cc. Written in place.
 // given: the learning rates and the factors of gradients (float32, 1 element each); with a gate whether the run is finite
-//   (bool), the flags of its check, and for each variable that the forward pass has written a copy from before; then the values
+//   (bool), the flags of its check, and for each variable that the forward pass has written a copy from before; for a step of
+//   several runs whether the run is its first and its last (bool), and the divisor of `grad` (float32, 1 element); then the values
 //   that have averages and are not among `param`; then the scalars of the averages, as in average.cc without a condition.
 // rule: "sgd", "momentum" or "adam", which is also AdamW.
 // numbers: for each weight the coefficient of its L2 decay. For "momentum" also the momentum, and whether it is Nesterov's (1 or
 //   0); for "adam" also beta1, beta2, epsilon, and the coefficient of AdamW's decay.
-// layout: whether there is a gate (1 or 0), the number of learning rates, of factors, of variables that the forward pass has
+// layout: whether there is a gate (1 or 0), and whether a step has several runs, the number of learning rates, of factors, of variables that the forward pass has
 //   written, and of values besides `param`; for each weight the index of its learning rate, and that of its factor (-1: none);
 //   then the layout of average.cc, where the values are `param` and then those besides.
 // decays: as in average.cc.
@@ -44,6 +47,7 @@ struct Weight {
   int64_t begin;  // index of its first element among the elements of all weights
   int64_t size;
   const std::vector<averages::Follower>* followers;  // null: no average of it is due
+  float* sum;  // becomes zero when the gradient has been used; null: there is none
 };
 
 // Call `update(index, offset)` for each block of all weights, in parallel, and let the averages follow.
@@ -58,6 +62,7 @@ void for_blocks(const std::vector<Weight>& weights, Update update) {
       const int64_t offset = begin - weight->begin;
       const int64_t size = std::min({kBlock, end - begin, weight->size - offset});
       update(weight - weights.begin(), offset, size);
+      if (weight->sum != nullptr) std::fill_n(weight->sum + offset, size, 0.0f);
       if (weight->followers != nullptr) averages::follow_block<float, float>(weight->data, *weight->followers, offset, size);
       begin += size;
     }
@@ -96,7 +101,7 @@ class Step {
       const int64_t size = params[i].numel();
       require(gradients[i].dtype() == DataType::FLOAT32 && gradients[i].numel() == size,
               "a weight and its gradient differ in type or size");
-      weights_.push_back({floats(params[i], size), gradients[i].data<float>(), begin, size, nullptr});
+      weights_.push_back({floats(params[i], size), gradients[i].data<float>(), begin, size, nullptr, nullptr});
       begin += size;
     }
     const bool adam = rule == "adam", momentum = rule == "momentum";
@@ -113,6 +118,12 @@ class Step {
   // What follows the accumulators in `state`.
   Tensor* after_accumulators() const { return after_accumulators_; }
 
+  // Let the sums become zero; `mean` is the factor that makes the mean of each sum.
+  void clear(Tensor* sums, float mean) {
+    mean_ = mean;
+    for (Weight& weight : weights_) weight.sum = floats(*sums++, weight.size);
+  }
+
   // given: learning rates and factors. numbers: as in the operation. indices: those of `layout`, two for each weight.
   void run(const Tensor* rates, const Tensor* factors, const float* numbers, const int64_t* indices,
            const averages::Averages& averages) {
@@ -123,7 +134,7 @@ class Step {
       weights_[i].followers = averages.followers(i);
       const int64_t factor = indices[2 * i + 1];
       rate.push_back(*rates[indices[2 * i]].data<float>());
-      gradient.push_back({factor < 0 ? 1 : *factors[factor].data<float>(), numbers[fields * i]});
+      gradient.push_back({factor < 0 ? mean_ : *factors[factor].data<float>(), numbers[fields * i]});
     }
     if (rule_ == "adam") {
       adam(rate, gradient, numbers);
@@ -170,25 +181,48 @@ class Step {
   std::vector<Weight> weights_;
   std::vector<float*> first_, second_, first_power_, second_power_;
   Tensor* after_accumulators_;
+  float mean_ = 1;
 };
 
 std::vector<Tensor> make_step(std::vector<Tensor>& params, const std::vector<Tensor>& gradients, std::vector<Tensor>& state,
                               const std::vector<Tensor>& given, const std::string& rule, const std::vector<float>& numbers,
                               const std::vector<int64_t>& layout, const std::vector<std::string>& decays) {
-  const bool gated = layout[0];
-  const int64_t rates = layout[1], factors = layout[2], moved = layout[3], others = layout[4];
-  const int64_t* indices = layout.data() + 5;
+  const bool gated = layout[0], several = layout[1];
+  const int64_t rates = layout[2], factors = layout[3], moved = layout[4], others = layout[5];
+  const int64_t* indices = layout.data() + 6;
   const size_t weights = params.size();
   Step step(params, gradients, state.data(), rule);
   Tensor* own = step.after_accumulators();
   const Tensor* next = given.data() + rates + factors;
   if (gated) {
-    if (!*next->data<bool>()) {
-      for (int64_t i = 0; i <= moved; ++i) copy(next[1 + i], own[i]);
-      return {};
+    const bool finite = *next++->data<bool>();
+    const Tensor &flags = *next++, *copies = next;
+    Tensor &kept = *own++, *written = own;
+    next += moved;
+    own += moved;
+    Tensor* before = own;
+    const bool begins = several && *next->data<bool>();
+    if (!finite) {
+      copy(flags, kept);
+      for (int64_t i = 0; i < moved; ++i) copy(several && !begins ? before[i] : copies[i], written[i]);
+    } else if (begins) {
+      for (int64_t i = 0; i < moved; ++i) copy(copies[i], before[i]);
     }
-    own += 1 + moved;
-    next += 2 + moved;
+    if (several) {
+      const bool ends = *next[1].data<bool>();
+      const float divisor = *next[2].data<float>();
+      Tensor &total = own[moved], *sums = own + moved + 1;
+      next += 3;
+      own = sums + weights;
+      if (finite && !ends) return {};
+      std::fill_n(floats(total, 1), 1, 0.0f);
+      if (!finite) {
+        for (size_t i = 0; i < weights; ++i) std::fill_n(floats(sums[i], params[i].numel()), params[i].numel(), 0.0f);
+      } else {
+        step.clear(sums, 1 / (divisor > 0 ? divisor : 1));
+      }
+    }
+    if (!finite) return {};
   }
   std::vector<const Tensor*> values;
   for (const Tensor& param : params) values.push_back(&param);

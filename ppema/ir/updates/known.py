@@ -12,7 +12,7 @@ from ppema.ir.elements import Gradient, Variable
 _OPTIMIZERS = (paddle.optimizer.SGD, paddle.optimizer.Momentum, paddle.optimizer.Adam, paddle.optimizer.AdamW)
 # These compute by operations without a state of their own, so a skipped run may compute them.
 _CLIPS = (type(None), paddle.nn.ClipGradByNorm, paddle.nn.ClipGradByGlobalNorm)
-_DECAYS = (type(None), paddle.regularizer.L1Decay, paddle.regularizer.L2Decay)
+_DECAYS = (type(None), paddle.regularizer.L2Decay)
 _OPTIONS = ("_multi_precision", "_use_multi_tensor", "_lazy_mode", "_amsgrad", "_lr_ratio", "_use_lowprecision_moment")
 
 
@@ -42,6 +42,11 @@ def why_unknown(optimizer: Any, gradients: Sequence[Gradient]) -> str | None:
         if not parameter.dtype == gradient.dtype == paddle.float32:
             return f"{parameter.name} is not float32"
     return None
+
+
+def clips(optimizer: Any) -> bool:
+    """Whether `optimizer` clips the gradients."""
+    return optimizer._grad_clip is not None
 
 
 def same(left: Variable, right: Variable) -> bool:

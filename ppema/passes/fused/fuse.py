@@ -8,10 +8,13 @@ from typing import Any, ClassVar
 
 from ppema.ir import NativeOp, Variable
 from ppema.ir.native import why_missing
-from ppema.ir.updates.known import same, why_unknown
+from ppema.ir.updates.known import clips, same, why_unknown
 from ppema.passes.ema_native import inputs_of
 from ppema.passes.fused.fusion import Fusion
 from ppema.passes.target import Pass, TrainProgram
+
+# A clip takes the means over the runs of a step, which only its last run computes.
+CLIPPED_MEANS = "clipping after accumulation"
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,11 @@ class FusePass(Pass):
         reason = reason or why_missing() or why_unknown(self.optimizer, target.gradients)
         if reason is not None:
             return f"no: {reason}"
-        target.fusion = Fusion(gated=self.branch is None)
-        where = "without a branch" if self.branch is None else f"in a branch, for {self.branch}"
+        branch = self.branch
+        if target.accumulation is not None and clips(self.optimizer):
+            branch = branch or CLIPPED_MEANS
+        target.fusion = Fusion(gated=branch is None)
+        where = "without a branch" if branch is None else f"in a branch, for {branch}"
         return f"optimizer and averages in one C++ operation, {where}"
 
 
@@ -56,23 +62,29 @@ def append_step(target: TrainProgram) -> str:
     rates, rate_of = _places([each.rate for each in updates])
     factors, factor_of = _places([each.factor for each in updates])
     flags, moved, checks = [], [], []
+    accumulation = target.accumulation if fusion.gated else None
     if fusion.gated:
         assert guard is not None, "FinitePass comes first"
         flags, moved = [guard.held], [each.variable for each in guard.moved]
         checks = [guard.finite, guard.each, *guard.copies]
+    sums: list[Variable] = []
+    if accumulation is not None:
+        assert all(each.factor is None for each in updates), "a clip takes the means of gradients"
+        sums = [*accumulation.before, accumulation.total, *(accumulation.sums[each.parameter.name] for each in updates)]
+        checks += [accumulation.begins, accumulation.ends, accumulation.divisor]
     others = averages.values[len(weights) :]
     accumulators = [each for kind in zip(*(each.accumulators for each in updates), strict=True) for each in kind]
     inputs = {
         "param": weights,
         "grad": [each.gradient for each in updates],
-        "state": [*accumulators, *flags, *moved, *averages.state],
+        "state": [*accumulators, *flags, *moved, *sums, *averages.state],
         "given": [*rates, *factors, *checks, *others, *averages.scalars],
     }
     attributes = {
         "rule": updates[0].rule,
         "numbers": [number for each in updates for number in each.numbers],
         "layout": [
-            *(int(fusion.gated), len(rates), len(factors), len(moved), len(others)),
+            *(int(fusion.gated), int(accumulation is not None), len(rates), len(factors), len(moved), len(others)),
             *(index for pair in zip(rate_of, factor_of, strict=True) for index in pair),
             *averages.layout,
         ],

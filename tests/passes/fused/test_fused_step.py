@@ -11,6 +11,8 @@ from ppema.averaging.rule import Rule
 from ppema.ir import backend, scope
 from ppema.ir.native import why_missing
 from ppema.ir.updates.known import why_unknown
+from ppema.passes.accumulate import AccumulatePass, StepPass
+from ppema.passes.accumulation import feed_of
 from ppema.passes.ema import EmaPass, UpdatePass
 from ppema.passes.finite import FinitePass
 from ppema.passes.fused.fuse import FusePass
@@ -60,14 +62,18 @@ class Net(paddle.nn.Layer):
 
 
 class Trained:
-    """A guarded train program with several averages. fuse: the FusePass's settings; None: there is none."""
+    """A guarded train program with several averages. fuse: the FusePass's settings; None: there is none.
 
-    def __init__(self, optimizer, fuse=None, averages=AVERAGES, scaled=False):
+    every: the number of runs in a step.
+    """
+
+    def __init__(self, optimizer, fuse=None, averages=AVERAGES, scaled=False, every=1):
         main, startup = paddle.static.Program(), paddle.static.Program()
         main.random_seed = startup.random_seed = 5
         with backend().fresh_names(), paddle.static.program_guard(main, startup):
             net, x = Net(), paddle.static.data("x", [None, 6])
-            target = self.target = TrainProgram(main, startup, paddle.mean(net(x) ** 2))
+            weight = paddle.cast(paddle.shape(x)[0], "float32") if every > 1 else None
+            target = self.target = TrainProgram(main, startup, paddle.mean(net(x) ** 2), weight=weight)
             # Computed before the step, whenever that is: no gradient depends on it.
             before = paddle.sum(net.left) + paddle.sum(net.first.weight)
             net.first.weight.optimize_attr["learning_rate"] = 0.3
@@ -77,16 +83,18 @@ class Trained:
                 *([ScaleLossPass(4.0)] if scaled else []),
                 BackwardPass(own),
                 *([UnscalePass()] if scaled else []),
+                *([AccumulatePass(every)] if every > 1 else []),
                 *([FusePass(own, **fuse)] if fuse is not None else []),
                 FinitePass(),
+                *([StepPass()] if every > 1 else []),
                 OptimizePass(own),
                 *([AdjustScalePass(every=3)] if scaled else []),
                 *averages,
                 UpdatePass(),
             ]
             apply_passes(target, passes)
-        gradients = [gradient for _, gradient in target.gradients]
-        self.main, self.names = main, backend().state_names(main)
+        gradients = [] if every > 1 else [gradient for _, gradient in target.gradients]
+        self.main, self.every, self.names = main, every, backend().state_names(main)
         self.fetched = [target.loss, target.guard.finite, before, *gradients]
         self.scope, self._executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
         self.reports = {each.name: each.result for each in target.done}
@@ -100,9 +108,11 @@ class Trained:
             runner = backend().runner(self._executor, where, self.main, self.fetched)
             made = []
             for step in steps:
-                x = np.random.default_rng(step).normal(size=(9, 6)).astype("float32")
+                x = np.random.default_rng(step).normal(size=(9 - step % self.every, 6)).astype("float32")
                 x[0, 0] = SKIPPED.get(step, x[0, 0])
-                made.append([np.asarray(each).tobytes() for each in runner.run({"x": x})])
+                place = step % self.every
+                ends = feed_of(begins=place == 0, ends=place == self.every - 1) if self.every > 1 else {}
+                made.append([np.asarray(each).tobytes() for each in runner.run({"x": x, **ends})])
                 self.main.lr_scheduler.step()
             return made
 
@@ -157,6 +167,18 @@ def test_a_run_goes_on_with_either_program(plain):
         second.main.lr_scheduler.step()
     second.run(range(STEPS // 2, STEPS), first.scope)
     assert differing(expected, second, first.scope) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "branch"), [("sgd", ""), ("adamw", ""), ("clipped", "in a branch, for clipping after accumulation")]
+)
+def test_a_step_of_several_runs_has_the_bits_of_the_one_by_paddle(name, branch):
+    """Skipped runs are the first, the last and one in the middle of their steps."""
+    plain, fused = (Trained(OPTIMIZERS[name], fuse, AVERAGES[:2], every=3) for fuse in (None, {}))
+    for steps in (range(10), range(10, 11), range(11, 33)):
+        assert plain.run(steps) == fused.run(steps)
+        assert differing(plain, fused) == []
+    assert fused.reports["fuse"].endswith(branch)
 
 
 def test_a_loss_scale_is_adjusted_without_a_branch():
