@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ppema.ir import NativeOp, Variable
 from ppema.ir.native import why_missing
-from ppema.ir.updates.known import clips, same, why_unknown
+from ppema.ir.updates.fusable import clips, same, why_unknown
 from ppema.passes.ema_native import inputs_of
 from ppema.passes.fused.fusion import Fusion
 from ppema.passes.target import Pass, TrainProgram

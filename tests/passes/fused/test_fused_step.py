@@ -10,7 +10,7 @@ from ppema.averaging.decay import Constant, HalfLife
 from ppema.averaging.rule import Rule
 from ppema.ir import backend, scope
 from ppema.ir.native import why_missing
-from ppema.ir.updates.known import why_unknown
+from ppema.ir.updates.fusable import why_unknown
 from ppema.passes.accumulate import AccumulatePass, StepPass
 from ppema.passes.accumulation import feed_of
 from ppema.passes.ema import EmaPass, UpdatePass
