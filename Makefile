@@ -58,7 +58,7 @@ dist: $(VENV)/.installed-dev
 	$(BIN)/twine check --strict dist/*
 
 clean:
-	rm -rf .venv .venv-* .nox .pytest_cache .ruff_cache .hypothesis dist *.egg-info
+	rm -rf .venv .venv-* .nox .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 
 # The stamps make an installation happen once, and again when a requirements file changes.
 $(VENV)/.installed: $(REQUIREMENTS) requirements-core.txt

@@ -20,7 +20,10 @@ os.environ |= environment()
 paddle = load_paddle()
 pytest_plugins = ["support.kernels"]
 # These test what is for a CPU alone: oneDNN, and the operations in C++.
-FOR_CPUS = {"test_channels_last.py", "test_native.py", "test_onednn.py", "test_onednn_models.py", "test_onednn_run.py"}
+FOR_CPUS = {
+    *("test_carried.py", "test_native.py"),
+    *("test_channels_last.py", "test_onednn.py", "test_onednn_models.py", "test_onednn_run.py"),
+}
 
 
 class Built:
