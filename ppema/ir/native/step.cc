@@ -8,16 +8,17 @@
 // param: [n] weights, float32. Written in place.
 // grad: [n] their gradients, float32.
 // state: for each of the rule's accumulators n tensors, in the order of Paddle's arguments: "momentum" has the velocity, "adam"
-//   two moments, of the weight's size, and two powers, of 1 element. Then with a gate the kept flags and the variables that the
+//   and "lamb" two moments, of the weight's size, and two powers, of 1 element. Then with a gate the kept flags and the variables that the
 //   forward pass has written; for a step of several runs also these variables from before the step, the sum of weights (float32,
 //   1 element) and the sums of gradients; then the state of the averages, as in average.cc. Written in place.
 // given: the learning rates and the factors of gradients (float32, 1 element each); with a gate whether the run is finite
 //   (bool), the flags of its check, and for each variable that the forward pass has written a copy from before; for a step of
 //   several runs whether the run is its first and its last (bool), and the divisor of `grad` (float32, 1 element); then the values
 //   that have averages and are not among `param`; then the scalars of the averages, as in average.cc without a condition.
-// rule: "sgd", "momentum" or "adam", which is also AdamW.
+// rule: "sgd", "momentum", "adam", which is also AdamW, or "lamb", which passes twice over the weights.
 // numbers: for each weight the coefficient of its L2 decay. For "momentum" also the momentum, and whether it is Nesterov's (1 or
-//   0); for "adam" also beta1, beta2, epsilon, and the coefficient of AdamW's decay.
+//   0); for "adam" and "lamb" also beta1, beta2, epsilon, and the coefficient of the decay of AdamW or Lamb; for "lamb" also
+//   whether the norms adapt the rate (1 or 0).
 // layout: whether there is a gate (1 or 0), and whether a step has several runs, the number of learning rates, of factors, of variables that the forward pass has
 //   written, and of values besides `param`; for each weight the index of its learning rate, and that of its factor (-1: none);
 //   then the layout of average.cc, where the values are `param` and then those besides.
@@ -32,7 +33,9 @@
 #include <vector>
 
 #include "average.h"
+#include "lamb.h"
 #include "rules.h"
+#include "squares.h"
 
 namespace {
 
@@ -104,7 +107,7 @@ class Step {
       weights_.push_back({floats(params[i], size), gradients[i].data<float>(), begin, size, nullptr, nullptr});
       begin += size;
     }
-    const bool adam = rule == "adam", momentum = rule == "momentum";
+    const bool adam = rule == "adam" || rule == "lamb", momentum = rule == "momentum";
     require(adam || momentum || rule == "sgd", "unknown rule ", rule);
     after_accumulators_ = state;
     if (momentum || adam) first_ = accumulators();
@@ -129,7 +132,7 @@ class Step {
            const averages::Averages& averages) {
     std::vector<float> rate;
     std::vector<rules::Gradient<float>> gradient;
-    const int fields = rule_ == "adam" ? 5 : rule_ == "momentum" ? 3 : 1;
+    const int fields = rule_ == "lamb" ? 6 : rule_ == "adam" ? 5 : rule_ == "momentum" ? 3 : 1;
     for (size_t i = 0; i < weights_.size(); ++i) {
       weights_[i].followers = averages.followers(i);
       const int64_t factor = indices[2 * i + 1];
@@ -138,6 +141,8 @@ class Step {
     }
     if (rule_ == "adam") {
       adam(rate, gradient, numbers);
+    } else if (rule_ == "lamb") {
+      lamb(rate, gradient, numbers);
     } else if (rule_ == "momentum") {
       std::vector<rules::Momentum<float>> each;
       for (size_t i = 0; i < weights_.size(); ++i) {
@@ -167,6 +172,48 @@ class Step {
     }
     for_blocks(weights_, [&](size_t i, int64_t offset, int64_t size) {
       each[i].update(weights_[i].data + offset, weights_[i].gradient + offset, first_[i] + offset, second_[i] + offset, size);
+    });
+  }
+
+  void lamb(const std::vector<float>& rate, const std::vector<rules::Gradient<float>>& gradient, const float* numbers) {
+    using Rule = rules::Lamb<float>;
+    struct Leaf {
+      size_t weight;
+      int64_t offset, size;
+      Rule::Squares squares;
+    };
+    std::vector<Rule> each;
+    std::vector<Leaf> leaves;
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      const float* number = numbers + 6 * i;
+      const float beta1 = number[1], beta2 = number[2], power1 = *first_power_[i], power2 = *second_power_[i];
+      each.push_back({rate[i], beta1, beta2, number[3], power1, power2, number[4], number[5] != 0, gradient[i]});
+      *first_power_[i] *= beta1;
+      *second_power_[i] *= beta2;
+      squares::for_leaves<float>(0, weights_[i].size, [&](int64_t offset, int64_t size) {
+        leaves.push_back({i, offset, size, {}});
+      });
+    }
+    // The norms of a whole weight are needed before its first element changes.
+    const int64_t count = static_cast<int64_t>(leaves.size());
+    const bool parallel = weights_.back().begin + weights_.back().size >= kWorthThreads;
+#pragma omp parallel for schedule(static) if (parallel)
+    for (int64_t k = 0; k < count; ++k) {
+      Leaf& leaf = leaves[k];
+      const size_t i = leaf.weight;
+      leaf.squares = each[i].move(weights_[i].data + leaf.offset, weights_[i].gradient + leaf.offset,
+                                  first_[i] + leaf.offset, second_[i] + leaf.offset, leaf.size);
+    }
+    std::vector<float> adapted;
+    auto leaf = leaves.begin();
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      auto other = leaf;
+      const float of_p = squares::total<float>(0, weights_[i].size, [&] { return (leaf++)->squares.p; });
+      const float of_d = squares::total<float>(0, weights_[i].size, [&] { return (other++)->squares.d; });
+      adapted.push_back(each[i].adapted({of_p, of_d}));
+    }
+    for_blocks(weights_, [&](size_t i, int64_t offset, int64_t size) {
+      each[i].update(weights_[i].data + offset, first_[i] + offset, second_[i] + offset, adapted[i], size);
     });
   }
 

@@ -9,7 +9,10 @@ import paddle
 
 from ppema.ir.elements import Gradient, Variable
 
-_OPTIMIZERS = (paddle.optimizer.SGD, paddle.optimizer.Momentum, paddle.optimizer.Adam, paddle.optimizer.AdamW)
+_OPTIMIZERS = (
+    *(paddle.optimizer.SGD, paddle.optimizer.Momentum, paddle.optimizer.Adam, paddle.optimizer.AdamW),
+    paddle.optimizer.Lamb,
+)
 # These compute by operations without a state of their own, so a skipped run may compute them.
 _CLIPS = (type(None), paddle.nn.ClipGradByNorm, paddle.nn.ClipGradByGlobalNorm)
 _DECAYS = (type(None), paddle.regularizer.L2Decay)

@@ -13,7 +13,7 @@ from ppema.ir.elements import Variable
 class Update:
     """One operation of an optimizer, which updates one parameter by its gradient.
 
-    rule: "sgd", "momentum" or "adam". accumulators, numbers: those of the rule, in the order of native/step.cc.
+    rule: "sgd", "momentum", "adam" or "lamb". accumulators, numbers: those of the rule, in the order of native/step.cc.
     factor: of the gradient, float32 of one element, by which a clip scales it. None: 1.
     """
 
@@ -46,5 +46,9 @@ def rule_of(kind: str, attributes: Mapping[str, Any]) -> tuple[str, tuple[float,
         case "adamw" if attributes["lr_ratio"] == 1.0:
             coefficient = attributes["coeff"] if attributes["with_decay"] else 0.0
             return "adam", (0.0, *(attributes[name] for name in ("beta1", "beta2", "epsilon")), coefficient)
+        case "lamb":
+            decay = attributes["weight_decay"]
+            adapts = float(decay > 0 or attributes["always_adapt"])
+            return "lamb", (0.0, *(attributes[name] for name in ("beta1", "beta2", "epsilon")), decay, adapts)
         case _:
             return None

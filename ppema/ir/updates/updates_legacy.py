@@ -15,6 +15,7 @@ _ACCUMULATORS = {
     "sgd": (),
     "momentum": ("Velocity",),
     "adam": ("Moment1", "Moment2", "Beta1Pow", "Beta2Pow"),
+    "lamb": ("Moment1", "Moment2", "Beta1Pow", "Beta2Pow"),
 }
 
 

@@ -14,6 +14,7 @@ _ACCUMULATORS = {
     "sgd": (),
     "momentum": ("velocity",),
     "adam": ("moment1", "moment2", "beta1_pow", "beta2_pow"),
+    "lamb": ("moment1", "moment2", "beta1_pow", "beta2_pow"),
 }
 
 

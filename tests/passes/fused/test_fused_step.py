@@ -38,6 +38,7 @@ OPTIMIZERS = {
     "nesterov": lambda: paddle.optimizer.Momentum(rate(), 0.8, use_nesterov=True, weight_decay=0.02),
     "adam": lambda: paddle.optimizer.Adam(rate(), beta2=0.99, weight_decay=0.01, grad_clip=paddle.nn.ClipGradByNorm(0.2)),
     "adamw": lambda: paddle.optimizer.AdamW(rate(), apply_decay_param_fun=lambda name: "b_0" not in name, weight_decay=0.1),
+    "lamb": lambda: paddle.optimizer.Lamb(rate(), 0.02, exclude_from_weight_decay_fn=lambda each: "b_0" in each.name),
     "clipped": lambda: paddle.optimizer.Momentum(rate(), 0.9, grad_clip=paddle.nn.ClipGradByGlobalNorm(0.1)),
 }
 
@@ -151,7 +152,7 @@ def test_all_variables_have_the_bits_of_the_step_by_paddle(plain, branch):
     assert visible(found) == visible(returned)
     assert differing(expected, fused) == []
     inside = kinds(fused)
-    assert inside.count("ppema_step") == 1 and not {"ppema_average", "momentum", "sgd", "adam", "adamw"} & set(inside)
+    assert inside.count("ppema_step") == 1 and not {"ppema_average", "momentum", "sgd", "adam", "adamw", "lamb"} & set(inside)
     decays = {round(each.numbers[0], 4) for each in fused.target.fusion.updates}
     assert decays == {"sgd": {0.01, 0.05}, "adam": {0.01, 0.05}, "nesterov": {0.02, 0.05}}.get(name, {0.0, 0.05})
     assert all((each.factor is not None) == (name == "clipped") for each in fused.target.fusion.updates)
