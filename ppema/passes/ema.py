@@ -11,7 +11,7 @@ from ppema.averaging.rule import Rule
 from ppema.averaging.shards import Sharding
 from ppema.errors import AverageError
 from ppema.ir import Parameter
-from ppema.ir.native import why_missing
+from ppema.ir.native import origin, why_missing
 from ppema.passes import ema_graph, ema_native
 from ppema.passes.average import Average, rest_name, shadow_name
 from ppema.passes.fused.fuse import append_step
@@ -169,13 +169,13 @@ class UpdatePass(Pass):
     def apply(self, target: TrainProgram) -> str | None:
         averages = list(target.averages.values())
         if target.fusion is not None and target.fusion.updates:
-            return append_step(target)
+            return f"{append_step(target)}, {origin()}"
         if not averages:
             return None
         with target.appending():
             if why_missing() is None:
                 ema_native.append_update(target.ir, target.main, averages, target.when)
-                return f"{len(averages)} in one C++ operation"
+                return f"{len(averages)} in one C++ operation, {origin()}"
             for average in averages:
                 ema_graph.append_update(target.ir, target.main, average, target.when)
         return f"{len(averages)} by Paddle's own operations"

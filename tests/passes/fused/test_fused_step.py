@@ -9,7 +9,7 @@ import pytest
 from ppema.averaging.decay import Constant, HalfLife
 from ppema.averaging.rule import Rule
 from ppema.ir import backend, scope
-from ppema.ir.native import why_missing
+from ppema.ir.native import origin, why_missing
 from ppema.ir.updates.fusable import why_unknown
 from ppema.passes.accumulate import AccumulatePass, StepPass
 from ppema.passes.accumulation import feed_of
@@ -199,7 +199,7 @@ def test_the_operation_reports_what_it_trains_and_writes():
     counts = {name for each in fused.target.averages.values() for name in (each.count, each.weight)}
     assert set(op.writes) == trained | kept | state | averaged | counts
     assert fused.reports["fuse"] == "optimizer and averages in one C++ operation, without a branch"
-    assert fused.reports["update averages"] == "4 in the operation of the optimizer"
+    assert fused.reports["update averages"] == f"4 in the operation of the optimizer, {origin()}"
 
 
 class Own(paddle.optimizer.Momentum):
