@@ -2,51 +2,43 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 
 import paddle
 
+from benchmarks.limit import MOVED, adding, beside_limit
 from benchmarks.measure import Figure, Found, Options
 from benchmarks.peer import NO_TORCH, compare, has_torch
-from ppema.environment import threads_in_use
 from ppema.ir import backend
 
 OURS, STOCK, TORCH = (f"benchmarks.{name}:update" for name in ("ours", "stock", "torch_side"))
 FALLBACK = f"{OURS}_without_compiler"
-NUMPY = "benchmarks.numpy_side:add"
-NEVER = 10**9  # an interval longer than any benchmark
 
 
 def measure(options: Options) -> Found:
-    """One average against numpy, stock Paddle and PyTorch; several averages; and a step between two updates."""
-    shapes, threads = tensors(), threads_in_use()
+    """One average against numpy, stock Paddle and PyTorch; several averages against one."""
+    shapes = tensors()
+    limits = adding(shapes)
     sides = {
-        "1": (OURS, shapes, 1, 1),
-        "2": (OURS, shapes, 2, 1),
-        "4": (OURS, shapes, 4, 1),
-        "between": (OURS, shapes, 1, NEVER),
-        "none": (OURS, [[1]], 0, 1),
+        "1": (OURS, shapes, 1),
+        "2": (OURS, shapes, 2),
+        "4": (OURS, shapes, 4),
         "fallback": (FALLBACK, shapes),
-        "add": (NUMPY, shapes, 1),
-        "adds": (NUMPY, shapes, threads),
+        **limits,
         "stock": (STOCK, shapes),
         **({"torch": (TORCH, shapes)} if has_torch() else {}),
     }
     seconds = dict(zip(sides, compare(options.rounds, *sides.values()), strict=True))
     one, name = seconds["1"], f"EMA update of {len(shapes)} tensors"
-    limit = min(seconds["add"], seconds["adds"], key=statistics.median)
-    many = f"in {threads} threads" if limit is seconds["adds"] else "in one thread"
-    beside = f"the memory limit: numpy's a += b {many}"
+    numbers, adds = sum(math.prod(shape) for shape in shapes), {count: seconds[count] for count in limits}
     figures = [
-        Figure(name, beside, "at most 1.3", one, limit),
-        Figure("the same, where there is no compiler", beside, "at most 3", seconds["fallback"], limit),
+        beside_limit(name, numbers, MOVED, one, adds, 1.1),
+        beside_limit("the same, where there is no compiler", numbers, MOVED, seconds["fallback"], adds, 3.0),
     ]
     if "torch" in seconds:
-        figures.append(Figure(name, "torch _foreach_lerp_", "at most 1.4", one, seconds["torch"]))
-    figures.append(Figure(name, "stock Paddle, the official pattern", "-", one, seconds["stock"]))
-    figures += [Figure(f"{count} averages", "one average", "-", seconds[count], one) for count in ("2", "4")]
-    between = "a step between two updates (update_every)"
-    figures.append(Figure(between, "a program that only counts", "nothing", seconds["between"], seconds["none"], "difference"))
+        figures.append(Figure(name, "torch _foreach_lerp_", one, seconds["torch"]))
+    figures.append(Figure(name, "stock Paddle, the official pattern", one, seconds["stock"]))
+    figures += [Figure(f"{count} averages", "one average", seconds[count], one) for count in ("2", "4")]
     return Found(figures, [] if "torch" in seconds else [NO_TORCH])
 
 

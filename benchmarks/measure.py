@@ -8,7 +8,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -18,39 +18,41 @@ import paddle
 from ppema.environment import threads_in_use
 from ppema.version import VERSION
 
-LEAST_ROUNDS = 15
+LEAST_ROUNDS = 5
 
 # The value of a figure, of seconds a and the reference's seconds b. ratio: a/b; speed: b/a; share: a/b - 1, in percent;
-# difference: a - b, in seconds; time: a, in seconds.
-Kind = Literal["ratio", "speed", "share", "difference", "time"]
+# difference: a - b, in seconds; time: a, in seconds; memory: a/b, of bytes.
+Kind = Literal["ratio", "speed", "share", "difference", "time", "memory"]
 _VALUE: dict[Kind, Callable[[float, float], float]] = {
     "ratio": lambda a, b: a / b,
     "speed": lambda a, b: b / a,
     "share": lambda a, b: 100 * (a / b - 1),
     "difference": lambda a, b: a - b,
     "time": lambda a, b: a,
+    "memory": lambda a, b: a / b,
 }
+_RATIOS = ("ratio", "speed", "memory")
 
 
 @dataclass(frozen=True)
 class Figure:
     """A measurement and its reference.
 
-    name, beside: the measured work and the reference, in words; seconds, seconds_beside: of each, by round; aim: the aim for
-    the value, in words; kind: how the value follows from both.
+    name, beside: the measured work and the reference, in words; ours, theirs: the seconds (or bytes) of each, by round; kind:
+    how the value follows from both; aim: the largest value, for a speed the smallest, that meets the aim. None: there is none.
     """
 
     name: str
     beside: str
-    aim: str
-    seconds: tuple[float, ...]
-    seconds_beside: tuple[float, ...]
+    ours: tuple[float, ...]
+    theirs: tuple[float, ...]
     kind: Kind = "ratio"
+    aim: float | None = None
 
     @property
     def values(self) -> list[float]:
         """The value of each round."""
-        return [_VALUE[self.kind](*pair) for pair in zip(self.seconds, self.seconds_beside, strict=True)]
+        return [_VALUE[self.kind](*pair) for pair in zip(self.ours, self.theirs, strict=True)]
 
     @property
     def value(self) -> float:
@@ -67,10 +69,30 @@ class Figure:
     def text(self) -> str:
         """The median with its quartiles: "1.05 (1.01 to 1.10)", "4.1 % (3.9 to 4.4)", "35.2 µs (33.0 to 40.1)"."""
         first, third = self.spread
-        if self.kind in ("ratio", "speed"):
+        if self.kind in _RATIOS:
             return f"{self.value:.2f} ({first:.2f} to {third:.2f})"
         scale, unit = (1.0, "%") if self.kind == "share" else _unit(self.value)
         return f"{self.value * scale:.1f} {unit} ({first * scale:.1f} to {third * scale:.1f})"
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the median meets the aim. None without an aim."""
+        if self.aim is None:
+            return None
+        return self.value >= self.aim if self.kind == "speed" else self.value <= self.aim
+
+    @property
+    def verdict(self) -> str:
+        """The aim with the answer: "at most 1.1: holds", "at most 20 µs: missed", "-" without an aim."""
+        if self.aim is None:
+            return "-"
+        bound = "at least" if self.kind == "speed" else "at most"
+        scale, unit = (1.0, "%") if self.kind == "share" else (1.0, "") if self.kind in _RATIOS else _unit(self.aim)
+        return f"{bound} {f'{self.aim * scale:g} {unit}'.strip()}: {'holds' if self.holds else 'missed'}"
+
+    def json(self) -> dict[str, object]:
+        """All fields, with the value, its quartiles, and whether it meets the aim."""
+        return {**asdict(self), "value": self.value, "spread": self.spread, "holds": self.holds}
 
 
 @dataclass(frozen=True)
@@ -85,12 +107,14 @@ class Found:
 class Options:
     """The options of a command.
 
-    rounds: the number of measurements; folder: the folder for temporary files; models: the keys of SUBJECTS for `step`.
+    rounds: the number of measurements; folder: the folder for temporary files; models: the keys of SUBJECTS for `step`;
+    only_aims: leave out the sides of figures without an aim.
     """
 
     rounds: int
     folder: Path
     models: tuple[str, ...]
+    only_aims: bool = False
 
 
 def side_by_side(rounds: int, *sides: Callable[[], float]) -> list[tuple[float, ...]]:
@@ -122,22 +146,24 @@ def machine() -> dict[str, object]:
         "threads": threads_in_use(),
         "python": platform.python_version(),
         "paddle": paddle.__version__,
-        "torch": _torch(),
         "numpy": np.__version__,
+        **{name: _version(name) for name in ("torch", "jax", "optax")},
         "ppema": VERSION,
     }
 
 
-def rows(figures: Sequence[Figure]) -> list[tuple[str, str, str, str, str, str]]:
-    """The figures as rows of a table: name, reference, the medians of both times, the value with its quartiles, the aim."""
+def rows(figures: Sequence[Figure]) -> list[tuple[str, ...]]:
+    """The figures as rows of a table: name, reference, the medians of both sides, the value with its quartiles, the aim."""
     return [
         (
             each.name,
             each.beside,
-            in_words(statistics.median(each.seconds)),
-            in_words(statistics.median(each.seconds_beside)),
+            *(
+                f"{size / 1e6:.0f} MB" if each.kind == "memory" else in_words(size)
+                for size in (statistics.median(each.ours), statistics.median(each.theirs))
+            ),
             each.text,
-            each.aim,
+            each.verdict,
         )
         for each in figures
     ]
@@ -155,9 +181,9 @@ def _unit(seconds: float) -> tuple[float, str]:
     return (1.0, "s") if size >= 1 else (1e3, "ms") if size >= 1e-3 else (1e6, "µs")
 
 
-def _torch() -> str | None:
+def _version(package: str) -> str | None:
     try:
-        return importlib.metadata.version("torch")
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 

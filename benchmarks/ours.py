@@ -49,18 +49,16 @@ def fashion(repeated: bool) -> Iterator[Callable[[], object]]:
 
 
 @contextmanager
-def update(shapes: Sequence[Sequence[int]], averages: int, update_every: int) -> Iterator[Callable[[], object]]:
-    """A run of a program that only updates averages of float32 parameters of these shapes. Without averages it only counts."""
+def update(shapes: Sequence[Sequence[int]], averages: int) -> Iterator[Callable[[], object]]:
+    """A run of a program that only updates averages of float32 parameters of these shapes."""
     ir, main, startup = backend(), paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         weights(shapes)
         parameters = ir.parameters(main)
         target = TrainProgram(main, startup)
         for index in range(averages):
-            declare(target, f"ema{index}", Rule(Constant(DECAY), update_every=update_every), parameters)
+            declare(target, f"ema{index}", Rule(Constant(DECAY)), parameters)
         UpdatePass().apply(target)
-        if not averages:
-            paddle.increment(ir.create_state(main, startup, "count", [1], "float32", 0.0))
     own = paddle.static.Scope()
     executor = Executor(paddle.CPUPlace(), own)
     with paddle.static.scope_guard(own):
@@ -72,7 +70,7 @@ def update(shapes: Sequence[Sequence[int]], averages: int, update_every: int) ->
 def update_without_compiler(shapes: Sequence[Sequence[int]]) -> Iterator[Callable[[], object]]:
     """`update` of one average at every step by Paddle's own operations. The process must not have built a program before."""
     os.environ[native.OFF] = "0"
-    with update(shapes, 1, 1) as work:
+    with update(shapes, 1) as work:
         yield work
 
 

@@ -40,18 +40,16 @@ def _of(name: str, case: Case, rounds: int) -> list[Figure]:
     seconds = dict(zip(sides, _compare(rounds, *sides.values()), strict=True))
     one = _per_sample(seconds["one"], case.samples)
 
-    def speed(what: str, side: str, ranks: int, aim: str = "-") -> Figure:
-        return Figure(f"{case.title}: {what}", ONE, aim, _per_sample(seconds[side], ranks * case.samples), one, "speed")
+    def speed(what: str, side: str, ranks: int, aim: float | None = None) -> Figure:
+        return Figure(f"{case.title}: {what}", ONE, _per_sample(seconds[side], ranks * case.samples), one, "speed", aim)
 
     step, apart = seconds["ranks"], seconds["apart"]
     return [
         speed("samples/s of 2 ranks", "ranks", 2, case.aim),
         speed("samples/s of one process, 2 threads", "threads", 2),
         *([speed("samples/s of 4 ranks", "four", 4)] if "four" in seconds else []),
-        Figure(f"{case.title}: a step of 2 ranks", "2 processes, each for itself", "-", step, apart, "ratio"),
-        Figure(
-            f"{case.title}: the sums of a step alone, {_size(case)}", "a step of 2 ranks", "-", seconds["sums"], step, "time"
-        ),
+        Figure(f"{case.title}: a step of 2 ranks", "2 processes, each for itself", step, apart),
+        Figure(f"{case.title}: the sums of a step alone, {_size(case)}", "a step of 2 ranks", seconds["sums"], step, "time"),
     ]
 
 
@@ -60,7 +58,7 @@ def _of_buckets(rounds: int) -> list[Figure]:
     side = partial(started, SUMS, Shape(2), OF_BUCKETS, 2)
     *smaller, whole = _compare(rounds, *(partial(side, each) for each in BUCKETS.values()), side)
     return [
-        Figure(f"{CASES[OF_BUCKETS].title}: the sums in buckets of {name}", "of the default size", "-", seconds, whole)
+        Figure(f"{CASES[OF_BUCKETS].title}: the sums in buckets of {name}", "of the default size", seconds, whole)
         for name, seconds in zip(BUCKETS, smaller, strict=True)
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from ppema.errors import TrainingError
 
 ROOT = Path(__file__).parents[1]
 NO_TORCH = "beside PyTorch nothing is measured: pip install -r requirements-bench.txt"
+NO_COMPILER = "beside torch.compile nothing is measured: it needs a C++ compiler, g++ or $CXX"
+NO_JAX = "beside JAX nothing is measured: pip install -r requirements-bench.txt"
 # OpenMP's threads spin for a while after their last work, Intel's for 200 ms. Until then they would occupy the next side's
 # cores. The sides' own policies stay unchanged.
 QUIET = 0.25
@@ -28,6 +31,16 @@ MOST_CALLS = 1000
 def has_torch() -> bool:
     """Whether PyTorch is installed."""
     return find_spec("torch") is not None
+
+
+def has_jax() -> bool:
+    """Whether JAX and optax are installed."""
+    return find_spec("jax") is not None and find_spec("optax") is not None
+
+
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler for `torch.compile`."""
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def command(*arguments: str) -> subprocess.Popen[str]:
@@ -80,6 +93,19 @@ def end(process: subprocess.Popen[str]) -> None:
     """Kill the process and close its pipes."""
     process.kill()
     process.communicate()
+
+
+def answer(*arguments: str) -> tuple[str, float]:
+    """The first line that `python arguments` prints, and the moment of it. Raises TrainingError if it ends without one."""
+    process = command(*arguments)
+    try:
+        assert process.stdout is not None
+        said, moment = process.stdout.readline(), time.perf_counter()
+        if not said:
+            raise TrainingError(f"python {' '.join(arguments)} ended with {process.wait()}")
+        return said, moment
+    finally:
+        end(process)
 
 
 def compare(rounds: int, *builders: tuple[object, ...]) -> list[tuple[float, ...]]:

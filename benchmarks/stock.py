@@ -41,9 +41,9 @@ def trained(name: str) -> Variable:
     """Build the subject `name` and its training by Momentum in the default main program. Returns the loss, 0-D float32."""
     subject = SUBJECTS[name]
     inputs = paddle.static.data("input", [-1, *subject.shape], "float32")
-    target = paddle.static.data("target", [-1], "int64")
+    target = paddle.static.data("target", [-1, *(subject.shape[1:] if subject.dense else ())], "int64")
     model = resolve(subject.model, MODELS, "model")(**subject.args)
-    loss = paddle.nn.functional.cross_entropy(model(inputs), target)
+    loss = paddle.nn.functional.cross_entropy(model(inputs), target, axis=1)
     paddle.optimizer.Momentum(RATE, MOMENTUM).minimize(loss)
     return loss
 

@@ -1,9 +1,11 @@
-"""The measured models in plain PyTorch, with the layers of paddle.vision.models and ppema.models."""
+"""The measured models in plain PyTorch, with the layers of paddle.vision.models, ppema.models and paddle_models.py."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
+import torch  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
 
 
@@ -45,6 +47,48 @@ def mobilenet_v2(num_classes: int) -> nn.Module:
             channels = out
     layers.append(_conv(channels, 1280, 1, activation=nn.ReLU6))
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(1280, num_classes))
+
+
+class Encoder(nn.Module):
+    """The encoder of paddle_models.py, by `torch.nn.TransformerEncoder`."""
+
+    def __init__(self, features: int, width: int, heads: int, inner: int, layers: int, num_classes: int):
+        super().__init__()
+        self.first = nn.Linear(features, width)
+        layer = nn.TransformerEncoderLayer(width, heads, inner, dropout=0.0, activation="gelu", batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, layers)
+        self.last = nn.Linear(width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.encoder(self.first(x)).mean(1))
+
+
+class UNet(nn.Module):
+    """The U-Net of paddle_models.py."""
+
+    def __init__(self, channels: int, widths: Sequence[int], num_classes: int):
+        super().__init__()
+        levels = list(itertools.pairwise(widths))[::-1]
+        self.down = nn.ModuleList([_pair(a, b) for a, b in zip((channels, *widths), widths, strict=False)])
+        self.up = nn.ModuleList([nn.ConvTranspose2d(b, a, 2, 2) for a, b in levels])
+        self.joined = nn.ModuleList([_pair(2 * a, a) for a, _ in levels])
+        self.last = nn.Conv2d(widths[0], num_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept: list[Tensor] = []
+        for level, pair in enumerate(self.down):
+            x = pair(nn.functional.max_pool2d(x, 2) if level else x)
+            kept.append(x)
+        for up, pair, beside in zip(self.up, self.joined, kept[-2::-1], strict=True):
+            x = pair(torch.cat([up(x), beside], 1))
+        return self.last(x)
+
+
+def _pair(inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(
+        *(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)),
+    )
 
 
 class _Residual(nn.Module):
@@ -104,4 +148,6 @@ MODELS = {
     "paddle.vision.models.resnet18": resnet18,
     "paddle.vision.models.resnet50": resnet50,
     "paddle.vision.models.mobilenet_v2": mobilenet_v2,
+    "benchmarks.paddle_models.Encoder": Encoder,
+    "benchmarks.paddle_models.UNet": UNet,
 }

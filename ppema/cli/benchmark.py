@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,16 @@ from ppema.cli.common import add_json, print_json, print_table, run
 from ppema.errors import PpemaError
 
 if TYPE_CHECKING:
-    from benchmarks.measure import Found, Options
+    from benchmarks.measure import Options
 
 COMMANDS = {
+    "aims": "the figures with an aim of docs/speed.md, and whether each aim holds",
     "ema": "one update of ResNet-50's averages, beside the memory limit, PyTorch and stock Paddle",
-    "step": "training steps with EMA, beside PyTorch and stock Paddle, and the share of the EMA",
+    "optimizer": "an optimizer with averages, beside the memory limit and PyTorch",
+    "large": "one update of a billion weights' average, or of as many as fit into memory, beside the memory limit",
+    "step": "training steps with EMA, beside PyTorch, compiled too, stock Paddle in both modes, and JAX",
+    "share": "what one average adds to a training step",
+    "memory": "the peak memory of training steps, beside PyTorch",
     "swap": "apply and restore of an average",
     "loop": "the overhead of the training loop over the bare run of its program",
     "norms": "what train.log_norms adds to a step",
@@ -40,9 +44,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema benchmark") -> in
     made.add_argument(
         "--folder", type=Path, default=Path(), help="the folder to which checkpoint and loop write up to 3 GB (default: here)"
     )
-    made.add_argument("--models", metavar="A,B", help="the models that step measures (default: all)")
+    made.add_argument("--models", metavar="A,B", help="the models whose steps are measured (default: all)")
     made.add_argument(
-        "--rounds", type=int, default=15, metavar="N", help="the number of measurements (default: 15, the minimum)"
+        "--rounds", type=int, default=15, metavar="N", help="the number of measurements (default: 15, at least 5)"
     )
     made.add_argument(
         "--threads", default="auto", metavar="N", help="the number of OpenMP threads (default: the number of cores)"
@@ -62,11 +66,12 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     choose_threads("auto" if threads == "auto" else int(threads))
     load_paddle()
     from benchmarks.measure import machine, rows
+    from benchmarks.parts import measured
 
     options, figures, skipped, here = _options(arguments), [], [], machine()
     print(", ".join(f"{key} {value}" for key, value in here.items() if value is not None), flush=True)
-    for name, part in _parts([arguments.command] if arguments.command else COMMANDS, options):
-        found = _measures()[name](part)
+    commands = [arguments.command] if arguments.command else [name for name in COMMANDS if name != "aims"]
+    for found in measured(commands, options):
         figures += found.figures
         if found.figures:
             print_table(("what", "beside", "ours", "theirs", "value (quartiles)", "aim"), rows(found.figures))
@@ -75,9 +80,10 @@ def _benchmark(arguments: argparse.Namespace) -> int:
                 skipped.append(line)
                 print(f"skipped: {line}")
         sys.stdout.flush()
+    if aims := [each.holds for each in figures if each.holds is not None]:
+        print(f"{sum(aims)} of {len(aims)} aims hold")
     if arguments.json:
-        rows_of_json = [{**asdict(each), "value": each.value, "spread": each.spread} for each in figures]
-        print_json({"machine": here, "figures": rows_of_json, "skipped": skipped})
+        print_json({"machine": here, "figures": [each.json() for each in figures], "skipped": skipped})
     return 0
 
 
@@ -93,14 +99,6 @@ def _find_measures() -> None:
         sys.path.remove(str(checkout))
 
 
-def _parts(commands: Iterable[str], options: Options) -> Iterator[tuple[str, Options]]:
-    """The parts whose figures are printed together: each command; for step each model, because one takes minutes."""
-    for name in commands:
-        for models in [(each,) for each in options.models] if name == "step" else [options.models]:
-            print(f"measuring: {' '.join((name, *models)) if name == 'step' else name} ...", file=sys.stderr, flush=True)
-            yield name, replace(options, models=models)
-
-
 def _options(arguments: argparse.Namespace) -> Options:
     from benchmarks.measure import LEAST_ROUNDS, Options
     from benchmarks.subjects import SUBJECTS
@@ -113,17 +111,9 @@ def _options(arguments: argparse.Namespace) -> Options:
     for name in models:
         if name not in SUBJECTS:
             raise PpemaError(f"--models: expected some of {', '.join(SUBJECTS)}, got {name!r}")
-    if arguments.models is not None and arguments.command not in (None, "step"):
-        raise PpemaError(f"--models: {arguments.command} has no choice of models: only step has")
-    return Options(arguments.rounds, arguments.folder, models)
-
-
-def _measures() -> dict[str, Callable[[Options], Found]]:
-    from benchmarks import checkpoint, ema, loader, loop, norms, parallel, startup, step, swap
-
-    modules = {"ema": ema, "step": step, "swap": swap, "loop": loop, "norms": norms, "checkpoint": checkpoint}
-    modules |= {"loader": loader, "parallel": parallel, "startup": startup}
-    return {name: module.measure for name, module in modules.items()}
+    if arguments.models is not None and arguments.command not in (None, "step", "aims"):
+        raise PpemaError(f"--models: {arguments.command} has no choice of models: only step and aims have")
+    return Options(arguments.rounds, arguments.folder, models, only_aims=arguments.command == "aims")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def test_ranks_are_measured_beside_threads(quick, left, monkeypatch, capsys):
         (f"{title}: the sums in buckets of 1 MiB", "ratio"),
         (f"{title}: the sums in buckets of 4 MiB", "ratio"),
     ]
-    assert all(len(each["seconds"]) == 15 and min(each["seconds"]) > 0 for each in found)
+    assert all(len(each["ours"]) == 15 and min(each["ours"]) > 0 for each in found)
     assert left() == 0
 
 
