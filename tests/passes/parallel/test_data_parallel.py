@@ -8,6 +8,7 @@ import pytest
 
 from ppema.errors import ConfigError, TrainingError
 from ppema.ir import backend
+from ppema.ir.processes.own_memory import in_own_memory
 from ppema.passes.parallel.data_parallel import ReducePass, SharePass
 from ppema.passes.parallel.reduction import PLACE, Reduction, place_of_rank
 from ppema.passes.target import TrainProgram, apply_passes
@@ -46,6 +47,51 @@ def test_gradients_go_in_buckets_of_limited_size(widths, bucket, buckets):
     assert all(op.depth == 0 for op in sums)
     assert made.size == 4 * (3 + sum(4 * width for width in widths))
     assert str(made) == f"sums 0.0 MiB over 3 ranks, in {buckets} bucket{'s' * (buckets > 1)}"
+
+
+def sums_in_place(build, large: int = 64) -> int:
+    """The number of gradients that are summed in their own memory. build: the loss of a network by its input, [None, 4]."""
+    target = TrainProgram(paddle.static.Program(), paddle.static.Program())
+    with backend().fresh_names(), paddle.static.program_guard(target.main, target.startup):
+        target.loss = build(paddle.static.data("x", [None, 4], "float32"))
+        apply_passes(target, [SharePass(False), BackwardPass(paddle.optimizer.SGD(0.1)), ReducePass(3, large=large)])
+    kinds = [op.kind.rstrip("_") for op in backend().operations(target.main)]
+    assert target.reduction is not None and target.reduction.buckets == kinds.count("all_reduce")
+    return kinds.count("all_reduce") - kinds.count("concat")
+
+
+@pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="on GPUs each sum hops through a network")
+def test_large_gradients_are_summed_where_they_are():
+    def layers(*widths: int):
+        made = [paddle.nn.Linear(4, width) for width in widths]
+        return lambda x: sum(each(x).mean() for each in made)
+
+    assert sums_in_place(lambda x: layers(8, 3, 4)(x)) == 2  # the biases and the weight of 12 numbers go in a bucket
+    assert sums_in_place(lambda x: layers(8, 3, 4)(x), large=65) == 1
+    assert sums_in_place(lambda x: paddle.nn.Conv2D(1, 4, 2)(x.reshape([-1, 1, 2, 2])).mean()) == 1
+
+    def twice(x):  # the gradient is a sum of two, which may be in the memory of one of them
+        layer = paddle.nn.Linear(4, 4, bias_attr=False)
+        return layer(layer(x)).mean()
+
+    def reshaped(x):  # its gradient is a view of another one
+        layer = paddle.nn.Linear(4, 8, bias_attr=False)
+        return paddle.matmul(x, layer.weight.reshape([8, 4]), transpose_y=True).mean()
+
+    assert (sums_in_place(twice), sums_in_place(reshaped)) == (0, 0)
+
+
+@pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="on GPUs each sum hops through a network")
+def test_a_gradient_that_is_read_elsewhere_is_not_replaced():
+    target = TrainProgram(paddle.static.Program(), paddle.static.Program())
+    with backend().fresh_names(), paddle.static.program_guard(target.main, target.startup):
+        layer = paddle.nn.Linear(4, 8, bias_attr=False)
+        target.loss = layer(paddle.static.data("x", [None, 4], "float32")).mean()
+        apply_passes(target, [SharePass(False), BackwardPass(paddle.optimizer.SGD(0.1))])
+        ((_, gradient),) = target.gradients
+        assert in_own_memory(target.main, gradient)
+        paddle.abs(gradient)  # which this rank could report
+        assert not in_own_memory(target.main, gradient)
 
 
 def test_the_gradients_of_ranks_keep_their_order_shapes_and_types():
