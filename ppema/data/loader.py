@@ -139,7 +139,7 @@ class Loader:
         """The fields of every sample, in the order of a batch's arrays: inputs first, then targets."""
         return self._reader.fields
 
-    @property
+    @functools.cached_property
     def known(self) -> Mapping[str, np.ndarray] | None:
         """All samples by field, [N, ...], if they are arrays in memory; None for other data, which must be read.
 
@@ -280,6 +280,8 @@ class Loader:
             yield self._batch(arrays, indices, step)
 
     def _batch(self, arrays: tuple[np.ndarray, ...], indices: np.ndarray, step: int) -> Batch:
+        if self._plan.ranks.size == 1:
+            return Batch(arrays, indices, step)
         return Batch(arrays, indices, step, self._plan.share_of(step), self._plan.size_of(step))
 
 

@@ -92,8 +92,8 @@ class BatchReader:
         that do not stack, and for a collate function that raises or does not return the batch. Raises Cancelled if
         `cancelled()` is true before a sample.
         """
-        if self._in_memory is not None:
-            return self._in_memory.batch(indices)
+        if (whole := self._in_memory) is not None:
+            return whole.batch(indices)
         numbers = indices.tolist()
         with borrowed_generators():
             if self.layout.collate is not None:

@@ -170,7 +170,10 @@ class Programs:
 
     def at(self, step: int) -> Programs:
         """The programs of the phase in which the step after `step` steps is. Their tests are the same in each phase."""
-        return next((each for each in self.earlier if each.phase.end is not None and step < each.phase.end), self)
+        for each in self.earlier:
+            if each.phase.end is not None and step < each.phase.end:
+                return each
+        return self
 
     def released(self, step: int) -> int:
         """The number of variables that the step after `step` steps trains, and the step before it does not."""

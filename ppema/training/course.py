@@ -27,7 +27,7 @@ from ppema.training.parallel.same_state import check_same_state
 from ppema.training.resuming.resume import Start
 from ppema.training.saving.save import Saver
 from ppema.training.setup import TrainingRun
-from ppema.training.stepper import RankStepper, Step, Stepper
+from ppema.training.stepper import NO_FIGURES, RankStepper, Step, Stepper
 from ppema.training.stop import SharedStop, StopRequest
 
 
@@ -63,8 +63,7 @@ class Course:
         # The state after the last step that was not skipped.
         self._written = start.state
         self._skipped: str | None = None
-        self._norms: dict[str, float] = {}
-        self._in_a_row = 0
+        self._norms, self._in_a_row = NO_FIGURES, 0
         self._too_many: DivergedError | None = None
         self._improved: list[str] = []
         self._owed: Owed | None = start.owed
@@ -94,14 +93,14 @@ class Course:
             self._interval.ran(batch.size)
             return self._ends_within()
         self._run.world.enter(f"logging, evaluating or saving after step {self.state.step + 1}", slow=True)
-        self._count(step, batch.size)
-        self._log_interval()
-        self._evaluate()
-        self._judge()
-        self._snapshot()
+        if self._count(step, batch.size):
+            self._log_interval()
+            self._evaluate()
+            self._judge()
+            self._snapshot()
+            if isinstance(self._stepper, RankStepper):
+                self._stepper.apart = True
         self._save()
-        if isinstance(self._stepper, RankStepper):
-            self._stepper.apart = self._due.any(self.state) or bool(self._improved)
         return self._ends()
 
     def stop(self) -> None:
@@ -150,8 +149,8 @@ class Course:
                 fail_together(self._run.world, DivergedError(f"{warning}. The state is saved"))
             self._log.warn([warning])
 
-    def _count(self, step: Step, samples: int) -> None:
-        """Move on by `step`. samples: of its last batch."""
+    def _count(self, step: Step, samples: int) -> bool:
+        """Move on by `step`. samples: of its last batch. Returns whether any event is due after it."""
         run, before, skipped = self._run, self.state, step.skipped is not None
         self.state = before.advance(step.samples, run.micro_batches.per_epoch, batches=step.batches, skipped=skipped)
         self._skipped, self._norms = step.skipped, step.norms
@@ -166,10 +165,11 @@ class Course:
         self._written = before if skipped else self.state
         if released := run.programs.released(self.state.step):
             self._log.say(f"no longer frozen after step {self.state.step}: {released} of the variables")
-        if skipped or self._due.any(self.state):
+        if (due := self._due.any(self.state)) or skipped:
             self._check()
         lowered, limit = overflows(run) if skipped else 0, run.config.train.max_skipped
         self._too_many = too_many(before, step.skipped, limit, self._in_a_row, lowered, step.batches)
+        return due
 
     def _log_interval(self, *, now: bool = False) -> None:
         """Log the interval if it ends with this step. now: it does."""

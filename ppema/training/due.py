@@ -21,7 +21,8 @@ class Due:
         self.evaluate = Every(steps(train.eval_every), self.last)
         self.save = Every(steps(train.save_every), self.last)
         self.snapshot = None if train.snapshot_every is None else Every(steps(train.snapshot_every), self.last)
+        self._intervals = [each.steps for each in (self.log, self.evaluate, self.save, self.snapshot) if each]
 
     def any(self, state: State) -> bool:
         """Whether any event is due after the step that led to `state`."""
-        return any(each.due(state) for each in (self.log, self.evaluate, self.save, self.snapshot) if each)
+        return state.step == self.last or any(state.step % steps == 0 for steps in self._intervals)

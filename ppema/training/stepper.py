@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,11 +25,11 @@ from ppema.programs.executor import failed_on
 from ppema.training.checks.skipped import culprit
 from ppema.training.setup import TrainingRun
 
+NO_FIGURES: Mapping[str, float] = MappingProxyType({})
 _WEIGHT = "weight"  # what a micro-batch counts, among the parts that a run fetches
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """The result of a step.
 
     samples, batches: their numbers; loss: the mean over the samples; skipped: why it was skipped, in words, or None; parts: of
@@ -39,8 +41,8 @@ class Step:
     batches: int
     loss: float
     skipped: str | None
-    parts: dict[str, float] = field(default_factory=dict)
-    norms: dict[str, float] = field(default_factory=dict)
+    parts: Mapping[str, float] = NO_FIGURES
+    norms: Mapping[str, float] = NO_FIGURES
     stops: bool | None = None
 
 
@@ -142,7 +144,7 @@ class Stepper:
 
     def _cause(self, finite: np.ndarray, batch: Batch) -> str | None:
         """Why the run was skipped, in words; None if it was not."""
-        if np.asarray(finite).all():
+        if finite.item():
             return None
         return culprit(self._run, self._programs.guard, bad_sample(batch, self._run.train_loader.label))
 
@@ -240,7 +242,7 @@ class RankStepper(Stepper):
         return first
 
     def _cause(self, finite: np.ndarray, batch: Batch) -> str | None:
-        if np.asarray(finite).all():
+        if finite.item():
             return None
         # All ranks skip the step, and the bad sample may be that of any of them.
         world, run = self._run.world, self._run
@@ -281,4 +283,4 @@ class _Fetched:
 
 def _number(array: np.ndarray) -> float:
     """The number in an array of one element."""
-    return float(np.asarray(array).reshape(()))
+    return float(array.item())

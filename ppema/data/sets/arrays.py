@@ -78,7 +78,7 @@ class ArrayDataset:
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
         """Copies of the samples `indices`, int64[n], stacked: one array [n, ...] for each field."""
-        return tuple(np.take(array, indices, axis=0) for array in self.arrays)
+        return tuple(array.take(indices, axis=0) for array in self.arrays)
 
 
 def _counts(names: FieldNames) -> tuple[int, int]:
