@@ -24,6 +24,7 @@ COMMANDS = {
     "memory": "the peak memory of training steps, beside PyTorch",
     "swap": "apply and restore of an average",
     "loop": "the overhead of the training loop over the bare run of its program",
+    "evaluation": "an epoch of evaluation beside the bare forward runs of its program",
     "norms": "what train.log_norms adds to a step",
     "checkpoint": "the loop's wait for a checkpoint, and the speed of writing it",
     "loader": "a step on real data, beside one on a repeated batch",

@@ -45,7 +45,7 @@ def evaluate(
     that one of them meets, and PeerError for a rank that fails otherwise.
     """
     gathered = {name: Gathered() for name in test.measures}
-    work = SharedWork(world, "the evaluation")
+    work, total = SharedWork(world, "the evaluation"), loader.steps_per_epoch
     with work.trying():
         for batch in loader.epoch(0, stopped=stopped, ranks=world.ranks):
             try:
@@ -57,7 +57,7 @@ def evaluate(
                 measure.gather(gathered[name], batch.number, len(batch.indices), [next(left) for _ in measure.statistics])
             if record is not None:
                 record(batch, values)
-            watch(min(batch.number + world.ranks.size, loader.steps_per_epoch), loader.steps_per_epoch)
+            watch(min(batch.number + world.ranks.size, total), total)
             work.go_on()
     if world.alone:
         return _figures(test.measures, gathered)

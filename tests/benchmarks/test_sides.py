@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 import pytest
 
-from benchmarks import ema, limit, loader, loop, ours, peer, startup, step, stock, swap
+from benchmarks import ema, evaluation, limit, loader, loop, ours, peer, startup, step, stock, swap
 from benchmarks.child import serve
 from benchmarks.measure import Options
 from benchmarks.numpy_side import add
@@ -167,6 +167,14 @@ def test_the_loop_is_measured_beside_its_bare_program(options, monkeypatch):
     assert (figure.kind, len(figure.values)) == ("difference", 15)
     assert min(figure.ours + figure.theirs) > 0
     assert list(options.folder.iterdir()) == []
+
+
+def test_an_evaluation_is_measured_beside_its_forward_runs(options, monkeypatch):
+    monkeypatch.setattr(evaluation, "BATCHES", {"mlp": 2})
+    digits, mlp = evaluation.measure(options).figures
+    assert (digits.name, mlp.name) == ("digits_cnn: evaluation of a batch", f"{SUBJECTS['mlp'].title}: evaluation of a batch")
+    assert (mlp.kind, len(mlp.values)) == ("difference", 15)
+    assert min(mlp.ours + mlp.theirs) > 0
 
 
 def test_a_data_set_that_is_not_there_is_skipped(options, tmp_path, monkeypatch):
