@@ -172,7 +172,10 @@ def test_the_loop_is_measured_beside_its_bare_program(options, monkeypatch):
 def test_an_evaluation_is_measured_beside_its_forward_runs(options, monkeypatch):
     monkeypatch.setattr(evaluation, "BATCHES", {"mlp": 2})
     digits, mlp = evaluation.measure(options).figures
-    assert (digits.name, mlp.name) == ("digits_cnn: evaluation of a batch", f"{SUBJECTS['mlp'].title}: evaluation of a batch")
+    assert (digits.name, mlp.name) == (
+        "digits_cnn: evaluation of a batch",
+        f"{evaluation.SUBJECTS['mlp'].title}: evaluation of a batch",
+    )
     assert (mlp.kind, len(mlp.values)) == ("difference", 15)
     assert min(mlp.ours + mlp.theirs) > 0
 
