@@ -23,7 +23,7 @@ def by_native(device: str) -> Finding:
     """The update by the C++ operation."""
     place = loaded_place(device)
     from ppema.ir.native import why_missing
-    from ppema.passes import ema_native
+    from ppema.passes.fused import ema_native
 
     reason = why_missing()
     if reason is not None:

@@ -12,8 +12,9 @@ from ppema.averaging.shards import Sharding
 from ppema.errors import AverageError
 from ppema.ir import Parameter
 from ppema.ir.native import origin, why_missing
-from ppema.passes import ema_graph, ema_native
+from ppema.passes import ema_graph
 from ppema.passes.average import Average, rest_name, shadow_name
+from ppema.passes.fused import ema_native
 from ppema.passes.fused.fuse import append_step
 from ppema.passes.recalibrate import moving_statistics
 from ppema.passes.select import Choice, Selection, chosen

@@ -14,7 +14,8 @@ from ppema.diagnosis.finding import Finding
 from ppema.ema.exponential_moving_average import ExponentialMovingAverage
 from ppema.errors import SetupError
 from ppema.ir import backend, native
-from ppema.passes import clone, ema_graph, ema_native
+from ppema.passes import clone, ema_graph
+from ppema.passes.fused import ema_native
 from ppema.passes.onednn import OnednnPass
 from ppema.passes.placement import Placement
 from ppema.training.loop import train

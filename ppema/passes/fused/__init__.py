@@ -1,1 +1,1 @@
-"""One C++ operation for the update of the optimizer and of all averages."""
+"""The C++ operations that update averages: alone, and together with the weights."""

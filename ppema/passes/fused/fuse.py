@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ppema.ir import NativeOp, Variable
 from ppema.ir.native import why_missing
 from ppema.ir.updates.fusable import clips, same, why_unknown
-from ppema.passes.ema_native import inputs_of
+from ppema.passes.fused.ema_native import inputs_of
 from ppema.passes.fused.fusion import Fusion
 from ppema.passes.target import Pass, TrainProgram
 
@@ -58,7 +58,8 @@ def append_step(target: TrainProgram) -> str:
     updates = fusion.updates
     with target.appending():
         weights = [each.parameter for each in updates]
-        averages = inputs_of(target.ir, target.main, list(target.averages.values()), None, weights)
+        # Whether a run is finite is known after the model's branches.
+        averages = inputs_of(target.ir, target.main, list(target.averages.values()), None, weights, late=fusion.gated)
     rates, rate_of = _places([each.rate for each in updates])
     factors, factor_of = _places([each.factor for each in updates])
     flags, moved, checks = [], [], []

@@ -40,9 +40,17 @@ def append_update(ir: IR, main: Program, averages: Sequence[Average], when: Vari
 
 
 def inputs_of(
-    ir: IR, main: Program, averages: Sequence[Average], when: Variable | None, first: Sequence[Variable] = ()
+    ir: IR,
+    main: Program,
+    averages: Sequence[Average],
+    when: Variable | None,
+    first: Sequence[Variable] = (),
+    late: bool = False,
 ) -> AverageInputs:
-    """The inputs of an update, and the operations that compute them. first: variables that come first among the values."""
+    """The inputs of an update, and the operations that compute them.
+
+    first: variables that come first among the values. late: whether the update comes after the model's branches anyway.
+    """
     places: dict[tuple[str, Piece | None], int] = {(each.name, None): index for index, each in enumerate(first)}
     values = list(first)
     state: list[Variable] = []
@@ -64,10 +72,10 @@ def inputs_of(
             happens = None if when is None else paddle.reshape(when, [])
             scalars.append(decay(rule, steps_since(rule, count_after(average, happens))))
         decays.append(expression or INPUT)
-    zero = GRAPH.constant(0.0)
     if any(piece is not None for _, piece in places):
         for (_, piece), value in zip(places, values, strict=True):
             layout += (0, math.prod(value.shape)) if piece is None else (piece.begin, piece.size)
-    # Branches of the model write some of the values: this input makes the operation wait for them.
-    scalars.append(ir.after_branches(main, zero))
+    if not late:
+        # Branches of the model write some of the values: this input makes the operation wait for them.
+        scalars.append(ir.after_branches(main, GRAPH.constant(0.0)))
     return AverageInputs(values, state, scalars, layout, decays)
