@@ -11,8 +11,10 @@ from paddle import nn
 class Convolutions(nn.Layer):
     """Stages of convolution, BatchNorm and ReLU, then a hidden and a last linear layer.
 
-    2×2 max pooling follows each of the first two stages. The hidden layer has a weight for each place of the image, since
-    clothes are always in its middle. The input is [N, 1, size, size] float32; the output is [N, 10] float32 logits.
+    2×2 max pooling follows the convolution of each of the first two stages. The hidden layer has a weight for each place of the
+    image, since clothes are always in its middle.
+
+    The input is [N, 1, size, size] float32; the output is [N, 10] float32 logits.
 
     Args:
         widths: number of channels of each stage, of which there are at least two.
@@ -37,9 +39,9 @@ class Convolutions(nn.Layer):
         for stage, (channels, width, kernel) in enumerate(zip((1, *widths), widths, kernels, strict=False)):
             # No bias: BatchNorm would subtract it with the mean.
             convolution = nn.Conv2D(channels, width, kernel, padding=kernel // 2, bias_attr=False)
-            layers += [convolution, nn.BatchNorm2D(width), nn.ReLU()]
-            if stage < 2:
-                layers.append(nn.MaxPool2D(2))
+            # ReLU after pooling is the same as before it, and BatchNorm has a quarter of the work.
+            pooling = [nn.MaxPool2D(2)] if stage < 2 else []
+            layers += [convolution, *pooling, nn.BatchNorm2D(width), nn.ReLU()]
         places = (size // 4) ** 2
         layers += [nn.Flatten(), nn.Linear(widths[-1] * places, hidden, bias_attr=False), nn.BatchNorm1D(hidden), nn.ReLU()]
         self.body = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(hidden, 10))

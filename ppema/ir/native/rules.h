@@ -82,7 +82,8 @@ struct Momentum {
 // The powers of beta1 and beta2 are Paddle's accumulators beta1_pow and beta2_pow, of type T: beta1 and beta2 before the first
 // step. Paddle multiplies them by beta1 and beta2 after a step, in T.
 //
-// m = beta1 m + (1 - beta1) g',   v = beta2 v + (1 - beta2) g'^2,   for AdamW first   p -= rate coefficient p   (pull = rate coefficient)
+// for AdamW first   p -= rate coefficient p   (pull = rate coefficient)
+// m = beta1 m + (1 - beta1) g',   v = beta2 v + (1 - beta2) g'^2
 // p -= rate sqrt(1 - beta2_pow)/(1 - beta1_pow) m/(sqrt(v) + epsilon sqrt(1 - beta2_pow))
 // (paddle/phi/kernels/cpu/adam_kernel.cc, adamw_kernel.cc, paddle/phi/kernels/funcs/jit/gen/adam.cc, adamw.cc, refer/refer.h)
 template <typename T>

@@ -7,21 +7,24 @@
 //
 // param: [n] weights, float32. Written in place.
 // grad: [n] their gradients, float32.
-// state: for each of the rule's accumulators n tensors, in the order of Paddle's arguments: "momentum" has the velocity, "adam"
-//   and "lamb" two moments, of the weight's size, and two powers, of 1 element. Then with a gate the kept flags and the variables that the
-//   forward pass has written; for a step of several runs also these variables from before the step, the sum of weights (float32,
-//   1 element) and the sums of gradients; then the state of the averages, as in average.cc. Written in place.
+// state: for each of the rule's accumulators n tensors, in the order of Paddle's arguments: "momentum" has the velocity,
+//   "adam" and "lamb" two moments, of the weight's size, and two powers, of 1 element. Then with a gate the kept flags and
+//   the variables that the forward pass has written; for a step of several runs also these variables from before the step,
+//   the sum of weights (float32, 1 element) and the sums of gradients; then the state of the averages, as in average.cc.
+//   Written in place.
 // given: the learning rates and the factors of gradients (float32, 1 element each); with a gate whether the run is finite
 //   (bool), the flags of its check, and for each variable that the forward pass has written a copy from before; for a step of
-//   several runs whether the run is its first and its last (bool), and the divisor of `grad` (float32, 1 element); then the values
-//   that have averages and are not among `param`; then the scalars of the averages, as in average.cc without a condition.
+//   several runs whether the run is its first and its last (bool), and the divisor of `grad` (float32, 1 element); then the
+//   values that have averages and are not among `param`; then the scalars of the averages, as in average.cc without a
+//   condition.
 // rule: "sgd", "momentum", "adam", which is also AdamW, or "lamb", which passes twice over the weights.
-// numbers: for each weight the coefficient of its L2 decay. For "momentum" also the momentum, and whether it is Nesterov's (1 or
-//   0); for "adam" and "lamb" also beta1, beta2, epsilon, and the coefficient of the decay of AdamW or Lamb; for "lamb" also
-//   whether the norms adapt the rate (1 or 0).
-// layout: whether there is a gate (1 or 0), and whether a step has several runs, the number of learning rates, of factors, of variables that the forward pass has
-//   written, and of values besides `param`; for each weight the index of its learning rate, and that of its factor (-1: none);
-//   then the layout of average.cc, where the values are `param` and then those besides.
+// numbers: for each weight the coefficient of its L2 decay. For "momentum" also the momentum, and whether it is Nesterov's (1
+//   or 0); for "adam" and "lamb" also beta1, beta2, epsilon, and the coefficient of the decay of AdamW or Lamb; for "lamb"
+//   also whether the norms adapt the rate (1 or 0).
+// layout: whether there is a gate (1 or 0), and whether a step has several runs, the number of learning rates, of factors, of
+//   variables that the forward pass has written, and of values besides `param`; for each weight the index of its learning
+//   rate, and that of its factor (-1: none); then the layout of average.cc, where the values are `param` and then those
+//   besides.
 // decays: as in average.cc.
 
 #include <omp.h>

@@ -67,8 +67,8 @@ class ReducePass(Pass):
     one would pair with a later one of another. The first bucket also holds the request of a rank to stop, and the step's
     number, whose sum shows that all ranks are at the same step (`Reduction.stops`).
 
-    On a CPU, the copies into buckets and out of them take a third of the time of the sums. There a large gradient with memory
-    of its own is a bucket of its own, and is summed where it is.
+    On a CPU, a large gradient with memory of its own is a bucket of its own. It is summed where it is, without copies into and
+    out of one.
 
     It follows `BackwardPass` and, where a step takes several micro-batches, `AccumulatePass`: the sums over micro-batches are
     reduced once a step, by the program of its last micro-batch. Clipping, the finite check and the optimizer follow.
