@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 class Section(BaseModel):
     """Base of every config section. Unknown keys are errors; instances are immutable."""
 
-    # A section's validator is built within that of the config; its own only if the section is validated by itself.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     @model_validator(mode="wrap")
     @classmethod
