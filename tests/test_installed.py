@@ -158,7 +158,7 @@ def test_without_a_compiler_the_wheel_is_pure_and_says_so(tmp_path):
 def test_a_python_that_was_named_must_build_them(tmp_path):
     for name in PACKAGED:
         shutil.copy(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "ppema/ir", tmp_path / "ppema/ir", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "ppema", tmp_path / "ppema", ignore=shutil.ignore_patterns("__pycache__"))
     command = (sys.executable, "setup.py", "--quiet", "build_py")
     done = run(*command, cwd=tmp_path, code=1, PPEMA_NATIVE="1", PPEMA_BUILD_FOR="/no/python")
     assert done.stderr.splitlines()[-1] == "PPEMA_BUILD_FOR: /no/python: /no/python can not be run: No such file or directory"
