@@ -33,11 +33,9 @@ def ended(
         return job.end()
 
 
-def check(job: Launched, rank: int, fault: str) -> None:
-    """The seconds are those of cores that have time: Paddle's launcher alone computes for a second before it ends."""
-    crowd = max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+def check(job: Launched, rank: int, fault: str, slack: float = 1.0) -> None:
     assert job.code not in (0, None) and job.left == 0
-    assert job.seconds < SECONDS[fault] * crowd
+    assert job.seconds < SECONDS[fault] * slack
     for each, output in enumerate(job.outputs):
         if each != rank:
             assert re.fullmatch(LINES[fault].format(rank) + "\n", output), output
@@ -45,7 +43,8 @@ def check(job: Launched, rank: int, fault: str) -> None:
 
 
 def test_a_killed_rank_ends_the_job(tmp_path):
-    check(ended(tmp_path, 1, "killed"), 1, "killed")
+    # Other tests run on the same processors.
+    check(ended(tmp_path, 1, "killed"), 1, "killed", slack=5.0)
 
 
 @pytest.mark.campaign
