@@ -63,7 +63,8 @@ def training_step(
 
     Passes after FinitePass append to its branch, so their operations have no effect in a skipped step. Those after StepPass
     append to a branch that only the last micro-batch of a step takes. AdjustScalePass and OnednnPass are exceptions: a skipped
-    step lowers the loss scale, and oneDNN computes operations of the whole program.
+    step lowers the loss scale, and oneDNN computes operations of the whole program. If FusePass has found that one operation
+    can decide about the whole step, neither has a branch.
     """
     every = config.train.accumulate
     places = {name: place for place, name in model.structured.items()}
