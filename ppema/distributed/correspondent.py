@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ppema.distributed.neighbour import Neighbour
@@ -46,13 +47,15 @@ class Correspondent:
     """Talks to the store in a thread, because no call of the store has a time limit.
 
     activity: of this rank, written by its main thread. processes: of the ranks, once known. heard: of the ranks that are read
-    now. answered: when the store last did. broken: whether the store is gone. verdict: why the job ends, or None.
+    now. ended: how processes of other ranks of this machine ended, in words; their last notices are read. answered: when the
+    store last did. broken: whether the store is gone. verdict: why the job ends, or None.
     """
 
     def __init__(self, board: Noticeboard, rank: int, size: int, clock: Clock, activity: Activity):
         self.activity = activity
         self.processes: dict[int, Neighbour] = {}
         self.heard: dict[int, Heard] = {}
+        self.ended: dict[int, str] = {}
         self.answered = clock.now
         self.broken = False
         self.verdict: Verdict | None = None
@@ -108,7 +111,8 @@ class Correspondent:
         unknown = {rank: self._board.process(rank) for rank in range(self._size) if rank not in self.processes}
         self.processes = {**self.processes, **{rank: each for rank, each in unknown.items() if each is not None}}
         now, heard = self._clock.now, {}
-        for rank in self._read():
+        ended = self._ended_near()
+        for rank in self._read(ended):
             notice, before = self._board.read(rank), self.heard.get(rank)
             if notice is None:
                 continue
@@ -119,9 +123,14 @@ class Correspondent:
             if before and notice.activity != before.notice.activity:
                 changed = now
             heard[rank] = Heard(notice, beaten, changed)
-        self.heard, self.answered = heard, now
+        self.heard, self.ended, self.answered = heard, ended, now  # in this order: another thread reads `ended` first
 
-    def _read(self) -> list[int]:
-        """The ranks to read now: rank 0 reads all, another one only rank 0 unless its program run failed."""
+    def _ended_near(self) -> dict[int, str]:
+        """How processes of other ranks ended, of those on this machine."""
+        others = {rank: each for rank, each in self.processes.items() if rank != self._rank and each.near}
+        return {rank: words for rank, each in others.items() if (words := each.ended())}
+
+    def _read(self, ended: Iterable[int]) -> list[int]:
+        """The ranks to read now: rank 0 reads all, another one rank 0 and those that ended, unless its program run failed."""
         everyone = self._rank == 0 or self.activity.sort == "lost"
-        return [rank for rank in (range(self._size) if everyone else (0,)) if rank != self._rank]
+        return [rank for rank in (range(self._size) if everyone else sorted({0, *ended})) if rank != self._rank]

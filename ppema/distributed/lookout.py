@@ -173,14 +173,16 @@ class Lookout:
 
     def _sightings(self) -> list[Sighting]:
         """What is known of the other ranks: of those that are read, and of those on this machine."""
-        now, heard, found = self._clock.now, self._post.heard, []
+        now, ends, heard, found = self._clock.now, self._post.ended, self._post.heard, []
         for rank, process in sorted(self._post.processes.items()):
             notice, near = heard.get(rank), process.near
             if rank == self._ranks.rank or (notice is None and not near):
                 continue
-            ended = process.ended() if near else None
-            if rank == 0 and self._post.broken and now - self._post.answered > _STORE:
-                ended = ended or "is gone, and with it the store of the ranks,"
+            ended = ends.get(rank)
+            if rank == 0 and self._post.broken:
+                ended = process.ended() if near else None
+                if now - self._post.answered > _STORE:
+                    ended = ended or "is gone, and with it the store of the ranks,"
             if notice is None:
                 found.append(Sighting(rank, Activity(0, "slow", "at other work"), 0.0, 0.0, ended))
             else:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import current_thread
 
 import pytest
 from support.rank_tables import Lookouts, SharedTable, in_thread
@@ -55,6 +56,12 @@ def until(ends: list[int]) -> None:
     limit = time.monotonic() + 20
     while not ends and time.monotonic() < limit:
         time.sleep(0.05)
+
+
+def neighbour(process: subprocess.Popen) -> Neighbour:
+    """`process`, as a rank of this machine."""
+    begun = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return Neighbour(Neighbour.here().host, process.pid, begun)
 
 
 def test_ranks_at_different_meetings_learn_of_it():
@@ -175,11 +182,34 @@ def test_a_rank_that_left_is_not_waited_for(lookout, monkeypatch):
     other.result()
 
 
+def test_of_three_ranks_one_that_left_and_ended_is_no_fault(lookout, monkeypatch, ends, capfd):
+    table, process, mine = SharedTable(), subprocess.Popen(["sleep", "60"]), Neighbour.here()
+    of_rank_1 = neighbour(process)
+    monkeypatch.setattr(Neighbour, "here", lambda: of_rank_1 if current_thread().name == "rank 1" else mine)
+
+    def other(rank: int) -> Lookout:
+        current_thread().name = f"rank {rank}"
+        return lookout(table, rank, size=3)
+
+    made = [in_thread(lambda rank=rank: other(rank)) for rank in (1, 2)]
+    first, second, third = lookout(table, 0, size=3), *(each.result() for each in made)
+    third.enter("saving", "slow")
+    waiting = in_thread(first.close)
+    second.close()
+    process.kill()
+    process.wait()
+    time.sleep(1.0)  # several looks of rank 2
+    assert not waiting.done()
+    third.enter("ending the run", "slow")
+    third.close()
+    waiting.result(timeout=5)
+    assert ends == [] and capfd.readouterr().err == ""
+
+
 def test_a_later_run_waits_for_a_rank_while_it_lives(lookout, monkeypatch):
     monkeypatch.setattr(lookouts, "_ARRIVED", 0.5)
     table, process = SharedTable(), subprocess.Popen(["sleep", "60"])
-    begun = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
-    before = Neighbour(Neighbour.here().host, process.pid, begun)
+    before = neighbour(process)
     Noticeboard(table.folder("ppema/job"), table.folder("ppema/0"), 1).introduce(before)  # in a run before
     waiting = in_thread(lambda: lookout(table, 0, run=1))
     time.sleep(1.5)

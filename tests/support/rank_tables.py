@@ -55,11 +55,11 @@ class Lookouts:
     def __init__(self) -> None:
         self._made: list[Lookout] = []
 
-    def __call__(self, table: SharedTable, rank: int, *, run: int = 0, patience: float = 45.0) -> Lookout:
-        """The lookout of `rank` of two. It waits for the other."""
+    def __call__(self, table: SharedTable, rank: int, *, size: int = 2, run: int = 0, patience: float = 45.0) -> Lookout:
+        """The lookout of `rank` of `size`. It waits for the others."""
         made = Lookout.__new__(Lookout)
         self._made.append(made)
-        made.__init__(Ranks(rank, 2, rank, 2), table.folder, run, patience)
+        made.__init__(Ranks(rank, size, rank, size), table.folder, run, patience)
         return made
 
     def end(self) -> None:
