@@ -53,23 +53,38 @@ def launched_gpu() -> int:
     return int(first) if first.isdecimal() else 0
 
 
+@dataclass(frozen=True)
+class NotedEnd:
+    """How a rank ended. code: exit code, None if the rank was killed; line: on a fault of another rank that ended it, or ""."""
+
+    rank: int
+    local_rank: int
+    code: int | None
+    line: str
+
+
 def note_end(code: int | None, line: str | None = None) -> None:
     """Note how this rank ended for `ppema launch`, if that started it, because Paddle's launcher keeps it to itself.
 
     code: its exit code, or None at its begin; line: on a fault of another rank that ended it; None keeps the one noted before.
     """
     if folder := os.environ.get(ENDS):
-        path = Path(folder, os.environ.get("PADDLE_TRAINER_ID", "0"))
+        names = ("PADDLE_TRAINER_ID", "PADDLE_LOCAL_RANK")
+        path = Path(folder, "-".join(os.environ.get(name, "0") for name in names))
         with suppress(OSError):
             if line is None and path.exists():
-                line = noted_end(path)[1]
+                line = _noted_end(path).line
             path.write_text(json.dumps([code, line or ""]), encoding="utf-8")
 
 
-def noted_end(path: Path) -> tuple[int | None, str]:
-    """The code and the line that `note_end` wrote into the file `path`; no code if the rank was killed."""
+def noted_ends(folder: Path) -> list[NotedEnd]:
+    """How the ranks ended that wrote into `folder` by `note_end`, in their order."""
+    return sorted(map(_noted_end, folder.iterdir()), key=lambda each: each.rank)
+
+
+def _noted_end(path: Path) -> NotedEnd:
+    rank, local_rank = map(int, path.name.split("-"))
     try:
-        code, line = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None, ""
-    return code, line
+        return NotedEnd(rank, local_rank, *json.loads(path.read_text(encoding="utf-8")))
+    except ValueError:  # it was killed while it wrote
+        return NotedEnd(rank, local_rank, None, "")

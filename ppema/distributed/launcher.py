@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from ppema.errors import SetupError
-from ppema.ranks import ENDS, noted_end
+from ppema.ranks import ENDS, NotedEnd, noted_ends
 
 _PARENT_DIED, _SUBREAPER = 1, 36  # of prctl, see prctl(2)
 _STOPS = {130: signal.SIGINT, 143: signal.SIGTERM}  # exit codes of ranks that a signal stopped
@@ -62,7 +62,7 @@ class Launcher:
             with self._forwarding(process):
                 code = process.wait()
                 _reap()
-            return self._end(code, dict(_noted(Path(ends))))
+            return self._end(code, noted_ends(Path(ends)))
 
     @contextlib.contextmanager
     def _forwarding(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
@@ -80,8 +80,8 @@ class Launcher:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _end(self, code: int, ends: dict[int, tuple[int | None, str]]) -> End:
-        codes, asked = [each for each, _ in ends.values()], self._asked
+    def _end(self, code: int, ends: Sequence[NotedEnd]) -> End:
+        codes, asked = [each.code for each in ends], self._asked
         if code == 0:
             return End(0)
         # A rank may have failed after the signal, for example while it saved.
@@ -91,9 +91,21 @@ class Launcher:
             return End(2 if code == 2 else 1)
         if code > 0 and all(each in (0, *_STOPS) for each in codes):
             return End(max(each or 0 for each in codes), stopped=True)
-        # Rank 0 has shown its line; if it could not, another one has it.
-        line = "" if ends.get(0, (None, ""))[0] is not None else next((line for _, line in ends.values() if line), "")
-        return End(2 if 2 in codes else 1, stopped=asked is not None, line=line)
+        return End(2 if 2 in codes else 1, stopped=asked is not None, line=self._line(ends))
+
+    def _line(self, ends: Sequence[NotedEnd]) -> str:
+        """The line about the fault, unless the rank whose output is shown has written it."""
+        shown = any(each.local_rank == 0 and each.code is not None for each in ends)
+        line = next((each.line for each in ends if each.line), "")
+        if line:
+            return "" if shown else line
+        # The job ended before the ranks watched each other, or after that.
+        failed = next((each for each in ends if each.code not in (None, 0, *_STOPS)), None)
+        if failed is not None:
+            log = self._logs / f"workerlog.{failed.local_rank}"
+            return "" if failed.local_rank == 0 else f"rank {failed.rank} ended with exit code {failed.code}: see {log}"
+        killed = ", ".join(str(each.rank) for each in ends if each.code is None)
+        return f"killed, perhaps for lack of memory: rank {killed}; see the logs in {self._logs}" if killed else ""
 
 
 def launcher_options(arguments: Sequence[str]) -> dict[str, str]:
@@ -122,11 +134,6 @@ def private(folder: Path) -> None:
             folder.chmod(0o700)
     except OSError as error:
         raise SetupError(f"the log folder {folder}: {error.strerror}") from error
-
-
-def _noted(folder: Path) -> Iterator[tuple[int, tuple[int | None, str]]]:
-    for path in sorted(folder.iterdir(), key=lambda each: int(each.name)):
-        yield int(path.name), noted_end(path)
 
 
 def _reap() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
 from ppema.cli.launch import main
 from ppema.distributed.launcher import End, Launcher, launcher_options, private
 from ppema.errors import SetupError
+from ppema.ranks import ENDS, NotedEnd, note_end, noted_ends
 
 
 def mode(folder) -> int:
@@ -57,19 +59,56 @@ def test_mistakes_are_refused_in_a_line(capsys, argv, line):
     assert capsys.readouterr().err == line + "\n"
 
 
+def ended(launcher, code: int, *ranks: tuple[int, int, int | None, str]) -> End:
+    return launcher._end(code, [NotedEnd(*each) for each in ranks])
+
+
 @pytest.mark.parametrize(
-    ("asked", "ends", "end"),
+    ("asked", "ranks", "end"),
     [
-        (signal.SIGTERM, {0: (143, ""), 1: (143, "")}, End(143, stopped=True)),
-        (signal.SIGINT, {0: (None, ""), 1: (143, "")}, End(130, stopped=True)),
+        (signal.SIGTERM, [(0, 0, 143, ""), (1, 1, 143, "")], End(143, stopped=True)),
+        (signal.SIGINT, [(0, 0, None, ""), (1, 1, 143, "")], End(130, stopped=True)),
         # Rank 0 could not save.
-        (signal.SIGTERM, {0: (1, ""), 1: (1, "rank 0 failed")}, End(1, stopped=True)),
-        (signal.SIGTERM, {0: (None, ""), 1: (1, "rank 0 was killed")}, End(1, stopped=True, line="rank 0 was killed")),
-        (None, {0: (143, ""), 1: (143, "")}, End(143, stopped=True)),
-        (None, {0: (2, ""), 1: (2, "rank 0 failed")}, End(2)),
+        (signal.SIGTERM, [(0, 0, 1, ""), (1, 1, 1, "rank 0 failed")], End(1, stopped=True)),
+        (
+            signal.SIGTERM,
+            [(0, 0, None, ""), (1, 1, 1, "rank 0 was killed")],
+            End(1, stopped=True, line="rank 0 was killed"),
+        ),
+        (None, [(0, 0, 143, ""), (1, 1, 143, "")], End(143, stopped=True)),
+        (None, [(0, 0, 2, ""), (1, 1, 2, "rank 0 failed")], End(2)),
+        # A script that notes nothing at its begin: rank 0 was killed.
+        (None, [(1, 1, 1, "rank 0 was killed")], End(1, line="rank 0 was killed")),
+        # On the second machine of two, whose first rank has shown the line.
+        (None, [(2, 0, 1, "rank 0 was killed"), (3, 1, 1, "rank 0 was killed")], End(1)),
     ],
 )
-def test_the_code_of_a_job_is_that_of_its_ranks(tmp_path, asked, ends, end):
+def test_the_code_of_a_job_is_that_of_its_ranks(tmp_path, asked, ranks, end):
     launcher = Launcher([], tmp_path)
     launcher._asked = asked
-    assert launcher._end(241, ends) == end
+    assert ended(launcher, 241, *ranks) == end
+
+
+def test_a_rank_that_ends_before_the_ranks_watch_each_other_is_named():
+    launcher = Launcher([], Path("log"))
+    # The launcher ends rank 0 by SIGTERM, while that imports Paddle or waits for rank 1.
+    found = ended(launcher, 241, (0, 0, None, ""), (1, 1, 2, ""))
+    assert found == End(2, line="rank 1 ended with exit code 2: see log/workerlog.1")
+    # Local rank 1 of the second machine.
+    found = ended(launcher, 241, (2, 0, 143, ""), (3, 1, 1, ""))
+    assert found == End(1, line="rank 3 ended with exit code 1: see log/workerlog.1")
+    found = ended(launcher, 241, (0, 0, None, ""), (1, 1, None, ""))
+    assert found == End(1, line="killed, perhaps for lack of memory: rank 0, 1; see the logs in log")
+    assert ended(launcher, 241, (0, 0, 2, ""), (1, 1, None, "")) == End(2)  # its output is shown
+    assert ended(launcher, -9, (0, 0, 143, ""), (1, 1, 143, "")) == End(1)
+
+
+def test_a_rank_notes_its_end(tmp_path, monkeypatch):
+    monkeypatch.setenv(ENDS, str(tmp_path))
+    for rank in (10, 9):
+        monkeypatch.setenv("PADDLE_TRAINER_ID", str(rank))
+        monkeypatch.setenv("PADDLE_LOCAL_RANK", str(rank - 8))
+        note_end(None)
+    note_end(1, "rank 10 was killed")
+    note_end(2)
+    assert noted_ends(tmp_path) == [NotedEnd(9, 1, 2, "rank 10 was killed"), NotedEnd(10, 2, None, "")]
