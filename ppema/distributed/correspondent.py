@@ -14,24 +14,34 @@ from ppema.distributed.verdict import Verdict
 
 _PAUSE = 0.25  # seconds
 _LONGEST_TICK = 1.0  # seconds
+_FROZEN = 10.0  # seconds without a turn that are a freeze; and those awake after one, in which the others may end because of it
 
 
 class Clock:
     """Seconds in which this process was awake. Time in which it was stopped, or had no turn, counts for little.
 
-    After such a time, what is known of the other ranks is old, and none of them is to blame. longest: the longest such time.
+    After such a time, what is known of the other ranks is old, and none of them is to blame.
     """
 
     def __init__(self) -> None:
         self._last = time.monotonic()
-        self.now = self.longest = 0.0
+        self.now = 0.0
+        self._freeze = 0.0, 0.0  # the seconds of the last one, and when it ended
 
     def tick(self) -> None:
         """Move on. Called several times a second."""
         now = time.monotonic()
-        self.longest = max(self.longest, now - self._last)
-        self.now += min(now - self._last, _LONGEST_TICK)
+        passed = now - self._last
+        self.now += min(passed, _LONGEST_TICK)
         self._last = now
+        if passed > _FROZEN:
+            self._freeze = passed, self.now
+
+    @property
+    def frozen(self) -> float:
+        """Seconds of a freeze that ended a moment ago, because of which other ranks may have ended; 0 without one."""
+        seconds, end = self._freeze
+        return seconds if self.now <= end + _FROZEN else 0.0
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ _GRACE = 2.0  # seconds in which the main thread learns of a verdict, before the
 _EXPLAINED = 12.0  # seconds in which a failed program run is explained at the latest
 _ARRIVED = 120.0  # seconds in which all ranks are there, once Paddle connected them
 _FAR = 3600.0  # the same for later runs of a job, and processes of other machines: between runs, these show no sign of life
-_FROZEN = 10.0  # seconds without a turn after which the others may have ended because of this rank
 _STORE = 3.0  # seconds in which the store answers at the latest while rank 0 works
 # In the messages of gloo, of NCCL, and of Paddle about both.
 _OF_CONNECTION = ("gloo", "std::exception", "NCCL", "ProcessGroup")
@@ -209,8 +208,8 @@ class Lookout:
         """The verdict of this rank, by what it knows."""
         mine, seen, now = self._post.activity, self._sightings(), self._clock.now
         found, rank = gone(mine, seen), self._ranks.rank
-        if found is not None and self._clock.longest > _FROZEN:
-            line = f"rank {rank} did not run for {self._clock.longest:.0f} s while {mine.text}, and rank {found.rank} ended"
+        if found is not None and (frozen := self._clock.frozen):
+            line = f"rank {rank} did not run for {frozen:.0f} s while {mine.text}, and rank {found.rank} ended"
             return Verdict(rank, line)
         if found is None:
             found = self._late(now) or parted(mine, seen)
