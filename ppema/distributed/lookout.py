@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from ppema.distributed.correspondent import Clock, Correspondent
@@ -164,7 +165,9 @@ class Lookout:
     def _write(self, verdict: Verdict) -> None:
         """Write the line of the verdict, if nothing did before."""
         if self._written.acquire(blocking=False):
-            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{verdict.line}\n".encode(errors="backslashreplace"))
+            line = f"{verdict.line}\n".encode(errors="backslashreplace")
+            with suppress(OSError, ValueError):  # such as a full disk; the process has to end all the same
+                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, line)
             note_end(verdict.code, verdict.line)
 
     def _others_active(self) -> bool:

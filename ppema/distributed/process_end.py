@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal
 
 from ppema.distributed.gloo_threads import broken
@@ -60,8 +61,9 @@ class ProcessEnd:
 
     def at_once(self, code: int) -> None:
         """End the process now."""
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # such as a full disk
+                stream.flush()
         os._exit(code)
 
     def _hears(self) -> bool:

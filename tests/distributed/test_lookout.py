@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -261,4 +262,15 @@ def test_slow_work_has_a_limit_after_a_fault(lookout, ends):
     here.enter("saving", "slow")
     other.result().failed("ValueError: a bad sample", 3)
     until(ends)
+    assert ends == [3]
+
+
+def test_a_full_disk_keeps_no_process_alive(lookout, ends, monkeypatch):
+    with open("/dev/full", "wb", buffering=0) as full:
+        monkeypatch.setattr(sys, "__stderr__", full)
+        table = SharedTable()
+        other = in_thread(lambda: lookout(table, 1))
+        lookout(table, 0, patience=1).enter("reading data for step 4", "alone")
+        other.result().failed("ValueError: a bad sample", 3)
+        until(ends)
     assert ends == [3]
