@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 
 from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.manifest import Owed
@@ -17,7 +16,6 @@ from ppema.log.terminal.progress import Bar
 from ppema.posthoc.snapshots import snapshots_of
 from ppema.programs.device import place_of
 from ppema.programs.executor import FailedBatchError
-from ppema.training.batches import batches_after
 from ppema.training.checks.skipped import in_vain, overflows, too_many, where
 from ppema.training.checks.statecheck import StateCheck
 from ppema.training.due import Due
@@ -265,7 +263,7 @@ class Course:
         if self._is_saved():
             return
         begun = self._stepper.unfinished
-        self._check()
+        self._check(together=False)
         if not self._run.world.alone:
             # A measurement needs all ranks.
             self._owed = self._owed or ("statistics" if self._run.programs.recalibrations and self.state.step else None)
@@ -294,7 +292,10 @@ class Course:
         self._saver.finish()
         end_together(self._run.world)
 
-    def _check(self) -> None:
-        """Raise TrainingError if the state is not finite. Called before anything of it is logged, measured or saved."""
-        if failure := self._finite.failure(self._written, self.state, partial(batches_after, self._run), self._saver.newest):
+    def _check(self, *, together: bool = True) -> None:
+        """Raise TrainingError if the state is not finite. Called before anything of it is logged, measured or saved.
+
+        together: all ranks call it.
+        """
+        if failure := self._finite.failure(self._written, self.state, self._saver.newest, together=together):
             fail_together(self._run.world, failure)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import json
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from ppema.checkpoint.state import State
-from ppema.data import Batch
 from ppema.data.bad_sample import bad_sample
 from ppema.errors import DivergedError
 from ppema.ir import backend, scope
+from ppema.training.batches import batches_after
 from ppema.training.checks.skipped import titled, where
 from ppema.training.setup import TrainingRun
-
-Batches = Callable[[State, int], Generator[Batch, None, None]]
 
 
 class StateCheck:
@@ -36,13 +35,13 @@ class StateCheck:
         return None if place is None else list(self._written.values())[place]
 
     def failure(
-        self, written: State, state: State, batches: Batches, newest: Callable[[], Path | None]
+        self, written: State, state: State, newest: Callable[[], Path | None], *, together: bool = True
     ) -> DivergedError | None:
         """The error that ends the run if a variable is not finite; None otherwise.
 
-        written: the state after the last step that was not skipped; state: the current one, which is checked only once.
-        batches: reads the batches from a state up to a step again, to find a bad sample; newest: finds the run's newest
-        checkpoint, which is finite.
+        written: the state after the last step that was not skipped; state: the current one, which is checked only once. newest:
+        finds the run's newest checkpoint, which is finite. together: all ranks are here, and each reads its own batches again,
+        to find a bad sample; otherwise this rank alone does.
         """
         if state == self._finite:
             return None
@@ -52,12 +51,12 @@ class StateCheck:
             return None
         first, last = self._finite.step + 1, written.step
         since = f"step {last}" if first == last else f"one of the steps {first} to {last}"
-        found = newest()
+        found, sample = newest(), self._sample(last, together)
         kept = f"{found} is finite, and init_from can begin with it" if found else "there is no checkpoint before it"
         return DivergedError(
-            f"{what} is not finite since {since}, whose loss and gradients were{self._sample(batches, last)}: lower the "
-            "learning rate, set optimizer.clip_norm or correct the data, and begin anew in another output. This state is not "
-            f"saved; {kept}"
+            f"{what} is not finite since {since}, whose loss and gradients were{sample}: lower the learning rate, set "
+            "optimizer.clip_norm or correct the data, and begin anew in another output. This state is not saved; "
+            f"{kept}"
         )
 
     def _culprit_of_all(self) -> str | None:
@@ -75,18 +74,26 @@ class StateCheck:
                 return place
         return None
 
-    def _sample(self, batches: Batches, last: int) -> str:
+    def _sample(self, last: int, together: bool) -> str:
         """The first bad sample from the last finite state up to step `last`, in words; "" if there is none."""
+        found = self._own_sample(last)
+        if together:
+            sent = self._run.world.gather(json.dumps(found).encode(), "the search for a bad sample")
+            found = min(filter(None, map(json.loads, sent)), key=lambda each: each[0], default=None)
+        return f"; in {found[1]}" if found else ""
+
+    def _own_sample(self, last: int) -> tuple[int, str] | None:
+        """The first bad sample in the batches of this rank: the number of batches before its own, and where it is, in words."""
         state, loader, micro_batches = self._finite, self._run.train_loader, self._run.micro_batches
         done = 0
-        with closing(batches(state, last)) as found:
-            for batch in found:
+        with closing(batches_after(self._run, state, last)) as found:
+            for number, batch in enumerate(found):
                 if sample := bad_sample(batch, loader.label):
-                    return f"; in {where(state, micro_batches.of_step(state))} {sample}"
+                    return number, f"{where(state, micro_batches.of_step(state))} {sample}"
                 done += 1
                 if done == micro_batches.of_step(state):
                     state, done = state.advance(0, micro_batches.per_epoch, batches=done), 0
-        return ""
+        return None
 
 
 def _written(run: TrainingRun) -> dict[str, str]:

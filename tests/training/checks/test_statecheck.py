@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from support.configs import blobs, data_section, loader
 from support.runs import last
+from support.worlds import on_ranks
 
-from ppema.checkpoint.state import BEGINNING
+from ppema.checkpoint.state import BEGINNING, State
 from ppema.checkpoint.store import Checkpoints
+from ppema.data import Batch
 from ppema.errors import CheckpointError, ConfigError, TrainingError
 from ppema.ir import scope
 from ppema.log.records import read_metrics
+from ppema.training.checks import statecheck
 from ppema.training.checks.statecheck import StateCheck
 from ppema.training.loop import dry_run, train
 from ppema.training.setup import prepare_training
@@ -154,6 +158,39 @@ def test_all_that_a_step_writes_is_covered(opened, kind, value):
     array.reshape(-1)[-1] = value
     scope.put(run.scope, {name: array})
     assert check.culprit() == words
+
+
+@pytest.mark.parametrize(
+    ("bad", "together", "named"),
+    [
+        ({1: 1}, True, "; in step 2 (epoch 0, batch 1) sample 1 of data.train holds inf"),
+        ({0: 2, 1: 1}, True, "; in step 2 (epoch 0, batch 1) sample 1 of data.train holds inf"),
+        ({}, True, ""),
+        # Rank 0 alone saves after a fault of another one: nobody else is here.
+        ({0: 2, 1: 1}, False, "; in step 3 (epoch 0, batch 2) sample 0 of data.train holds inf"),
+    ],
+)
+def test_the_first_bad_sample_of_all_ranks_is_named(opened, monkeypatch, bad, together, named):
+    """bad: the batch in which each rank's sample is infinite."""
+    run, _ = opened()
+    name = next(name for name in run.state_parts()["raw"] if name.endswith("w_0"))
+    scope.put(run.scope, {name: np.full_like(scope.get(run.scope, name), np.nan)})
+
+    def batches(run, state, last):
+        for number in range(last):
+            value = np.inf if bad.get(run.world.ranks.rank) == number else 1.0
+            yield Batch((np.full((1, 2), value, "float32"),), np.array([run.world.ranks.rank]))
+
+    monkeypatch.setattr(statecheck, "batches_after", batches)
+
+    def work(world):
+        check = StateCheck(replace(run, world=world), BEGINNING)
+        state = State(step=3, epoch=0, batch=3, samples=24, skipped=0)
+        return str(check.failure(state, state, lambda: None, together=together))
+
+    found = on_ranks(2, work)
+    for said in found if together else found[:1]:
+        assert f"since one of the steps 1 to 3, whose loss and gradients were{named}: lower the learning rate" in said
 
 
 def test_what_no_step_writes_may_be_infinite(opened):
