@@ -10,7 +10,6 @@ from ppema.data import Batch, GivenUp
 from ppema.errors import DataError, DivergedError, PeerError, PpemaError, TrainingError
 from ppema.log.average_health import Health
 from ppema.log.interval import Interval
-from ppema.log.log import RunLog
 from ppema.log.memory import memory_figures
 from ppema.log.terminal.progress import Bar
 from ppema.posthoc.snapshots import snapshots_of
@@ -22,10 +21,10 @@ from ppema.training.due import Due
 from ppema.training.evaluations import Evaluations
 from ppema.training.parallel.common_end import end_together, fail_together
 from ppema.training.parallel.same_state import check_same_state
+from ppema.training.parallel.unheard import AnySaver, Log
 from ppema.training.resuming.resume import Start
-from ppema.training.saving.save import Saver
 from ppema.training.setup import TrainingRun
-from ppema.training.stepper import NO_FIGURES, RankStepper, Step, Stepper
+from ppema.training.stepper import NO_FIGURES, Step, Stepper
 from ppema.training.stop import SharedStop, StopRequest
 
 
@@ -45,8 +44,8 @@ class Course:
         due: Due,
         stop: StopRequest | SharedStop,
         bar: Bar,
-        log: RunLog,
-        saver: Saver,
+        log: Log,
+        saver: AnySaver,
     ):
         self.state = start.state
         self.early = evaluations.stopping.reason()
@@ -96,8 +95,7 @@ class Course:
             self._evaluate()
             self._judge()
             self._snapshot()
-            if isinstance(self._stepper, RankStepper):
-                self._stepper.apart = True
+            self._stepper.part()
         self._save()
         return self._ends()
 
@@ -120,7 +118,7 @@ class Course:
         with suppress(PeerError):
             world.enter("saving after a fault", slow=True)
         state = f"The state after step {self.state.step}"
-        if isinstance(self._stepper, RankStepper) and self._stepper.within:
+        if self._stepper.unsavable:
             return f"{state} is not saved, because the next step has begun"
         if self._run.shards:
             return f"{state} is not saved, because the other ranks hold parts of its averages"
@@ -152,8 +150,7 @@ class Course:
         run, before, skipped = self._run, self.state, step.skipped is not None
         self.state = before.advance(step.samples, run.micro_batches.per_epoch, batches=step.batches, skipped=skipped)
         self._skipped, self._norms = step.skipped, step.norms
-        if step.stops is not None and isinstance(self._stop, SharedStop):
-            self._stop.agree(step.stops)
+        self._stop.agree(step.stops)
         self._interval.add(None if skipped else step.loss, samples, step.parts)
         self._bar.update(self.state.step, step.loss, self._lr, self._interval.rate)
         self._in_a_row = self._in_a_row + 1 if skipped else 0

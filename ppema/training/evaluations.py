@@ -16,7 +16,6 @@ from ppema.data.class_names import classes_of
 from ppema.distributed.shared_work import by_first
 from ppema.errors import AverageError, ConfigError, PpemaError, TrainingError
 from ppema.evaluation.evaluate import evaluate, numbers
-from ppema.log.log import RunLog
 from ppema.log.pictures.confusion_picture import confusion_picture
 from ppema.log.pictures.sample_predictions import SamplePredictions
 from ppema.log.run_board import RunBoard
@@ -26,6 +25,7 @@ from ppema.optimizers.optimizer import advance
 from ppema.optimizers.schedules import ReduceOnPlateau
 from ppema.programs.eval_program import TestProgram
 from ppema.training.early_stopping import EarlyStopping
+from ppema.training.parallel.unheard import Log
 from ppema.training.resuming.resume import Start
 from ppema.training.setup import TrainingRun
 
@@ -52,13 +52,11 @@ class Evaluations:
         board = run.config.board
         first = run.world.first
         self._histograms = WeightHistograms(run.programs, run.scope) if board.histograms and first else None
-        self._matrices = [
-            each.figure for each in run.config.metrics if board.confusion and first and each.name == "confusion_matrix"
-        ]
+        self._matrices = [each.figure for each in run.config.metrics if board.confusion and each.name == "confusion_matrix"]
         drawn = (run.config, run.programs.model, run.executor, run.eval_loader)
         self._samples = SamplePredictions(*drawn) if board.pictures and first else None
 
-    def measure(self, state: State, log: RunLog) -> list[str]:
+    def measure(self, state: State, log: Log) -> list[str]:
         """Evaluate every set of weights whose statistics can be measured. Returns the monitored metrics that improved.
 
         An average has no value before the first step that changes the weights: it is then left out. Raises DataError,
@@ -100,7 +98,7 @@ class Evaluations:
                 improved.append(monitor)
         return improved
 
-    def _evaluate(self, weights: str, test: TestProgram, state: State, log: RunLog) -> dict[str, Figure] | None:
+    def _evaluate(self, weights: str, test: TestProgram, state: State, log: Log) -> dict[str, Figure] | None:
         """The figures of one set of weights; None if its statistics or a metric fail, which ends the run once it is saved."""
         run, watch = self._run, partial(_show, log, f"evaluating {weights}")
         with run.shards.in_place(weights):
@@ -116,14 +114,17 @@ class Evaluations:
                 return None
         return found
 
-    def _draw(self, measured: Mapping[str, Mapping[str, Figure]], step: int, board: RunBoard) -> None:
+    def _draw(self, measured: Mapping[str, Mapping[str, Figure]], step: int, board: RunBoard | None) -> None:
         """Draw the histograms and images of `config.board`, which are written with the records of the evaluation.
 
-        Raises as `SamplePredictions.draw` does, before anything is drawn.
+        board: None on ranks other than the first, which wait for its pictures of samples. Raises as `SamplePredictions.draw`
+        does, before anything is drawn.
         """
         if self._run.config.board.pictures and measured:
             tests = {weights: self._run.tests[weights] for weights in measured}
             by_first(self._run.world, lambda: self._draw_samples(board, tests, step), "the pictures of samples")
+        if board is None:
+            return
         if self._histograms is not None:
             self._histograms.draw(board, measured, step)
         for weights, found in measured.items():
@@ -133,12 +134,13 @@ class Evaluations:
                     picture = confusion_picture(counts, classes_of(self._run.config), f"{name} of {weights} after step {step}")
                     board.image(weights, name, picture, step)
 
-    def _draw_samples(self, board: RunBoard, tests: Mapping[str, TestProgram], step: int) -> bytes:
-        assert self._samples is not None, "the first rank draws"
+    def _draw_samples(self, board: RunBoard | None, tests: Mapping[str, TestProgram], step: int) -> bytes:
+        assert board is not None, "the first rank draws"
+        assert self._samples is not None, "the run draws pictures"
         self._samples.draw(board, tests, step, self._stopped)
         return b""
 
-    def _warn_of_loss(self, weights: str, loss: float, state: State, log: RunLog) -> None:
+    def _warn_of_loss(self, weights: str, loss: float, state: State, log: Log) -> None:
         """Warn of the first evaluation of `weights` with a non-finite loss, and again after a finite one."""
         if math.isfinite(loss):
             self._broken.discard(weights)
@@ -158,7 +160,7 @@ class Evaluations:
             if of == weights and metric not in found:
                 raise ConfigError.of(f"this evaluation has no figure {metric!r}; it has {', '.join(found)}")
 
-    def judge(self, state: State, log: RunLog) -> str | None:
+    def judge(self, state: State, log: Log) -> str | None:
         """Let the evaluation after the step that led to `state` set the rate of ReduceOnPlateau, and end the run early.
 
         Call it at the end of each interval between evaluations, so that it does not depend on where a run was interrupted.
@@ -170,7 +172,7 @@ class Evaluations:
             self.stopping.judge({weights: self.metrics[weights] for weights in self._measured}, state)
         return self.stopping.reason()
 
-    def _adjust(self, schedule: ReduceOnPlateau, state: State, log: RunLog) -> None:
+    def _adjust(self, schedule: ReduceOnPlateau, state: State, log: Log) -> None:
         """Pass the last evaluation's loss to the schedule, unless it is non-finite or the evaluation failed.
 
         Paddle would keep a NaN or an infinity as the best loss, and no later loss would be better.
@@ -183,7 +185,7 @@ class Evaluations:
         else:
             log.warn([f"the evaluation after step {state.step} has the loss {loss}: it does not change the learning rate"])
 
-    def recalibrate(self, state: State, log: RunLog) -> None:
+    def recalibrate(self, state: State, log: Log) -> None:
         """Measure the statistics of all averages that need it, so that a checkpoint of `state` has them.
 
         Averages without a value are left out, and errors raised, as in `measure`.
@@ -193,7 +195,7 @@ class Evaluations:
                 with self._run.shards.in_place(weights):
                     self._recalibrate(weights, state, log)
 
-    def _recalibrate(self, weights: str, state: State, log: RunLog) -> bool:
+    def _recalibrate(self, weights: str, state: State, log: Log) -> bool:
         """Measure the statistics of `weights` after the step that led to `state`, once.
 
         Returns whether that succeeded. If not, the run ends after its state is saved.
@@ -215,5 +217,5 @@ class Evaluations:
         return True
 
 
-def _show(log: RunLog, what: str, done: int, total: int) -> None:
+def _show(log: Log, what: str, done: int, total: int) -> None:
     log.doing(f"{what}: batch {done} of {total}")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import paddle
 
@@ -38,7 +37,7 @@ from ppema.training.evaluations import Evaluations
 from ppema.training.initial import Restored, begin_with
 from ppema.training.parallel.same_state import check_same_run
 from ppema.training.parallel.shared_start import shared_start
-from ppema.training.parallel.unheard import Unheard, UnheardSaver
+from ppema.training.parallel.unheard import UnheardBar, UnheardLog, UnheardSaver
 from ppema.training.resuming.refusals import check_directions
 from ppema.training.resuming.resume import Start, open_run
 from ppema.training.saving.save import Saver
@@ -79,7 +78,7 @@ def train(config: Config, *, resume: str = "auto", extend: bool = False) -> Resu
     with closing(prepare_training(config, complete)) as run, paddle.static.scope_guard(run.scope), run.world.answering():
         check_same_run(run)
         if not run.world.first:
-            return Trainer(run, shared_start(run, None)).go(Unheard())
+            return Trainer(run, shared_start(run, None)).go(None)
         with locked(output_of(config)) as lock:
             check_links(output_of(config))
             start = open_run(run, checkpoints_of(config, run.horizon), resume, extend=extend)
@@ -133,10 +132,10 @@ class Trainer:
         self._start = start
         self._restored = restored
 
-    def go(self, lock: Lock | Unheard) -> Result:
+    def go(self, lock: Lock | None) -> Result:
         """Train to the end, or until a signal stops the run. Call it in the run's scope, while `lock` holds its folder.
 
-        lock: of the first rank, which alone logs and saves.
+        lock: of the first rank, which alone logs and saves; None on the others.
         """
         with stop_requests(repeated=0.0 if self._run.world.alone else _LAUNCHER_REPEATS) as request:
             if self._run.world.alone:
@@ -144,7 +143,7 @@ class Trainer:
             stop = SharedStop(request)
             return self._go(lock, RankStepper(self._run, self._start.begun, stop.asked), stop, request)
 
-    def _go(self, lock: Lock | Unheard, stepper: Stepper, stop: StopRequest | SharedStop, request: StopRequest) -> Result:
+    def _go(self, lock: Lock | None, stepper: Stepper, stop: StopRequest | SharedStop, request: StopRequest) -> Result:
         run, start, state = self._run, self._start, self._start.state
         evaluations = Evaluations(run, start, stop.received)
         due = Due(run, state, stopped=evaluations.stopping.reason() is not None)
@@ -154,20 +153,17 @@ class Trainer:
         standings = Standings(run.config.train.monitors, run.config.train.mode)
         shown = {"averages": tuple(run.config.averages), "monitored": _metrics(run.config)}
         with ExitStack() as opened:
-            bar: Any
-            log: Any
-            saver: Any
-            bar, log, saver = Unheard(), Unheard(), UnheardSaver(run.shards)
-            if isinstance(lock, Lock):
+            if lock is None:
+                bar, log, saver = UnheardBar(), UnheardLog(), UnheardSaver(run.shards)
+            else:
                 lines = progress(due.last, state.step, per_epoch=run.horizon.steps_per_epoch, standings=standings)
                 bar = opened.enter_context(lines)
                 opened.enter_context(request.told(bar.notice))
                 given = {"origin": start.origin, "keep": start.keep, "go_on": go_on}
                 log = opened.enter_context(RunLog(output, bar, step=state.step, **given, **shown))
                 saver = opened.enter_context(Saver(run, lock, log, go_on=go_on))
-            batches = opened.enter_context(closing(batches_after(run, state, due.last, start.begun.batches, stop.received)))
-            if isinstance(lock, Lock):
                 self._open(log, due.last)
+            batches = opened.enter_context(closing(batches_after(run, state, due.last, start.begun.batches, stop.received)))
             course = Course(run, start, stepper, evaluations, due, stop, bar, log, saver)
             try:
                 over = course.settle()

@@ -72,6 +72,14 @@ class Stepper:
         """The progress of the next step, which a checkpoint must hold. None: the step has not begun, or will be skipped."""
         return self._begun if self._begun.batches and self._skipped is None else None
 
+    @property
+    def unsavable(self) -> bool:
+        """Whether the next step has begun, and no checkpoint can hold its progress."""
+        return False
+
+    def part(self) -> None:
+        """This process does other work before the next step, such as writing a checkpoint."""
+
     def run(self, batch: Batch, state: State) -> Step | None:
         """Run one batch of the step after `state`. Returns the step with its last batch, and None before.
 
@@ -167,9 +175,6 @@ class RankStepper(Stepper):
     """A Stepper of one rank. A run of the train program waits for the other ranks, which must be at the same step.
 
     A step of several micro-batches sums over the ranks once, with the last of them. A non-finite gradient is found there only.
-
-    apart: whether a rank may have had other work since the last step, such as writing a checkpoint. The ranks then meet before
-    the next step: inside Paddle they could wait for 30 seconds only.
     """
 
     def __init__(self, run: TrainingRun, begun: Begun, asked: Callable[[], bool]):
@@ -177,7 +182,9 @@ class RankStepper(Stepper):
         self._used: set[int] = set()
         super().__init__(run, begun)
         self._asked = asked
-        self.apart = True
+        # Whether a rank may have had other work since the last step. The ranks then meet before the next one: inside Paddle
+        # they could wait for 30 seconds only.
+        self._apart = True
         # This rank's samples in the micro-batches of the next step. One process did those before, as the first rank.
         self._own = begun.samples if run.world.first else 0
 
@@ -187,9 +194,13 @@ class RankStepper(Stepper):
         return None
 
     @property
-    def within(self) -> bool:
-        """Whether a step has begun, and its micro-batches are not all done."""
+    def unsavable(self) -> bool:
+        """See `Stepper.unsavable`."""
         return self._begun.batches > 0
+
+    def part(self) -> None:
+        """See `Stepper.part`. The ranks meet before the next step."""
+        self._apart = True
 
     def _run_batch(self, batch: Batch, state: State) -> Step | None:
         self._enter_phase(state)
@@ -213,9 +224,9 @@ class RankStepper(Stepper):
         measured = self._measures(state)
         made = self._made(measured)
         prepares = self._prepares(made)
-        if self.apart or prepares or not run.train_loader.quick:
+        if self._apart or prepares or not run.train_loader.quick:
             run.world.meet(f"step {state.step + 1}")
-            self.apart = False
+            self._apart = False
         run.world.enter(f"running step {state.step + 1}", slow=prepares, together=not prepares)
         if accumulation is not None:
             place |= feed_of(begins=not micro_batch, ends=True)

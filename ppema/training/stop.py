@@ -31,6 +31,9 @@ class StopRequest:
         """Whether a signal was received."""
         return self.signal is not None
 
+    def agree(self, stops: bool | None) -> None:
+        """Does nothing: one process has nobody to agree with."""
+
 
 class SharedStop:
     """A request to stop that all ranks heed after the same step.
@@ -47,8 +50,8 @@ class SharedStop:
         """Whether this rank was asked to stop."""
         return self._request.signal is not None
 
-    def agree(self, stops: bool) -> None:
-        """Stop if `stops`, which all ranks know alike: whether any of them was asked to."""
+    def agree(self, stops: bool | None) -> None:
+        """Stop if `stops`, which all ranks know alike: whether any of them was asked to, None if one process trains."""
         if stops:
             self.signal = self._request.signal or signal.SIGTERM
 
