@@ -14,7 +14,7 @@ import ppema
 from ppema.deploy import exporting
 from ppema.errors import PpemaError
 from ppema.evaluation.stored import evaluate_stored
-from ppema.posthoc.request import request_of
+from ppema.posthoc.request import ARGUMENTS, request_of
 from ppema.training import loop
 
 ROOT = Path(__file__).parents[1]
@@ -51,10 +51,9 @@ assert not sys.modules["paddle"].in_dynamic_mode()
     [
         (ppema.train, loop.train),
         (ppema.evaluate, evaluate_stored),
-        (ppema.average, request_of),
         (ppema.export, exporting.export),
     ],
-    ids=["train", "evaluate", "average", "export"],
+    ids=["train", "evaluate", "export"],
 )
 def test_a_public_function_takes_the_arguments_of_the_one_that_works(public, done_by):
     """But for what shows progress, for the ranks, and for samples, which the public function only asks to be kept."""
@@ -65,6 +64,12 @@ def test_a_public_function_takes_the_arguments_of_the_one_that_works(public, don
     )
     assert ours == theirs
     assert inspect.getdoc(public)
+
+
+def test_the_command_average_takes_the_arguments_of_the_function():
+    assert ("run", *ARGUMENTS, "say") == tuple(inspect.signature(ppema.average).parameters)
+    with pytest.raises(TypeError, match="stride"):
+        request_of(search="grid", stride=3)
 
 
 def test_evaluate_and_export_take_a_config_a_run_or_its_folder(tmp_path):

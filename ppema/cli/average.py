@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from inspect import signature
 
 from ppema.cli.common import add_json, load, parser, print_json, print_table, run, say
 
@@ -57,11 +56,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema average") -> int:
 def _average(arguments: argparse.Namespace) -> int:
     config = load(arguments)
     from ppema.log.terminal.activity import activity
-    from ppema.posthoc.request import request_of
+    from ppema.posthoc.request import ARGUMENTS, request_of
     from ppema.posthoc.search import average
     from ppema.programs.all_ranks import all_ranks
 
-    given = {name: value for name in signature(request_of).parameters if (value := getattr(arguments, name)) is not None}
+    given = {name: value for name in ARGUMENTS if (value := getattr(arguments, name)) is not None}
     with all_ranks(config) as world, activity() as watch:
         outcome = average(config, request_of(**given), say=lambda line: say(line, sys.stderr), watch=watch, world=world)
     report = outcome.report

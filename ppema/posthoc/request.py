@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from ppema.config import DEFAULT_BATCHES
@@ -59,7 +59,7 @@ Wanted = Given | Search | LastCheckpoints
 
 @dataclass(frozen=True)
 class AverageRequest:
-    """A call of `ppema.api.average`: the wanted averages, and arguments that mean the same there. `request_of` makes it."""
+    """A call of `ppema.api.average`: the wanted averages, and arguments that are the same there. `request_of` makes it."""
 
     wanted: Wanted
     step: int | None = None
@@ -77,30 +77,21 @@ class AverageRequest:
         return text if self.step is None else f"{text}-step-{self.step}"
 
 
-def request_of(
-    *,
-    sigma_rel: float | str | Iterable[float | str] | None = None,
-    half_life: str | Iterable[str] | None = None,
-    search: Method | None = None,
-    last_checkpoints: int | None = None,
-    over: Kind | None = None,
-    between: str | Iterable[float | str] | None = None,
-    points: int | None = None,
-    step: int | None = None,
-    metric: str | None = None,
-    recalibrate_batches: int = DEFAULT_BATCHES,
-    name: str | None = None,
-) -> AverageRequest:
-    """The request with the arguments of `ppema.api.average`. Raises PpemaError for wrong ones."""
-    given = {"sigma_rel": sigma_rel, "half_life": half_life, "search": search, "last_checkpoints": last_checkpoints}
-    options = {"over": over, "between": between, "points": points}
-    wanted = _wanted({key: value for key, value in given.items() if value is not None}, options)
-    if step is not None:
-        _check_integer("step", step, 1)
+_AVERAGES = ("sigma_rel", "half_life", "search", "last_checkpoints")  # of which one is given
+_OF_SEARCH = ("over", "between", "points")
+ARGUMENTS = (*_AVERAGES, *_OF_SEARCH, *(each.name for each in fields(AverageRequest) if each.name != "wanted"))
+
+
+def request_of(**arguments: Any) -> AverageRequest:
+    """The request with `arguments`, some of the ARGUMENTS of `ppema.api.average`. Raises PpemaError for wrong ones."""
+    given = {key: value for key in _AVERAGES if (value := arguments.pop(key, None)) is not None}
+    wanted = _wanted(given, {key: arguments.pop(key, None) for key in _OF_SEARCH})
+    made = AverageRequest(wanted, **arguments)
+    if made.step is not None:
+        _check_integer("step", made.step, 1)
         if isinstance(wanted, LastCheckpoints):
             raise PpemaError(Naming("{step}: it goes with averages from snapshots, not with {last_checkpoints}"))
-    _check_integer("recalibrate_batches", recalibrate_batches, 0, "0 or more batches")
-    made = AverageRequest(wanted, step, metric, recalibrate_batches, name)
+    _check_integer("recalibrate_batches", made.recalibrate_batches, 0, "0 or more batches")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", made.file_name):
         said = "{name}: expected a name made of letters, digits, '.', '_', '+' and '-', got {!r}"
         raise PpemaError(Naming(said, made.file_name))
