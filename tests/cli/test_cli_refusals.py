@@ -9,6 +9,7 @@ from support.where import where
 
 from ppema.cli.average import main as average_main
 from ppema.cli.eval import main as eval_main
+from ppema.cli.export import main as export_main
 from ppema.cli.show import main as show_main
 from ppema.cli.train import main as train_main
 
@@ -150,3 +151,18 @@ def test_a_data_set_that_raises_in_the_middle_is_no_hang_and_no_traceback(tmp_pa
     saved = "The state after step 7 is saved: the same command goes on from there"
     assert done.stderr.splitlines()[-1] == f"data.train: sample 31: OSError: the disk is gone ({line}). {saved}"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_ranks_of_an_export_are_refused_before_anything_is_read(rank, tmp_path, monkeypatch, capsys):
+    """Each of them would write the same file."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("PADDLE_TRAINER_ID", "PADDLE_LOCAL_RANK"):
+        monkeypatch.setenv(name, rank)
+    for name in ("PADDLE_TRAINERS_NUM", "PADDLE_LOCAL_SIZE"):
+        monkeypatch.setenv(name, "2")
+    for given in (["-c", "nowhere.yml"], ["--from-official", "nowhere"]):
+        assert export_main([*given, "--to", "x.pdparams"], prog="python tools/export.py") == 2
+        expected = "python tools/export.py works in one process: start it without paddle.distributed.launch\n"
+        assert capsys.readouterr() == ("", expected)
+    assert list(tmp_path.iterdir()) == []
