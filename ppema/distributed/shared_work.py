@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from ppema.distributed.sent_errors import SENDABLE, Sendable, as_error, as_facts
 from ppema.distributed.world import World
+
+T = TypeVar("T")
 
 _MADE, _FAILED = b"made    ", b"failed  "  # the first 8 bytes, so that arrays that follow are aligned
 
@@ -15,7 +18,7 @@ _MADE, _FAILED = b"made    ", b"failed  "  # the first 8 bytes, so that arrays t
 class SharedWork:
     """The part of this rank. All ranks get the parts of all, or raise the error that one process would raise.
 
-    at: the number of the batch that this rank reads or uses; `go_on` moves to its next one.
+    at: the number of the batch that this rank reads or uses.
     """
 
     def __init__(self, world: World, what: str):
@@ -24,10 +27,18 @@ class SharedWork:
         self._error: Sendable | None = None
         self.at = world.ranks.rank
 
-    def go_on(self) -> None:
-        """This rank has done its batch. Raises PeerError."""
-        self.at += self._world.ranks.size
-        self._world.enter(f"at batch {self.at} of {self._what}")
+    def each(self, batches: Iterable[T]) -> Iterator[T]:
+        """`batches`, those of this rank. `runtime.rank_patience` is the limit of reading one, and of using one.
+
+        The use of its first batch has no limit: Paddle prepares a program in its first run. Raises PeerError.
+        """
+        first = True
+        self._world.enter(f"reading batch {self.at} of {self._what}")
+        for batch in batches:
+            self._world.enter(f"using batch {self.at} of {self._what}", slow=first)
+            yield batch
+            first, self.at = False, self.at + self._world.ranks.size
+            self._world.enter(f"reading batch {self.at} of {self._what}")
 
     @contextmanager
     def trying(self) -> Iterator[None]:

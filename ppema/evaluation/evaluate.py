@@ -47,7 +47,7 @@ def evaluate(
     gathered = {name: Gathered() for name in test.measures}
     work, total = SharedWork(world, "the evaluation"), loader.steps_per_epoch
     with work.trying():
-        for batch in loader.epoch(0, stopped=stopped, ranks=world.ranks):
+        for batch in work.each(loader.epoch(0, stopped=stopped, ranks=world.ranks)):
             try:
                 values = executor.run(test.program, inputs.feed(batch, loader), test.fetched)
             except TrainingError as error:
@@ -58,7 +58,6 @@ def evaluate(
             if record is not None:
                 record(batch, values)
             watch(min(batch.number + world.ranks.size, total), total)
-            work.go_on()
     if world.alone:
         return _figures(test.measures, gathered)
     sent = work.gather(lambda: packed(gathered))

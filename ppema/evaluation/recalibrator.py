@@ -70,9 +70,8 @@ class Recalibrator:
         def feeds() -> Iterator[Feed]:
             nonlocal batch
             own = len(range(ranks.rank, most, ranks.size))
-            for batch in islice(self._loader.epoch(0, stopped=stopped, ranks=ranks), own):
+            for batch in work.each(islice(self._loader.epoch(0, stopped=stopped, ranks=ranks), own)):
                 yield self._inputs.feed(batch, self._loader)
-                work.go_on()
 
         def run(program: Program, feed: Feed) -> None:
             try:

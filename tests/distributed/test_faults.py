@@ -18,9 +18,10 @@ LINES = {
     "raising": r"rank {} failed while reading data for step 60: ValueError: a bad sample",
     "stopped": rf"rank {{}} was stopped by a signal \d+ s ago, while {STEP}",
     "hanging": r"rank {} hangs: \d+ s of reading data for step 60, while the others were running step 60",
+    "evaluating": r"rank {0} hangs: 45 s of reading batch {0} of the evaluation, longer than runtime.rank_patience \(45 s\)",
     "blocked": rf"rank {{}} has not answered for \d+ s, while {STEP}",
 }
-SECONDS = {"killed": 5, "raising": 5, "stopped": 60, "hanging": 60, "blocked": 60}
+SECONDS = {"killed": 5, "raising": 5, "stopped": 60, "hanging": 60, "evaluating": 60, "blocked": 60}
 
 
 def ended(

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import current_thread
+from threading import Event, current_thread
 
 import pytest
 from support.rank_tables import Lookouts, SharedTable, in_thread
@@ -20,6 +20,7 @@ from ppema.distributed.meetings import Meetings
 from ppema.distributed.neighbour import Neighbour
 from ppema.distributed.noticeboard import Noticeboard
 from ppema.distributed.process_end import ProcessEnd
+from ppema.distributed.shared_work import SharedWork
 from ppema.distributed.world import World
 from ppema.errors import DivergedError, PeerError
 from ppema.ranks import Ranks
@@ -263,6 +264,25 @@ def test_slow_work_has_a_limit_after_a_fault(lookout, ends):
     other.result().failed("ValueError: a bad sample", 3)
     until(ends)
     assert ends == [3]
+
+
+def test_a_rank_that_waits_for_its_first_batch_hangs(lookout, ends):
+    table, came = SharedTable(), Event()
+    other = in_thread(lambda: lookout(table, 1, patience=1))
+    worlds = [World(Ranks(rank, 2), lookout=made) for rank, made in enumerate((lookout(table, 0, patience=1), other.result()))]
+
+    def batches():
+        came.wait(20)
+        yield 0
+
+    for world in worlds:
+        world.enter("logging, evaluating or saving after step 5", slow=True)
+    reading = in_thread(lambda: list(SharedWork(worlds[1], "the evaluation").each(batches())))
+    hangs = r"rank 1 hangs: \d s of reading batch 1 of the evaluation, longer than runtime.rank_patience"
+    with pytest.raises(PeerError, match=hangs):
+        SharedWork(worlds[0], "the evaluation").gather(bytes)
+    came.set()
+    reading.exception()
 
 
 def test_a_full_disk_keeps_no_process_alive(lookout, ends, monkeypatch):

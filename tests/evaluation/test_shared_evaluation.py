@@ -69,6 +69,19 @@ def test_each_rank_records_its_batches_and_counts_those_of_all(opened):
     assert found[0][2] == [(4, 11), (8, 11), (11, 11)]
 
 
+def test_each_batch_has_a_limit_but_for_the_first_run_of_the_program(opened):
+    run = opened()
+
+    def entered(world, work, *given):
+        work(run, world, *given)
+        return world.entered
+
+    batches = ["reading batch 1", "reading batch 5", "using batch 5", "reading batch 9", "using batch 9", "reading batch 13"]
+    assert on_ranks(4, lambda world: entered(world, evaluated))[1] == [f"{each} of the evaluation" for each in batches]
+    found = on_ranks(4, lambda world: entered(world, recalibrated, 50))[1]
+    assert found == [f"{each} of the recalibration" for each in (*batches[:3], batches[3])]
+
+
 def failing(run, at, error):
     """`run` whose executor raises `error` at the batch `at`, and a later one at all batches after it."""
 

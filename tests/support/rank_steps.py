@@ -24,6 +24,16 @@ def spin() -> None:
         pass
 
 
+def evaluate(world, faulty: int) -> None:
+    """Share the batches of an evaluation, of which the rank at fault never gets its first."""
+    from ppema.distributed.shared_work import SharedWork
+
+    work = SharedWork(world, "the evaluation")
+    for _ in work.each(iter(spin, None) if world.ranks.rank == faulty else range(3)):
+        pass
+    work.gather(bytes)
+
+
 FAULTS = {
     "none": lambda: None,
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
@@ -57,7 +67,9 @@ def main() -> int:
                     print("the fault", flush=True)
                     if fault == "raising":
                         raise ValueError("a bad sample")
-                    FAULTS[fault]()
+                    FAULTS.get(fault, FAULTS["none"])()
+                if step == FAULT_STEP and fault == "evaluating":
+                    evaluate(world, faulty)
                 if fault == "slow":
                     world.meet(f"step {step}")
                 world.enter(f"running step {step}", together=True)

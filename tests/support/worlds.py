@@ -37,7 +37,7 @@ class _Table:
 class ThreadWorld(World):
     """The World of one thread. waits: what the rank waited for, in order.
 
-    sums: the number of elements of each sum, in order.
+    sums: the number of elements of each sum, in order. entered: its activities that have a limit, in order.
     """
 
     def __init__(self, ranks: Ranks, table: _Table):
@@ -45,6 +45,12 @@ class ThreadWorld(World):
         self._table = table
         self.waits: list[str] = []
         self.sums: list[int] = []
+        self.entered: list[str] = []
+
+    def enter(self, activity: str, *, slow: bool = False, together: bool = False) -> None:
+        """See `World.enter`."""
+        if not slow:
+            self.entered.append(activity)
 
     def meet(self, what: str) -> None:
         """See `World.meet`."""
