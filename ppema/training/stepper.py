@@ -175,6 +175,7 @@ class RankStepper(Stepper):
     """A Stepper of one rank. A run of the train program waits for the other ranks, which must be at the same step.
 
     A step of several micro-batches sums over the ranks once, with the last of them. A non-finite gradient is found there only.
+    The ranks meet before that, as one may have fallen behind by more than the 30 seconds that Paddle waits.
     """
 
     def __init__(self, run: TrainingRun, begun: Begun, asked: Callable[[], bool]):
@@ -224,7 +225,7 @@ class RankStepper(Stepper):
         measured = self._measures(state)
         made = self._made(measured)
         prepares = self._prepares(made)
-        if self._apart or prepares or not run.train_loader.quick:
+        if self._apart or prepares or micro_batch or not run.train_loader.quick:
             run.world.meet(f"step {state.step + 1}")
             self._apart = False
         run.world.enter(f"running step {state.step + 1}", slow=prepares, together=not prepares)

@@ -3,7 +3,8 @@
     trained_steps.py CONFIG FOLDER STEPS NAN [KEY=VALUE ...]
 
 NAN: "rank:step", where the first input of that rank becomes NaN in that step, from 0; "-" for none. Each rank writes digests of
-its state and the losses to FOLDER/<rank>.json; rank 0 also all floating-point arrays after each step to FOLDER/<step>.npz.
+its state, the losses, and what came after each meeting of the ranks to FOLDER/<rank>.json; rank 0 also all floating-point
+arrays after each step to FOLDER/<step>.npz.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def main(config: str, folder: str, steps: str, nan: str, *overrides: str) -> Non
     from ppema.training.stepper import RankStepper, Stepper
 
     run = prepare_training(load_config(config, list(overrides)))
-    ranks, said = run.world.ranks, {"digests": [], "losses": [], "skipped": []}
+    ranks, said = run.world.ranks, {"digests": [], "losses": [], "skipped": [], "met": []}
+    meet = run.world.meet
+    run.world.meet = lambda what: (said["met"].append(what), meet(what))
     with closing(run), paddle.static.scope_guard(run.scope):
         if run.world.alone:
             stepper = Stepper(run, Begun())

@@ -157,6 +157,9 @@ def test_a_bad_sample_of_one_rank_skips_the_step_on_all(tmp_path, accumulate):
     )
     assert [each["skipped"] for each in found.ranks] == [[False] * 3 + [True] + [False] * 2] * 2
     assert found.ranks[0]["digests"] == found.ranks[1]["digests"]
+    # In a step of several micro-batches, a slow rank may fall behind by more than gloo waits.
+    apart = range(1, 7) if accumulate > 1 else [1]
+    assert [each for each in found.ranks[0]["met"] if each.startswith("step ")] == [f"step {each}" for each in apart]
     before, after = found.arrays[2], found.arrays[3]
     assert all(np.array_equal(array, after[name]) for name, array in before.items() if "LearningRate" not in name)
     assert not np.array_equal(after["raw|conv2d_0.w_0"], found.arrays[4]["raw|conv2d_0.w_0"])
