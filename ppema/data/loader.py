@@ -16,7 +16,7 @@ from ppema.data.dataset import Dataset, check_dataset
 from ppema.data.fields import Field, check_finite
 from ppema.data.layout import STACKED, Layout
 from ppema.data.order import Plan
-from ppema.data.prefetch import Handover, never, prefetch
+from ppema.data.prefetch import Handover, at_once, never, prefetch
 from ppema.data.processes.pool import WorkerPool
 from ppema.data.processes.worker import Task
 from ppema.data.read import BatchReader
@@ -258,7 +258,11 @@ class Loader:
             self._pool = WorkerPool(task, self._workers, self.label)
         steps = range(start + (ranks.rank - start) % ranks.size, self.steps_per_epoch, ranks.size)
         read = functools.partial(self._read, epoch, steps, handover.closed)
-        return _at_once(read, handover) if self.quick else prefetch(read, handover, stopped)
+        return at_once(read, handover) if self.quick else prefetch(read, handover, stopped)
+
+    def abandon(self) -> None:
+        """End the epoch as the process is about to end: closing its iterator does not wait for a sample that is being read."""
+        self._handover.abandon()
 
     def close(self) -> None:
         """End the thread and the processes. Idempotent; a later `epoch` starts them again."""
@@ -283,17 +287,6 @@ class Loader:
         if self._plan.ranks.size == 1:
             return Batch(arrays, indices, step)
         return Batch(arrays, indices, step, self._plan.share_of(step), self._plan.size_of(step))
-
-
-def _at_once(make: Callable[[], Iterator[Batch]], handover: Handover[Batch]) -> Generator[Batch, None, None]:
-    """The items of `make()`, each made on request. Raises RuntimeError once `handover` is closed, as `prefetch` does."""
-    try:
-        for batch in make():
-            handover.check_open()
-            yield batch
-            handover.check_open()
-    finally:
-        handover.close()
 
 
 def _itself(dataset: Dataset) -> Dataset:

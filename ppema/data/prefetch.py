@@ -32,9 +32,13 @@ class Done:
 
 
 class Handover(Generic[T]):
-    """A queue of at most `depth` items from one thread to another. `close` wakes both threads and drops the items."""
+    """A queue of at most `depth` items from one thread to another. `close` wakes both threads and drops the items.
+
+    awaited: whether the reader waits for the other thread in the end.
+    """
 
     def __init__(self, depth: int = DEPTH):
+        self.awaited = True
         self._depth = depth
         self._items: deque[T | Done] = deque()
         self._changed = threading.Condition()
@@ -75,6 +79,11 @@ class Handover(Generic[T]):
             self._items.clear()
             self._changed.notify_all()
 
+    def abandon(self) -> None:
+        """Close it, and let the reader not wait for the other thread, which may hang."""
+        self.awaited = False
+        self.close()
+
 
 def prefetch(
     make: Callable[[], Iterator[T]], handover: Handover[T], stopped: Callable[[], bool] = never
@@ -86,18 +95,17 @@ def prefetch(
 
     When this generator ends, is closed or is collected, it closes `handover` and waits for the thread. The thread stops at the
     next item of `make()`, or earlier if `make()` checks `handover.closed()`. After JOIN_SECONDS the wait ends; the thread is a
-    daemon, so it does not keep the process alive. There is no wait after a signal or GivenUp, because the thread may hang.
+    daemon, so it does not keep the process alive. There is no wait after a signal or GivenUp, because the thread may hang, and
+    none after `handover.abandon()`.
     """
     thread = threading.Thread(target=_fill, args=(make, handover), name="ppema-prefetch", daemon=True)
     thread.start()
-    hangs = False
 
     def following() -> T | Done:
-        nonlocal hangs
         try:
             return handover.get(stopped)
         except (GivenUp, KeyboardInterrupt, SystemExit):
-            hangs = True
+            handover.abandon()
             raise
 
     try:
@@ -108,8 +116,19 @@ def prefetch(
     finally:
         handover.close()
         # The garbage collector may close this generator in any thread.
-        if not hangs and thread is not threading.current_thread():
+        if handover.awaited and thread is not threading.current_thread():
             thread.join(JOIN_SECONDS)
+
+
+def at_once(make: Callable[[], Iterator[T]], handover: Handover[T]) -> Generator[T, None, None]:
+    """The items of `make()`, each made on request. Raises RuntimeError once `handover` is closed, as `prefetch` does."""
+    try:
+        for item in make():
+            handover.check_open()
+            yield item
+            handover.check_open()
+    finally:
+        handover.close()
 
 
 def _fill(make: Callable[[], Iterator[T]], handover: Handover[T]) -> None:

@@ -91,6 +91,10 @@ class Recalibrator:
             warn(f"the recalibration of {weights!r} leaves out {len(left_out)} of {most} batches: {left_out[min(left_out)]}")
         return measured
 
+    def abandon(self) -> None:
+        """As `Loader.abandon`."""
+        self._loader.abandon()
+
     def close(self) -> None:
         """Close the loader."""
         self._loader.close()

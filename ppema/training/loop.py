@@ -173,6 +173,8 @@ class Trainer:
             except GivenUp:
                 course.stop()
             except (DataError, FailedBatchError, PeerError) as error:
+                if isinstance(error, PeerError):
+                    run.abandon()
                 saved = course.break_off(error)
                 if saved is None:
                     raise

@@ -113,3 +113,22 @@ def test_a_handover_closed_from_elsewhere_is_no_silent_end():
     with pytest.raises(RuntimeError, match="this epoch is over"):
         next(items)
     assert threads() == []
+
+
+def test_an_abandoned_thread_is_not_waited_for():
+    read = threading.Event()
+
+    def make():
+        yield 0
+        read.wait(4)
+        yield 1
+
+    handover = Handover()
+    items = prefetch(make, handover)
+    assert next(items) == 0
+    begin = time.monotonic()
+    handover.abandon()
+    items.close()
+    assert time.monotonic() - begin < 2
+    read.set()
+    assert settled(lambda: threads() == [])

@@ -12,6 +12,7 @@ import multiprocessing
 import pickle
 import signal
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -181,8 +182,9 @@ def _end(workers: list[Worker]) -> None:
         worker.pipe.close()
         # Workers ignore SIGTERM, and hold nothing that could be lost.
         worker.process.kill()
+    end = time.monotonic() + END_SECONDS
     for worker in workers:
         # A process that waits for a broken disk outlives its kill.
-        worker.process.join(END_SECONDS)
+        worker.process.join(max(0.0, end - time.monotonic()))
         for slot in worker.slots:
             slot.close()
