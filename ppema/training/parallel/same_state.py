@@ -14,8 +14,9 @@ from ppema.ir import scope
 from ppema.training.setup import TrainingRun
 from ppema.version import VERSION
 
-# Keys that concern one machine, or the first rank alone.
-_OF_MACHINE = ("output", "init_from", "board", "runtime.threads", "runtime.device", "runtime.executor", "runtime.rank_patience")
+# Keys that concern one machine, or the first rank alone. All ranks wait for the pictures of `board`.
+_OF_FIRST = ("output", "init_from", "board.histograms", "board.confusion")
+_OF_MACHINE = (*_OF_FIRST, "runtime.threads", "runtime.device", "runtime.executor", "runtime.rank_patience")
 # Keys of a data set that say where its files are.
 _PLACES = ("path", "root", "folder", "images", "labels", "workers")
 
