@@ -6,7 +6,6 @@ import hashlib
 import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import paddle
 from paddle.base import libpaddle
 
-from ppema.errors import SetupError, one_line
+from ppema.errors import SetupError
 from ppema.ir.native.processor import features
 
 ROOM = Path(__file__).parent
@@ -25,10 +24,12 @@ _IDENTIFYING = 1 << 16
 
 @dataclass(frozen=True)
 class Compiler:
-    """command: a compiler, maybe with a launcher and options. version: its own words. march: the processor that it is for."""
+    """command: a compiler, maybe with a launcher and options. programs: a text that differs for other programs of these names.
+    march: the processor that it is for.
+    """
 
     command: Sequence[str]
-    version: str
+    programs: str
     march: str
 
     def compiling(self, source: Path, result: Path) -> list[str]:
@@ -60,20 +61,20 @@ class Compiler:
         """A key of everything that the result depends on."""
         source, result = Path("source"), Path("result")
         commands = [*self.compiling(source, result), *self.linking([result], result)]
-        return digest([paddle_build(), self.version, features(), *commands])
+        return digest([paddle_build(), self.programs, features(), *commands])
 
 
 def find_compiler(march: str = NATIVE) -> Compiler:
-    """The compiler of $CXX or of the system. Raises SetupError if there is none or it cannot run."""
+    """The compiler of $CXX or of the system. Raises SetupError if there is none."""
     # CXX may include a launcher and options, as in make: "ccache g++".
     command = _words(os.environ.get("CXX", "")) or list(filter(shutil.which, ("g++", "c++")))[:1]
     if not command:
         raise SetupError("there is no C++ compiler (g++)")
-    try:
-        version = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60).stdout
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SetupError(f"{shlex.join(command)} can not be run: {one_line(error)}") from error
-    return Compiler(command, version, march)
+    if shutil.which(command[0]) is None:
+        raise SetupError(f"{shlex.join(command)} can not be run: there is no program {command[0]}")
+    # To ask a compiler for its version would take longer than anything else that a start does for the operations.
+    programs = [os.stat(program) for word in command if (program := shutil.which(word))]
+    return Compiler(command, " ".join(f"{each.st_size} {each.st_mtime_ns}" for each in programs), march)
 
 
 def paddle_libraries() -> list[Path]:

@@ -62,5 +62,5 @@ def _sweep(folder: Path) -> None:
 
 
 def _first_error(output: str) -> str:
-    lines = [line for line in output.splitlines() if "error" in line] or output.splitlines()[-1:] or ["it said nothing"]
+    lines = [line for line in output.splitlines() if "error" in line] or output.splitlines()[-1:] or ["without output"]
     return lines[0]
