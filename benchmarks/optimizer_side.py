@@ -14,6 +14,7 @@ from ppema.config import Config
 from ppema.config.horizon import Horizon
 from ppema.data.sets.synthetic import synthetic
 from ppema.ir import backend
+from ppema.ir.native import why_missing
 from ppema.optimizers.optimizer import build_lr
 from ppema.passes.target import Pass, TrainProgram, apply_passes
 from ppema.programs.build import training_step
@@ -76,6 +77,7 @@ def optimize(
     with backend().fresh_names(), paddle.static.program_guard(made.main, made.startup):
         apply_passes(made, [GivenPass(each.optimizer) if isinstance(each, BackwardPass) else each for each in passes])
     assert made.guard is not None, "every training step has a FinitePass"
+    assert made.fusion is not None or why_missing() is not None, "Paddle's own operations would be measured"
     scope, fetch = paddle.static.Scope(), [made.guard.finite]
     executor = Executor(paddle.CPUPlace(), scope)
     feed = {field.name: array for field, array in zip(batch.fields, batch.arrays, strict=True)}

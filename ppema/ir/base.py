@@ -8,7 +8,7 @@ The variables of a scope are names and arrays on both versions (`scope.py`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from ppema.ir.elements import (
     TestSwitches,
     Variable,
 )
-from ppema.ir.updates.update import Update
+from ppema.ir.updates.update import OptimizerUpdate, Update
 
 
 class Runner(Protocol):
@@ -186,10 +186,10 @@ class IR(Protocol):
         """
         ...
 
-    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[Sequence[Gradient]], None]:
-        """A function that appends `optimizer`'s update to the current block of `main`, which may be that of a branch.
+    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> OptimizerUpdate:
+        """What appends `optimizer`'s update to the current block of `main`, which may be that of a branch.
 
-        The function takes `gradients`, or other gradients of the same parameters. The optimizer's state, the learning rate
+        It takes `gradients`, or other gradients of the same parameters. The optimizer's state, the learning rate
         included, is in the outermost block, where executors and `state_names` find it. Raises ConfigError if a gradient is
         sparse and the optimizer does not support that.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -30,7 +30,7 @@ from ppema.ir.kinds import keeps_master_weights
 from ppema.ir.plain import Plain
 from ppema.ir.sparse import rows_of
 from ppema.ir.updates import updates_legacy
-from ppema.ir.updates.update import Update
+from ppema.ir.updates.update import OptimizerUpdate, Update
 
 _BATCH_NORMS = ("batch_norm", "sync_batch_norm")
 # Optimizers that take sparse gradients. Measured: all others fail at the first step, and AdamW ends the process.
@@ -210,7 +210,7 @@ class Legacy:
             copies.append(copy)
         return copies
 
-    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[Sequence[Gradient]], None]:
+    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> OptimizerUpdate:
         sparse = [parameter.name for parameter, gradient in gradients if _is_sparse(gradient)]
         if sparse and type(optimizer).__name__ not in _TAKE_SPARSE:
             known = ", ".join(_TAKE_SPARSE)
@@ -227,7 +227,7 @@ class Legacy:
             for _, gradient in gradients:
                 gradient.block = outer
 
-        return update
+        return OptimizerUpdate(optimizer, update)
 
     def gradient_values(self, gradient: Variable, *, merged: bool = False) -> Variable:
         return rows_of(gradient, merged) if _is_sparse(gradient) else gradient

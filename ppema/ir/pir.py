@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -46,7 +46,7 @@ from ppema.ir.plain import Plain
 from ppema.ir.quicken import quicken
 from ppema.ir.sparse import rows_of
 from ppema.ir.updates import updates_pir
-from ppema.ir.updates.update import Update
+from ppema.ir.updates.update import OptimizerUpdate, Update
 
 _BATCH_NORMS = ("pd_op.batch_norm_", "pd_op.sync_batch_norm_")
 _ops: Any = _C_ops  # Any, as the stubs lack custom operators and optional arguments
@@ -240,7 +240,7 @@ class Pir:
                     op.operand(0).set_source(paddle.logical_and(op.operand_source(0), copied))
         return list(copies.values())
 
-    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> Callable[[Sequence[Gradient]], None]:
+    def update_of(self, main: Program, optimizer: Any, gradients: Sequence[Gradient]) -> OptimizerUpdate:
         # Created here and not in the branch: variables would be declared there, and the executor would not find the rate.
         optimizer._create_global_learning_rate()
         optimizer._create_accumulators(main.global_block(), [parameter for parameter, _ in gradients])
@@ -249,7 +249,7 @@ class Pir:
             # As in `minimize`: `apply_gradients` would sort them, and clipping would sum the squares in another order.
             optimizer._apply_optimize(None, None, list(gradients))
 
-        return update
+        return OptimizerUpdate(optimizer, update)
 
     def gradient_values(self, gradient: Variable, *, merged: bool = False) -> Variable:
         return rows_of(gradient, merged) if gradient.is_selected_row_type() else gradient

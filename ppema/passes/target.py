@@ -48,7 +48,7 @@ class TrainProgram:
     reduction: the sums over ranks. None: one process trains.
     scaled: the loss times its scale, whose gradients are built. None: those of `loss` are.
     gradients: (parameter, gradient) in the optimizer's order.
-    minimize: appends the optimizer's update by given gradients. own_update: the same as `BackwardPass` set it.
+    minimize: appends the optimizer's update by given gradients.
     when: bool of one element, True in a run of `main` that is an optimizer step. None: every run is a step.
     guard: reports whether a run was skipped. None: no run is skipped.
     gate: set by a pass whose branch encloses all that later passes append. It is called with a function that appends it.
@@ -74,7 +74,6 @@ class TrainProgram:
     scaled: Variable | None = None
     gradients: list[Gradient] = field(default_factory=list)
     minimize: Callable[[Sequence[Gradient]], None] | None = None
-    own_update: Callable[[Sequence[Gradient]], None] | None = None
     when: Variable | None = None
     guard: Guard | None = None
     gate: Gate | None = None

@@ -20,7 +20,7 @@ from ppema.passes.accumulation import Accumulation
 from ppema.passes.average import Average
 from ppema.passes.ema import EmaPass, UpdatePass
 from ppema.passes.finite import FinitePass
-from ppema.passes.fused.fuse import CLIPPED_MEANS, FusePass
+from ppema.passes.fused.fuse import FusePass
 from ppema.passes.groups import GroupsPass
 from ppema.passes.guard import Guard
 from ppema.passes.loss_scaling.loss_scale import LossScale
@@ -103,18 +103,13 @@ def _fuse(config: Config, optimizer: Any, switches: Sequence[Pass], measured: bo
     """The pass that decides about one operation for the step. Operations after it need a branch in a skipped run."""
     own = {each.after for each in config.passes}
     needs = {
-        CLIPPED_MEANS: config.train.accumulate > 1 and config.optimizer.clip_value is not None,
         "the norms": measured,
         "overwriting": bool(switches),
         "a pass of yours": "averages" in own,
     }
     branch = next((what for what, holds in needs.items() if holds), None)
-    hindrance = None
-    if "optimize" in own:
-        hindrance = "a pass of yours comes after the optimizer"
-    elif branch is not None and not config.averages and isinstance(optimizer, paddle.optimizer.SGD):
-        hindrance = "SGD has no state, and there is no average"
-    return FusePass(optimizer, hindrance, branch)
+    hindrance = "a pass of yours comes after the optimizer" if "optimize" in own else None
+    return FusePass(optimizer, hindrance, branch, config.optimizer.clip_value is not None, bool(config.averages))
 
 
 def micro_batch(passes: Sequence[Pass]) -> list[Pass]:

@@ -80,7 +80,6 @@ class BackwardPass(Pass):
             if not target.gradients:
                 raise ConfigError.of("there is nothing to train: the loss depends on no trainable parameter of the model")
             target.minimize = target.ir.update_of(target.main, self.optimizer, target.gradients)
-            target.own_update = target.minimize
         reached = {each.name for each, _ in target.gradients}
         unreached = [self.places.get(name, name) for name in trainable if name not in reached]
         if not unreached:

@@ -27,7 +27,9 @@ def why_unknown(optimizer: Any, gradients: Sequence[Gradient]) -> str | None:
     option = next((each for each in _OPTIONS if getattr(optimizer, each, None)), None)
     if option is not None:
         return f"{kind.__name__} has {option.removeprefix('_')}"
-    if not all(isinstance(getattr(optimizer, each, 0.0), float) for each in ("_beta1", "_beta2", "_epsilon", "_weight_decay")):
+    if not all(
+        isinstance(getattr(optimizer, each, 0.0), int | float) for each in ("_beta1", "_beta2", "_epsilon", "_weight_decay")
+    ):
         return f"{kind.__name__} has variables for its numbers"
     if getattr(optimizer, "_rescale_grad", 1.0) != 1.0:
         return f"{kind.__name__} has rescale_grad"

@@ -1,12 +1,24 @@
-"""`Update`, one operation of an optimizer."""
+"""`OptimizerUpdate`, all operations of an optimizer in a step, and `Update`, one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ppema.ir.elements import Variable
+from ppema.ir.elements import Gradient, Variable
+
+
+@dataclass(frozen=True)
+class OptimizerUpdate:
+    """Appends the update of an optimizer of Paddle, as `IR.update_of` makes it."""
+
+    optimizer: Any
+    append: Callable[[Sequence[Gradient]], None]
+
+    def __call__(self, gradients: Sequence[Gradient]) -> None:
+        """Append the update by `gradients` to the current block."""
+        self.append(gradients)
 
 
 @dataclass(frozen=True)

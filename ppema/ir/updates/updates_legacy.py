@@ -61,6 +61,8 @@ def _without_decay(update: Update, writers: dict[str, list[Any]], dead: list[Any
     scale = writers[terms[0]][-1] if len(terms) == 1 and writers[terms[0]] else None
     if scale is None or scale.type != "scale" or scale.input("X") != [update.parameter.name] or scale.attr("bias") != 0:
         return update
+    if not (_unread(scale, terms[0], [sum_]) and _unread(sum_, name, dead)):
+        return update
     writers[name].pop()
     dead += [sum_, scale]
     return replace(update, numbers=(scale.attr("scale"), *update.numbers[1:]))
@@ -71,9 +73,17 @@ def _without_factor(update: Update, writers: dict[str, list[Any]], dead: list[An
     name = update.gradient.name
     if not writers[name] or writers[name][-1].type != "elementwise_mul" or writers[name][-1].input("X") != [name]:
         return update
-    product = writers[name].pop()
+    product = writers[name][-1]
     factor = product.block._var_recursive(product.input("Y")[0])
-    if list(factor.shape) not in ([], [1]):
+    if list(factor.shape) not in ([], [1]) or not _unread(product, name, dead):
         return update
+    writers[name].pop()
     dead.append(product)
     return replace(update, factor=factor)
+
+
+def _unread(writer: Any, name: str, apart: Sequence[Any]) -> bool:
+    """Whether no operation after `writer` in its block reads the variable `name`, apart from those named."""
+    operations = writer.block.ops
+    later = operations[operations.index(writer) + 1 :]
+    return not any(name in op.input_arg_names for op in later if op not in apart)

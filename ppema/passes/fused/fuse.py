@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import paddle
+
 from ppema.ir import NativeOp, Variable
 from ppema.ir.native import why_missing
 from ppema.ir.updates.fusable import clips, same, why_unknown
+from ppema.ir.updates.update import OptimizerUpdate
 from ppema.passes.fused.ema_native import inputs_of
 from ppema.passes.fused.fusion import Fusion
 from ppema.passes.target import Pass, TrainProgram
-
-# A clip takes the means over the runs of a step, which only its last run computes.
-CLIPPED_MEANS = "clipping after accumulation"
 
 
 @dataclass(frozen=True)
@@ -25,30 +25,43 @@ class FusePass(Pass):
     operations for the update away again, and `UpdatePass` appends ppema's, which has the same variables and the same bits.
 
     optimizer: of the config. hindrance: why there is no fusion, in a few words; None: the optimizer and its gradients decide.
-    branch: what needs a branch that a skipped run does not take, in a few words; None: nothing does.
+    branch: what needs a branch that a skipped run does not take, in a few words; None: nothing that FusePass can not see does.
+    clip_value: whether OptimizePass clips by value. averages: whether there are any.
     """
 
     name: ClassVar[str] = "fuse"
     optimizer: Any
     hindrance: str | None = None
     branch: str | None = None
+    clip_value: bool = False
+    averages: bool = True
 
     def apply(self, target: TrainProgram) -> str:
         """Set `target.fusion`."""
-        reason = self.hindrance
-        if target.minimize is not target.own_update:
-            reason = reason or "a pass of yours replaces the update"
-        if target.when is not None:
-            reason = reason or "not every run is a step"
-        reason = reason or why_missing() or why_unknown(self.optimizer, target.gradients)
+        reason = self.hindrance or _changed(target, self.optimizer) or why_missing()
+        reason = reason or why_unknown(self.optimizer, target.gradients)
+        branch = self.branch
+        if target.accumulation is not None and (self.clip_value or clips(self.optimizer)):
+            # A clip takes the means over the runs of a step, which only its last run computes.
+            branch = branch or "clipping after accumulation"
+        if branch is not None and not self.averages and isinstance(self.optimizer, paddle.optimizer.SGD):
+            reason = reason or "SGD has no state, and there is no average"
         if reason is not None:
             return f"no: {reason}"
-        branch = self.branch
-        if target.accumulation is not None and clips(self.optimizer):
-            branch = branch or CLIPPED_MEANS
         target.fusion = Fusion(gated=branch is None)
         where = "without a branch" if branch is None else f"in a branch, for {branch}"
         return f"optimizer and averages in one C++ operation, {where}"
+
+
+def _changed(target: TrainProgram, optimizer: Any) -> str | None:
+    """What a pass of the user has changed, so that a step is not one update by `optimizer` any more. None: nothing."""
+    if target.when is not None:
+        return "not every run is a step"
+    if not isinstance(target.minimize, OptimizerUpdate) or target.minimize.optimizer is not optimizer:
+        return "a pass of yours replaces the update"
+    trained = {name for operation in target.ir.operations(target.main) for name in operation.trains}
+    twice = sorted(trained & {parameter.name for parameter, _ in target.gradients})
+    return f"an operation before the optimizer trains {twice[0]}" if twice else None
 
 
 def append_step(target: TrainProgram) -> str:

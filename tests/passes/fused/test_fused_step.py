@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import paddle
 import pytest
@@ -11,6 +13,7 @@ from ppema.averaging.rule import Rule
 from ppema.ir import backend, scope
 from ppema.ir.native import origin, why_missing
 from ppema.ir.updates.fusable import why_unknown
+from ppema.ir.updates.update import OptimizerUpdate
 from ppema.passes.accumulate import AccumulatePass, StepPass
 from ppema.passes.accumulation import feed_of
 from ppema.passes.ema import EmaPass, UpdatePass
@@ -182,6 +185,14 @@ def test_a_step_of_several_runs_has_the_bits_of_the_one_by_paddle(name, branch):
     assert fused.reports["fuse"].endswith(branch)
 
 
+def test_sgd_without_averages_in_a_branch_is_left_to_paddle():
+    """The operation would write no variable but weights there, which Paddle does not see as an effect."""
+    optimizer = functools.partial(paddle.optimizer.SGD, rate(), grad_clip=paddle.nn.ClipGradByGlobalNorm(0.1))
+    trained = Trained(optimizer, {"averages": False}, [], every=3)
+    assert trained.reports["fuse"] == "no: SGD has no state, and there is no average"
+    trained.run(range(4))
+
+
 def test_a_loss_scale_is_adjusted_without_a_branch():
     pair = [Trained(OPTIMIZERS["momentum"], fuse, AVERAGES[:1], scaled=True) for fuse in (None, {})]
     assert visible(pair[0].run(range(12))) == visible(pair[1].run(range(12)))
@@ -239,8 +250,19 @@ def test_what_the_operation_does_not_know_is_left_to_paddle(optimizer, reason):
             assert why_unknown(own, [(w, x), (w, x)]) == "a weight has two gradients"
             assert why_unknown(own, [(w, x), (v, paddle.static.data("y", [2], "float64"))]) == f"{v.name} is not float32"
             return
-        target.gradients = [(w, x)]
+        target.gradients, target.minimize = [(w, x)], OptimizerUpdate(own, list)
         assert FusePass(own).apply(target) == f"no: {reason}"
         target.minimize = target.gradients.append
         assert FusePass(own).apply(target) == "no: a pass of yours replaces the update"
+        assert target.fusion is None
+
+
+def test_a_weight_that_another_operation_trains_is_left_to_paddle():
+    main = paddle.static.Program()
+    with paddle.static.program_guard(main, paddle.static.Program()), paddle.utils.unique_name.guard():
+        w = paddle.static.create_parameter([2], "float32")
+        target, own = TrainProgram(main, paddle.static.default_startup_program(), paddle.mean(w)), paddle.optimizer.SGD(0.1)
+        BackwardPass(own).apply(target)
+        target.minimize(target.gradients)
+        assert FusePass(own).apply(target) == f"no: an operation before the optimizer trains {w.name}"
         assert target.fusion is None
