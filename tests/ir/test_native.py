@@ -46,6 +46,9 @@ class Moving:
             self._executor.run(self.main)
         return values
 
+    def counts(self) -> list[int]:
+        return [scope.get(self.scope, each.count).item() for each in self.averages.values()]
+
     def shadow(self, average: str, name: str) -> np.ndarray:
         return scope.get(self.scope, self.averages[average].shadow_of[name])
 
@@ -149,7 +152,9 @@ def test_tensors_of_another_form_are_refused(name, other):
     moving = Moving(all=(list(SHAPES), Rule(Constant(0.9))))
     rng = np.random.default_rng(0)
     moving.step(rng)
+    before = moving.counts()
     scope.tensor(moving.scope, name).set(other, paddle.CPUPlace())
     with pytest.raises(Exception, match="a weight and its average differ in type or size: one of them was set to another"):
         with paddle.static.scope_guard(moving.scope):
             moving._executor.run(moving.main)
+    assert moving.counts() == before

@@ -1,5 +1,6 @@
 """ppema's own operations in C++. The installed wheel carries them, or the first use compiles them into the user's cache.
 
+    ppema_step: one update of weights, the optimizer's accumulators, and averages (step.cc)
     ppema_average: one update of several averages (average.cc)
     ppema_finite: whether all numbers of each of several tensors are finite (finite.cc)
     ppema_norm, ppema_norms: the norms of a step's gradients, and of its weights and their change (norms.cc)

@@ -28,9 +28,13 @@ std::vector<Tensor> update_averages(const std::vector<Tensor>& values, std::vect
                                     const std::vector<std::string>& decays) {
   std::vector<const Tensor*> all;
   for (const Tensor& value : values) all.push_back(&value);
-  const bool happens = !conditional || *scalars[0].data<bool>();
-  const int64_t* end = layout.data() + layout.size();
-  averages::Averages(all, state.data(), scalars.data() + conditional, happens, layout.data(), end, decays).update();
+  Reader<Tensor> own(state);
+  Reader<const Tensor> given(scalars);
+  const bool happens = !conditional || *given.take()->data<bool>();
+  averages::Averages averages(all, own, given, happens, Reader<const int64_t>(layout), decays);
+  own.check_end();
+  averages.count();
+  averages.update();
   return {};
 }
 

@@ -2,16 +2,15 @@
 
 #pragma once
 
-#include <omp.h>
-
-#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "blocks.h"
 #include "expression.h"
 #include "paddle/phi/api/all.h"
+#include "reader.h"
 #include "require.h"
 
 namespace averages {
@@ -19,10 +18,6 @@ namespace averages {
 using paddle::DataType;
 using paddle::Tensor;
 
-// Elements per block. A block stays in the first-level cache while all averages use it, so values are read once.
-constexpr int64_t kBlock = 2048;
-// Number of elements below which threads cost more than they save.
-constexpr int64_t kWorthThreads = 1 << 15;
 // The numbers in `layout` for each average, before its indices. The last of them is the number of indices.
 constexpr int kFields = 5;
 
@@ -84,41 +79,43 @@ inline bool has_average(DataType type) {
 
 inline DataType shadow_type(DataType type) { return type == DataType::FLOAT64 ? type : DataType::FLOAT32; }
 
-inline void follow_range(const std::vector<Value>& values, int64_t begin, int64_t end) {
-  const auto starts_after = [](int64_t place, const Value& value) { return place < value.begin; };
-  auto value = std::upper_bound(values.begin(), values.end(), begin, starts_after) - 1;
-  while (begin < end) {
-    while (begin >= value->begin + value->size) ++value;
-    const int64_t offset = begin - value->begin;
-    const int64_t size = std::min({kBlock, end - begin, value->size - offset});
-    const void* data = value->data;
-    const std::vector<Follower>& followers = value->followers;
-    switch (value->type) {
-      case DataType::FLOAT32: follow_block<float, float>(data, followers, offset, size); break;
-      case DataType::FLOAT64: follow_block<double, double>(data, followers, offset, size); break;
-      case DataType::FLOAT16: follow_block<phi::dtype::float16, float>(data, followers, offset, size); break;
-      case DataType::BFLOAT16: follow_block<phi::dtype::bfloat16, float>(data, followers, offset, size); break;
-      default: break;  // excluded by has_average
-    }
-    begin += size;
+inline void follow_block(const Value& value, int64_t offset, int64_t size) {
+  const void* data = value.data;
+  const std::vector<Follower>& followers = value.followers;
+  switch (value.type) {
+    case DataType::FLOAT32: follow_block<float, float>(data, followers, offset, size); break;
+    case DataType::FLOAT64: follow_block<double, double>(data, followers, offset, size); break;
+    case DataType::FLOAT16: follow_block<phi::dtype::float16, float>(data, followers, offset, size); break;
+    case DataType::BFLOAT16: follow_block<phi::dtype::bfloat16, float>(data, followers, offset, size); break;
+    default: break;  // excluded by has_average
   }
 }
 
-// One update of all averages. The decays that are due are evaluated here, and the counts grow; `update` follows the values.
+// One update of all averages: `count` it, then `update` the averages, or let them follow their values block by block.
 class Averages {
  public:
+  // Evaluates the decays that are due. Raises an exception, before anything changes, if variables do not fit.
+  //
   // values: of all averages. state: of the first average on. inputs: the decays that are "input". happens: whether this run is
   // a step; otherwise nothing changes. layout, decays: as in average.cc.
-  Averages(std::vector<const Tensor*> values, Tensor* state, const Tensor* inputs, bool happens, const int64_t* layout,
-           const int64_t* end, const std::vector<std::string>& decays)
-      : tensors_(std::move(values)), state_(state), input_(inputs), happens_(happens), parts_(layout), end_(end) {
-    for (size_t i = 0; i < decays.size(); ++i) parts_ += kFields + parts_[kFields - 1];
-    for (const std::string& decay : decays) layout = add(layout, decay);
+  Averages(std::vector<const Tensor*> values, Reader<Tensor>& state, Reader<const Tensor>& inputs, bool happens,
+           Reader<const int64_t> layout, const std::vector<std::string>& decays)
+      : tensors_(std::move(values)), parts_(layout) {
+    for (size_t i = 0; i < decays.size(); ++i) parts_.take(parts_.take(kFields)[kFields - 1]);
+    for (const std::string& decay : decays) add(layout, decay, state, inputs, happens);
   }
 
   // The averages that follow a value in this update.
   const std::vector<Follower>* followers(size_t value) const {
     return values_.empty() || values_[value].followers.empty() ? nullptr : &values_[value].followers;
+  }
+
+  // Set the counts and the weights.
+  void count() {
+    for (const Counted& each : counted_) {
+      *each.count = each.steps;
+      *each.weight = each.new_weight;
+    }
   }
 
   // Update the averages of all values but the first ones, which `skipped` counts.
@@ -132,66 +129,65 @@ class Averages {
       total += value.size;
       due.push_back(std::move(value));
     }
-    if (total < kWorthThreads) {
-      follow_range(due, 0, total);
-      return;
-    }
-    // Threads share the elements, not the tensors: one tensor may hold most of the elements.
-#pragma omp parallel
-    {
-      const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-      follow_range(due, total * thread / threads, total * (thread + 1) / threads);
-    }
+    blocks::for_each(due, [](const Value& value, int64_t offset, int64_t size) { follow_block(value, offset, size); });
   }
 
  private:
+  struct Counted {
+    int64_t* count;
+    double* weight;
+    int64_t steps;
+    double new_weight;
+  };
+
   // Not before an average is due: between two updates this takes longer than all else.
   void read_values() {
-    const int64_t* part = parts_;
-    const bool whole = part == end_;
+    Reader<const int64_t> parts = parts_;
+    const bool whole = parts.at_end();
     values_.reserve(tensors_.size());
     for (const Tensor* tensor : tensors_) {
       require(has_average(tensor->dtype()), "a weight is of a type that has no average");
-      const int64_t begin = whole ? 0 : *part++, size = whole ? tensor->numel() : *part++;
+      const int64_t begin = whole ? 0 : *parts.take(), size = whole ? tensor->numel() : *parts.take();
       require(begin + size <= tensor->numel(), "a weight is smaller than the part of it that is averaged");
       const char* data = static_cast<const char*>(tensor->data()) + begin * phi::SizeOf(tensor->dtype());
       values_.push_back({data, tensor->dtype(), 0, size, {}});
     }
+    parts.check_end();
   }
 
-  const int64_t* add(const int64_t* field, const std::string& decay) {
-    const int64_t first = *field++, every = *field++;
-    const bool bias_correction = *field++, compensated = *field++;
-    const int64_t covered = *field++;
-    int64_t* count = state_[next_state_].data<int64_t>();
-    double* weight = state_[next_state_ + 1].data<double>();
-    const size_t shadows = next_state_ + 2, rests = shadows + covered;
-    next_state_ = rests + (compensated ? covered : 0);
-    const bool given = decay == "input";
-    const double* input = given ? (input_++)->data<double>() : nullptr;
+  void add(Reader<const int64_t>& layout, const std::string& decay, Reader<Tensor>& state, Reader<const Tensor>& inputs,
+           bool happens) {
+    const int64_t* fields = layout.take(kFields);
+    const int64_t first = fields[0], every = fields[1], covered = fields[4];
+    const bool bias_correction = fields[2], compensated = fields[3];
+    const int64_t* indices = layout.take(covered);
+    int64_t* count = state.take()->data<int64_t>();
+    double* weight = state.take()->data<double>();
+    Tensor *shadows = state.take(covered), *rests = state.take(compensated ? covered : 0);
+    const double* input = decay == "input" ? inputs.take()->data<double>() : nullptr;
+    if (!happens) return;
 
-    const int64_t step = *count + (happens_ ? 1 : 0);
-    *count = step;
+    const int64_t steps = *count + 1;
+    counted_.push_back({count, weight, steps, *weight});
     // With bias correction the very first step is due too, since the shadow is still empty.
-    const bool due = happens_ && (step % every == 0 || (bias_correction && step == 1));
-    if (due) {
-      const int64_t since = step - first;
-      double alpha = 1;
-      if (since < 0) {
-        *weight = 0;  // until the average begins, updates set the shadow to the value
-      } else {
-        const double d = given ? *input : evaluate(decay, static_cast<double>(since));
-        *weight = bias_correction ? d * *weight + (1 - d) : 1;
-        alpha = (1 - d) / *weight;
-      }
-      if (values_.empty()) read_values();
-      for (int64_t i = 0; i < covered; ++i) {
-        Value& value = values_[field[i]];
-        void* rest = compensated ? follows(value, state_[rests + i]) : nullptr;
-        value.followers.push_back({follows(value, state_[shadows + i]), rest, alpha});
-      }
+    if (steps % every != 0 && !(bias_correction && steps == 1)) return;
+    double& new_weight = counted_.back().new_weight;
+    double alpha = 1;
+    const int64_t since = steps - first;
+    if (since < 0) {
+      new_weight = 0;  // until the average begins, updates set the shadow to the value
+    } else {
+      const double d = input != nullptr ? *input : evaluate(decay, static_cast<double>(since));
+      new_weight = bias_correction ? d * *weight + (1 - d) : 1;
+      alpha = (1 - d) / new_weight;
     }
-    return field + covered;
+    if (values_.empty()) read_values();
+    for (int64_t i = 0; i < covered; ++i) {
+      require(indices[i] >= 0 && indices[i] < static_cast<int64_t>(values_.size()), "an average has a value that is not given");
+      Value& value = values_[indices[i]];
+      void* rest = compensated ? follows(value, rests[i]) : nullptr;
+      value.followers.push_back({follows(value, shadows[i]), rest, alpha});
+    }
   }
 
   // The memory of a shadow or rest. Users may set variables of the scope to other tensors than the program declares.
@@ -202,13 +198,9 @@ class Averages {
   }
 
   const std::vector<const Tensor*> tensors_;
-  Tensor* const state_;
-  const Tensor* input_;
-  const bool happens_;
-  const int64_t* parts_;
-  const int64_t* const end_;
-  size_t next_state_ = 0;
+  Reader<const int64_t> parts_;  // of values, if only parts of them are averaged
   std::vector<Value> values_;
+  std::vector<Counted> counted_;
 };
 
 }  // namespace averages

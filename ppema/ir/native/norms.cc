@@ -29,7 +29,7 @@ constexpr int64_t kLanes = 16;
 
 // Σ value(i)² for i in [0, size).
 template <typename Value>
-double squares(int64_t size, Value value) {
+double sum_of_squares(int64_t size, Value value) {
   double lanes[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {
@@ -58,10 +58,10 @@ struct Block {
 template <typename T>
 void sum(Block& block) {
   const T* data = static_cast<const T*>(block.data) + block.offset;
-  block.of_values = squares(block.size, [data](int64_t i) { return static_cast<double>(data[i]); });
+  block.of_values = sum_of_squares(block.size, [data](int64_t i) { return static_cast<double>(data[i]); });
   if (block.before == nullptr) return;
   const T* before = static_cast<const T*>(block.before) + block.offset;
-  block.of_changes = squares(
+  block.of_changes = sum_of_squares(
       block.size, [data, before](int64_t i) { return static_cast<double>(data[i]) - static_cast<double>(before[i]); });
 }
 
@@ -90,7 +90,9 @@ struct Sums {
 
 Sums sum_all(std::vector<Block>& blocks) {
   const int64_t count = static_cast<int64_t>(blocks.size());
-#pragma omp parallel for schedule(static) if (count * kBlock > kWorthThreads)
+  int64_t total = 0;
+  for (const Block& block : blocks) total += block.size;
+#pragma omp parallel for schedule(static) if (total >= kWorthThreads)
   for (int64_t i = 0; i < count; ++i) sum_block(blocks[i]);
   Sums sums;
   for (const Block& block : blocks) {

@@ -2,7 +2,7 @@
 //
 // Paddle's are Eigen's `x.square().sum()` (paddle/phi/kernels/funcs/squared_l2_norm.h; Eigen's InnerMostDimReducer): a range is
 // halved until it is a leaf, of at most 1,024 packets of 32 bytes. A leaf is summed in two packets, which are then folded in
-// halves. All of it is rounded to T, float or double.
+// halves. All of it is float32.
 
 #pragma once
 
@@ -10,54 +10,51 @@
 
 namespace squares {
 
-template <typename T>
-constexpr int64_t kPacket = 32 / sizeof(T);
-template <typename T>
-constexpr int64_t kLeaf = 1024 * kPacket<T>;  // at most so many elements
+constexpr int64_t kPacket = 32 / sizeof(float);
+constexpr int64_t kLeaf = 1024 * kPacket;  // at most so many elements
 
 // The size of the left half of [begin, begin + size), or `size` if that is a leaf.
-template <typename T>
-int64_t left(int64_t begin, int64_t size) {
-  if (size <= kLeaf<T>) return size;
-  const int64_t middle = begin + (size + 1) / 2, packets = (middle + kPacket<T> - 1) / kPacket<T>;
-  return packets * kPacket<T> - begin;
+inline int64_t left(int64_t begin, int64_t size) {
+  if (size <= kLeaf) return size;
+  const int64_t middle = begin + (size + 1) / 2, packets = (middle + kPacket - 1) / kPacket;
+  return packets * kPacket - begin;
 }
 
 // Call visit(begin, size) for the leaves of [begin, begin + size), in their order.
-template <typename T, typename Visit>
+template <typename Visit>
 void for_leaves(int64_t begin, int64_t size, Visit visit) {
-  const int64_t first = left<T>(begin, size);
+  const int64_t first = left(begin, size);
   if (first == size) return visit(begin, size);
-  for_leaves<T>(begin, first, visit);
-  for_leaves<T>(begin + first, size - first, visit);
+  for_leaves(begin, first, visit);
+  for_leaves(begin + first, size - first, visit);
 }
 
 // Σ x². leaf(): the sums of the leaves, in their order
-template <typename T, typename Leaf>
-T total(int64_t begin, int64_t size, Leaf leaf) {
-  const int64_t first = left<T>(begin, size);
+template <typename Leaf>
+float total(int64_t begin, int64_t size, Leaf leaf) {
+  const int64_t first = left(begin, size);
   if (first == size) return leaf();
-  const T sum = total<T>(begin, first, leaf);
-  return sum + total<T>(begin + first, size - first, leaf);
+  const float sum = total(begin, first, leaf);
+  return sum + total(begin + first, size - first, leaf);
 }
 
 // Σ value(i)² for i in [0, size), the elements of a leaf.
-template <typename T, typename Value>
-T of_leaf(int64_t size, Value value) {
-  constexpr int64_t kLanes = 2 * kPacket<T>;
-  T lanes[kLanes] = {}, rest = 0;
+template <typename Value>
+float of_leaf(int64_t size, Value value) {
+  constexpr int64_t kLanes = 2 * kPacket;
+  float lanes[kLanes] = {}, rest = 0;
   int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {
     for (int64_t lane = 0; lane < kLanes; ++lane) {
-      const T each = value(i + lane);
+      const float each = value(i + lane);
       lanes[lane] += each * each;
     }
   }
-  for (; i + kPacket<T> <= size; i += kPacket<T>) {
-    for (int64_t lane = 0; lane < kPacket<T>; ++lane) lanes[lane] += value(i + lane) * value(i + lane);
+  for (; i + kPacket <= size; i += kPacket) {
+    for (int64_t lane = 0; lane < kPacket; ++lane) lanes[lane] += value(i + lane) * value(i + lane);
   }
   for (; i < size; ++i) rest += value(i) * value(i);
-  for (int64_t half = kPacket<T>; half > 0; half /= 2) {
+  for (int64_t half = kPacket; half > 0; half /= 2) {
     for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
   }
   return rest + lanes[0];

@@ -27,25 +27,27 @@
 //   besides.
 // decays: as in average.cc.
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
+#include <iterator>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "average.h"
+#include "blocks.h"
+#include "gate.h"
 #include "lamb.h"
+#include "reader.h"
 #include "rules.h"
 #include "squares.h"
 
 namespace {
 
-using averages::kBlock;
-using averages::kWorthThreads;
 using paddle::DataType;
 using paddle::Tensor;
+using step::floats;
+using step::Gate;
 
 struct Weight {
   float* data;
@@ -56,51 +58,31 @@ struct Weight {
   float* sum;  // becomes zero when the gradient has been used; null: there is none
 };
 
-// Call `update(index, offset)` for each block of all weights, in parallel, and let the averages follow.
+// Call `update(index, offset, size)` for each block of all weights, in parallel, and let the averages follow.
 template <typename Update>
 void for_blocks(const std::vector<Weight>& weights, Update update) {
-  const int64_t total = weights.back().begin + weights.back().size;
-  const auto range = [&](int64_t begin, int64_t end) {
-    const auto starts_after = [](int64_t place, const Weight& weight) { return place < weight.begin; };
-    auto weight = std::upper_bound(weights.begin(), weights.end(), begin, starts_after) - 1;
-    while (begin < end) {
-      while (begin >= weight->begin + weight->size) ++weight;
-      const int64_t offset = begin - weight->begin;
-      const int64_t size = std::min({kBlock, end - begin, weight->size - offset});
-      update(weight - weights.begin(), offset, size);
-      if (weight->sum != nullptr) std::fill_n(weight->sum + offset, size, 0.0f);
-      if (weight->followers != nullptr) averages::follow_block<float, float>(weight->data, *weight->followers, offset, size);
-      begin += size;
-    }
-  };
-  if (total < kWorthThreads) {
-    range(0, total);
-    return;
-  }
-#pragma omp parallel
-  {
-    const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-    range(total * thread / threads, total * (thread + 1) / threads);
-  }
+  blocks::for_each(weights, [&](const Weight& weight, int64_t offset, int64_t size) {
+    update(&weight - weights.data(), offset, size);
+    if (weight.sum != nullptr) std::fill_n(weight.sum + offset, size, 0.0f);
+    if (weight.followers != nullptr) averages::follow_block<float, float>(weight.data, *weight.followers, offset, size);
+  });
 }
 
-float* floats(Tensor& tensor, int64_t size) {
-  require(tensor.dtype() == DataType::FLOAT32 && tensor.numel() == size,
-          "a weight and its accumulator differ in type or size: one of them was set to another tensor");
-  return tensor.data<float>();
-}
+// The rules, and how many of `numbers` each weight has.
+enum class Rule { kSgd, kMomentum, kAdam, kLamb };
+constexpr struct {
+  const char* name;
+  Rule rule;
+  size_t numbers;
+} kRules[] = {{"sgd", Rule::kSgd, 1}, {"momentum", Rule::kMomentum, 3}, {"adam", Rule::kAdam, 5}, {"lamb", Rule::kLamb, 6}};
 
-void copy(const Tensor& from, Tensor& to) {
-  require(from.dtype() == to.dtype() && from.numel() == to.numel(),
-          "a variable that the forward pass writes was set to a tensor of another type or size");
-  std::memcpy(to.data(), from.data(), from.numel() * phi::SizeOf(from.dtype()));
-}
-
+// The update of all weights by the optimizer's rule.
 class Step {
  public:
-  // Raises an exception, before anything changes, if variables do not fit. state: of the accumulators.
-  Step(std::vector<Tensor>& params, const std::vector<Tensor>& gradients, Tensor* state, const std::string& rule)
-      : rule_(rule) {
+  // Raises an exception, before anything changes, if variables do not fit. state: from the accumulators on.
+  Step(std::vector<Tensor>& params, const std::vector<Tensor>& gradients, Reader<Tensor>& state, const std::string& rule,
+       const std::vector<float>& numbers)
+      : numbers_(numbers.data()) {
     require(params.size() == gradients.size(), "the numbers of weights and of gradients differ");
     int64_t begin = 0;
     for (size_t i = 0; i < params.size(); ++i) {
@@ -110,66 +92,73 @@ class Step {
       weights_.push_back({floats(params[i], size), gradients[i].data<float>(), begin, size, nullptr, nullptr});
       begin += size;
     }
-    const bool adam = rule == "adam" || rule == "lamb", momentum = rule == "momentum";
-    require(adam || momentum || rule == "sgd", "unknown rule ", rule);
-    after_accumulators_ = state;
-    if (momentum || adam) first_ = accumulators();
-    if (adam) {
-      second_ = accumulators();
-      first_power_ = accumulators(1);
-      second_power_ = accumulators(1);
+    const auto* found = std::find_if(std::begin(kRules), std::end(kRules), [&](const auto& each) { return rule == each.name; });
+    require(found != std::end(kRules), "unknown rule ", rule);
+    rule_ = found->rule;
+    fields_ = found->numbers;
+    require(numbers.size() == fields_ * params.size(), "the numbers of the weights are not those of the rule ", rule);
+    if (rule_ != Rule::kSgd) first_ = accumulators(state);
+    if (rule_ == Rule::kAdam || rule_ == Rule::kLamb) {
+      second_ = accumulators(state);
+      first_power_ = accumulators(state, 1);
+      second_power_ = accumulators(state, 1);
     }
   }
 
-  // What follows the accumulators in `state`.
-  Tensor* after_accumulators() const { return after_accumulators_; }
-
-  // Let the sums become zero; `mean` is the factor that makes the mean of each sum.
-  void clear(Tensor* sums, float mean) {
-    mean_ = mean;
-    for (Weight& weight : weights_) weight.sum = floats(*sums++, weight.size);
+  // Raises an exception, before anything changes, if variables do not fit. rates, factors: how many there are in `given`.
+  // indices: for each weight that of its rate, and that of its factor or -1.
+  void read_scalars(Reader<const Tensor>& given, int64_t rates, int64_t factors, Reader<const int64_t>& indices) {
+    const Tensor *rate = given.take(rates), *factor = given.take(factors);
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      const int64_t of_rate = *indices.take(), of_factor = *indices.take();
+      require(of_rate >= 0 && of_rate < rates && of_factor < factors, "a weight has a learning rate or a factor that is not given");
+      rates_.push_back(*rate[of_rate].data<float>());
+      gradients_.push_back({of_factor < 0 ? 1 : *factor[of_factor].data<float>(), number(i)[0]});
+    }
   }
 
-  // given: learning rates and factors. numbers: as in the operation. indices: those of `layout`, two for each weight.
-  void run(const Tensor* rates, const Tensor* factors, const float* numbers, const int64_t* indices,
-           const averages::Averages& averages) {
-    std::vector<float> rate;
-    std::vector<rules::Gradient<float>> gradient;
-    const int fields = rule_ == "lamb" ? 6 : rule_ == "adam" ? 5 : rule_ == "momentum" ? 3 : 1;
+  // Update the weights, and the averages that follow them.
+  void run(const averages::Averages& averages, const Gate* gate) {
     for (size_t i = 0; i < weights_.size(); ++i) {
       weights_[i].followers = averages.followers(i);
-      const int64_t factor = indices[2 * i + 1];
-      rate.push_back(*rates[indices[2 * i]].data<float>());
-      gradient.push_back({factor < 0 ? mean_ : *factors[factor].data<float>(), numbers[fields * i]});
+      if (gate == nullptr || gate->sum(i) == nullptr) continue;
+      weights_[i].sum = gate->sum(i);
+      gradients_[i].scale = gate->mean();
     }
-    if (rule_ == "adam") {
-      adam(rate, gradient, numbers);
-    } else if (rule_ == "lamb") {
-      lamb(rate, gradient, numbers);
-    } else if (rule_ == "momentum") {
-      std::vector<rules::Momentum<float>> each;
-      for (size_t i = 0; i < weights_.size(); ++i) {
-        each.push_back({rate[i], numbers[3 * i + 1], numbers[3 * i + 2] != 0, gradient[i]});
-      }
-      for_blocks(weights_, [&](size_t i, int64_t offset, int64_t size) {
-        each[i].update(weights_[i].data + offset, weights_[i].gradient + offset, first_[i] + offset, size);
-      });
-    } else {
-      std::vector<rules::Sgd<float>> each;
-      for (size_t i = 0; i < weights_.size(); ++i) each.push_back({rate[i], gradient[i]});
-      for_blocks(weights_, [&](size_t i, int64_t offset, int64_t size) {
-        each[i].update(weights_[i].data + offset, weights_[i].gradient + offset, size);
-      });
+    switch (rule_) {
+      case Rule::kSgd: sgd(); break;
+      case Rule::kMomentum: momentum(); break;
+      case Rule::kAdam: adam(); break;
+      case Rule::kLamb: lamb(); break;
     }
   }
 
  private:
-  void adam(const std::vector<float>& rate, const std::vector<rules::Gradient<float>>& gradient, const float* numbers) {
-    std::vector<rules::Adam<float>> each;
+  const float* number(size_t weight) const { return numbers_ + fields_ * weight; }
+
+  void sgd() {
+    std::vector<rules::Sgd> each;
+    for (size_t i = 0; i < weights_.size(); ++i) each.push_back({rates_[i], gradients_[i]});
+    for_blocks(weights_, [&](size_t i, int64_t offset, int64_t size) {
+      each[i].update(weights_[i].data + offset, weights_[i].gradient + offset, size);
+    });
+  }
+
+  void momentum() {
+    std::vector<rules::Momentum> each;
     for (size_t i = 0; i < weights_.size(); ++i) {
-      const float* number = numbers + 5 * i;
-      const float beta1 = number[1], beta2 = number[2];
-      each.push_back({rate[i], beta1, beta2, number[3], *first_power_[i], *second_power_[i], number[4], gradient[i]});
+      each.push_back({rates_[i], number(i)[1], number(i)[2] != 0, gradients_[i]});
+    }
+    for_blocks(weights_, [&](size_t i, int64_t offset, int64_t size) {
+      each[i].update(weights_[i].data + offset, weights_[i].gradient + offset, first_[i] + offset, size);
+    });
+  }
+
+  void adam() {
+    std::vector<rules::Adam> each;
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      const float beta1 = number(i)[1], beta2 = number(i)[2], epsilon = number(i)[3], coefficient = number(i)[4];
+      each.push_back({rates_[i], beta1, beta2, epsilon, *first_power_[i], *second_power_[i], coefficient, gradients_[i]});
       *first_power_[i] *= beta1;
       *second_power_[i] *= beta2;
     }
@@ -178,29 +167,24 @@ class Step {
     });
   }
 
-  void lamb(const std::vector<float>& rate, const std::vector<rules::Gradient<float>>& gradient, const float* numbers) {
-    using Rule = rules::Lamb<float>;
+  void lamb() {
     struct Leaf {
       size_t weight;
       int64_t offset, size;
-      Rule::Squares squares;
+      rules::Lamb::Squares squares;
     };
-    std::vector<Rule> each;
+    std::vector<rules::Lamb> each;
     std::vector<Leaf> leaves;
     for (size_t i = 0; i < weights_.size(); ++i) {
-      const float* number = numbers + 6 * i;
-      const float beta1 = number[1], beta2 = number[2], power1 = *first_power_[i], power2 = *second_power_[i];
-      each.push_back({rate[i], beta1, beta2, number[3], power1, power2, number[4], number[5] != 0, gradient[i]});
+      const float beta1 = number(i)[1], beta2 = number(i)[2], power1 = *first_power_[i], power2 = *second_power_[i];
+      each.push_back({rates_[i], beta1, beta2, number(i)[3], power1, power2, number(i)[4], number(i)[5] != 0, gradients_[i]});
       *first_power_[i] *= beta1;
       *second_power_[i] *= beta2;
-      squares::for_leaves<float>(0, weights_[i].size, [&](int64_t offset, int64_t size) {
-        leaves.push_back({i, offset, size, {}});
-      });
+      squares::for_leaves(0, weights_[i].size, [&](int64_t offset, int64_t size) { leaves.push_back({i, offset, size, {}}); });
     }
     // The norms of a whole weight are needed before its first element changes.
     const int64_t count = static_cast<int64_t>(leaves.size());
-    const bool parallel = weights_.back().begin + weights_.back().size >= kWorthThreads;
-#pragma omp parallel for schedule(static) if (parallel)
+#pragma omp parallel for schedule(static) if (blocks::count(weights_) >= blocks::kWorthThreads)
     for (int64_t k = 0; k < count; ++k) {
       Leaf& leaf = leaves[k];
       const size_t i = leaf.weight;
@@ -211,8 +195,8 @@ class Step {
     auto leaf = leaves.begin();
     for (size_t i = 0; i < weights_.size(); ++i) {
       auto other = leaf;
-      const float of_p = squares::total<float>(0, weights_[i].size, [&] { return (leaf++)->squares.p; });
-      const float of_d = squares::total<float>(0, weights_[i].size, [&] { return (other++)->squares.d; });
+      const float of_p = squares::total(0, weights_[i].size, [&] { return (leaf++)->squares.p; });
+      const float of_d = squares::total(0, weights_[i].size, [&] { return (other++)->squares.d; });
       adapted.push_back(each[i].adapted({of_p, of_d}));
     }
     for_blocks(weights_, [&](size_t i, int64_t offset, int64_t size) {
@@ -221,65 +205,51 @@ class Step {
   }
 
   // The next accumulators in `state`, one for each weight. size: 0: that of the weight.
-  std::vector<float*> accumulators(int64_t size = 0) {
+  std::vector<float*> accumulators(Reader<Tensor>& state, int64_t size = 0) {
     std::vector<float*> found;
-    for (const Weight& weight : weights_) found.push_back(floats(*after_accumulators_++, size == 0 ? weight.size : size));
+    for (const Weight& weight : weights_) found.push_back(floats(*state.take(), size == 0 ? weight.size : size));
     return found;
   }
 
-  const std::string& rule_;
+  Rule rule_;
+  const float* numbers_;
+  size_t fields_;
   std::vector<Weight> weights_;
+  std::vector<float> rates_;
+  std::vector<rules::Gradient> gradients_;
   std::vector<float*> first_, second_, first_power_, second_power_;
-  Tensor* after_accumulators_;
-  float mean_ = 1;
 };
 
 std::vector<Tensor> make_step(std::vector<Tensor>& params, const std::vector<Tensor>& gradients, std::vector<Tensor>& state,
                               const std::vector<Tensor>& given, const std::string& rule, const std::vector<float>& numbers,
                               const std::vector<int64_t>& layout, const std::vector<std::string>& decays) {
-  const bool gated = layout[0], several = layout[1];
-  const int64_t rates = layout[2], factors = layout[3], moved = layout[4], others = layout[5];
-  const int64_t* indices = layout.data() + 6;
-  const size_t weights = params.size();
-  Step step(params, gradients, state.data(), rule);
-  Tensor* own = step.after_accumulators();
-  const Tensor* next = given.data() + rates + factors;
-  if (gated) {
-    const bool finite = *next++->data<bool>();
-    const Tensor &flags = *next++, *copies = next;
-    Tensor &kept = *own++, *written = own;
-    next += moved;
-    own += moved;
-    Tensor* before = own;
-    const bool begins = several && *next->data<bool>();
-    if (!finite) {
-      copy(flags, kept);
-      for (int64_t i = 0; i < moved; ++i) copy(several && !begins ? before[i] : copies[i], written[i]);
-    } else if (begins) {
-      for (int64_t i = 0; i < moved; ++i) copy(copies[i], before[i]);
-    }
-    if (several) {
-      const bool ends = *next[1].data<bool>();
-      const float divisor = *next[2].data<float>();
-      Tensor &total = own[moved], *sums = own + moved + 1;
-      next += 3;
-      own = sums + weights;
-      if (finite && !ends) return {};
-      std::fill_n(floats(total, 1), 1, 0.0f);
-      if (!finite) {
-        for (size_t i = 0; i < weights; ++i) std::fill_n(floats(sums[i], params[i].numel()), params[i].numel(), 0.0f);
-      } else {
-        step.clear(sums, 1 / (divisor > 0 ? divisor : 1));
-      }
-    }
-    if (!finite) return {};
+  Reader<Tensor> own(state);
+  Reader<const Tensor> inputs(given);
+  Reader<const int64_t> fields(layout);
+  const bool gated = *fields.take(), several = *fields.take();
+  const int64_t rates = *fields.take(), factors = *fields.take(), moved = *fields.take(), others = *fields.take();
+  Step update(params, gradients, own, rule, numbers);
+  update.read_scalars(inputs, rates, factors, fields);
+  std::optional<Gate> gate;
+  if (gated) gate.emplace(inputs, own, moved, several, params);
+  if (gate && !gate->finite()) {
+    gate->skip();
+    return {};
+  }
+  if (gate && !gate->is_step()) {
+    gate->pass();
+    return {};
   }
   std::vector<const Tensor*> values;
   for (const Tensor& param : params) values.push_back(&param);
-  for (int64_t i = 0; i < others; ++i) values.push_back(next++);
-  averages::Averages all(values, own, next, true, indices + 2 * weights, layout.data() + layout.size(), decays);
-  step.run(given.data(), given.data() + rates, numbers.data(), indices, all);
-  all.update(weights);
+  const Tensor* besides = inputs.take(others);
+  for (int64_t i = 0; i < others; ++i) values.push_back(besides + i);
+  averages::Averages averages(values, own, inputs, true, fields, decays);
+  own.check_end();
+  if (gate) gate->pass();
+  averages.count();
+  update.run(averages, gate ? &*gate : nullptr);
+  averages.update(params.size());
   return {};
 }
 
