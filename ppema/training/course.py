@@ -122,9 +122,8 @@ class Course:
             return f"{state} is not saved, because the next step has begun"
         if self._run.shards:
             return f"{state} is not saved, because the other ranks hold parts of its averages"
-        if not self._stepper.intact:
-            changed = self._run.programs.guard.moved[0].name
-            return f"{state} is not saved, because the failed step may have changed {changed}"
+        if self._stepper.changed is not None:
+            return f"{state} is not saved, because the failed step may have changed {self._stepper.changed}"
         try:
             self._save_unplanned()
         except TrainingError as failure:

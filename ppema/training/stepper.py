@@ -22,6 +22,7 @@ from ppema.passes.parallel.reduction import LOSSES, place_of_rank
 from ppema.passes.target import TrainProgram
 from ppema.programs.build import Programs
 from ppema.programs.executor import failed_on
+from ppema.training.checks.failed_step import written_before_a_failure
 from ppema.training.checks.skipped import culprit
 from ppema.training.setup import TrainingRun
 
@@ -49,14 +50,14 @@ class Step(NamedTuple):
 class Stepper:
     """Runs the train program of a run, in its scope. begun: the micro-batches done of the next step.
 
-    intact: whether the state is that before the run that failed, if one did. An operation that refuses its inputs fails before
-    any update; but BatchNorm, for example, may have written its statistics before.
+    changed: what a run that failed may have changed, in a few words; None: nothing. An operation that refuses its inputs fails
+    before any update; but BatchNorm, for example, may have written its statistics before.
     """
 
     def __init__(self, run: TrainingRun, begun: Begun):
         self._run = run
         self._measures: Callable[[State], bool] = lambda state: False
-        self.intact = True
+        self.changed: str | None = None
         self._enter(run.programs)
         self._begun = begun
         # After a bad micro-batch, the rest of its step is left out.
@@ -166,7 +167,7 @@ class Stepper:
         try:
             return run.executor.run(made.program, feed, made.variables)
         except TrainingError as error:
-            self.intact = not programs.guard.moved
+            self.changed = written_before_a_failure(run, programs)
             found = run.world.explain(error)
             raise found if isinstance(found, PeerError) else failed_on(batch, run.train_loader.label, error) from error
 

@@ -94,3 +94,19 @@ def test_an_operation_that_fails_is_reported_with_its_samples(bad, tmp_path):
     )
     with pytest.raises(TrainingError, match=rf"^data\.{bad}: the batch of samples 9, 10, 11: an operation failed: [^\n]+$"):
         train(config)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("seed=0", "is saved: the same command goes on from there"),
+        ("train.accumulate=2", "is not saved, because the failed step may have changed the sums of gradients"),
+        ("passes=[{name: programs.test_extra.Halve, after: optimize}]", "is not saved, because .* have changed the weights"),
+    ],
+)
+def test_the_state_before_a_failed_step_is_saved_where_it_is_intact(override, said, tmp_path):
+    """A token beyond the vocabulary in the fourth batch. The model has no BatchNorm."""
+    sets = [f"{{name: support.datasets.OneLargeToken, args: {{at: {at}}}, batch_size: 3}}" for at in (10, -1)]
+    config = loader(tmp_path, TEXTS, data=data_section(*sets))("train.epochs=1", "train.eval_every=1 epoch", override)
+    with pytest.raises(TrainingError, match=rf"samples 9, 10, 11: .*The state after step \d {said}$"):
+        train(config)
