@@ -12,6 +12,7 @@ from ppema.distributed.noticeboard import Notice, Noticeboard
 from ppema.distributed.rank_activity import Activity
 from ppema.distributed.verdict import Verdict
 
+ANSWERED = 3.0  # seconds in which the store answers at the latest while rank 0 works
 _PAUSE = 0.25  # seconds
 _LONGEST_TICK = 1.0  # seconds
 _FROZEN = 10.0  # seconds without a turn that are a freeze; and those awake after one, in which the others may end because of it

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from ppema.distributed.correspondent import Clock, Correspondent
+from ppema.distributed.correspondent import ANSWERED, Clock, Correspondent
+from ppema.distributed.judge import Judge
 from ppema.distributed.meetings import Meetings, StoreConnection
 from ppema.distributed.neighbour import Neighbour
 from ppema.distributed.noticeboard import Noticeboard
 from ppema.distributed.process_end import ProcessEnd
 from ppema.distributed.rank_activity import Activity, Sort
-from ppema.distributed.verdict import Sighting, Verdict, absent, gone, hanging, mute, parted
+from ppema.distributed.verdict import Verdict
 from ppema.errors import PeerError, TrainingError
 from ppema.ranks import Ranks, note_end
 
@@ -25,9 +26,6 @@ _TURN = 0.2  # seconds between two looks at the others
 _ALIKE = 1.0  # seconds in which this rank may fail with the same error as the one that failed
 _GRACE = 2.0  # seconds in which the main thread learns of a verdict, before the process ends without it
 _EXPLAINED = 12.0  # seconds in which a failed program run is explained at the latest
-_ARRIVED = 120.0  # seconds in which all ranks are there, once Paddle connected them
-_FAR = 3600.0  # the same for later runs of a job, and processes of other machines: between runs, these show no sign of life
-_STORE = 3.0  # seconds in which the store answers at the latest while rank 0 works
 # In the messages of gloo, of NCCL, and of Paddle about both.
 _OF_CONNECTION = ("gloo", "std::exception", "NCCL", "ProcessGroup")
 
@@ -57,10 +55,8 @@ class Lookout:
         board = Noticeboard(connect("ppema/job"), connect(f"ppema/{run}"), ranks.rank)
         board.introduce(Neighbour.here())
         self._clock = Clock()
-        first = Activity(0, "slow", "starting")
-        self._post = Correspondent(board, ranks.rank, ranks.size, self._clock, first)
-        self._lost: tuple[Activity, float] | None = None
-        self._own = first, 0.0  # this rank's activity, and when it began
+        self._post = Correspondent(board, ranks.rank, ranks.size, self._clock, Activity(0, "slow", "starting"))
+        self._judge = Judge(self._post, self._clock, ranks, patience)
         # The store ends with rank 0, and the others have to read the verdict there.
         self._end = ProcessEnd(self._terminate, self.close, 2 * _TURN if ranks.first else 0.0)
         self._thread = threading.Thread(target=self._look, name="ppema-lookout", daemon=True)
@@ -83,7 +79,7 @@ class Lookout:
         if other is not None:
             rank = self._ranks.rank
             line = f"the ranks do different things: rank {rank} is before {what}, rank {other[0]} before {other[1]}"
-            self._raise(self._post.propose(Verdict(rank, line), _STORE))
+            self._raise(self._post.propose(Verdict(rank, line), ANSWERED))
         self.enter(before.text, before.sort)
 
     def failed(self, reason: str, code: int) -> None:
@@ -97,7 +93,7 @@ class Lookout:
         self._failed = True
         self._end.failed()
         rank, doing = self._ranks.rank, self._post.activity.text
-        self._post.propose(Verdict(rank, f"rank {rank} failed while {doing}: {reason}", code, own=True), _STORE)
+        self._post.propose(Verdict(rank, f"rank {rank} failed while {doing}: {reason}", code, own=True), ANSWERED)
         if self._ranks.first:
             time.sleep(2 * _TURN)  # the others have to read it before the store ends with this process
 
@@ -106,7 +102,7 @@ class Lookout:
         if not is_broken(error):
             return error
         mine = self._post.activity
-        self._lost = mine, self._clock.now
+        self._judge.lost(mine)
         self._post.activity = Activity(mine.number + 1, "lost", mine.text)
         verdict = self._decided(_EXPLAINED) or self._broken(str(error))
         self._learn(verdict)
@@ -119,12 +115,12 @@ class Lookout:
         ended = self._failed or self._verdict is not None
         self._post.activity = Activity(self._post.activity.number + 1, "left", "leaving")
         if not ended:
-            self._post.exchange(_STORE)
-            while self._ranks.first and not self._post.broken and self._verdict is None and self._others_active():
+            self._post.exchange(ANSWERED)
+            while self._ranks.first and not self._post.broken and self._verdict is None and self._judge.others_active():
                 time.sleep(_TURN / 4)
-        self._post.end(_STORE / 2)
+        self._post.end(ANSWERED / 2)
         if not ended:
-            self._thread.join(_STORE / 2)
+            self._thread.join(ANSWERED / 2)
         self._end.close()
 
     def _terminate(self, number: int) -> None:
@@ -170,81 +166,23 @@ class Lookout:
                 os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, line)
             note_end(verdict.code, verdict.line)
 
-    def _others_active(self) -> bool:
-        return any(each.active and not each.ended for each in self._sightings())
-
-    def _sightings(self) -> list[Sighting]:
-        """What is known of the other ranks: of those that are read, and of those on this machine."""
-        now, ends, heard, found = self._clock.now, self._post.ended, self._post.heard, []
-        for rank, process in sorted(self._post.processes.items()):
-            notice, near = heard.get(rank), process.near
-            if rank == self._ranks.rank or (notice is None and not near):
-                continue
-            ended = ends.get(rank)
-            if rank == 0 and self._post.broken:
-                ended = process.ended() if near else None
-                if now - self._post.answered > _STORE:
-                    ended = ended or "is gone, and with it the store of the ranks,"
-            if notice is None:
-                found.append(Sighting(rank, Activity(0, "slow", "at other work"), 0.0, 0.0, ended))
-            else:
-                stopped = near and process.stopped()
-                since, silent = now - notice.changed, now - notice.beaten
-                found.append(Sighting(rank, notice.notice.activity, since, silent, ended, stopped))
-        return found
-
     def _look(self) -> None:
         """The thread that looks after the others."""
-        while not (self._closing and (self._failed or not self._ranks.first or not self._others_active())):
+        while not (self._closing and (self._failed or not self._ranks.first or not self._judge.others_active())):
             time.sleep(_TURN)
             self._clock.tick()
             if os.getppid() != self._parent:
                 # The launcher was killed. Its ranks stop as if it had been ended by SIGTERM.
                 self._parent = os.getppid()
                 os.kill(os.getpid(), signal.SIGTERM)
-            found = self._post.verdict or self._find()
+            found = self._post.verdict or self._judge.verdict()
             if found is not None and not self._failed:
                 self._act(found)
                 return
 
-    def _find(self) -> Verdict | None:
-        """The verdict of this rank, by what it knows."""
-        mine, seen, now = self._post.activity, self._sightings(), self._clock.now
-        found, rank = gone(mine, seen), self._ranks.rank
-        if found is not None and (frozen := self._clock.frozen):
-            line = f"rank {rank} did not run for {frozen:.0f} s while {mine.text}, and rank {found.rank} ended"
-            return Verdict(rank, line)
-        if found is None:
-            found = self._late(now) or parted(mine, seen)
-        if found is None and self._lost is not None:
-            activity, begin = self._lost
-            found = mute(mine, seen, min(_STORE, self._patience)) or absent(activity, now - begin, seen)
-        if found is None:
-            found = mute(mine, seen, self._patience)
-        if found is None and self._ranks.first:
-            if self._own[0] != mine:
-                self._own = mine, now
-            own = Sighting(0, self._own[0], now - self._own[1], 0.0)
-            found = hanging([own, *seen], self._patience)
-        return found
-
-    def _late(self, now: float) -> Verdict | None:
-        """The verdict on a rank that does not begin this run."""
-        for rank in range(self._ranks.size):
-            if rank == self._ranks.rank:
-                continue
-            process, limit = self._post.processes.get(rank), _ARRIVED
-            if process is not None:
-                read = self._ranks.first and rank not in (0, *self._post.heard)
-                limit = _FAR if read and not process.near else float("inf")
-            if now > limit:
-                why = "it ended, or its machine can not be reached"
-                return Verdict(rank, f"rank {rank} did not arrive within {limit:.0f} s: {why}")
-        return None
-
     def _act(self, found: Verdict) -> None:
         """Agree with the other ranks on the verdict, write it, and end the process unless its main thread does."""
-        verdict = self._post.verdict or self._post.propose(found, _STORE / 2)
+        verdict = self._post.verdict or self._post.propose(found, ANSWERED / 2)
         culprit = self._post.processes.get(verdict.rank)
         if culprit is not None and verdict.rank != self._ranks.rank and culprit.near and culprit.stopped():
             culprit.kill()

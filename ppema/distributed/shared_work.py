@@ -35,7 +35,7 @@ class SharedWork:
         first = True
         self._world.enter(f"reading batch {self.at} of {self._what}")
         for batch in batches:
-            self._world.enter(f"using batch {self.at} of {self._what}", slow=first)
+            self._world.enter(f"using batch {self.at} of {self._what}", "slow" if first else "alone")
             yield batch
             first, self.at = False, self.at + self._world.ranks.size
             self._world.enter(f"reading batch {self.at} of {self._what}")
@@ -64,7 +64,7 @@ class SharedWork:
         if self._error is not None:
             data = _FAILED + json.dumps([self.at, as_facts(self._error)]).encode()
         found = self._world.gather(data, self._what)
-        self._world.enter(f"using the results of {self._what}", slow=True)
+        self._world.enter(f"using the results of {self._what}", "slow")
         failed = {rank: json.loads(each[8:]) for rank, each in enumerate(found) if each.startswith(_FAILED)}
         if failed:
             rank = min(failed, key=lambda rank: failed[rank][0])

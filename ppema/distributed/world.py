@@ -14,6 +14,7 @@ import numpy as np
 
 from ppema.distributed.gloo_threads import outlive_gloo
 from ppema.distributed.lookout import Lookout
+from ppema.distributed.rank_activity import Sort
 from ppema.errors import PeerError, PpemaError, SetupError, TrainingError, one_line
 from ppema.ranks import ONE, Ranks, launched_ranks
 
@@ -54,15 +55,14 @@ class World:
         if self._lookout is not None:
             self._lookout.meet(what)
 
-    def enter(self, activity: str, *, slow: bool = False, together: bool = False) -> None:
+    def enter(self, activity: str, sort: Sort = "alone") -> None:
         """Begin an activity, in words that follow "while", such as "evaluating". The line about a fault names it.
 
-        slow: it may take any time; otherwise a rank whose activity lasts longer than `runtime.rank_patience` is at fault.
-        together: it is a program run that waits for the other ranks. Raises PeerError if one of them failed. Cheap enough to be
-        called at every step.
+        sort: "slow" may take any time; a rank is at fault if one of another sort lasts longer than `runtime.rank_patience`.
+        Raises PeerError if another rank failed. Cheap enough to be called at every step.
         """
         if self._lookout is not None:
-            self._lookout.enter(activity, "slow" if slow else "together" if together else "alone")
+            self._lookout.enter(activity, sort)
 
     def failed(self, error: BaseException) -> None:
         """Let the other ranks know that this one ends with `error`, before it ends. They end with a line about it."""

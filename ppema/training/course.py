@@ -89,7 +89,7 @@ class Course:
         if step is None:
             self._interval.ran(batch.size)
             return self._ends_within()
-        self._run.world.enter(f"logging, evaluating or saving after step {self.state.step + 1}", slow=True)
+        self._run.world.enter(f"logging, evaluating or saving after step {self.state.step + 1}", "slow")
         if self._count(step, batch.size):
             self._log_interval()
             self._evaluate()
@@ -116,7 +116,7 @@ class Course:
         # The other ranks must not wait for this one meanwhile.
         world.failed(error)
         with suppress(PeerError):
-            world.enter("saving after a fault", slow=True)
+            world.enter("saving after a fault", "slow")
         state = f"The state after step {self.state.step}"
         if self._stepper.unsavable:
             return f"{state} is not saved, because the next step has begun"

@@ -169,7 +169,7 @@ class Trainer:
                 over = course.settle()
                 while not over and (batch := self._next(batches, course.state)) is not None:
                     over = course.go_on(batch)
-                run.world.enter("ending the run", slow=True)
+                run.world.enter("ending the run", "slow")
             except GivenUp:
                 course.stop()
             except (DataError, FailedBatchError, PeerError) as error:

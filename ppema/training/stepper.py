@@ -217,7 +217,7 @@ class RankStepper(Stepper):
         if not ends:
             assert self._summing is not None, "steps of several micro-batches have a program for those before the last"
             running = f"running micro-batch {micro_batch + 1} of step {state.step + 1}"
-            run.world.enter(running, slow=self._prepares(self._summing))
+            run.world.enter(running, "slow" if self._prepares(self._summing) else "alone")
             more = place | feed_of(begins=not micro_batch, ends=False)
             loss, *values = self._fetch(self._summing, batch, *seeds, more)
             parts = self._summing.named(values)
@@ -229,7 +229,7 @@ class RankStepper(Stepper):
         if self._apart or prepares or micro_batch or not run.train_loader.quick:
             run.world.meet(f"step {state.step + 1}")
             self._apart = False
-        run.world.enter(f"running step {state.step + 1}", slow=prepares, together=not prepares)
+        run.world.enter(f"running step {state.step + 1}", "slow" if prepares else "together")
         if accumulation is not None:
             place |= feed_of(begins=not micro_batch, ends=True)
             sums = [begun.loss, *(begun.parts.get(name, 0.0) for name in made.parts)]

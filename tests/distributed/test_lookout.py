@@ -13,8 +13,8 @@ from threading import Event, current_thread
 import pytest
 from support.rank_tables import Lookouts, SharedTable, in_thread
 
+from ppema.distributed import judge, process_end, verdict
 from ppema.distributed import lookout as lookouts
-from ppema.distributed import process_end, verdict
 from ppema.distributed.lookout import Lookout
 from ppema.distributed.meetings import Meetings
 from ppema.distributed.neighbour import Neighbour
@@ -122,7 +122,7 @@ def test_ranks_that_fail_alike_may_handle_their_error(lookout, ends, at_exit, ca
     def failing(rank: int, seconds: float) -> None:
         world = World(Ranks(rank, 2), lookout=lookout(table, rank))
         with world.answering():
-            world.enter("logging", slow=True)
+            world.enter("logging", "slow")
             time.sleep(seconds)  # the other rank learns of the error before it raises the same one
             raise DivergedError("the loss is nan")
 
@@ -209,7 +209,7 @@ def test_of_three_ranks_one_that_left_and_ended_is_no_fault(lookout, monkeypatch
 
 
 def test_a_later_run_waits_for_a_rank_while_it_lives(lookout, monkeypatch):
-    monkeypatch.setattr(lookouts, "_ARRIVED", 0.5)
+    monkeypatch.setattr(judge, "_ARRIVED", 0.5)
     table, process = SharedTable(), subprocess.Popen(["sleep", "60"])
     before = neighbour(process)
     Noticeboard(table.folder("ppema/job"), table.folder("ppema/0"), 1).introduce(before)  # in a run before
@@ -225,7 +225,7 @@ def test_a_later_run_waits_for_a_rank_while_it_lives(lookout, monkeypatch):
 
 
 def test_a_rank_that_never_arrives_is_named(lookout, monkeypatch, capfd):
-    monkeypatch.setattr(lookouts, "_ARRIVED", 0.5)
+    monkeypatch.setattr(judge, "_ARRIVED", 0.5)
     with pytest.raises(PeerError, match="rank 1 did not arrive within 0 s: it ended, or"):
         lookout(SharedTable(), 0)
     assert capfd.readouterr().err.count("did not arrive") == 1
@@ -276,7 +276,7 @@ def test_a_rank_that_waits_for_its_first_batch_hangs(lookout, ends):
         yield 0
 
     for world in worlds:
-        world.enter("logging, evaluating or saving after step 5", slow=True)
+        world.enter("logging, evaluating or saving after step 5", "slow")
     reading = in_thread(lambda: list(SharedWork(worlds[1], "the evaluation").each(batches())))
     hangs = r"rank 1 hangs: \d s of reading batch 1 of the evaluation, longer than runtime.rank_patience"
     with pytest.raises(PeerError, match=hangs):

@@ -25,7 +25,7 @@ def results():
 try:
     world = joined(paddle.CPUPlace())
     with world.answering():
-        world.enter("running step 3", slow=True)
+        world.enter("running step 3", "slow")
         time.sleep(world.ranks.rank)
         raise DivergedError("the loss is nan")
 except DivergedError as error:

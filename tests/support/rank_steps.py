@@ -72,7 +72,7 @@ def main() -> int:
                     evaluate(world, faulty)
                 if fault == "slow":
                     world.meet(f"step {step}")
-                world.enter(f"running step {step}", together=True)
+                world.enter(f"running step {step}", "together")
                 try:
                     executor.run(program, {"x": np.ones(4, np.float32)}, [total])
                 except TrainingError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ppema.distributed.rank_activity import Sort
 from ppema.distributed.world import World
 from ppema.ranks import Ranks
 
@@ -47,9 +48,9 @@ class ThreadWorld(World):
         self.sums: list[int] = []
         self.entered: list[str] = []
 
-    def enter(self, activity: str, *, slow: bool = False, together: bool = False) -> None:
+    def enter(self, activity: str, sort: Sort = "alone") -> None:
         """See `World.enter`."""
-        if not slow:
+        if sort != "slow":
             self.entered.append(activity)
 
     def meet(self, what: str) -> None:

@@ -87,7 +87,7 @@ def _measured(run: TrainingRun) -> tuple[float, float]:
     def one(side: tuple[Stepper, Any]) -> None:
         stepper, step = side[0], None
         if side is apart:
-            world.enter("measuring a step without the sums", slow=True)
+            world.enter("measuring a step without the sums", "slow")
         with paddle.static.scope_guard(side[1]):
             while step is None:
                 step = stepper.run(batch, state)

@@ -23,7 +23,7 @@ def test_no_sample_is_waited_for(tmp_path, monkeypatch):
             read.wait(10)
         return item_of(self, index)
 
-    def enter(self, activity, **_):
+    def enter(self, activity, sort="alone"):
         entered[activity] = time.monotonic()
         if activity == "reading data for step 2":
             raise PeerError("rank 1 was killed", 1)
