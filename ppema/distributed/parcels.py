@@ -14,7 +14,7 @@ _ALIGNED = 8  # bytes
 
 def packed(facts: Any, arrays: Sequence[np.ndarray] = ()) -> bytes:
     """`facts`, values of JSON, which may hold NaN and infinities, and `arrays` of numbers, with their bits."""
-    forms = [(_name(each.dtype), each.shape) for each in arrays]
+    forms = [(type_name(each.dtype), each.shape) for each in arrays]
     head = json.dumps([facts, forms]).encode()
     return b"".join([len(head).to_bytes(_ALIGNED, "little"), *(part for each in (head, *arrays) for part in _padded(each))])
 
@@ -32,7 +32,8 @@ def unpacked(data: bytes) -> tuple[Any, list[np.ndarray]]:
     return facts, arrays
 
 
-def _name(dtype: np.dtype) -> str:
+def type_name(dtype: np.dtype) -> str:
+    """A name of a type of numbers, of which `np.dtype` makes the same one. Raises TypeError for Python objects."""
     if dtype.hasobject:
         raise TypeError("Python objects are not sent to other ranks")
     return dtype.name if dtype.kind == "V" else dtype.str  # ml_dtypes.bfloat16 is a V2

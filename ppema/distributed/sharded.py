@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -14,13 +13,11 @@ from ppema.averaging.precision import SHADOW_TYPES, finite, fitted
 from ppema.averaging.shards import Sharding
 from ppema.checkpoint.tensors import Form
 from ppema.data import GivenUp
+from ppema.distributed.whole_arrays import copy_whole, put_together
 from ppema.distributed.world import World
 from ppema.errors import PeerError, PpemaError
 from ppema.ir import scope
 from ppema.passes.average import Average
-
-_TOGETHER = 1 << 22  # bytes: arrays are put together in groups of at least this size
-_WORD = 8  # bytes: where each array of a group begins
 
 
 class ShardedAverages:
@@ -93,7 +90,7 @@ class ShardedAverages:
 
         def put_back() -> None:
             self._world.meet(f"putting the raw weights back after {name!r}")
-            for parameter, array in put_together(self._world, sharding, types, partial(_pieces, sharding, raw)):
+            for parameter, array in put_together(self._world, sharding.shapes, types, partial(_pieces, sharding, raw)):
                 scope.put(self._scope, {parameter: array})
 
         for parameter, array in self._whole(name, average.shadow_of):
@@ -118,8 +115,8 @@ class ShardedAverages:
             return
         for name, (_, sharding) in self._shared.items():
             for held in self._held(name):
-                fill = partial(_copy, {each: self._kept[held[each]] for each in sharding.shapes} if self._kept else {})
-                for parameter, array in put_together(self._world, sharding, self._types(sharding), fill):
+                fill = partial(copy_whole, {each: self._kept[held[each]] for each in sharding.shapes} if self._kept else {})
+                for parameter, array in put_together(self._world, sharding.shapes, self._types(sharding), fill):
                     if piece := sharding.own.get(parameter):
                         scope.put(self._scope, {held[parameter]: piece.of(array).reshape(sharding.held_shape(parameter))})
         self._kept = {}
@@ -144,45 +141,10 @@ class ShardedAverages:
         _, sharding = self._shared[name]
         self._world.meet(f"putting the average {name!r} together")
         own = {each: scope.shared(self._scope, held[each]) for each in sharding.own}
-        yield from put_together(self._world, sharding, self._types(sharding), partial(_pieces, sharding, own))
-
-
-def put_together(
-    world: World, sharding: Sharding, types: Mapping[str, str], fill: Callable[[dict[str, np.ndarray]], None]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays of which the ranks of `world` have parts, whole, by name and in order, with their bits. The ranks have met.
-
-    types: numpy's names of their types; fill: copies this rank's part into given arrays of zeros. An array may be used until
-    the next one. Besides it, a few MiB are in memory at a time.
-    """
-    group: dict[str, int] = {}  # where each array begins, in bytes
-    size, names = 0, list(sharding.shapes)
-    for name in names:
-        group[name] = size
-        size += -(-math.prod(sharding.shapes[name]) * np.dtype(types[name]).itemsize // _WORD) * _WORD
-        if size < _TOGETHER and name != names[-1]:
-            continue
-        table = np.zeros(max(size // _WORD, 1), np.int64)
-        arrays = {each: _array(table, begin, types[each], sharding.shapes[each]) for each, begin in group.items()}
-        fill(arrays)
-        world.add_up(table)
-        yield from arrays.items()
-        group, size = {}, 0
-
-
-def _array(table: np.ndarray, begin: int, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The array that begins at a byte of a table."""
-    form = np.dtype(dtype)
-    return table.view(np.uint8)[begin : begin + math.prod(shape) * form.itemsize].view(form).reshape(shape)
+        yield from put_together(self._world, sharding.shapes, self._types(sharding), partial(_pieces, sharding, own))
 
 
 def _pieces(sharding: Sharding, own: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> None:
     """Copy the pieces `own` of this rank into those of `arrays` that have one."""
     for name in arrays.keys() & own.keys():
         sharding.own[name].of(arrays[name])[:] = own[name].reshape(-1)
-
-
-def _copy(whole: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> None:
-    """Copy whole arrays into those of `arrays` that have one."""
-    for name in arrays.keys() & whole.keys():
-        np.copyto(arrays[name], whole[name])

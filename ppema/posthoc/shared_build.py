@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from ppema.distributed.parcels import packed, unpacked
-from ppema.distributed.shared_work import by_first
+from ppema.checkpoint.tensors import Arrays
 from ppema.distributed.world import World
 from ppema.posthoc.combine import Built
+from ppema.weights.shared_arrays import made_by_first
 
 
 def built_by_first(world: World, build: Callable[[], Built]) -> Built:
     """`build()`, which rank 0 alone calls, on all ranks. Raises what it raises on all ranks, and PeerError."""
-    if world.alone:
-        return build()
 
-    def sent() -> bytes:
+    def make() -> tuple[list[Any], Arrays]:
         made = build()
-        facts = [list(made.arrays), str(made.source), made.what, made.error, made.parts, sorted(made.left)]
-        return packed(facts, list(made.arrays.values()))
+        return [str(made.source), made.what, made.error, made.parts, sorted(made.left)], made.arrays
 
-    (names, source, what, error, parts, left), arrays = unpacked(by_first(world, sent, "an average"))
-    return Built(dict(zip(names, arrays, strict=True)), Path(source), what, error, parts, frozenset(left))
+    (source, what, error, parts, left), arrays = made_by_first(world, make, "an average")
+    return Built(dict(arrays), Path(source), what, error, parts, frozenset(left))

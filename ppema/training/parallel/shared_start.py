@@ -14,12 +14,12 @@ from ppema.checkpoint.best import Best
 from ppema.checkpoint.manifest import Owed
 from ppema.checkpoint.state import Losses, State
 from ppema.checkpoint.waiting import Waiting
+from ppema.distributed.whole_arrays import copy_whole, put_together
 from ppema.ir import scope
 from ppema.optimizers.optimizer import lr_state, set_lr_state
 from ppema.training.resuming.resume import Metrics, Start
 from ppema.training.setup import TrainingRun
 
-_CHUNK = 64 << 20  # bytes that are sent at once
 _WHAT = "the start of the run"
 
 
@@ -64,25 +64,16 @@ def shared_start(run: TrainingRun, start: Start | None) -> Start:
 
 def _share_variables(run: TrainingRun, names: list[str]) -> None:
     """Replace variables by those of the first rank, some of them at a time."""
-    group: list[str] = []
-    filled = 0
+
+    def fill(arrays: dict[str, np.ndarray]) -> None:
+        if run.world.first:
+            copy_whole({name: scope.shared(run.scope, name) for name in arrays}, arrays)
+
+    shapes, types = dict[str, tuple[int, ...]](), dict[str, str]()
     for name in names:
-        group.append(name)
-        filled += scope.shared(run.scope, name).nbytes
-        if filled >= _CHUNK:
-            _share_group(run, group)
-            group, filled = [], 0
-    if group:
-        _share_group(run, group)
-
-
-def _share_group(run: TrainingRun, names: list[str]) -> None:
-    arrays = {name: scope.get(run.scope, name) for name in names}
-    data = run.world.from_first(b"".join(arrays[name].tobytes() for name in names) if run.world.first else b"", _WHAT)
-    if run.world.first:
-        return
-    place = 0
-    for name, array in arrays.items():
-        arrays[name] = np.frombuffer(data, array.dtype, array.size, place).reshape(array.shape)
-        place += array.nbytes
-    scope.put(run.scope, arrays)
+        array = scope.shared(run.scope, name)
+        shapes[name], types[name] = array.shape, array.dtype.name
+    run.world.meet(_WHAT)
+    for name, array in put_together(run.world, shapes, types, fill):
+        if not run.world.first:
+            scope.put(run.scope, {name: array})
