@@ -38,6 +38,11 @@ def as_error(facts: dict[str, Any]) -> Sendable:
     return {each.__name__: each for each in _classes(PpemaError)}.get(facts["kind"], general)(_worded(facts["message"]))
 
 
+def error_of(facts: dict[str, Any], own: Sendable | None) -> Sendable:
+    """The error of which a rank sent `facts`. own: on that rank the error itself, with its remedy and cause; else None."""
+    return as_error(facts) if own is None else own
+
+
 def _classes(base: type[PpemaError]) -> Iterator[type[PpemaError]]:
     """`base` and its loaded subclasses that take a message."""
     if base.__init__ in _TAKE_A_MESSAGE:

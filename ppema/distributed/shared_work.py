@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from ppema.distributed.sent_errors import SENDABLE, Sendable, as_error, as_facts
+from ppema.distributed.sent_errors import SENDABLE, Sendable, as_facts, error_of
 from ppema.distributed.world import World
 
 T = TypeVar("T")
@@ -68,9 +68,7 @@ class SharedWork:
         failed = {rank: json.loads(each[8:]) for rank, each in enumerate(found) if each.startswith(_FAILED)}
         if failed:
             rank = min(failed, key=lambda rank: failed[rank][0])
-            if rank == self._world.ranks.rank and self._error is not None:
-                raise self._error
-            raise as_error(failed[rank][1])
+            raise error_of(failed[rank][1], self._error if rank == self._world.ranks.rank else None)
         return [each[8:] for each in found]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 
 from ppema.distributed.parcels import packed, unpacked
-from ppema.distributed.sent_errors import SENDABLE, Sendable, as_error, as_facts
+from ppema.distributed.sent_errors import SENDABLE, Sendable, as_facts, error_of
 from ppema.distributed.world import World
 from ppema.prediction.predicted import OutputForm, PredictedBatch
 
@@ -31,7 +31,7 @@ def in_rounds(world: World, own: Iterator[PredictedBatch], forms: Sequence[Outpu
                 found = {name: next(left) for name in outputs}
                 yield PredictedBatch(tuple(names), found, forms, tuple((name, why) for name, why in failed), doubt)
             if theirs is not None:
-                raise error if rank == world.ranks.rank and error is not None else as_error(theirs)
+                raise error_of(theirs, error if rank == world.ranks.rank else None)
             if last:
                 return
 
