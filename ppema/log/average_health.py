@@ -27,9 +27,8 @@ _ROUNDING = 1e-6
 class _Seen:
     """An average after `step`.
 
-    groups: its tallies by layer group; weights, shadows: checksums of its weights and of its shadows, in the model's order, of
-    those that this rank holds; moved: whether any shadow, of all ranks, differs from the
-    measurement before.
+    groups: its tallies by layer group; weights, shadows: checksums of its weights, and of the shadows that this rank holds, in
+    the model's order; moved: whether any shadow, on any rank, differs from the measurement before.
     """
 
     step: int

@@ -11,7 +11,7 @@ _WHAT = "the end of the run"
 
 
 def end_together(world: World) -> None:
-    """Wait until all ranks are here. Paddle's launcher kills the others soon after one rank has ended. Raises PeerError."""
+    """Wait until all ranks are here: Paddle's launcher kills the others if one ends with an error. Raises PeerError."""
     world.meet(_WHAT)
 
 
