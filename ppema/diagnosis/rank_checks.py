@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,11 @@ from ppema.diagnosis.paddle_checks import loaded_place
 from ppema.diagnosis.run_checks import STEPS, small_config
 
 RANKS = 2
-_SECONDS = 90  # the ranks end by themselves after this time, and the launcher a little later
+_SECONDS = 90  # the ranks end by themselves after this time
+_LIMIT = 105.0  # seconds that the launcher has
 _BOUND = 1e-6  # absolute
+# Before anything is imported: a rank ends with the launcher, which starts it in a session of its own, and after its time.
+_ENDING = "import ctypes, faulthandler; ctypes.CDLL(None).prctl(1, 9); faulthandler.dump_traceback_later({seconds}, exit=True)"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 # Without BatchNorm, whose statistics are those of each rank's part of a batch.
 _MLP = "{name: mlp, args: {in_features: 64, num_classes: 3, hidden: [16]}}"
@@ -78,25 +80,29 @@ def launched(device: str, variables: Mapping[str, str | None]) -> dict[str, np.n
         small_config(folder, device, model=_MLP)
         script = folder / "rank.py"
         be = f"from ppema.diagnosis.rank_checks import be_a_rank; be_a_rank({name!r})"
-        script.write_text(python_with_ppema(be)[-1], encoding="utf-8")
+        ending = _ENDING.format(seconds=_SECONDS)
+        script.write_text(f"{ending}\n{python_with_ppema(be)[-1]}", encoding="utf-8")
         # The launcher writes the whole environment to its logs: into a folder that only this user can read.
         options = ["--nproc_per_node", str(RANKS), "--log_dir", f"{name}/log"]
-        done = subprocess.run(
-            [sys.executable, "-m", "paddle.distributed.launch", *options, str(script)],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS + 15,
-        )
-        logs = [each.read_text(encoding="utf-8", errors="replace") for each in sorted((folder / "log").glob("workerlog.*"))]
-        print(done.stdout, done.stderr, *logs, sep="\n")
-        if done.returncode:
-            said = last_words("\n".join(logs)) or last_words(done.stdout + done.stderr)
-            return Finding("failed", f"the launcher ended with exit code {done.returncode}{said}")
+        command = [sys.executable, "-m", "paddle.distributed.launch", *options, str(script)]
+        code = _code(command, folder, environment, folder / "launcher.txt")
+        files = [*sorted((folder / "log").glob("workerlog.*")), folder / "launcher.txt"]
+        *logs, output = [each.read_text(encoding="utf-8", errors="replace") for each in files]
+        print(output, *logs, sep="\n")
+        if code != 0:
+            how = f"did not end within {_LIMIT:.0f} s" if code is None else f"ended with exit code {code}"
+            return Finding("failed", f"the launcher {how}{last_words(chr(10).join(logs)) or last_words(output)}")
         return weights(folder)
+
+
+def _code(command: Sequence[str], folder: Path, environment: Mapping[str, str], output: Path) -> int | None:
+    """The exit code of `command`, which is run in `folder` and writes to `output`; None if it does not end, and is killed."""
+    with open(output, "wb") as file:
+        given = {"cwd": folder, "env": environment, "stdin": subprocess.DEVNULL, "stdout": file, "stderr": subprocess.STDOUT}
+        try:
+            return subprocess.run(command, timeout=_LIMIT, check=False, **given).returncode
+        except subprocess.TimeoutExpired:
+            return None
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
@@ -110,7 +116,6 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
 
 def be_a_rank(folder: str) -> None:
     """Train the small run in `folder` as one of the launcher's processes, with one thread."""
-    faulthandler.dump_traceback_later(_SECONDS, exit=True)
     from ppema.config import load_config
     from ppema.environment import choose_threads, load_paddle
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -130,3 +133,27 @@ def test_ranks_are_compared_with_one_process(monkeypatch, tmp_path):
     found = rank_checks.gloo("cpu")
     assert found.result == "warning" and "unset CUDA_VISIBLE_DEVICES" in found.detail
     assert rank_checks.nccl("cpu") == Finding("skipped", "the device is a CPU")
+
+
+def runs(process: str) -> bool:
+    """Whether there is a process of this number that has not ended."""
+    with suppress(OSError):
+        return bool(Path(f"/proc/{process}/cmdline").read_bytes())
+    return False
+
+
+def test_ranks_that_hang_are_reported_and_end_with_the_launcher(monkeypatch, tmp_path):
+    """The launcher is one that starts a rank in a session of its own, whose output is a log, and waits."""
+    launcher, number = tmp_path / "launcher", tmp_path / "number"
+    rank = f'setsid {sys.executable} -S "${{@: -1}}" > log/workerlog.0'
+    launcher.write_text(f"#!/bin/bash\nmkdir log\n{rank} &\necho $! > {number}\nsleep 60\n")
+    launcher.chmod(0o755)
+    code = "import time; print('rank 0: an error', flush=True); time.sleep(60)"
+    monkeypatch.setattr(sys, "executable", str(launcher))
+    monkeypatch.setattr(rank_checks, "python_with_ppema", lambda _: [code])
+    monkeypatch.setattr(rank_checks, "_LIMIT", 4.0)
+    assert rank_checks.launched("cpu", {}) == Finding("failed", "the launcher did not end within 4 s: rank 0: an error")
+    end = time.monotonic() + 5
+    while runs(number.read_text().strip()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not runs(number.read_text().strip())
