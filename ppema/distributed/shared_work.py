@@ -9,10 +9,15 @@ from typing import TypeVar
 
 from ppema.distributed.sent_errors import SENDABLE, Sendable, as_facts, error_of
 from ppema.distributed.world import World
+from ppema.errors import PeerError
 
 T = TypeVar("T")
 
 _MADE, _FAILED = b"made    ", b"failed  "  # the first 8 bytes, so that arrays that follow are aligned
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 class SharedWork:
@@ -21,9 +26,9 @@ class SharedWork:
     at: the number of the batch that this rank reads or uses.
     """
 
-    def __init__(self, world: World, what: str):
-        """what: the work, in words, for messages."""
-        self._world, self._what = world, what
+    def __init__(self, world: World, what: str, abandon: Callable[[], None] = nothing):
+        """what: the work, in words, for messages. abandon: called once another rank is at fault, as the process ends then."""
+        self._world, self._what, self._abandon = world, what, abandon
         self._error: Sendable | None = None
         self.at = world.ranks.rank
 
@@ -42,9 +47,12 @@ class SharedWork:
 
     @contextmanager
     def trying(self) -> Iterator[None]:
-        """Keep an error of the context for `gather`, which raises it on all ranks: the others wait there."""
+        """Keep an error of the context for `gather`, which raises it on all ranks: the others wait there. Raises PeerError."""
         try:
             yield
+        except PeerError:
+            self._abandon()
+            raise
         except SENDABLE as error:
             if self._world.alone:
                 raise

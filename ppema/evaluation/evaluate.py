@@ -45,7 +45,7 @@ def evaluate(
     that one of them meets, and PeerError for a rank that fails otherwise.
     """
     gathered = {name: Gathered() for name in test.measures}
-    work, total = SharedWork(world, "the evaluation"), loader.steps_per_epoch
+    work, total = SharedWork(world, "the evaluation", loader.abandon), loader.steps_per_epoch
     with work.trying():
         for batch in work.each(loader.epoch(0, stopped=stopped, ranks=world.ranks)):
             try:

@@ -65,7 +65,8 @@ class Recalibrator:
             return 0
         recalibration, batches = self._wanted[weights]
         most = min(batches, self._loader.steps_per_epoch)
-        work, ranks, left_out = SharedWork(self._world, "the recalibration"), self._world.ranks, LeftOut()
+        work, ranks = SharedWork(self._world, "the recalibration", self._loader.abandon), self._world.ranks
+        left_out = LeftOut()
 
         def feeds() -> Iterator[Feed]:
             nonlocal batch
@@ -90,10 +91,6 @@ class Recalibrator:
             self._warned.add(weights)
             warn(f"the recalibration of {weights!r} leaves out {len(left_out)} of {most} batches: {left_out[min(left_out)]}")
         return measured
-
-    def abandon(self) -> None:
-        """As `Loader.abandon`."""
-        self._loader.abandon()
 
     def close(self) -> None:
         """Close the loader."""

@@ -174,7 +174,7 @@ class Trainer:
                 course.stop()
             except (DataError, FailedBatchError, PeerError) as error:
                 if isinstance(error, PeerError):
-                    run.abandon()
+                    run.train_loader.abandon()
                 saved = course.break_off(error)
                 if saved is None:
                     raise

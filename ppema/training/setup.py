@@ -82,11 +82,6 @@ class TrainingRun:
         self.executor.close()
         self.world.close()
 
-    def abandon(self) -> None:
-        """Read no more data, as the process is about to end: nothing waits for a sample that is being read."""
-        for each in (self.train_loader, self.eval_loader, self.recalibrator):
-            each.abandon()
-
     def enter(self, programs: Programs) -> None:
         """Prepare for the steps of a phase, whose programs are given. The memory that other phases keep is freed."""
         self.executor.close()

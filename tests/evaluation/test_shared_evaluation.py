@@ -11,8 +11,8 @@ from support.configs import CNN, blobs, data_section, loader
 from support.worlds import on_ranks
 
 from ppema.config import RAW
-from ppema.data import GivenUp
-from ppema.errors import ConfigError, DataError, NotFiniteError, TrainingError
+from ppema.data import GivenUp, Loader
+from ppema.errors import ConfigError, DataError, NotFiniteError, PeerError, TrainingError
 from ppema.evaluation.evaluate import evaluate
 from ppema.evaluation.prepared import prepare_evaluation
 from ppema.evaluation.recalibrator import Recalibrator
@@ -80,6 +80,24 @@ def test_each_batch_has_a_limit_but_for_the_first_run_of_the_program(opened):
     assert on_ranks(4, lambda world: entered(world, evaluated))[1] == [f"{each} of the evaluation" for each in batches]
     found = on_ranks(4, lambda world: entered(world, recalibrated, 50))[1]
     assert found == [f"{each} of the recalibration" for each in (*batches[:3], batches[3])]
+
+
+@pytest.mark.parametrize("what", ["evaluation", "recalibration"])
+def test_after_a_fault_of_another_rank_no_sample_is_waited_for(opened, monkeypatch, what):
+    run, abandoned = opened(), []
+    abandon = Loader.abandon
+    monkeypatch.setattr(Loader, "abandon", lambda self: (abandoned.append(self.label), abandon(self)))
+
+    def work(world):
+        def enter(activity, sort="alone"):
+            if activity in (f"reading batch 2 of the {what}", f"reading batch 3 of the {what}"):
+                raise PeerError("rank 1 was killed", 1)
+
+        world.enter = enter
+        return evaluated(run, world) if what == "evaluation" else recalibrated(run, world, 50)
+
+    assert [str(each) for each in on_ranks(2, work)] == ["rank 1 was killed"] * 2
+    assert abandoned == [{"evaluation": "data.eval", "recalibration": "data.train"}[what]] * 2
 
 
 def failing(run, at, error):
