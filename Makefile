@@ -10,6 +10,8 @@ CONFIG ?= configs/digits_cnn.yml
 # What `make board` shows: folders of runs and sweeps.
 RUNS ?= runs/$(basename $(notdir $(CONFIG)))
 BIN := $(VENV)/bin
+# With this variable Python compiles every module again in every process: ten seconds for each that imports all tests.
+unexport PYTHONDONTWRITEBYTECODE
 # A process for each core. Each begins with tests that follow each other, so that a fixture of a module is made once.
 SHARED := -n auto --dist worksteal
 
