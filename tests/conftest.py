@@ -22,9 +22,19 @@ os.environ |= environment()
 paddle = load_paddle()
 
 
-def inner_frames(frame=None, limit=16, *, whole=traceback.extract_stack):
-    """`traceback.extract_stack`, without the frames of pytest: Paddle keeps the stack of every operation, as text."""
-    return whole(frame or sys._getframe(1), limit)
+def inner_frames(frame=None, limit=None, *, whole=traceback.extract_stack):
+    """`traceback.extract_stack`, where Paddle calls it: it keeps the stack of every operation, and most of that is pytest's.
+
+    The innermost 16 frames, without their lines of source.
+    """
+    if frame is not None or limit is not None:
+        return whole(frame, limit)
+    found, each = [], sys._getframe(1)
+    while each is not None and len(found) < 16:
+        code = each.f_code
+        found.append(traceback.FrameSummary(code.co_filename, each.f_lineno, code.co_name, lookup_line=False, line=""))
+        each = each.f_back
+    return found[::-1]
 
 
 traceback.extract_stack = inner_frames
