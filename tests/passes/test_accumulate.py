@@ -98,10 +98,10 @@ def spoiled(batch, value=np.nan):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_micro_batches_make_the_step_of_one_large_batch(optimizer):
-    """24 steps on the same samples, in equal and in unequal parts, and with fewer micro-batches: within 1e-6."""
+    """12 steps on the same samples, in equal and in unequal parts, and with fewer micro-batches: within 1e-6."""
     large, small = Micro(optimizer, 1), Micro(optimizer, 4)
     parts = [[6, 6, 6, 6], [5, 11, 1, 7], [12, 12], [24]]
-    for index in range(24):
+    for index in range(12):
         batch = data(24, index)
         assert large.step([batch]) and small.step(split(batch, parts[index % 4]))
     ours, theirs = small.state(), large.state()
@@ -183,11 +183,18 @@ def test_averages_against_float64():
             assert np.linalg.norm(got - value) <= 1e-6 * np.linalg.norm(value), (average.name, name)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e20])
-@pytest.mark.parametrize("bad", [0, 1, 2])
-def test_a_bad_micro_batch_skips_its_whole_step(bad, value):
+@pytest.fixture(scope="module")
+def undisturbed(kernels):
+    """The state after the steps 1, 2 and 5 alone."""
+    other = Micro("momentum", 3, norm=True)
+    assert all(other.step(split(data(12, index), [4, 4, 4])) for index in (1, 2, 5))
+    return {name: each.tobytes() for name, each in other.state().items()}
+
+
+@pytest.mark.parametrize(("bad", "value"), [(0, np.nan), (0, 1e20), (1, np.inf), (2, np.nan), (2, 1e20)])
+def test_a_bad_micro_batch_skips_its_whole_step(undisturbed, bad, value):
     """All state equals, bit for bit, that of a program that never saw the step. 1e20 spoils a statistic of BatchNorm only."""
-    ours, other = Micro("momentum", 3, norm=True), Micro("momentum", 3, norm=True)
+    ours = Micro("momentum", 3, norm=True)
     for index in range(6):
         batches = split(data(12, index), [4, 4, 4])
         if index in (0, 3, 4):
@@ -198,9 +205,8 @@ def test_a_bad_micro_batch_skips_its_whole_step(bad, value):
             assert all(not ours.inside()[name].any() for name in ours.target.accumulation.sum_of.values())
             assert ours.inside()[ours.target.accumulation.total_name] == 0
         else:
-            assert ours.step(batches) and other.step(batches)
-    a, b = ours.state(), other.state()
-    assert {name: each.tobytes() for name, each in a.items()} == {name: each.tobytes() for name, each in b.items()}
+            assert ours.step(batches)
+    assert {name: each.tobytes() for name, each in ours.state().items()} == undisturbed
 
 
 def test_only_the_last_micro_batch_changes_weights_and_averages():

@@ -32,7 +32,7 @@ def test_a_program_computes_what_the_formula_says_bit_for_bit(schedule, every):
     fed = Fed(ema=Rule(schedule, update_every=every, precision="compensated"))
     zeros = {name: np.zeros(shape, "float32") for name, shape in SHAPES.items()}
     state, weight = {name: (zero, zero) for name, zero in zeros.items()}, 0.0
-    for t, values in enumerate(walk(0, 300), start=1):
+    for t, values in enumerate(walk(0, 120), start=1):
         fed.step(values)
         if t % every == 0 or t == 1:
             decay = schedule(max(0.0, float(t - every)), every, FLOATS)

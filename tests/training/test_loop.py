@@ -222,7 +222,7 @@ def test_results_do_not_depend_on_workers(config, tmp_path):
     ],
 )
 def test_a_stop_signal_to_the_whole_group_saves_first(config, tmp_path, number, code, workers):
-    """A terminal or a job scheduler signals data workers too. The resumed run ends as an uninterrupted one."""
+    """A terminal or a job scheduler signals data workers too. The resumed run goes on as an uninterrupted one."""
     config()
     data = f"data.train={{name: support.datasets.Images, batch_size: 8, shuffle: true, workers: {workers}}}"
     length = ["train.epochs=100", "train.save_every=100 epochs", "lr=0.01"]
@@ -245,9 +245,9 @@ def test_a_stop_signal_to_the_whole_group_saves_first(config, tmp_path, number, 
     assert f"stopped by signal {number.value} after step " in rest
     stopped_at = Checkpoints(tmp_path / "run/checkpoints").find("last").manifest.state.step
     assert 20 <= stopped_at < 500
-    whole = tmp_path / "whole"
-    train(config(data, *length))
-    train(config(data, *length, f"output={whole}"))
+    whole, then = tmp_path / "whole", ("data.train.workers=0", f"train.stop_after={stopped_at + 9} steps")
+    train(config(data, *length, *then))
+    train(config(data, *length, *then, f"output={whole}"))
     assert content(last(tmp_path / "run"))["raw.safetensors"] == content(last(whole))["raw.safetensors"]
 
 

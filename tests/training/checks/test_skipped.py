@@ -136,11 +136,18 @@ def test_a_loss_with_a_bad_weight_skips_the_step(tmp_path, weight):
     assert list(found) == ["loss"] and np.isnan(found["loss"])
 
 
-@pytest.mark.parametrize("stop", [3, 4, 5, 11])
-def test_a_run_cut_around_a_skipped_step_ends_as_the_whole_one(config, tmp_path, stop):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    result = train(config(f"output={whole}"))
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run from start to end, on the same data as those of `config`."""
+    folder = tmp_path_factory.mktemp("whole")
+    result = train(data(folder, 3)())
     assert (result.state.step, result.state.skipped, result.state.updates) == (18, 3, 15)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("stop", [3, 4, 5, 11])
+def test_a_run_cut_around_a_skipped_step_ends_as_the_whole_one(config, tmp_path, whole, stop):
+    cut = tmp_path / "cut"
     assert train(config(f"output={cut}", f"train.stop_after={stop} steps")).state.step == stop
     train(config(f"output={cut}"))
     ours, theirs = content(last(cut)), content(last(whole))
@@ -168,12 +175,11 @@ def test_what_is_logged_of_a_skipped_step(config, tmp_path, monkeypatch):
     assert records[1]["decay"]["quick"] == made.decay_at(8) != made.decay_at(10)
 
 
-def test_visualdl_counts_the_skipped(config, tmp_path):
-    train(config())
-    assert drawn(tmp_path / "run", "train", "train/skipped") == [(5, 1.0), (10, 2.0), (15, 2.0), (18, 3.0)]
+def test_visualdl_counts_the_skipped(whole):
+    assert drawn(whole, "train", "train/skipped") == [(5, 1.0), (10, 2.0), (15, 2.0), (18, 3.0)]
 
 
-def test_too_many_end_the_run_which_goes_on_with_more(config, tmp_path):
+def test_too_many_end_the_run_which_goes_on_with_more(config, tmp_path, whole):
     with pytest.raises(TrainingError) as caught:
         train(config("train.max_skipped=1"))
     assert caught.value.exit_code == 1
@@ -189,8 +195,7 @@ def test_too_many_end_the_run_which_goes_on_with_more(config, tmp_path):
     with pytest.raises(TrainingError, match=r"^step 16 .* these are 3 skipped steps, and train.max_skipped is 1"):
         train(config("train.max_skipped=1"))
     train(config("train.max_skipped=3"))
-    train(config(f"output={tmp_path / 'whole'}"))
-    ours, theirs = content(last(tmp_path / "run")), content(last(tmp_path / "whole"))
+    ours, theirs = content(last(tmp_path / "run")), content(last(whole))
     assert all(ours[name] == theirs[name] for name in theirs if name != "manifest")
 
 

@@ -38,6 +38,14 @@ def config(tmp_path):
     return loader(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """The folder of a run of four epochs with a warm-up."""
+    folder = tmp_path_factory.mktemp("long")
+    train(loader(folder)(*FREE, SCHEDULES["warmup"]))
+    return folder / "run"
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_an_extended_run_ends_with_the_bytes_of_the_long_one(config, tmp_path, schedule):
     whole, grown = tmp_path / "whole", tmp_path / "run"
@@ -49,11 +57,10 @@ def test_an_extended_run_ends_with_the_bytes_of_the_long_one(config, tmp_path, s
     assert "extended from 2 to 4 epochs\n" in (grown / "log.txt").read_text()
 
 
-def test_one_that_was_stopped_in_the_middle_is_extended_too(config, tmp_path):
-    train(config(*FREE, SCHEDULES["warmup"], f"output={tmp_path / 'whole'}"))
+def test_one_that_was_stopped_in_the_middle_is_extended_too(config, tmp_path, long):
     train(config(*FREE, SCHEDULES["warmup"], "train.epochs=2", "train.stop_after=10 steps"))
     train(config(*FREE, SCHEDULES["warmup"]))
-    ours, theirs = (content(last(tmp_path / name))["raw.safetensors"] for name in ("run", "whole"))
+    ours, theirs = (content(last(each))["raw.safetensors"] for each in (tmp_path / "run", long))
     assert ours == theirs
 
 
@@ -129,12 +136,13 @@ def test_every_duration_in_percent_counts_wherever_it_stands(config):
 def test_another_runs_checkpoint_by_whatever_path_leads_to_it(config, tmp_path):
     """By `last`, `best`, the run's folder, its checkpoints folder, or the checkpoint itself."""
     train(config("train.stop_after=10 steps"))
-    before = content(last(tmp_path / "run"))
-    train(config(f"output={tmp_path / 'whole'}"))
+    before, trained = content(last(tmp_path / "run")), set()
     for number, which in enumerate(("checkpoints/last", "checkpoints/best", "checkpoints", "", "checkpoints/step-00000010")):
         other = tmp_path / f"other-{number}"
-        assert train(config(f"output={other}"), resume=str(tmp_path / "run" / which)).state.step == 28
-        assert content(last(other))["raw.safetensors"] == content(last(tmp_path / "whole"))["raw.safetensors"]
+        end = "train.stop_after=12 steps"
+        assert train(config(f"output={other}", end), resume=str(tmp_path / "run" / which)).state.step == 12
+        trained.add(content(last(other))["raw.safetensors"])
+        assert len(trained) == 1
         assert content(last(tmp_path / "run")) == before
         said = (other / "log.txt").read_text()
         assert f"going on from {tmp_path}/run/checkpoints/step-00000010, of another run\n" in said
@@ -168,11 +176,9 @@ def test_another_runs_checkpoint_extends_as_the_own_one_does(config, tmp_path):
     assert content(last(tmp_path / "other")) == content(last(tmp_path / "whole"))
 
 
-def test_a_run_in_steps_ends_within_an_epoch_and_extends_like_one_in_epochs(config, tmp_path):
+def test_a_run_in_steps_ends_within_an_epoch_and_extends_like_one_in_epochs(config, tmp_path, long):
     """10 of 28 steps are one epoch of 7 and 3 more. `100 %` is the whole run; 4 epochs are the same run as 28 steps."""
-    whole, run = tmp_path / "whole", tmp_path / "run"
-    in_steps = ("train.epochs=null", "train.steps=10")
-    train(config(*FREE, SCHEDULES["warmup"], f"output={whole}"))
+    run, in_steps = tmp_path / "run", ("train.epochs=null", "train.steps=10")
     result = train(config(*FREE, SCHEDULES["warmup"], *in_steps))
     assert (result.state.step, result.state.epoch, result.state.batch) == (10, 1, 3)
     assert config(*in_steps).train.epochs is None
@@ -180,7 +186,7 @@ def test_a_run_in_steps_ends_within_an_epoch_and_extends_like_one_in_epochs(conf
         train(config(*FREE, SCHEDULES["warmup"], "train.epochs=null", "train.steps=9"))
     train(config(*FREE, SCHEDULES["warmup"], "train.epochs=null", "train.steps=20"))
     train(config(*FREE, SCHEDULES["warmup"]))
-    ours, theirs = (content(last(each))["raw.safetensors"] for each in (run, whole))
+    ours, theirs = (content(last(each))["raw.safetensors"] for each in (run, long))
     assert ours == theirs
     log = (run / "log.txt").read_text()
     assert "extended from 10 to 20 steps\n" in log and "extended from 20 steps to 4 epochs\n" in log

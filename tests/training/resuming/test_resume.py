@@ -27,11 +27,18 @@ def config(tmp_path):
     return loader(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run from start to end."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(loader(folder)())
+    return folder / "run"
+
+
 @pytest.mark.parametrize("stop", [1, 7, 10, 13])
-def test_a_run_cut_in_two_ends_as_the_whole_one(config, tmp_path, stop):
+def test_a_run_cut_in_two_ends_as_the_whole_one(config, tmp_path, whole, stop):
     """In the middle of an epoch or at its end; with shuffling, dropout, warm-up, momentum and two averages."""
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train(config(f"output={whole}"))
+    cut = tmp_path / "cut"
     assert train(config(f"output={cut}", f"train.stop_after={stop} steps")).state.step == stop
     assert train(config(f"output={cut}")).state.step == 28
     ours, theirs = content(last(cut)), content(last(whole))
@@ -184,14 +191,21 @@ def test_another_thread_count_or_paddle_is_told(config, tmp_path):
     assert said.count("the last bits of the weights may differ") == 1
 
 
-def test_the_log_interval_goes_on_where_it_was_cut(config, tmp_path):
+def test_the_log_interval_goes_on_where_it_was_cut(config, tmp_path, whole):
     """Its mean loss covers all its steps, also those before the cut."""
-    train(config(f"output={tmp_path / 'whole'}"))
     train(config("train.stop_after=7 steps", "train.log_every=15 steps"))
     train(config("train.log_every=5 steps"))
-    cut, whole = dict(losses(tmp_path / "run")), dict(losses(tmp_path / "whole"))
+    cut, uncut = dict(losses(tmp_path / "run")), dict(losses(whole))
     assert cut.keys() == {7, 10, 15, 20, 25, 28}
-    assert {step: cut[step] for step in (15, 20, 25, 28)} == {step: whole[step] for step in (15, 20, 25, 28)}
+    assert {step: cut[step] for step in (15, 20, 25, 28)} == {step: uncut[step] for step in (15, 20, 25, 28)}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """The function that loads the config of a run of one step. What is refused changes no byte of its folder."""
+    config = loader(tmp_path_factory.mktemp("begun"))
+    train(config("train.stop_after=1 step"))
+    return config
 
 
 @pytest.mark.parametrize(
@@ -211,10 +225,9 @@ def test_the_log_interval_goes_on_where_it_was_cut(config, tmp_path):
         "train.monitor=raw/accuracy",
     ],
 )
-def test_every_change_that_matters_is_refused_on_resuming(config, change):
-    train(config("train.stop_after=1 step"))
+def test_every_change_that_matters_is_refused_on_resuming(begun, change):
     with pytest.raises(CheckpointError, match=f"another config: {change.split('=')[0].replace('.', '[.]')}"):
-        train(config(change))
+        train(begun(change))
 
 
 def test_a_finished_run_has_nothing_left_to_do(config, tmp_path):
@@ -239,12 +252,11 @@ def test_resume_never_refuses_a_run_that_exists(config, tmp_path):
     assert content(last(tmp_path / "run")) == before
 
 
-def test_resume_from_a_path_and_into_another_folder(config, tmp_path):
+def test_resume_from_a_path_and_into_another_folder(config, tmp_path, whole):
     train(config("train.stop_after=10 steps"))
     result = train(config(f"output={tmp_path / 'other'}"), resume=str(last(tmp_path / "run")))
     assert result.state.step == 28
-    train(config(f"output={tmp_path / 'whole'}"))
-    assert content(last(tmp_path / "other"))["raw.safetensors"] == content(last(tmp_path / "whole"))["raw.safetensors"]
+    assert content(last(tmp_path / "other"))["raw.safetensors"] == content(last(whole))["raw.safetensors"]
 
 
 def test_another_config_is_refused_with_its_differences(config, tmp_path):
