@@ -118,13 +118,8 @@ def called(command: str, arguments: list[str]) -> int:
         return int(exit.code or 0)
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(page, marks=() if page == "README.md" else pytest.mark.campaign)
-        for page in sorted({block.page for block in here("sh")})
-    ],
-)
+@pytest.mark.campaign
+@pytest.mark.parametrize("page", sorted({block.page for block in here("sh")}))
 def test_the_commands_of_a_page_run(page, checkout, monkeypatch, capsys):
     """In order, in one folder. Of a benchmark, which takes minutes, the arguments alone are read."""
     monkeypatch.chdir(checkout)

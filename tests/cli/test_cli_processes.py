@@ -35,7 +35,7 @@ def test_each_module_of_a_command_runs_it(command, here):
         for arguments in (["--help"], wrong)
     ]
     assert [each.returncode for each in done] == [0, 2]
-    assert done[0].stdout.startswith("usage: ")
+    assert done[0].stdout.startswith(f"usage: python -m ppema.cli.{command} ")
     named = "Paddle's launcher, a script and its arguments follow --" if command == "launch" else "missing"
     assert named in done[1].stderr or "required" in done[1].stderr
 
@@ -50,14 +50,6 @@ def test_help_needs_no_paddle_and_little_time(name, tmp_path):
     assert done.returncode == 0
     assert done.stdout.startswith(f"usage: python tools/{name}.py")
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
-
-
-@pytest.mark.campaign
-@pytest.mark.parametrize("name", ["train", "eval", "show", "average", "export", "checkpoint", "benchmark", "sweep", "board"])
-def test_commands_run_as_modules(name, tmp_path):
-    command = [sys.executable, "-m", f"ppema.cli.{name}", "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.startswith(f"usage: python -m ppema.cli.{name} ")
 
 
 def child(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
