@@ -8,6 +8,7 @@ from itertools import count
 from ppema.distributed.parcels import packed, unpacked
 from ppema.distributed.sent_errors import SENDABLE, Sendable, as_facts, error_of
 from ppema.distributed.world import World
+from ppema.errors import PeerError
 from ppema.prediction.predicted import OutputForm, PredictedBatch
 
 
@@ -15,15 +16,20 @@ def in_rounds(world: World, own: Iterator[PredictedBatch], forms: Sequence[Outpu
     """The batches of all ranks, on each of them: first those of rank 0's turn, then of rank 1's, and so on.
 
     own: the batches of this rank, which are read one turn at a time. forms: of the outputs. An error of a turn is raised by all
-    ranks, after the batches before it. Raises PeerError.
+    ranks, after the batches before it. `runtime.rank_patience` is the limit of a turn after the first. Raises PeerError.
     """
-    for _ in count():
+    for turn in count():
         made, error, over = list[PredictedBatch](), None, False
+        # Paddle prepares the program in the first turn.
+        world.enter(f"predicting in turn {turn + 1}", "alone" if turn else "slow")
         try:
             over = not _fill(made, own)
+        except PeerError:
+            raise
         except SENDABLE as caught:
             error = caught
         sent = world.gather(_packed(made, error, over), "the next predictions")
+        world.enter("using predictions", "slow")
         for rank, data in enumerate(sent):
             (facts, theirs, last), arrays = unpacked(data)
             left = iter(arrays)

@@ -15,7 +15,7 @@ from ppema.data.given.npz_inputs import NpzInputs
 from ppema.data.given.preparation import Preparation
 from ppema.data.inputs import BatchTurns
 from ppema.data.loader import Loader
-from ppema.errors import DataError, TrainingError
+from ppema.errors import DataError, PeerError, TrainingError
 from ppema.prediction.predicted import PredictedBatch
 from ppema.prediction.rounds import in_rounds
 from ppema.prediction.sources import Chained
@@ -95,3 +95,29 @@ def test_an_error_in_the_middle_of_a_turn_comes_after_what_was_made_before():
         return names
 
     assert on_ranks(2, work) == [["0a", "0b", "1a", "1b", "2a", "2b", "3a"]] * 2
+
+
+def test_a_turn_has_a_limit_but_not_the_first_and_not_what_is_done_with_its_predictions():
+    def work(world):
+        source = LoaderInputs(Loader(Rows(), batch_size=3, label="rows"), Preparation(FIELDS, on_error="skip"))
+        limited = []
+        for _ in in_rounds(
+            world, (PredictedBatch(each.names, {}, ()) for each in source.batches(3, BatchTurns(world.ranks))), ()
+        ):
+            limited.append(list(world.entered))
+        return limited[-1]
+
+    assert on_ranks(2, work) == [["predicting in turn 2", "predicting in turn 3"]] * 2
+
+
+def test_a_fault_of_another_rank_is_raised_at_once():
+    def own():
+        raise PeerError("rank 1 was killed")
+        yield
+
+    def work(world):
+        with pytest.raises(PeerError):
+            next(in_rounds(world, own(), ()))
+        return world.waits
+
+    assert on_ranks(1, work) == [[]]
