@@ -156,7 +156,7 @@ def test_a_run_goes_on_from_its_last_checkpoint_after_a_rank_was_killed(tmp_path
 def test_nothing_is_saved_after_an_error_of_one_rank():
     course = Course.__new__(Course)
     course.state, course._saved, course._owed = BEGINNING.advance(8, 7), (BEGINNING, Begun(), None), None
-    course._stepper = SimpleNamespace(unfinished=None, intact=True)
+    course._stepper = SimpleNamespace(unfinished=None, unsavable=False, changed=None)
     course._run = SimpleNamespace(shards=["ema"], world=ALONE)
     assert (
         course.break_off(DataError("a bad sample"))
@@ -179,10 +179,6 @@ def prepared(tmp_path, monkeypatch):
         each.close()
 
 
-def no_batches(state, last):
-    yield from ()
-
-
 def test_all_ranks_find_what_is_not_finite_on_one(prepared):
     runs = {}
 
@@ -192,14 +188,14 @@ def test_all_ranks_find_what_is_not_finite_on_one(prepared):
         check = StateCheck(run, BEGINNING)
         world.meet("all are prepared")
         state = BEGINNING.advance(8, 7)
-        assert check.failure(state, state, no_batches, lambda: None) is None
+        assert check.failure(state, state, lambda: None) is None
         if rank == 1:
             average = run.programs.averages["copied_shared"]
             held = average.shadow_of[list(average.shadows)[-1]]
             value = scope.get(run.scope, held)
             scope.put(run.scope, {held: np.full_like(value, np.nan)})
         later = state.advance(8, 7)
-        return str(check.failure(later, later, no_batches, lambda: None))
+        return str(check.failure(later, later, lambda: None))
 
     first, second = on_ranks(2, work)
     assert first == second
