@@ -13,7 +13,7 @@ from support.worlds import on_ranks
 from ppema.averaging.decay import Constant
 from ppema.averaging.precision import rounded
 from ppema.averaging.rule import Rule
-from ppema.distributed import sharded, world
+from ppema.distributed import whole_arrays, world
 from ppema.distributed.sharded import ShardedAverages
 from ppema.errors import ConfigError, PeerError
 from ppema.ir import scope
@@ -63,7 +63,7 @@ def groups(request, monkeypatch):
     """The number of elements in each sum."""
     if request.param == "one group":
         return {512}  # for 326 + 1 + 1 words
-    monkeypatch.setattr(sharded, "_TOGETHER", 8)
+    monkeypatch.setattr(whole_arrays, "_TOGETHER", 8)
     monkeypatch.setattr(world, "_AT_ONCE", 128)
     return {1, 128}
 
