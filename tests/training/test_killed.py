@@ -19,7 +19,7 @@ from ppema.log.records import read_metrics
 pytestmark = pytest.mark.campaign
 
 ROOT = Path(__file__).parents[2]
-KILLS = 30
+KILLS = 20
 CONFIG = Path(__file__).with_name("killed.yml")
 
 
