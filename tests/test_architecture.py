@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-import functools
 import re
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1] / "ppema"
+from support.house import ROOT, modules
 
 # Each module or room may import those of its own floor and below.
 FLOORS = (
@@ -35,16 +33,6 @@ VERSION_KNOWN = {
     "ppema.deploy.inference",
 }
 PADDLE_FREE = {"errors", "values", "version", "ranks", "user_code", "config", "averaging", "checkpoint", "data", "experiments"}
-
-
-@functools.cache
-def modules() -> dict[str, ast.Module]:
-    found = {}
-    for path in sorted(ROOT.rglob("*.py")):
-        parts = ("ppema", *path.relative_to(ROOT).with_suffix("").parts)
-        name = ".".join(part for part in parts if part != "__init__")
-        found[name] = ast.parse(path.read_text(encoding="utf-8"))
-    return found
 
 
 def imports(tree: ast.Module, *, top: bool = False) -> list[str]:
@@ -225,38 +213,6 @@ def test_only_the_seam_touches_private_names_of_paddle():
 )
 def test_a_breach_of_the_seam_would_be_seen(line):
     assert seam_breaches({"ppema.metrics": ast.parse(line)})
-
-
-# A flag of ours, or a tool, in a text; one that is pieced together ends in its dashes.
-FLAG = re.compile(r"(?:^|[\s'\"(`])(?:--(?:[a-z]|$)|-[co]\b)|\btools/")
-# The command lines of the compiler, of git, of the processes of a sweep and of checks, and of VisualDL and its process.
-_TRIAL, _BOARD = "ppema.experiments.sweeps.trial_process", ("ppema.log.board", "ppema.log.board_server")
-_CHECKS = ("ppema.diagnosis.apart", "ppema.diagnosis.rank_checks")
-OTHER_FLAGS = {"ppema.ir.native.compiler", "ppema.log.history", _TRIAL, *_BOARD, *_CHECKS}
-
-
-def flags(trees: dict[str, ast.Module]) -> list[tuple]:
-    """Where texts in code, not docstrings, speak of command lines outside of their room."""
-    found = []
-    for name, tree in trees.items():
-        if name.startswith("ppema.cli") or name in OTHER_FLAGS:
-            continue
-        docs = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
-        found += [(name, each.lineno, each.value) for each in texts if each not in docs and FLAG.search(each.value)]
-    return found
-
-
-def test_only_command_lines_speak_of_flags():
-    """An error of the library names arguments (`ppema.errors.Naming`), which the command lines translate."""
-    assert flags(modules()) == []
-
-
-@pytest.mark.parametrize(
-    "text", ['"--step: 1"', '"give --decay 0.9"', 'f"--{option}: x"', 'f"-o {key}: x"', '"(tools/eval.py)"']
-)
-def test_a_flag_would_be_seen(text):
-    assert flags({"ppema.metrics": ast.parse(f"raise ValueError({text})")})
 
 
 def test_only_the_seam_chooses_its_side():

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from support.configs import loader
-from test_architecture import PADDLE_FREE, modules
+from support.house import modules
+from test_architecture import PADDLE_FREE
 
 from ppema.training.loop import train
 

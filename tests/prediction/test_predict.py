@@ -148,7 +148,7 @@ def test_data_sets_are_read_with_and_without_targets(tmp_path):
 
 
 def test_samples_of_different_lengths_are_padded_as_in_the_run(tmp_path):
-    model = "{name: support.models.BagOfWords, args: {vocabulary: 10}}"
+    model = "{name: support.task_models.BagOfWords, args: {vocabulary: 10}}"
     train = "{name: support.datasets.Texts, args: {samples: 16}, batch_size: 8, shuffle: true}"
     test = "{name: support.datasets.Texts, args: {samples: 10, seed: 1}, batch_size: 3}"
     text = "\n  inputs: [tokens]\n  targets: [label]\n  shapes: {tokens: [-1]}\n  collate: pad"
@@ -162,7 +162,7 @@ def test_samples_of_different_lengths_are_padded_as_in_the_run(tmp_path):
 
 def test_tokens_beyond_the_vocabulary_are_left_out_alone(tmp_path):
     """The other samples have the numbers that they have without the bad ones."""
-    model = "{name: support.models.BagOfWords, args: {vocabulary: 10}}"
+    model = "{name: support.task_models.BagOfWords, args: {vocabulary: 10}}"
     train = "{name: support.datasets.Texts, args: {samples: 16}, batch_size: 8}"
     text = "\n  inputs: [tokens]\n  targets: [label]\n  shapes: {tokens: [-1]}\n  collate: pad"
     config = loader(tmp_path, model=model, data=data_section(train, train) + text)("train.epochs=1")

@@ -16,7 +16,7 @@ from ppema.training.loop import train
 from ppema.training.setup import prepare_training
 
 TEXTS: Sections = {
-    "model": "{name: support.models.BagOfWords, args: {vocabulary: 10}}",
+    "model": "{name: support.task_models.BagOfWords, args: {vocabulary: 10}}",
     "data": "\n  train: {name: support.datasets.Texts, args: {samples: 52}, batch_size: 8, shuffle: true}\n"
     "  eval: {name: support.datasets.Texts, args: {samples: 20, seed: 1}, batch_size: 3}\n"
     "  inputs: [tokens]\n  targets: [label]\n  shapes: {tokens: [-1]}\n  collate: pad",
@@ -67,7 +67,7 @@ def test_a_collate_function_that_depends_on_the_batch(tmp_path, how, masked, war
 def test_statistics_are_measured_over_batches_of_different_lengths(tmp_path):
     """The mean and variance of all tokens of the batches together, in training and in an evaluation."""
     config = loader(tmp_path, TEXTS)(
-        "model=support.models.NormedTokens",
+        "model=support.task_models.NormedTokens",
         "averages={ema: {decay: 0.9, batch_norm: recalibrate, recalibrate_batches: 4}}",
         "train.stop_after=2 steps",
     )

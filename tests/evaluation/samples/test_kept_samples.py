@@ -24,7 +24,7 @@ FEW = f"metrics=[{{name: accuracy, {KIND}}}, {{name: confusion_matrix, {KIND}}}]
 # Two inputs, outputs, targets and losses; the last batch has 2 of 8 samples.
 TASKS = {
     **SMALL,
-    "model": "support.models.TwoTasks",
+    "model": "support.task_models.TwoTasks",
     "data": "\n  inputs: [image, scale]\n  targets: [size, kind]"
     + data_section(
         "{name: support.datasets.TwoTargets, batch_size: 12}",

@@ -21,7 +21,7 @@ from ppema.programs.model.known_classes import check_same_classes, with_classes
 from ppema.training.setup import prepare_training
 
 SECTIONS = {
-    "model": "support.models.Pixels",  # of 6 classes
+    "model": "support.task_models.Pixels",  # of 6 classes
     "optimizer": "SGD",
     "lr": "0.1",
     "averages": "{}",

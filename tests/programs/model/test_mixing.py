@@ -21,7 +21,7 @@ from ppema.programs.model.mixing import Mixing
 from ppema.training.setup import prepare_training
 
 SECTIONS = {
-    "model": "support.models.Pixels",
+    "model": "support.task_models.Pixels",
     "mix": "{mixup: 1.0, cutmix: 1.0}",
     "optimizer": "SGD",
     "lr": "0.1",

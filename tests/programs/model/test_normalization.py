@@ -26,7 +26,7 @@ from ppema.weights.file import numbers_in, write_weights
 
 SPLIT = f"\n  train: {blobs('samples: 50, batch_size: 8')}\n  split: {{fraction: 0.2}}\n  normalize: true"
 SECTIONS = {
-    "model": "support.models.Pixels",
+    "model": "support.task_models.Pixels",
     "data": SPLIT,
     "optimizer": "SGD",
     "lr": "0.1",

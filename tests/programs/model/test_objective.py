@@ -23,7 +23,7 @@ DATA = "\n  inputs: [image, scale]\n  targets: [size, kind]" + data_section(
 )
 LOSSES = "\n  kind: cross_entropy\n  scale: {name: mse, output: size, target: size, weight: 0.25}"
 
-SECTIONS = {"model": "support.models.TwoTasks", "data": DATA, "losses": LOSSES, "metrics": "[]", "train": "{epochs: 2}"}
+SECTIONS = {"model": "support.task_models.TwoTasks", "data": DATA, "losses": LOSSES, "metrics": "[]", "train": "{epochs: 2}"}
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_the_weighted_sum_is_trained_and_each_part_is_measured(written):
         (["losses.scale.output=sizes"], "losses.scale.output: there is no output 'sizes'; did you mean 'size'?"),
         (["losses.edge=mse"], "losses.edge.output: the model returns kind, size: choose one"),
         (["losses.kind.target=size"], "losses.kind: cross_entropy expects int64 class labels, or probabilities"),
-        (["model=support.models.OneName"], "forward takes the input image by name, but has no parameter scale"),
+        (["model=support.task_models.OneName"], "forward takes the input image by name, but has no parameter scale"),
         (
             ["train.accumulate=2", "data.train.batch_size=6", "losses.kind={name: cross_entropy, args: {ignore_index: 0}}"],
             "losses.kind: the loss gives weights to its values (class weights or ignore_index), so that the parts of a batch",

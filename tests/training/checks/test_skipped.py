@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import paddle
 import pytest
-from support.configs import PLATEAU, blobs, data_section, loader
+from support.bad_batches import bad_batches
+from support.configs import PLATEAU, data_section, loader
 from support.drawn import drawn
 from support.runs import content, last, state_bytes
 
-from ppema.api import evaluate
 from ppema.checkpoint.begun import Begun
 from ppema.checkpoint.state import BEGINNING, State
 from ppema.checkpoint.store import Checkpoints
 from ppema.data import Batch
 from ppema.data.bad_sample import bad_sample
-from ppema.errors import CheckpointError, TrainingError
+from ppema.errors import TrainingError
 from ppema.evaluation.evaluate import evaluate as measured
 from ppema.ir import backend, scope
 from ppema.log.records import read_metrics
@@ -28,31 +27,16 @@ from ppema.training.loop import dry_run, train
 from ppema.training.setup import prepare_training
 from ppema.training.stepper import Stepper
 
-SECTIONS = {
-    "averages": "{ema: {decay: 0.9}, quick: {decay: 0.99, thres_steps: true, update_every: 3, precision: compensated}}",
-    "train": "{epochs: 3, log_every: 5 steps, eval_every: 100 %, save_every: 100 %}",
-}
 WHY = "the gradient of batch_norm2d_0.w_0 (norm.weight) is not finite; sample 27 of data.train holds nan"
 WHY_FIRST = WHY.replace("sample 27", "sample 3")
 NAN_LOSS = "the gradient of batch_norm2d_0.w_0 (norm.weight) is not finite"
 ADVICE = "lower the learning rate, set optimizer.clip_norm, or look for bad values in that batch"
 
 
-def data(folder, *bad, value=np.nan):
-    """48 samples in 6 batches; those in `bad` have a `value`. Returns a function that loads the config of runs on them."""
-    rng = np.random.default_rng(0)
-    images, labels = rng.normal(size=(48, 1, 8, 8)).astype("float32"), rng.integers(0, 3, 48)
-    for batch in bad:
-        images[8 * batch + 3, 0, 2, 5] = value
-    np.savez(folder / "data.npz", images=images, labels=labels)
-    npz = f"{{name: npz, path: {folder / 'data.npz'}, inputs: [images], target: labels, batch_size: 8}}"
-    return loader(folder, data=data_section(npz, blobs("samples: 8, batch_size: 8", "test")), **SECTIONS)
-
-
 @pytest.fixture
 def config(tmp_path):
     """Batch 3 of each epoch, steps 4, 10 and 16 of 18, is bad."""
-    return data(tmp_path, 3)
+    return bad_batches(tmp_path, 3)
 
 
 def everything(run):
@@ -89,7 +73,7 @@ def test_a_skipped_step_changes_no_byte_and_leaves_no_trace(tmp_path, setting, v
 
     With 1e20 only the variance of BatchNorm is not finite.
     """
-    config = data(tmp_path, 3, value=value)
+    config = bad_batches(tmp_path, 3, value=value)
     ours, other = (prepare_training(config(*SETTINGS[setting])) for _ in "ab")
     steppers = [Stepper(run, Begun()) for run in (ours, other)]
     skipped = 0
@@ -140,7 +124,7 @@ def test_a_loss_with_a_bad_weight_skips_the_step(tmp_path, weight):
 def whole(tmp_path_factory):
     """The folder of a run from start to end, on the same data as those of `config`."""
     folder = tmp_path_factory.mktemp("whole")
-    result = train(data(folder, 3)())
+    result = train(bad_batches(folder, 3)())
     assert (result.state.step, result.state.skipped, result.state.updates) == (18, 3, 15)
     return folder / "run"
 
@@ -224,7 +208,7 @@ def test_a_larger_limit_is_no_advice_where_all_steps_are_skipped(config, tmp_pat
 
 
 def test_the_log_names_the_statistic_and_the_sample(tmp_path):
-    train(data(tmp_path, 3, value=-1e20)())
+    train(bad_batches(tmp_path, 3, value=-1e20)())
     lines = (tmp_path / "run/log.txt").read_text().splitlines()
     variance = "the new value of batch_norm2d_0.w_2 (norm._variance) is not finite; sample 27 of data.train holds -1e+20"
     places = [("4", "0"), ("10", "1"), ("16", "2")]
@@ -249,7 +233,7 @@ def test_a_sample_is_named_for_a_number_whose_square_float32_does_not_hold():
 
 def test_a_dry_run_says_so(tmp_path):
     with pytest.raises(TrainingError) as caught:
-        dry_run(data(tmp_path, 0)())
+        dry_run(bad_batches(tmp_path, 0)())
     assert str(caught.value) == f"step 1 (epoch 0, batch 0) would be skipped: {WHY_FIRST}: {ADVICE}"
 
 
@@ -260,80 +244,10 @@ def test_a_plateau_is_none_the_wiser(config, tmp_path):
     assert rates == pytest.approx([0.08, 0.08, 0.008, 0.008])
 
 
-RECALIBRATED = "averages={ema: {decay: 0.9, batch_norm: recalibrate, recalibrate_batches: 6}}"
-
-
-def test_the_state_is_saved_and_the_culprit_named_where_recalibration_meets_the_bad_batch_as_well(tmp_path):
-    config = data(tmp_path, *range(6))
-    with pytest.raises(
-        TrainingError, match=re.escape(f"step 1 (epoch 0, batch 0) is skipped: {WHY_FIRST}; these are 1 skipped")
-    ):
-        train(config(RECALIBRATED, "train.max_skipped=0"))
-    assert last(tmp_path / "run").name == "step-00000001"
-
-
-@pytest.mark.parametrize("value", [np.nan, 1e20])
-def test_a_recalibration_leaves_out_a_bad_batch_and_says_so_once(tmp_path, value):
-    """As a training step is skipped. The statistics are those of the other five batches."""
-    config = data(tmp_path, 3, value=value)
-    result = train(config(RECALIBRATED, "train.eval_every=6 steps"))
-    assert result.state.step == 18
-    lines = [line for line in (tmp_path / "run/log.txt").read_text().splitlines() if "recalibration" in line]
-    (line,) = lines
-    assert re.fullmatch(
-        r"warning: the recalibration of 'ema' leaves out 1 of 6 batches: in batch 3 batch_norm2d_0.w_[12].ema is not finite; "
-        rf"sample 27 of data.train holds {re.escape(f'{value:g}')}",
-        line,
-    )
-    images = np.load(tmp_path / "data.npz")["images"].astype("float64")
-    good = np.concatenate([images[:24], images[32:]])
-    found = Checkpoints(tmp_path / "run/checkpoints").find("last").weights("ema")
-    np.testing.assert_allclose(found["batch_norm2d_0.w_1"], [good.mean()], rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(found["batch_norm2d_0.w_2"], [good.var()], rtol=1e-6)
-    with pytest.warns(UserWarning, match="the recalibration of 'raw' leaves out 1 of 6 batches: in batch 3"):
-        evaluate(config(RECALIBRATED), weights="ema", batch_norm=["recalibrate"])
-
-
-def test_an_average_that_can_not_be_recalibrated_ends_the_run_once_its_state_is_saved(tmp_path):
-    config = data(tmp_path, 0)
-    one = RECALIBRATED.replace("batches: 6", "batches: 1")
-    run = [one, "train.eval_every=6 steps", "train.monitor=ema/loss", "train.max_skipped=null"]
-    said = "the average 'ema' after step 6: recalibrate: .* is not finite.*The state is saved, with the statistics before"
-    with pytest.raises(TrainingError, match=said):
-        train(config(*run))
-    found = Checkpoints(tmp_path / "run/checkpoints").find("last").manifest
-    assert found.state.step == 6
-    assert list(found.metrics) == ["raw"] and found.best == {}
-
-
-@pytest.mark.parametrize("evaluated", ["null", "[ema]"])
-def test_averages_without_a_value_are_not_evaluated(tmp_path, evaluated):
-    """Steps 1 to 4 are skipped. An average of zeros would have a loss of ln 3 there, and might be the best one."""
-    averages = "{ema: {decay: 0.9}, late: {decay: 0.9, start: 5 steps}, measured: {decay: 0.9, batch_norm: recalibrate}}"
-    run = [f"averages={averages}", "train.eval_every=2 steps", "train.epochs=1", f"train.evaluate={evaluated}"]
-    stop = "train.early_stop={monitor: ema/loss, patience: 1, min_change: 1000}"
-    config = data(tmp_path, 0, 1, 2, 3)
-    result = train(config(*run, "train.monitor=ema/loss", "train.stop_after=4 steps", stop))
-    assert result.best == {} and result.early_stop is None and result.metrics.keys() <= {"raw"}
-    with pytest.raises(CheckpointError, match="step-00000004: the average 'ema' has no value yet: all 4 steps were skipped"):
-        evaluate(config(*run, "train.monitor=ema/loss"), weights="ema")
-    result = train(config(*run, "train.monitor=ema/loss", stop))
-    assert result.best["ema/loss"].step == 6 and result.early_stop is None
-    lines = (tmp_path / "run/log.txt").read_text().splitlines()
-    assert lines.count("warning: no step has changed the weights yet: averages are not evaluated") == 1
-    records = [(each["step"], each["weights"]) for each in read_metrics(tmp_path / "run") if each["kind"] == "eval"]
-    if evaluated == "null":
-        names = ["raw", "ema", "late", "measured"]
-        assert records == [(2, "raw"), (4, "raw"), *((6, name) for name in names)]
-        assert result.metrics["late"] == pytest.approx(result.metrics["raw"], rel=1e-6), "before its start"
-    else:
-        assert records == [(6, "ema")]
-
-
 def test_a_run_of_skipped_steps_alone_fails_and_one_that_ends_with_them_warns(tmp_path):
     with pytest.raises(TrainingError, match=r"^all 6 steps were skipped, the last one because .*\. The state is saved$"):
-        train(data(tmp_path, *range(6))("train.epochs=1", f"output={tmp_path / 'all'}"))
-    train(data(tmp_path, 3, 4, 5)("train.epochs=1"))
+        train(bad_batches(tmp_path, *range(6))("train.epochs=1", f"output={tmp_path / 'all'}"))
+    train(bad_batches(tmp_path, 3, 4, 5)("train.epochs=1"))
     lines = (tmp_path / "run/log.txt").read_text()
     assert "warning: 3 of 6 steps were skipped, also the last 3, the last one because" in lines
 
