@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import paddle
 
 from ppema.averaging.decay import step_size, weight_after
@@ -74,10 +76,14 @@ def _piece(value: Variable, piece: Piece) -> Variable:
 def append_lerp(ir: IR, target: Variable, value: Variable, weight: Variable) -> None:
     """Append target += weight·(value - target), in place. Both float32 or float64, of one shape; weight: 0-D, of their type.
 
-    It is a step of SGD on ½|target - value|² at the rate `weight`. Paddle's `lerp` gives the same bits. It takes twice as long,
-    since it broadcasts if there is more than one axis.
+    It is a step of SGD on ½|target - value|² at the rate `weight`, the fastest form. For a float32 variable of 8 n numbers,
+    Paddle generates its code, which rounds twice. For all others MKL decides, and with FMA it rounds once: they get operations
+    that round twice, so that a piece of an average has the bits of the whole, on each processor.
     """
-    ir.append_descent(target, target - value, weight)
+    if dtype_name(target) == "float32" and math.prod(target.shape) % 8 == 0:
+        ir.append_descent(target, target - value, weight)
+    else:
+        paddle.assign(target - weight * (target - value), output=target)
 
 
 def count_after(average: Average, happens: Variable | None) -> Variable:

@@ -9,6 +9,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "saxpy.h"
+
 namespace rules {
 
 // Where Paddle adds the L2 decay to a gradient.
@@ -32,19 +34,34 @@ struct Gradient {
   }
 };
 
-// p -= rate g'   (paddle/phi/kernels/cpu/sgd_kernel.cc, paddle/phi/kernels/funcs/jit/gen/sgd.cc)
+// a + b c, rounded once with kFma, else twice
+template <bool kFma>
+float add(float a, float b, float c) {
+  return kFma ? std::fma(b, c, a) : a + b * c;
+}
+
+// p -= rate g'   (paddle/phi/kernels/cpu/sgd_kernel.cc, paddle/phi/kernels/funcs/jit/gen/sgd.cc, more/mkl/mkl.h)
 struct Sgd {
   float rate;
   Gradient gradient;
+  bool fused;
+
+  // size: that of the whole parameter. Paddle generates code for multiples of 8, which rounds twice. MKL updates all others.
+  Sgd(float rate, Gradient gradient, int64_t size)
+      : rate(rate), gradient(gradient), fused(size % 8 != 0 && saxpy::rounds_once()) {}
 
   void update(float* p, const float* g, int64_t n) const {
-    gradient.decay == 0 ? run<Decay::kNone>(p, g, n) : run<Decay::kBefore>(p, g, n);
+    if (gradient.decay == 0) {
+      fused ? run<Decay::kNone, true>(p, g, n) : run<Decay::kNone, false>(p, g, n);
+    } else {
+      fused ? run<Decay::kBefore, true>(p, g, n) : run<Decay::kBefore, false>(p, g, n);
+    }
   }
 
  private:
-  template <Decay kDecay>
+  template <Decay kDecay, bool kFma>
   void run(float* __restrict__ p, const float* __restrict__ g, int64_t n) const {
-    for (int64_t i = 0; i < n; ++i) p[i] -= rate * gradient.of<kDecay>(g[i], p[i]);
+    for (int64_t i = 0; i < n; ++i) p[i] = add<kFma>(p[i], -rate, gradient.of<kDecay>(g[i], p[i]));
   }
 };
 
@@ -122,12 +139,6 @@ struct Adam {
       v[i] = add<kFma>(square, beta2, v[i]);
       p[i] = add<kFma>(kept, -rate, m[i] / (std::sqrt(v[i]) + epsilon));
     }
-  }
-
-  // a + b c, rounded once with kFma, else twice
-  template <bool kFma>
-  static float add(float a, float b, float c) {
-    return kFma ? std::fma(b, c, a) : a + b * c;
   }
 };
 

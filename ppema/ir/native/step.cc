@@ -138,7 +138,7 @@ class Step {
 
   void sgd() {
     std::vector<rules::Sgd> each;
-    for (size_t i = 0; i < weights_.size(); ++i) each.push_back({rates_[i], gradients_[i]});
+    for (size_t i = 0; i < weights_.size(); ++i) each.emplace_back(rates_[i], gradients_[i], weights_[i].size);
     for_blocks(weights_, [&](size_t i, int64_t offset, int64_t size) {
       each[i].update(weights_[i].data + offset, weights_[i].gradient + offset, size);
     });
