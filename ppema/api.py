@@ -15,6 +15,7 @@ from ppema.errors import Naming, PpemaError
 from ppema.log.given_run import check_config, config_of
 from ppema.log.run import Run
 from ppema.posthoc.request import request_of
+from ppema.ranks import launched_ranks
 
 if TYPE_CHECKING:
     from ppema.checkpoint.best import Mode
@@ -239,8 +240,10 @@ def export(
     names: Names | None = None,
     fold: bool = False,
     preprocess: bool = False,
-) -> Exported | ExportedModel:
+) -> Exported | ExportedModel | None:
     """Write a model, or its weights, to `to`. A former export there is replaced.
+
+    Of several ranks, rank 0 alone writes. The others get None at once, and wait for nothing.
 
     config: that of the run, `ppema.run(path)`, or the path of its folder.
     format: "paddle" writes a folder with an inference program for `paddle.inference` and `load_inference_model`, and a
@@ -257,8 +260,11 @@ def export(
     A program is loaded back and compared with the model on samples of the evaluation data before it gets its name.
 
     Raises PpemaError for invalid arguments, CheckpointError for a missing or damaged source, ConfigError or DataError if the
-    model can not be built, and TrainingError if the export can not be written, or differs from the model by more than 1e-4.
+    model can not be built, SetupError, and TrainingError if the export can not be written, or differs from the model by more
+    than 1e-4.
     """
+    if not launched_ranks().first:
+        return None
     config = config_of(config)
     paddle_with(config.runtime.threads)
     from ppema.deploy import exporting

@@ -12,7 +12,7 @@ from support.configs import loader
 
 import ppema
 from ppema.deploy import exporting
-from ppema.errors import PpemaError
+from ppema.errors import PpemaError, SetupError
 from ppema.evaluation.stored import evaluate_stored
 from ppema.posthoc.request import ARGUMENTS, request_of
 from ppema.training import loop
@@ -111,3 +111,23 @@ def test_what_is_no_run_is_refused_in_a_line(function, tmp_path):
         function({})
     with pytest.raises(PpemaError, match=r"nowhere: this is no run of ppema: there is no such folder"):
         function("nowhere")
+
+
+def as_rank_1_of_2(monkeypatch):
+    for name, value in (("TRAINER_ID", 1), ("TRAINERS_NUM", 2), ("LOCAL_RANK", 1), ("LOCAL_SIZE", 2)):
+        monkeypatch.setenv(f"PADDLE_{name}", str(value))
+
+
+def test_an_export_is_written_by_rank_0_alone(tmp_path, monkeypatch):
+    """A rank on another machine has no folder of the run."""
+    as_rank_1_of_2(monkeypatch)
+    assert ppema.export(tmp_path / "on another machine", tmp_path / "x.safetensors") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_is_refused_on_several_ranks(tmp_path, monkeypatch):
+    """Each of them would start the whole sweep, and each of its trainings would be a rank, too."""
+    as_rank_1_of_2(monkeypatch)
+    with pytest.raises(SetupError, match="call it without paddle.distributed.launch"):
+        ppema.sweep("x.yml", to=tmp_path / "s")
+    assert list(tmp_path.iterdir()) == []

@@ -20,6 +20,7 @@ from ppema.evaluation.samples.recorder import SampleRecorder
 from ppema.evaluation.samples.taken import TakenSamples
 from ppema.metrics import Figure
 from ppema.passes.select import POLICIES, BatchNormPolicy
+from ppema.programs.same_work import check_same_work
 from ppema.weights.file import is_file
 from ppema.weights.stored_weights import StoredWeights
 
@@ -45,6 +46,9 @@ def evaluate_stored(
     """
     weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
     _check(weights, checkpoint, batch_norm, recalibrate_batches)
+    arguments = {"weights": weights, "checkpoint": checkpoint, "batch_norm": batch_norm}
+    arguments |= {"recalibrate_batches": recalibrate_batches, "keep_samples": samples is not None and samples.wanted}
+    check_same_work(world, "the evaluation", config, arguments)
     found = StoredWeights.find(config, weights, checkpoint, world)
     samples = samples if samples is not None and samples.wanted else None
     if samples is not None:

@@ -28,6 +28,7 @@ from ppema.posthoc.report import Report, write_report
 from ppema.posthoc.request import AverageRequest, Given, LastCheckpoints, Search, in_a_name
 from ppema.posthoc.shared_build import built_by_first
 from ppema.posthoc.snapshots import snapshots_of
+from ppema.programs.same_work import check_same_work
 from ppema.weights.file import write_weights
 
 Say = Callable[[str], None]
@@ -64,6 +65,8 @@ def average(
     config: of the run; say: receives a line for each result at once; watch: receives the progress of each candidate. world: its
     ranks share the batches of each candidate, and all get the result; rank 0 alone reads and writes the folder of the run.
     """
+    arguments = asdict(request)
+    check_same_work(world, "the averages", config, {"the wanted averages": arguments.pop("wanted"), **arguments})
     work = _Work(config, request, say, world)
     with closing(prepare_evaluation(config, world=world)) as prepared, paddle.static.scope_guard(prepared.scope):
         metric, less = _metric(config, request.metric, prepared.figures, decides=work.several)

@@ -24,6 +24,7 @@ from ppema.prediction.rounds import in_rounds
 from ppema.prediction.sources import Opener
 from ppema.programs.all_ranks import all_ranks
 from ppema.programs.executor import is_refusal
+from ppema.programs.same_work import check_same_work
 
 _FAR = 50  # standard deviations of training: the mean of a batch of the same kind of data is nearer
 
@@ -55,6 +56,9 @@ class Predicting:
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise PpemaError(Naming("{batch_size}: expected an integer >= 1, got {!r}", batch_size))
         self._on_error, self._world = on_error, world
+        options = {"weights": weights, "checkpoint": checkpoint}
+        given = {name: None if each is None else os.fspath(each) for name, each in options.items()}
+        check_same_work(world, "the predictions", config, given | {"batch_size": batch_size, "on_error": on_error})
         self._predictor = _opened(config, weights, checkpoint, world)
         try:
             self._batch_size = batch_size or _batch_size(self._predictor.config)

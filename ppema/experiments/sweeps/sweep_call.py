@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ppema.config import Config
-from ppema.errors import PpemaError
+from ppema.errors import PpemaError, SetupError
 from ppema.experiments.sweeps.search.space_checks import space_of
 from ppema.experiments.sweeps.sweeping import SweepOutcome, run_sweep
+from ppema.ranks import launched_ranks
 
 
 def sweep(
@@ -42,10 +43,12 @@ def sweep(
     storage: of Optuna, for a sweep on several machines: a URL of SQLAlchemy, or "grpc://host:port". None: a file in the sweep's
     folder. to: the sweep's folder. None: the config's output with "-sweep".
 
-    Raises ConfigError for all faults of keys and values; PpemaError for a folder with something else, and if all trials
-    refuse their input; SetupError for a storage that can not be reached; TrainingError if it fails for minutes, or if the
-    results can not be written. The trainings save before, and go on with the next call.
+    Raises ConfigError for all faults of keys and values; PpemaError for a folder with something else, and if all trials refuse
+    their input; SetupError for one of several ranks, and for a storage that can not be reached; TrainingError if it fails for
+    minutes, or if the results can not be written. The trainings save before, and go on with the next call.
     """
+    if launched_ranks().size > 1:
+        raise SetupError("a sweep starts its trainings itself, from one process: call it without paddle.distributed.launch")
     path, overrides = _file_of(config)
     options = {"method": method, "trials": trials, "seeds": seeds, "jobs": jobs, "monitor": monitor, "mode": mode}
     space = space_of(path, overrides, over=over, **options, objective=objective, prune=prune, lengths=lengths)
