@@ -13,6 +13,7 @@ from ppema.errors import SetupError
 ENDS = "PPEMA_RANK_ENDS"  # the environment variable that names the folder in which ranks note how they ended
 
 _GPUS = "FLAGS_selected_gpus"
+_ARRIVED = "arrived"  # the folder of empty files, one for each local rank
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,20 @@ def note_end(code: int | None, line: str | None = None) -> None:
 
 def noted_ends(folder: Path) -> list[NotedEnd]:
     """How the ranks ended that wrote into `folder` by `note_end`, in their order."""
-    return sorted(map(_noted_end, folder.iterdir()), key=lambda each: each.rank)
+    return sorted((_noted_end(path) for path in folder.iterdir() if path.is_file()), key=lambda each: each.rank)
+
+
+def note_arrival() -> None:
+    """Note for the other ranks of this machine that this one is about to connect to them, if `ppema launch` started it."""
+    if folder := os.environ.get(ENDS):
+        arrived = Path(folder, _ARRIVED)
+        arrived.mkdir(exist_ok=True)
+        (arrived / os.environ.get("PADDLE_LOCAL_RANK", "0")).touch()
+
+
+def arrived_ranks(folder: Path) -> set[int]:
+    """The local ranks that called `note_arrival`, whose environment names `folder`."""
+    return {int(path.name) for path in (folder / _ARRIVED).iterdir()}
 
 
 def _noted_end(path: Path) -> NotedEnd:

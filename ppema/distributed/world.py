@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppema.distributed.arrival import arrive
 from ppema.distributed.gloo_threads import outlive_gloo
 from ppema.distributed.lookout import Lookout
 from ppema.distributed.rank_activity import Sort
@@ -176,7 +177,7 @@ def joined(place: Any, patience: float = 45.0) -> World:
     """The World of this process: it connects to the other ranks if Paddle's launcher started several. Paddle is loaded.
 
     place: the paddle place of this rank; patience: `runtime.rank_patience`. Raises SetupError if the launcher's environment
-    variables do not fit together.
+    variables do not fit together, or if a rank of this machine ended without joining.
     """
     ranks = launched_ranks()
     if ranks.size == 1:
@@ -185,6 +186,7 @@ def joined(place: Any, patience: float = 45.0) -> World:
     from ppema.ir.processes.rank_store import RankStore
 
     outlive_gloo()
+    arrive(ranks)
     join(near=ranks.local_size == ranks.size)
     connect = partial(RankStore, os.environ["PADDLE_MASTER"], ranks.size)
     return World(ranks, place, Lookout(ranks, connect, next(_OPENED), patience))
