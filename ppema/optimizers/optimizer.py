@@ -12,7 +12,7 @@ import paddle
 
 from ppema.averaging.precision import FLOAT32
 from ppema.config import Config, Duration
-from ppema.errors import ConfigError
+from ppema.errors import ConfigError, listed
 from ppema.optimizers.schedules import LRScheduler, ReduceOnPlateau, Warmup, in_steps
 from ppema.user_code.blame import blamed
 from ppema.user_code.names import check_arguments, resolve
@@ -35,6 +35,8 @@ _CLIPS = {
     "clip_norm": paddle.nn.ClipGradByGlobalNorm,
     "clip_each_norm": paddle.nn.ClipGradByNorm,
 }
+# A program's learning rate is float32. The kernels of these two cast it to the type of a variable, those of all others do not.
+_ANY_TYPE = ("SGD", "ASGD")
 SCHEDULERS = {
     name: value
     for name, value in vars(paddle.optimizer.lr).items()
@@ -94,6 +96,16 @@ def build_optimizer(spec: Any, lr: LRScheduler, undecayed: Collection[str] = ())
     if not isinstance(optimizer, paddle.optimizer.Optimizer):
         raise ConfigError.of(f"{spec.name} is not a paddle.optimizer.Optimizer", "name")
     return optimizer
+
+
+def check_trains(optimizer: Any, types: Mapping[str, str]) -> None:
+    """Raise ConfigError if Paddle's kernels of `optimizer` can not update variables of these types, by name in the message."""
+    wide = [name for name, dtype in types.items() if dtype == "float64"]
+    if wide and isinstance(optimizer, tuple(found for name, found in OPTIMIZERS.items() if name not in _ANY_TYPE)):
+        raise ConfigError.of(
+            f"{type(optimizer).__name__} can not train {listed(wide)}, of type float64, since the learning rate is float32: "
+            "use SGD, or float32 weights, or freeze them by groups"
+        )
 
 
 def advance(schedule: LRScheduler, config: Config, *measured: Any) -> None:

@@ -12,7 +12,8 @@ import paddle
 from ppema.config import Config
 from ppema.data import Field
 from ppema.errors import ConfigError, listed
-from ppema.ir import Parameter
+from ppema.ir import Parameter, dtype_name
+from ppema.optimizers.optimizer import check_trains
 from ppema.passes.target import Pass, TrainProgram
 from ppema.programs.eval_program import Model
 from ppema.programs.model.forward import forward
@@ -71,7 +72,7 @@ class BackwardPass(Pass):
     def apply(self, target: TrainProgram) -> str:
         """Set `target.gradients` and `target.minimize`. Warns about trainable parameters without a gradient.
 
-        Raises ConfigError if the loss depends on no trainable parameter.
+        Raises ConfigError if the loss depends on no trainable parameter, and if the optimizer can not train one's type.
         """
         trainable = [parameter.name for parameter in target.parameters if parameter.trainable]
         with paddle.static.program_guard(target.main, target.startup):
@@ -79,6 +80,8 @@ class BackwardPass(Pass):
             target.gradients = [pair for pair in self.optimizer.backward(loss) if pair[1] is not None]
             if not target.gradients:
                 raise ConfigError.of("there is nothing to train: the loss depends on no trainable parameter of the model")
+            types = {self.places.get(each.name, each.name): dtype_name(each) for each, _ in target.gradients}
+            check_trains(self.optimizer, types)
             target.minimize = target.ir.update_of(target.main, self.optimizer, target.gradients)
         reached = {each.name for each, _ in target.gradients}
         unreached = [self.places.get(name, name) for name in trainable if name not in reached]

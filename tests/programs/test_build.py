@@ -161,6 +161,10 @@ def test_a_model_whose_evaluation_would_change_its_variables_is_refused(model):
         ),
         (["optimizer=Momentun"], "optimizer.name: unknown optimizer 'Momentun'; did you mean 'Momentum'?"),
         (["optimizer.args.momentumm=0.9"], "optimizer.args.momentumm: unknown argument of Momentum"),
+        (
+            ["model={name: support.models.OfType, args: {dtype: float64, classes: 10}}", "optimizer={name: Momentum}"],
+            "optimizer: Momentum can not train weight, of type float64, since the learning rate is float32: use SGD, or ",
+        ),
         (["optimizer={name: Lamb, weight_decay: 0.1}"], "weight_decay: Lamb takes no weight_decay"),
         (["lr={name: StepDecay, args: {learning_rate: 0.1}}"], "lr.args.step_size: "),
         (["lr={name: StepDecay, args: {learning_rate: 0.1, step_size: 3 weeks}}"], "lr.args.step_size: expected a duration"),
