@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from ppema.cli.common import run, say
-from ppema.distributed.launcher import End, Launcher, launcher_options, private
+from ppema.distributed.launching.launcher import End, Launcher
+from ppema.distributed.launching.launcher_options import EXAMPLE, check_master, launcher_options, machines
+from ppema.distributed.launching.log_folder import log_folder
 from ppema.errors import PpemaError, SetupError
-
-_EXAMPLE = "--nproc_per_node 2 tools/train.py -c CONFIG"
 
 
 class _LaunchParser(argparse.ArgumentParser):
@@ -21,7 +21,7 @@ class _LaunchParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments"):
-            message += f"; the options of Paddle's launcher, a script and its arguments follow --: {self.prog} -- {_EXAMPLE}"
+            message += f"; the options of Paddle's launcher, a script and its arguments follow --: {self.prog} -- {EXAMPLE}"
         super().error(message)
 
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema launch") -> int:
     )
     again = "start again after a failure, N times at most; not after a mistake in the input, nor after a stop by a signal"
     made.add_argument("--restarts", type=int, default=0, metavar="N", help=again)
-    theirs = f"those of python -m paddle.distributed.launch: {_EXAMPLE}"
+    theirs = f"those of python -m paddle.distributed.launch: {EXAMPLE}"
     made.add_argument("arguments", nargs="*", metavar="ARGUMENTS", help=theirs)
     return run(_launch, made, argv)
 
@@ -42,18 +42,23 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema launch") -> int:
 def _launch(arguments: argparse.Namespace) -> int:
     given, restarts = list(arguments.arguments), arguments.restarts
     if not given:
-        raise PpemaError(f"the arguments of Paddle's launcher are missing: -- {_EXAMPLE}")
+        raise PpemaError(f"the arguments of Paddle's launcher are missing: -- {EXAMPLE}")
     if restarts < 0:
         raise PpemaError(f"--restarts: expected an integer >= 0, got {restarts}")
     if importlib.util.find_spec("paddle") is None:
         raise SetupError("paddle is not installed: pip install -r requirements.txt (CPU) or requirements-gpu.txt")
     options = launcher_options(given)
-    if options.get("nnodes", "1") != "1" and "master" not in options:
-        raise PpemaError("--nnodes needs --master ADDRESS:PORT, of the first machine and the same on all of them")
+    check_master(options)
     logs = Path(options.get("log_dir", "log"))
-    private(logs)
-    # Of an argument that is given twice, the launcher takes the second one.
-    launcher = Launcher(["--log_level", "CRITICAL", "--log_dir", str(logs), *given], logs)
+    with log_folder(logs, given):
+        if (number := machines(options)) != "1":
+            say(f"the job begins once this command runs on {number} machines", sys.stderr)
+        # Of an argument that is given twice, the launcher takes the second one.
+        argv = ["--log_level", "CRITICAL", "--log_dir", str(logs), *given]
+        return _job(Launcher(argv, logs, debug=arguments.debug), restarts)
+
+
+def _job(launcher: Launcher, restarts: int) -> int:
     end, starts = launcher.run(), 0
     while end.code not in (0, 2) and not end.stopped and starts < restarts:
         starts += 1

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from ppema.cli.launch import main
-from ppema.distributed.launcher import End, Launcher, launcher_options, private
-from ppema.errors import SetupError
+from ppema.distributed.launching.launcher import End, Launcher
+from ppema.distributed.launching.launcher_options import check_master, launcher_options
+from ppema.distributed.launching.log_folder import log_folder, private
+from ppema.errors import PpemaError, SetupError
 from ppema.ranks import ENDS, NotedEnd, note_end, noted_ends
 
 
@@ -51,6 +56,21 @@ def test_options_end_at_the_script():
         (
             ["--", "--nnodes", "2", "train.py"],
             "--nnodes needs --master ADDRESS:PORT, of the first machine and the same on all of them",
+        ),
+        (["--", "--nnodes", "two", "train.py"], "--nnodes: expected a number of machines >= 1, got 'two'"),
+        (["--", "--nproc_per_node", "0", "train.py"], "--nproc_per_node: expected a number of processes >= 1, got '0'"),
+        (
+            ["--", "--nnodes=2", "--master", "10.0.0.1", "train.py"],
+            "--master: expected ADDRESS:PORT, such as 10.0.0.1:8765, got '10.0.0.1'",
+        ),
+        (
+            ["--", "--nproc_per", "2", "train.py"],
+            "--nproc_per: unknown option of Paddle's launcher; did you mean 'nproc_per_node'?",
+        ),
+        (
+            ["--", "--nproc_per_node", "2"],
+            "a script or a command is missing after the options of Paddle's launcher: -- --nproc_per_node 2 "
+            "tools/train.py -c CONFIG",
         ),
     ],
 )
@@ -98,7 +118,7 @@ def test_a_rank_that_ends_before_the_ranks_watch_each_other_is_named():
     found = ended(launcher, 241, (2, 0, 143, ""), (3, 1, 1, ""))
     assert found == End(1, line="rank 3 ended with exit code 1: see log/workerlog.1")
     found = ended(launcher, 241, (0, 0, None, ""), (1, 1, None, ""))
-    assert found == End(1, line="killed, perhaps for lack of memory: rank 0, 1; see the logs in log")
+    assert found == End(1, line="rank 0 or 1 was killed, perhaps for lack of memory: see the logs in log")
     assert ended(launcher, 241, (0, 0, 2, ""), (1, 1, None, "")) == End(2)  # its output is shown
     assert ended(launcher, -9, (0, 0, 143, ""), (1, 1, 143, "")) == End(1)
 
@@ -112,3 +132,61 @@ def test_a_rank_notes_its_end(tmp_path, monkeypatch):
     note_end(1, "rank 10 was killed")
     note_end(2)
     assert noted_ends(tmp_path) == [NotedEnd(9, 1, 2, "rank 10 was killed"), NotedEnd(10, 2, None, "")]
+
+
+def test_a_log_folder_is_for_one_job_at_a_time(tmp_path, capsys):
+    """Paddle's launcher appends to the logs, and what appears in the first one is shown: of both jobs, by both."""
+    log = tmp_path / "log"
+    with log_folder(log, ["a.py"]):
+        assert main(["--", "--log_dir", str(log), "b.py"]) == 2
+        assert capsys.readouterr().err.startswith(
+            f"the log folder {log}: another job that runs writes its logs there: name another"
+        )
+        (log / "workerlog.1").write_text("of a.py\n")
+    with log_folder(log, ["c d.py", "-c"]):
+        said = (log / "workerlog.1").read_text()
+    assert re.fullmatch(r"of a.py\n--- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}: 'c d.py' -c\n", said)
+
+
+@pytest.mark.parametrize(("answer", "refused"), [(b'{"/healthy": "ok"}', False), (b"<html>", True), (b"{}", True)])
+def test_a_port_of_another_program_is_refused(answer, refused):
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        if refused:
+            with pytest.raises(PpemaError, match=f"^--master {address}: another program uses this port"):
+                check_master({"master": address, "nnodes": "2"})
+        else:
+            check_master({"master": address, "nnodes": "2"})
+    check_master({"master": address, "nnodes": "2"})  # nobody is there
+    check_master({"master": address})
+
+
+@pytest.mark.parametrize(
+    ("script", "line"),
+    [
+        ("raise ValueError('substring not found')", "Paddle's launcher failed: ValueError: substring not found; --debug shows"),
+        ("import sys; print('a warning', file=sys.stderr); sys.exit(3)", ""),
+    ],
+)
+def test_an_error_of_paddles_launcher_is_one_line(tmp_path, monkeypatch, capfd, script, line):
+    package = tmp_path / "paddle/distributed/launch"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent, package.parent.parent):
+        (folder / "__init__.py").touch()
+    (package / "__main__.py").write_text(script)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    end = Launcher([], tmp_path).run()
+    assert end.code == 1 and (end.line.startswith(line) if line else not end.line)
+    assert capfd.readouterr().err == ""
+    Launcher([], tmp_path, debug=True).run()
+    assert ("ValueError" if line else "a warning") in capfd.readouterr().err

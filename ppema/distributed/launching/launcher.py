@@ -10,20 +10,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
-from ppema.errors import SetupError
 from ppema.ranks import ENDS, NotedEnd, noted_ends
 
 _PARENT_DIED, _SUBREAPER = 1, 36  # of prctl, see prctl(2)
 _STOPS = {130: signal.SIGINT, 143: signal.SIGTERM}  # exit codes of ranks that a signal stopped
 _LOOK = 0.1  # seconds
 _LEFT = 60.0  # seconds that ranks have to save and end, after the launcher has ended
-_ITS_FILES = ("workerlog.", "envlog.", "backup_env.")
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,13 @@ class End:
 
 
 class Launcher:
-    """Paddle's launcher with its arguments, `argv`. logs: the folder of logs that they name, see `private`."""
+    """Paddle's launcher with its arguments, `argv`. logs: the folder of logs that they name, see `log_folder`.
 
-    def __init__(self, argv: list[str], logs: Path):
-        self._argv, self._logs = argv, logs
+    debug: show all that it writes on stderr, such as its requests to other machines. Otherwise an error of it is one line.
+    """
+
+    def __init__(self, argv: list[str], logs: Path, *, debug: bool = False):
+        self._argv, self._logs, self._debug = argv, logs, debug
         self._asked: int | None = None
 
     def run(self) -> End:
@@ -50,19 +52,22 @@ class Launcher:
         def prepare() -> None:
             prctl(_PARENT_DIED, signal.SIGTERM, 0, 0, 0)
 
-        command = [sys.executable, "-m", "paddle.distributed.launch", *self._argv]
+        # It imports Paddle, which warns of a tool for compiling extensions that nothing here uses.
+        command = [sys.executable, "-W", "ignore:No ccache found", "-m", "paddle.distributed.launch", *self._argv]
         with TemporaryDirectory(prefix="ppema-launch-") as ends, _shown(self._logs / "workerlog.0"):
             process = subprocess.Popen(
                 command,
                 env={**os.environ, ENDS: ends},
                 stdout=subprocess.DEVNULL,  # a second copy of what rank 0 writes
+                stderr=None if self._debug else subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C of a terminal reaches it from here alone
                 preexec_fn=prepare,
             )
+            said = _Said(process)
             with self._forwarding(process):
                 code = process.wait()
                 _reap()
-            return self._end(code, noted_ends(Path(ends)))
+            return self._end(code, noted_ends(Path(ends)), said.error())
 
     @contextlib.contextmanager
     def _forwarding(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
@@ -80,7 +85,8 @@ class Launcher:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _end(self, code: int, ends: Sequence[NotedEnd]) -> End:
+    def _end(self, code: int, ends: Sequence[NotedEnd], error: str = "") -> End:
+        """error: of the launcher itself, in one line, if it had one."""
         codes, asked = [each.code for each in ends], self._asked
         if code == 0:
             return End(0)
@@ -88,7 +94,7 @@ class Launcher:
         if asked is not None and all(each in (None, 0, *_STOPS) for each in codes):
             return End(128 + asked, stopped=True)
         if not codes:  # the launcher refused its arguments, or the script is not one of ppema's
-            return End(2 if code == 2 else 1)
+            return End(2 if code == 2 else 1, line=error)
         if code > 0 and all(each in (0, *_STOPS) for each in codes):
             return End(max(each or 0 for each in codes), stopped=True)
         return End(2 if 2 in codes else 1, stopped=asked is not None, line=self._line(ends))
@@ -104,36 +110,28 @@ class Launcher:
         if failed is not None:
             log = self._logs / f"workerlog.{failed.local_rank}"
             return "" if failed.local_rank == 0 else f"rank {failed.rank} ended with exit code {failed.code}: see {log}"
-        killed = ", ".join(str(each.rank) for each in ends if each.code is None)
-        return f"killed, perhaps for lack of memory: rank {killed}; see the logs in {self._logs}" if killed else ""
+        killed = " or ".join(str(each.rank) for each in ends if each.code is None)  # Paddle's launcher kills all after one
+        return f"rank {killed} was killed, perhaps for lack of memory: see the logs in {self._logs}" if killed else ""
 
 
-def launcher_options(arguments: Sequence[str]) -> dict[str, str]:
-    """The options of the launcher among its arguments, by name: those before the script. Each has one value."""
-    found, rest = {}, list(arguments)
-    while rest and rest[0].startswith("-"):
-        name, equals, value = rest.pop(0).partition("=")
-        found[name.lstrip("-")] = value if equals or not rest else rest.pop(0)
-    return found
+class _Said:
+    """What Paddle's launcher writes on stderr: the last lines of it."""
 
+    def __init__(self, process: subprocess.Popen[bytes]):
+        self._lines: deque[str] = deque(maxlen=100)
+        self._thread = threading.Thread(target=self._read, args=(process.stderr,), name="ppema-launcher", daemon=True)
+        self._thread.start()
 
-def private(folder: Path) -> None:
-    """Make `folder` for the launcher's logs, readable by this user alone: the launcher writes its whole environment there.
+    def _read(self, stream: BinaryIO | None) -> None:
+        for line in stream or ():
+            self._lines.append(line.decode(errors="replace").rstrip())
 
-    Raises SetupError for a folder that others can read, if it holds anything else.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_mode & 0o077:
-            strange = next((path.name for path in folder.iterdir() if not path.name.startswith(_ITS_FILES)), None)
-            if strange is not None and not strange.endswith(".log"):
-                raise SetupError(
-                    f"the log folder {folder}: Paddle's launcher writes the whole environment there, other users can read the "
-                    f"folder, and it holds more than logs, such as {strange}: name another one"
-                )
-            folder.chmod(0o700)
-    except OSError as error:
-        raise SetupError(f"the log folder {folder}: {error.strerror}") from error
+    def error(self) -> str:
+        """The last line of a traceback, or of a refusal of arguments; "" without any. Paddle's launcher has ended."""
+        self._thread.join(1.0)
+        found = [line for line in self._lines if line.strip()]
+        failed = any(line.startswith(("Traceback ", "usage: ")) for line in found)
+        return f"Paddle's launcher failed: {found[-1]}; --debug shows the whole error" if failed else ""
 
 
 def _reap() -> None:

@@ -1,0 +1,1 @@
+"""Paddle's launcher: its arguments, its folder of logs, and its run."""
