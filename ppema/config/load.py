@@ -75,13 +75,23 @@ def _too_large(path: str | os.PathLike[str], what: str) -> ConfigError:
     return ConfigError([Problem((), message, os.fspath(path))])
 
 
+def in_working_directory(config: Config) -> Config:
+    """`config`, which is from no file, so that modules that it names are searched in the working directory, too."""
+    return config.at_positions(Positions(folders=_working_directory()))
+
+
 def _folders(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """The working directory and the folder of the config `path`."""
     beside = os.path.realpath(os.path.dirname(os.path.abspath(path)))
+    return tuple(dict.fromkeys((*_working_directory(), beside)))
+
+
+def _working_directory() -> tuple[str, ...]:
+    """The working directory; () if it was deleted."""
     try:
-        return tuple(dict.fromkeys((os.path.realpath(os.getcwd()), beside)))
+        return (os.path.realpath(os.getcwd()),)
     except FileNotFoundError:
-        return (beside,)
+        return ()
 
 
 def _override(tree: Entry, override: str) -> Entry:

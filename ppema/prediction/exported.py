@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ppema.config import Config
+from ppema.config.load import in_working_directory
 from ppema.data import Field
 from ppema.deploy.description import check_files, read_description
 from ppema.deploy.inference import PROGRAM_NAME
@@ -78,7 +79,7 @@ def open_exported(folder: Path) -> ExportedPredictor:
             f"{folder}: its input {other[0].name} is {other[0]}: predict prepares pictures itself: export without preprocessing"
         )
     try:
-        config = Config.model_validate(found.config)
+        config = in_working_directory(Config.model_validate(found.config))
     except ConfigError as error:
         raise CheckpointError(f"{folder}: the config in its description can not be read: {error.problems[0]}") from error
     forms = tuple(

@@ -12,7 +12,7 @@ from support.configs import CNN, loader
 import ppema
 from ppema.cli.predict import main
 from ppema.data.sets.synthetic import synthetic
-from ppema.errors import CheckpointError, PpemaError
+from ppema.errors import CheckpointError, DataError, PpemaError
 
 IMAGES = synthetic(21, (1, 8, 8), 3, 0.5, 0, "test").arrays[0]
 
@@ -52,6 +52,17 @@ def test_the_tool_needs_no_config(exported, tmp_path, monkeypatch, capsys):
         assert capsys.readouterr().err == message.format(exported[1]) + "\n"
     assert main(["--input", "new.npz"]) == 2
     assert capsys.readouterr().err == "-c CONFIG is missing: name the experiment's YAML file\n"
+
+
+def test_a_data_set_is_found_in_the_working_directory(exported, tmp_path, monkeypatch):
+    """As with the config of the run. The folder itself, which may be from somebody else, is not searched."""
+    code = "from ppema.data.sets.synthetic import synthetic\n\n\nnew = lambda: synthetic(3, (1, 8, 8), 3, 0.5, 0, 'test')\n"
+    (tmp_path / "made_here.py").write_text(code)
+    (exported[1].parent / "made_there.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    assert len(list(ppema.predict(exported[1], "made_here.new"))) == 3
+    with pytest.raises(DataError, match="there is no module 'made_there'"):
+        ppema.predict(exported[1], "made_there.new")
 
 
 def test_what_is_wrong_with_a_folder_is_refused(exported, tmp_path):
