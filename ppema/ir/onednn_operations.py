@@ -25,7 +25,7 @@ from paddle import _C_ops
 from ppema.environment import NEWEST_PIR, OLDEST_PIR, release
 from ppema.ir.base import Program, Variable
 from ppema.ir.onednn_layout import can_settle
-from ppema.ir.quicken import is_plain
+from ppema.ir.quick.quicken import is_plain
 
 _NATIVE, _PLACED = "pd_op.", "onednn_op."
 _CHANNELS_LAST = ("NHWC", "NDHWC", "NWC", "NLC")

@@ -43,7 +43,7 @@ from ppema.ir.operations import (
     written_inside,
 )
 from ppema.ir.plain import Plain
-from ppema.ir.quicken import quicken
+from ppema.ir.quick.quicken import quicken
 from ppema.ir.sparse import rows_of
 from ppema.ir.updates import updates_pir
 from ppema.ir.updates.update import OptimizerUpdate, Update

@@ -41,6 +41,8 @@ class Compiler:
             "-ffp-contract=off",
             # Without it a loop with a square root takes one element at a time, to set errno.
             "-fno-math-errno",
+            # Without it a choice between two numbers is a branch, which takes one element at a time, to keep the traps of both.
+            "-fno-trapping-math",
             *("-isystem", include, "-isystem", f"{include}/third_party", "-DPADDLE_WITH_CUSTOM_KERNEL"),
             *("-c", str(source), "-o", str(result)),
         ]

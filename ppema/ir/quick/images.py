@@ -1,53 +1,12 @@
-"""Replacements of operations of a Paddle 3 program with slow CPU kernels by faster operations with the same results.
-
-A replacement applies to one kind of operation in a complete program. Paddle has built the gradients before, so no gradient
-depends on a replacement.
-"""
+"""Replacements in convolutional networks, by other operations of Paddle."""
 
 from __future__ import annotations
-
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import paddle
 from paddle import _C_ops
 
-from ppema.ir.base import Program, Variable, dtype_name
-
-
-@dataclass(frozen=True)
-class Replacement:
-    """One replacement.
-
-    fits: whether an operation can be replaced. build: appends the new operations and returns their results, in order.
-    """
-
-    fits: Callable[[object], bool]
-    build: Callable[[object], tuple[Variable, ...]]
-
-
-def quicken(program: Program, fetched: Sequence[Variable]) -> Counter[str]:
-    """As `base.IR.quicken`."""
-    kept, done = {value.get_defining_op().id() for value in fetched}, Counter()
-    with paddle.static.program_guard(program, paddle.static.Program()):
-        for op in list(program.global_block().ops):
-            kind = op.name().removeprefix("pd_op.")
-            if kind in REPLACEMENTS and op.id() not in kept and is_plain(op) and REPLACEMENTS[kind].fits(op):
-                paddle.pir.set_insertion_point(op)
-                for old, new in zip(op.results(), REPLACEMENTS[kind].build(op), strict=True):
-                    new.stop_gradient = old.stop_gradient
-                    old.replace_all_uses_with(new)
-                op.get_parent_block().remove_op(op)
-                done[kind] += 1
-    return done
-
-
-def is_plain(op) -> bool:
-    """Whether an operation computes in float32 with channels first. int64 operands are allowed, since they are shapes."""
-    values = [value for value in (*op.operands_source(), *op.results()) if value.initialized()]
-    types = {dtype_name(value) for value in values} - {"int64"}
-    return types == {"float32"} and op.attrs().get("data_format", "NCHW") in ("NCHW", "NCDHW")
+from ppema.ir.base import Variable
+from ppema.ir.quick.replacement import Replacement
 
 
 def _adds_per_channel(op) -> bool:
@@ -106,7 +65,7 @@ def _pool2d_grad(op) -> tuple[Variable, ...]:
     return (_C_ops.max_pool2d_with_index_grad(x, paddle.clip(where, min=0), sent, *form, attributes["ceil_mode"]),)
 
 
-REPLACEMENTS = {
+IMAGES = {
     "add": Replacement(_adds_per_channel, _add),
     "add_grad": Replacement(_adds_per_channel, _add_grad),
     "pool2d_grad": Replacement(_pools_max, _pool2d_grad),
