@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+# Operations whose replacement by one of ppema's own rounds differently. That of a bias has the same bits.
+ROUNDED = ("softmax", "gelu_grad", "layer_norm_grad")
+
 
 @dataclass(frozen=True)
 class Placement:
     """The result of the oneDNN pass, as numbers of operations by kind.
 
     placed: operations that oneDNN computes. native: convolutions that Paddle's own kernels compute. replaced: operations
-    replaced by faster ones of Paddle's. last: kind of an operation with channels last, which ruled out oneDNN; None: no such
-    operation.
+    replaced by faster ones of Paddle or ppema. last: kind of an operation with channels last, which ruled out oneDNN; None: no
+    such operation.
     """
 
     placed: Counter[str]
@@ -29,6 +32,11 @@ class Placement:
     def changed(self) -> bool:
         """Whether results may differ from those of Paddle's own kernels by rounding."""
         return bool(self.placed or self.replaced)
+
+    @property
+    def own_layers(self) -> bool:
+        """Whether results may differ because ppema's own operations compute parts of layers."""
+        return any(self.replaced[kind] for kind in ROUNDED)
 
     def __str__(self) -> str:
         """The placement in words, for the report of passes."""

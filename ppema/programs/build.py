@@ -180,6 +180,11 @@ class Programs:
         """Whether oneDNN computes any operation of `train`."""
         return self.placement is not None and self.placement.changed
 
+    @property
+    def own_layers(self) -> bool:
+        """Whether ppema's own operations compute parts of layers in `train`, with another rounding than Paddle's."""
+        return self.placement is not None and self.placement.own_layers
+
     def without_loss(self) -> Programs:
         """The same programs, without the loss in evaluation."""
         tests = {weights: test.without_loss() for weights, test in self.tests.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import paddle
 import pytest
@@ -13,6 +14,7 @@ from ppema.cli.show import main as show
 from ppema.errors import ConfigError
 from ppema.evaluation.prepared import prepare_evaluation
 from ppema.ir import backend, onednn_layout
+from ppema.passes.placement import Placement
 from ppema.programs.device import onednn_of
 from ppema.training.loop import train
 from ppema.training.setup import prepare_training
@@ -78,6 +80,26 @@ def test_going_on_without_it_is_said(config, tmp_path):
     warning = "warning: oneDNN was used, now not used: the last bits of the weights may differ from now on"
     assert lines(tmp_path / "run") == [f"onednn: {SAID}", warning]
     assert "onednn" not in manifest(tmp_path / "run")
+
+
+@placing
+def test_going_on_with_other_layers_is_said(config, tmp_path, monkeypatch):
+    """The last step of softmax, GELU's gradient and LayerNorm's rounds differently in ppema's C++ operations."""
+    train(config("train.stop_after=4 steps"))
+    assert "own_layers" not in manifest(tmp_path / "run")
+    monkeypatch.setattr(Placement, "own_layers", True)
+    train(config("train.stop_after=8 steps"))
+    said = "softmax, GELU or LayerNorm in C++ was not used, now used"
+    warnings = [line for line in (tmp_path / "run/log.txt").read_text().splitlines() if "last bits" in line]
+    assert warnings == [f"warning: {said}: the last bits of the weights may differ from now on"]
+    assert manifest(tmp_path / "run")["own_layers"] is True
+
+
+@pytest.mark.parametrize(
+    ("kinds", "differ"), [({}, False), ({"add": 2, "add_grad": 2}, False), ({"add": 1, "gelu_grad": 1}, True)]
+)
+def test_layers_differ_unless_they_only_add_biases(kinds, differ):
+    assert Placement(Counter(), Counter(), Counter(kinds)).own_layers is differ
 
 
 def test_a_model_without_convolutions_says_and_records_nothing(config, tmp_path):

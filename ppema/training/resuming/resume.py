@@ -124,11 +124,15 @@ def open_run(run: TrainingRun, checkpoints: Checkpoints, resume: str, *, extend:
 
 def _other_bits(run: TrainingRun, manifest: Manifest) -> list[str]:
     """A warning if the run may not end with the bytes of an uninterrupted one: other threads, Paddle or kernels."""
-    onednn = tuple("used" if each else "not used" for each in (manifest.onednn, run.programs.on_onednn))
+
+    def used(*both: bool) -> list[str]:
+        return ["used" if each else "not used" for each in both]
+
     found = {
         "threads": (manifest.threads, threads_in_use()),
         "paddle": (manifest.paddle, paddle.__version__),
-        "oneDNN": onednn,
+        "oneDNN": used(manifest.onednn, run.programs.on_onednn),
+        "softmax, GELU or LayerNorm in C++": used(manifest.own_layers, run.programs.own_layers),
     }
     differing = [f"{name} was {before}, now {now}" for name, (before, now) in found.items() if before != now]
     return [f"warning: {'; '.join(differing)}: the last bits of the weights may differ from now on"] if differing else []
@@ -217,6 +221,7 @@ def manifest_of(
         paddle=paddle.__version__,
         threads=threads_in_use(),
         onednn=run.programs.on_onednn,
+        own_layers=run.programs.own_layers,
         state=state,
         random=step_seed(run.config.seed, state.step),
         lr=lr_state(run.programs.lr),
