@@ -234,7 +234,8 @@ class IR(Protocol):
     def quicken(self, program: Program, fetched: Sequence[Variable]) -> Counter[str]:
         """Replace operations of `program` that Paddle computes slowly on a CPU by faster ones of the same meaning.
 
-        Returns their number by kind. Operations in nested blocks, or with a result in `fetched`, stay as they are.
+        Returns their number by kind. Operations in nested blocks, or with a result in `fetched`, stay as they are. Layers are
+        replaced where their gradients are in `program`, by ppema's own operations if there are any.
         `onednn_hindrance` must be None.
         """
         ...

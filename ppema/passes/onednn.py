@@ -21,8 +21,8 @@ KINDS = frozenset({*CONVOLUTIONS, *(f"{kind}_grad" for kind in CONVOLUTIONS)})
 class OnednnPass(Pass):
     """Let oneDNN compute the operations `kinds` of a complete program, forward and backward.
 
-    The pass also replaces two operations whose Paddle kernels are slow without need (`IR.quicken`): the addition of a
-    convolution's bias, and the gradient of max pooling.
+    The pass also replaces operations whose Paddle kernels are slow without need (`IR.quicken`): the addition of a convolution's
+    bias, the gradient of max pooling, and in train programs some parts of layers.
 
     It applies to test programs, and to train programs with the backward pass and all updates. Each replacement has the same
     meaning, so values differ by rounding only. Gradients are Paddle's own, since they are built before any replacement. The

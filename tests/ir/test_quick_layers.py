@@ -58,13 +58,8 @@ class Built:
 
 
 def error(found: np.ndarray, true: np.ndarray) -> float:
-    """The largest error, in units of float32's last place of the largest value."""
-    return float(np.abs(found - true).max() / (np.abs(true).max() * 2**-24))
-
-
-def as_accurate(found: Arrays, paddles: Arrays, true: Arrays) -> None:
-    for ours, theirs, each in zip(found, paddles, true, strict=True):
-        assert error(ours, each) <= max(error(theirs, each), 0.51)
+    """The largest error, in units of the last place of the largest value. Paddle's is 0.5 to 2,500, or millions."""
+    return float(np.abs(found - true).max() / np.spacing(np.float32(np.abs(true).max())))
 
 
 def same_bits(found: Arrays, wanted: Arrays) -> bool:
@@ -139,9 +134,9 @@ def test_the_gradients_of_layer_norm_are_those_of_float64(case, given):
     x[0, ..., :] = x[0, ..., :1]  # constant rows where the last axis is a row
     scale, bias = normal(width), normal(width)
     found, paddles = built.run([x, scale, bias][: number + 1], slope)
-    true = layer_norm64(x, slope, scale if number else 1.0, axis)[: number + 1]
-    as_accurate(found[1:], paddles[1:], true)
     assert same_bits(found[:1], paddles[:1])  # of the forward pass, which is Paddle's
+    true = layer_norm64(x, slope, scale if number else 1.0, axis)[: number + 1]
+    assert max(map(error, found[1:], true)) <= 0.51
 
 
 def test_layer_norm_hides_nothing_that_is_not_finite():
@@ -177,13 +172,13 @@ def test_softmax_is_that_of_float64():
     x, y = normal(2, 4, 40, 3), normal(2, 4, 3, 37)
     x[0] *= 40  # exp(-200) and less
     slope = normal(2, 4, 40, 37)
-    found, paddles = built.run([x, y], slope)
+    found, _ = built.run([x, y], slope)
     product = paddle.static.Program()
     with paddle.static.program_guard(product, paddle.static.Program()):
         fed = [paddle.static.data(name, each.shape) for name, each in (("x", x), ("y", y))]
         (z,) = paddle.static.Executor(device_place()).run(product, {"x": x, "y": y}, [paddle.matmul(*fed)])
     true = special.softmax(z.astype("float64"), -1)
-    as_accurate(found[:1], paddles[:1], [true])
+    assert error(found[0], true) <= 0.51
     assert np.abs(found[0].sum(-1, dtype="float64") - 1).max() < 1e-6
     x[1, 2, 3, 0], x[1, 2, 4, 0] = np.nan, np.inf
     (strange, *_), _ = built.run([x, y], slope)
@@ -246,7 +241,7 @@ def quickened(build: Callable[[], list[Any]]) -> Counter[str]:
 def test_without_gradients_layers_stay_paddles():
     def build():
         x = F.gelu(paddle.nn.Linear(8, 512)(paddle.static.data("x", [-1, 16, 8])))
-        return [F.softmax(paddle.nn.LayerNorm(512)(x) + 1.0)]
+        return [paddle.assign(F.softmax(paddle.nn.LayerNorm(512)(x) + 1.0))]
 
     assert quickened(build) == {}
 
