@@ -16,8 +16,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ppema.cli.again import launched
 from ppema.cli.common import add_json, print_json, run, say
+from ppema.cli.pasted.again import launched
 
 if TYPE_CHECKING:
     from ppema.diagnosis.finding import Finding

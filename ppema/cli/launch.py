@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from ppema.cli.common import run, say
+from ppema.cli.pasted.again import LAUNCHED_BY, launched
 from ppema.distributed.launching.launcher import End, Launcher
 from ppema.distributed.launching.launcher_options import EXAMPLE, check_master, launcher_options, machines
 from ppema.distributed.launching.log_folder import log_folder
@@ -36,10 +39,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "ppema launch") -> int:
     made.add_argument("--restarts", type=int, default=0, metavar="N", help=again)
     theirs = f"those of python -m paddle.distributed.launch: {EXAMPLE}"
     made.add_argument("arguments", nargs="*", metavar="ARGUMENTS", help=theirs)
-    return run(_launch, made, argv)
+    return run(partial(_launch, launched(argv, prog)), made, argv)
 
 
-def _launch(arguments: argparse.Namespace) -> int:
+def _launch(typed: Sequence[str], arguments: argparse.Namespace) -> int:
     given, restarts = list(arguments.arguments), arguments.restarts
     if not given:
         raise PpemaError(f"the arguments of Paddle's launcher are missing: -- {EXAMPLE}")
@@ -47,7 +50,7 @@ def _launch(arguments: argparse.Namespace) -> int:
         raise PpemaError(f"--restarts: expected an integer >= 0, got {restarts}")
     if importlib.util.find_spec("paddle") is None:
         raise SetupError("paddle is not installed: pip install -r requirements.txt (CPU) or requirements-gpu.txt")
-    options = launcher_options(given)
+    options, script = launcher_options(given)
     check_master(options)
     logs = Path(options.get("log_dir", "log"))
     with log_folder(logs, given):
@@ -55,7 +58,9 @@ def _launch(arguments: argparse.Namespace) -> int:
             say(f"the job begins once this command runs on {number} machines", sys.stderr)
         # Of an argument that is given twice, the launcher takes the second one.
         argv = ["--log_level", "CRITICAL", "--log_dir", str(logs), *given]
-        return _job(Launcher(argv, logs, debug=arguments.debug), restarts)
+        words = [*typed, *(["--restarts", str(restarts)] if restarts else []), "--", *given[: -len(script)]]
+        launcher = Launcher(argv, logs, {LAUNCHED_BY: json.dumps(words)}, debug=arguments.debug)
+        return _job(launcher, restarts)
 
 
 def _job(launcher: Launcher, restarts: int) -> int:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ppema.cli.again import beside, launched, on_terminal
 from ppema.cli.common import add_json, parser, print_json, run, say
+from ppema.cli.pasted.again import beside, launched, on_terminal
 
 if TYPE_CHECKING:
     from ppema.experiments.sweeps.sweep_folder import SweepResults

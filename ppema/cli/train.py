@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from ppema.cli.again import launched, on_terminal, with_remedy
 from ppema.cli.common import add_json, flag, load, parser, print_json, print_table, run, say
+from ppema.cli.pasted.again import launched, on_terminal, with_remedy
 from ppema.errors import CheckpointError, Remedy
 from ppema.ranks import launched_ranks
 
@@ -55,7 +55,7 @@ def _train(launcher: Sequence[str], arguments: argparse.Namespace) -> int:
         raise CheckpointError(f"{error.worded(flag)}\n{error.remedy.purpose}: {going_on}") from error
     if not launched_ranks().first:
         return 128 + result.stopped_by if result.stopped_by else 0
-    from ppema.cli.ending import best_lines, next_commands
+    from ppema.cli.pasted.ending import best_lines, next_commands
     from ppema.log.terminal.region import is_live
 
     # On a terminal, the table of the run still stands above.

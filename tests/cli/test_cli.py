@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from support.commands import CNN, ROOT
 
-from ppema.cli.again import beside, on_terminal
 from ppema.cli.average import main as average_main
 from ppema.cli.common import print_table, run
 from ppema.cli.eval import main as eval_main
 from ppema.cli.export import main as export_main
+from ppema.cli.pasted.again import beside, on_terminal
 from ppema.cli.predict import main as predict_main
 from ppema.cli.show import main as show_main
 from ppema.cli.train import main as train_main

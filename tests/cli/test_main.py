@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ppema.cli import again
 from ppema.cli.main import COMMANDS, main
+from ppema.cli.pasted import again
 from ppema.version import VERSION
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +97,23 @@ def test_a_command_to_be_pasted_begins_as_it_was_typed(monkeypatch, typed, found
     monkeypatch.setattr(sys, "orig_argv", shlex.split(typed))
     monkeypatch.setattr(again.shutil, "which", lambda name: found_on_path)
     assert shlex.join(again.launched(["-c", "x.yml"], "ppema train")) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("python -u tools/train.py -c x.yml", "python tools/launch.py -- --nproc_per_node 2 tools/train.py"),
+        ("/usr/bin/python3 /env/bin/ppema train -c x.yml", "python tools/launch.py -- --nproc_per_node 2 ppema train"),
+    ],
+)
+def test_a_command_to_be_pasted_starts_all_ranks(monkeypatch, typed, expected):
+    monkeypatch.setattr(sys, "orig_argv", shlex.split(typed))
+    monkeypatch.setattr(again.shutil, "which", lambda name: "/env/bin/ppema")
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "0")
+    found = again.launched(["-c", "x.yml"], "ppema train")
+    assert again.on_all_ranks(found) == found and "-u" not in found
+    monkeypatch.setenv(again.LAUNCHED_BY, '["python", "tools/launch.py", "--", "--nproc_per_node", "2"]')
+    assert shlex.join(again.on_all_ranks(found)) == expected
 
 
 def test_the_folder_of_the_script_is_off_the_path(monkeypatch, tmp_path, capsys):

@@ -45,7 +45,8 @@ def test_a_log_folder_with_other_files_is_not_closed_to_others(tmp_path):
 
 def test_options_end_at_the_script():
     given = ["--nproc_per_node", "2", "--log_dir=logs", "tools/train.py", "-c", "x.yml", "--nnodes", "3"]
-    assert launcher_options(given) == {"nproc_per_node": "2", "log_dir": "logs"}
+    options, script = launcher_options(given)
+    assert options == {"nproc_per_node": "2", "log_dir": "logs"} and script == given[3:]
 
 
 @pytest.mark.parametrize(

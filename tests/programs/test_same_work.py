@@ -11,6 +11,7 @@ from ppema.evaluation.stored import evaluate_stored
 from ppema.posthoc.request import request_of
 from ppema.posthoc.search import average
 from ppema.prediction.predict import Predicting
+from ppema.programs.model.shared_config import completed
 
 EVALUATED = [
     {"weights": "raw"},
@@ -49,6 +50,18 @@ def test_other_averages_on_one_rank_are_refused(tmp_path, other):
     config = loader(tmp_path)()
     line = differing(lambda world, given: average(config, request_of(**given), world=world), BUILT[0], other)
     assert "differs between the ranks: it is " in line
+
+
+def test_a_fault_after_the_config_is_complete_is_one_of_the_building(tmp_path):
+    config = loader(tmp_path)()
+
+    def last(world):
+        said = []
+        world.enter = lambda activity, sort: said.append((activity, sort))
+        completed(world, config, lambda given: given)
+        return said[-1]
+
+    assert on_ranks(2, last) == [("opening the data and building the programs", "slow")] * 2
 
 
 def test_an_evaluation_by_another_config_on_one_rank_is_refused(tmp_path):

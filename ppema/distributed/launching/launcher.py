@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,11 +37,12 @@ class End:
 class Launcher:
     """Paddle's launcher with its arguments, `argv`. logs: the folder of logs that they name, see `log_folder`.
 
-    debug: show all that it writes on stderr, such as its requests to other machines. Otherwise an error of it is one line.
+    variables: of the environment, for the ranks. debug: show all that it writes on stderr, such as its requests to other
+    machines. Otherwise an error of it is one line.
     """
 
-    def __init__(self, argv: list[str], logs: Path, *, debug: bool = False):
-        self._argv, self._logs, self._debug = argv, logs, debug
+    def __init__(self, argv: list[str], logs: Path, variables: Mapping[str, str] | None = None, *, debug: bool = False):
+        self._argv, self._logs, self._variables, self._debug = argv, logs, dict(variables or {}), debug
         self._asked: int | None = None
 
     def run(self) -> End:
@@ -57,7 +58,7 @@ class Launcher:
         with TemporaryDirectory(prefix="ppema-launch-") as ends, _shown(self._logs / "workerlog.0"):
             process = subprocess.Popen(
                 command,
-                env={**os.environ, ENDS: ends},
+                env={**os.environ, **self._variables, ENDS: ends},
                 stdout=subprocess.DEVNULL,  # a second copy of what rank 0 writes
                 stderr=None if self._debug else subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C of a terminal reaches it from here alone

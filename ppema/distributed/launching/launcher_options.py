@@ -24,8 +24,8 @@ _ETCD = "etcd://"
 _ANSWERED = 10.0  # seconds
 
 
-def launcher_options(arguments: Sequence[str]) -> dict[str, str]:
-    """The options of the launcher among its arguments, by name: those before the script. Each has one value.
+def launcher_options(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The options of the launcher among its arguments, by name, each with one value; and the script with its arguments.
 
     Raises PpemaError for a missing script, and for values that the launcher takes for others, or can not take.
     """
@@ -38,7 +38,7 @@ def launcher_options(arguments: Sequence[str]) -> dict[str, str]:
     if not rest:
         raise PpemaError(f"a script or a command is missing after the options of Paddle's launcher: -- {EXAMPLE}")
     _check(found)
-    return found
+    return found, rest
 
 
 def check_master(options: dict[str, str]) -> None:

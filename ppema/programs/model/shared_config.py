@@ -28,6 +28,7 @@ def completed(world: World, config: Config, complete: Callable[[Config], Config]
         return json.dumps(made.data.model_dump(mode="json", include=_KEYS)).encode()
 
     found = json.loads(by_first(world, sent, "the config of the run"))
+    world.enter("opening the data and building the programs", "slow")
     if world.first:
         return made
     numbers = numbers_of(found["normalize"])

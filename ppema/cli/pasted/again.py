@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from ppema.errors import Remedy
+
+LAUNCHED_BY = "PPEMA_LAUNCHED_BY"  # the environment variable with the words of `ppema launch` before the script, as JSON
 
 
 def launched(argv: Sequence[str] | None, prog: str) -> list[str]:
@@ -23,11 +26,20 @@ def launched(argv: Sequence[str] | None, prog: str) -> list[str]:
     if begin < 1 or sys.orig_argv[begin:] != words:
         return prog.split()
     found = sys.orig_argv[:begin]
+    if "PADDLE_TRAINER_ID" in os.environ:  # Paddle's launcher adds -u
+        found = [word for word in found if word != "-u"]
     # A user types a console script without the Python in its first line, which runs it.
     if len(found) > 1 and os.path.basename(found[1]) == "ppema":
         script = found[1]
         return ["ppema" if shutil.which("ppema") == script else script, *found[2:]]
     return found
+
+
+def on_all_ranks(launcher: Sequence[str]) -> list[str]:
+    """The words that start the command of `launcher` as `ppema launch` did; `launcher` itself without that."""
+    words = json.loads(os.environ.get(LAUNCHED_BY, "[]"))
+    # Paddle's launcher finds the Python for a script itself.
+    return [*words, *launcher[words != [] and launcher[0] == sys.orig_argv[0] :]]
 
 
 def beside(launcher: Sequence[str], command: str) -> list[str]:
@@ -41,10 +53,10 @@ def command_line(arguments: argparse.Namespace, overrides: Sequence[str] = ()) -
 
 
 def with_remedy(launcher: Sequence[str], arguments: argparse.Namespace, remedy: Remedy) -> str:
-    """The command that trains with `arguments` and the changes in `remedy`, quoted for a shell."""
+    """The command that trains with `arguments` and the changes in `remedy`, on as many ranks, quoted for a shell."""
     resume = arguments.resume if remedy.resume is None else remedy.resume
     extend = arguments.extend if remedy.extend is None else remedy.extend
-    command = [*launcher, *command_line(arguments, remedy.overrides)]
+    command = [*on_all_ranks(launcher), *command_line(arguments, remedy.overrides)]
     command += ["--resume", resume] if resume != "auto" else []
     command += ["--extend"] if extend else []
     command += ["--json"] if arguments.json else []

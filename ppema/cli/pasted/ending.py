@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ppema.checkpoint.checkpoint import Checkpoint
 from ppema.checkpoint.paths import checkpoints_of
 from ppema.checkpoint.store import pointer_of
-from ppema.cli.again import beside, command_line
+from ppema.cli.pasted.again import beside, command_line
 from ppema.config import RAW, Config
 from ppema.errors import CheckpointError
 from ppema.log.figure_texts import figure
