@@ -166,6 +166,17 @@ def test_a_bias_and_its_gradient_have_the_bits_of_paddle(rows, columns):
     assert np.isnan(built.run([normal(*rows, 8), normal(8, columns), normal(columns)], slope)[0][3][0])
 
 
+def test_the_gradient_of_relu_has_the_bits_of_paddle():
+    built = Built(lambda x, y: F.relu(x).matmul(y), [-1, 64, 64], [64, 64])
+    assert built.replaced == {"relu_grad": 1}
+    x, y, slope = normal(3, 64, 64), normal(64, 64), normal(3, 64, 64)
+    x[1] = np.where(x[1] > 0, 0.0, -0.0)
+    assert same_bits(*built.run([x, y], slope))
+    slope[0, 3] = np.nan
+    found, paddles = built.run([x, y], slope)
+    assert np.isnan(found[1][0, 3]).all() and (np.isfinite(found[1]) == np.isfinite(paddles[1])).all()
+
+
 def test_softmax_is_that_of_float64():
     built = Built(lambda x, y: F.softmax(paddle.matmul(x, y)), [-1, 4, 40, 3], [-1, 4, 3, 37])
     assert built.replaced == {"softmax": 1}
@@ -266,6 +277,18 @@ def test_a_result_that_something_else_reads_is_not_overwritten(reader):
         return [*read, loss, *(paddle.assign(each) for each in paddle.static.gradients([loss], [x]))]
 
     assert "add" not in quickened(build)
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_gradient_that_something_else_reads_is_not_overwritten(read):
+    def build():
+        x = paddle.static.data("x", [-1, 64, 64])
+        x.stop_gradient = False
+        y = F.relu(x.exp())
+        found = paddle.static.gradients([y.matmul(y, transpose_y=True)], [x, y] if read else [x])
+        return [paddle.assign(each) for each in found]
+
+    assert quickened(build) == ({} if read else {"relu_grad": 1})
 
 
 @pytest.mark.parametrize("summed", [False, True])

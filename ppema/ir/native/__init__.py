@@ -4,7 +4,8 @@
     ppema_average: one update of several averages (average.cc)
     ppema_finite: whether all numbers of each of several tensors are finite (finite.cc)
     ppema_norm, ppema_norms: the norms of a step's gradients, and of its weights and their change (norms.cc)
-    ppema_bias, ppema_softmax, ppema_bias_backward, ppema_gelu_backward, ppema_layer_norm_backward: parts of layers (layers.cc)
+    ppema_bias, ppema_softmax, ppema_bias_backward, ppema_relu_backward, ppema_gelu_backward,
+    ppema_layer_norm_backward: parts of layers (layers.cc)
 
 They are Paddle custom operators for the CPU. They do not run on a GPU, since nobody has tried one there. One process builds
 them while the others wait. Paddle's `cpp_extension.load` is not used: it needs Python's headers, takes a second even if

@@ -6,6 +6,8 @@
 //   gradient: [rows..., columns...]. bias: [columns...]; only its shape matters. of_bias: of that shape.
 // ppema_gelu_backward: the gradient of GELU (gelu.h).
 //   x: any shape. gradient: by the GELU, of that shape. approximate: by tanh. of_x: of the shape of x.
+// ppema_relu_backward: the gradient of ReLU by its operand, in place of that by its result.
+//   gradient: by y. y: the result, of the shape of the gradient.
 // ppema_softmax: exp(x)/Σ exp(x) over the last dimension, in place of x (softmax.h).
 // ppema_layer_norm_backward: the gradients of LayerNorm (layer_norm.h).
 //   given: x [rows..., columns...]; the gradient by the norm, of that shape; the scale [columns], if there is one.
@@ -105,6 +107,19 @@ std::vector<Tensor> gelu_backward(const Tensor& x, const Tensor& gradient, bool 
   return {of_x};
 }
 
+std::vector<Tensor> relu_backward(Tensor& gradient, const Tensor& y) {
+  require_floats(gradient);
+  require_floats(y);
+  require(gradient.numel() == y.numel(), "the result of a ReLU and its gradient differ in size");
+  const float* from = y.data<float>();
+  float* to = gradient.data<float>();
+  share(y.numel(), kPart, y.numel(), [=](int64_t begin, int64_t end) {
+    // A product, as in Paddle: a gradient that is not finite stays so where y is 0.
+    for (int64_t i = begin; i < end; ++i) to[i] *= from[i] > 0 ? 1.0f : 0.0f;
+  });
+  return {};
+}
+
 std::vector<Tensor> softmax_forward(Tensor& x) {
   require_floats(x);
   const Shape shape = x.shape();
@@ -186,6 +201,12 @@ PD_BUILD_OP(ppema_gelu_backward)
     .SetKernelFn(PD_KERNEL(gelu_backward))
     .SetInferShapeFn(PD_INFER_SHAPE(first_of_two))
     .SetInferDtypeFn(PD_INFER_DTYPE(type_of_two));
+
+PD_BUILD_OP(ppema_relu_backward)
+    .Inputs({"gradient", "y"})
+    .Outputs({"of_x"})
+    .SetInplaceMap({{"gradient", "of_x"}})
+    .SetKernelFn(PD_KERNEL(relu_backward));
 
 PD_BUILD_OP(ppema_softmax)
     .Inputs({"x"})

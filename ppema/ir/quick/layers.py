@@ -18,6 +18,9 @@ from ppema.ir.quick.replacement import Replacement
 WORTH = 4096
 # Their results are memory of their own, which no gradient of theirs reads: what follows may overwrite it.
 _OWN_RESULT = ("pd_op.matmul", "pd_op.add", "pd_op.scale")
+# The same for gradients.
+_GRADIENTS = ("matmul", "conv2d", "depthwise_conv2d", "batch_norm", "pool2d", "max_pool2d_with_index")
+_OWN_GRADIENT = ("pd_op.add_n", *(f"pd_op.{kind}_grad" for kind in _GRADIENTS))
 _ops: Any = _C_ops  # Any, as the stubs lack custom operators
 
 
@@ -70,6 +73,18 @@ def _bias_grad(op) -> tuple[Variable | None, ...]:
     return gradient if op.result(0).initialized() else None, sums
 
 
+def _relu_may_overwrite(op) -> bool:
+    gradient = op.operand_source(1)
+    own = gradient.get_defining_op().name() in _OWN_GRADIENT
+    return own and _large(gradient) and _readers(gradient) == ["pd_op.relu_grad"]
+
+
+def _relu_grad(op) -> tuple[Variable, ...]:
+    """The same bits, with all threads."""
+    y, gradient = op.operands_source()
+    return (_ops._run_custom_op("ppema_relu_backward", gradient, y)[0],)
+
+
 def _is_large(op) -> bool:
     return _large(op.operand_source(0))
 
@@ -102,9 +117,10 @@ def _layer_norm_grad(op) -> tuple[Variable | None, ...]:
 
 
 LAYERS = {
-    "add": Replacement(_adds_bias, _bias, native=True, overwrites=True),
+    "add": Replacement(_adds_bias, _bias, native=True, overwrites=0),
     "add_grad": Replacement(_sums_bias, _bias_grad, native=True),
+    "relu_grad": Replacement(_relu_may_overwrite, _relu_grad, native=True, overwrites=1),
     "gelu_grad": Replacement(_is_large, _gelu_grad, native=True),
-    "softmax": Replacement(_last_softmax, _softmax, native=True, overwrites=True),
+    "softmax": Replacement(_last_softmax, _softmax, native=True, overwrites=0),
     "layer_norm_grad": Replacement(_norms_rows, _layer_norm_grad, native=True),
 }

@@ -7,7 +7,7 @@ depends on a replacement.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import paddle
 
@@ -27,13 +27,18 @@ def quicken(program: Program, fetched: Sequence[Variable]) -> Counter[str]:
             tables = [table for table in (IMAGES, LAYERS) if kind in table]
             if not tables or op.id() in kept or not is_plain(op):
                 continue
-            source = op.operand_source(0).get_defining_op().id()
-            found = [table[kind] for table in tables if not (table[kind].overwrites and source in kept)]
-            found = [each for each in found if each.fits(op) and not (each.native and why_missing())]
+            found = [each for table in tables if not _overwrites(op, each := table[kind], kept) and each.fits(op)]
+            found = [each for each in found if not (each.native and why_missing())]
             if found:
                 _replace(op, found[0])
                 done[kind] += 1
     return done
+
+
+def _overwrites(op, replacement: Replacement, kept: Collection[int]) -> bool:
+    """Whether the replacement of `op` overwrites a result of an operation in `kept`."""
+    index = replacement.overwrites
+    return index is not None and op.operand_source(index).get_defining_op().id() in kept
 
 
 def _replace(op, replacement: Replacement) -> None:
