@@ -14,7 +14,7 @@ from typing import NoReturn
 from ppema.cli.common import run, say
 from ppema.cli.pasted.again import LAUNCHED_BY, launched
 from ppema.distributed.launching.launcher import End, Launcher
-from ppema.distributed.launching.launcher_options import EXAMPLE, check_master, launcher_options, machines
+from ppema.distributed.launching.launcher_options import EXAMPLE, check_master, check_script, launcher_options, machines
 from ppema.distributed.launching.log_folder import log_folder
 from ppema.errors import PpemaError, SetupError
 
@@ -51,6 +51,7 @@ def _launch(typed: Sequence[str], arguments: argparse.Namespace) -> int:
     if importlib.util.find_spec("paddle") is None:
         raise SetupError("paddle is not installed: pip install -r requirements.txt (CPU) or requirements-gpu.txt")
     options, script = launcher_options(given)
+    check_script(script[0])
     check_master(options)
     logs = Path(options.get("log_dir", "log"))
     with log_folder(logs, given):

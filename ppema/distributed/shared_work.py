@@ -85,4 +85,6 @@ def by_first(world: World, make: Callable[[], bytes], what: str) -> bytes:
 
     Raises what it raises, if that is an error for users, on all ranks. Raises PeerError.
     """
-    return SharedWork(world, what).gather(make if world.first else bytes)[0]
+    made = SharedWork(world, what).gather(make if world.first else bytes)[0]
+    world.enter(f"using {what}", "slow")
+    return made

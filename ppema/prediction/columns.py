@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,11 @@ def columns(batch: PredictedBatch, top: int) -> list[TableColumn]:
         else:
             made += _of_numbers(batch, form, prefix)
     return made
+
+
+def has_columns(shape: Sequence[int]) -> bool:
+    """Whether a sample's numbers of `shape` are columns of a table. -1: a dimension that differs from batch to batch."""
+    return len(shape) < 2 and 0 < math.prod(shape) <= _MOST
 
 
 def check_keys(keys: Iterable[str]) -> None:

@@ -73,6 +73,8 @@ def test_options_end_at_the_script():
             "a script or a command is missing after the options of Paddle's launcher: -- --nproc_per_node 2 "
             "tools/train.py -c CONFIG",
         ),
+        (["--", "--nproc_per_node", "2", "nowhere/train.py"], "nowhere/train.py: there is no such file"),
+        (["--", "no-such-command", "train"], "no-such-command: there is no such command"),
     ],
 )
 def test_mistakes_are_refused_in_a_line(capsys, argv, line):
@@ -139,7 +141,7 @@ def test_a_log_folder_is_for_one_job_at_a_time(tmp_path, capsys):
     """Paddle's launcher appends to the logs, and what appears in the first one is shown: of both jobs, by both."""
     log = tmp_path / "log"
     with log_folder(log, ["a.py"]):
-        assert main(["--", "--log_dir", str(log), "b.py"]) == 2
+        assert main(["--", "--log_dir", str(log), "true"]) == 2
         assert capsys.readouterr().err.startswith(
             f"the log folder {log}: another job that runs writes its logs there: name another"
         )

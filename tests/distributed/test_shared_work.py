@@ -86,6 +86,16 @@ def test_an_error_while_the_part_is_made_reaches_all_too():
     assert on_ranks(2, lambda world: by_first(world, lambda: b"x" * (1 + world.ranks.rank), "work")) == [b"x"] * 2
 
 
+def test_a_fault_after_a_work_of_rank_0_names_what_it_made():
+    def last(world):
+        said = []
+        world.enter = lambda activity, sort="alone": said.append(activity)
+        by_first(world, lambda: b"x", "the weights")
+        return said[-1]
+
+    assert on_ranks(2, last) == ["using the weights"] * 2
+
+
 def test_another_error_is_raised_at_once_and_one_process_exchanges_nothing():
     def work(world):
         with SharedWork(world, "work").trying():

@@ -15,6 +15,7 @@ from ppema.cli.pasted.again import beside, command_line
 from ppema.config import RAW, Config
 from ppema.errors import CheckpointError
 from ppema.log.figure_texts import figure
+from ppema.prediction.columns import has_columns
 
 if TYPE_CHECKING:
     from ppema.training.loop import Result
@@ -45,10 +46,19 @@ def next_commands(launcher: Sequence[str], arguments: argparse.Namespace, config
     to = f"{Path(result.output).name}-{weights}"
     options = {
         "eval": chosen,
-        "predict": [*chosen, "--input", "data.eval", "--to", f"{to}.csv"],
+        "predict": [*chosen, "--input", "data.eval", "--to", f"{to}{_suffix(config)}"],
         "export": [*chosen, "--format", "paddle", "--to", to],
     }
     run = command_line(arguments)
     commands = [[*beside(launcher, command), *run, *more] for command, more in options.items()]
     commands += [[*beside(launcher, command), str(result.output)] for command in ("board", "report")]
     return [shlex.join(words) for words in commands]
+
+
+def _suffix(config: Config) -> str:
+    """Of a file of predictions: a table's if each target is a number or a few, as outputs have the shapes of targets."""
+    try:
+        fields = checkpoints_of(config).find("last", Checkpoint.open).manifest.fields
+    except CheckpointError:
+        return ".csv"
+    return ".csv" if all(has_columns(field.shape) for field in fields if field.is_target) else ".jsonl"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
+import shutil
 from collections.abc import Sequence
 from contextlib import closing
 
@@ -39,6 +41,15 @@ def launcher_options(arguments: Sequence[str]) -> tuple[dict[str, str], list[str
         raise PpemaError(f"a script or a command is missing after the options of Paddle's launcher: -- {EXAMPLE}")
     _check(found)
     return found, rest
+
+
+def check_script(name: str) -> None:
+    """Raise PpemaError if there is no script `name`, or no command of that name."""
+    if name.endswith(".py"):
+        if not os.path.isfile(name):
+            raise PpemaError(f"{name}: there is no such file")
+    elif shutil.which(name) is None:
+        raise PpemaError(f"{name}: there is no such command")
 
 
 def check_master(options: dict[str, str]) -> None:
