@@ -37,7 +37,7 @@ class Neighbour:
         if fields[_BEGUN] == self.begun and fields[_STATE] not in "ZX":
             return None
         if fields[_BEGUN] != self.begun or not fields[_CODE].isdecimal():
-            return "was killed or crashed"
+            return "ended or was killed"
         status = int(fields[_CODE])
         if status & 0x7F:
             with suppress(ValueError):

@@ -219,7 +219,7 @@ def test_a_later_run_waits_for_a_rank_while_it_lives(lookout, monkeypatch):
     process.kill()
     assert str(waiting.exception(timeout=10)) in (
         "rank 1 was killed by SIGKILL while at other work",
-        "rank 1 was killed or crashed while at other work",
+        "rank 1 ended or was killed while at other work",
     )
     process.wait()
 
