@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shlex
 import subprocess
@@ -41,6 +42,12 @@ def test_help_lists_every_command_at_once_and_without_paddle(tmp_path):
 
 def test_each_command_has_a_door_in_tools():
     assert sorted(COMMANDS) == TOOLS
+
+
+def test_the_page_on_training_lists_the_commands():
+    page = (ROOT / "docs/training.md").read_text()
+    table = page[page.index("| command | purpose | page |") :].split("\n\n")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.M)) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
