@@ -25,6 +25,7 @@ from ppema.distributed.world import World, joined
 from ppema.ema.saved import read
 from ppema.environment import choose_threads, keep_freed_memory
 from ppema.errors import CheckpointError, ConfigError
+from ppema.evaluation.lone_samples import warn_of_lone_samples
 from ppema.evaluation.recalibrator import Recalibrator
 from ppema.evaluation.trial import figure_names, loss_is_a_mean, try_out
 from ppema.ir import backend, scope
@@ -192,6 +193,7 @@ def _prepared(config: Config, place: Any, world: World) -> TrainingRun:
         if programs.measured is not None and programs.measured.norms is not None:
             scope.create(own, programs.measured.norms.name, np.zeros(3))
         try_out(config, executor, programs.model, trained)
+        warn_of_lone_samples(config, executor, own, programs.model, trained, world.ranks)
         tried = try_out(config, executor, programs.model, evaluated)
         # Averages that ranks share may be evaluated by the program of the raw weights itself.
         made = {id(test): on_onednn(test) if onednn.used else test for test in programs.tests.values()}
