@@ -24,7 +24,7 @@ def arrive(ranks: Ranks) -> None:
     Without `ppema launch`, nothing is noted, and nobody is waited for. Raises SetupError if a rank has ended.
     """
     folder = os.environ.get(ENDS)
-    if not folder:
+    if not folder or not os.path.isdir(folder):  # it is gone for a process that outlives `ppema launch`
         return
     note_arrival()
     looked = time.monotonic()

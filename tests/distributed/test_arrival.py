@@ -55,3 +55,5 @@ def test_a_rank_that_lives_is_waited_for_and_those_that_have_arrived_are_not(fol
 def test_nobody_is_waited_for_without_ppema_launch(monkeypatch):
     monkeypatch.delenv(ENDS, raising=False)
     arrive(MINE)
+    monkeypatch.setenv(ENDS, "/no/such/folder")
+    arrive(MINE)
