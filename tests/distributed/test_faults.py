@@ -14,7 +14,7 @@ from support.runs import content, last
 SCRIPT = str(ROOT / "tests/support/rank_steps.py")
 STEP = r"(reading data for|running) step (59|60)"
 LINES = {
-    "killed": rf"rank {{}} was killed( by SIGKILL| or crashed) while {STEP}",
+    "killed": rf"rank {{}} (was killed by SIGKILL|ended or was killed) while {STEP}",
     "raising": r"rank {} failed while reading data for step 60: ValueError: a bad sample",
     "stopped": rf"rank {{}} was stopped by a signal \d+ s ago, while {STEP}",
     "hanging": r"rank {} hangs: \d+ s of reading data for step 60, while the others were running step 60",
@@ -97,7 +97,10 @@ def test_a_launcher_that_gets_a_signal_lets_the_run_save(tmp_path, number):
         done = job.end()
     assert (done.code, done.left) == (128 + number, 0)
     assert re.search(r"stopped by signal 15 after step \d+, which is saved", done.terminal)
-    assert "rank" not in done.outputs[0] and "restart" not in done.terminal
+    assert "rank" not in done.outputs[0] and "restart 1 of" not in done.terminal
+    assert re.search(
+        r"^to go on: .*tools/launch.py --restarts 3 -- --nproc_per_node 2 .*/tools/train.py -c ", done.terminal, re.M
+    )
 
 
 @pytest.mark.campaign
@@ -118,7 +121,7 @@ def test_a_job_starts_again_after_a_fault(tmp_path):
         os.kill(job.pid(1), signal.SIGKILL)
         done = job.end()
     assert (done.code, done.left) == (0, 0)
-    assert re.search(r"rank 1 was killed( by SIGKILL| or crashed) while ", done.terminal)
+    assert re.search(r"rank 1 (was killed by SIGKILL|ended or was killed) while ", done.terminal)
     assert "the job failed: restart 1 of 1\n" in done.terminal
     assert re.search(r"resuming at step \d+ of 2300\n", done.terminal) and "step 2300/2300" in done.terminal
     logs = next(tmp_path.glob("launched-*[0-9]"))
@@ -154,7 +157,7 @@ def test_after_a_fault_rank_0_alone_saves_and_says_so(tmp_path, rank):
         job.wait_for("epoch 2.00")
         os.kill(job.pid(rank), signal.SIGKILL)
         done = job.end()
-    line = rf"rank {rank} was killed( by SIGKILL| or crashed) while .+\n"
+    line = rf"rank {rank} (was killed by SIGKILL|ended or was killed) while .+\n"
     if rank == 0:
         assert re.fullmatch(line, done.outputs[1])
     else:
