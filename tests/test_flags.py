@@ -13,14 +13,16 @@ FLAG = re.compile(r"(?:^|[\s'\"(`])(?:--(?:[a-z]|$)|-[co]\b)|\btools/")
 # The command lines of the compiler, of git, of the processes of a sweep and of checks, and of VisualDL and its process.
 _TRIAL, _BOARD = "ppema.experiments.sweeps.trial_process", ("ppema.log.board", "ppema.log.board_server")
 _CHECKS = ("ppema.diagnosis.apart", "ppema.diagnosis.rank_checks")
+# The rooms of our own, and of Paddle's launcher.
+ROOMS = ("ppema.cli", "ppema.distributed.launching")
 OTHER_FLAGS = {"ppema.ir.native.compiler", "ppema.log.history", _TRIAL, *_BOARD, *_CHECKS}
 
 
 def flags(trees: dict[str, ast.Module]) -> list[tuple]:
-    """Where texts in code, not docstrings, speak of command lines outside of their room."""
+    """Where texts in code, not docstrings, speak of command lines outside of their rooms."""
     found = []
     for name, tree in trees.items():
-        if name.startswith("ppema.cli") or name in OTHER_FLAGS:
+        if name.startswith(ROOMS) or name in OTHER_FLAGS:
             continue
         docs = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
