@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-# Operations whose replacement by one of ppema's own rounds differently. That of a bias has the same bits.
+# Operations whose replacement by one of ppema's own rounds differently. Those of biases and of ReLU have the same bits.
 ROUNDED = ("softmax", "gelu_grad", "layer_norm_grad")
 
 

@@ -14,6 +14,7 @@ import paddle
 import pytest
 from scipy import special
 from support.device import device_place
+from support.quickened import quickened
 
 from ppema.ir import backend
 from ppema.ir.native import why_missing
@@ -196,6 +197,19 @@ def test_softmax_is_that_of_float64():
     assert np.isnan(strange[1, 2, 3:5]).all() and same_bits([strange[0]], [found[0][0]])
 
 
+def test_a_masked_softmax_is_that_of_paddle():
+    built = Built(lambda x, y, mask: F.softmax(paddle.matmul(x, y) + mask), [-1, 4, 40, 3], [-1, 4, 3, 37], [40, 37], fixed=[2])
+    assert (built.replaced["add"], built.replaced["softmax"]) == (1, 1)
+    mask = np.triu(np.full((40, 37), -np.inf, "float32"), 1)
+    found, paddles = built.run([normal(2, 4, 40, 3), normal(2, 4, 3, 37), mask], normal(2, 4, 40, 37))
+    assert (found[0][:, :, mask < 0] == 0).all()
+    for ours, theirs in zip(found, paddles, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6 * np.abs(theirs).max())
+    mask[3] = -np.inf
+    found, paddles = built.run([normal(2, 4, 40, 3), normal(2, 4, 3, 37), mask], normal(2, 4, 40, 37))
+    assert np.isnan(found[0][:, :, 3]).all() and (np.isnan(found[0]) == np.isnan(paddles[0])).all()
+
+
 @contextmanager
 def threads(number: int):
     """A context in which the operations use this number of threads."""
@@ -242,13 +256,6 @@ def test_an_encoder_has_paddles_loss_and_gradients_and_the_same_bits_with_any_nu
         assert same_bits(found, quick.run(x))
 
 
-def quickened(build: Callable[[], list[Any]]) -> Counter[str]:
-    """The replacements in a program. build: appends all, and returns what is fetched."""
-    main = paddle.static.Program()
-    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, paddle.static.Program()):
-        return backend().quicken(main, build())
-
-
 def test_without_gradients_layers_stay_paddles():
     def build():
         x = F.gelu(paddle.nn.Linear(8, 512)(paddle.static.data("x", [-1, 16, 8])))
@@ -263,32 +270,6 @@ def test_small_layers_stay_paddles():
         return [loss := y.square().mean(), *(paddle.assign(each) for _, each in paddle.static.append_backward(loss))][:1]
 
     assert quickened(build) == {}
-
-
-@pytest.mark.parametrize("reader", ["fetched", "another"])
-def test_a_result_that_something_else_reads_is_not_overwritten(reader):
-    def build():
-        x = paddle.static.data("x", [-1, 16, 8])
-        x.stop_gradient = False
-        product = paddle.matmul(x, paddle.create_parameter([8, 256], "float32"))
-        y = product + paddle.create_parameter([256], "float32")
-        read = [product] if reader == "fetched" else []
-        loss = y.square().mean() + (0 if read else product.sum())
-        return [*read, loss, *(paddle.assign(each) for each in paddle.static.gradients([loss], [x]))]
-
-    assert "add" not in quickened(build)
-
-
-@pytest.mark.parametrize("read", [False, True])
-def test_a_gradient_that_something_else_reads_is_not_overwritten(read):
-    def build():
-        x = paddle.static.data("x", [-1, 64, 64])
-        x.stop_gradient = False
-        y = F.relu(x.exp())
-        found = paddle.static.gradients([y.matmul(y, transpose_y=True)], [x, y] if read else [x])
-        return [paddle.assign(each) for each in found]
-
-    assert quickened(build) == ({} if read else {"relu_grad": 1})
 
 
 @pytest.mark.parametrize("summed", [False, True])

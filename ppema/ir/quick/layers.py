@@ -17,7 +17,9 @@ from ppema.ir.quick.replacement import Replacement
 # An operation with fewer numbers for a sample is as fast in Paddle.
 WORTH = 4096
 # Their results are memory of their own, which no gradient of theirs reads: what follows may overwrite it.
-_OWN_RESULT = ("pd_op.matmul", "pd_op.add", "pd_op.scale")
+_OWN_RESULT = ("pd_op.matmul", "pd_op.add", "pd_op.scale", "custom_op.ppema_bias_")
+# Operations that know some operands by their shape alone, and the places of those.
+_SHAPES = {"pd_op.add_grad": (0, 1), "custom_op.ppema_bias_backward": (1,)}
 # The same for gradients.
 _GRADIENTS = ("matmul", "conv2d", "depthwise_conv2d", "batch_norm", "pool2d", "max_pool2d_with_index")
 _OWN_GRADIENT = ("pd_op.add_n", *(f"pd_op.{kind}_grad" for kind in _GRADIENTS))
@@ -33,9 +35,14 @@ def _readers(value: Variable) -> list[str]:
 
 
 def _may_overwrite(value: Variable, reader: str) -> bool:
-    """Whether nothing but one operation `reader`, and gradients of additions, which know its shape alone, reads `value`."""
-    others = [name for name in _readers(value) if name not in ("pd_op.add_grad", "custom_op.ppema_bias_backward")]
-    return others == [reader] and value.get_defining_op().name() in _OWN_RESULT
+    """Whether nothing but one operation `reader` reads the numbers of `value`, which are memory of their own."""
+    readers = [op.name() for op in value.all_used_ops() if not _knows_its_shape_alone(op, value)]
+    return readers == [reader] and value.get_defining_op().name() in _OWN_RESULT
+
+
+def _knows_its_shape_alone(op, value: Variable) -> bool:
+    places = [place for place, each in enumerate(op.operands_source()) if each.initialized() and each.is_same(value)]
+    return set(places) <= set(_SHAPES.get(op.name(), ()))
 
 
 def _is_bias(x: Variable, y: Variable) -> bool:

@@ -1,4 +1,4 @@
-"""Replacements of operations of a Paddle 3 program with slow CPU kernels by faster operations with the same results.
+"""Replacements of operations of a Paddle 3 program with slow CPU kernels by faster operations of the same meaning.
 
 A replacement applies to one kind of operation in a complete program. Paddle has built the gradients before, so no gradient
 depends on a replacement.
@@ -27,18 +27,19 @@ def quicken(program: Program, fetched: Sequence[Variable]) -> Counter[str]:
             tables = [table for table in (IMAGES, LAYERS) if kind in table]
             if not tables or op.id() in kept or not is_plain(op):
                 continue
-            found = [each for table in tables if not _overwrites(op, each := table[kind], kept) and each.fits(op)]
-            found = [each for each in found if not (each.native and why_missing())]
-            if found:
-                _replace(op, found[0])
+            found = next((table[kind] for table in tables if _applies(table[kind], op, kept)), None)
+            if found is not None:
+                _replace(op, found)
                 done[kind] += 1
     return done
 
 
-def _overwrites(op, replacement: Replacement, kept: Collection[int]) -> bool:
-    """Whether the replacement of `op` overwrites a result of an operation in `kept`."""
+def _applies(replacement: Replacement, op, kept: Collection[int]) -> bool:
+    """Whether `replacement` can replace `op`. kept: the operations whose results must not be overwritten."""
     index = replacement.overwrites
-    return index is not None and op.operand_source(index).get_defining_op().id() in kept
+    if index is not None and op.operand_source(index).get_defining_op().id() in kept:
+        return False
+    return replacement.fits(op) and not (replacement.native and why_missing())
 
 
 def _replace(op, replacement: Replacement) -> None:
