@@ -160,7 +160,7 @@ def test_with_another_users_library_one_line_says_why_there_are_none(tmp_path, w
     (line,) = lines(done)
     advice = "remove it, or set XDG_CACHE_HOME to a folder of your own"
     why = f"{given} belongs to another user (number 12345), and is not used: {advice}"
-    assert line == f"ppema: without its C++ operations, averages are updated by Paddle's, which are slower: {why}"
+    assert line == f"ppema: without its C++ operations, optimizers, averages and layers use Paddle's, which are slower: {why}"
     assert done.stdout.splitlines()[-1] == why
     assert list(cache.iterdir()) == [library]
 
@@ -215,7 +215,9 @@ def test_without_a_compiler_one_line_says_so(fresh, monkeypatch, capfd, environm
         monkeypatch.setenv(name, value)
     assert fresh().startswith(reason)
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith(f"ppema: without its C++ operations, averages are updated by Paddle's, which are slower: {reason}")
+    assert line.startswith(
+        f"ppema: without its C++ operations, optimizers, averages and layers use Paddle's, which are slower: {reason}"
+    )
 
 
 def test_a_new_program_of_the_compiler_builds_anew(tmp_path, monkeypatch):

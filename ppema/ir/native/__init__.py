@@ -61,7 +61,7 @@ def _found() -> _Found:
         return _Found(None, _from_wheel() or _from_compiler())
     except (SetupError, OSError) as error:
         reason = one_line(error)
-        say(f"without its C++ operations, averages are updated by Paddle's, which are slower: {reason}")
+        say(f"without its C++ operations, optimizers, averages and layers use Paddle's, which are slower: {reason}")
         return _Found(reason)
 
 

@@ -34,7 +34,7 @@ struct Exact {
     q = q * a + 1.8465413655799991;
     q = q * a + 1;
     const double tail = bell * (p / q);
-    const double other = 1 - tail;             // computed for every x: a branch would rule out vector instructions
+    const double other = 1 - tail;  // computed for every x: a branch would rule out vector instructions
     constexpr double kDensity = 0.3989422804014327;  // 1/√(2π)
     return (x < 0 ? tail : other) + x * (bell * kDensity);
   }

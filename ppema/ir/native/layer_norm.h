@@ -6,48 +6,20 @@
 
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 
+#include "lanes.h"
+
 namespace layer_norm {
 
-constexpr int64_t kLanes = 16;  // independent sums: the compiler must not change the order of a sum
-
-// The means of two values (first, second) of each of `size` places.
-template <typename Values>
-std::pair<double, double> means(int64_t size, Values values) {
-  double first[kLanes] = {}, second[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      const auto [one, two] = values(i + lane);
-      first[lane] += one;
-      second[lane] += two;
-    }
-  }
-  double sum = 0, other = 0;
-  for (; i < size; ++i) {
-    const auto [one, two] = values(i);
-    sum += one;
-    other += two;
-  }
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
-    sum += first[lane];
-    other += second[lane];
-  }
-  return {sum / size, other / size};
-}
-
-struct Pair {
-  double first, second;
-};
-
 // One row. work: of `columns` numbers. of_scale, of_bias: sums that the row adds to.
-void row(const float* x, const float* gradient, const float* scale, int64_t columns, double epsilon, double* work, float* of_x,
+inline void row(const float* x, const float* gradient, const float* scale, int64_t columns, double epsilon, double* work, float* of_x,
          double* of_scale, double* of_bias) {
-  const double mean = means(columns, [=](int64_t i) { return Pair{x[i], 0}; }).first;
+  const double mean = lanes::sum(columns, [=](int64_t i) { return static_cast<double>(x[i]); }) / columns;
   for (int64_t i = 0; i < columns; ++i) work[i] = x[i] - mean;
-  const double variance = means(columns, [=](int64_t i) { return Pair{work[i] * work[i], 0}; }).first;
+  const double variance = lanes::sum(columns, [=](int64_t i) { return work[i] * work[i]; }) / columns;
   const double factor = 1 / std::sqrt(variance + epsilon);
   for (int64_t i = 0; i < columns; ++i) {
     work[i] *= factor;
@@ -55,7 +27,9 @@ void row(const float* x, const float* gradient, const float* scale, int64_t colu
     of_bias[i] += gradient[i];
   }
   const auto slopes = [=](auto slope) {
-    const auto [straight, along] = means(columns, [=](int64_t i) { return Pair{slope(i), slope(i) * work[i]}; });
+    const auto [sum, sum_along] =
+        lanes::sums<2>(columns, [=](int64_t i) { return std::array<double, 2>{slope(i), slope(i) * work[i]}; });
+    const double straight = sum / columns, along = sum_along / columns;
     for (int64_t i = 0; i < columns; ++i) of_x[i] = static_cast<float>(factor * (slope(i) - straight - work[i] * along));
   };
   if (scale == nullptr) {

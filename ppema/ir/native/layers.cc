@@ -148,9 +148,10 @@ std::vector<Tensor> layer_norm_backward(const std::vector<Tensor>& given, int64_
   Tensor of_x = floats(shape), of_scale = floats({columns}), of_bias = floats({columns});
   const float *from = x.data<float>(), *by_norm = gradient.data<float>();
   float* to = of_x.data<float>();
-  // The rows are summed in parts, and those in order. Their number does not depend on that of the threads.
-  constexpr int64_t kParts = 64;
-  const int64_t size = std::max<int64_t>(1, (rows + kParts - 1) / kParts), parts = std::max<int64_t>(1, (rows + size - 1) / size);
+  // The rows are summed in parts, and those in order. Their number does not depend on that of the threads. All sums of parts
+  // take at most 16 MiB, or those of one part.
+  const int64_t most = std::clamp<int64_t>((1 << 20) / std::max<int64_t>(1, columns), 1, 64);
+  const int64_t size = std::max<int64_t>(1, (rows + most - 1) / most), parts = std::max<int64_t>(1, (rows + size - 1) / size);
   std::vector<double> sums(2 * parts * columns);
   double* all = sums.data();
   share(rows, size, x.numel(), [=](int64_t begin, int64_t end) {

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "lanes.h"
 #include "paddle/phi/api/all.h"
 #include "require.h"
 
@@ -24,27 +25,14 @@ using paddle::Tensor;
 constexpr int64_t kBlock = 1 << 14;
 // Number of elements below which threads cost more than they save.
 constexpr int64_t kWorthThreads = 1 << 16;
-// Independent sums, which one vector register or more hold: the order of a sum must not be changed by the compiler.
-constexpr int64_t kLanes = 16;
 
 // Σ value(i)² for i in [0, size).
 template <typename Value>
 double sum_of_squares(int64_t size, Value value) {
-  double lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      const double each = value(i + lane);
-      lanes[lane] += each * each;
-    }
-  }
-  double sum = 0;
-  for (; i < size; ++i) {
+  return lanes::sum(size, [value](int64_t i) {
     const double each = value(i);
-    sum += each * each;
-  }
-  for (const double lane : lanes) sum += lane;
-  return sum;
+    return each * each;
+  });
 }
 
 struct Block {
