@@ -76,7 +76,7 @@ class SavedField(BaseModel):
     is_target: bool
 
 
-_LATER = ("onednn", "own_layers", "early_stop", "begun", "owed", "fields")
+_LATER = ("onednn", "own_layers", "mkl", "early_stop", "begun", "owed", "fields")
 # What a process left undone after the last step of a checkpoint, because the data failed.
 Owed = Literal["evaluation", "statistics"]
 
@@ -86,6 +86,7 @@ class Manifest(FolderManifest):
 
     ppema, paddle: the versions that wrote it. threads: their number. onednn: whether `runtime.onednn` changed the kernels.
     own_layers: whether C++ operations of ppema computed parts of layers, and rounded differently from Paddle's.
+    mkl: the variables of the environment that chose MKL's code, which computes products of matrices; "": none.
     state: the run's position. Epoch and batch determine the next samples, because the order of the data is a pure function of
     the config's seed and the epoch.
     random: the seed of the next step, a pure function of the config's seed and the step. Generators have no other state.
@@ -103,6 +104,7 @@ class Manifest(FolderManifest):
     threads: int
     onednn: bool = False
     own_layers: bool = False
+    mkl: str = ""
     state: State
     random: int
     lr: dict[str, Any]

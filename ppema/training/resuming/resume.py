@@ -21,7 +21,7 @@ from ppema.checkpoint.tensors import Image
 from ppema.checkpoint.waiting import Waiting
 from ppema.config.differing import differences
 from ppema.config.horizon import Horizon
-from ppema.environment import threads_in_use
+from ppema.environment import mkl_settings, threads_in_use
 from ppema.errors import CheckpointError, ConfigError, Remedy, one_line, printable
 from ppema.optimizers.optimizer import lr_state, rehearse, set_lr_state
 from ppema.optimizers.schedules import ReduceOnPlateau, Warmup, is_former_warmup
@@ -132,6 +132,7 @@ def _other_bits(run: TrainingRun, manifest: Manifest) -> list[str]:
         "threads": (manifest.threads, threads_in_use()),
         "paddle": (manifest.paddle, paddle.__version__),
         "oneDNN": used(manifest.onednn, run.programs.on_onednn),
+        "the choice of MKL's code": (manifest.mkl or "its own", mkl_settings() or "its own"),
         "softmax, GELU or LayerNorm in C++": used(manifest.own_layers, run.programs.own_layers),
     }
     differing = [f"{name} was {before}, now {now}" for name, (before, now) in found.items() if before != now]
@@ -222,6 +223,7 @@ def manifest_of(
         threads=threads_in_use(),
         onednn=run.programs.on_onednn,
         own_layers=run.programs.own_layers,
+        mkl=mkl_settings(),
         state=state,
         random=step_seed(run.config.seed, state.step),
         lr=lr_state(run.programs.lr),

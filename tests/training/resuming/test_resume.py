@@ -130,16 +130,20 @@ def test_a_run_of_which_nothing_is_intact_is_not_begun_anew(config, tmp_path):
     assert (tmp_path / "run/checkpoints/step-00000003/manifest.json").read_text() == "{}"
 
 
-def test_another_thread_count_or_paddle_is_told(config, tmp_path):
+def test_another_thread_count_paddle_or_mkl_is_told(config, tmp_path, monkeypatch):
     """The last bits may then differ, so the run warns and continues."""
+    monkeypatch.setenv("MKL_CBWR", "AUTO")
     train(config("train.stop_after=3 steps"))
     saved = Checkpoints(tmp_path / "run/checkpoints").find("last")
-    written_again(Manifest, saved.path, threads=64, paddle="9.9")
+    assert "MKL_CBWR=AUTO" in saved.manifest.mkl
+    written_again(Manifest, saved.path, threads=64, paddle="9.9", mkl="")
     train(config("train.stop_after=4 steps"))
     said = (tmp_path / "run/log.txt").read_text()
-    assert (
-        f"warning: threads was 64, now {saved.manifest.threads}; paddle was 9.9, now {saved.manifest.paddle}: the last" in said
+    changes = (
+        f"threads was 64, now {saved.manifest.threads}; paddle was 9.9, now {saved.manifest.paddle}; "
+        f"the choice of MKL's code was its own, now {saved.manifest.mkl}"
     )
+    assert f"warning: {changes}: the last bits of the weights may differ" in said
     assert said.count("the last bits of the weights may differ") == 1
 
 
