@@ -111,6 +111,7 @@ def test_a_command_to_be_pasted_begins_as_it_was_typed(monkeypatch, typed, found
     [
         ("python -u tools/train.py -c x.yml", "python tools/launch.py -- --nproc_per_node 2 tools/train.py"),
         ("/usr/bin/python3 /env/bin/ppema train -c x.yml", "python tools/launch.py -- --nproc_per_node 2 ppema train"),
+        ("python -m ppema train -c x.yml", "python tools/launch.py -- --nproc_per_node 2 python -m ppema train"),
     ],
 )
 def test_a_command_to_be_pasted_starts_all_ranks(monkeypatch, typed, expected):

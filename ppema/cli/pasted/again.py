@@ -38,8 +38,10 @@ def launched(argv: Sequence[str] | None, prog: str) -> list[str]:
 def on_all_ranks(launcher: Sequence[str]) -> list[str]:
     """The words that start the command of `launcher` as `ppema launch` did; `launcher` itself without that."""
     words = json.loads(os.environ.get(LAUNCHED_BY, "[]"))
-    # Paddle's launcher finds the Python for a script itself.
-    return [*words, *launcher[words != [] and launcher[0] == sys.orig_argv[0] :]]
+    # Paddle's launcher finds the Python for a script itself; anything else it runs as it is.
+    if words and len(launcher) > 1 and launcher[1].endswith(".py"):
+        return [*words, *launcher[1:]]
+    return [*words, *launcher]
 
 
 def beside(launcher: Sequence[str], command: str) -> list[str]:
