@@ -25,7 +25,6 @@ from ppema.distributed.world import World, joined
 from ppema.ema.saved import read
 from ppema.environment import choose_threads, keep_freed_memory
 from ppema.errors import CheckpointError, ConfigError
-from ppema.evaluation.lone_samples import warn_of_lone_samples
 from ppema.evaluation.recalibrator import Recalibrator
 from ppema.evaluation.trial import figure_names, loss_is_a_mean, try_out
 from ppema.ir import backend, scope
@@ -41,6 +40,7 @@ from ppema.programs.model.known_classes import check_same_classes, with_classes
 from ppema.programs.model.normalization import measured
 from ppema.programs.model.shared_config import completed
 from ppema.programs.start import initialise, seed_everything
+from ppema.training.checks.lone_samples import warn_of_lone_samples
 from ppema.values import number
 from ppema.weights.put import put
 

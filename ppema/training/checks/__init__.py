@@ -1,1 +1,1 @@
-"""Steps and states whose numbers are not finite."""
+"""Batches of one sample, and steps and states whose numbers are not finite."""

@@ -31,10 +31,10 @@ def warn_of_lone_samples(config: Config, executor: Executor, where: Any, model: 
     else:
         return
     if places := _without_variance(config, executor, where, model, loader):
-        whose = f"{which} has" if ranks.size == 1 else f"a rank gets of {which}"
+        what = f"{which} is" if ranks.size == 1 else f"one rank's part of {which} is"
         warnings.warn(
-            f"data.train: {whose} one sample, so that BatchNorm has one value per channel, which Paddle neither normalises nor "
-            f"scales ({listed(places)}): choose another batch_size, or drop_last: true",
+            f"data.train: {what} a single sample, so that BatchNorm has one value per channel, which Paddle neither normalises "
+            f"nor scales ({listed(places)}): choose another batch_size, or drop_last: true",
             stacklevel=2,
         )
 

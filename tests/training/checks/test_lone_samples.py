@@ -8,8 +8,8 @@ import paddle
 import pytest
 from support.configs import SMALL, blobs, data_section, loader
 
-from ppema.evaluation.lone_samples import warn_of_lone_samples
 from ppema.ranks import Ranks
+from ppema.training.checks.lone_samples import warn_of_lone_samples
 from ppema.training.setup import prepare_training
 
 FLAT = "{name: support.models.OfType, args: {dtype: float32, classes: 3}}"  # its BatchNorm has one value per sample and channel
@@ -27,17 +27,17 @@ def said(folder, samples: int, ranks: int = 1, *, model: str = FLAT, keys: str =
             with paddle.static.scope_guard(run.scope):
                 warn_of_lone_samples(config, run.executor, run.scope, run.programs.model, run.train_loader, Ranks(0, ranks))
     run.close()
-    return [str(each.message) for each in caught if "one sample" in str(each.message)]
+    return [str(each.message) for each in caught if "a single sample" in str(each.message)]
 
 
 @pytest.mark.parametrize(
     ("samples", "ranks", "where"),
     [
-        (25, 1, "the last batch of each epoch has one sample"),
-        (26, 2, "a rank gets of the last batch of each epoch one sample"),
-        (29, 3, "a rank gets of the last batch of each epoch one sample"),
-        (24, 6, "a rank gets of each batch one sample"),
-        (1, 1, "the last batch of each epoch has one sample"),
+        (25, 1, "the last batch of each epoch is a single sample"),
+        (26, 2, "one rank's part of the last batch of each epoch is a single sample"),
+        (29, 3, "one rank's part of the last batch of each epoch is a single sample"),
+        (24, 6, "one rank's part of each batch is a single sample"),
+        (1, 1, "the last batch of each epoch is a single sample"),
     ],
 )
 def test_a_lone_sample_is_named(tmp_path, samples, ranks, where):
