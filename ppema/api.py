@@ -243,7 +243,7 @@ def export(
 ) -> Exported | ExportedModel | None:
     """Write a model, or its weights, to `to`. A former export there is replaced.
 
-    Of several ranks, rank 0 alone writes. The others get None at once, and wait for nothing.
+    Of several ranks, rank 0 alone writes. The others get None at once, and wait for nothing. One process never gets None.
 
     config: that of the run, `ppema.run(path)`, or the path of its folder.
     format: "paddle" writes a folder with an inference program for `paddle.inference` and `load_inference_model`, and a
