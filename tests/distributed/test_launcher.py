@@ -64,6 +64,13 @@ def test_options_end_at_the_script():
             ["--", "--nnodes=2", "--master", "10.0.0.1", "train.py"],
             "--master: expected ADDRESS:PORT, such as 10.0.0.1:8765, got '10.0.0.1'",
         ),
+        *(
+            (
+                ["--", "--nnodes=2", "--master", address, "train.py"],
+                f"--master: expected ADDRESS:PORT, such as 10.0.0.1:8765, got {address!r}",
+            )
+            for address in ("a..b:80", f"{'a' * 64}:80", "10.0.0.1:65536", "10.0.0.1:0", "a\x01:80")
+        ),
         (
             ["--", "--nproc_per", "2", "train.py"],
             "--nproc_per: unknown option of Paddle's launcher; did you mean 'nproc_per_node'?",
@@ -175,13 +182,18 @@ def test_a_port_of_another_program_is_refused(answer, refused):
 
 
 @pytest.mark.parametrize(
-    ("script", "line"),
+    ("script", "code", "line"),
     [
-        ("raise ValueError('substring not found')", "Paddle's launcher failed: ValueError: substring not found; --debug shows"),
-        ("import sys; print('a warning', file=sys.stderr); sys.exit(3)", ""),
+        ("raise ValueError('a fault')", 1, "Paddle's launcher failed: ValueError: a fault; --debug shows"),
+        (
+            "''.index('0')",
+            2,
+            "--devices: Paddle finds no device on this machine: start processes on CPUs with --nproc_per_node",
+        ),
+        ("import sys; print('a warning', file=sys.stderr); sys.exit(3)", 1, ""),
     ],
 )
-def test_an_error_of_paddles_launcher_is_one_line(tmp_path, monkeypatch, capfd, script, line):
+def test_an_error_of_paddles_launcher_is_one_line(tmp_path, monkeypatch, capfd, script, code, line):
     package = tmp_path / "paddle/distributed/launch"
     package.mkdir(parents=True)
     for folder in (package, package.parent, package.parent.parent):
@@ -189,7 +201,7 @@ def test_an_error_of_paddles_launcher_is_one_line(tmp_path, monkeypatch, capfd, 
     (package / "__main__.py").write_text(script)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     end = Launcher([], tmp_path).run()
-    assert end.code == 1 and (end.line.startswith(line) if line else not end.line)
+    assert end.code == code and (end.line.startswith(line) if line else not end.line)
     assert capfd.readouterr().err == ""
     Launcher([], tmp_path, debug=True).run()
     assert ("ValueError" if line else "a warning") in capfd.readouterr().err

@@ -22,6 +22,7 @@ from ppema.ranks import ENDS, NotedEnd, noted_ends
 _PARENT_DIED, _SUBREAPER = 1, 36  # of prctl, see prctl(2)
 _STOPS = {130: signal.SIGINT, 143: signal.SIGTERM}  # exit codes of ranks that a signal stopped
 _LOOK = 0.1  # seconds
+_NO_DEVICE = "--devices: Paddle finds no device on this machine: start processes on CPUs with --nproc_per_node"
 _LEFT = 60.0  # seconds that ranks have to save and end, after the launcher has ended
 
 
@@ -95,7 +96,7 @@ class Launcher:
         if asked is not None and all(each in (None, 0, *_STOPS) for each in codes):
             return End(128 + asked, stopped=True)
         if not codes:  # the launcher refused its arguments, or the script is not one of ppema's
-            return End(2 if code == 2 else 1, line=error)
+            return End(2 if code == 2 or error == _NO_DEVICE else 1, line=error)
         if code > 0 and all(each in (0, *_STOPS) for each in codes):
             return End(max(each or 0 for each in codes), stopped=True)
         return End(2 if 2 in codes else 1, stopped=asked is not None, line=self._line(ends))
@@ -128,9 +129,11 @@ class _Said:
             self._lines.append(line.decode(errors="replace").rstrip())
 
     def error(self) -> str:
-        """The last line of a traceback, or of a refusal of arguments; "" without any. Paddle's launcher has ended."""
+        """The last line of a traceback, or of a refusal of arguments, in words; "" without any. Paddle's launcher has ended."""
         self._thread.join(1.0)
         found = [line for line in self._lines if line.strip()]
+        if found and found[-1] == "ValueError: substring not found":  # it looks for the number of a device in ""
+            return _NO_DEVICE
         failed = any(line.startswith(("Traceback ", "usage: ")) for line in found)
         return f"Paddle's launcher failed: {found[-1]}; --debug shows the whole error" if failed else ""
 

@@ -85,5 +85,14 @@ def _check(options: dict[str, str]) -> None:
     if machines(options) != "1" and "master" not in options:
         raise PpemaError("--nnodes needs --master ADDRESS:PORT, of the first machine and the same on all of them")
     address = options.get("master", "")
-    if "master" in options and not address.startswith(_ETCD) and not re.fullmatch(r"[^:/\s]+:\d+", address):
+    if "master" in options and not address.startswith(_ETCD) and not _is_address(address):
         raise PpemaError(f"--master: expected ADDRESS:PORT, such as 10.0.0.1:8765, got {address!r}")
+
+
+def _is_address(text: str) -> bool:
+    """Whether `text` is HOST:PORT, with a host that a resolver takes, and a port from 1 to 65535."""
+    found = re.fullmatch(r"([^:/\s\x00-\x1f\x7f]+):([0-9]{1,5})", text)
+    try:
+        return found is not None and found[1].encode("idna") != b"" and 0 < int(found[2]) <= 65535
+    except UnicodeError:  # an empty part, or one of more than 63 letters
+        return False
