@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppema.distributed.arrival import arrive
 from ppema.distributed.gloo_threads import outlive_gloo
+from ppema.distributed.launching.arrival import arrive
 from ppema.distributed.lookout import Lookout
 from ppema.distributed.rank_activity import Sort
 from ppema.errors import PeerError, PpemaError, SetupError, TrainingError, one_line
@@ -150,8 +150,13 @@ class World:
         """The `data` of rank 0, on all ranks. what: as for `meet`. Raises PeerError."""
         return self.gather(data if self.first else b"", what)[0]
 
-    def agree(self, facts: dict[str, Any], what: str) -> None:
-        """Check that `facts`, of JSON, are the same on all ranks. Raises SetupError, which names the first that differs."""
+    def agree(
+        self, facts: dict[str, Any], what: str, remedy: str = "all of them need the same config, data, ppema and Paddle"
+    ) -> None:
+        """Check that `facts`, of JSON, are the same on all ranks. what: as for `meet`.
+
+        Raises SetupError, which names the first fact that differs, and ends with `remedy`.
+        """
         if self.alone:
             return
         found = [json.loads(each) for each in self.gather(json.dumps(facts).encode(), what)]
@@ -159,8 +164,8 @@ class World:
             for name, value in found[0].items():
                 if theirs.get(name) != value:
                     raise SetupError(
-                        f"{name} differs between the ranks: it is {value} on rank 0 and {theirs.get(name)} on rank {rank}; all "
-                        "of them need the same config, data, ppema and Paddle"
+                        f"{name} differs between the ranks: it is {value} on rank 0 and {theirs.get(name)} on rank {rank}; "
+                        f"{remedy}"
                     )
 
     def close(self) -> None:
@@ -177,7 +182,7 @@ def joined(place: Any, patience: float = 45.0) -> World:
     """The World of this process: it connects to the other ranks if Paddle's launcher started several. Paddle is loaded.
 
     place: the paddle place of this rank; patience: `runtime.rank_patience`. Raises SetupError if the launcher's environment
-    variables do not fit together, or if a rank of this machine ended without joining.
+    variables do not fit together, or if a rank of this machine does not join.
     """
     ranks = launched_ranks()
     if ranks.size == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,8 +11,8 @@ import time
 
 import pytest
 
-from ppema.distributed import arrival
-from ppema.distributed.arrival import arrive
+from ppema.distributed.launching import arrival
+from ppema.distributed.launching.arrival import arrive
 from ppema.errors import SetupError
 from ppema.ranks import ENDS, Ranks, arrived_ranks, noted_ends
 
@@ -50,6 +51,36 @@ def test_a_rank_that_lives_is_waited_for_and_those_that_have_arrived_are_not(fol
         process.kill()
     assert arrived_ranks(folder) == {0, 1} and noted_ends(folder) == []
     arrive(MINE)  # the next run of a job: the others need not live
+
+
+class Clock:
+    """Time that passes while the rank sleeps. turn: called at each sleep."""
+
+    def __init__(self, turn=lambda: None):
+        self.now, self.turn = 1000.0, turn
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += 500 * seconds
+        self.turn()
+
+
+def test_a_rank_that_runs_without_joining_is_named_and_ends_the_wait(folder, monkeypatch, capfd):
+    clock = Clock()
+    monkeypatch.setattr(arrival, "time", clock)
+    monkeypatch.setattr(arrival, "_living", lambda folder: {0, 1})
+    with pytest.raises(SetupError) as caught:
+        arrive(MINE)
+    assert str(caught.value) == "rank 3 has not joined the others within 15 minutes: call this on all ranks"
+    assert capfd.readouterr().err == "rank 3 has not joined the others yet: they wait 15 minutes for it\n"
+    assert 1900 < clock.now < 1920
+
+
+def test_a_folder_that_goes_during_the_wait_ends_it(folder, monkeypatch):
+    monkeypatch.setattr(arrival, "time", Clock(lambda: shutil.rmtree(folder)))
+    arrive(MINE)
 
 
 def test_nobody_is_waited_for_without_ppema_launch(monkeypatch):

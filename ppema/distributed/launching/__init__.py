@@ -1,1 +1,1 @@
-"""Paddle's launcher: its arguments, its folder of logs, and its run."""
+"""Paddle's launcher: its arguments, its folder of logs, its run, and how its ranks wait for each other."""
