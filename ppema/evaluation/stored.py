@@ -22,7 +22,7 @@ from ppema.metrics import Figure
 from ppema.passes.select import POLICIES, BatchNormPolicy
 from ppema.programs.same_work import check_same_work
 from ppema.weights.file import is_file
-from ppema.weights.stored_weights import StoredWeights
+from ppema.weights.stored_weights import StoredWeights, weights_facts
 
 
 def evaluate_stored(
@@ -46,7 +46,7 @@ def evaluate_stored(
     """
     weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
     _check(weights, checkpoint, batch_norm, recalibrate_batches)
-    arguments = {"weights": weights, "checkpoint": checkpoint, "batch_norm": batch_norm}
+    arguments = weights_facts(weights, checkpoint) | {"batch_norm": batch_norm}
     arguments |= {"recalibrate_batches": recalibrate_batches, "keep_samples": samples is not None and samples.wanted}
     check_same_work(world, "the evaluation", config, arguments)
     found = StoredWeights.find(config, weights, checkpoint, world)

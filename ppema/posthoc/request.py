@@ -68,6 +68,18 @@ class AverageRequest:
     name: str | None = None
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `request_of` for it: those of the wanted averages, and all others."""
+        wanted = self.wanted
+        if isinstance(wanted, Given):
+            given: dict[str, Any] = {wanted.kind: wanted.text}
+        elif isinstance(wanted, Search):
+            given = {"search": wanted.method, "over": wanted.kind, "between": wanted.between, "points": wanted.points}
+        else:
+            given = {"last_checkpoints": wanted.count}
+        return given | {each.name: getattr(self, each.name) for each in fields(self) if each.name != "wanted"}
+
+    @property
     def file_name(self) -> str:
         """The name of the files: `name`, or one that is derived from the other arguments."""
         if self.name:

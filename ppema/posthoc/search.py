@@ -65,8 +65,7 @@ def average(
     config: of the run; say: receives a line for each result at once; watch: receives the progress of each candidate. world: its
     ranks share the batches of each candidate, and all get the result; rank 0 alone reads and writes the folder of the run.
     """
-    arguments = asdict(request)
-    check_same_work(world, "the averages", config, {"the wanted averages": arguments.pop("wanted"), **arguments})
+    check_same_work(world, "the averages", config, request.arguments)
     work = _Work(config, request, say, world)
     with closing(prepare_evaluation(config, world=world)) as prepared, paddle.static.scope_guard(prepared.scope):
         metric, less = _metric(config, request.metric, prepared.figures, decides=work.several)

@@ -25,6 +25,7 @@ from ppema.prediction.sources import Opener
 from ppema.programs.all_ranks import all_ranks
 from ppema.programs.executor import is_refusal
 from ppema.programs.same_work import check_same_work
+from ppema.weights.stored_weights import weights_facts
 
 _FAR = 50  # standard deviations of training: the mean of a batch of the same kind of data is nearer
 
@@ -56,8 +57,7 @@ class Predicting:
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise PpemaError(Naming("{batch_size}: expected an integer >= 1, got {!r}", batch_size))
         self._on_error, self._world = on_error, world
-        options = {"weights": weights, "checkpoint": checkpoint}
-        given = {name: None if each is None else os.fspath(each) for name, each in options.items()}
+        given = weights_facts(weights, checkpoint)
         check_same_work(world, "the predictions", config, given | {"batch_size": batch_size, "on_error": on_error})
         self._predictor = _opened(config, weights, checkpoint, world)
         try:
@@ -65,7 +65,8 @@ class Predicting:
             self._source: InputSource = Opener(self._predictor.config, self._predictor.fields, self._batch_size, on_error).open(
                 inputs
             )
-            world.agree({"the number of samples to predict for": self.total}, "the predictions")
+            total = {"the number of samples to predict for": self.total}
+            world.agree(total, "the predictions", "all of them need the same inputs")
         except BaseException:
             self._predictor.close()
             raise

@@ -26,7 +26,8 @@ def check_same_work(world: World, what: str, config: Config | None, arguments: M
     arguments: values of JSON by name. Raises SetupError, which names the first that differs, and PeerError.
     """
     if not world.alone:
-        world.agree({**arguments, **({} if config is None else config_facts(config))}, what)
+        world.agree(dict(arguments), what, "call this with the same arguments on all ranks")
+        world.agree({} if config is None else config_facts(config), what)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

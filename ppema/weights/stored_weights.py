@@ -12,6 +12,7 @@ from typing import Any
 from ppema.checkpoint.checkpoint import Checkpoint, with_weights
 from ppema.checkpoint.manifest import Manifest
 from ppema.checkpoint.paths import checkpoints_of
+from ppema.checkpoint.store import is_pointer
 from ppema.checkpoint.tensors import Arrays
 from ppema.config import RAW, Config
 from ppema.config.sections.normalize import Normalization, numbers_of
@@ -139,6 +140,19 @@ class StoredWeights:
         if lost := sorted(set(structured.values()) - set(self.arrays)):
             raise CheckpointError(f"{checkpoint.path}: its {lost[0]!r} is not among the weights: they are another model's")
         return replace(self, structured=structured)
+
+
+def weights_facts(weights: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """The arguments of `StoredWeights.find` that its ranks have in common, by name.
+
+    Rank 0 alone reads the file or the checkpoint: its folder may have another path on another machine.
+    """
+    weights, checkpoint = (None if each is None else os.fspath(each) for each in (weights, checkpoint))
+    if weights is not None and is_file(weights):
+        weights = Path(weights).name
+    if checkpoint is not None and not is_pointer(checkpoint):
+        checkpoint = f".../{Path(checkpoint).name}"
+    return {"weights": weights, "checkpoint": checkpoint}
 
 
 def newest_checkpoint(config: Config) -> Checkpoint | None:
