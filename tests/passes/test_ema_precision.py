@@ -197,7 +197,7 @@ def test_the_update_of_a_half_model_reads_the_master_weights(dtype, name, settin
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         one = paddle.nn.initializer.Constant(1.0)
         names = ["u", "v"]
-        u, v = (paddle.static.create_parameter([3], dtype, name=each, default_initializer=one) for each in names)
+        u, v = (paddle.static.create_parameter([8], dtype, name=each, default_initializer=one) for each in names)
         loss = sum((paddle.cast(each, "float32") ** 2).sum() for each in (u, v))
         getattr(paddle.optimizer, name)(0.1, **settings).minimize(loss)
         with paddle_kernels():
