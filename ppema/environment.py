@@ -124,7 +124,7 @@ def let_mkl_use_avx2() -> bool:
 
 
 def mkl_settings() -> str:
-    """The variables of the environment that choose MKL's code, to be recorded: it decides the last bits. "": there are none."""
+    """The variables of the environment that select MKL's code, on which the last bits of products depend. "": none is set."""
     return ", ".join(f"{name}={os.environ[name]}" for name in _MKL_SETTINGS if name in os.environ)
 
 
